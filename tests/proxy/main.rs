@@ -6,4 +6,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod smoke;
+mod cases;
+mod harness;
+mod own_answers;
+mod streaming;
+mod wire_connection;
+mod wire_forwarding;
+mod wire_framing;
+mod wire_requests;
+mod wire_response_bodies;
+mod wire_responses;
+mod wire_smuggling;
+mod wire_upgrade;

@@ -312,6 +312,21 @@ impl Peer {
         drop(self.stream.write_all(bytes.as_ref()));
     }
 
+    /// Sends bytes, and says whether all were taken.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Reads this many bytes of a body whose head was taken.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        self.wire.bytes(length).unwrap_or_default()
+    }
+
+    /// Everything until the proxy sends no more.
+    pub(crate) fn remainder(&mut self) -> Vec<u8> {
+        self.wire.remainder()
+    }
+
     /// Reads until the connection ends.
     pub(crate) fn drain(&mut self) {
         let rest = self.wire.remainder();

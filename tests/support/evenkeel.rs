@@ -111,6 +111,11 @@ impl Evenkeel {
         fs::write(self.folder.0.join(CONFIG), text).expect("a writable directory");
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
