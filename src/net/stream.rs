@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -87,7 +87,7 @@ impl Stream {
         buffer: &mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            std::task::ready!(self.poll_read_ready(cx))?;
+            ready!(self.poll_read_ready(cx))?;
             match self.try_read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
@@ -111,6 +111,25 @@ impl Stream {
                 rustix::net::sendmsg(socket, slices, &mut nothing, SendFlags::NOSIGNAL)
             })
         })
+    }
+
+    /// Writes once from several slices. Ready with the number of bytes.
+    pub fn poll_write_slices(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let result = match slices {
+                [slice] => self.try_write(slice),
+                slices => self.try_write_vectored(slices),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
     }
 
     /// The other end's address; an IPv4 address that came over an IPv6 socket is shown as IPv4, for
