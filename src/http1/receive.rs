@@ -66,6 +66,12 @@ impl Received {
         }
     }
 
+    /// All the bytes that are there.
+    pub fn into_bytes(mut self) -> Bytes {
+        let length = self.bytes().len();
+        self.take(0, length)
+    }
+
     /// Reads once, behind what is there. Ready with the number of bytes, 0 at the end of the stream.
     ///
     /// The caller bounds what it lets pile up: see [`Received::is_full`].

@@ -183,49 +183,86 @@ impl MethodLabel {
     }
 }
 
-/// The buckets of OpenTelemetry's HTTP metrics, in seconds.
-const SECONDS: &[f64] =
-    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+static CONNECTIONS: Family = Family {
+    name: "evenkeel_connections",
+    help: "Client connections that are open.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
 
-static CONNECTIONS: Family =
-    Family::new("evenkeel_connections", "Client connections that are open.", Kind::Gauge);
-static CONNECTIONS_ACCEPTED: Family = Family::new(
-    "evenkeel_connections_accepted_total",
-    "Client connections accepted.",
-    Kind::Counter,
-);
-static CONNECTIONS_REFUSED: Family = Family::new(
-    "evenkeel_connections_refused_total",
-    "Client connections that were not served.",
-    Kind::Counter,
-);
-static CONNECTION_PANICS: Family = Family::new(
-    "evenkeel_connection_panics_total",
-    "Client connections that ended by a fault of the proxy.",
-    Kind::Counter,
-);
-static REQUESTS: Family =
-    Family::new("evenkeel_http_requests_total", "Requests answered.", Kind::Counter);
-static REQUEST_DURATION: Family = Family::histogram(
-    "evenkeel_http_request_duration_seconds",
-    "Time from the first byte of a request to the last byte of its response.",
-    SECONDS,
-);
-static ENDPOINT_DURATION: Family = Family::histogram(
-    "evenkeel_http_endpoint_duration_seconds",
-    "Time until the first byte of an endpoint's response.",
-    SECONDS,
-);
-static REQUESTS_IN_FLIGHT: Family =
-    Family::new("evenkeel_http_requests_in_flight", "Requests under way.", Kind::Gauge);
-static REQUEST_BYTES: Family =
-    Family::new("evenkeel_http_request_bytes_total", "Bytes of request bodies.", Kind::Counter);
-static RESPONSE_BYTES: Family =
-    Family::new("evenkeel_http_response_bytes_total", "Bytes of response bodies.", Kind::Counter);
-static ERRORS: Family = Family::new(
-    "evenkeel_http_errors_total",
-    "Responses that the proxy made itself, by RFC 9209 reason.",
-    Kind::Counter,
-);
-static RETRIES: Family =
-    Family::new("evenkeel_retries_total", "Requests that were tried again.", Kind::Counter);
+static CONNECTIONS_ACCEPTED: Family = Family {
+    name: "evenkeel_connections_accepted_total",
+    help: "Client connections accepted.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static CONNECTIONS_REFUSED: Family = Family {
+    name: "evenkeel_connections_refused_total",
+    help: "Client connections that were not served.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static CONNECTION_PANICS: Family = Family {
+    name: "evenkeel_connection_panics_total",
+    help: "Client connections that ended by a fault of the proxy.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static REQUESTS: Family = Family {
+    name: "evenkeel_http_requests_total",
+    help: "Requests answered.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static REQUEST_DURATION: Family = Family {
+    name: "evenkeel_http_request_duration_seconds",
+    help: "Time from the first byte of a request to the last byte of its response.",
+    kind: Kind::Histogram,
+    buckets: None,
+};
+
+static ENDPOINT_DURATION: Family = Family {
+    name: "evenkeel_http_endpoint_duration_seconds",
+    help: "Time until the first byte of an endpoint's response.",
+    kind: Kind::Histogram,
+    buckets: None,
+};
+
+static REQUESTS_IN_FLIGHT: Family = Family {
+    name: "evenkeel_http_requests_in_flight",
+    help: "Requests under way.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
+
+static REQUEST_BYTES: Family = Family {
+    name: "evenkeel_http_request_bytes_total",
+    help: "Bytes of request bodies.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static RESPONSE_BYTES: Family = Family {
+    name: "evenkeel_http_response_bytes_total",
+    help: "Bytes of response bodies.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static ERRORS: Family = Family {
+    name: "evenkeel_http_errors_total",
+    help: "Responses that the proxy made itself, by RFC 9209 reason.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static RETRIES: Family = Family {
+    name: "evenkeel_retries_total",
+    help: "Requests that were tried again.",
+    kind: Kind::Counter,
+    buckets: None,
+};

@@ -47,10 +47,10 @@ pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
             Next::Abort => return connection.client.stream.reset_on_close(),
             Next::Tunnel(tunnel) => {
                 drop(member);
-                let Connection { client, facts, local } = connection;
+                let Connection { client, facts, .. } = connection;
                 // Whatever shared the client has ended with the exchange.
                 if let Some(client) = Rc::into_inner(client) {
-                    Box::pin(tunnel.run(client, facts, local)).await;
+                    Box::pin(tunnel.run(client, facts)).await;
                 }
                 return;
             }
