@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What is spoken with clients once a connection stands.
+
+pub mod http;

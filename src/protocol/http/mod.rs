@@ -1,0 +1,3 @@
+//! HTTP: one connection, its requests, and what is answered.
+
+pub mod respond;
