@@ -123,7 +123,10 @@ impl Acceptor {
     where
         S: Fn(Accepted) + 'static,
     {
-        let socket = listener.sockets.take(self.worker)?.ok_or(io::ErrorKind::NotConnected)?;
+        let socket = listener
+            .sockets
+            .take(self.worker)?
+            .ok_or(io::ErrorKind::NotConnected)?;
         let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
         let form = RefCell::new(self.form(listener));
         let current = Rc::new(Current { form });
@@ -181,7 +184,10 @@ impl Loop<'_> {
             match net::accept(self.socket.get_ref()) {
                 Ok((stream, peer)) => {
                     if self.shortage.passed() {
-                        self.publish("accept_resumed", "connections are accepted again".to_owned());
+                        self.publish(
+                            "accept_resumed",
+                            "connections are accepted again".to_owned(),
+                        );
                     }
                     self.let_in(stream, peer, serve);
                 }
@@ -219,7 +225,10 @@ impl Loop<'_> {
     fn fall_short(&mut self, error: &io::Error) -> Duration {
         let (delay, first) = self.shortage.failed(&mut self.acceptor.random.borrow_mut());
         if first {
-            self.publish("accept_stalled", format!("connections wait in the queue: {error}"));
+            self.publish(
+                "accept_stalled",
+                format!("connections wait in the queue: {error}"),
+            );
         }
         delay
     }

@@ -58,13 +58,21 @@ impl Balance {
 
     /// Connections of all workers.
     pub fn total(&self) -> usize {
-        (0..self.seats.len()).map(|worker| self.connections(worker)).sum()
+        (0..self.seats.len())
+            .map(|worker| self.connections(worker))
+            .sum()
     }
 
     /// The worker that should serve the next connection that this one accepts.
     pub(super) fn server(&self, mine: usize) -> usize {
-        let counts = self.seats.iter().map(|seat| seat.connections.load(Ordering::Relaxed));
-        let (least, count) = counts.enumerate().min_by_key(|(_, count)| *count).unwrap_or((mine, 0));
+        let counts = self
+            .seats
+            .iter()
+            .map(|seat| seat.connections.load(Ordering::Relaxed));
+        let (least, count) = counts
+            .enumerate()
+            .min_by_key(|(_, count)| *count)
+            .unwrap_or((mine, 0));
         if is_overloaded(self.connections(mine), count) {
             least
         } else {
@@ -73,19 +81,26 @@ impl Balance {
     }
 
     pub(super) fn add(&self, worker: usize) {
-        self.seats[worker].connections.fetch_add(1, Ordering::Relaxed);
+        self.seats[worker]
+            .connections
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, worker: usize) {
-        self.seats[worker].connections.fetch_sub(1, Ordering::Relaxed);
+        self.seats[worker]
+            .connections
+            .fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Puts a connection into a worker's inbox; gives it back if that is full or gone.
     pub(super) fn hand_over(&self, worker: usize, accepted: Accepted) -> Result<(), Accepted> {
-        self.seats[worker].inbox.try_send(accepted).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(accepted)
-            | mpsc::error::TrySendError::Closed(accepted) => accepted,
-        })
+        self.seats[worker]
+            .inbox
+            .try_send(accepted)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(accepted)
+                | mpsc::error::TrySendError::Closed(accepted) => accepted,
+            })
     }
 }
 
@@ -137,7 +152,11 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..10_000 {
             // Nine of ten connections reach the first worker.
-            let accepting = if random.u8(..10) > 0 { 0 } else { random.usize(1..4) };
+            let accepting = if random.u8(..10) > 0 {
+                0
+            } else {
+                random.usize(1..4)
+            };
             balance.add(balance.server(accepting));
         }
         let counts: Vec<_> = (0..4).map(|worker| balance.connections(worker)).collect();

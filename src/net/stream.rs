@@ -149,6 +149,17 @@ impl Stream {
         }
     }
 
+    /// Returns once the other end has broken the connection. Bytes that wait to be read and an orderly
+    /// end are not that.
+    pub async fn broken(&self) {
+        // The only error is that the runtime ends, and this future with it.
+        let broken = match self {
+            Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
+            Self::Unix(stream) => stream.ready(Interest::ERROR).await,
+        };
+        drop(broken);
+    }
+
     /// Makes the close that follows a reset (RST) instead of an orderly end: the other end then
     /// knows that the stream was cut and does not take what it has for the whole. What is not yet
     /// sent is thrown away. Unix sockets know no reset; theirs is an orderly end.

@@ -376,7 +376,7 @@ impl Exchange<'_> {
             && framing != Framing::UntilClose
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
-            && !self.connection.local.leaving.is_draining()
+            && !self.connection.local.drain.is_draining()
     }
 }
 
