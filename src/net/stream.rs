@@ -48,6 +48,14 @@ impl Stream {
         Ok(Self::Tcp(TcpStream::from_std(stream)?))
     }
 
+    /// The inverse of [`Stream::accepted`], to give a connection to another worker.
+    pub fn into_accepted(self) -> io::Result<std::net::TcpStream> {
+        match self {
+            Self::Tcp(stream) => stream.into_std(),
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Ready when a read would return: bytes, the end, or an error. Costs no system call.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -287,7 +295,7 @@ impl AsyncWrite for Stream {
 }
 
 /// An address as people write it: IPv4 in its own form, not as part of IPv6.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
