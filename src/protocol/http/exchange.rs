@@ -400,7 +400,7 @@ impl Exchange<'_> {
             && framing != ResponseFraming::UntilClose
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
-            && !self.connection.local.leaving.is_draining()
+            && !self.connection.local.drain.is_draining()
     }
 }
 
