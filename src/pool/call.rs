@@ -12,7 +12,7 @@ use super::Connection;
 use crate::body::{Body, BodyError};
 use crate::http1::{
     Amount, Buffer, Framing, Limits, Outgoing, ResponseError, ResponseHead, SendError,
-    parse_response,
+    resume_response,
 };
 
 /// A request that has been given to a connection.
@@ -25,6 +25,8 @@ pub struct Call {
     limits: Limits,
     interim: usize,
     received_any: bool,
+    /// Bytes that hold no whole head, as is known.
+    seen: usize,
 }
 
 /// How far the request has got.
@@ -59,6 +61,9 @@ pub enum CallError {
     /// The connection ended in the middle of the head.
     #[error("the connection ended in the middle of the response's head")]
     Truncated,
+    /// The endpoint did not answer, or did not take the request, in time. Said by who waits.
+    #[error("the endpoint did not answer in time")]
+    TimedOut,
     /// The head is not what RFC 9112 allows, or too large.
     #[error(transparent)]
     Malformed(#[from] ResponseError),
@@ -90,6 +95,7 @@ impl Call {
             limits,
             interim: 0,
             received_any: false,
+            seen: 0,
         }
     }
 
@@ -97,12 +103,13 @@ impl Call {
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, CallError>> {
         self.poll_request(cx)?;
         loop {
-            if let Some(head) =
-                parse_response(self.connection.received.bytes(), &self.method, self.limits)?
-            {
+            let bytes = self.connection.received.bytes();
+            if let Some(head) = resume_response(bytes, self.seen, &self.method, self.limits)? {
+                self.seen = 0;
                 self.connection.received.consume(head.size);
                 return Poll::Ready(self.event(head));
             }
+            self.seen = bytes.len();
             let Connection { stream, received, .. } = &mut self.connection;
             match received.poll_fill(cx, stream, Amount::Usual) {
                 Poll::Pending => return Poll::Pending,
@@ -167,6 +174,14 @@ impl Call {
             return Err(CallError::TooManyInterim);
         }
         Ok(Event::Interim(head))
+    }
+}
+
+impl CallError {
+    /// Whether the connection ended before a byte of the response: then the endpoint may never have
+    /// seen the request.
+    pub fn is_before_response(&self) -> bool {
+        matches!(self, Self::Closed | Self::Reset(_))
     }
 }
 

@@ -1,13 +1,14 @@
 //! The life of one request: its head, its route, its answer, its record.
 
+use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use super::connection::{Connection, Next};
 use super::forward;
@@ -16,12 +17,14 @@ use super::respond::{Asked, Cause, Details, respond};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
 use crate::http1::{
-    Buffer, Framing, Outgoing, RequestError, RequestHead, ResponseOptions, SendError,
-    encode_response, parse_request,
+    Buffer, Framing, Outgoing, RequestError, RequestHead, ResponseFraming, ResponseOptions,
+    SendError,
+    encode_response, resume_request,
 };
-use crate::policy;
+use crate::policy::forwarding::X_REQUEST_ID;
+use crate::policy::{self, MaxForwards};
 use crate::route::{Question, path};
-use crate::snapshot::{Action, HttpListener, Kind, Route, Snapshot};
+use crate::snapshot::{Action, CallTimeouts, HttpListener, Kind, Route, Snapshot};
 use crate::telemetry::access::End;
 
 /// A request that is being served, and what it is served by.
@@ -35,6 +38,11 @@ pub(super) struct Exchange<'a> {
     /// What the head said of the message itself.
     pub(super) message: Message,
     pub(super) peer_is_trusted: bool,
+    /// When the whole request is overdue.
+    overdue: Cell<Option<Instant>>,
+    /// When the attempt under way is, until it brings a response.
+    pub(super) attempt_overdue: Cell<Option<Instant>>,
+    body_idle: Cell<Duration>,
 }
 
 /// What a request's head says of the message, rather than to its recipient.
@@ -61,6 +69,8 @@ pub(super) struct Answer {
 enum NoHead {
     /// The client ended or was lost.
     Gone,
+    /// Nothing has begun: the readiness was about bytes that had been read already.
+    Nothing,
     /// The head did not end in time.
     Late,
     /// The head is refused.
@@ -74,7 +84,8 @@ pub(super) async fn run(connection: &Connection) -> Next {
     let Kind::Http(listener) = &listener.kind else { return Next::Close };
     match read_head(connection, listener).await {
         Ok(head) => serve(connection, &snapshot, listener, head).await,
-        Err(NoHead::Gone) => Next::Abort,
+        Err(NoHead::Gone) => Next::Ended,
+        Err(NoHead::Nothing) => Next::Again,
         Err(NoHead::Late) => refuse(connection, &snapshot, listener, Cause::RequestTimeout).await,
         Err(NoHead::Refused(error)) => {
             tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
@@ -89,23 +100,25 @@ async fn read_head(
 ) -> Result<RequestHead, NoHead> {
     let client = &connection.client;
     let mut armed = false;
+    let mut seen = 0;
     poll_fn(|cx| {
         loop {
-            let parsed = parse_request(client.received.borrow().bytes(), listener.limits);
+            let there = client.received.borrow().bytes().len();
+            let parsed =
+                resume_request(client.received.borrow().bytes(), seen, listener.limits);
             match parsed {
                 Ok(Some(head)) => {
                     client.received.borrow_mut().consume(head.size);
                     return Poll::Ready(Ok(head));
                 }
-                Ok(None) => {}
+                Ok(None) => seen = there,
                 Err(error) => return Poll::Ready(Err(NoHead::Refused(error))),
             }
             match client.poll_receive(cx) {
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Err(NoHead::Gone)),
                 Poll::Pending if client.received.borrow().is_empty() => {
-                    // The readiness was stale: nothing has begun.
-                    return Poll::Ready(Err(NoHead::Gone));
+                    return Poll::Ready(Err(NoHead::Nothing));
                 }
                 Poll::Pending => break,
             }
@@ -144,6 +157,9 @@ async fn refuse(
             persistent: false,
         },
         peer_is_trusted: false,
+        overdue: Cell::new(None),
+        attempt_overdue: Cell::new(None),
+        body_idle: Cell::new(listener.timeouts.body_idle),
     };
     let answer = exchange.own(cause, None);
     exchange.finish(answer).await
@@ -184,6 +200,9 @@ async fn serve(
         record: &record,
         message,
         peer_is_trusted: identity.peer_is_trusted,
+        overdue: Cell::new(None),
+        attempt_overdue: Cell::new(None),
+        body_idle: Cell::new(listener.timeouts.body_idle),
     };
     let answer = exchange.answer(Request::from_parts(parts, body), matched).await;
     let next = match answer {
@@ -223,13 +242,16 @@ impl Exchange<'_> {
             return Some(self.own(cause, None));
         }
         match &self.route.action {
-            Action::Respond(fixed) => Some(Answer::plain(fixed.response())),
-            Action::Redirect(redirect) => {
-                Some(Answer::plain(redirect.response(&parts, "http").map(|()| Body::empty())))
-            }
+            Action::Respond(fixed) => Some(self.filtered(fixed.response())),
+            Action::Redirect(redirect) => Some(match redirect.response(&asked(&parts)) {
+                Ok(response) => self.filtered(response),
+                Err(_) => self.own(Cause::Refused(StatusCode::BAD_REQUEST), None),
+            }),
             Action::NotFound => Some(self.own(Cause::NoRoute, None)),
             Action::Forward(split) => {
-                self.route.filters.request(&mut parts, matched);
+                if self.route.filters.request(&mut parts, matched).is_err() {
+                    return Some(self.own(Cause::Refused(StatusCode::URI_TOO_LONG), None));
+                }
                 let choice = self.connection.local.with_random(|random| split.pick(random));
                 forward::forward(self, choice, parts, body).await
             }
@@ -245,10 +267,22 @@ impl Exchange<'_> {
         {
             return Some(Cause::MethodNotAllowed);
         }
-        if policy::via(&mut parts.headers, parts.version).is_err() {
+        match policy::max_forwards(&parts.method, &mut parts.headers) {
+            MaxForwards::Forward => {}
+            MaxForwards::Answer => return Some(Cause::FinalRecipient),
+            MaxForwards::Malformed => return Some(Cause::Refused(StatusCode::BAD_REQUEST)),
+        }
+        if self.listener.via.request(&mut parts.headers, parts.version).is_err() {
             return Some(Cause::ProxyLoopDetected);
         }
         None
+    }
+
+    /// An answer that the route asked for.
+    pub(super) fn filtered(&self, response: Response<Body>) -> Answer {
+        let (mut parts, body) = response.into_parts();
+        self.route.filters.response(&mut parts);
+        Answer::plain(Response::from_parts(parts, body))
     }
 
     /// A response of our own.
@@ -274,21 +308,43 @@ impl Exchange<'_> {
         Next::Abort
     }
 
+    /// Takes over the limits of the call that the request has become.
+    pub(super) fn limit(&self, timeouts: &CallTimeouts) {
+        self.overdue.set(timeouts.request.map(|limit| self.record.started() + limit));
+        self.body_idle.set(timeouts.body_idle);
+    }
+
+    /// Whether the attempt under way had a limit of its own, and it has passed.
+    pub(super) fn is_attempt_overdue(&self) -> bool {
+        self.attempt_overdue.get().is_some_and(|at| Instant::now() >= at)
+            && self.overdue.get().is_none_or(|at| Instant::now() < at)
+    }
+
+    /// Sets the connection's deadline, within the limit of the whole request.
+    pub(super) fn wait_at_most(&self, limit: Duration) {
+        let ends = [self.overdue.get(), self.attempt_overdue.get()];
+        let at = ends.into_iter().flatten().fold(Instant::now() + limit, Instant::min);
+        self.connection.client.deadline.set_at(at);
+    }
+
     /// Sends the answer, keeps the record, and decides what becomes of the connection.
     async fn finish(&self, answer: Answer) -> Next {
         let Answer { response, tunnel, upgrade } = answer;
         let (mut parts, body) = response.into_parts();
         self.complete(&mut parts);
-        let framing = self.response_framing(&parts, &body, tunnel.is_some());
+        let length = body.size_hint().exact();
+        let (method, version) = (self.record.method(), self.message.version);
+        let framing = ResponseFraming::choose(method, version, parts.status, length);
         let persistent = tunnel.is_none() && self.persists(framing);
         let mut head = Buffer::take();
         let options = ResponseOptions {
             version: self.message.version,
             close: !persistent && tunnel.is_none(),
             upgrade: upgrade.as_ref(),
+            keep_alive_1_0: persistent && version == Version::HTTP_10,
         };
         encode_response(&mut head, &parts, framing, options);
-        let mut outgoing = Outgoing::new(head, body, framing);
+        let mut outgoing = Outgoing::new(head, body, body_framing(framing));
         let sent = self.send(&mut outgoing).await;
         let next = match sent {
             Ok(()) => match tunnel {
@@ -301,14 +357,14 @@ impl Exchange<'_> {
                 Next::Abort
             }
         };
-        let ending = Ending { status: parts.status, response_bytes: outgoing.body_bytes() };
+        let ending = Ending { status: parts.status.as_u16(), response_bytes: outgoing.body_bytes() };
         self.record.finish(self.connection, self.snapshot, self.route, ending);
         next
     }
 
     async fn send(&self, outgoing: &mut Outgoing) -> Result<(), End> {
-        let idle = self.listener.timeouts.body_idle;
-        let sent = self.connection.client.send(outgoing, |deadline| deadline.set(idle)).await;
+        let limit = || self.wait_at_most(self.body_idle.get());
+        let sent = self.connection.client.send(outgoing, limit).await;
         match sent {
             Some(Ok(())) => Ok(()),
             Some(Err(SendError::Write(_))) => Err(End::ClientAbort),
@@ -321,39 +377,18 @@ impl Exchange<'_> {
 
     /// The fields that every response gets, whoever made it.
     fn complete(&self, parts: &mut http::response::Parts) {
-        self.route.filters.response(parts);
         if !parts.headers.contains_key(header::DATE) {
             let date = self.connection.local.date(self.record.started());
             parts.headers.insert(header::DATE, date);
         }
         if let Some(request_id) = self.record.request_id.borrow().as_ref() {
-            parts.headers.insert(X_REQUEST_ID, request_id.clone());
+            parts.headers.insert(&X_REQUEST_ID, request_id.clone());
         }
     }
 
-    /// How the response's end is told (RFC 9112 §6.3).
-    fn response_framing(
-        &self,
-        parts: &http::response::Parts,
-        body: &Body,
-        tunnel: bool,
-    ) -> Framing {
-        let bodiless = parts.status == StatusCode::NO_CONTENT
-            || parts.status == StatusCode::NOT_MODIFIED
-            || *self.record.method() == Method::HEAD;
-        if tunnel || bodiless {
-            return Framing::None;
-        }
-        match body.size_hint().exact() {
-            Some(length) => Framing::Length(length),
-            None if self.message.version == Version::HTTP_10 => Framing::UntilClose,
-            None => Framing::Chunked,
-        }
-    }
-
-    fn persists(&self, framing: Framing) -> bool {
+    fn persists(&self, framing: ResponseFraming) -> bool {
         self.message.persistent
-            && framing != Framing::UntilClose
+            && framing != ResponseFraming::UntilClose
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
             && !self.connection.local.leaving.is_draining()
@@ -367,5 +402,25 @@ impl Answer {
     }
 }
 
-/// nginx's word for a client that did not wait; it is only ever logged.
-const CLIENT_CLOSED_REQUEST: StatusCode = StatusCode::from_u16(499).unwrap();
+/// What a redirect keeps of a request.
+fn asked(parts: &http::request::Parts) -> policy::Asked<'_> {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    policy::Asked {
+        scheme: "http",
+        authority: host.unwrap_or_default(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+    }
+}
+
+fn body_framing(framing: ResponseFraming) -> Framing {
+    match framing {
+        ResponseFraming::Bodiless => Framing::None,
+        ResponseFraming::Length(length) => Framing::Length(length),
+        ResponseFraming::Chunked => Framing::Chunked,
+        ResponseFraming::UntilClose => Framing::UntilClose,
+    }
+}
+
+/// nginx's status of a client that did not wait; it is only ever logged.
+const CLIENT_CLOSED_REQUEST: u16 = 499;

@@ -3,20 +3,21 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::exchange::{Answer, Exchange};
 use super::respond::{Cause, Details};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
+use crate::endpoint::ConnectFailure;
 use crate::http1::{
     Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
 };
-use crate::policy::{self, Failure};
+use crate::policy::Via;
+use crate::policy::retry::Failure;
 use crate::pool::{
     Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return,
 };
@@ -50,6 +51,7 @@ pub(super) async fn forward(
     mut body: Body,
 ) -> Option<Answer> {
     let upstream = &choice.upstream;
+    exchange.limit(&choice.timeouts);
     let budget = upstream.retry_budget();
     budget.deposit();
     let retry = &exchange.route.retry;
@@ -64,6 +66,7 @@ pub(super) async fn forward(
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
+        exchange.attempt_overdue.set(retry.per_try_timeout.map(|limit| now + limit));
         let failed = match attempt(exchange, choice, pick, &parts, body).await {
             Ok(answer) => {
                 count_retry(exchange, tried.is_empty(), true);
@@ -97,7 +100,7 @@ async fn attempt(
     parts: &Parts,
     mut body: Body,
 ) -> Result<Answer, Attempt> {
-    let repeatable = policy::is_idempotent(&parts.method);
+    let repeatable = parts.method.is_idempotent();
     let mut may_reuse = parts.method != Method::CONNECT;
     loop {
         let connection = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
@@ -123,7 +126,10 @@ async fn attempt(
                 may_reuse = false;
                 body = left;
             }
-            left => return Err(failed_call(exchange, &pick, reused, &error, left)),
+            left => {
+                let state = (reused, exchange.is_attempt_overdue());
+                return Err(failed_call(&pick, state, &error, left));
+            }
         }
     }
 }
@@ -143,7 +149,7 @@ async fn connection(
         return Ok(connection);
     }
     let client = &exchange.connection.client;
-    client.deadline.set_at(exchange.until(choice, began + choice.timeouts.connect));
+    exchange.wait_at_most(choice.timeouts.connect);
     let mut opening = std::pin::pin!(Connection::open(endpoint));
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {
@@ -205,7 +211,7 @@ async fn response_head(
                 armed = Some(progress);
                 let timeouts = &choice.timeouts;
                 let limit = if call.is_sent() { timeouts.response_head } else { timeouts.body_idle };
-                client.deadline.set_at(exchange.until(choice, Instant::now() + limit));
+                exchange.wait_at_most(limit);
             }
             client.deadline.poll_passed(cx).map(|()| Some(Err(CallError::TimedOut)))
         })
@@ -247,15 +253,14 @@ fn accept(
     let metrics = &exchange.route.metrics;
     let first_byte = exchange.record.first_byte.get().unwrap_or_default();
     metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
-    if policy::via_response(&mut parts).is_err() {
-        return Err(protocol_error(Cause::HttpProtocolError));
-    }
+    Via::response(&mut parts.headers, parts.version);
+    exchange.attempt_overdue.set(None);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let asked = exchange.message.upgrade.as_ref();
         let (Some(asked), Some(chosen)) = (asked, head.upgrade) else {
             return Err(protocol_error(Cause::HttpUpgradeFailed));
         };
-        if !call.is_sent() || !policy::offers(asked, &chosen) {
+        if !call.is_sent() || !offers(asked, &chosen) {
             return Err(protocol_error(Cause::HttpUpgradeFailed));
         }
         let tunnel = Tunnel {
@@ -278,7 +283,14 @@ fn accept(
     };
     let mut body = ResponseBody::new(call, head.framing, head.persistent, home, pick);
     let body = body.take_ready().map_or_else(|| Body::stream(body), Body::full);
-    Ok(Answer::plain(Response::from_parts(parts, body)))
+    Ok(exchange.filtered(Response::from_parts(parts, body)))
+}
+
+/// Whether a client that asked for one of the protocols in `asked` may be switched to `chosen`.
+fn offers(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
+    let chosen = chosen.as_bytes().trim_ascii();
+    let mut offered = asked.as_bytes().split(|byte| *byte == b',');
+    offered.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(chosen))
 }
 
 /// CONNECT succeeds with any 2xx, and has no body (RFC 9110 §9.3.6).
@@ -294,3 +306,105 @@ fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
         upgrade: None,
     }
 }
+
+/// A call that brought no response.
+fn failed_call(
+    pick: &Pick,
+    (reused, try_timed_out): (bool, bool),
+    error: &CallError,
+    body: Option<Body>,
+) -> Attempt {
+    let endpoint = &pick.endpoint;
+    let before_response = error.is_before_response();
+    let timed_out = matches!(error, CallError::TimedOut);
+    if before_response && !reused {
+        endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
+    }
+    endpoint.unanswered();
+    let (cause, end) = match error {
+        CallError::Closed | CallError::Reset(_) => (Cause::ConnectionTerminated, End::EndpointReset),
+        CallError::Truncated => (Cause::HttpResponseIncomplete, End::EndpointReset),
+        CallError::Malformed(_) | CallError::TooManyInterim => {
+            (Cause::HttpProtocolError, End::EndpointReset)
+        }
+        CallError::TimedOut => (Cause::HttpResponseTimeout, End::Timeout),
+        CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
+            (Cause::Refused(StatusCode::BAD_REQUEST), End::Denied)
+        }
+        CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
+    };
+    let failure = if before_response {
+        Failure::NoResponse
+    } else if timed_out && try_timed_out {
+        Failure::TryTimeout
+    } else {
+        Failure::Responding
+    };
+    tracing::debug!(endpoint = %endpoint.name, why = %error, "attempt failed");
+    Attempt::Failed(Failed { cause, end, failure, body })
+}
+
+/// A connection that could not be had: nothing was sent.
+fn failed_connect(pick: &Pick, error: &ConnectError) -> Failed {
+    let failure = match error {
+        ConnectError::Limit => None,
+        ConnectError::TimedOut => Some(ConnectFailure::TimedOut),
+        ConnectError::Refused(error) => Some(ConnectFailure::of(error)),
+    };
+    if let Some(failure) = failure {
+        pick.endpoint.connect_failed(failure, Instant::now());
+    }
+    let (cause, end) = match failure {
+        None => (Cause::ConnectionLimitReached, End::Shed),
+        Some(ConnectFailure::TimedOut) => (Cause::ConnectionTimeout, End::Timeout),
+        Some(ConnectFailure::Refused) => (Cause::ConnectionRefused, End::EndpointReset),
+        Some(ConnectFailure::Terminated) => (Cause::ConnectionTerminated, End::EndpointReset),
+        Some(ConnectFailure::Unroutable) => (Cause::DestinationUnroutable, End::EndpointReset),
+        Some(ConnectFailure::Unavailable) => (Cause::DestinationUnavailable, End::EndpointReset),
+        Some(ConnectFailure::Ours) => (Cause::ProxyInternalError, End::EndpointReset),
+    };
+    Failed { cause, end, failure: Failure::NotSent, body: None }
+}
+
+/// A response that breaks the protocol: the endpoint has acted on the request, so it is not repeated.
+fn protocol_error(cause: Cause) -> Attempt {
+    Attempt::Failed(Failed {
+        cause,
+        end: End::EndpointReset,
+        failure: Failure::Responding,
+        body: None,
+    })
+}
+
+/// The answer to a request all of whose attempts failed.
+fn failure(exchange: &Exchange<'_>, failed: &Failed, tried: &[u64]) -> Answer {
+    exchange.record.end.set(failed.end);
+    let target = exchange.record.target.borrow();
+    let next_hop = target.as_ref().map(|(_, endpoint)| Arc::clone(&endpoint.name));
+    let text = format!("tried {} endpoint{}", tried.len(), if tried.len() == 1 { "" } else { "s" });
+    let details = Details { next_hop: next_hop.as_deref(), text: Some(&text) };
+    exchange.own(failed.cause, Some(details))
+}
+
+/// The answer to a request that no endpoint can be picked for.
+fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: &PickError) -> Answer {
+    let (cause, end) = match (last, error) {
+        (Some(cause), _) => (cause, End::EndpointReset),
+        (None, PickError::NoEndpoints) => (Cause::DestinationUnavailable, End::Shed),
+        (None, PickError::AllAtLimit) => (Cause::Overload, End::Shed),
+    };
+    exchange.record.end.set(end);
+    exchange.own(cause, None)
+}
+
+fn count_retry(exchange: &Exchange<'_>, is_first: bool, succeeded: bool) {
+    let retries = &exchange.route.metrics.retries;
+    match (is_first, succeeded) {
+        (true, _) => {}
+        (false, true) => retries.success.inc(),
+        (false, false) => retries.failure.inc(),
+    }
+}
+
+/// Bounds on a response's head: what nginx and HAProxy take by default, doubled for cookies.
+const RESPONSE_LIMITS: Limits = Limits { head: 32 * 1024, fields: 200 };
