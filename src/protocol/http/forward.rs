@@ -8,7 +8,8 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::exchange::{Answer, Exchange};
+use super::answer::Answer;
+use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
@@ -18,9 +19,7 @@ use crate::http1::{
 };
 use crate::policy::Via;
 use crate::policy::retry::Failure;
-use crate::pool::{
-    Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return,
-};
+use crate::pool::{Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return};
 use crate::snapshot::Choice;
 use crate::telemetry::access::End;
 use crate::upstream::{Pick, PickError};
@@ -66,7 +65,9 @@ pub(super) async fn forward(
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
-        exchange.attempt_overdue.set(retry.per_try_timeout.map(|limit| now + limit));
+        exchange
+            .attempt_overdue
+            .set(retry.per_try_timeout.map(|limit| now + limit));
         let failed = match attempt(exchange, choice, pick, &parts, body).await {
             Ok(mut answer) => {
                 if !tried.is_empty() {
@@ -116,7 +117,10 @@ async fn attempt(
         let connection = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
             Ok(connection) => connection,
             Err(Attempt::Failed(failed)) => {
-                return Err(Attempt::Failed(Failed { body: Some(body), ..failed }));
+                return Err(Attempt::Failed(Failed {
+                    body: Some(body),
+                    ..failed
+                }));
             }
             Err(gone) => return Err(gone),
         };
@@ -168,7 +172,10 @@ async fn connection(
         if client.poll_gone(cx).is_ready() {
             return Poll::Ready(None);
         }
-        client.deadline.poll_passed(cx).map(|()| Some(Err(ConnectError::TimedOut)))
+        client
+            .deadline
+            .poll_passed(cx)
+            .map(|()| Some(Err(ConnectError::TimedOut)))
     })
     .await;
     match opened {
@@ -192,11 +199,20 @@ fn call(exchange: &Exchange<'_>, connection: Connection, parts: &Parts, body: Bo
     };
     let mut head = Buffer::take();
     let options = RequestOptions {
-        upgrade: message.upgrade.as_ref().filter(|_| framing == Framing::None),
+        upgrade: message
+            .upgrade
+            .as_ref()
+            .filter(|_| framing == Framing::None),
         te_trailers: message.te_trailers,
     };
     encode_request(&mut head, parts, framing, options);
-    Call::new(connection, head, (body, framing), parts.method.clone(), RESPONSE_LIMITS)
+    Call::new(
+        connection,
+        head,
+        (body, framing),
+        parts.method.clone(),
+        RESPONSE_LIMITS,
+    )
 }
 
 /// Drives a call until its response begins, relaying interim responses. `Err(None)`: the client has
@@ -220,10 +236,17 @@ async fn response_head(
             if armed != Some(progress) {
                 armed = Some(progress);
                 let timeouts = &choice.timeouts;
-                let limit = if call.is_sent() { timeouts.response_head } else { timeouts.body_idle };
+                let limit = if call.is_sent() {
+                    timeouts.response_head
+                } else {
+                    timeouts.body_idle
+                };
                 exchange.wait_at_most(limit);
             }
-            client.deadline.poll_passed(cx).map(|()| Some(Err(CallError::TimedOut)))
+            client
+                .deadline
+                .poll_passed(cx)
+                .map(|()| Some(Err(CallError::TimedOut)))
         })
         .await;
         match event {
@@ -231,7 +254,10 @@ async fn response_head(
             Some(Err(_)) if client.has_failed() => return Err(None),
             Some(Err(error)) => return Err(Some(error)),
             Some(Ok(Event::Response(head))) => {
-                exchange.record.first_byte.set(Some(exchange.record.started().elapsed()));
+                exchange
+                    .record
+                    .first_byte
+                    .set(Some(exchange.record.started().elapsed()));
                 return Ok(head);
             }
             Some(Ok(Event::Interim(head))) => {
@@ -241,7 +267,11 @@ async fn response_head(
                 }
                 let mut encoded = Buffer::take();
                 encode_interim(&mut encoded, &head.parts);
-                if client.send_head(encoded, choice.timeouts.body_idle).await.is_err() {
+                if client
+                    .send_head(encoded, choice.timeouts.body_idle)
+                    .await
+                    .is_err()
+                {
                     return Err(None);
                 }
             }
@@ -292,7 +322,9 @@ fn accept(
         },
     };
     let mut body = ResponseBody::new(call, head.framing, head.persistent, home, pick);
-    let body = body.take_ready().map_or_else(|| Body::stream(body), Body::full);
+    let body = body
+        .take_ready()
+        .map_or_else(|| Body::stream(body), Body::full);
     Ok(exchange.filtered(Response::from_parts(parts, body)))
 }
 
@@ -332,7 +364,9 @@ fn failed_call(
     }
     endpoint.unanswered();
     let (cause, end) = match error {
-        CallError::Closed | CallError::Reset(_) => (Cause::ConnectionTerminated, End::EndpointReset),
+        CallError::Closed | CallError::Reset(_) => {
+            (Cause::ConnectionTerminated, End::EndpointReset)
+        }
         CallError::Truncated => (Cause::ResponseIncomplete, End::EndpointReset),
         CallError::Malformed(_) | CallError::TooManyInterim => {
             (Cause::ProtocolError, End::EndpointReset)
@@ -351,7 +385,12 @@ fn failed_call(
         Failure::Responding
     };
     tracing::debug!(endpoint = %endpoint.name, why = %error, "attempt failed");
-    Attempt::Failed(Failed { cause, end, failure, body })
+    Attempt::Failed(Failed {
+        cause,
+        end,
+        failure,
+        body,
+    })
 }
 
 /// A connection that could not be had: nothing was sent.
@@ -373,7 +412,12 @@ fn failed_connect(pick: &Pick, error: &ConnectError) -> Failed {
         Some(ConnectFailure::Unavailable) => (Cause::DestinationUnavailable, End::EndpointReset),
         Some(ConnectFailure::Ours) => (Cause::Internal, End::EndpointReset),
     };
-    Failed { cause, end, failure: Failure::NotSent, body: None }
+    Failed {
+        cause,
+        end,
+        failure: Failure::NotSent,
+        body: None,
+    }
 }
 
 /// A response that breaks the protocol: the endpoint has acted on the request, so it is not repeated.
@@ -407,8 +451,15 @@ fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: &PickError) 
 }
 
 fn tried_text(tried: &[u64]) -> String {
-    format!("tried {} endpoint{}", tried.len(), if tried.len() == 1 { "" } else { "s" })
+    format!(
+        "tried {} endpoint{}",
+        tried.len(),
+        if tried.len() == 1 { "" } else { "s" }
+    )
 }
 
 /// Bounds on a response's head: what nginx and HAProxy take by default, doubled for cookies.
-const RESPONSE_LIMITS: Limits = Limits { head: 32 * 1024, fields: 200 };
+const RESPONSE_LIMITS: Limits = Limits {
+    head: 32 * 1024,
+    fields: 200,
+};

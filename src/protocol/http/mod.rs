@@ -4,11 +4,14 @@
 //! again where that is allowed; `record` keeps what is logged and measured; `respond` alone turns
 //! causes into statuses.
 
+mod answer;
 mod client;
 mod connection;
 mod exchange;
 mod forward;
+mod head;
 mod record;
+mod reply;
 pub mod respond;
 mod upgrade;
 
