@@ -9,38 +9,19 @@ use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::attempt::{Attempt, Failed, failed_call, failed_connect, protocol_error};
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
-use crate::body::{Body, BodyError};
-use crate::endpoint::ConnectFailure;
+use crate::body::Body;
 use crate::http1::{
     Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
 };
 use crate::policy::Via;
-use crate::policy::retry::Failure;
 use crate::pool::{Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return};
 use crate::snapshot::Choice;
 use crate::telemetry::access::End;
 use crate::upstream::{Pick, PickError};
-
-/// An attempt that brought no response.
-#[derive(Debug)]
-struct Failed {
-    cause: Cause,
-    end: End,
-    failure: Failure,
-    /// What is left of the request's body, if none of it was used up.
-    body: Option<Body>,
-}
-
-/// How an attempt ended otherwise than with a response.
-#[derive(Debug)]
-enum Attempt {
-    Failed(Failed),
-    /// The client has gone: nobody waits for another attempt.
-    ClientGone,
-}
 
 /// Forwards a request. `None` if its client has gone.
 pub(super) async fn forward(
@@ -347,87 +328,6 @@ fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
         tunnel: Some(Box::new(tunnel)),
         upgrade: None,
     }
-}
-
-/// A call that brought no response.
-fn failed_call(
-    pick: &Pick,
-    (reused, try_timed_out): (bool, bool),
-    error: &CallError,
-    body: Option<Body>,
-) -> Attempt {
-    let endpoint = &pick.endpoint;
-    let before_response = error.is_before_response();
-    let timed_out = matches!(error, CallError::TimedOut);
-    if before_response && !reused {
-        endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
-    }
-    endpoint.unanswered();
-    let (cause, end) = match error {
-        CallError::Closed | CallError::Reset(_) => {
-            (Cause::ConnectionTerminated, End::EndpointReset)
-        }
-        CallError::Truncated => (Cause::ResponseIncomplete, End::EndpointReset),
-        CallError::Malformed(_) | CallError::TooManyInterim => {
-            (Cause::ProtocolError, End::EndpointReset)
-        }
-        CallError::TimedOut => (Cause::ResponseTimeout, End::Timeout),
-        CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
-            (Cause::BadRequest, End::Denied)
-        }
-        CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
-    };
-    let failure = if before_response {
-        Failure::NoResponse
-    } else if timed_out && try_timed_out {
-        Failure::TryTimeout
-    } else {
-        Failure::Responding
-    };
-    tracing::debug!(endpoint = %endpoint.name, why = %error, "attempt failed");
-    Attempt::Failed(Failed {
-        cause,
-        end,
-        failure,
-        body,
-    })
-}
-
-/// A connection that could not be had: nothing was sent.
-fn failed_connect(pick: &Pick, error: &ConnectError) -> Failed {
-    let failure = match error {
-        ConnectError::Limit => None,
-        ConnectError::TimedOut => Some(ConnectFailure::TimedOut),
-        ConnectError::Refused(error) => Some(ConnectFailure::of(error)),
-    };
-    if let Some(failure) = failure {
-        pick.endpoint.connect_failed(failure, Instant::now());
-    }
-    let (cause, end) = match failure {
-        None => (Cause::ConnectionLimitReached, End::Shed),
-        Some(ConnectFailure::TimedOut) => (Cause::ConnectionTimeout, End::Timeout),
-        Some(ConnectFailure::Refused) => (Cause::ConnectionRefused, End::EndpointReset),
-        Some(ConnectFailure::Terminated) => (Cause::ConnectionTerminated, End::EndpointReset),
-        Some(ConnectFailure::Unroutable) => (Cause::DestinationIpUnroutable, End::EndpointReset),
-        Some(ConnectFailure::Unavailable) => (Cause::DestinationUnavailable, End::EndpointReset),
-        Some(ConnectFailure::Ours) => (Cause::Internal, End::EndpointReset),
-    };
-    Failed {
-        cause,
-        end,
-        failure: Failure::NotSent,
-        body: None,
-    }
-}
-
-/// A response that breaks the protocol: the endpoint has acted on the request, so it is not repeated.
-fn protocol_error(cause: Cause) -> Attempt {
-    Attempt::Failed(Failed {
-        cause,
-        end: End::EndpointReset,
-        failure: Failure::Responding,
-        body: None,
-    })
 }
 
 /// The answer to a request all of whose attempts failed.

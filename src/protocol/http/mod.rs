@@ -5,6 +5,7 @@
 //! causes into statuses.
 
 mod answer;
+mod attempt;
 mod client;
 mod connection;
 mod exchange;
