@@ -168,7 +168,7 @@ impl Walk<'_> {
         place: Place,
         text: &Text,
     ) -> bool {
-        if matches!(text.origin, Origin::Variable { secret: true, .. }) {
+        if text.is_secret() {
             self.secrets.insert(path.to_string());
         }
         let words = shape.words();

@@ -47,7 +47,8 @@ fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mu
 pub(in crate::config) const LISTENER: [&str; 4] =
     ["request_head", "client_idle", "body_idle", "tunnel_idle"];
 
-const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
+/// From the client's side, where nothing is read.
+pub(in crate::config) const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
 
 /// What a request may take.
 const ROUTE: [&str; 5] = [

@@ -12,6 +12,7 @@ use super::diagnostic::Diagnostic;
 use super::environment::{Environment, reason};
 use super::interpolate::interpolate;
 use super::load::{parse, read};
+use super::near::nearest;
 use super::node::{Entry, Node, Table, Value};
 use super::source::{Place, Sources};
 
@@ -195,13 +196,22 @@ impl Merge<'_> {
         );
     }
 
+    /// A key that an included file cannot have.
     fn misplaced(&mut self, key: &str, place: Place) {
-        let title = format!("`{key}` belongs into the main file");
-        self.diagnostics.push(
-            Diagnostic::new(Code::NotInInclude, title)
-                .at(place, "this file is included")
-                .help("an included file holds `listener`, `route`, `upstream` and `test`"),
-        );
+        let finding = if MAIN_ONLY.contains(&key) {
+            let title = format!("`{key}` belongs into the main file");
+            Diagnostic::new(Code::NotInInclude, title).at(place, "this file is included")
+        } else {
+            let title = format!("unknown setting `{}` at the top level", key.escape_debug());
+            let finding = Diagnostic::new(Code::UnknownSetting, title);
+            let finding = finding.at(place, "no such setting");
+            match nearest(key, INCLUDED) {
+                Some(near) => finding.patch(place, near),
+                None => finding,
+            }
+        };
+        let help = "an included file holds `listener`, `route`, `upstream` and `test`";
+        self.diagnostics.push(finding.help(help));
     }
 
     fn unreadable(&mut self, title: String, place: Place, label: &str) {
@@ -242,6 +252,12 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
     pattern[p..].iter().all(|c| *c == '*')
 }
+
+const INCLUDED: [&str; 4] = ["listener", "route", "upstream", "test"];
+
+const MAIN_ONLY: [&str; 8] = [
+    "version", "workers", "zone", "include", "admin", "log", "shutdown", "defaults",
+];
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,14 @@ pub(super) fn pattern(text: &str) -> Result<(), Fault> {
     if let Some(expression) = text.strip_prefix('~') {
         return compile(expression).map(drop);
     }
-    let path_part = text.strip_prefix('=').unwrap_or(text);
-    path(path_part)?;
+    let (mark, path_part) = match text.strip_prefix('=') {
+        Some(exact) => ("=", exact),
+        None => ("", text),
+    };
+    path(path_part).map_err(|fault| Fault {
+        suggestion: fault.suggestion.map(|path| format!("{mark}{path}")),
+        ..fault
+    })?;
     if let Some(prefix) = text.strip_suffix("/*") {
         let why = "a path is a prefix by itself; a star would be a plain character";
         return Err(fault(why).meant(format!("{prefix}/")));
@@ -24,7 +30,12 @@ pub(super) fn pattern(text: &str) -> Result<(), Fault> {
 pub(super) fn path(text: &str) -> Result<(), Fault> {
     if let Some(at) = text.find(['?', '#']) {
         let why = format!("`{}` ends a path", &text[at..=at]);
-        return Err(fault(&why).meant(&text[..at]).unless_empty());
+        let path = &text[..at];
+        return Err(if path.starts_with('/') {
+            fault(&why).meant(path)
+        } else {
+            fault(&why)
+        });
     }
     target(text)
 }
@@ -58,14 +69,6 @@ pub(super) fn target(text: &str) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-impl Fault {
-    /// An empty suggestion helps nobody.
-    fn unless_empty(mut self) -> Self {
-        self.suggestion = self.suggestion.filter(|text| text.starts_with('/'));
-        self
-    }
 }
 
 fn fault(why: &str) -> Fault {

@@ -67,6 +67,9 @@ pub enum UnitError {
         /// Good values.
         examples: &'static str,
     },
+    /// A fraction where only whole numbers are.
+    #[error("a smaller unit writes a fraction as a whole number")]
+    Fraction,
     /// More than fits.
     #[error("more than {most}")]
     TooLarge {
@@ -81,7 +84,7 @@ impl UnitError {
         match self {
             Self::NoUnit { suggestion, .. } => Some(suggestion),
             Self::UnknownUnit { suggestion, .. } => suggestion.as_deref(),
-            Self::NoNumber { .. } | Self::TooLarge { .. } => None,
+            Self::NoNumber { .. } | Self::Fraction | Self::TooLarge { .. } => None,
         }
     }
 }
@@ -276,6 +279,9 @@ impl Scale {
                 number: number.to_owned(),
                 suggestion: format!("{number}{}", self.usual),
             });
+        }
+        if unit.starts_with('.') {
+            return Err(UnitError::Fraction);
         }
         let Some((_, factor)) = self.units.iter().find(|(name, _)| *name == unit) else {
             return Err(self.unknown(number, unit));
