@@ -80,7 +80,7 @@ pub fn load_text(name: &str, text: &str, environment: &dyn Environment) -> Outco
     if render::count(&diagnostics, Severity::Error) == 0 {
         match typed(&root) {
             Ok(typed) => config = Some(Config { secrets, ..typed }),
-            Err(unforeseen) => diagnostics.push(unforeseen),
+            Err(unforeseen) => diagnostics.push(*unforeseen),
         }
     }
     diagnostic::sort(&mut diagnostics);
@@ -135,10 +135,8 @@ impl Outcome {
 pub(super) fn read(path: &Path, environment: &dyn Environment) -> Result<String, String> {
     let bytes = environment.read(path).map_err(|error| reason(&error))?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + memchr::memchr_iter(b'\n', good).count();
         format!("line {line} is not UTF-8")
     })
 }
@@ -195,14 +193,13 @@ fn uses_of(key: &str, node: &Node, uses: &mut Vec<Place>) {
 
 /// The tree as data. The checks have found everything that could fail here, and a property test holds
 /// them to it; should they not have, the file is still refused with serde's words.
-fn typed(root: &Node) -> Result<Config, Diagnostic> {
+fn typed(root: &Node) -> Result<Config, Box<Diagnostic>> {
     let value = root
         .to_toml()
         .unwrap_or(toml::Value::Table(toml::Table::new()));
     Config::deserialize(value).map_err(|error| {
-        let label = error.message().to_owned();
-        Diagnostic::new(Code::WrongValue, "this configuration cannot be understood")
-            .at(root.place, label)
+        let finding = Diagnostic::new(Code::WrongValue, "this configuration cannot be understood");
+        Box::new(finding.at(root.place, error.message()))
     })
 }
 

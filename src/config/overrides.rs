@@ -81,7 +81,7 @@ impl Override<'_> {
             schema = below;
             if parts.peek().is_none() {
                 let value = self
-                    .scalar(schema.types())
+                    .scalar(&schema.types())
                     .ok_or_else(|| self.no_scalar())?;
                 let entry = Entry {
                     key: self.key,
@@ -102,7 +102,7 @@ impl Override<'_> {
 
     /// The value in the type that the setting has; a number that is none stays a string, which the
     /// check of types then finds at its place.
-    fn scalar(&self, types: Vec<&str>) -> Option<Node> {
+    fn scalar(&self, types: &[&str]) -> Option<Node> {
         let integer = || {
             self.value
                 .parse()

@@ -148,17 +148,16 @@ impl Walk<'_> {
         };
         let title = format!("unknown setting `{}` {place}", name.escape_debug());
         let finding = Diagnostic::new(Code::UnknownSetting, title).at(entry.key, "no such setting");
-        self.diagnostics
-            .push(match nearest(name, known.iter().copied()) {
-                Some(near) => finding.patch(entry.key, near),
-                None => {
-                    let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
-                    finding.help(format!(
-                        "settings that are known here: {}",
-                        known.join(", ")
-                    ))
-                }
-            });
+        let finding = if let Some(near) = nearest(name, known.iter().copied()) {
+            finding.patch(entry.key, near)
+        } else {
+            let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
+            finding.help(format!(
+                "settings that are known here: {}",
+                known.join(", ")
+            ))
+        };
+        self.diagnostics.push(finding);
     }
 
     fn string(

@@ -72,7 +72,7 @@ impl Merge<'_> {
     fn pattern(&mut self, root: &mut Node, pattern: &str, place: Place) {
         let path = self.folder.join(pattern);
         if !is_glob(pattern) {
-            self.file(root, path, place);
+            self.file(root, &path, place);
             return;
         }
         let name = path.file_name().and_then(|name| name.to_str());
@@ -105,16 +105,16 @@ impl Merge<'_> {
         }
         let parent = parent.to_path_buf();
         for found in names {
-            self.file(root, parent.join(found), place);
+            self.file(root, &parent.join(found), place);
         }
     }
 
-    fn file(&mut self, root: &mut Node, path: PathBuf, place: Place) {
-        if !self.read.insert(path.clone()) {
+    fn file(&mut self, root: &mut Node, path: &Path, place: Place) {
+        if !self.read.insert(path.to_path_buf()) {
             return;
         }
         let name = path.display().to_string();
-        let text = match read(&path, self.environment) {
+        let text = match read(path, self.environment) {
             Ok(text) => text,
             Err(why) => {
                 let title = format!("the included file `{name}` cannot be read");
@@ -225,7 +225,7 @@ fn is_glob(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
-/// Whether a name matches a pattern of `*` and `?`. Hidden files do not: editors and ConfigMap
+/// Whether a name matches a pattern of `*` and `?`. Hidden files do not: editors and mounted
 /// volumes leave some behind.
 fn matches(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {

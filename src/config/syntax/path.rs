@@ -1,5 +1,7 @@
 //! Paths: of a route, of a rewrite, of a probe.
 
+use std::fmt::Write as _;
+
 use super::{Fault, compile};
 use crate::config::codes::Code;
 
@@ -63,7 +65,7 @@ pub(super) fn target(text: &str) -> Result<(), Fault> {
                 ));
             }
         } else if !is_target(c) && c != '?' {
-            let escaped: String = c.to_string().bytes().map(|b| format!("%{b:02X}")).collect();
+            let escaped = escaped(c);
             let why = format!("`{}` has to be written as `{escaped}`", c.escape_debug());
             return Err(fault(&why));
         }
@@ -78,6 +80,13 @@ fn fault(why: &str) -> Fault {
 /// `pchar` and `/` of RFC 3986 §3.3, without `%`.
 fn is_target(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/".contains(c)
+}
+
+fn escaped(c: char) -> String {
+    c.to_string().bytes().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "%{byte:02X}"); // a String takes everything
+        out
+    })
 }
 
 fn has_dots(path: &str) -> bool {

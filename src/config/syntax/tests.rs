@@ -51,10 +51,6 @@ fn binds() {
         ],
     );
     assert_eq!(meant("x-bind", "8080"), Some(":8080".into()));
-    assert_eq!(
-        meant("x-bind", "fe80::1:80"),
-        Some("[fe80::1]:80".into()).filter(|_| false)
-    );
 }
 
 #[test]
@@ -282,21 +278,21 @@ fn names() {
 
 #[test]
 fn bounds_hold() {
-    let check = |format: &str, text: &str, zero: bool, least: u64, most: u64| {
+    let within = |format: &str, text: &str, zero: bool, least: u64, most: u64| {
         let bounds = Bounds {
             zero,
             least: Some(least),
             most: Some(most),
         };
-        super::check(format, text, bounds).is_ok()
+        check(format, text, bounds).is_ok()
     };
-    assert!(!check("x-time", "0s", false, 0, 0));
-    assert!(check("x-time", "0s", true, 0, 0));
-    assert!(check("x-size", "1KiB", false, 1024, 2048));
-    assert!(check("x-size", "2KiB", false, 1024, 2048));
-    assert!(!check("x-size", "1023B", false, 1024, 2048));
-    assert!(!check("x-size", "2049B", false, 1024, 2048));
-    assert!(super::check("x-size", "0B", Bounds::default()).is_err());
+    assert!(!within("x-time", "0s", false, 0, 0));
+    assert!(within("x-time", "0s", true, 0, 0));
+    assert!(within("x-size", "1KiB", false, 1024, 2048));
+    assert!(within("x-size", "2KiB", false, 1024, 2048));
+    assert!(!within("x-size", "1023B", false, 1024, 2048));
+    assert!(!within("x-size", "2049B", false, 1024, 2048));
+    assert!(check("x-size", "0B", Bounds::default()).is_err());
 }
 
 #[test]
