@@ -1,11 +1,10 @@
 //! Time limits where they do something.
 
+use super::listeners::is_tcp;
 use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::Node;
-
-use super::listeners::is_tcp;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {

@@ -301,3 +301,28 @@ fn expressions_are_bounded() {
     assert!(compile(r"(\w{100}){100}").is_err());
     assert!(compile(&"(".repeat(10_000)).is_err());
 }
+
+/// A mark that no function knows would leave its settings unchecked.
+#[test]
+fn every_form_that_the_schema_names_is_checked() {
+    fn collect(value: &serde_json::Value, formats: &mut Vec<String>) {
+        if let Some(format) = value["format"]
+            .as_str()
+            .filter(|name| name.starts_with("x-"))
+        {
+            formats.push(format.to_owned());
+        }
+        let inside = value
+            .as_object()
+            .into_iter()
+            .flat_map(|object| object.values());
+        inside.for_each(|value| collect(value, formats));
+    }
+    let mut formats = Vec::new();
+    collect(&crate::config::schema(), &mut formats);
+    assert!(formats.len() > 20, "{formats:?}");
+    for format in formats {
+        // No form has room for NUL.
+        assert!(check(&format, "\0", Bounds::default()).is_err(), "{format}");
+    }
+}
