@@ -223,7 +223,7 @@ fn trailers() {
         assert_eq!(body.size, "1\r\nx\r\n0\r\n\r\n".len() + text.len());
         (body.trailers.is_some(), lines.collect::<Vec<_>>())
     };
-    assert_eq!(trailers("").0, false);
+    assert!(!trailers("").0);
     assert_eq!(trailers("A: b\r\nC:\r\n").1, ["a: b", "c: "]);
     assert_eq!(trailers("grpc-status:  0 \r\n").1, ["grpc-status: 0"]);
     let forbidden = [

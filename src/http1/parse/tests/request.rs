@@ -158,10 +158,10 @@ fn framing() {
     }
 }
 
-/// RFC 9112 §6.1, §6.3.
+/// RFC 9110 §8.6, RFC 9112 §6.3.
 #[test]
-fn framing_that_is_refused() {
-    use FramingError::{Coding, Length, LengthAndCoding, RepeatedLength, UnknownCoding};
+fn lengths_that_are_refused() {
+    use FramingError::{Length, RepeatedLength};
     let cases = [
         ("Content-Length:\r\n", Length),
         ("Content-Length: +5\r\n", Length),
@@ -179,6 +179,19 @@ fn framing_that_is_refused() {
         ("Content-Length: 99999999999999999999999\r\n", Length),
         ("Content-Length: 5\r\nContent-Length: 5\r\n", RepeatedLength),
         ("Content-Length: 5\r\ncontent-length: 6\r\n", RepeatedLength),
+    ];
+    for (fields, error) in cases {
+        let refused = refused(with(fields));
+        assert_eq!(refused, RequestError::Framing(error), "{fields}");
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    }
+}
+
+/// RFC 9112 §6.1, §6.3.
+#[test]
+fn codings_that_are_refused() {
+    use FramingError::{Coding, LengthAndCoding, UnknownCoding};
+    let cases = [
         (
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
             LengthAndCoding,

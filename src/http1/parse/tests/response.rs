@@ -1,6 +1,6 @@
 //! What responses are read as, and which are refused.
 
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 use proptest::prelude::*;
 
 use super::{LIMITS, lines};
@@ -189,7 +189,6 @@ fn framing() {
 /// RFC 9110 §8.6: HEAD and 304 tell the length that GET would have had.
 #[test]
 fn lengths_that_stay_and_lengths_that_go() {
-    let length = "Content-Length: 007\r\nTransfer-Encoding";
     for (method, status, kept) in [
         (Method::HEAD, "200", true),
         (Method::GET, "304", true),
@@ -197,13 +196,13 @@ fn lengths_that_stay_and_lengths_that_go() {
         (Method::GET, "103", false),
         (Method::CONNECT, "200", false),
     ] {
-        let text = format!("HTTP/1.1 {status} x\r\n{}-Not: 1\r\n\r\n", length);
+        let text = format!("HTTP/1.1 {status} x\r\nContent-Length: 007\r\n\r\n");
         let head = read_for(&method, text);
         let read = head
             .parts
             .headers
             .get("content-length")
-            .map(|value| value.as_bytes());
+            .map(HeaderValue::as_bytes);
         assert_eq!(read, kept.then_some(&b"7"[..]), "{method} {status}");
     }
 }
