@@ -20,6 +20,8 @@ mod known;
 mod lines;
 mod names;
 mod parse;
+mod receive;
+mod send;
 
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use encode::{
@@ -33,6 +35,8 @@ pub use parse::{
     RequestError, RequestHead, ResponseError, ResponseHead, parse_request, parse_response,
     resume_request, resume_response,
 };
+pub use receive::{Amount, Received};
+pub use send::{Outgoing, SendError};
 
 /// How large a head may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
