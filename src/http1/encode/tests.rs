@@ -20,7 +20,7 @@ fn request(method: Method, uri: &str, fields: &[(&'static str, &'static str)]) -
     let mut parts = Request::new(()).into_parts().0;
     parts.method = method;
     parts.uri = uri.parse::<Uri>().expect(uri);
-    parts.headers = map(fields);
+    parts.headers = map(&[&[("host", "a")], fields].concat());
     parts
 }
 
@@ -65,19 +65,20 @@ const HOP: &[(&str, &str)] = &[
 #[test]
 fn request_lines() {
     for (method, uri, line) in [
-        (Method::GET, "/a?b=c", "GET /a?b=c HTTP/1.1\r\n\r\n"),
-        (Method::OPTIONS, "*", "OPTIONS * HTTP/1.1\r\n\r\n"),
-        (Method::CONNECT, "a:1", "CONNECT a:1 HTTP/1.1\r\n\r\n"),
-        (Method::GET, "http://a/b", "GET /b HTTP/1.1\r\n\r\n"),
-        (Method::GET, "http://a", "GET / HTTP/1.1\r\n\r\n"),
+        (Method::GET, "/a?b=c", "GET /a?b=c"),
+        (Method::OPTIONS, "*", "OPTIONS *"),
+        (Method::CONNECT, "a:1", "CONNECT a:1"),
+        (Method::GET, "http://a/b", "GET /b"),
+        (Method::GET, "http://a", "GET /"),
     ] {
-        assert_eq!(plain(&request(method, uri, &[]), Framing::None), line);
+        let written = plain(&request(method, uri, &[]), Framing::None);
+        assert_eq!(written, format!("{line} HTTP/1.1\r\nhost: a\r\n\r\n"));
     }
 }
 
 #[test]
 fn fields_keep_their_order_and_the_connection_s_are_left_out() {
-    let mut fields = vec![("host", "a"), ("x-b", "1")];
+    let mut fields = vec![("x-b", "1")];
     fields.extend_from_slice(HOP);
     fields.extend_from_slice(&[("accept", "*/*"), ("x-b", "2"), ("expect", "100-continue")]);
     let parts = request(Method::GET, "/", &fields);
@@ -96,7 +97,7 @@ fn a_request_is_framed_once() {
         &[("content-length", "7"), ("content-length", "8"), ("a", "b")],
     );
     let without = request(Method::POST, "/", &[("a", "b")]);
-    let line = "POST / HTTP/1.1\r\n";
+    let line = "POST / HTTP/1.1\r\nhost: a\r\n";
     for (parts, framing, fields) in [
         (&with, Framing::Length(5), "Content-Length: 5\r\na: b\r\n"),
         (
@@ -125,6 +126,21 @@ fn a_request_is_framed_once() {
     }
 }
 
+/// RFC 9112 §3.2.
+#[test]
+fn a_request_has_one_host() {
+    let mut parts = request(Method::GET, "/", &[("host", "b")]);
+    assert_eq!(
+        plain(&parts, Framing::None),
+        "GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+    );
+    parts.headers.clear();
+    assert_eq!(
+        plain(&parts, Framing::None),
+        "GET / HTTP/1.1\r\nHost: \r\n\r\n"
+    );
+}
+
 /// RFC 9110 §7.8, §10.1.4: each names its field in `Connection`.
 #[test]
 fn what_a_request_asks_of_its_connection() {
@@ -148,7 +164,10 @@ fn what_a_request_asks_of_its_connection() {
             te_trailers,
         };
         let written = text(|out| encode_request(out, &parts, Framing::None, options));
-        assert_eq!(written, format!("GET / HTTP/1.1\r\n{fields}\r\n"));
+        assert_eq!(
+            written,
+            format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n")
+        );
     }
 }
 
