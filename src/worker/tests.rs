@@ -143,7 +143,10 @@ fn snapshot(
 fn log_path() -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    std::env::temp_dir().join(format!("evenkeel-worker-{}-{number}.log", std::process::id()))
+    std::env::temp_dir().join(format!(
+        "evenkeel-worker-{}-{number}.log",
+        std::process::id()
+    ))
 }
 
 fn bound(workers: usize) -> Arc<Sockets> {
@@ -179,11 +182,15 @@ async fn connect(sockets: &Sockets) -> TcpStream {
 async fn echoes(stream: &mut TcpStream) -> bool {
     let mut byte = [0; 1];
     stream.write_all(b"x").await.is_ok()
-        && timeout(LONG, stream.read_exact(&mut byte)).await.is_ok_and(|read| read.is_ok())
+        && timeout(LONG, stream.read_exact(&mut byte))
+            .await
+            .is_ok_and(|read| read.is_ok())
 }
 
 async fn is_reset(mut stream: TcpStream) -> bool {
-    let read = timeout(LONG, stream.read_u8()).await.expect("neither bytes nor an end");
+    let read = timeout(LONG, stream.read_u8())
+        .await
+        .expect("neither bytes nor an end");
     read.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
 }
 
@@ -207,18 +214,29 @@ async fn a_session_is_relayed_counted_and_logged() {
     client.write_all(b"hello").await.expect("write");
     client.shutdown().await.expect("shutdown");
     let mut text = String::new();
-    client.read_to_string(&mut text).await.expect("an orderly end");
+    client
+        .read_to_string(&mut text)
+        .await
+        .expect("an orderly end");
     assert_eq!(text, "hello");
     let ended = "evenkeel_l4_sessions_total{listener=\"l\",upstream=\"u\",result=\"ok\"}";
     eventually("the end of the session", || rig.metric(ended) == 1).await;
-    assert_eq!(rig.metric("evenkeel_l4_sessions{listener=\"l\",upstream=\"u\"}"), 0);
+    assert_eq!(
+        rig.metric("evenkeel_l4_sessions{listener=\"l\",upstream=\"u\"}"),
+        0
+    );
     for direction in ["sent", "received"] {
         let labels = format!("{{listener=\"l\",upstream=\"u\",direction=\"{direction}\"}}");
         assert_eq!(rig.metric(&format!("evenkeel_l4_bytes_total{labels}")), 5);
     }
     assert_eq!(rig.metric("evenkeel_connections{listener=\"l\"}"), 0);
     let log = rig.end();
-    for part in ["\"listener\":\"l\"", "\"upstream\":\"u\"", "\"end\":\"ok\"", "\"attempts\":1"] {
+    for part in [
+        "\"listener\":\"l\"",
+        "\"upstream\":\"u\"",
+        "\"end\":\"ok\"",
+        "\"attempts\":1",
+    ] {
         assert!(log.contains(part), "{part} is missing in {log}");
     }
     assert!(log.contains(&endpoint.to_string()), "{log}");
@@ -242,11 +260,18 @@ async fn a_dead_endpoint_is_passed_over() {
 async fn with_no_endpoint_left_the_client_is_reset() {
     let sockets = bound(1);
     let rig = Rig::start(1, &[("l", Arc::clone(&sockets), 10)], &[dead().await]);
-    assert!(is_reset(connect(&sockets).await).await, "a refusal looks like an empty answer");
-    let ended = "evenkeel_l4_sessions_total{listener=\"l\",upstream=\"u\",result=\"connect_failed\"}";
+    assert!(
+        is_reset(connect(&sockets).await).await,
+        "a refusal looks like an empty answer"
+    );
+    let ended =
+        "evenkeel_l4_sessions_total{listener=\"l\",upstream=\"u\",result=\"connect_failed\"}";
     eventually("the end of the session", || rig.metric(ended) == 1).await;
     let log = rig.end();
-    assert!(log.contains("\"error.type\":\"connection_refused\""), "{log}");
+    assert!(
+        log.contains("\"error.type\":\"connection_refused\""),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -267,8 +292,14 @@ async fn beyond_the_limit_connections_are_reset_at_once() {
     assert_eq!(rig.metric(refused), 4);
     assert_eq!(rig.metric("evenkeel_connections{listener=\"l\"}"), 3);
     clients.pop();
-    eventually("a free place", || rig.metric("evenkeel_connections{listener=\"l\"}") == 2).await;
-    assert!(echoes(&mut connect(&sockets).await).await, "the place is not given back");
+    eventually("a free place", || {
+        rig.metric("evenkeel_connections{listener=\"l\"}") == 2
+    })
+    .await;
+    assert!(
+        echoes(&mut connect(&sockets).await).await,
+        "the place is not given back"
+    );
     drop(rig.end());
 }
 
@@ -281,10 +312,16 @@ async fn an_overloaded_worker_hands_connections_over() {
     let mut clients = Vec::new();
     for _ in 0..60 {
         let mut client = connect(&sockets).await;
-        assert!(echoes(&mut client).await, "lost on its way to another worker");
+        assert!(
+            echoes(&mut client).await,
+            "lost on its way to another worker"
+        );
         clients.push(client);
     }
-    let (first, second) = (rig.shared.balance.connections(0), rig.shared.balance.connections(1));
+    let (first, second) = (
+        rig.shared.balance.connections(0),
+        rig.shared.balance.connections(1),
+    );
     assert_eq!(first + second, 60);
     assert!(first <= second + 9, "{first} and {second}");
     drop(clients);
@@ -299,9 +336,15 @@ async fn a_reload_keeps_what_stays_and_retires_what_goes() {
     let rig = Rig::start(2, &[("a", Arc::clone(&first), 10)], &[endpoint]);
     let mut client = connect(&first).await;
     assert!(echoes(&mut client).await);
-    rig.reload(&[("a", Arc::clone(&first), 1), ("b", Arc::clone(&second), 10)], &[endpoint]);
+    rig.reload(
+        &[("a", Arc::clone(&first), 1), ("b", Arc::clone(&second), 10)],
+        &[endpoint],
+    );
     assert!(echoes(&mut client).await, "a reload cut a connection");
-    assert!(echoes(&mut connect(&second).await).await, "the new listener does not accept");
+    assert!(
+        echoes(&mut connect(&second).await).await,
+        "the new listener does not accept"
+    );
     let refused = "evenkeel_connections_refused_total{listener=\"a\",reason=\"full\"}";
     let limit = async {
         while rig.metric(refused) == 0 {
@@ -309,14 +352,19 @@ async fn a_reload_keeps_what_stays_and_retires_what_goes() {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(LONG, limit).await.expect("the new limit does not hold for the old connection");
+    timeout(LONG, limit)
+        .await
+        .expect("the new limit does not hold for the old connection");
     rig.reload(&[("b", Arc::clone(&second), 10)], &[endpoint]);
     eventually("the end of the listener", || {
         std::net::TcpStream::connect(first.local).is_err()
     })
     .await;
     assert!(!first.is_open());
-    assert!(echoes(&mut client).await, "a connection was cut with its listener");
+    assert!(
+        echoes(&mut client).await,
+        "a connection was cut with its listener"
+    );
     assert!(echoes(&mut connect(&second).await).await);
     drop(rig.end());
 }
@@ -328,14 +376,20 @@ async fn a_drain_accepts_then_waits_then_cuts() {
     let rig = Rig::start(2, &[("l", Arc::clone(&sockets), 10)], &[endpoint]);
     rig.trigger.start();
     let mut client = connect(&sockets).await;
-    assert!(echoes(&mut client).await, "not accepted in the time of grace");
+    assert!(
+        echoes(&mut client).await,
+        "not accepted in the time of grace"
+    );
     rig.trigger.close();
     eventually("the end of accepting", || {
         std::net::TcpStream::connect(sockets.local).is_err()
     })
     .await;
     assert!(echoes(&mut client).await, "cut before its time");
-    eventually("the end of the accept loops", || rig.trigger.blockers() == 1).await;
+    eventually("the end of the accept loops", || {
+        rig.trigger.blockers() == 1
+    })
+    .await;
     let cut = "evenkeel_l4_sessions_total{listener=\"l\",upstream=\"u\",result=\"cut\"}";
     let registry = rig.world.registry.clone();
     let log = rig.end();
@@ -384,12 +438,19 @@ async fn a_panic_ends_one_connection_and_is_counted() {
             for _ in 0..2 {
                 let mut client = connect(&sockets).await;
                 let mut rest = Vec::new();
-                timeout(LONG, client.read_to_end(&mut rest)).await.expect("an end").ok();
+                timeout(LONG, client.read_to_end(&mut rest))
+                    .await
+                    .expect("an end")
+                    .ok();
             }
         })
         .await;
     assert_eq!(listener.metrics.panicked.value(), 2);
-    assert_eq!(listener.connections.load(Ordering::Relaxed), 0, "a place is lost");
+    assert_eq!(
+        listener.connections.load(Ordering::Relaxed),
+        0,
+        "a place is lost"
+    );
 }
 
 /// Far longer than anything here takes.
