@@ -1,1 +1,6 @@
-//! Placeholder.
+//! What is spoken on an accepted connection: HTTP, or bytes that nobody reads.
+
+pub mod http;
+pub mod local;
+pub mod tcp;
+pub mod tunnel;

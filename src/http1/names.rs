@@ -1,0 +1,110 @@
+//! What a field's name means to the wire.
+//!
+//! One pass over the fields decides for each whether it ends here (RFC 9110 §7.6.1), frames the
+//! message or travels on. Length and first byte settle nearly every name without a comparison.
+
+use http::HeaderName;
+
+/// What a hop does with a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    EndToEnd,
+    Host,
+    ContentLength,
+    Expect,
+    Connection,
+    TransferEncoding,
+    Te,
+    Upgrade,
+    /// Hop-by-hop by custom, without a meaning for us: `Keep-Alive`, `Proxy-Connection`,
+    /// `HTTP2-Settings`.
+    Dropped,
+}
+
+/// The role of a name, in any case.
+#[inline]
+pub(super) fn role(name: &[u8]) -> Role {
+    // Setting this bit makes a letter small; a byte that becomes one by mistake fails the
+    // comparison below.
+    let first = name.first().map_or(0, |byte| byte | 0x20);
+    match (name.len(), first) {
+        (2, b't') if is(name, b"te", b"TE") => Role::Te,
+        (4, b'h') if is(name, b"host", b"Host") => Role::Host,
+        (6, b'e') if is(name, b"expect", b"Expect") => Role::Expect,
+        (7, b'u') if is(name, b"upgrade", b"Upgrade") => Role::Upgrade,
+        (10, b'c') if is(name, b"connection", b"Connection") => Role::Connection,
+        (10, b'k') if is(name, b"keep-alive", b"Keep-Alive") => Role::Dropped,
+        (14, b'c') if is(name, b"content-length", b"Content-Length") => Role::ContentLength,
+        (14, b'h') if is(name, b"http2-settings", b"HTTP2-Settings") => Role::Dropped,
+        (16, b'p') if is(name, b"proxy-connection", b"Proxy-Connection") => Role::Dropped,
+        (17, b't') if is(name, b"transfer-encoding", b"Transfer-Encoding") => {
+            Role::TransferEncoding
+        }
+        _ => Role::EndToEnd,
+    }
+}
+
+/// Whether a name is this one. The usual spellings are compared in words, any other by letters.
+#[inline]
+fn is<const N: usize>(name: &[u8], small: &[u8; N], usual: &[u8; N]) -> bool {
+    name == small || name == usual || name.eq_ignore_ascii_case(small)
+}
+
+/// Whether a field of this name belongs to one connection and never travels on, even where no
+/// `Connection` names it (RFC 9110 §7.6.1).
+pub fn header_name_is_hop_by_hop(name: &HeaderName) -> bool {
+    match role(name.as_str().as_bytes()) {
+        Role::Connection | Role::TransferEncoding | Role::Te | Role::Upgrade | Role::Dropped => {
+            true
+        }
+        Role::EndToEnd | Role::Host | Role::ContentLength | Role::Expect => false,
+    }
+}
+
+/// Whether a field of this name has no place behind a body: it would frame, route, authenticate or
+/// reinterpret a message that was already acted upon (RFC 9110 §6.5.1).
+pub fn header_name_is_forbidden_in_trailers(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    if name.starts_with("x-forwarded-") || name.starts_with("proxy-") || name.starts_with("if-") {
+        return true;
+    }
+    FORBIDDEN_IN_TRAILERS.contains(&name)
+}
+
+/// Framing and routing; modifiers of a request; credentials; control data of a response; what says
+/// how to read the content; what a proxy vouches for.
+const FORBIDDEN_IN_TRAILERS: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "cache-control",
+    "expect",
+    "max-forwards",
+    "pragma",
+    "range",
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "www-authenticate",
+    "authentication-info",
+    "age",
+    "date",
+    "expires",
+    "location",
+    "retry-after",
+    "vary",
+    "warning",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-request-id",
+];

@@ -1,0 +1,267 @@
+//! The accept loop: one listener on one worker.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::balance::Balance;
+use super::failure::{Failure, Shortage};
+use super::guard::{Guard, Ledger};
+use crate::drain::Watcher;
+use crate::net::{self, Stream};
+use crate::snapshot::Listener;
+use crate::telemetry::events::{Event, Events};
+
+/// A connection that was let in, on the worker that is to serve it.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: Stream,
+    /// The other side.
+    pub peer: SocketAddr,
+    /// The listener as it was then.
+    pub listener: Arc<Listener>,
+    /// To be held for as long as the connection lives.
+    pub guard: Guard,
+}
+
+/// What one worker's accept loops have in common.
+#[derive(Debug)]
+pub struct Acceptor {
+    worker: usize,
+    balance: Arc<Balance>,
+    drain: Watcher,
+    events: Events,
+    random: RefCell<fastrand::Rng>,
+}
+
+/// A listener's present form, which reloads replace while its loop goes on.
+#[derive(Debug)]
+pub struct Current {
+    form: RefCell<Form>,
+}
+
+/// Ends an accept loop when it is dropped, after the loop has emptied its queue.
+#[derive(Debug)]
+pub struct Stop {
+    _sender: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Clone)]
+struct Form {
+    listener: Arc<Listener>,
+    ledger: Arc<Ledger>,
+}
+
+/// One loop and how it fares.
+#[derive(Debug)]
+struct Loop<'a> {
+    acceptor: &'a Acceptor,
+    current: &'a Current,
+    shortage: Shortage,
+}
+
+impl Acceptor {
+    /// For the accept loops of one worker. `seed` makes the jitter of their waiting.
+    pub fn new(
+        worker: usize,
+        balance: Arc<Balance>,
+        drain: Watcher,
+        events: Events,
+        seed: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            worker,
+            balance,
+            drain,
+            events,
+            random: RefCell::new(fastrand::Rng::with_seed(seed)),
+        })
+    }
+
+    /// Starts the loop of a listener on this thread. Connections of this worker go to
+    /// `serve`. The loop ends, and this worker's socket is closed, when the `Stop` is dropped.
+    pub fn start<S>(
+        self: &Rc<Self>,
+        listener: &Arc<Listener>,
+        serve: S,
+    ) -> io::Result<(Rc<Current>, Stop)>
+    where
+        S: Fn(Accepted) + 'static,
+    {
+        let socket = listener.sockets.take(self.worker)?;
+        let socket = TcpListener::from_std(socket.ok_or(io::ErrorKind::NotConnected)?)?;
+        let form = RefCell::new(self.form(listener));
+        let current = Rc::new(Current { form });
+        let (sender, stop) = oneshot::channel();
+        let (acceptor, kept) = (Rc::clone(self), Rc::clone(&current));
+        // Holds the end of a drain up: what is in the queue counts as accepted.
+        let blocker = self.drain.blocker();
+        tokio::task::spawn_local(async move {
+            let mut accepting = Loop {
+                acceptor: &acceptor,
+                current: &kept,
+                shortage: Shortage::new(),
+            };
+            accepting.run(&socket, stop, &serve).await;
+            accepting.empty(socket, &serve).await;
+            kept.form.borrow().listener.sockets.close(acceptor.worker);
+            drop(blocker);
+        });
+        Ok((current, Stop { _sender: sender }))
+    }
+
+    /// Puts a listener's new form in force for the connections that come from now on.
+    pub fn replace(&self, current: &Current, listener: &Arc<Listener>) {
+        if !Arc::ptr_eq(&current.form.borrow().listener, listener) {
+            *current.form.borrow_mut() = self.form(listener);
+        }
+    }
+
+    fn form(&self, listener: &Arc<Listener>) -> Form {
+        Form {
+            listener: Arc::clone(listener),
+            ledger: Ledger::new(listener, &self.balance, &self.drain),
+        }
+    }
+}
+
+impl Loop<'_> {
+    /// Accepts until it is stopped.
+    async fn run(
+        &mut self,
+        socket: &TcpListener,
+        mut stop: oneshot::Receiver<()>,
+        serve: &impl Fn(Accepted),
+    ) {
+        let mut turn = 0;
+        while let Some(accepted) = next(socket, &mut stop).await {
+            match accepted {
+                Ok((stream, peer)) => self.let_in(Stream::Tcp(stream), peer, serve),
+                Err(error) => match Failure::of(&error) {
+                    Failure::Empty => {}
+                    Failure::Lost => self.current.lost(),
+                    Failure::Short => {
+                        let delay = self.fall_short(&error);
+                        if timeout(delay, &mut stop).await.is_ok() {
+                            return;
+                        }
+                    }
+                },
+            }
+            turn += 1;
+            if turn % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Accepts what is left in the queue. Those clients were told that they are connected: serve
+    /// them. The kernel is asked until it says that there are none, for an event may still be on its
+    /// way. A shortage ends it: it would hold a drain up for nothing.
+    async fn empty(&mut self, socket: TcpListener, serve: &impl Fn(Accepted)) {
+        let Ok(socket) = socket.into_std() else {
+            return; // the runtime is ending
+        };
+        let mut turn = 0;
+        loop {
+            match net::accept(&socket).and_then(|(stream, peer)| {
+                let stream = Stream::accepted(stream)?;
+                Ok((stream, peer))
+            }) {
+                Ok((stream, peer)) => self.let_in(stream, peer, serve),
+                Err(error) => match Failure::of(&error) {
+                    Failure::Lost => self.current.lost(),
+                    Failure::Empty | Failure::Short => return,
+                },
+            }
+            turn += 1;
+            if turn % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn let_in(&mut self, stream: Stream, peer: SocketAddr, serve: &impl Fn(Accepted)) {
+        if self.shortage.passed() {
+            self.publish(
+                "accept_resumed",
+                "connections are accepted again".to_owned(),
+            );
+        }
+        let Form { listener, ledger } = self.current.form.borrow().clone();
+        let mine = self.acceptor.worker;
+        let Some(guard) = ledger.enter(mine) else {
+            // The fastest "no" that TCP has, and one that leaves nothing behind on this side.
+            return stream.reset_on_close();
+        };
+        let accepted = Accepted {
+            stream,
+            peer: net::canonical(peer),
+            listener,
+            guard,
+        };
+        if accepted.guard.worker() == mine {
+            return serve(accepted);
+        }
+        if let Some(mut kept) = self.acceptor.balance.hand_over(accepted) {
+            kept.guard.move_to(mine);
+            serve(kept);
+        }
+    }
+
+    fn fall_short(&mut self, error: &io::Error) -> Duration {
+        let (delay, first) = self.shortage.failed(&mut self.acceptor.random.borrow_mut());
+        if first {
+            self.publish(
+                "accept_stalled",
+                format!("connections wait to be accepted: {error}"),
+            );
+        }
+        delay
+    }
+
+    fn publish(&self, kind: &'static str, why: String) {
+        let listener = self.current.form.borrow().listener.name.to_string();
+        let worker = self.acceptor.worker.to_string();
+        self.acceptor.events.publish(Event {
+            kind,
+            why,
+            fields: vec![("listener", listener), ("worker", worker)],
+        });
+    }
+}
+
+impl Current {
+    fn lost(&self) {
+        self.form.borrow().ledger.lost();
+    }
+}
+
+/// The next connection, or `None` once the loop is to stop.
+async fn next(
+    socket: &TcpListener,
+    stop: &mut oneshot::Receiver<()>,
+) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    poll_fn(|cx| {
+        if Pin::new(&mut *stop).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        socket.poll_accept(cx).map(Some)
+    })
+    .await
+}
+
+/// Connections accepted in one turn: enough to spare most wake-ups in a burst, few enough that
+/// running requests wait less than a millisecond.
+const TURN: usize = 64;

@@ -1,0 +1,211 @@
+//! The life of one request: its head, its route, its answer, its record.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, Version, header};
+use tokio::time::Instant;
+
+use super::connection::{Connection, Next};
+use super::head::{NoHead, read_head};
+use super::record::Record;
+use super::respond::Cause;
+use crate::http1::{Framing, RequestHead};
+use crate::route::Question;
+use crate::snapshot::{CallTimeouts, HttpListener, Kind, Route, Snapshot};
+use crate::telemetry::access::End;
+
+/// A request that is being served, and what it is served by.
+#[derive(Debug)]
+pub(super) struct Exchange<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) listener: &'a HttpListener,
+    pub(super) route: &'a Route,
+    pub(super) record: &'a Record,
+    /// What the head said of the message itself.
+    pub(super) message: Message,
+    pub(super) peer_is_trusted: bool,
+    /// As the client sees it: a trusted proxy in front may have taken TLS off.
+    pub(super) scheme: &'static str,
+    /// When the whole request is overdue.
+    overdue: Cell<Option<Instant>>,
+    /// When the attempt under way is, until it brings a response.
+    pub(super) attempt_overdue: Cell<Option<Instant>>,
+    pub(super) body_idle: Cell<Duration>,
+}
+
+/// What a request's head says of the message, rather than to its recipient.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) framing: Framing,
+    pub(super) upgrade: Option<HeaderValue>,
+    pub(super) te_trailers: bool,
+    pub(super) version: Version,
+    pub(super) accept: Option<HeaderValue>,
+    pub(super) persistent: bool,
+}
+
+/// Serves the request that begins with the bytes that are there or about to be.
+pub(super) async fn run(connection: &Connection) -> Next {
+    let snapshot = connection.local.snapshot();
+    let Some(listener) = snapshot.listener(&connection.facts.listener) else {
+        return Next::Close;
+    };
+    let Kind::Http(listener) = &listener.kind else {
+        return Next::Close;
+    };
+    match read_head(connection, listener).await {
+        Ok(head) => serve(connection, &snapshot, listener, head).await,
+        Err(NoHead::Gone) => Next::Ended,
+        Err(NoHead::Nothing) => Next::Again,
+        Err(NoHead::Late) => refuse(connection, &snapshot, listener, Cause::RequestTimeout).await,
+        Err(NoHead::Refused(error)) => {
+            tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
+            refuse(
+                connection,
+                &snapshot,
+                listener,
+                Cause::of_bad_request(error.status()),
+            )
+            .await
+        }
+    }
+}
+
+/// Answers what is no request that could be served, and ends the connection.
+async fn refuse(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    listener: &HttpListener,
+    cause: Cause,
+) -> Next {
+    let record = Record::new(Method::default());
+    record.cause.set(Some(cause));
+    record.end.set(End::Denied);
+    let exchange = Exchange {
+        connection,
+        snapshot,
+        listener,
+        route: &listener.unrouted,
+        record: &record,
+        message: Message {
+            framing: Framing::None,
+            upgrade: None,
+            te_trailers: false,
+            version: Version::HTTP_11,
+            accept: None,
+            persistent: false,
+        },
+        peer_is_trusted: false,
+        scheme: "http",
+        overdue: Cell::new(None),
+        attempt_overdue: Cell::new(None),
+        body_idle: Cell::new(listener.timeouts.body_idle),
+    };
+    let answer = exchange.own(cause, None);
+    exchange.finish(answer).await
+}
+
+async fn serve(
+    connection: &Connection,
+    snapshot: &Arc<Snapshot>,
+    listener: &HttpListener,
+    head: RequestHead,
+) -> Next {
+    let mut parts = head.parts;
+    let mut record = Record::new(parts.method.clone());
+    if snapshot.access_log {
+        record.keep(&parts);
+    }
+    let body = connection.client.request_body(head.framing);
+    let message = Message {
+        framing: head.framing,
+        upgrade: head.upgrade,
+        te_trailers: head.te_trailers,
+        version: parts.version,
+        accept: parts.headers.get(header::ACCEPT).cloned(),
+        persistent: head.persistent,
+    };
+    let identity = connection.local.with_random(|random| {
+        listener
+            .forwarding
+            .apply(&mut parts.headers, connection.facts.peer, "http", random)
+    });
+    record.scheme.set(identity.scheme);
+    record.client.set(Some(identity.client));
+    *record.request_id.borrow_mut() = Some(identity.request_id);
+    let (route, matched) = find_route(listener, &parts);
+    route.metrics.in_flight.add(1);
+    let exchange = Exchange {
+        connection,
+        snapshot,
+        listener,
+        route,
+        record: &record,
+        message,
+        peer_is_trusted: identity.peer_is_trusted,
+        scheme: identity.scheme,
+        overdue: Cell::new(None),
+        attempt_overdue: Cell::new(None),
+        body_idle: Cell::new(listener.timeouts.body_idle),
+    };
+    let answer = exchange
+        .answer(Request::from_parts(parts, body), matched)
+        .await;
+    let next = match answer {
+        Some(answer) => exchange.finish(answer).await,
+        None => exchange.abandon(),
+    };
+    route.metrics.in_flight.add(-1);
+    next
+}
+
+/// The route of a request, and how much of its path the route's prefix took.
+fn find_route<'a>(listener: &'a HttpListener, parts: &http::request::Parts) -> (&'a Route, usize) {
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    // `OPTIONS *` asks about the server as a whole: it goes where everything goes.
+    let target = parts.uri.path();
+    let question = Question {
+        host: host.unwrap_or_default(),
+        path: if target == "*" { "/" } else { target },
+        query: parts.uri.query(),
+        method: &parts.method,
+        headers: &parts.headers,
+    };
+    match listener.routes.find(&question) {
+        Some(found) => (found.target, found.prefix),
+        None => (listener.fallback.as_ref().unwrap_or(&listener.unrouted), 0),
+    }
+}
+
+impl Exchange<'_> {
+    /// Takes over the limits of the call that the request has become.
+    pub(super) fn limit(&self, timeouts: &CallTimeouts) {
+        self.overdue
+            .set(timeouts.request.map(|limit| self.record.started() + limit));
+        self.body_idle.set(timeouts.body_idle);
+    }
+
+    /// Whether the attempt under way had a limit of its own, and it has passed.
+    pub(super) fn is_attempt_overdue(&self) -> bool {
+        self.attempt_overdue
+            .get()
+            .is_some_and(|at| Instant::now() >= at)
+            && self.overdue.get().is_none_or(|at| Instant::now() < at)
+    }
+
+    /// Sets the connection's deadline, within the limit of the whole request.
+    pub(super) fn wait_at_most(&self, limit: Duration) {
+        let ends = [self.overdue.get(), self.attempt_overdue.get()];
+        let at = ends
+            .into_iter()
+            .flatten()
+            .fold(Instant::now() + limit, Instant::min);
+        self.connection.client.deadline.set_at(at);
+    }
+}

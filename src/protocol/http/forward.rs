@@ -1,0 +1,365 @@
+//! Asks an upstream, and another endpoint of it where that is allowed.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, Version};
+use tokio::time::Instant;
+
+use super::answer::Answer;
+use super::attempt::{Attempt, Failed, failed_call, failed_connect, protocol_error};
+use super::exchange::Exchange;
+use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
+use super::upgrade::Tunnel;
+use crate::body::Body;
+use crate::http1::{
+    Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
+};
+use crate::policy::Via;
+use crate::pool::{Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return};
+use crate::snapshot::Choice;
+use crate::telemetry::access::End;
+use crate::upstream::{Pick, PickError};
+
+/// Forwards a request. `None` if its client has gone.
+pub(super) async fn forward(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    parts: Parts,
+    mut body: Body,
+) -> Option<Answer> {
+    let upstream = &choice.upstream;
+    exchange.limit(&choice.timeouts);
+    let budget = upstream.retry_budget();
+    budget.deposit();
+    let retry = &exchange.route.retry;
+    let mut tried = Vec::new();
+    let mut last: Option<Cause> = None;
+    loop {
+        let now = Instant::now();
+        let local = &exchange.connection.local;
+        let pick = match local.with_random(|random| upstream.pick(&tried, random, now)) {
+            Ok(pick) => pick,
+            Err(error) => return Some(unavailable(exchange, last, &error)),
+        };
+        let endpoint = Arc::clone(&pick.endpoint);
+        exchange.record.attempt(upstream, &endpoint);
+        exchange
+            .attempt_overdue
+            .set(retry.per_try_timeout.map(|limit| now + limit));
+        let failed = match attempt(exchange, choice, pick, &parts, body).await {
+            Ok(mut answer) => {
+                if !tried.is_empty() {
+                    exchange.route.metrics.retries.success.inc();
+                    let text = tried_text(&tried);
+                    let next_hop = exchange.record.endpoint_name();
+                    let is_trusted = exchange.peer_is_trusted;
+                    let details = Details::for_peer(is_trusted, next_hop.as_deref(), &text);
+                    let retried = proxy_status(None, details.as_ref());
+                    answer.response.headers_mut().insert(&PROXY_STATUS, retried);
+                }
+                return Some(answer);
+            }
+            Err(Attempt::ClientGone) => return None,
+            Err(Attempt::Failed(failed)) => failed,
+        };
+        tried.push(endpoint.live.id());
+        let attempts = exchange.record.attempts.get();
+        let replayable = failed.body.is_some();
+        if !retry.may_retry(&parts.method, attempts, failed.failure, replayable) {
+            if tried.len() > 1 {
+                exchange.route.metrics.retries.failure.inc();
+            }
+            return Some(failure(exchange, &failed, &tried));
+        }
+        if !budget.withdraw() {
+            exchange.route.metrics.retries.budget_exhausted.inc();
+            return Some(failure(exchange, &failed, &tried));
+        }
+        last = Some(failed.cause);
+        body = failed.body.unwrap_or_default();
+    }
+}
+
+/// One attempt at one endpoint. A reused connection that turns out closed is replaced here: that is
+/// no failure of the endpoint, and no attempt of the request.
+async fn attempt(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    pick: Pick,
+    parts: &Parts,
+    mut body: Body,
+) -> Result<Answer, Attempt> {
+    let repeatable = parts.method.is_idempotent();
+    let mut may_reuse = parts.method != Method::CONNECT;
+    loop {
+        let connection = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
+            Ok(connection) => connection,
+            Err(Attempt::Failed(failed)) => {
+                return Err(Attempt::Failed(Failed {
+                    body: Some(body),
+                    ..failed
+                }));
+            }
+            Err(gone) => return Err(gone),
+        };
+        if parts.method == Method::CONNECT {
+            return Ok(connected(choice, pick, connection));
+        }
+        let reused = connection.is_reused();
+        let mut call = call(exchange, connection, parts, body);
+        let error = match response_head(exchange, choice, &mut call).await {
+            Ok(head) => return accept(exchange, choice, pick, call, head),
+            Err(None) => return Err(Attempt::ClientGone),
+            Err(Some(error)) => error,
+        };
+        let left = call.into_untouched_body();
+        match left {
+            Some(left) if reused && repeatable && error.is_before_response() => {
+                may_reuse = false;
+                body = left;
+            }
+            left => {
+                let state = (reused, exchange.is_attempt_overdue());
+                return Err(failed_call(&pick, state, &error, left));
+            }
+        }
+    }
+}
+
+/// A connection from the pool, or a new one.
+async fn connection(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    pick: &Pick,
+    repeatable: bool,
+    may_reuse: bool,
+) -> Result<Connection, Attempt> {
+    let endpoint = &pick.endpoint;
+    let pool = &exchange.connection.local.pool;
+    let began = Instant::now();
+    if may_reuse && let Some(connection) = pool.checkout(endpoint, began, !repeatable) {
+        return Ok(connection);
+    }
+    let client = &exchange.connection.client;
+    exchange.wait_at_most(choice.timeouts.connect);
+    let mut opening = std::pin::pin!(Connection::open(endpoint));
+    let opened = poll_fn(|cx| {
+        if let Poll::Ready(result) = opening.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        if client.poll_gone(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        client
+            .deadline
+            .poll_passed(cx)
+            .map(|()| Some(Err(ConnectError::TimedOut)))
+    })
+    .await;
+    match opened {
+        None => Err(Attempt::ClientGone),
+        Some(Ok(connection)) => {
+            let took = began.elapsed();
+            endpoint.connected(took);
+            exchange.record.connect.set(Some(took));
+            Ok(connection)
+        }
+        Some(Err(error)) => Err(Attempt::Failed(failed_connect(pick, &error))),
+    }
+}
+
+fn call(exchange: &Exchange<'_>, connection: Connection, parts: &Parts, body: Body) -> Call {
+    let message = &exchange.message;
+    let framing = match message.framing {
+        // What has no body needs no framing, unless its method suggests one (RFC 9110 §8.6).
+        Framing::None | Framing::UntilClose => Framing::None,
+        framing => framing,
+    };
+    let mut head = Buffer::take();
+    let options = RequestOptions {
+        upgrade: message
+            .upgrade
+            .as_ref()
+            .filter(|_| framing == Framing::None),
+        te_trailers: message.te_trailers,
+    };
+    encode_request(&mut head, parts, framing, options);
+    Call::new(
+        connection,
+        head,
+        (body, framing),
+        parts.method.clone(),
+        RESPONSE_LIMITS,
+    )
+}
+
+/// Drives a call until its response begins, relaying interim responses. `Err(None)`: the client has
+/// gone.
+async fn response_head(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    call: &mut Call,
+) -> Result<ResponseHead, Option<CallError>> {
+    let client = &exchange.connection.client;
+    loop {
+        let mut armed = None;
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(event) = call.poll_event(cx) {
+                return Poll::Ready(Some(event));
+            }
+            if client.poll_gone(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            let progress = (call.is_sent(), call.progress());
+            if armed != Some(progress) {
+                armed = Some(progress);
+                let timeouts = &choice.timeouts;
+                let limit = if call.is_sent() {
+                    timeouts.response_head
+                } else {
+                    timeouts.body_idle
+                };
+                exchange.wait_at_most(limit);
+            }
+            client
+                .deadline
+                .poll_passed(cx)
+                .map(|()| Some(Err(CallError::TimedOut)))
+        })
+        .await;
+        match event {
+            None => return Err(None),
+            Some(Err(_)) if client.has_failed() => return Err(None),
+            Some(Err(error)) => return Err(Some(error)),
+            Some(Ok(Event::Response(head))) => {
+                exchange
+                    .record
+                    .first_byte
+                    .set(Some(exchange.record.started().elapsed()));
+                return Ok(head);
+            }
+            Some(Ok(Event::Interim(head))) => {
+                // RFC 9110 §15.2: never to a client of HTTP/1.0.
+                if exchange.message.version == Version::HTTP_10 {
+                    continue;
+                }
+                let mut encoded = Buffer::take();
+                encode_interim(&mut encoded, &head.parts);
+                if client
+                    .send_head(encoded, choice.timeouts.body_idle)
+                    .await
+                    .is_err()
+                {
+                    return Err(None);
+                }
+            }
+        }
+    }
+}
+
+/// Takes a response's head: what follows is a body, or a tunnel.
+fn accept(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    pick: Pick,
+    call: Call,
+    head: ResponseHead,
+) -> Result<Answer, Attempt> {
+    let endpoint = Arc::clone(&pick.endpoint);
+    let mut parts = head.parts;
+    endpoint.responded(parts.status);
+    let metrics = &exchange.route.metrics;
+    let first_byte = exchange.record.first_byte.get().unwrap_or_default();
+    metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
+    Via::response(&mut parts.headers, parts.version);
+    exchange.attempt_overdue.set(None);
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let asked = exchange.message.upgrade.as_ref();
+        let (Some(asked), Some(chosen)) = (asked, head.upgrade) else {
+            return Err(protocol_error(Cause::UpgradeFailed));
+        };
+        if !call.is_sent() || !offers(asked, &chosen) {
+            return Err(protocol_error(Cause::UpgradeFailed));
+        }
+        let tunnel = Tunnel {
+            upstream: call.into_connection().into_tunnel(),
+            idle: choice.timeouts.tunnel_idle,
+            pick,
+        };
+        return Ok(Answer {
+            response: Response::from_parts(parts, Body::empty()),
+            tunnel: Some(Box::new(tunnel)),
+            upgrade: Some(chosen),
+        });
+    }
+    let home = Return {
+        pool: exchange.connection.local.pool.clone(),
+        keep: Keep {
+            idle: choice.timeouts.upstream_idle,
+            count: choice.upstream.max_idle_per_endpoint as usize,
+        },
+    };
+    let mut body = ResponseBody::new(call, head.framing, head.persistent, home, pick);
+    let body = body
+        .take_ready()
+        .map_or_else(|| Body::stream(body), Body::full);
+    Ok(exchange.filtered(Response::from_parts(parts, body)))
+}
+
+/// Whether a client that asked for one of the protocols in `asked` may be switched to `chosen`.
+fn offers(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
+    let chosen = chosen.as_bytes().trim_ascii();
+    let mut offered = asked.as_bytes().split(|byte| *byte == b',');
+    offered.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(chosen))
+}
+
+/// CONNECT succeeds with any 2xx, and has no body (RFC 9110 §9.3.6).
+fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
+    let tunnel = Tunnel {
+        upstream: connection.into_tunnel(),
+        idle: choice.timeouts.tunnel_idle,
+        pick,
+    };
+    Answer {
+        response: Response::new(Body::empty()),
+        tunnel: Some(Box::new(tunnel)),
+        upgrade: None,
+    }
+}
+
+/// The answer to a request all of whose attempts failed.
+fn failure(exchange: &Exchange<'_>, failed: &Failed, tried: &[u64]) -> Answer {
+    exchange.record.end.set(failed.end);
+    let text = tried_text(tried);
+    let next_hop = exchange.record.endpoint_name();
+    let details = Details::for_peer(exchange.peer_is_trusted, next_hop.as_deref(), &text);
+    exchange.own(failed.cause, details)
+}
+
+/// The answer to a request that no endpoint can be picked for.
+fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: &PickError) -> Answer {
+    let (cause, end) = match (last, error) {
+        (Some(cause), _) => (cause, End::EndpointReset),
+        (None, PickError::NoEndpoints) => (Cause::DestinationUnavailable, End::Shed),
+        (None, PickError::AllAtLimit) => (Cause::Overload, End::Shed),
+    };
+    exchange.record.end.set(end);
+    exchange.own(cause, None)
+}
+
+fn tried_text(tried: &[u64]) -> String {
+    format!(
+        "tried {} endpoint{}",
+        tried.len(),
+        if tried.len() == 1 { "" } else { "s" }
+    )
+}
+
+/// Bounds on a response's head: what nginx and HAProxy take by default, doubled for cookies.
+const RESPONSE_LIMITS: Limits = Limits {
+    head: 32 * 1024,
+    fields: 200,
+};
