@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::units::Ratio;
+use crate::config::Ratio;
 use crate::config::{Balance, EndpointEntry};
 use crate::endpoint::{By, ConnectFailure};
 use crate::net::Address;

@@ -61,7 +61,7 @@ fn settings_that_make_no_sense_are_refused() {
     );
     let zero = config::Health {
         tcp: Some(config::HealthTcp {}),
-        interval: Some(config::units::Time(Duration::ZERO)),
+        interval: Some(config::Time(Duration::ZERO)),
         ..config::Health::default()
     };
     assert_eq!(

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{health, prober, tcp, upstream, world};
-use crate::config::units::Time;
+use crate::config::Time;
 use crate::config::{self, StatusPattern};
 use crate::endpoint::{By, ConnectFailure, Health};
 use crate::net::Address;

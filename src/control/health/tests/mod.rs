@@ -10,7 +10,7 @@ use fastrand::Rng;
 
 use super::Prober;
 use crate::config;
-use crate::config::units::Time;
+use crate::config::Time;
 use crate::net::Address;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;

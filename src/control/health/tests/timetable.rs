@@ -15,7 +15,7 @@ use super::super::outcome::Outcome;
 use super::super::run::Run;
 use super::{prober, tcp, upstream, world};
 use crate::config;
-use crate::config::units::Time;
+use crate::config::Time;
 use crate::endpoint::{ConnectFailure, Endpoint};
 use crate::net::Address;
 use crate::upstream::{Upstream, World};
