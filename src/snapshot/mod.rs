@@ -13,8 +13,7 @@ mod handle;
 mod listener;
 mod metrics;
 mod probe;
-#[cfg(test)]
-mod tests;
+mod sessions;
 mod timeouts;
 
 use std::collections::BTreeMap;
@@ -24,8 +23,9 @@ pub use action::{Action, Choice, Route, Split};
 pub use build::{BuildError, Ingredients, build, effective_upstreams};
 pub use handle::{Cache, Handle};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
-pub use metrics::{ListenerMetrics, RouteMetrics};
+pub use metrics::{ListenerMetrics, Retries, RouteMetrics};
 pub use probe::{Decision, Inquiry, InquiryError, Routing, TestFailure};
+pub use sessions::{SessionMetrics, SessionResult};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
 
 use crate::config::Config;
@@ -55,7 +55,10 @@ pub struct Snapshot {
 impl Snapshot {
     /// A listener by its name.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
-        let position = self.listeners.binary_search_by(|listener| (*listener.name).cmp(name)).ok()?;
+        let position = self
+            .listeners
+            .binary_search_by(|listener| (*listener.name).cmp(name))
+            .ok()?;
         self.listeners.get(position)
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct Record {
     method: Method,
     asked: Option<Asked>,
     pub(super) client: Cell<Option<IpAddr>>,
+    pub(super) scheme: Cell<&'static str>,
     pub(super) request_id: RefCell<Option<HeaderValue>>,
     pub(super) attempts: Cell<u32>,
     pub(super) connect: Cell<Option<Duration>>,
@@ -57,6 +58,7 @@ impl Record {
             method,
             asked: None,
             client: Cell::new(None),
+            scheme: Cell::new("http"),
             request_id: RefCell::new(None),
             attempts: Cell::new(0),
             connect: Cell::new(None),
@@ -96,6 +98,14 @@ impl Record {
         *self.target.borrow_mut() = Some((Arc::clone(upstream), Arc::clone(endpoint)));
     }
 
+    /// The endpoint that was asked last.
+    pub(super) fn endpoint_name(&self) -> Option<Arc<str>> {
+        self.target
+            .borrow()
+            .as_ref()
+            .map(|(_, endpoint)| Arc::clone(&endpoint.name))
+    }
+
     /// Counts and logs the request that has ended.
     pub(super) fn finish(
         &self,
@@ -118,10 +128,14 @@ impl Record {
         let target = self.target.borrow();
         if let Some(cause) = self.cause.get() {
             let nobody: Arc<str> = Arc::from("");
-            let upstream = target.as_ref().map_or(&nobody, |(upstream, _)| &upstream.name);
+            let upstream = target
+                .as_ref()
+                .map_or(&nobody, |(upstream, _)| &upstream.name);
             metrics.count_error(upstream, cause.word());
         }
-        let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) else { return };
+        let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) else {
+            return;
+        };
         let (upstream, zone, endpoint) = target.as_ref().map_or(("", "", ""), |(upstream, to)| {
             (&*upstream.name, &*to.zone, &*to.name)
         });
@@ -134,16 +148,23 @@ impl Record {
             upstream,
             zone,
             endpoint,
-            client: self.client.get().map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
+            client: self
+                .client
+                .get()
+                .map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
             method: self.method.as_str(),
-            scheme: "http",
+            scheme: self.scheme.get(),
             host: text(asked.host.as_ref()),
             path: asked.uri.path(),
             query: asked.uri.query().filter(|_| snapshot.log_query),
             status: ending.status,
             request_bytes,
             response_bytes: ending.response_bytes,
-            version: if asked.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+            version: if asked.version == Version::HTTP_10 {
+                "1.0"
+            } else {
+                "1.1"
+            },
             user_agent: asked.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
             referer: asked.referer.as_ref().map_or(b"", HeaderValue::as_bytes),
             attempts: self.attempts.get(),
@@ -164,5 +185,7 @@ impl Record {
 }
 
 fn text(value: Option<&HeaderValue>) -> &str {
-    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
