@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::drain::{self, Trigger};
 use crate::listener::{Accepted, Acceptor, Balance, Stop};
 use crate::net::{Address, Sockets};
+use crate::protocol::{http, tcp};
 use crate::snapshot::{Handle, Ingredients, Listener, Snapshot, build};
 use crate::telemetry::access::{Settings, Sink, Writer};
 use crate::telemetry::events::Events;
@@ -468,6 +469,18 @@ async fn a_panic_ends_one_connection_and_is_counted() {
         0,
         "a place is lost"
     );
+}
+
+#[test]
+fn the_futures_of_connections_are_small() {
+    fn size<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+    let http = size(http::serve);
+    let tcp = size(|(stream, facts), tcp, local| tcp::serve(stream, facts, tcp, local));
+    // An idle HTTP connection should cost 1.5 KiB in all; a session carries both directions.
+    assert!(http <= 512, "{http} bytes for each idle HTTP connection");
+    assert!(tcp <= 1280, "{tcp} bytes for each TCP session");
 }
 
 /// One accept loop without a worker around it.
