@@ -112,7 +112,9 @@ fn snapshot(
     listeners: &[Bound],
     endpoints: &[SocketAddr],
 ) -> Snapshot {
-    let mut text = String::from("[upstream.u]\nbalance = \"first_healthy\"\n");
+    let mut text = String::from(
+        "[upstream.u]\nbalance = \"first_healthy\"\ntimeouts = { connect = \"1s\" }\n",
+    );
     for (name, _, max_connections) in listeners {
         let limit = format!("max_connections = {max_connections}");
         let lines = [
@@ -181,6 +183,30 @@ async fn echo() -> SocketAddr {
 async fn dead() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     listener.local_addr().expect("address")
+}
+
+/// An endpoint whose accept queue is full, so that it answers no further SYN.
+struct Silent {
+    address: SocketAddr,
+    _listener: std::net::TcpListener,
+    _waiting: Vec<std::net::TcpStream>,
+}
+
+fn silent() -> Silent {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("bind");
+    socket.listen(0).expect("listen");
+    let listener = std::net::TcpListener::from(socket);
+    let address = listener.local_addr().expect("address");
+    let patience = Duration::from_millis(100);
+    let next = || std::net::TcpStream::connect_timeout(&address, patience).ok();
+    Silent {
+        address,
+        _waiting: std::iter::from_fn(next).collect(),
+        _listener: listener,
+    }
 }
 
 async fn connect(sockets: &Sockets) -> TcpStream {
@@ -291,6 +317,40 @@ async fn with_no_endpoint_left_the_client_is_reset() {
         log.contains("\"error.type\":\"connection_refused\""),
         "{log}"
     );
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_is_passed_over_in_time() {
+    let sockets = bound(1);
+    let (silent, endpoint) = (silent(), echo().await);
+    let rig = Rig::start(
+        1,
+        &[("l", Arc::clone(&sockets), 10)],
+        &[silent.address, endpoint],
+    );
+    let mut client = connect(&sockets).await;
+    assert!(
+        echoes(&mut client).await,
+        "what the client sent meanwhile is lost"
+    );
+    drop(client);
+    drop(rig.end());
+}
+
+#[tokio::test]
+async fn a_client_that_goes_during_the_connect_is_not_waited_for() {
+    let sockets = bound(1);
+    let silent = silent();
+    let rig = Rig::start(1, &[("l", Arc::clone(&sockets), 10)], &[silent.address]);
+    let client = connect(&sockets).await;
+    let live = "evenkeel_l4_sessions{listener=\"l\",upstream=\"u\"}";
+    eventually("the session", || rig.metric(live) == 1).await;
+    client.set_zero_linger().expect("option");
+    drop(client);
+    eventually("its end", || rig.metric(live) == 0).await;
+    let ended = "evenkeel_l4_sessions_total{listener=\"l\",upstream=\"u\",result=\"client_reset\"}";
+    assert_eq!(rig.metric(ended), 1);
+    drop(rig.end());
 }
 
 #[tokio::test]
