@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The control plane.
+pub mod cpus;
+pub mod resolve;
+pub mod signal;
