@@ -38,7 +38,18 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>),
+    Stream(Pin<Box<dyn Flow>>),
+}
+
+/// A body that streams.
+pub trait Flow: HttpBody<Data = Bytes, Error = BodyError> {
+    /// Lets what is behind this body go on while nobody asks for its next piece.
+    ///
+    /// A response may start before its request has wholly been sent. If the client takes the response
+    /// only after it has sent the request, waiting for the one without moving the other never ends.
+    fn poll_behind(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        _ = cx;
+    }
 }
 
 impl Body {
@@ -60,7 +71,7 @@ impl Body {
     }
 
     /// A body that streams.
-    pub fn stream(body: impl HttpBody<Data = Bytes, Error = BodyError> + 'static) -> Self {
+    pub fn stream(body: impl Flow + 'static) -> Self {
         Self {
             kind: Kind::Stream(Box::pin(body)),
         }
@@ -75,6 +86,21 @@ impl Body {
                 self.kind = stream;
                 None
             }
+        }
+    }
+
+    /// [`HttpBody::poll_frame`] without a pin, since every kind of body can be moved.
+    pub fn poll_frame_pinned(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(self).poll_frame(cx)
+    }
+
+    /// [`Flow::poll_behind`] of a body that streams.
+    pub fn poll_behind(&mut self, cx: &mut Context<'_>) {
+        if let Kind::Stream(body) = &mut self.kind {
+            body.as_mut().poll_behind(cx);
         }
     }
 }

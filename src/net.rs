@@ -9,9 +9,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Where an endpoint is.
@@ -52,6 +52,66 @@ impl Stream {
             }
             Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path.as_path()).await?)),
         }
+    }
+
+    /// Reads once into the room that `buffer` has left. Ready with the number of bytes, 0 at the end.
+    ///
+    /// A read that leaves room has emptied the socket, so the readiness is taken back at once: the
+    /// next poll waits for an event instead of asking the kernel in vain. (An end that arrived in the
+    /// same event is not lost: tokio never takes that part of a readiness back.)
+    pub fn poll_read_into(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            let room = buffer.capacity() - buffer.len();
+            let result = match self {
+                Self::Tcp(stream) => stream.try_read_buf(buffer),
+                Self::Unix(stream) => stream.try_read_buf(buffer),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(count) if count > 0 && count < room => {
+                    self.forget_readable();
+                    return Poll::Ready(Ok(count));
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Writes once from several slices. Ready with the number of bytes.
+    pub fn poll_write_slices(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let ready = match self {
+                Self::Tcp(stream) => stream.poll_write_ready(cx),
+                Self::Unix(stream) => stream.poll_write_ready(cx),
+            };
+            ready!(ready)?;
+            let result = match (self, slices) {
+                (Self::Tcp(stream), [slice]) => stream.try_write(slice),
+                (Self::Tcp(stream), slices) => stream.try_write_vectored(slices),
+                (Self::Unix(stream), slices) => stream.try_write_vectored(slices),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    fn forget_readable(&self) {
+        let nothing = || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock));
+        _ = match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, nothing),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, nothing),
+        };
     }
 
     /// Ready when a read would return: bytes, the end, or an error. Costs no system call.
