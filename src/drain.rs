@@ -1,21 +1,38 @@
 //! Drain as a value that one holds: a trigger, its watchers, and the guards that hold it up.
+//!
+//! A process that is asked to end does so in steps, and each part of it needs another one: answers
+//! tell clients to come back elsewhere while connections are still accepted (the others in a cluster
+//! need a moment to learn), then accepting ends, then what runs may finish, then what is left is cut.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
 
+/// How far a drain has come. Later steps include the earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Not started.
+    Serving,
+    /// Not ready any more, and answers say that the connection closes; accepting goes on.
+    Started,
+    /// No further connections are accepted, beyond those that the kernel has already taken.
+    Closed,
+    /// What still runs is dropped.
+    Cut,
+}
+
 /// Starts a drain and waits for its end.
 #[derive(Debug)]
 pub struct Trigger {
-    started: watch::Sender<bool>,
+    step: watch::Sender<Step>,
     shared: Arc<Shared>,
 }
 
-/// Sees that a drain has started. Cheap to clone and to ask.
+/// Sees how far the drain is. Cheap to clone and to ask.
 #[derive(Debug, Clone)]
 pub struct Watcher {
-    started: watch::Receiver<bool>,
+    step: watch::Receiver<Step>,
     shared: Arc<Shared>,
 }
 
@@ -33,15 +50,15 @@ struct Shared {
 
 /// A drain that has not started.
 pub fn channel() -> (Trigger, Watcher) {
-    let (sender, receiver) = watch::channel(false);
+    let (sender, receiver) = watch::channel(Step::Serving);
     let shared = Arc::new(Shared::default());
     (
         Trigger {
-            started: sender,
+            step: sender,
             shared: Arc::clone(&shared),
         },
         Watcher {
-            started: receiver,
+            step: receiver,
             shared,
         },
     )
@@ -50,10 +67,20 @@ pub fn channel() -> (Trigger, Watcher) {
 impl Trigger {
     /// Starts the drain; watchers are woken. Starting twice changes nothing.
     pub fn start(&self) {
-        self.started.send_replace(true);
+        self.advance(Step::Started);
     }
 
-    /// Guards that are still held.
+    /// Ends accepting, when the grace is over.
+    pub fn close(&self) {
+        self.advance(Step::Closed);
+    }
+
+    /// Ends the waiting: what is still running is dropped.
+    pub fn cut(&self) {
+        self.advance(Step::Cut);
+    }
+
+    /// Guards that are still held: after [`Trigger::close`], the connections that still run.
     pub fn blockers(&self) -> usize {
         self.shared.blockers.load(Ordering::Acquire)
     }
@@ -68,19 +95,36 @@ impl Trigger {
             ended.await;
         }
     }
+
+    /// Never goes back: a drain cannot be taken back once clients were told.
+    fn advance(&self, to: Step) {
+        self.step.send_if_modified(|step| {
+            let further = to > *step;
+            *step = to.max(*step);
+            further
+        });
+    }
 }
 
 impl Watcher {
     /// Whether the drain has started.
     pub fn is_draining(&self) -> bool {
-        *self.started.borrow()
+        *self.step.borrow() >= Step::Started
     }
 
     /// Returns when the drain starts, or never if its trigger is gone without having started it.
     pub async fn started(&mut self) {
-        if self.started.wait_for(|started| *started).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        self.reached(Step::Started).await;
+    }
+
+    /// Returns when accepting is to end, or never as above.
+    pub async fn closed(&mut self) {
+        self.reached(Step::Closed).await;
+    }
+
+    /// Returns when what still runs is to be dropped, or never as above.
+    pub async fn cut(&mut self) {
+        self.reached(Step::Cut).await;
     }
 
     /// A guard that holds the drain's end up.
@@ -90,6 +134,12 @@ impl Watcher {
             shared: Arc::clone(&self.shared),
         }
     }
+
+    async fn reached(&mut self, wanted: Step) {
+        if self.step.wait_for(|step| *step >= wanted).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl Drop for Blocker {
@@ -97,5 +147,49 @@ impl Drop for Blocker {
         if self.shared.blockers.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.shared.ended.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::{Step, channel};
+
+    #[tokio::test]
+    async fn the_end_waits_for_every_guard() {
+        let (trigger, watcher) = channel();
+        let first = watcher.blocker();
+        let second = watcher.clone().blocker();
+        trigger.start();
+        trigger.close();
+        drop(first);
+        let early = timeout(Duration::from_millis(20), trigger.wait()).await;
+        assert!(early.is_err(), "ended while a guard was held");
+        drop(second);
+        trigger.wait().await;
+        assert_eq!(trigger.blockers(), 0);
+    }
+
+    #[tokio::test]
+    async fn steps_never_go_back() {
+        let (trigger, mut watcher) = channel();
+        assert!(!watcher.is_draining());
+        trigger.cut();
+        trigger.start();
+        assert_eq!(*watcher.step.borrow(), Step::Cut);
+        watcher.started().await;
+        watcher.closed().await;
+        watcher.cut().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_trigger_starts_nothing() {
+        let (trigger, mut watcher) = channel();
+        drop(trigger);
+        let started = timeout(Duration::from_secs(3600), watcher.started()).await;
+        assert!(started.is_err(), "a drain that nobody asked for");
     }
 }

@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What is spoken on a connection once it is accepted.
+
+pub mod tunnel;

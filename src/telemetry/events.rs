@@ -143,10 +143,9 @@ impl Recorded {
     }
 
     fn human(&self) -> Vec<u8> {
-        let fields = self.event.fields.iter();
-        let fields: String = fields
-            .map(|(name, value)| format!(" {name}={value:?}"))
-            .collect();
+        let field = |(name, value): &(&str, String)| format!(" {name}={value:?}");
+        let fields: Vec<String> = self.event.fields.iter().map(field).collect();
+        let fields = fields.concat();
         // A reason may quote a peer; a terminal must not obey it.
         let why = self.event.why.replace(char::is_control, " ");
         let separator = if why.is_empty() { "" } else { ": " };

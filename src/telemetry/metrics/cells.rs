@@ -87,6 +87,14 @@ impl Cells {
         self.width as usize
     }
 
+    /// Where the calling thread counts.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> usize {
+        match self.own(0) {
+            Own::Mine(cell) | Own::Everyones(cell) => cell.as_ptr().addr(),
+        }
+    }
+
     #[inline]
     fn own(&self, offset: usize) -> Own<'_> {
         let place = self.first as usize + offset;

@@ -1,0 +1,17 @@
+//! Addresses, streams and listening sockets: what a connection is made to and what it is made of.
+//!
+//! One enum of streams is a type-erasure point of the data plane: plain TCP, Unix sockets, and later
+//! TLS, behind the same calls. All that the rest of the program needs to know about socket options
+//! is decided here, once.
+
+mod address;
+mod bind;
+mod sockets;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use address::Address;
+pub use bind::{Bind, BindError};
+pub use sockets::{Sockets, accept};
+pub use stream::Stream;

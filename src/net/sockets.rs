@@ -1,0 +1,142 @@
+//! The listening sockets of one address: one per worker.
+//!
+//! Problem: workers that share one listening socket wake each other for nothing and share its lock.
+//! With `SO_REUSEPORT` each worker has a socket and an accept queue of its own, and the kernel
+//! spreads connections over them. But a connection in the queue of a socket that is closed is
+//! reset, and a socket that is open while nobody accepts swallows connections. So the sockets of an
+//! address stay open over reloads as one value, and each worker closes its own at the end, after it
+//! has emptied the queue.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::net::SocketFlags;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::bind::{Bind, BindError};
+use super::stream::canonical;
+
+/// Bound, listening sockets: one per worker, all on the same address and port.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The address with the port that was really bound.
+    pub local: SocketAddr,
+    open: Vec<Mutex<Option<TcpListener>>>,
+}
+
+impl Sockets {
+    /// Binds and listens for so many workers (at least one). Fails when anybody else accepts on
+    /// the address, even somebody who would share it.
+    pub fn bind(address: &str, workers: usize) -> io::Result<Self> {
+        let bind: Bind = address.parse()?;
+        if bind.address.port() != 0 {
+            // With `SO_REUSEPORT` two programs of one user share a port without an error, and each
+            // gets half of the connections: a trap at start-up. A socket without it cannot.
+            let guard = open_or_ipv4(bind, false).map(|(guard, _)| guard);
+            drop(guard.map_err(|error| BindError::explain(bind.address, &error))?);
+        }
+        Self::listen(bind, workers)
+    }
+
+    /// The same beside sockets that overlap, of this program or of the one it takes over from: for
+    /// reloads and upgrades.
+    pub fn bind_shared(address: &str, workers: usize) -> io::Result<Self> {
+        Self::listen(address.parse()?, workers)
+    }
+
+    /// A worker's socket, non-blocking. May be asked for again: it is a new descriptor of the same
+    /// socket. `None` once [`Sockets::close`] was called, or for a worker that does not exist.
+    pub fn take(&self, worker: usize) -> io::Result<Option<TcpListener>> {
+        let Some(socket) = self.slot(worker) else {
+            return Ok(None);
+        };
+        socket.as_ref().map(TcpListener::try_clone).transpose()
+    }
+
+    /// Closes a worker's socket once the descriptors that it took are gone too. What is still in
+    /// the accept queue is reset: empty it first.
+    pub fn close(&self, worker: usize) {
+        if let Some(mut socket) = self.slot(worker) {
+            *socket = None;
+        }
+    }
+
+    /// Whether every worker's socket is open, so that a reload may keep them.
+    pub fn is_open(&self) -> bool {
+        (0..self.workers()).all(|worker| self.slot(worker).is_some_and(|socket| socket.is_some()))
+    }
+
+    /// Workers that have a socket here.
+    pub fn workers(&self) -> usize {
+        self.open.len()
+    }
+
+    fn listen(bind: Bind, workers: usize) -> io::Result<Self> {
+        let explain = |error: io::Error| BindError::explain(bind.address, &error);
+        let (first, bind) = open_or_ipv4(bind, true).map_err(explain)?;
+        first.listen(BACKLOG).map_err(explain)?;
+        let local = TcpListener::from(first.try_clone()?).local_addr()?;
+        let mut open = vec![Mutex::new(Some(TcpListener::from(first)))];
+        for _ in 1..workers {
+            let socket = bound(bind.with_port(local.port()), true).map_err(explain)?;
+            socket.listen(BACKLOG).map_err(explain)?;
+            open.push(Mutex::new(Some(TcpListener::from(socket))));
+        }
+        Ok(Self { local, open })
+    }
+
+    fn slot(&self, worker: usize) -> Option<MutexGuard<'_, Option<TcpListener>>> {
+        let slot = self.open.get(worker)?;
+        Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Takes one connection from the accept queue: non-blocking, not inherited by children, and with the
+/// peer's address as people write it. Fails with [`io::ErrorKind::WouldBlock`] on an empty queue.
+///
+/// The connection is not known to any runtime yet, so it can be given to another worker.
+pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer.map(SocketAddr::try_from).transpose()?;
+    // The kernel names the peer of every accepted TCP connection; a type cannot say so.
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((TcpStream::from(socket), canonical(peer)))
+}
+
+/// A bound socket; on every IPv4 address where "every address" was asked for and IPv6 is missing.
+fn open_or_ipv4(bind: Bind, share: bool) -> io::Result<(Socket, Bind)> {
+    match (bound(bind, share), bind.without_ipv6()) {
+        (Ok(socket), _) => Ok((socket, bind)),
+        (Err(error), Some(ipv4)) if lacks_ipv6(&error) => Ok((bound(ipv4, share)?, ipv4)),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Containers often have IPv6 compiled out (no such family) or switched off (no such address).
+fn lacks_ipv6(error: &io::Error) -> bool {
+    let family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.raw_os_error() == Some(family) || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+fn bound(bind: Bind, share: bool) -> io::Result<Socket> {
+    let domain = Domain::for_address(bind.address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    if bind.address.is_ipv6() {
+        socket.set_only_v6(!bind.dual_stack)?;
+    }
+    // Without it a restart would wait a minute for connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    // Linux hands this down to accepted sockets: one system call less per connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&bind.address.into())?;
+    Ok(socket)
+}
+
+/// Connections that wait to be accepted, per worker. The kernel cuts it to `net.core.somaxconn`
+/// (4096 by default), so this says "as many as the machine allows": a burst beyond it costs clients
+/// a second each, for their SYN is dropped.
+const BACKLOG: i32 = 65_535;

@@ -1,0 +1,298 @@
+//! One enum of byte streams behind the same calls.
+//!
+//! Reads and writes follow one rule that saves a system call per message: an operation that moved
+//! less than it could have has emptied (or filled) the socket's buffer, so it takes the readiness
+//! away, and nobody has to be told "would block" to learn it. That is sound under edge-triggered
+//! epoll: what arrives afterwards is a new edge, and an end that came with the data stays recorded.
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::address::Address;
+
+/// A byte stream to a client or an endpoint.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP, with `TCP_NODELAY` set.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Opens a connection. The caller sets the time limit.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Ip(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path.as_path()).await?)),
+        }
+    }
+
+    /// A connection that was accepted on one of [`Sockets`](super::Sockets), which made it
+    /// non-blocking and without delay. Must be called on the worker that will serve it.
+    pub fn accepted(stream: std::net::TcpStream) -> io::Result<Self> {
+        Ok(Self::Tcp(TcpStream::from_std(stream)?))
+    }
+
+    /// Ready when a read would return: bytes, the end, or an error. Costs no system call.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Ready when a write would take bytes or fail. Costs no system call.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Unix(stream) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Appends what is there to the buffer, up to its capacity, of which some must be free. 0 is the
+    /// end of the stream; [`io::ErrorKind::WouldBlock`] costs no system call if it is known.
+    pub fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let space = buffer.capacity() - buffer.len();
+        if space == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "no room to read into",
+            ));
+        }
+        self.attempt(Interest::READABLE, space, |socket| {
+            retried(|| rustix::net::recv(socket, spare_capacity(buffer), RecvFlags::empty()))
+                .map(|(count, _)| count)
+        })
+    }
+
+    /// Waits for bytes and appends them to the buffer as [`Stream::try_read`] does.
+    pub fn poll_read_into(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Writes what the socket takes at once.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.attempt(Interest::WRITABLE, bytes.len(), |socket| {
+            retried(|| rustix::net::send(socket, bytes, SendFlags::NOSIGNAL))
+        })
+    }
+
+    /// Writes from several slices what the socket takes at once.
+    pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let length = slices.iter().map(|slice| slice.len()).sum();
+        self.attempt(Interest::WRITABLE, length, |socket| {
+            retried(|| {
+                let mut nothing = SendAncillaryBuffer::default();
+                rustix::net::sendmsg(socket, slices, &mut nothing, SendFlags::NOSIGNAL)
+            })
+        })
+    }
+
+    /// Writes once from several slices. Ready with the number of bytes.
+    pub fn poll_write_slices(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let result = match slices {
+                [slice] => self.try_write(slice),
+                slices => self.try_write_vectored(slices),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// The other end's address; an IPv4 address that came over an IPv6 socket is shown as IPv4, for
+    /// that is how people write and match it. Fails for Unix sockets.
+    pub fn peer_address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map(canonical),
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// This end's address, IPv4 shown as such. Fails for Unix sockets.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().map(canonical),
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Makes the close that follows a reset (RST) instead of an orderly end: the other end then
+    /// knows that the stream was cut and does not take what it has for the whole. What is not yet
+    /// sent is thrown away. Unix sockets know no reset; theirs is an orderly end.
+    pub fn reset_on_close(&self) {
+        if let Self::Tcp(stream) = self {
+            // Fails only on a socket that is not connected any more: then nobody is left to tell.
+            drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+        }
+    }
+
+    /// Ends this direction of the stream; reading goes on.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Has the kernel ask now and then whether the other end still exists: a peer that lost its
+    /// power says nothing, and a stream that may be silent for an hour would wait that long.
+    pub fn probe_peer(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(PROBE_AFTER)
+                    .with_interval(PROBE_EVERY)
+                    .with_retries(PROBES),
+            ),
+            Self::Unix(_) => Ok(()), // the kernel itself is the other end and tells at once
+        }
+    }
+
+    /// Runs an operation that may move up to `space` bytes, and keeps the readiness true: see the
+    /// module's rule.
+    fn attempt(
+        &self,
+        interest: Interest,
+        space: usize,
+        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut moved = 0;
+        let observed = || {
+            moved = operation(self.as_fd())?;
+            if 0 < moved && moved < space {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(())
+        };
+        let result = match self {
+            Self::Tcp(stream) => stream.try_io(interest, observed),
+            Self::Unix(stream) => stream.try_io(interest, observed),
+        };
+        match result {
+            Err(error) if moved == 0 => Err(error),
+            _ => Ok(moved),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // sockets have no buffer of their own to flush
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// An address as people write it: IPv4 in its own form, not as part of IPv6.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn retried<T>(mut operation: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    loop {
+        match operation() {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return result.map_err(io::Error::from),
+        }
+    }
+}
+
+/// Silence before the first probe.
+const PROBE_AFTER: Duration = Duration::from_mins(1);
+/// Between probes that are not answered.
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+/// Probes without an answer before the connection counts as dead: two minutes in all, as long as
+/// mobile networks are known to be away.
+const PROBES: u32 = 4;

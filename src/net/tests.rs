@@ -1,0 +1,225 @@
+use std::io::{self, IoSlice, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+
+use super::{Bind, BindError, Sockets, Stream, accept};
+
+/// Accepts on a worker's socket; waits for the kernel a little.
+async fn accepted(socket: &TcpListener) -> (TcpStream, SocketAddr) {
+    for _ in 0..200 {
+        match accept(socket) {
+            Ok(accepted) => return accepted,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("accept: {error}"),
+        }
+    }
+    panic!("no connection came");
+}
+
+/// A stream as a worker has it, and the other end.
+async fn pair() -> (Stream, TcpStream) {
+    let sockets = Sockets::bind("127.0.0.1:0", 1).expect("bind");
+    let socket = sockets.take(0).expect("take").expect("open");
+    let other = TcpStream::connect(sockets.local).expect("connect");
+    let (stream, _) = accepted(&socket).await;
+    (Stream::accepted(stream).expect("register"), other)
+}
+
+fn bind(text: &str) -> (SocketAddr, bool) {
+    let bind: Bind = text.parse().expect("an address");
+    (bind.address, bind.dual_stack)
+}
+
+#[test]
+fn the_forms_of_a_bind_address() {
+    let every = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080));
+    assert_eq!(bind(":8080"), (every, true));
+    assert_eq!(bind("[::]:8080"), (every, false));
+    assert_eq!(
+        bind("10.0.0.1:0"),
+        (SocketAddr::from(([10, 0, 0, 1], 0)), false)
+    );
+    for wrong in [
+        "",
+        ":",
+        ":+80",
+        ":65536",
+        "8080",
+        "localhost:80",
+        "10.0.0.1",
+        "::1:80",
+    ] {
+        let error = wrong.parse::<Bind>().expect_err(wrong);
+        assert!(matches!(error, BindError::Syntax(_)), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn system_errors_say_what_to_do() {
+    let explain = |port, kind: io::ErrorKind| {
+        BindError::explain(SocketAddr::from(([0, 0, 0, 0], port)), &kind.into()).to_string()
+    };
+    let privileged = explain(80, io::ErrorKind::PermissionDenied);
+    assert!(privileged.contains("CAP_NET_BIND_SERVICE"), "{privileged}");
+    let forbidden = explain(8080, io::ErrorKind::PermissionDenied);
+    assert!(!forbidden.contains("CAP_NET_BIND_SERVICE"), "{forbidden}");
+    let here = explain(80, io::ErrorKind::AddrNotAvailable);
+    assert!(here.contains("ip address"), "{here}");
+}
+
+#[test]
+fn all_workers_share_the_port_that_the_system_chose() {
+    let sockets = Sockets::bind("127.0.0.1:0", 3).expect("bind");
+    assert_ne!(sockets.local.port(), 0);
+    for worker in 0..3 {
+        let socket = sockets.take(worker).expect("take").expect("open");
+        assert_eq!(socket.local_addr().expect("address"), sockets.local);
+    }
+    assert!(
+        sockets.take(3).expect("take").is_none(),
+        "a socket for a worker that is not there"
+    );
+}
+
+#[test]
+fn a_port_that_is_shared_is_still_in_use() {
+    let first = Sockets::bind("127.0.0.1:0", 2).expect("bind");
+    let address = first.local.to_string();
+    let error = Sockets::bind(&address, 1).expect_err("somebody listens here");
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains("in use"), "{error}");
+    Sockets::bind_shared(&address, 1).expect("a reload may overlap");
+    drop(first);
+    Sockets::bind(&address, 1).expect("free again");
+}
+
+#[test]
+fn a_closed_socket_refuses_instead_of_swallowing() {
+    let sockets = Sockets::bind("127.0.0.1:0", 1).expect("bind");
+    let taken = sockets.take(0).expect("take").expect("open");
+    sockets.close(0);
+    assert!(!sockets.is_open());
+    assert!(sockets.take(0).expect("take").is_none());
+    TcpStream::connect(sockets.local).expect("open while a descriptor of it is");
+    drop(taken);
+    let error = TcpStream::connect(sockets.local).expect_err("closed");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn every_address_takes_ipv4_and_shows_it_as_such() {
+    let sockets = Sockets::bind(":0", 1).expect("bind");
+    let socket = sockets.take(0).expect("take").expect("open");
+    let target = SocketAddr::from((Ipv4Addr::LOCALHOST, sockets.local.port()));
+    let client = TcpStream::connect(target).expect("connect");
+    let (stream, peer) = accepted(&socket).await;
+    assert_eq!(peer, client.local_addr().expect("address"));
+    let stream = Stream::accepted(stream).expect("register");
+    assert_eq!(stream.peer_address().expect("address"), peer);
+    assert_eq!(stream.local_address().expect("address"), target);
+}
+
+#[tokio::test]
+async fn accepted_connections_do_not_delay() {
+    let (stream, _other) = pair().await;
+    let Stream::Tcp(stream) = stream else {
+        panic!("not TCP")
+    };
+    assert!(
+        stream.nodelay().expect("option"),
+        "the kernel no longer hands the option down"
+    );
+}
+
+#[tokio::test]
+async fn reading_appends_up_to_the_capacity_and_reports_the_end() {
+    let (stream, mut other) = pair().await;
+    other.write_all(b"hello world").expect("write");
+    drop(other);
+    let mut buffer = Vec::with_capacity(6);
+    let mut bytes = Vec::new();
+    loop {
+        buffer.clear();
+        if read_some(&stream, &mut buffer).await == 0 {
+            break;
+        }
+        assert!(buffer.len() <= 6);
+        bytes.extend_from_slice(&buffer);
+    }
+    assert_eq!(bytes, b"hello world");
+    let mut full = Vec::new();
+    let error = stream.try_read(&mut full).expect_err("no room");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+}
+
+async fn read_some(stream: &Stream, buffer: &mut Vec<u8>) -> usize {
+    std::future::poll_fn(|cx| stream.poll_read_into(cx, buffer))
+        .await
+        .expect("read")
+}
+
+#[tokio::test]
+async fn a_read_that_emptied_the_socket_takes_the_readiness_away() {
+    let (stream, mut other) = pair().await;
+    other.write_all(b"x").expect("write");
+    let mut buffer = Vec::with_capacity(64);
+    assert_eq!(read_some(&stream, &mut buffer).await, 1);
+    let ready = std::future::poll_fn(|cx| std::task::Poll::Ready(stream.poll_read_ready(cx))).await;
+    assert!(ready.is_pending(), "an empty read would follow");
+    other.write_all(b"y").expect("write");
+    assert_eq!(
+        read_some(&stream, &mut buffer).await,
+        1,
+        "what came later was missed"
+    );
+}
+
+#[tokio::test]
+async fn a_vectored_write_takes_every_slice() {
+    let (stream, other) = pair().await;
+    std::future::poll_fn(|cx| stream.poll_write_ready(cx))
+        .await
+        .expect("ready");
+    let slices = [IoSlice::new(b"head "), IoSlice::new(b"body")];
+    assert_eq!(stream.try_write_vectored(&slices).expect("write"), 9);
+    stream.shutdown_write().expect("shutdown");
+    other.set_nonblocking(true).expect("option");
+    let mut other = tokio::net::TcpStream::from_std(other).expect("register");
+    let mut text = String::new();
+    other
+        .read_to_string(&mut text)
+        .await
+        .expect("an orderly end");
+    assert_eq!(text, "head body");
+}
+
+#[tokio::test]
+async fn a_close_can_be_a_reset() {
+    let (stream, other) = pair().await;
+    stream.reset_on_close();
+    drop(stream);
+    other.set_nonblocking(true).expect("option");
+    let mut other = tokio::net::TcpStream::from_std(other).expect("register");
+    let error = other.read_u8().await.expect_err("a reset");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_unix_stream_speaks_the_same_calls() {
+    let (near, far) = tokio::net::UnixStream::pair().expect("pair");
+    let (near, far) = (Stream::Unix(near), Stream::Unix(far));
+    std::future::poll_fn(|cx| near.poll_write_ready(cx))
+        .await
+        .expect("ready");
+    assert_eq!(near.try_write(b"ping").expect("write"), 4);
+    near.shutdown_write().expect("shutdown");
+    near.probe_peer().expect("nothing to do");
+    let mut buffer = Vec::with_capacity(64);
+    assert_eq!(read_some(&far, &mut buffer).await, 4);
+    assert_eq!(read_some(&far, &mut buffer).await, 0);
+    assert!(far.peer_address().is_err());
+}

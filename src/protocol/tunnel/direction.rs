@@ -1,0 +1,218 @@
+//! One direction of a tunnel: reads from one stream, writes to the other, holds at most one buffer.
+
+use std::cell::Cell;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+
+use super::buffer::Buffer;
+use crate::net::Stream;
+use crate::telemetry::metrics::Counter;
+
+/// Which end of a direction broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Broken {
+    /// Nothing more can be read.
+    Source,
+    /// Nothing more can be written.
+    Sink,
+}
+
+/// The copy in one direction.
+#[derive(Debug)]
+pub(super) struct Direction<'a> {
+    state: State,
+    waiting: Waiting,
+    /// Whether the source sends as much as we can take, which makes large buffers worth it.
+    bulk: bool,
+    /// Whether the sink is told when the source ends.
+    tells_end: bool,
+    passed: &'a Cell<u64>,
+    counter: Option<&'a Counter>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Bytes may come.
+    Open,
+    /// The source has ended; the sink has yet to hear of it.
+    Ending,
+    /// Nothing more happens in this direction.
+    Done,
+}
+
+/// Bytes that were read and not yet written.
+#[derive(Debug)]
+enum Waiting {
+    Nothing,
+    /// Read before the tunnel began.
+    Prefix(Bytes),
+    /// Read by the tunnel; the first bytes may be written already.
+    Read {
+        buffer: Buffer,
+        written: usize,
+    },
+}
+
+impl<'a> Direction<'a> {
+    /// A direction that begins with bytes which were read before.
+    pub(super) fn new(prefix: Bytes, passed: &'a Cell<u64>, counter: Option<&'a Counter>) -> Self {
+        let waiting = if prefix.is_empty() {
+            Waiting::Nothing
+        } else {
+            Waiting::Prefix(prefix)
+        };
+        Self {
+            state: State::Open,
+            waiting,
+            bulk: false,
+            tells_end: true,
+            passed,
+            counter,
+        }
+    }
+
+    /// Whether nothing more happens here.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Gives this direction up, with what it holds.
+    pub(super) fn abandon(&mut self) {
+        self.state = State::Done;
+        self.waiting = Waiting::Nothing;
+    }
+
+    /// Does not tell the sink when the source ends: the sink will be reset instead.
+    pub(super) fn keep_end_to_itself(&mut self) {
+        self.tells_end = false;
+    }
+
+    /// Copies until one side makes it wait, the source ends (then the sink is told), or one breaks.
+    pub(super) fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &Stream,
+        sink: &Stream,
+    ) -> Poll<Result<(), Broken>> {
+        for _ in 0..ROUNDS {
+            ready!(self.poll_write_out(cx, sink)).map_err(|_| Broken::Sink)?;
+            match self.state {
+                State::Open => ready!(self.poll_read(cx, source)).map_err(|_| Broken::Source)?,
+                State::Ending => {
+                    self.state = State::Done;
+                    if self.tells_end {
+                        sink.shutdown_write().map_err(|_| Broken::Sink)?;
+                    }
+                }
+                State::Done => return Poll::Ready(Ok(())),
+            }
+        }
+        // A source that never runs dry must not keep the other direction, or other tasks, waiting.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads once. The buffer is taken only when there is something to put into it.
+    fn poll_read(&mut self, cx: &mut Context<'_>, source: &Stream) -> Poll<io::Result<()>> {
+        loop {
+            ready!(source.poll_read_ready(cx))?;
+            let mut buffer = if self.bulk {
+                Buffer::take_large()
+            } else {
+                Buffer::take()
+            };
+            match source.try_read(&mut buffer) {
+                Ok(0) => self.state = State::Ending,
+                Ok(count) => {
+                    self.bulk = is_bulk(self.bulk, count, buffer.capacity());
+                    self.waiting = Waiting::Read { buffer, written: 0 };
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            return Poll::Ready(Ok(()));
+        }
+    }
+
+    /// Ready when nothing is waiting to be written; the buffer is given back then.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>, sink: &Stream) -> Poll<io::Result<()>> {
+        while let Some(bytes) = self.waiting.bytes() {
+            match sink.try_write(bytes) {
+                Ok(count) => self.wrote(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(sink.poll_write_ready(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&mut self, count: usize) {
+        self.passed.set(self.passed.get() + count as u64);
+        if let Some(counter) = self.counter {
+            counter.add(count as u64);
+        }
+        self.waiting.advance(count);
+    }
+}
+
+impl Waiting {
+    /// The next bytes to write, never empty.
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Nothing => None,
+            Self::Prefix(bytes) => Some(bytes),
+            Self::Read { buffer, written } => Some(&buffer[*written..]),
+        }
+    }
+
+    /// Forgets what was written, and the buffer with its last byte.
+    fn advance(&mut self, count: usize) {
+        let rest = match self {
+            Self::Nothing => 0,
+            Self::Prefix(bytes) => {
+                bytes.advance(count);
+                bytes.len()
+            }
+            Self::Read { buffer, written } => {
+                *written += count;
+                buffer.len() - *written
+            }
+        };
+        if rest == 0 {
+            *self = Self::Nothing;
+        }
+    }
+}
+
+/// Whether the next read should have a large buffer: after a read that filled its buffer, and as
+/// long as reads fill at least a quarter of a large one, which a small one would hold.
+fn is_bulk(bulk: bool, count: usize, capacity: usize) -> bool {
+    if bulk {
+        count > capacity / 4
+    } else {
+        count == capacity
+    }
+}
+
+/// Reads of one direction per turn: with large buffers half a megabyte, well under a millisecond.
+const ROUNDS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::is_bulk;
+
+    const SMALL: usize = 16 * 1024;
+    const LARGE: usize = 64 * 1024;
+
+    #[test]
+    fn a_full_read_asks_for_more_room_and_a_small_one_gives_it_back() {
+        assert!(!is_bulk(false, SMALL - 1, SMALL));
+        assert!(is_bulk(false, SMALL, SMALL));
+        assert!(is_bulk(true, SMALL + 1, LARGE));
+        assert!(!is_bulk(true, SMALL, LARGE));
+    }
+}
