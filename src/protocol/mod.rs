@@ -1,3 +1,6 @@
-//! What is spoken on a connection once it is accepted.
+//! What is spoken on an accepted connection: HTTP, or bytes that nobody reads.
 
+pub mod http;
+pub mod local;
+pub mod tcp;
 pub mod tunnel;

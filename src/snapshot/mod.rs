@@ -1,1 +1,61 @@
-//! Placeholder.
+//! One immutable world: everything that a request needs to know, built wholly before it is used.
+//!
+//! Problem: a proxy that changes its tables in place serves some requests by half of the old
+//! configuration and half of the new, and cannot take back a change that fails in the middle. So a
+//! configuration becomes one [`Snapshot`]; workers reach it through one [`Handle`]; a reload builds
+//! the next one, and all that can fail comes before the swap. What must outlive a configuration
+//! (health, in-flight counts, learned times, counters, sockets) is not in it but shared with the one
+//! before, by key.
+
+mod action;
+mod build;
+mod handle;
+mod listener;
+mod metrics;
+mod probe;
+#[cfg(test)]
+mod tests;
+mod timeouts;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use action::{Action, Choice, Route, Split};
+pub use build::{BuildError, Ingredients, build, effective_upstreams};
+pub use handle::{Cache, Handle};
+pub use listener::{HttpListener, Kind, Listener, TcpListener};
+pub use metrics::{ListenerMetrics, RouteMetrics};
+pub use probe::{Decision, TestFailure, decide, run_tests};
+pub use timeouts::{CallTimeouts, ClientTimeouts};
+
+use crate::config::Config;
+use crate::upstream::Upstream;
+
+/// One immutable, fully built configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Its number: 1 at the start, one more with each applied reload.
+    pub generation: u64,
+    /// SHA-256 of the configuration's text, in hexadecimal: tells whether instances differ.
+    pub sha256: Arc<str>,
+    /// What was written.
+    pub config: Arc<Config>,
+    /// The zone that this instance stands in; empty if it was not told.
+    pub zone: Arc<str>,
+    /// In the order of their names.
+    pub listeners: Vec<Arc<Listener>>,
+    /// By name. An unnamed upstream (`to = […]`) has the name `listener.<name>`.
+    pub upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
+    /// Whether requests are logged.
+    pub access_log: bool,
+    /// Whether queries are part of the access log.
+    pub log_query: bool,
+}
+
+impl Snapshot {
+    /// A listener by its name.
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        let position = self.listeners.binary_search_by(|listener| (*listener.name).cmp(name)).ok()?;
+        self.listeners.get(position)
+    }
+}

@@ -1,0 +1,107 @@
+//! Received bytes that nobody has consumed yet.
+//!
+//! A buffer is taken only when the socket has bytes and goes back as soon as all of them are
+//! consumed, so that neither an idle connection nor one that waits for its peer owns one.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use super::buffer::Buffer;
+use crate::net::Stream;
+
+/// Bytes between the socket and their consumer.
+#[derive(Debug, Default)]
+pub struct Received {
+    buffer: Option<Buffer>,
+    start: usize,
+}
+
+/// How much is read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// A head or a small body.
+    Usual,
+    /// A body of which much is still to come: fewer system calls per byte.
+    Large,
+}
+
+impl Received {
+    /// The bytes that are there.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..])
+    }
+
+    /// Whether no bytes are there.
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    /// Drops the first `count` bytes; at most as many as are there.
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.bytes().is_empty() {
+            self.buffer = None;
+            self.start = 0;
+        }
+    }
+
+    /// Drops `skip` bytes and takes the `length` bytes behind them. Without a copy if they are the
+    /// last, which is the rule for large bodies.
+    pub fn take(&mut self, skip: usize, length: usize) -> Bytes {
+        let from = self.start + skip;
+        let range = from..from + length;
+        match self.buffer.take() {
+            Some(buffer) if range.end == buffer.len() && length > COPY_AT_MOST => {
+                self.start = 0;
+                buffer.into_bytes(range)
+            }
+            buffer => {
+                let piece = buffer.as_ref().map(|buffer| Bytes::copy_from_slice(&buffer[range]));
+                self.buffer = buffer;
+                self.consume(skip + length);
+                piece.unwrap_or_default()
+            }
+        }
+    }
+
+    /// All the bytes that are there.
+    pub fn into_bytes(mut self) -> Bytes {
+        let length = self.bytes().len();
+        self.take(0, length)
+    }
+
+    /// Reads once, behind what is there. Ready with the number of bytes, 0 at the end of the stream.
+    ///
+    /// The caller bounds what it lets pile up: see [`Received::is_full`].
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+        amount: Amount,
+    ) -> Poll<io::Result<usize>> {
+        ready!(stream.poll_read_ready(cx))?;
+        let buffer = self.buffer.get_or_insert_with(|| match amount {
+            Amount::Usual => Buffer::take(),
+            Amount::Large => Buffer::take_large(),
+        });
+        if self.start > 0 {
+            buffer.drain(..self.start);
+            self.start = 0;
+        }
+        let result = stream.poll_read_into(cx, buffer);
+        if buffer.is_empty() {
+            self.buffer = None;
+        }
+        result
+    }
+
+    /// Whether a whole buffer waits to be consumed.
+    pub fn is_full(&self) -> bool {
+        self.bytes().len() >= super::buffer::BUFFER
+    }
+}
+
+/// Below this, copying is cheaper than giving a whole buffer away until the bytes are sent.
+const COPY_AT_MOST: usize = 1024;

@@ -1,0 +1,211 @@
+//! A message on its way out: its head, then its body, framed as it goes.
+//!
+//! One piece of body is held at a time, and the next is asked for only when that one has left: a slow
+//! reader stops the sender, and memory never grows. The head leaves with the first piece, in one
+//! vectored write.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http_body::Body as _;
+
+use super::buffer::Buffer;
+use super::encode::{encode_chunk_head, encode_last_chunk};
+use super::frame::Framing;
+use crate::body::{Body, BodyError};
+use crate::net::Stream;
+
+/// A message that is being sent.
+#[derive(Debug)]
+pub struct Outgoing {
+    staged: Option<Buffer>,
+    staged_sent: usize,
+    piece: Bytes,
+    tail: &'static [u8],
+    body: Body,
+    framing: Framing,
+    ended: bool,
+    body_bytes: u64,
+    progress: u64,
+    touched: bool,
+}
+
+/// Why a message could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The socket refused.
+    #[error("writing failed: {0}")]
+    Write(#[from] io::Error),
+    /// The body's source failed.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The source gave more or fewer bytes than the head promised.
+    #[error("the body is not as long as its head says")]
+    Length,
+}
+
+impl Outgoing {
+    /// A message of an encoded head and a body that is framed as the head says. With
+    /// [`Framing::None`] the body is not sent.
+    pub fn new(head: Buffer, body: Body, framing: Framing) -> Self {
+        Self {
+            staged: Some(head),
+            staged_sent: 0,
+            piece: Bytes::new(),
+            tail: b"",
+            ended: matches!(framing, Framing::None | Framing::Length(0)),
+            body,
+            framing,
+            body_bytes: 0,
+            progress: 0,
+            touched: false,
+        }
+    }
+
+    /// Sends as much as goes. Ready when everything has left.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &Stream,
+    ) -> Poll<Result<(), SendError>> {
+        loop {
+            let body_waits = !self.ended
+                && self.piece.is_empty()
+                && self.tail.is_empty()
+                && self.poll_piece(cx)?.is_pending();
+            if self.is_flushed() {
+                self.staged = None;
+                if self.ended {
+                    return Poll::Ready(Ok(()));
+                }
+                if body_waits {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            ready!(self.poll_write(cx, stream))?;
+        }
+    }
+
+    /// Lets what comes behind the body go on, while the stream is not ready to take more.
+    pub fn poll_behind(&mut self, cx: &mut Context<'_>) {
+        self.body.poll_behind(cx);
+    }
+
+    /// Bytes of the body that were sent or are about to be.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    /// A number that grows with every write: tells whether something moved.
+    pub fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Gives the body back if none of it was asked for: then the message may be sent again.
+    pub fn into_untouched_body(self) -> Option<Body> {
+        (!self.touched).then_some(self.body)
+    }
+
+    fn is_flushed(&self) -> bool {
+        let staged = self.staged.as_ref().map_or(0, |staged| staged.len());
+        self.staged_sent == staged && self.piece.is_empty() && self.tail.is_empty()
+    }
+
+    /// Asks the body for its next piece and frames it. Ready if something was staged or it ended.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        loop {
+            let frame = self.body.poll_frame_pinned(cx);
+            self.touched |= frame.is_ready();
+            let Some(frame) = ready!(frame) else {
+                self.end(None)?;
+                return Poll::Ready(Ok(()));
+            };
+            match frame?.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => {
+                    self.stage(data)?;
+                    return Poll::Ready(Ok(()));
+                }
+                Err(frame) => {
+                    self.end(frame.into_trailers().ok().as_ref())?;
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    fn stage(&mut self, data: Bytes) -> Result<(), SendError> {
+        let length = data.len() as u64;
+        self.body_bytes += length;
+        match &mut self.framing {
+            Framing::None => return Err(SendError::Length),
+            Framing::UntilClose => {}
+            Framing::Length(rest) => {
+                *rest = rest.checked_sub(length).ok_or(SendError::Length)?;
+                self.ended = *rest == 0;
+            }
+            Framing::Chunked => {
+                encode_chunk_head(self.staging(), data.len());
+                self.ended = self.body.is_end_stream();
+                self.tail = if self.ended { CHUNK_END_AND_LAST } else { CHUNK_END };
+            }
+        }
+        self.piece = data;
+        Ok(())
+    }
+
+    fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), SendError> {
+        self.ended = true;
+        match self.framing {
+            Framing::Length(rest) if rest > 0 => Err(SendError::Length),
+            Framing::Chunked => {
+                encode_last_chunk(self.staging(), trailers);
+                Ok(())
+            }
+            Framing::None | Framing::UntilClose | Framing::Length(_) => Ok(()),
+        }
+    }
+
+    /// Where framing bytes go: behind a head that has not left, or into a buffer of their own.
+    fn staging(&mut self) -> &mut Vec<u8> {
+        let sent = self.staged_sent;
+        let staged = self.staged.get_or_insert_with(Buffer::take);
+        if sent > 0 && sent == staged.len() {
+            staged.clear();
+            self.staged_sent = 0;
+        }
+        staged
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<()>> {
+        let staged = self.staged.as_ref().map_or(&[][..], |staged| &staged[self.staged_sent..]);
+        let slices = [IoSlice::new(staged), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+        let first = usize::from(staged.is_empty());
+        let last = if self.tail.is_empty() { if self.piece.is_empty() { 1 } else { 2 } } else { 3 };
+        let mut written = ready!(stream.poll_write_slices(cx, &slices[first..last]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.progress += written as u64;
+        let from_staged = written.min(staged.len());
+        self.staged_sent += from_staged;
+        written -= from_staged;
+        let from_piece = written.min(self.piece.len());
+        self.piece.advance(from_piece);
+        self.tail = &self.tail[written - from_piece..];
+        if self.staged.as_ref().is_some_and(|staged| staged.len() == self.staged_sent) {
+            self.staged = None;
+            self.staged_sent = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Ends a chunk's data (RFC 9112 §7.1).
+const CHUNK_END: &[u8] = b"\r\n";
+
+/// Ends a chunk's data and, with it, a body without trailers.
+const CHUNK_END_AND_LAST: &[u8] = b"\r\n0\r\n\r\n";

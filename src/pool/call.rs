@@ -1,0 +1,174 @@
+//! One request on its way to an endpoint, until the head of the response is there.
+//!
+//! Both directions are driven in place by the task that waits: the request leaves while the response
+//! may already come, and neither waits for the other.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use http::Method;
+
+use super::Connection;
+use crate::body::{Body, BodyError};
+use crate::http1::{
+    Amount, Buffer, Framing, Limits, Outgoing, ResponseError, ResponseHead, SendError,
+    parse_response,
+};
+
+/// A request that has been given to a connection.
+#[derive(Debug)]
+pub struct Call {
+    pub(super) connection: Connection,
+    pub(super) outgoing: Outgoing,
+    pub(super) sent: Sent,
+    method: Method,
+    limits: Limits,
+    interim: usize,
+    received_any: bool,
+}
+
+/// How far the request has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// Some of it is still to be sent.
+    Partly,
+    /// All of it has been sent.
+    Wholly,
+    /// The endpoint takes no more of it. It may have answered before it stopped to listen.
+    Refused,
+}
+
+/// What an endpoint said.
+#[derive(Debug)]
+pub enum Event {
+    /// An interim response (1xx): the final one is still to come.
+    Interim(ResponseHead),
+    /// The head of the response.
+    Response(ResponseHead),
+}
+
+/// Why a call failed before the head of its response.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The endpoint closed the connection before a byte of the response.
+    #[error("the endpoint closed the connection before it answered")]
+    Closed,
+    /// The connection broke before a byte of the response.
+    #[error("the connection broke before the endpoint answered: {0}")]
+    Reset(io::Error),
+    /// The connection ended in the middle of the head.
+    #[error("the connection ended in the middle of the response's head")]
+    Truncated,
+    /// The head is not what RFC 9112 allows, or too large.
+    #[error(transparent)]
+    Malformed(#[from] ResponseError),
+    /// The endpoint sent interim responses without end.
+    #[error("the endpoint sent too many interim responses")]
+    TooManyInterim,
+    /// The client's body failed: the endpoint is not to blame.
+    #[error(transparent)]
+    RequestBody(BodyError),
+    /// The client's body was not as long as its head said.
+    #[error("the request's body is not as long as its head says")]
+    RequestLength,
+}
+
+impl Call {
+    /// Gives a request to a connection: its encoded head, and the body framed as the head says.
+    pub fn new(
+        connection: Connection,
+        head: Buffer,
+        body: (Body, Framing),
+        method: Method,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            connection,
+            outgoing: Outgoing::new(head, body.0, body.1),
+            sent: Sent::Partly,
+            method,
+            limits,
+            interim: 0,
+            received_any: false,
+        }
+    }
+
+    /// Sends what goes and reads what comes. Ready with each interim head and with the final one.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, CallError>> {
+        self.poll_request(cx)?;
+        loop {
+            if let Some(head) =
+                parse_response(self.connection.received.bytes(), &self.method, self.limits)?
+            {
+                self.connection.received.consume(head.size);
+                return Poll::Ready(self.event(head));
+            }
+            let Connection { stream, received, .. } = &mut self.connection;
+            match received.poll_fill(cx, stream, Amount::Usual) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(count)) if count > 0 => self.received_any = true,
+                Poll::Ready(_) if self.received_any => {
+                    return Poll::Ready(Err(CallError::Truncated));
+                }
+                Poll::Ready(Ok(_)) => return Poll::Ready(Err(CallError::Closed)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(CallError::Reset(error))),
+            }
+        }
+    }
+
+    /// Moves the request on. An endpoint that stops to listen may have answered: that is for the
+    /// reading side to find out.
+    pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), CallError> {
+        if self.sent != Sent::Partly {
+            return Ok(());
+        }
+        match self.outgoing.poll_send(cx, &self.connection.stream) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.sent = Sent::Wholly,
+            Poll::Ready(Err(SendError::Write(_))) => self.sent = Sent::Refused,
+            Poll::Ready(Err(SendError::Body(error))) => return Err(CallError::RequestBody(error)),
+            Poll::Ready(Err(SendError::Length)) => return Err(CallError::RequestLength),
+        }
+        Ok(())
+    }
+
+    /// Whether the whole request has been sent.
+    pub fn is_sent(&self) -> bool {
+        self.sent == Sent::Wholly
+    }
+
+    /// A number that grows with every write: tells whether something moved.
+    pub fn progress(&self) -> u64 {
+        self.outgoing.progress()
+    }
+
+    /// The connection that carries the call.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The connection, to become a tunnel.
+    pub fn into_connection(self) -> Connection {
+        self.connection
+    }
+
+    /// Gives the body back if none of it was asked for: then the request may be sent again.
+    pub fn into_untouched_body(self) -> Option<Body> {
+        self.outgoing.into_untouched_body()
+    }
+
+    fn event(&mut self, head: ResponseHead) -> Result<Event, CallError> {
+        let status = head.parts.status;
+        if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Event::Response(head));
+        }
+        self.interim += 1;
+        if self.interim > INTERIM_AT_MOST {
+            return Err(CallError::TooManyInterim);
+        }
+        Ok(Event::Interim(head))
+    }
+}
+
+/// 100, 102 and 103 come once or a few times; more is an endpoint that has lost its way.
+const INTERIM_AT_MOST: usize = 32;

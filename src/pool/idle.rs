@@ -1,0 +1,165 @@
+//! The stack of idle connections of each endpoint.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Connection, State};
+use crate::endpoint::{Endpoint, Health};
+
+/// A worker's idle connections.
+#[derive(Debug, Default)]
+pub struct Pool {
+    stacks: RefCell<HashMap<u64, Vec<Idle>, BuildHasherDefault<IdHasher>>>,
+}
+
+/// How long an idle connection is kept, and how many.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// The time to keep under, until the endpoint's own has been learned.
+    pub idle: Duration,
+    /// At most so many per endpoint and worker.
+    pub count: usize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+    /// When it was last seen open: what can be learned from a close is not more than this.
+    seen: Instant,
+    keep: Duration,
+}
+
+/// Endpoint ids are small and dense: one multiplication spreads them well enough.
+#[derive(Debug, Default, Clone, Copy)]
+struct IdHasher(u64);
+
+impl Pool {
+    /// Takes the connection that was used last, if it can still be used after the time it has been
+    /// idle. With `fresh`, only one that has been idle for less than half its time: for requests that
+    /// may not be repeated if it turns out that the endpoint closed the connection at this moment.
+    pub fn checkout(&self, endpoint: &Endpoint, now: Instant, fresh: bool) -> Option<Connection> {
+        let mut stacks = self.stacks.borrow_mut();
+        let stack = stacks.get_mut(&endpoint.live.id())?;
+        while let Some(mut idle) = stack.pop() {
+            let limit = idle.limit();
+            let rested = now.duration_since(idle.since);
+            if rested >= limit {
+                // The ones below have rested longer.
+                stack.clear();
+                return None;
+            }
+            match idle.connection.state() {
+                State::Quiet if fresh && rested >= limit / 2 => {
+                    stack.push(idle);
+                    return None;
+                }
+                State::Quiet => return Some(idle.connection),
+                State::Closed => idle.learn(),
+                State::Dirty => {}
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next call, if there is room.
+    pub(super) fn checkin(&self, connection: Connection, keep: Keep, now: Instant) {
+        let live = &connection.endpoint().live;
+        if live.is_retired() || !connection.received.is_empty() {
+            return;
+        }
+        let mut stacks = self.stacks.borrow_mut();
+        let stack = stacks.entry(live.id()).or_default();
+        if stack.len() < keep.count {
+            stack.push(Idle { connection, since: now, seen: now, keep: keep.idle });
+        }
+    }
+
+    /// Closes what has been idle for too long, what its endpoint has closed, and what leads to an
+    /// endpoint that no configuration has any more. To be called about once a second.
+    pub fn sweep(&self, now: Instant) {
+        let mut stacks = self.stacks.borrow_mut();
+        stacks.retain(|_, stack| {
+            stack.retain_mut(|idle| idle.stays(now));
+            !stack.is_empty()
+        });
+    }
+
+    /// Closes everything.
+    pub fn clear(&self) {
+        self.stacks.borrow_mut().clear();
+    }
+
+    /// Idle connections in all.
+    pub fn len(&self) -> usize {
+        self.stacks.borrow().values().map(Vec::len).sum()
+    }
+
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.stacks.borrow().is_empty()
+    }
+}
+
+impl Idle {
+    /// The learned time of the endpoint if there is one, else the configured one.
+    fn limit(&self) -> Duration {
+        self.connection.endpoint().live.idle_limit().unwrap_or(self.keep)
+    }
+
+    fn stays(&mut self, now: Instant) -> bool {
+        let live = &self.connection.endpoint().live;
+        if live.is_retired() || now.duration_since(self.since) >= self.limit() {
+            return false;
+        }
+        match self.connection.state() {
+            State::Quiet => {
+                self.seen = now;
+                true
+            }
+            State::Closed => {
+                self.learn();
+                false
+            }
+            State::Dirty => false,
+        }
+    }
+
+    /// Tells the endpoint after how long it closed this connection. A close in the first second, or
+    /// by an endpoint that is failing, says nothing about its idle time: it restarts, or sheds load.
+    fn learn(&self) {
+        let endpoint = self.connection.endpoint();
+        let idle = self.seen.duration_since(self.since);
+        let failing = endpoint.live.health() == Health::Unhealthy
+            || endpoint.live.is_backing_off(Instant::now());
+        if idle >= LEARN_FROM && !failing {
+            endpoint.live.learn_idle_close(idle);
+        }
+    }
+}
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0 ^ id).wrapping_mul(SPREAD);
+    }
+}
+
+/// Shortest idle time that is taken for an endpoint's setting.
+const LEARN_FROM: Duration = Duration::from_secs(1);
+
+/// 2⁶⁴ divided by the golden ratio (Knuth, The Art of Computer Programming, vol. 3, §6.4).
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

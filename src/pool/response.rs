@@ -1,0 +1,201 @@
+//! The body of a response, read from its connection, which goes back to the pool at its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::call::{Call, Sent};
+use super::{Connection, Return};
+use crate::body::{BodyError, Flow};
+use crate::http1::{Amount, Decoded, Decoder, Framing};
+
+/// A response's body. Dropped before its end, it takes its connection with it: what is left of the
+/// response must never be taken for the next one.
+#[derive(Debug)]
+pub struct ResponseBody<G> {
+    call: Option<Call>,
+    decoder: Decoder,
+    framing: Framing,
+    persistent: bool,
+    home: Return,
+    /// Released when the response has been received: the request is no longer in flight.
+    guard: Option<G>,
+    left: Option<u64>,
+    /// What was decoded together with the piece before: a frame, or the error that follows it.
+    ahead: Option<Result<Frame<Bytes>, BodyError>>,
+}
+
+impl<G> ResponseBody<G> {
+    /// The body behind a head that a call has brought.
+    pub fn new(call: Call, framing: Framing, persistent: bool, home: Return, guard: G) -> Self {
+        let left = if let Framing::Length(length) = framing { Some(length) } else { None };
+        let mut body = Self {
+            call: Some(call),
+            decoder: Decoder::new(framing),
+            framing,
+            persistent,
+            home,
+            guard: Some(guard),
+            left,
+            ahead: None,
+        };
+        if body.decoder.is_done() {
+            body.finish();
+        }
+        body
+    }
+
+    /// The whole body, if it has been received together with its head: then it need not stream.
+    pub fn take_ready(&mut self) -> Option<Bytes> {
+        let Some(call) = self.call.as_mut() else { return Some(Bytes::new()) };
+        let Framing::Length(length) = self.framing else { return None };
+        let length = usize::try_from(length).ok()?;
+        if call.connection.received.bytes().len() < length {
+            return None;
+        }
+        let bytes = call.connection.received.take(0, length);
+        self.left = Some(0);
+        self.finish();
+        Some(bytes)
+    }
+
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(ahead) = self.ahead.take() {
+            return Poll::Ready(Some(ahead));
+        }
+        loop {
+            match self.decode() {
+                Err(error) => return Poll::Ready(Some(Err(error))),
+                Ok(Some(frame)) => {
+                    self.look_ahead();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(None) => {}
+            }
+            let Some(call) = self.call.as_mut() else { return Poll::Ready(None) };
+            let Connection { stream, received, .. } = &mut call.connection;
+            match ready!(received.poll_fill(cx, stream, amount(self.left))) {
+                Ok(count) if count > 0 => {}
+                Ok(_) => return Poll::Ready(self.end_of_input().map(Err)),
+                Err(_) => {
+                    self.call = None;
+                    return Poll::Ready(Some(Err(BodyError::Truncated)));
+                }
+            }
+        }
+    }
+
+    /// The next frame of what has been received, if there is one.
+    fn decode(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
+        let Some(call) = self.call.as_mut() else { return Ok(None) };
+        let received = &mut call.connection.received;
+        match self.decoder.decode(received.bytes()) {
+            Err(error) => {
+                self.call = None;
+                Err(error.into())
+            }
+            Ok(Decoded::Data { skip, length }) => {
+                let bytes = received.take(skip, length);
+                if let Some(left) = &mut self.left {
+                    *left = left.saturating_sub(length as u64);
+                }
+                if self.decoder.is_done() {
+                    self.finish();
+                }
+                Ok(Some(Frame::data(bytes)))
+            }
+            Ok(Decoded::End { consumed, trailers }) => {
+                received.consume(consumed);
+                self.finish();
+                Ok(trailers.map(Frame::trailers))
+            }
+            Ok(Decoded::More { consumed }) => {
+                received.consume(consumed);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Looks whether a chunked piece was the last: then its end leaves in the same write, and the
+    /// connection is free before the client has taken the piece. An error is kept for the next call.
+    fn look_ahead(&mut self) {
+        if self.framing == Framing::Chunked && self.call.is_some() {
+            self.ahead = self.decode().transpose();
+        }
+    }
+
+    fn end_of_input(&mut self) -> Option<BodyError> {
+        match self.decoder.end_of_input() {
+            Ok(()) => {
+                self.persistent = false;
+                self.finish();
+                None
+            }
+            Err(error) => {
+                self.call = None;
+                Some(error.into())
+            }
+        }
+    }
+
+    /// The response has been received: its connection is free, if it can be used again.
+    fn finish(&mut self) {
+        drop(self.guard.take());
+        let Some(call) = self.call.take() else { return };
+        if self.persistent && call.sent == Sent::Wholly {
+            self.home.checkin(call.connection);
+        }
+    }
+}
+
+impl<G: Unpin> HttpBody for ResponseBody<G> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let body = self.get_mut();
+        if let Some(call) = body.call.as_mut()
+            && call.poll_request(cx).is_err()
+        {
+            // The client's half of the exchange is broken; the response may still be whole.
+            call.sent = Sent::Refused;
+        }
+        body.poll_data(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.call.is_none() && self.ahead.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl<G: Unpin> Flow for ResponseBody<G> {
+    fn poll_behind(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        if let Some(call) = self.get_mut().call.as_mut()
+            && call.poll_request(cx).is_err()
+        {
+            call.sent = Sent::Refused;
+        }
+    }
+}
+
+fn amount(left: Option<u64>) -> Amount {
+    match left {
+        Some(left) if left <= SMALL => Amount::Usual,
+        Some(_) | None => Amount::Large,
+    }
+}
+
+/// What a usual buffer holds: a remainder of this size needs no large one.
+const SMALL: u64 = 16 * 1024;

@@ -1,0 +1,236 @@
+//! The client's side of a connection: its stream, what it has sent, and the body it is sending.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::body::{Body, BodyError, Flow};
+use crate::http1::{Amount, Buffer, Decoded, Decoder, Framing, Outgoing, Received, SendError};
+use crate::net::Stream;
+use crate::time::Deadline;
+
+/// A client's connection. The request's body and the response share it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    pub(super) received: RefCell<Received>,
+    /// The one deadline of the connection: whoever waits sets it.
+    pub(super) deadline: Deadline,
+    body: Cell<BodyState>,
+    body_bytes: Cell<u64>,
+    has_failed: Cell<bool>,
+}
+
+/// What has become of the body of the request under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyState {
+    /// There is none, or it has been received wholly.
+    Received,
+    /// Some of it is still to come.
+    Coming,
+}
+
+/// The body of a request, read from its client's connection as it is asked for.
+#[derive(Debug)]
+struct RequestBody {
+    client: Rc<Client>,
+    decoder: Decoder,
+    left: Option<u64>,
+}
+
+impl Client {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            received: RefCell::default(),
+            deadline: Deadline::default(),
+            body: Cell::new(BodyState::Received),
+            body_bytes: Cell::new(0),
+            has_failed: Cell::new(false),
+        }
+    }
+
+    /// The body of the request whose head has just been consumed.
+    pub(super) fn request_body(self: &Rc<Self>, framing: Framing) -> Body {
+        self.body_bytes.set(0);
+        let left = match framing {
+            Framing::None | Framing::Length(0) | Framing::UntilClose => {
+                self.body.set(BodyState::Received);
+                return Body::empty();
+            }
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+        };
+        self.body.set(BodyState::Coming);
+        Body::stream(RequestBody { client: Rc::clone(self), decoder: Decoder::new(framing), left })
+    }
+
+    /// Whether the request under way has been received wholly, so that another may follow.
+    pub(super) fn has_whole_request(&self) -> bool {
+        self.body.get() == BodyState::Received
+    }
+
+    /// Whether reading from the client has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.get()
+    }
+
+    /// Bytes of the body of the request under way.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.body_bytes.get()
+    }
+
+    /// Reads what the client sends next. Ready with the number of bytes, 0 at the end.
+    pub(super) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.received.borrow_mut().poll_fill(cx, &self.stream, Amount::Usual)
+    }
+
+    /// Ready once the client has gone, while its request is being served. What it sends meanwhile is
+    /// the next request, and waits.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.has_whole_request() && !self.received.borrow().is_full() {
+            match ready!(self.poll_receive(cx)) {
+                Ok(count) if count > 0 => {}
+                Ok(_) | Err(_) => {
+                    self.has_failed.set(true);
+                    return Poll::Ready(());
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Sends a message; `None` if nothing moved for `idle`, or the deadline `end` passed.
+    pub(super) async fn send(
+        &self,
+        outgoing: &mut Outgoing,
+        limit: impl Fn(&Deadline),
+    ) -> Option<Result<(), SendError>> {
+        let mut armed = None;
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = outgoing.poll_send(cx, &self.stream) {
+                return Poll::Ready(Some(result));
+            }
+            outgoing.poll_behind(cx);
+            let progress = (outgoing.progress(), self.body_bytes());
+            if armed != Some(progress) {
+                armed = Some(progress);
+                limit(&self.deadline);
+            }
+            self.deadline.poll_passed(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// Sends an encoded head without a body.
+    pub(super) async fn send_head(&self, head: Buffer, idle: Duration) -> Result<(), SendError> {
+        let mut outgoing = Outgoing::new(head, Body::empty(), Framing::None);
+        let sent = self.send(&mut outgoing, |deadline| deadline.set(idle)).await;
+        sent.unwrap_or(Err(SendError::Body(BodyError::Idle)))
+    }
+
+    /// Ends a connection on which the client may still be sending (RFC 9112 §9.6): our side is
+    /// closed, and what comes is thrown away for a moment, since closing at once would reset the
+    /// connection and so destroy the response on its way.
+    pub(super) async fn linger(&self) {
+        if self.stream.shutdown_write().is_err() {
+            return;
+        }
+        self.deadline.set(LINGER);
+        let mut left = LINGER_BYTES;
+        let drained = poll_fn(|cx| {
+            while left > 0 {
+                let mut received = self.received.borrow_mut();
+                let waiting = received.bytes().len();
+                received.consume(waiting);
+                match ready!(received.poll_fill(cx, &self.stream, Amount::Usual)) {
+                    Ok(count) if count > 0 => left = left.saturating_sub(count),
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        _ = self.deadline.guard(drained).await;
+    }
+}
+
+impl RequestBody {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.client.has_whole_request() {
+            return Poll::Ready(None);
+        }
+        let mut received = self.client.received.borrow_mut();
+        loop {
+            match self.decoder.decode(received.bytes()) {
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                Ok(Decoded::Data { skip, length }) => {
+                    let bytes = received.take(skip, length);
+                    self.client.body_bytes.set(self.client.body_bytes.get() + length as u64);
+                    self.left = self.left.map(|left| left.saturating_sub(length as u64));
+                    if self.decoder.is_done() {
+                        self.client.body.set(BodyState::Received);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Ok(Decoded::End { consumed, trailers }) => {
+                    received.consume(consumed);
+                    self.client.body.set(BodyState::Received);
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Ok(Decoded::More { consumed }) => received.consume(consumed),
+            }
+            let amount = match self.left {
+                Some(left) if left <= SMALL => Amount::Usual,
+                Some(_) | None => Amount::Large,
+            };
+            match ready!(received.poll_fill(cx, &self.client.stream, amount)) {
+                Ok(count) if count > 0 => {}
+                Ok(_) | Err(_) => {
+                    self.client.has_failed.set(true);
+                    return Poll::Ready(Some(Err(BodyError::Truncated)));
+                }
+            }
+        }
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.get_mut().poll_next(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.client.has_whole_request()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Flow for RequestBody {}
+
+/// Enough for the last packets of a client that is sending to arrive and for our close to reach it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A client that goes on sending more than this is not listening.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// What a usual buffer holds: a remainder of this size needs no large one.
+const SMALL: u64 = 16 * 1024;

@@ -1,0 +1,94 @@
+//! A client's connection from its first byte to its last: one task, one request after the other.
+//!
+//! What only a request needs lives in the box of its exchange and goes with it; a connection that
+//! waits holds its stream, a place in the roster, and no buffer.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use super::client::Client;
+use super::exchange;
+use super::upgrade::Tunnel;
+use crate::context::ConnectionFacts;
+use crate::net::Stream;
+use crate::protocol::local::{Local, Member};
+use crate::snapshot::Kind;
+
+/// What an exchange needs of the connection that it runs on.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) client: Rc<Client>,
+    pub(super) facts: ConnectionFacts,
+    pub(super) local: Rc<Local>,
+}
+
+/// What becomes of a connection after an exchange.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// It waits for the next request.
+    Again,
+    /// It ends, gently: the response must arrive.
+    Close,
+    /// It ends at once: there is nobody to be gentle to, or a truncation that must be seen.
+    Abort,
+    /// It has left HTTP.
+    Tunnel(Box<Tunnel>),
+}
+
+/// Serves a client until its connection ends.
+pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
+    let member = local.join();
+    let connection = Connection { client: Rc::new(Client::new(stream)), facts, local };
+    while connection.request_begins(&member).await {
+        match Box::pin(exchange::run(&connection)).await {
+            Next::Again => {}
+            Next::Close => return Box::pin(connection.client.linger()).await,
+            Next::Abort => return connection.client.stream.reset_on_close(),
+            Next::Tunnel(tunnel) => {
+                drop(member);
+                let Connection { client, facts, .. } = connection;
+                // Whatever shared the client has ended with the exchange.
+                if let Some(client) = Rc::into_inner(client) {
+                    Box::pin(tunnel.run(client, facts)).await;
+                }
+                return;
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Waits for the first byte of a request, without a buffer. False when there will be none: the
+    /// client has gone or was silent for too long, or the listener is to end.
+    async fn request_begins(&self, member: &Member) -> bool {
+        if !self.client.received.borrow().is_empty() {
+            return true;
+        }
+        let mut armed = false;
+        poll_fn(|cx| {
+            // Asked first: a request that has arrived is served, whatever is to end.
+            if let Poll::Ready(result) = self.client.stream.poll_read_ready(cx) {
+                return Poll::Ready(result.is_ok());
+            }
+            if self.local.is_retired(&self.facts.listener) {
+                return Poll::Ready(false);
+            }
+            if !armed {
+                armed = true;
+                self.client.deadline.set(self.idle_limit());
+                member.register(cx.waker());
+            }
+            self.client.deadline.poll_passed(cx).map(|()| false)
+        })
+        .await
+    }
+
+    fn idle_limit(&self) -> std::time::Duration {
+        match self.local.snapshot().listener(&self.facts.listener).map(|listener| &listener.kind) {
+            Some(Kind::Http(listener)) => listener.timeouts.idle,
+            // The listener has gone, or speaks something else now: the connection is to end.
+            Some(Kind::Tcp(_)) | None => std::time::Duration::ZERO,
+        }
+    }
+}

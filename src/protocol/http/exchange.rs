@@ -1,0 +1,371 @@
+//! The life of one request: its head, its route, its answer, its record.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
+
+use super::connection::{Connection, Next};
+use super::forward;
+use super::record::{Ending, Record};
+use super::respond::{Asked, Cause, Details, respond};
+use super::upgrade::Tunnel;
+use crate::body::{Body, BodyError};
+use crate::http1::{
+    Buffer, Framing, Outgoing, RequestError, RequestHead, ResponseOptions, SendError,
+    encode_response, parse_request,
+};
+use crate::policy;
+use crate::route::{Question, path};
+use crate::snapshot::{Action, HttpListener, Kind, Route, Snapshot};
+use crate::telemetry::access::End;
+
+/// A request that is being served, and what it is served by.
+#[derive(Debug)]
+pub(super) struct Exchange<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) listener: &'a HttpListener,
+    pub(super) route: &'a Route,
+    pub(super) record: &'a Record,
+    /// What the head said of the message itself.
+    pub(super) message: Message,
+    pub(super) peer_is_trusted: bool,
+}
+
+/// What a request's head says of the message, rather than to its recipient.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) framing: Framing,
+    pub(super) upgrade: Option<HeaderValue>,
+    pub(super) te_trailers: bool,
+    pub(super) version: Version,
+    accept: Option<HeaderValue>,
+    persistent: bool,
+}
+
+/// An answer: a response, and the tunnel that begins behind it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) tunnel: Option<Box<Tunnel>>,
+    /// What the response's own field said: endpoints choose a protocol, and the client is told which.
+    pub(super) upgrade: Option<HeaderValue>,
+}
+
+/// Why there is no request to serve.
+enum NoHead {
+    /// The client ended or was lost.
+    Gone,
+    /// The head did not end in time.
+    Late,
+    /// The head is refused.
+    Refused(RequestError),
+}
+
+/// Serves the request that begins with the bytes that are there or about to be.
+pub(super) async fn run(connection: &Connection) -> Next {
+    let snapshot = connection.local.snapshot();
+    let Some(listener) = snapshot.listener(&connection.facts.listener) else { return Next::Close };
+    let Kind::Http(listener) = &listener.kind else { return Next::Close };
+    match read_head(connection, listener).await {
+        Ok(head) => serve(connection, &snapshot, listener, head).await,
+        Err(NoHead::Gone) => Next::Abort,
+        Err(NoHead::Late) => refuse(connection, &snapshot, listener, Cause::RequestTimeout).await,
+        Err(NoHead::Refused(error)) => {
+            tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
+            refuse(connection, &snapshot, listener, Cause::Refused(error.status())).await
+        }
+    }
+}
+
+async fn read_head(
+    connection: &Connection,
+    listener: &HttpListener,
+) -> Result<RequestHead, NoHead> {
+    let client = &connection.client;
+    let mut armed = false;
+    poll_fn(|cx| {
+        loop {
+            let parsed = parse_request(client.received.borrow().bytes(), listener.limits);
+            match parsed {
+                Ok(Some(head)) => {
+                    client.received.borrow_mut().consume(head.size);
+                    return Poll::Ready(Ok(head));
+                }
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(NoHead::Refused(error))),
+            }
+            match client.poll_receive(cx) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Err(NoHead::Gone)),
+                Poll::Pending if client.received.borrow().is_empty() => {
+                    // The readiness was stale: nothing has begun.
+                    return Poll::Ready(Err(NoHead::Gone));
+                }
+                Poll::Pending => break,
+            }
+        }
+        if !armed {
+            armed = true;
+            client.deadline.set(listener.timeouts.request_head);
+        }
+        client.deadline.poll_passed(cx).map(|()| Err(NoHead::Late))
+    })
+    .await
+}
+
+/// Answers what is no request that could be served, and ends the connection.
+async fn refuse(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    listener: &HttpListener,
+    cause: Cause,
+) -> Next {
+    let record = Record::new(Method::default());
+    record.cause.set(Some(cause));
+    record.end.set(End::Denied);
+    let exchange = Exchange {
+        connection,
+        snapshot,
+        listener,
+        route: &listener.unrouted,
+        record: &record,
+        message: Message {
+            framing: Framing::None,
+            upgrade: None,
+            te_trailers: false,
+            version: Version::HTTP_11,
+            accept: None,
+            persistent: false,
+        },
+        peer_is_trusted: false,
+    };
+    let answer = exchange.own(cause, None);
+    exchange.finish(answer).await
+}
+
+async fn serve(
+    connection: &Connection,
+    snapshot: &Arc<Snapshot>,
+    listener: &HttpListener,
+    head: RequestHead,
+) -> Next {
+    let mut parts = head.parts;
+    let mut record = Record::new(parts.method.clone());
+    if snapshot.access_log {
+        record.keep(&parts);
+    }
+    let body = connection.client.request_body(head.framing);
+    let message = Message {
+        framing: head.framing,
+        upgrade: head.upgrade,
+        te_trailers: head.te_trailers,
+        version: parts.version,
+        accept: parts.headers.get(header::ACCEPT).cloned(),
+        persistent: head.persistent,
+    };
+    let identity = connection.local.with_random(|random| {
+        listener.forwarding.apply(&mut parts.headers, connection.facts.peer, "http", random)
+    });
+    record.client.set(Some(identity.client));
+    *record.request_id.borrow_mut() = Some(identity.request_id);
+    let (route, matched) = find_route(listener, &parts);
+    route.metrics.in_flight.add(1);
+    let exchange = Exchange {
+        connection,
+        snapshot,
+        listener,
+        route,
+        record: &record,
+        message,
+        peer_is_trusted: identity.peer_is_trusted,
+    };
+    let answer = exchange.answer(Request::from_parts(parts, body), matched).await;
+    let next = match answer {
+        Some(answer) => exchange.finish(answer).await,
+        None => exchange.abandon(),
+    };
+    route.metrics.in_flight.add(-1);
+    next
+}
+
+/// The route of a request, and how much of its path the route's prefix took.
+fn find_route<'a>(
+    listener: &'a HttpListener,
+    parts: &http::request::Parts,
+) -> (&'a Route, usize) {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // `OPTIONS *` asks about the server as a whole: it goes where everything goes.
+    let target = parts.uri.path();
+    let question = Question {
+        host: host.unwrap_or_default(),
+        path: if target == "*" { "/" } else { target },
+        query: parts.uri.query(),
+        method: &parts.method,
+        headers: &parts.headers,
+    };
+    match listener.routes.find(&question) {
+        Some(found) => (found.target, found.prefix),
+        None => (listener.fallback.as_ref().unwrap_or(&listener.unrouted), 0),
+    }
+}
+
+impl Exchange<'_> {
+    /// Decides on a request. `None` if its client has gone.
+    async fn answer(&self, request: Request<Body>, matched: usize) -> Option<Answer> {
+        let (mut parts, body) = request.into_parts();
+        if let Some(cause) = self.objection(&mut parts) {
+            return Some(self.own(cause, None));
+        }
+        match &self.route.action {
+            Action::Respond(fixed) => Some(Answer::plain(fixed.response())),
+            Action::Redirect(redirect) => {
+                Some(Answer::plain(redirect.response(&parts, "http").map(|()| Body::empty())))
+            }
+            Action::NotFound => Some(self.own(Cause::NoRoute, None)),
+            Action::Forward(split) => {
+                self.route.filters.request(&mut parts, matched);
+                let choice = self.connection.local.with_random(|random| split.pick(random));
+                forward::forward(self, choice, parts, body).await
+            }
+        }
+    }
+
+    /// Why a request is answered here, before its action.
+    fn objection(&self, parts: &mut http::request::Parts) -> Option<Cause> {
+        if path::is_ambiguous(parts.uri.path()) {
+            return Some(Cause::Refused(StatusCode::BAD_REQUEST));
+        }
+        if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !self.route.connect)
+        {
+            return Some(Cause::MethodNotAllowed);
+        }
+        if policy::via(&mut parts.headers, parts.version).is_err() {
+            return Some(Cause::ProxyLoopDetected);
+        }
+        None
+    }
+
+    /// A response of our own.
+    pub(super) fn own(&self, cause: Cause, details: Option<Details<'_>>) -> Answer {
+        self.record.cause.set(Some(cause));
+        let request_id = self.record.request_id.borrow();
+        let response = respond(
+            cause,
+            &Asked {
+                accept: self.message.accept.as_ref(),
+                request_id: request_id.as_ref(),
+                details: details.filter(|_| self.peer_is_trusted),
+            },
+        );
+        Answer::plain(response)
+    }
+
+    /// The client has gone before there was an answer: there is nobody to tell.
+    fn abandon(&self) -> Next {
+        self.record.end.set(End::ClientAbort);
+        let ending = Ending { status: CLIENT_CLOSED_REQUEST, response_bytes: 0 };
+        self.record.finish(self.connection, self.snapshot, self.route, ending);
+        Next::Abort
+    }
+
+    /// Sends the answer, keeps the record, and decides what becomes of the connection.
+    async fn finish(&self, answer: Answer) -> Next {
+        let Answer { response, tunnel, upgrade } = answer;
+        let (mut parts, body) = response.into_parts();
+        self.complete(&mut parts);
+        let framing = self.response_framing(&parts, &body, tunnel.is_some());
+        let persistent = tunnel.is_none() && self.persists(framing);
+        let mut head = Buffer::take();
+        let options = ResponseOptions {
+            version: self.message.version,
+            close: !persistent && tunnel.is_none(),
+            upgrade: upgrade.as_ref(),
+        };
+        encode_response(&mut head, &parts, framing, options);
+        let mut outgoing = Outgoing::new(head, body, framing);
+        let sent = self.send(&mut outgoing).await;
+        let next = match sent {
+            Ok(()) => match tunnel {
+                Some(tunnel) => Next::Tunnel(tunnel),
+                None if persistent && self.connection.client.has_whole_request() => Next::Again,
+                None => Next::Close,
+            },
+            Err(end) => {
+                self.record.end.set(end);
+                Next::Abort
+            }
+        };
+        let ending = Ending { status: parts.status, response_bytes: outgoing.body_bytes() };
+        self.record.finish(self.connection, self.snapshot, self.route, ending);
+        next
+    }
+
+    async fn send(&self, outgoing: &mut Outgoing) -> Result<(), End> {
+        let idle = self.listener.timeouts.body_idle;
+        let sent = self.connection.client.send(outgoing, |deadline| deadline.set(idle)).await;
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(SendError::Write(_))) => Err(End::ClientAbort),
+            Some(Err(SendError::Body(BodyError::Idle | BodyError::Deadline))) | None => {
+                Err(End::Timeout)
+            }
+            Some(Err(SendError::Body(_) | SendError::Length)) => Err(End::EndpointReset),
+        }
+    }
+
+    /// The fields that every response gets, whoever made it.
+    fn complete(&self, parts: &mut http::response::Parts) {
+        self.route.filters.response(parts);
+        if !parts.headers.contains_key(header::DATE) {
+            let date = self.connection.local.date(self.record.started());
+            parts.headers.insert(header::DATE, date);
+        }
+        if let Some(request_id) = self.record.request_id.borrow().as_ref() {
+            parts.headers.insert(X_REQUEST_ID, request_id.clone());
+        }
+    }
+
+    /// How the response's end is told (RFC 9112 §6.3).
+    fn response_framing(
+        &self,
+        parts: &http::response::Parts,
+        body: &Body,
+        tunnel: bool,
+    ) -> Framing {
+        let bodiless = parts.status == StatusCode::NO_CONTENT
+            || parts.status == StatusCode::NOT_MODIFIED
+            || *self.record.method() == Method::HEAD;
+        if tunnel || bodiless {
+            return Framing::None;
+        }
+        match body.size_hint().exact() {
+            Some(length) => Framing::Length(length),
+            None if self.message.version == Version::HTTP_10 => Framing::UntilClose,
+            None => Framing::Chunked,
+        }
+    }
+
+    fn persists(&self, framing: Framing) -> bool {
+        self.message.persistent
+            && framing != Framing::UntilClose
+            && self.connection.client.has_whole_request()
+            && !self.connection.client.has_failed()
+            && !self.connection.local.leaving.is_draining()
+    }
+}
+
+impl Answer {
+    /// An answer without a tunnel.
+    pub(super) fn plain(response: Response<Body>) -> Self {
+        Self { response, tunnel: None, upgrade: None }
+    }
+}
+
+/// nginx's word for a client that did not wait; it is only ever logged.
+const CLIENT_CLOSED_REQUEST: StatusCode = StatusCode::from_u16(499).unwrap();

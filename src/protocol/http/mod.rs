@@ -1,0 +1,15 @@
+//! HTTP: one connection, one request at a time, and everything that is said about them.
+//!
+//! `connection` waits for requests; `exchange` is the life of one; `forward` asks an upstream, and
+//! again where that is allowed; `record` keeps what is logged and measured; `respond` alone turns
+//! causes into statuses.
+
+mod client;
+mod connection;
+mod exchange;
+mod forward;
+mod record;
+pub mod respond;
+mod upgrade;
+
+pub use connection::serve;

@@ -1,0 +1,168 @@
+//! What is kept of a request while it is served, for the access log and the metrics.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::respond::Cause;
+use crate::endpoint::Endpoint;
+use crate::snapshot::{Route, Snapshot};
+use crate::telemetry::access::{End, Entry};
+use crate::upstream::Upstream;
+
+/// One request's record.
+#[derive(Debug)]
+pub(super) struct Record {
+    started: Instant,
+    method: Method,
+    asked: Option<Asked>,
+    pub(super) client: Cell<Option<IpAddr>>,
+    pub(super) request_id: RefCell<Option<HeaderValue>>,
+    pub(super) attempts: Cell<u32>,
+    pub(super) connect: Cell<Option<Duration>>,
+    pub(super) first_byte: Cell<Option<Duration>>,
+    pub(super) cause: Cell<Option<Cause>>,
+    pub(super) end: Cell<End>,
+    pub(super) target: RefCell<Option<(Arc<Upstream>, Arc<Endpoint>)>>,
+}
+
+/// What only the access log needs.
+#[derive(Debug)]
+struct Asked {
+    at: SystemTime,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+}
+
+/// How a request ended, for its record.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) status: StatusCode,
+    pub(super) response_bytes: u64,
+}
+
+impl Record {
+    /// Starts the record of a request that has no head yet.
+    pub(super) fn new(method: Method) -> Self {
+        Self {
+            started: Instant::now(),
+            method,
+            asked: None,
+            client: Cell::new(None),
+            request_id: RefCell::new(None),
+            attempts: Cell::new(0),
+            connect: Cell::new(None),
+            first_byte: Cell::new(None),
+            cause: Cell::new(None),
+            end: Cell::new(End::Ok),
+            target: RefCell::new(None),
+        }
+    }
+
+    /// Keeps what the access log tells about a request, before it is changed.
+    pub(super) fn keep(&mut self, parts: &http::request::Parts) {
+        let field = |name| HeaderMap::get(&parts.headers, name).cloned();
+        self.asked = Some(Asked {
+            at: SystemTime::now(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            host: field(header::HOST),
+            user_agent: field(header::USER_AGENT),
+            referer: field(header::REFERER),
+        });
+    }
+
+    /// When the request began.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The request's method.
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Notes which endpoint an attempt goes to.
+    pub(super) fn attempt(&self, upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) {
+        self.attempts.set(self.attempts.get() + 1);
+        *self.target.borrow_mut() = Some((Arc::clone(upstream), Arc::clone(endpoint)));
+    }
+
+    /// Counts and logs the request that has ended.
+    pub(super) fn finish(
+        &self,
+        connection: &Connection,
+        snapshot: &Snapshot,
+        route: &Route,
+        ending: Ending,
+    ) {
+        let total = self.started.elapsed();
+        let metrics = &route.metrics;
+        let request_bytes = connection.client.body_bytes();
+        metrics.count(&self.method, ending.status);
+        metrics.duration.observe(total);
+        if request_bytes > 0 {
+            metrics.request_bytes.add(request_bytes);
+        }
+        if ending.response_bytes > 0 {
+            metrics.response_bytes.add(ending.response_bytes);
+        }
+        let target = self.target.borrow();
+        if let Some(cause) = self.cause.get() {
+            let nobody: Arc<str> = Arc::from("");
+            let upstream = target.as_ref().map_or(&nobody, |(upstream, _)| &upstream.name);
+            metrics.count_error(upstream, cause.word());
+        }
+        let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) else { return };
+        let (upstream, zone, endpoint) = target.as_ref().map_or(("", "", ""), |(upstream, to)| {
+            (&*upstream.name, &*to.zone, &*to.name)
+        });
+        let peer = connection.facts.peer;
+        connection.local.access_log.record(&Entry {
+            at: asked.at,
+            request_id: text(self.request_id.borrow().as_ref()),
+            listener: &connection.facts.listener,
+            route: &route.name,
+            upstream,
+            zone,
+            endpoint,
+            client: self.client.get().map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
+            method: self.method.as_str(),
+            scheme: "http",
+            host: text(asked.host.as_ref()),
+            path: asked.uri.path(),
+            query: asked.uri.query().filter(|_| snapshot.log_query),
+            status: ending.status.as_u16(),
+            request_bytes,
+            response_bytes: ending.response_bytes,
+            version: if asked.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+            user_agent: asked.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
+            referer: asked.referer.as_ref().map_or(b"", HeaderValue::as_bytes),
+            attempts: self.attempts.get(),
+            connect: self.connect.get(),
+            first_byte: self.first_byte.get(),
+            total,
+            overhead: self.overhead(total),
+            end: self.end.get(),
+            error: self.cause.get().map(Cause::word),
+            generation: snapshot.generation,
+        });
+    }
+
+    /// Our own share of the time until the response began: what was not spent on the endpoint.
+    fn overhead(&self, total: Duration) -> Duration {
+        total.saturating_sub(self.first_byte.get().unwrap_or_default())
+    }
+}
+
+fn text(value: Option<&HeaderValue>) -> &str {
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+}

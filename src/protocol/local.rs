@@ -1,0 +1,159 @@
+//! What the connections of one worker share.
+//!
+//! Everything here belongs to one thread, so nothing is locked; only the snapshot and the live state
+//! of endpoints, which it leads to, are shared with other threads.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use crate::drain::Watcher;
+use crate::pool::Pool;
+use crate::snapshot::{Cache, Snapshot};
+use crate::telemetry::access::AccessLog;
+
+/// One worker's share of the data plane.
+#[derive(Debug)]
+pub struct Local {
+    /// Idle connections to endpoints.
+    pub pool: Rc<Pool>,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+    /// The process is to end: answers say `Connection: close`.
+    pub leaving: Watcher,
+    /// The grace period is over: connections without a request are closed.
+    pub closing: Watcher,
+    /// Connections that wait for a request.
+    pub resting: Roster,
+    snapshot: RefCell<Cache>,
+    random: RefCell<fastrand::Rng>,
+    date: Date,
+}
+
+/// Connections that wait for a request, so that all can be woken when they should end.
+#[derive(Debug, Default)]
+pub struct Roster {
+    places: RefCell<Places>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+/// A place in a [`Roster`], given back when it is dropped.
+#[derive(Debug)]
+pub struct Member {
+    local: Rc<Local>,
+    place: usize,
+}
+
+/// The `Date` field (RFC 9110 §6.6.1), formatted once a second.
+#[derive(Debug)]
+struct Date {
+    until: Cell<Option<Instant>>,
+    value: RefCell<HeaderValue>,
+}
+
+impl Local {
+    /// A worker's share. `seed` makes its random choices; they are not for secrets.
+    pub fn new(
+        snapshot: Cache,
+        access_log: AccessLog,
+        drains: (Watcher, Watcher),
+        seed: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            pool: Rc::default(),
+            access_log,
+            leaving: drains.0,
+            closing: drains.1,
+            resting: Roster::default(),
+            snapshot: RefCell::new(snapshot),
+            random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            date: Date {
+                until: Cell::new(None),
+                value: RefCell::new(HeaderValue::from_static("")),
+            },
+        })
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(self.snapshot.borrow_mut().load())
+    }
+
+    /// Whether a connection of this listener should end as soon as it has no request.
+    pub fn is_retired(&self, listener: &str) -> bool {
+        self.closing.is_draining() || self.snapshot.borrow_mut().load().listener(listener).is_none()
+    }
+
+    /// Runs a choice with this worker's randomness.
+    pub fn with_random<T>(&self, choose: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        choose(&mut self.random.borrow_mut())
+    }
+
+    /// The value of `Date` for now.
+    pub fn date(&self, now: Instant) -> HeaderValue {
+        self.date.value(now)
+    }
+
+    /// Joins the connections that wait for requests.
+    pub fn join(self: &Rc<Self>) -> Member {
+        let mut places = self.resting.places.borrow_mut();
+        let place = places.free.pop().unwrap_or(places.wakers.len());
+        if place == places.wakers.len() {
+            places.wakers.push(None);
+        }
+        Member { local: Rc::clone(self), place }
+    }
+}
+
+impl Roster {
+    /// Wakes every waiting connection, so that it looks whether it should end.
+    pub fn wake_all(&self) {
+        for waker in self.places.borrow().wakers.iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Member {
+    /// Has this task woken by [`Roster::wake_all`].
+    pub fn register(&self, waker: &Waker) {
+        let mut places = self.local.resting.places.borrow_mut();
+        let place = &mut places.wakers[self.place];
+        if place.as_ref().is_none_or(|present| !present.will_wake(waker)) {
+            *place = Some(waker.clone());
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut places = self.local.resting.places.borrow_mut();
+        places.wakers[self.place] = None;
+        places.free.push(self.place);
+    }
+}
+
+impl Date {
+    fn value(&self, now: Instant) -> HeaderValue {
+        if self.until.get().is_none_or(|until| now >= until) {
+            let text = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            if let Ok(value) = HeaderValue::try_from(text) {
+                *self.value.borrow_mut() = value;
+            }
+            self.until.set(Some(now + DATE_KEPT));
+        }
+        self.value.borrow().clone()
+    }
+}
+
+/// The field has whole seconds: half of one keeps it right within its own grain.
+const DATE_KEPT: std::time::Duration = std::time::Duration::from_millis(500);

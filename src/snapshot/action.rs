@@ -1,0 +1,82 @@
+//! What happens to a request once a route has won.
+
+use std::sync::Arc;
+
+use super::metrics::RouteMetrics;
+use super::timeouts::CallTimeouts;
+use crate::policy::{Filters, FixedResponse, Redirect, RetryPolicy};
+use crate::upstream::Upstream;
+
+/// A route's action with everything that surrounds it.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name in the configuration; a listener's own upstream goes by the listener's name.
+    pub name: Arc<str>,
+    /// What happens.
+    pub action: Action,
+    /// Changes to the request and to the response.
+    pub filters: Filters,
+    /// How a failed attempt is repeated.
+    pub retry: RetryPolicy,
+    /// Whether CONNECT opens a tunnel.
+    pub connect: bool,
+    /// What is measured about it.
+    pub metrics: RouteMetrics,
+}
+
+/// What happens to a request.
+#[derive(Debug)]
+pub enum Action {
+    /// It is forwarded.
+    Forward(Split),
+    /// It is sent elsewhere.
+    Redirect(Redirect),
+    /// It is answered here.
+    Respond(FixedResponse),
+    /// No route took it.
+    NotFound,
+}
+
+/// One or several upstreams, by weight.
+#[derive(Debug)]
+pub struct Split {
+    choices: Vec<Choice>,
+    total: u32,
+}
+
+/// One upstream of a split.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// Share of the requests, against the sum of all.
+    pub weight: u32,
+    /// Where they go.
+    pub upstream: Arc<Upstream>,
+    /// Limits of the call.
+    pub timeouts: CallTimeouts,
+}
+
+impl Split {
+    /// A split; `None` without a positive weight.
+    pub fn new(choices: Vec<Choice>) -> Option<Self> {
+        let total = choices.iter().map(|choice| choice.weight).fold(0, u32::saturating_add);
+        (total > 0).then_some(Self { choices, total })
+    }
+
+    /// The upstreams, in the order of their names.
+    pub fn choices(&self) -> &[Choice] {
+        &self.choices
+    }
+
+    /// One of the upstreams, each with the probability of its weight.
+    pub fn pick(&self, random: &mut fastrand::Rng) -> &Choice {
+        let mut rest = if self.choices.len() > 1 { random.u32(..self.total) } else { 0 };
+        for choice in &self.choices {
+            if rest < choice.weight {
+                return choice;
+            }
+            rest -= choice.weight;
+        }
+        // Only reached when the sum of the weights saturated: the last one takes the rest.
+        &self.choices[self.choices.len() - 1]
+    }
+}

@@ -1,0 +1,278 @@
+//! From what was written to what is meant: calls each owner's conversion and resolves the names.
+//!
+//! Everything that can fail has been checked by the configuration room before; what still fails here
+//! (a regular expression that a later library refuses, say) is returned, never assumed away, and the
+//! snapshot in force stays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::action::{Action, Choice, Route, Split};
+use super::listener::{HttpListener, Kind, Listener, TcpListener};
+use super::metrics::{ListenerMetrics, RouteMetrics};
+use super::timeouts::{CallTimeouts, ClientTimeouts};
+use super::Snapshot;
+use crate::config::{self, Config, Protocol};
+use crate::http1;
+use crate::net::Sockets;
+use crate::policy::{Filters, FixedResponse, Forwarding, Redirect, RetryPolicy};
+use crate::route::{RouteTable, Rule};
+use crate::upstream::{ResolvedEndpoint, Upstream, World};
+
+/// What a snapshot is made of.
+#[derive(Debug)]
+pub struct Ingredients<'a> {
+    /// The number of the new generation.
+    pub generation: u64,
+    /// Digest of the configuration's text.
+    pub sha256: Arc<str>,
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// Addresses of the endpoints of each upstream of [`effective_upstreams`].
+    pub endpoints: BTreeMap<String, Vec<ResolvedEndpoint>>,
+    /// Bound sockets of each listener.
+    pub sockets: BTreeMap<String, Arc<Sockets>>,
+    /// What outlives a configuration.
+    pub world: &'a World,
+    /// The snapshot in force.
+    pub previous: Option<&'a Snapshot>,
+}
+
+/// Why no snapshot could be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A name that nothing has: the checks of the configuration should have said so.
+    #[error("{owner} names {what} `{name}`, which does not exist")]
+    Unknown {
+        /// Who names it.
+        owner: String,
+        /// What kind of thing it should be.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A setting that its owner refuses.
+    #[error("{owner}: {reason}")]
+    Refused {
+        /// Whose setting it is.
+        owner: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Every upstream by name, with the unnamed ones of `to = […]`, which go by `listener.<name>`.
+pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream> {
+    let mut upstreams = config.upstream.clone();
+    for (name, listener) in &config.listener {
+        if !listener.to.is_empty() {
+            let endpoints = listener.to.clone();
+            let unnamed = config::Upstream { endpoints, ..config::Upstream::default() };
+            upstreams.insert(unnamed_upstream(name), unnamed);
+        }
+    }
+    upstreams
+}
+
+/// Builds a snapshot.
+pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
+    let written = effective_upstreams(&ingredients.config);
+    let upstreams = build_upstreams(&mut ingredients, &written);
+    let builder = Builder { ingredients: &ingredients, written: &written, upstreams: &upstreams };
+    let mut listeners = Vec::with_capacity(ingredients.config.listener.len());
+    for (name, listener) in &ingredients.config.listener {
+        listeners.push(Arc::new(builder.listener(name, listener)?));
+    }
+    let config = Arc::clone(&ingredients.config);
+    Ok(Snapshot {
+        generation: ingredients.generation,
+        sha256: ingredients.sha256,
+        zone: config.zone.as_deref().unwrap_or_default().into(),
+        access_log: config.log.access.unwrap_or(true),
+        log_query: config.log.query.unwrap_or(false),
+        listeners,
+        upstreams,
+        config,
+    })
+}
+
+fn unnamed_upstream(listener: &str) -> String {
+    format!("listener.{listener}")
+}
+
+fn build_upstreams(
+    ingredients: &mut Ingredients<'_>,
+    written: &BTreeMap<String, config::Upstream>,
+) -> BTreeMap<Arc<str>, Arc<Upstream>> {
+    let mut upstreams = BTreeMap::new();
+    for (name, upstream) in written {
+        let endpoints = ingredients.endpoints.remove(name).unwrap_or_default();
+        let previous = ingredients.previous.and_then(|world| world.upstreams.get(name.as_str()));
+        let built = Upstream::build(name, upstream, endpoints, ingredients.world, previous);
+        upstreams.insert(Arc::from(name.as_str()), built);
+    }
+    upstreams
+}
+
+/// What the conversion of one listener or route looks things up in.
+struct Builder<'a> {
+    ingredients: &'a Ingredients<'a>,
+    written: &'a BTreeMap<String, config::Upstream>,
+    upstreams: &'a BTreeMap<Arc<str>, Arc<Upstream>>,
+}
+
+impl Builder<'_> {
+    fn listener(&self, name: &str, written: &config::Listener) -> Result<Listener, BuildError> {
+        let Some(sockets) = self.ingredients.sockets.get(name) else {
+            return Err(refused(name, "its address is not bound"));
+        };
+        let shared: Arc<str> = name.into();
+        let tcp = written.protocols.as_deref().is_some_and(|list| list.contains(&Protocol::Tcp));
+        let kind = if tcp {
+            Kind::Tcp(Arc::new(self.tcp(&shared, written)?))
+        } else {
+            Kind::Http(Arc::new(self.http(&shared, written)?))
+        };
+        let previous = self.ingredients.previous.and_then(|world| world.listener(name));
+        Ok(Listener {
+            bind: written.bind.as_str().into(),
+            sockets: Arc::clone(sockets),
+            kind,
+            max_connections: written.max_connections.unwrap_or(MAX_CONNECTIONS),
+            connections: previous
+                .map_or_else(|| Arc::new(AtomicU32::new(0)), |old| Arc::clone(&old.connections)),
+            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name),
+            name: shared,
+        })
+    }
+
+    fn tcp(&self, name: &Arc<str>, written: &config::Listener) -> Result<TcpListener, BuildError> {
+        let Some(upstream) = own_upstream(name, written) else {
+            return Err(refused(name, "a listener with protocols = [\"tcp\"] needs `upstream` or `to`"));
+        };
+        let choice = self.choice(name, &upstream, 1, &written.timeouts)?;
+        Ok(TcpListener { name: Arc::clone(name), choice })
+    }
+
+    fn http(&self, name: &Arc<str>, written: &config::Listener) -> Result<HttpListener, BuildError> {
+        let mut rules = Vec::new();
+        for (route_name, route) in &self.ingredients.config.route {
+            if route.listener.as_deref().is_none_or(|wanted| *wanted == **name) {
+                let rule = Rule::new(route_name, route)
+                    .map_err(|error| refused(route_name, &error.to_string()))?;
+                rules.push((rule, Arc::new(self.route(name, route_name, route)?)));
+            }
+        }
+        let fallback = match own_upstream(name, written) {
+            None => None,
+            Some(upstream) => {
+                let plain = config::Route { upstream: Some(upstream), ..config::Route::default() };
+                Some(Arc::new(self.route(name, name, &plain)?))
+            }
+        };
+        let defaults = &self.ingredients.config.defaults.timeouts;
+        Ok(HttpListener {
+            name: Arc::clone(name),
+            limits: http1::Limits {
+                head: written.max_head_size.map_or(HEAD_SIZE, |size| {
+                    usize::try_from(size.0).unwrap_or(usize::MAX)
+                }),
+                fields: written.max_fields.map_or(FIELDS, usize::from),
+            },
+            timeouts: ClientTimeouts::new(&written.timeouts, defaults),
+            forwarding: Forwarding::new(written),
+            routes: RouteTable::build(rules),
+            fallback,
+            unrouted: Arc::new(self.unrouted(name)),
+        })
+    }
+
+    fn route(
+        &self,
+        listener: &Arc<str>,
+        name: &str,
+        written: &config::Route,
+    ) -> Result<Route, BuildError> {
+        let name: Arc<str> = name.into();
+        Ok(Route {
+            action: self.action(&name, written)?,
+            filters: Filters::new(written).map_err(|error| refused(&name, &error.to_string()))?,
+            retry: RetryPolicy::new(&written.retry),
+            connect: written.connect.unwrap_or(false),
+            metrics: RouteMetrics::new(&self.ingredients.world.registry, listener, &name),
+            name,
+        })
+    }
+
+    fn action(&self, name: &str, written: &config::Route) -> Result<Action, BuildError> {
+        if let Some(redirect) = &written.redirect {
+            let redirect = Redirect::new(redirect);
+            return redirect.map(Action::Redirect).map_err(|error| refused(name, &error.to_string()));
+        }
+        if let Some(respond) = &written.respond {
+            let fixed = FixedResponse::new(respond);
+            return fixed.map(Action::Respond).map_err(|error| refused(name, &error.to_string()));
+        }
+        let single = written.upstream.iter().map(|upstream| (upstream, 1));
+        let weighted = written.split.iter().map(|(upstream, weight)| (upstream, *weight));
+        let mut choices = Vec::new();
+        for (upstream, weight) in single.chain(weighted) {
+            choices.push(self.choice(name, upstream, weight, &written.timeouts)?);
+        }
+        let split = Split::new(choices);
+        split.map(Action::Forward).ok_or_else(|| refused(name, "it has no action"))
+    }
+
+    fn choice(
+        &self,
+        owner: &str,
+        name: &str,
+        weight: u32,
+        timeouts: &config::Timeouts,
+    ) -> Result<Choice, BuildError> {
+        let (Some(upstream), Some(written)) = (self.upstreams.get(name), self.written.get(name)) else {
+            return Err(BuildError::Unknown {
+                owner: owner.to_owned(),
+                what: "upstream",
+                name: name.to_owned(),
+            });
+        };
+        let defaults = &self.ingredients.config.defaults.timeouts;
+        Ok(Choice {
+            weight,
+            upstream: Arc::clone(upstream),
+            timeouts: CallTimeouts::new(timeouts, &written.timeouts, defaults),
+        })
+    }
+
+    fn unrouted(&self, listener: &Arc<str>) -> Route {
+        let name: Arc<str> = "".into();
+        Route {
+            action: Action::NotFound,
+            filters: Filters::default(),
+            retry: RetryPolicy::default(),
+            connect: false,
+            metrics: RouteMetrics::new(&self.ingredients.world.registry, listener, &name),
+            name,
+        }
+    }
+}
+
+/// The upstream that gets what no route takes.
+fn own_upstream(name: &str, written: &config::Listener) -> Option<String> {
+    if written.to.is_empty() { written.upstream.clone() } else { Some(unnamed_upstream(name)) }
+}
+
+fn refused(owner: &str, reason: &str) -> BuildError {
+    BuildError::Refused { owner: owner.to_owned(), reason: reason.to_owned() }
+}
+
+/// Half of the descriptors that a container usually gets, so that each may have an upstream side.
+const MAX_CONNECTIONS: u32 = 10_000;
+
+/// Cookies of a large site fit; nginx and HAProxy allow about the same.
+const HEAD_SIZE: usize = 16 * 1024;
+
+/// Browsers send about 20.
+const FIELDS: usize = 100;

@@ -1,0 +1,68 @@
+//! Listeners as the workers see them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use super::action::{Choice, Route};
+use super::metrics::ListenerMetrics;
+use super::timeouts::ClientTimeouts;
+use crate::http1;
+use crate::net::Sockets;
+use crate::policy::Forwarding;
+use crate::route::RouteTable;
+
+/// An address that accepts, and what happens to its connections.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The address as written.
+    pub bind: Arc<str>,
+    /// The bound sockets; the same `Arc` as before a reload that left the address alone.
+    pub sockets: Arc<Sockets>,
+    /// What is spoken.
+    pub kind: Kind,
+    /// Connections at once, over all workers.
+    pub max_connections: u32,
+    /// Connections now; kept over reloads.
+    pub connections: Arc<AtomicU32>,
+    /// What is measured about it.
+    pub metrics: ListenerMetrics,
+}
+
+/// What a listener speaks.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// HTTP/1.0 and HTTP/1.1.
+    Http(Arc<HttpListener>),
+    /// Bytes, unread.
+    Tcp(Arc<TcpListener>),
+}
+
+/// What a listener that speaks HTTP does with its requests.
+#[derive(Debug)]
+pub struct HttpListener {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Bounds on a request head.
+    pub limits: http1::Limits,
+    /// Limits on what a client does.
+    pub timeouts: ClientTimeouts,
+    /// Who is believed, and what is told to endpoints.
+    pub forwarding: Forwarding,
+    /// Its routes.
+    pub routes: RouteTable<Arc<Route>>,
+    /// What gets everything that no route takes.
+    pub fallback: Option<Arc<Route>>,
+    /// Counts requests that no route takes.
+    pub unrouted: Arc<Route>,
+}
+
+/// What a listener that relays bytes does with its connections.
+#[derive(Debug)]
+pub struct TcpListener {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Where the bytes go.
+    pub choice: Choice,
+}

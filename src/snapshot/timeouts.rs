@@ -1,0 +1,91 @@
+//! Time limits as they are meant: the nearest setting wins, and every limit has a default.
+
+use std::time::Duration;
+
+use crate::config::Timeouts;
+use crate::config::units::Time;
+
+/// Limits on what a client does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// From the first byte of a request to the end of its head.
+    pub request_head: Duration,
+    /// Without a request.
+    pub idle: Duration,
+    /// A body of which nothing moves.
+    pub body_idle: Duration,
+}
+
+/// Limits on a call to an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallTimeouts {
+    /// Until a connection stands.
+    pub connect: Duration,
+    /// From the end of the request to the head of the response.
+    pub response_head: Duration,
+    /// A body of which nothing moves.
+    pub body_idle: Duration,
+    /// An upgraded or TCP connection on which nothing moves.
+    pub tunnel_idle: Duration,
+    /// An idle connection is kept this long, until the endpoint's own time has been learned.
+    pub upstream_idle: Duration,
+    /// The whole request.
+    pub request: Option<Duration>,
+}
+
+impl ClientTimeouts {
+    /// The limits of a listener.
+    pub fn new(listener: &Timeouts, defaults: &Timeouts) -> Self {
+        let limit = |pick: fn(&Timeouts) -> Option<Time>, default| {
+            nearest(pick, &[listener, defaults]).unwrap_or(default)
+        };
+        Self {
+            request_head: limit(|t| t.request_head, REQUEST_HEAD),
+            idle: limit(|t| t.client_idle, CLIENT_IDLE),
+            body_idle: limit(|t| t.body_idle, BODY_IDLE),
+        }
+    }
+}
+
+impl CallTimeouts {
+    /// The limits of a call by a route, or by a TCP listener, to an upstream.
+    pub fn new(route: &Timeouts, upstream: &Timeouts, defaults: &Timeouts) -> Self {
+        let order = [route, upstream, defaults];
+        let limit = |pick: fn(&Timeouts) -> Option<Time>, default| {
+            nearest(pick, &order).unwrap_or(default)
+        };
+        Self {
+            connect: limit(|t| t.connect, CONNECT),
+            response_head: limit(|t| t.response_head, RESPONSE_HEAD),
+            body_idle: limit(|t| t.body_idle, BODY_IDLE),
+            tunnel_idle: limit(|t| t.tunnel_idle, TUNNEL_IDLE),
+            upstream_idle: limit(|t| t.upstream_idle, UPSTREAM_IDLE),
+            request: nearest(|t| t.request, &order),
+        }
+    }
+}
+
+fn nearest(pick: fn(&Timeouts) -> Option<Time>, order: &[&Timeouts]) -> Option<Duration> {
+    order.iter().find_map(|timeouts| pick(timeouts)).map(|time| time.0)
+}
+
+/// A head is small: who needs longer is stalling on purpose.
+const REQUEST_HEAD: Duration = Duration::from_secs(10);
+
+/// nginx's default; browsers close at about the same time, so few connections are lost to a race.
+const CLIENT_IDLE: Duration = Duration::from_secs(75);
+
+/// Progress resets it, so that it bounds stalls and not sizes.
+const BODY_IDLE: Duration = Duration::from_secs(60);
+
+/// One lost SYN is repeated after a second; two are within the limit.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// Long enough for a slow report, short enough for a person who waits.
+const RESPONSE_HEAD: Duration = Duration::from_secs(30);
+
+/// Databases and WebSockets are silent for long; keepalive probes find dead peers earlier.
+const TUNNEL_IDLE: Duration = Duration::from_hours(1);
+
+/// Below the 5 s of Node.js, the shortest idle close time that is common.
+const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
