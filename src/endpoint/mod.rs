@@ -1,1 +1,114 @@
-//! Placeholder.
+//! One endpoint: who it is, what it may carry, and what is known about it at this moment.
+//!
+//! Problem: a configuration is replaced wholly at every reload, but what was learned about an
+//! endpoint (its health, what is in flight, when it closes idle connections) must outlive it. So an
+//! endpoint is two things: [`Endpoint`], immutable, made anew by every build, and [`Live`], shared by
+//! all builds and all workers, made of atomics, and found again in [`LiveStates`] by the name of the
+//! upstream and the address. Keyed by the address alone, two upstreams would poison each other.
+//!
+//! Use: a pick holds [`InFlight`] while its request runs, a connection holds [`OpenConnection`]
+//! while it stands; both count down when dropped. How attempts end is told to [`Endpoint`]
+//! ([`Endpoint::connected`], [`Endpoint::connect_failed`], [`Endpoint::responded`]).
+
+mod backoff;
+mod failure;
+pub mod health;
+mod idle;
+mod live;
+pub mod metrics;
+mod probes;
+mod states;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::net::Address;
+
+pub use failure::ConnectFailure;
+pub use live::{InFlight, Live, OpenConnection, Verdict};
+pub use probes::ProbeRequests;
+pub use states::LiveStates;
+
+use metrics::Metrics;
+
+/// An endpoint as one build of the configuration sees it.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Where connections go.
+    pub address: Address,
+    /// The address as metrics and logs print it.
+    pub name: Arc<str>,
+    /// The failure domain; empty if none was written.
+    pub zone: Arc<str>,
+    /// Share of the traffic against other endpoints, at least 1.
+    pub weight: u32,
+    /// Whether it is used only when no other is healthy.
+    pub backup: bool,
+    /// What it may carry at once.
+    pub limits: Limits,
+    /// What is known about it; survives reloads.
+    pub live: Arc<Live>,
+    /// What is counted about it; survives reloads.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What one endpoint may carry at once, over all workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests (or tunnels) in flight; `u32::MAX` is no limit.
+    pub max_in_flight: u32,
+    /// Open connections; `u32::MAX` is no limit.
+    pub max_connections: u32,
+}
+
+impl Endpoint {
+    /// A new connection stands, `took` after it was asked for.
+    ///
+    /// For a tunnel that is the proof that the endpoint is well. For HTTP only an answer is: see
+    /// [`Endpoint::responded`].
+    pub fn connected(&self, took: Duration) {
+        self.metrics.connected(took);
+    }
+
+    /// A new connection could not be made, or ended before a byte of the first response. Returns
+    /// whether the endpoint is to blame: a failure of our own (no descriptors, no ports) says
+    /// nothing about it and does not take it out of the picks.
+    ///
+    /// A *reused* connection that turns out closed is not reported here: it was idle too long
+    /// ([`Live::learn_idle_close`]).
+    pub fn connect_failed(&self, failure: ConnectFailure, now: Instant) -> bool {
+        self.metrics.connect_failed(failure);
+        if failure.is_ours() {
+            return false;
+        }
+        self.live.connect_failed(now);
+        true
+    }
+
+    /// The head of a response arrived, with this status: counts it and ends the connect backoff.
+    pub fn responded(&self, status: http::StatusCode) {
+        self.live.connect_succeeded();
+        self.metrics.responded(Some(status));
+    }
+
+    /// An attempt was sent and ended without the head of a response.
+    pub fn unanswered(&self) {
+        self.metrics.responded(None);
+    }
+
+    /// The most requests that may be in flight: each needs a connection of its own, so both limits
+    /// bound it.
+    pub fn most_in_flight(&self) -> u32 {
+        self.limits.max_in_flight.min(self.limits.max_connections)
+    }
+}
+
+impl Limits {
+    /// No limit at all.
+    pub const NONE: Self = Self {
+        max_in_flight: u32::MAX,
+        max_connections: u32::MAX,
+    };
+}

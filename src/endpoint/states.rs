@@ -1,0 +1,148 @@
+//! The live states of all endpoints, found by the upstream's name and the address.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::time::Instant;
+
+use super::live::Epoch;
+use super::{Live, ProbeRequests};
+use crate::net::Address;
+
+/// Hands the live state of an endpoint from build to build.
+///
+/// It owns none of them: a state lives as long as an endpoint, a request or a connection holds it.
+/// So a build that is refused leaves nothing behind, and a removed endpoint is forgotten when its
+/// last request ends.
+#[derive(Debug)]
+pub struct LiveStates {
+    epoch: Epoch,
+    next_id: AtomicU64,
+    requests: Arc<ProbeRequests>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    by_upstream: HashMap<Box<str>, HashMap<Address, Weak<Live>>>,
+    entries: usize,
+    sweep_at: usize,
+}
+
+impl LiveStates {
+    /// Knows no endpoint yet.
+    pub fn new() -> Self {
+        Self {
+            epoch: Epoch(Instant::now()),
+            next_id: AtomicU64::new(1),
+            requests: Arc::default(),
+            known: Mutex::new(Known {
+                by_upstream: HashMap::new(),
+                entries: 0,
+                sweep_at: FIRST_SWEEP,
+            }),
+        }
+    }
+
+    /// The state of this endpoint of this upstream: the one in use, or a new one.
+    pub fn get_or_create(&self, upstream: &str, address: &Address) -> Arc<Live> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = known
+            .by_upstream
+            .get(upstream)
+            .and_then(|addresses| addresses.get(address))
+            .and_then(Weak::upgrade)
+        {
+            return live;
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let live = Arc::new(Live::new(id, self.epoch, Arc::clone(&self.requests)));
+        known.insert(upstream, address, &live);
+        live
+    }
+
+    /// Where workers ask for probes.
+    pub fn probe_requests(&self) -> &Arc<ProbeRequests> {
+        &self.requests
+    }
+}
+
+impl Default for LiveStates {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Known {
+    fn insert(&mut self, upstream: &str, address: &Address, live: &Arc<Live>) {
+        if self.entries >= self.sweep_at {
+            self.sweep();
+        }
+        if !self.by_upstream.contains_key(upstream) {
+            self.by_upstream.insert(upstream.into(), HashMap::new());
+        }
+        if let Some(addresses) = self.by_upstream.get_mut(upstream)
+            && addresses
+                .insert(address.clone(), Arc::downgrade(live))
+                .is_none()
+        {
+            self.entries += 1;
+        }
+    }
+
+    /// Drops what nobody holds any more. Done each time the table has doubled, so that it costs a
+    /// constant per endpoint.
+    fn sweep(&mut self) {
+        let mut entries = 0;
+        self.by_upstream.retain(|_, addresses| {
+            addresses.retain(|_, live| live.strong_count() > 0);
+            entries += addresses.len();
+            !addresses.is_empty()
+        });
+        self.entries = entries;
+        self.sweep_at = (entries * 2).max(FIRST_SWEEP);
+    }
+}
+
+/// Entries below which sweeping is not worth it.
+const FIRST_SWEEP: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(number: u32) -> Address {
+        let octets = (0x0a00_0000 + number).to_be_bytes();
+        Address::Ip((octets, 80).into())
+    }
+
+    #[test]
+    fn the_same_key_is_the_same_state_while_it_is_held() {
+        let states = LiveStates::new();
+        let first = states.get_or_create("api", &address(1));
+        assert_eq!(states.get_or_create("api", &address(1)).id(), first.id());
+        assert_ne!(states.get_or_create("site", &address(1)).id(), first.id());
+        assert_ne!(states.get_or_create("api", &address(2)).id(), first.id());
+        let gone = first.id();
+        drop(first);
+        assert_ne!(states.get_or_create("api", &address(1)).id(), gone);
+    }
+
+    #[test]
+    fn the_table_does_not_grow_with_endpoints_that_came_and_went() {
+        let states = LiveStates::new();
+        let kept: Vec<_> = (0..100)
+            .map(|number| states.get_or_create("api", &address(number)))
+            .collect();
+        for number in 1_000..20_000 {
+            states.get_or_create("api", &address(number));
+        }
+        let entries = states.known.lock().expect("not poisoned").entries;
+        assert!(
+            entries <= FIRST_SWEEP,
+            "{entries} entries for {} endpoints",
+            kept.len()
+        );
+    }
+}
