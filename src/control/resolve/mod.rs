@@ -23,19 +23,20 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Config, EndpointDetails, EndpointEntry, Upstream};
 use crate::net::Address;
+use crate::snapshot::effective_upstreams;
 use crate::upstream::{ResolvedEndpoint, entries};
 
 #[cfg(test)]
 mod tests;
 
-/// The endpoints of every upstream, by its name.
+/// The endpoints of every upstream, by its name; the unnamed ones of `to = […]` are among them.
 pub type Resolved = BTreeMap<String, Vec<ResolvedEndpoint>>;
 
 /// An endpoint whose name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("endpoint `{endpoint}` of upstream `{upstream}`: {why}")]
 pub struct Unresolved {
-    /// The upstream, or the listener of a `to` shorthand.
+    /// Its upstream.
     pub upstream: String,
     /// The endpoint as it was written.
     pub endpoint: String,
@@ -73,7 +74,6 @@ impl<'a> Written<'a> {
 
 /// The addresses of all endpoints of a configuration, or every endpoint that has none.
 ///
-/// Upstreams go by their name, and the unnamed one of a listener's `to` by that of its listener.
 pub async fn resolve(config: &Config, limit: Duration) -> Result<Resolved, Vec<Unresolved>> {
     resolve_by(config, limit, look_up).await
 }
@@ -87,23 +87,23 @@ async fn resolve_by<L>(
 where
     L: Fn(&str) -> io::Result<Vec<IpAddr>> + Clone + Send + 'static,
 {
-    let groups = groups(config);
-    let found = find(hosts(&groups), limit, look_up).await;
+    let upstreams = effective_upstreams(config);
+    let found = find(hosts(&upstreams), limit, look_up).await;
     let mut resolved = Resolved::new();
     let mut failures = Vec::new();
-    for (name, upstream) in &groups {
+    for (name, upstream) in &upstreams {
         let mut endpoints = Vec::new();
         for (zone, entry) in entries(upstream) {
             match addresses(text(entry), &found) {
                 Ok(addresses) => add(&mut endpoints, zone, entry, addresses),
                 Err(why) => failures.push(Unresolved {
-                    upstream: (*name).to_owned(),
+                    upstream: name.clone(),
                     endpoint: text(entry).to_owned(),
                     why,
                 }),
             }
         }
-        resolved.insert((*name).to_owned(), endpoints);
+        resolved.insert(name.clone(), endpoints);
     }
     if failures.is_empty() {
         Ok(resolved)
@@ -112,31 +112,11 @@ where
     }
 }
 
-/// Every group of endpoints by its name: the upstreams, and what listeners write as `to`.
-fn groups(config: &Config) -> Vec<(&str, Cow<'_, Upstream>)> {
-    let upstreams = config
-        .upstream
-        .iter()
-        .map(|(name, upstream)| (name.as_str(), Cow::Borrowed(upstream)));
-    let shorthands = config
-        .listener
-        .iter()
-        .filter(|(_, listener)| !listener.to.is_empty())
-        .map(|(name, listener)| {
-            let upstream = Upstream {
-                endpoints: listener.to.clone(),
-                ..Upstream::default()
-            };
-            (name.as_str(), Cow::Owned(upstream))
-        });
-    upstreams.chain(shorthands).collect()
-}
-
 /// The names that have to be looked up, each once.
-fn hosts(groups: &[(&str, Cow<'_, Upstream>)]) -> BTreeSet<String> {
-    groups
-        .iter()
-        .flat_map(|(_, upstream)| entries(upstream))
+fn hosts(upstreams: &BTreeMap<String, Upstream>) -> BTreeSet<String> {
+    upstreams
+        .values()
+        .flat_map(entries)
         .filter_map(|(_, entry)| match Written::parse(text(entry)) {
             Written::Name { host, .. } => Some(host.to_owned()),
             Written::Known(_) | Written::Malformed => None,
