@@ -59,6 +59,9 @@ pub enum CallError {
     /// The connection ended in the middle of the head.
     #[error("the connection ended in the middle of the response's head")]
     Truncated,
+    /// The endpoint did not answer, or did not take the request, in time. Said by who waits.
+    #[error("the endpoint did not answer in time")]
+    TimedOut,
     /// The head is not what RFC 9112 allows, or too large.
     #[error(transparent)]
     Malformed(#[from] ResponseError),
@@ -167,6 +170,14 @@ impl Call {
             return Err(CallError::TooManyInterim);
         }
         Ok(Event::Interim(head))
+    }
+}
+
+impl CallError {
+    /// Whether the connection ended before a byte of the response: then the endpoint may never have
+    /// seen the request.
+    pub fn is_before_response(&self) -> bool {
+        matches!(self, Self::Closed | Self::Reset(_))
     }
 }
 

@@ -43,6 +43,9 @@ pub enum ConnectError {
     /// The endpoint has as many connections as its limit allows.
     #[error("the endpoint has as many connections as its limit allows")]
     Limit,
+    /// It did not stand in time. Said by who waits.
+    #[error("no connection in time")]
+    TimedOut,
     /// The endpoint or the network refused.
     #[error("{0}")]
     Refused(#[from] io::Error),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::metrics::RouteMetrics;
 use super::timeouts::CallTimeouts;
-use crate::policy::{Filters, FixedResponse, Redirect, RetryPolicy};
+use crate::policy::{Filters, Fixed, Redirect, RetryPolicy};
 use crate::upstream::Upstream;
 
 /// A route's action with everything that surrounds it.
@@ -32,7 +32,7 @@ pub enum Action {
     /// It is sent elsewhere.
     Redirect(Redirect),
     /// It is answered here.
-    Respond(FixedResponse),
+    Respond(Fixed),
     /// No route took it.
     NotFound,
 }

@@ -16,7 +16,7 @@ use super::Snapshot;
 use crate::config::{self, Config, Protocol};
 use crate::http1;
 use crate::net::Sockets;
-use crate::policy::{Filters, FixedResponse, Forwarding, Redirect, RetryPolicy};
+use crate::policy::{Filters, Fixed, Forwarding, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
 use crate::upstream::{ResolvedEndpoint, Upstream, World};
 
@@ -35,6 +35,8 @@ pub struct Ingredients<'a> {
     pub sockets: BTreeMap<String, Arc<Sockets>>,
     /// What outlives a configuration.
     pub world: &'a World,
+    /// Makes the marks that new listeners leave in `Via`; different in every process.
+    pub seed: u64,
     /// The snapshot in force.
     pub previous: Option<&'a Snapshot>,
 }
@@ -182,10 +184,24 @@ impl Builder<'_> {
             },
             timeouts: ClientTimeouts::new(&written.timeouts, defaults),
             forwarding: Forwarding::new(written),
+            via: self.via(name),
             routes: RouteTable::build(rules),
             fallback,
             unrouted: Arc::new(self.unrouted(name)),
         })
+    }
+
+    /// A listener keeps its mark over reloads: a loop that is under way must not look new.
+    fn via(&self, name: &str) -> Via {
+        let previous = self.ingredients.previous.and_then(|world| world.listener(name));
+        match previous.map(|listener| &listener.kind) {
+            Some(Kind::Http(listener)) => listener.via.clone(),
+            Some(Kind::Tcp(_)) | None => {
+                let mix = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(u64::from(byte));
+                let seed = name.bytes().fold(self.ingredients.seed, mix);
+                Via::new(&mut fastrand::Rng::with_seed(seed))
+            }
+        }
     }
 
     fn route(
@@ -211,7 +227,7 @@ impl Builder<'_> {
             return redirect.map(Action::Redirect).map_err(|error| refused(name, &error.to_string()));
         }
         if let Some(respond) = &written.respond {
-            let fixed = FixedResponse::new(respond);
+            let fixed = Fixed::new(respond);
             return fixed.map(Action::Respond).map_err(|error| refused(name, &error.to_string()));
         }
         let single = written.upstream.iter().map(|upstream| (upstream, 1));
@@ -260,7 +276,7 @@ impl Builder<'_> {
 }
 
 /// The upstream that gets what no route takes.
-fn own_upstream(name: &str, written: &config::Listener) -> Option<String> {
+pub(super) fn own_upstream(name: &str, written: &config::Listener) -> Option<String> {
     if written.to.is_empty() { written.upstream.clone() } else { Some(unnamed_upstream(name)) }
 }
 

@@ -8,7 +8,7 @@ use super::metrics::ListenerMetrics;
 use super::timeouts::ClientTimeouts;
 use crate::http1;
 use crate::net::Sockets;
-use crate::policy::Forwarding;
+use crate::policy::{Forwarding, Via};
 use crate::route::RouteTable;
 
 /// An address that accepts, and what happens to its connections.
@@ -50,6 +50,8 @@ pub struct HttpListener {
     pub timeouts: ClientTimeouts,
     /// Who is believed, and what is told to endpoints.
     pub forwarding: Forwarding,
+    /// The mark by which its own requests are known again.
+    pub via: Via,
     /// Its routes.
     pub routes: RouteTable<Arc<Route>>,
     /// What gets everything that no route takes.

@@ -25,7 +25,7 @@ pub use build::{BuildError, Ingredients, build, effective_upstreams};
 pub use handle::{Cache, Handle};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, RouteMetrics};
-pub use probe::{Decision, TestFailure, decide, run_tests};
+pub use probe::{Decision, Inquiry, InquiryError, Routing, TestFailure};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
 
 use crate::config::Config;

@@ -1,9 +1,260 @@
-//! Asks a snapshot what it would do with a request: `evenkeel route`, `[[test]]`.
+//! What a configuration would do with a request: `evenkeel route` and `[[test]]`.
+//!
+//! Works on what was written alone, with the same rules and the same table as the running proxy, but
+//! without its sockets and endpoints: a check must touch nothing.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use super::action::{Action, Route};
-use super::listener::{HttpListener, Kind};
-use super::Snapshot;
-use crate::config::RouteTest;
-use crate::route::{Candidate, Question};
+use super::build::BuildError;
+use crate::config::{Config, Protocol, Route, RouteExpectation, RouteTest};
+use crate::policy::{Asked, Redirect};
+use crate::route::{Candidate, Question, RouteTable, Rule};
+
+/// The routing of a configuration.
+#[derive(Debug)]
+pub struct Routing<'a> {
+    config: &'a Config,
+    tables: BTreeMap<&'a str, RouteTable<&'a Route>>,
+}
+
+/// A request that one wants to know about.
+#[derive(Debug, Clone)]
+pub struct Inquiry {
+    /// Its method.
+    pub method: Method,
+    /// Its scheme, `http` or `https`.
+    pub scheme: String,
+    /// Its host, with the port if there is one.
+    pub authority: String,
+    /// Its path.
+    pub path: String,
+    /// Its query.
+    pub query: Option<String>,
+    /// Its fields.
+    pub headers: HeaderMap,
+}
+
+/// What would happen to a request.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// The listener that was asked.
+    pub listener: String,
+    /// The route that wins; `None` if the listener's own upstream gets it, or nobody.
+    pub route: Option<String>,
+    /// Where it goes; several for a split, with their weights.
+    pub upstreams: Vec<(String, u32)>,
+    /// The status of an answer that is given without an upstream.
+    pub status: Option<u16>,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    /// Every route and what became of it.
+    pub candidates: Vec<Candidate>,
+}
+
+/// Why a request cannot be inquired about.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InquiryError {
+    /// It is not a method and a URL.
+    #[error("`{0}` is not a method and a URL, such as `GET https://example.com/path`")]
+    Form(String),
+    /// A field that is none.
+    #[error("`{0}` is not a field, such as `x-version: 2`")]
+    Field(String),
+    /// No listener of that name speaks HTTP.
+    #[error("no listener `{0}` that speaks HTTP")]
+    Listener(String),
+}
+
+/// A `[[test]]` that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestFailure {
+    /// Its place in the list, from 0.
+    pub index: usize,
+    /// The request.
+    pub request: String,
+    /// What was expected and what happens, one line each.
+    pub differences: Vec<String>,
+}
+
+impl Inquiry {
+    /// An inquiry of `GET https://host/path` and fields.
+    pub fn new<'a>(
+        request: &str,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, InquiryError> {
+        let form = || InquiryError::Form(request.to_owned());
+        let (method, url) = request.trim().split_once(' ').ok_or_else(form)?;
+        let method = Method::from_str(method).map_err(|_| form())?;
+        let uri = Uri::from_str(url.trim()).map_err(|_| form())?;
+        let authority = uri.authority().ok_or_else(form)?.to_string();
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let field = || InquiryError::Field(format!("{name}: {value}"));
+            let name = HeaderName::from_str(name).map_err(|_| field())?;
+            headers.append(name, HeaderValue::from_str(value).map_err(|_| field())?);
+        }
+        Ok(Self {
+            method,
+            scheme: uri.scheme_str().unwrap_or("http").to_owned(),
+            path: uri.path().to_owned(),
+            query: uri.query().map(str::to_owned),
+            authority,
+            headers,
+        })
+    }
+}
+
+impl<'a> Routing<'a> {
+    /// The routing of a checked configuration.
+    pub fn new(config: &'a Config) -> Result<Self, BuildError> {
+        let mut tables = BTreeMap::new();
+        for (name, listener) in &config.listener {
+            if listener.protocols.as_deref().is_some_and(|list| list.contains(&Protocol::Tcp)) {
+                continue;
+            }
+            let mut rules = Vec::new();
+            for (route_name, route) in &config.route {
+                if route.listener.as_deref().is_none_or(|wanted| wanted == name) {
+                    let rule = Rule::new(route_name, route).map_err(|error| {
+                        BuildError::Refused { owner: route_name.clone(), reason: error.to_string() }
+                    })?;
+                    rules.push((rule, route));
+                }
+            }
+            tables.insert(name.as_str(), RouteTable::build(rules));
+        }
+        Ok(Self { config, tables })
+    }
+
+    /// What happens to a request at one listener, or at the first that has a route for it.
+    pub fn decide(
+        &self,
+        listener: Option<&str>,
+        inquiry: &Inquiry,
+    ) -> Result<Decision, InquiryError> {
+        let unknown = || InquiryError::Listener(listener.unwrap_or("*").to_owned());
+        if let Some(wanted) = listener {
+            let (name, table) = self.tables.get_key_value(wanted).ok_or_else(unknown)?;
+            return Ok(self.decision(name, table, inquiry));
+        }
+        let mut decisions =
+            self.tables.iter().map(|(name, table)| self.decision(name, table, inquiry));
+        let first = decisions.next().ok_or_else(unknown)?;
+        if first.leads_somewhere() {
+            return Ok(first);
+        }
+        Ok(decisions.find(Decision::leads_somewhere).unwrap_or(first))
+    }
+
+    /// Runs the `[[test]]`s.
+    pub fn failures(&self) -> Vec<TestFailure> {
+        let tests = self.config.test.iter().enumerate();
+        tests.filter_map(|(index, test)| self.failure(index, test)).collect()
+    }
+
+    fn failure(&self, index: usize, test: &RouteTest) -> Option<TestFailure> {
+        let fields = test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let decision = Inquiry::new(&test.request, fields)
+            .and_then(|inquiry| self.decide(test.listener.as_deref(), &inquiry));
+        let differences = match decision {
+            Ok(decision) => decision.differences(&test.expect),
+            Err(error) => vec![error.to_string()],
+        };
+        (!differences.is_empty()).then(|| TestFailure {
+            index,
+            request: test.request.clone(),
+            differences,
+        })
+    }
+
+    fn decision(&self, listener: &str, table: &RouteTable<&Route>, inquiry: &Inquiry) -> Decision {
+        let question = Question {
+            host: &inquiry.authority,
+            path: &inquiry.path,
+            query: inquiry.query.as_deref(),
+            method: &inquiry.method,
+            headers: &inquiry.headers,
+        };
+        let mut decision = Decision {
+            listener: listener.to_owned(),
+            route: None,
+            upstreams: Vec::new(),
+            status: None,
+            location: None,
+            candidates: table.explain(&question),
+        };
+        match table.find(&question) {
+            Some(found) => decision.take(&found.rule.name, found.target, inquiry),
+            None => decision.fall_back(&self.config.listener[listener], listener),
+        }
+        decision
+    }
+}
+
+impl Decision {
+    fn leads_somewhere(&self) -> bool {
+        self.route.is_some() || !self.upstreams.is_empty()
+    }
+
+    fn take(&mut self, name: &str, route: &Route, inquiry: &Inquiry) {
+        self.route = Some(name.to_owned());
+        self.upstreams.extend(route.upstream.iter().map(|upstream| (upstream.clone(), 1)));
+        self.upstreams.extend(route.split.iter().map(|(name, weight)| (name.clone(), *weight)));
+        if let Some(respond) = &route.respond {
+            self.status = Some(respond.status.unwrap_or(200));
+        }
+        if let Some(redirect) = route.redirect.as_ref().and_then(|r| Redirect::new(r).ok()) {
+            let asked = Asked {
+                scheme: &inquiry.scheme,
+                authority: &inquiry.authority,
+                path: &inquiry.path,
+                query: inquiry.query.as_deref(),
+            };
+            self.status = Some(redirect.status().as_u16());
+            let location = redirect.location(&asked).ok();
+            self.location = location.and_then(|value| value.to_str().ok().map(str::to_owned));
+        }
+        if inquiry.method == Method::CONNECT && !route.connect.unwrap_or(false) {
+            self.upstreams.clear();
+            self.status = Some(405);
+        }
+    }
+
+    fn fall_back(&mut self, written: &crate::config::Listener, name: &str) {
+        match super::build::own_upstream(name, written) {
+            Some(upstream) => self.upstreams.push((upstream, 1)),
+            None => self.status = Some(404),
+        }
+    }
+
+    fn differences(&self, expected: &RouteExpectation) -> Vec<String> {
+        let mut differences = Vec::new();
+        let mut compare = |what: &str, expected: Option<String>, holds: bool, found: String| {
+            if let Some(expected) = expected.filter(|_| !holds) {
+                let found = if found.is_empty() { "none".to_owned() } else { found };
+                differences.push(format!("{what} `{expected}` was expected, it is {found}"));
+            }
+        };
+        let route = self.route.clone().unwrap_or_default();
+        let holds = expected.route.as_deref() == self.route.as_deref();
+        compare("route", expected.route.clone(), holds, quoted(&route));
+        let names: Vec<_> = self.upstreams.iter().map(|(name, _)| quoted(name)).collect();
+        let wanted = expected.upstream.clone();
+        let holds = self.upstreams.iter().any(|(name, _)| Some(name) == wanted.as_ref());
+        compare("upstream", wanted, holds, names.join(" or "));
+        let found = self.status.map(|status| status.to_string()).unwrap_or_default();
+        let wanted = expected.status.map(|status| status.to_string());
+        compare("status", wanted, expected.status == self.status, found);
+        let holds = expected.location == self.location;
+        let found = quoted(self.location.as_deref().unwrap_or_default());
+        compare("location", expected.location.clone(), holds, found);
+        differences
+    }
+}
+
+fn quoted(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!("`{name}`") }
+}

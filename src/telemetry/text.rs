@@ -24,9 +24,9 @@ impl Clock {
         let since = since_epoch(at);
         self.move_to(since.as_secs());
         out.extend_from_slice(self.rfc3339.as_bytes());
-        out.push(b'.');
-        six_digits(out, since.subsec_micros());
-        out.push(b'Z');
+        let mut fraction = *b".000000Z";
+        fraction[1..7].copy_from_slice(&six_digits(since.subsec_micros()));
+        out.extend_from_slice(&fraction);
     }
 
     /// Appends the time as the Combined Log Format has it.
@@ -61,9 +61,15 @@ pub(super) fn number(out: &mut Vec<u8>, value: impl itoa::Integer) {
 
 /// Appends a duration in seconds with microseconds: `0.001234`.
 pub(super) fn seconds(out: &mut Vec<u8>, duration: Duration) {
-    number(out, duration.as_secs());
-    out.push(b'.');
-    six_digits(out, duration.subsec_micros());
+    let mut text = *b"0.000000";
+    text[2..].copy_from_slice(&six_digits(duration.subsec_micros()));
+    match duration.as_secs() {
+        0 => out.extend_from_slice(&text),
+        whole => {
+            number(out, whole);
+            out.extend_from_slice(&text[1..]);
+        }
+    }
 }
 
 /// Appends an address; an IPv4 address that came over an IPv6 socket as what it is.
@@ -121,11 +127,32 @@ pub(super) fn hex_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Whether these bytes are printable ASCII that needs no escape anywhere. Counts instead of ending
-/// early, so that the compiler looks at sixteen bytes at a time.
+/// Whether these bytes are printable ASCII that needs no escape anywhere, eight at a time.
+#[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    let special = |byte: &&u8| !(b' '..DELETE).contains(*byte) || matches!(byte, b'"' | b'\\');
-    bytes.iter().filter(special).count() == 0
+    let Some(last) = bytes.last_chunk::<8>() else {
+        let special = |byte: &u8| SPECIAL[usize::from(*byte)];
+        return !bytes.iter().any(special);
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    // The last eight bytes overlap the words before them: looking twice is cheaper than one by one.
+    let found = words
+        .iter()
+        .fold(special_in(*last), |found, word| found | special_in(*word));
+    found == 0
+}
+
+/// Not zero if one of the eight bytes is special. The subtraction sets the high bit of a byte that
+/// is smaller; a borrow can only mark a neighbour of a byte that is marked itself. (Bit Twiddling
+/// Hacks, "Determine if a word has a byte less than n".)
+#[inline]
+fn special_in(word: [u8; 8]) -> u64 {
+    let word = u64::from_ne_bytes(word);
+    let equal = |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
+    let control = word.wrapping_sub(ONES * u64::from(b' '));
+    let delete = word.wrapping_add(ONES);
+    // A byte with its high bit is special anyway, so that it need not be masked out of the others.
+    (control | equal(b'"') | equal(b'\\') | delete | word) & HIGH_BITS
 }
 
 fn json_escaped(out: &mut Vec<u8>, text: &str) {
@@ -150,15 +177,14 @@ fn hex(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(&[digit(byte >> 4), digit(byte)]);
 }
 
-fn six_digits(out: &mut Vec<u8>, value: u32) {
-    let mut digits = [b'0'; 6];
-    let mut rest = value;
-    for digit in digits.iter_mut().rev() {
-        // The remainder of a division by ten fits.
-        *digit += (rest % 10) as u8;
-        rest /= 10;
-    }
-    out.extend_from_slice(&digits);
+/// The six digits of a number below a million.
+fn six_digits(value: u32) -> [u8; 6] {
+    let pair = |value: u32| &TWO_DIGITS[(value % 100) as usize];
+    let mut digits = [0; 6];
+    digits[..2].copy_from_slice(pair(value / 10_000));
+    digits[2..4].copy_from_slice(pair(value / 100));
+    digits[4..].copy_from_slice(pair(value));
+    digits
 }
 
 /// A clock that stands before 1970 is shown as 1970.
@@ -169,6 +195,38 @@ fn since_epoch(at: SystemTime) -> Duration {
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 const DELETE: u8 = 0x7f;
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+const HIGH_BITS: u64 = 0x80 * ONES;
+
+/// `00` to `99`.
+const TWO_DIGITS: [[u8; 2]; 100] = {
+    let mut table = [[b'0'; 2]; 100];
+    let mut index = 1;
+    while index < table.len() {
+        table[index] = match table[index - 1] {
+            [tens, b'9'] => [tens + 1, b'0'],
+            [tens, ones] => [tens, ones + 1],
+        };
+        index += 1;
+    }
+    table
+};
+
+/// The bytes that [`is_plain`] finds.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut byte = 0;
+    while byte < special.len() {
+        special[byte] = byte < b' ' as usize
+            || byte >= DELETE as usize
+            || byte == b'"' as usize
+            || byte == b'\\' as usize;
+        byte += 1;
+    }
+    special
+};
 
 #[cfg(test)]
 mod tests {
@@ -190,6 +248,20 @@ mod tests {
         }
         assert_eq!(json("søk ✓ 𝄞".as_bytes()), "søk ✓ 𝄞");
         assert_eq!(json(b"cut \xe2\x9c"), "cut \u{fffd}");
+    }
+
+    #[test]
+    fn eight_bytes_at_a_time_find_what_one_at_a_time_finds() {
+        for byte in 0..=u8::MAX {
+            for place in 0..8 {
+                let mut word = *b"plaintxt";
+                word[place] = byte;
+                let one_by_one = word.iter().any(|byte| SPECIAL[usize::from(*byte)]);
+                assert_eq!(!is_plain(&word), one_by_one, "{byte:#x} at {place}");
+                assert_eq!(is_plain(&[byte]), !SPECIAL[usize::from(byte)]);
+            }
+        }
+        assert!(is_plain(b"Mozilla/5.0 (X11; Linux x86_64) ~[]{}|'<>"));
     }
 
     #[test]

@@ -107,11 +107,11 @@ impl Client {
         Poll::Pending
     }
 
-    /// Sends a message; `None` if nothing moved for `idle`, or the deadline `end` passed.
+    /// Sends a message; `None` if the deadline passed, which `limit` sets whenever something moved.
     pub(super) async fn send(
         &self,
         outgoing: &mut Outgoing,
-        limit: impl Fn(&Deadline),
+        limit: impl Fn(),
     ) -> Option<Result<(), SendError>> {
         let mut armed = None;
         poll_fn(|cx| {
@@ -122,7 +122,7 @@ impl Client {
             let progress = (outgoing.progress(), self.body_bytes());
             if armed != Some(progress) {
                 armed = Some(progress);
-                limit(&self.deadline);
+                limit();
             }
             self.deadline.poll_passed(cx).map(|()| None)
         })
@@ -132,7 +132,7 @@ impl Client {
     /// Sends an encoded head without a body.
     pub(super) async fn send_head(&self, head: Buffer, idle: Duration) -> Result<(), SendError> {
         let mut outgoing = Outgoing::new(head, Body::empty(), Framing::None);
-        let sent = self.send(&mut outgoing, |deadline| deadline.set(idle)).await;
+        let sent = self.send(&mut outgoing, || self.deadline.set(idle)).await;
         sent.unwrap_or(Err(SendError::Body(BodyError::Idle)))
     }
 

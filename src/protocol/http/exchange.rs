@@ -1,13 +1,14 @@
 //! The life of one request: its head, its route, its answer, its record.
 
+use std::cell::Cell;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use super::connection::{Connection, Next};
 use super::forward;
@@ -21,7 +22,7 @@ use crate::http1::{
 };
 use crate::policy;
 use crate::route::{Question, path};
-use crate::snapshot::{Action, HttpListener, Kind, Route, Snapshot};
+use crate::snapshot::{Action, CallTimeouts, HttpListener, Kind, Route, Snapshot};
 use crate::telemetry::access::End;
 
 /// A request that is being served, and what it is served by.
@@ -35,6 +36,8 @@ pub(super) struct Exchange<'a> {
     /// What the head said of the message itself.
     pub(super) message: Message,
     pub(super) peer_is_trusted: bool,
+    overdue: Cell<Option<Instant>>,
+    body_idle: Cell<Duration>,
 }
 
 /// What a request's head says of the message, rather than to its recipient.
@@ -144,6 +147,8 @@ async fn refuse(
             persistent: false,
         },
         peer_is_trusted: false,
+        overdue: Cell::new(None),
+        body_idle: Cell::new(listener.timeouts.body_idle),
     };
     let answer = exchange.own(cause, None);
     exchange.finish(answer).await
@@ -184,6 +189,8 @@ async fn serve(
         record: &record,
         message,
         peer_is_trusted: identity.peer_is_trusted,
+        overdue: Cell::new(None),
+        body_idle: Cell::new(listener.timeouts.body_idle),
     };
     let answer = exchange.answer(Request::from_parts(parts, body), matched).await;
     let next = match answer {
@@ -274,6 +281,19 @@ impl Exchange<'_> {
         Next::Abort
     }
 
+    /// Takes over the limits of the call that the request has become.
+    pub(super) fn limit(&self, timeouts: &CallTimeouts) {
+        self.overdue.set(timeouts.request.map(|limit| self.record.started() + limit));
+        self.body_idle.set(timeouts.body_idle);
+    }
+
+    /// Sets the connection's deadline, within the limit of the whole request.
+    pub(super) fn wait_at_most(&self, limit: Duration) {
+        let at = Instant::now() + limit;
+        let at = self.overdue.get().map_or(at, |overdue| at.min(overdue));
+        self.connection.client.deadline.set_at(at);
+    }
+
     /// Sends the answer, keeps the record, and decides what becomes of the connection.
     async fn finish(&self, answer: Answer) -> Next {
         let Answer { response, tunnel, upgrade } = answer;
@@ -307,8 +327,8 @@ impl Exchange<'_> {
     }
 
     async fn send(&self, outgoing: &mut Outgoing) -> Result<(), End> {
-        let idle = self.listener.timeouts.body_idle;
-        let sent = self.connection.client.send(outgoing, |deadline| deadline.set(idle)).await;
+        let limit = || self.wait_at_most(self.body_idle.get());
+        let sent = self.connection.client.send(outgoing, limit).await;
         match sent {
             Some(Ok(())) => Ok(()),
             Some(Err(SendError::Write(_))) => Err(End::ClientAbort),

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -13,6 +12,7 @@ use super::exchange::{Answer, Exchange};
 use super::respond::{Cause, Details};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
+use crate::endpoint::ConnectFailure;
 use crate::http1::{
     Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
 };
@@ -50,6 +50,7 @@ pub(super) async fn forward(
     mut body: Body,
 ) -> Option<Answer> {
     let upstream = &choice.upstream;
+    exchange.limit(&choice.timeouts);
     let budget = upstream.retry_budget();
     budget.deposit();
     let retry = &exchange.route.retry;
@@ -123,7 +124,7 @@ async fn attempt(
                 may_reuse = false;
                 body = left;
             }
-            left => return Err(failed_call(exchange, &pick, reused, &error, left)),
+            left => return Err(failed_call(&pick, reused, &error, left)),
         }
     }
 }
@@ -143,7 +144,7 @@ async fn connection(
         return Ok(connection);
     }
     let client = &exchange.connection.client;
-    client.deadline.set_at(exchange.until(choice, began + choice.timeouts.connect));
+    exchange.wait_at_most(choice.timeouts.connect);
     let mut opening = std::pin::pin!(Connection::open(endpoint));
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {
@@ -205,7 +206,7 @@ async fn response_head(
                 armed = Some(progress);
                 let timeouts = &choice.timeouts;
                 let limit = if call.is_sent() { timeouts.response_head } else { timeouts.body_idle };
-                client.deadline.set_at(exchange.until(choice, Instant::now() + limit));
+                exchange.wait_at_most(limit);
             }
             client.deadline.poll_passed(cx).map(|()| Some(Err(CallError::TimedOut)))
         })
@@ -294,3 +295,98 @@ fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
         upgrade: None,
     }
 }
+
+/// A call that brought no response.
+fn failed_call(
+    pick: &Pick,
+    reused: bool,
+    error: &CallError,
+    body: Option<Body>,
+) -> Attempt {
+    let endpoint = &pick.endpoint;
+    let before_response = error.is_before_response();
+    if before_response && !reused {
+        endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
+    }
+    endpoint.unanswered();
+    let (cause, end) = match error {
+        CallError::Closed | CallError::Reset(_) => (Cause::ConnectionTerminated, End::EndpointReset),
+        CallError::Truncated => (Cause::HttpResponseIncomplete, End::EndpointReset),
+        CallError::Malformed(_) | CallError::TooManyInterim => {
+            (Cause::HttpProtocolError, End::EndpointReset)
+        }
+        CallError::TimedOut => (Cause::HttpResponseTimeout, End::Timeout),
+        CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
+            (Cause::Refused(StatusCode::BAD_REQUEST), End::Denied)
+        }
+        CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
+    };
+    let failure = if before_response { Failure::NoResponseByte } else { Failure::Response };
+    tracing::debug!(endpoint = %endpoint.name, why = %error, "attempt failed");
+    Attempt::Failed(Failed { cause, end, failure, body })
+}
+
+/// A connection that could not be had: nothing was sent.
+fn failed_connect(pick: &Pick, error: &ConnectError) -> Failed {
+    let failure = match error {
+        ConnectError::Limit => None,
+        ConnectError::TimedOut => Some(ConnectFailure::TimedOut),
+        ConnectError::Refused(error) => Some(ConnectFailure::of(error)),
+    };
+    if let Some(failure) = failure {
+        pick.endpoint.connect_failed(failure, Instant::now());
+    }
+    let (cause, end) = match failure {
+        None => (Cause::ConnectionLimitReached, End::Shed),
+        Some(ConnectFailure::TimedOut) => (Cause::ConnectionTimeout, End::Timeout),
+        Some(ConnectFailure::Refused) => (Cause::ConnectionRefused, End::EndpointReset),
+        Some(ConnectFailure::Terminated) => (Cause::ConnectionTerminated, End::EndpointReset),
+        Some(ConnectFailure::Unroutable) => (Cause::DestinationUnroutable, End::EndpointReset),
+        Some(ConnectFailure::Unavailable) => (Cause::DestinationUnavailable, End::EndpointReset),
+        Some(ConnectFailure::Ours) => (Cause::ProxyInternalError, End::EndpointReset),
+    };
+    Failed { cause, end, failure: Failure::NotSent, body: None }
+}
+
+/// A response that breaks the protocol: the endpoint has acted on the request, so it is not repeated.
+fn protocol_error(cause: Cause) -> Attempt {
+    Attempt::Failed(Failed {
+        cause,
+        end: End::EndpointReset,
+        failure: Failure::Response,
+        body: None,
+    })
+}
+
+/// The answer to a request all of whose attempts failed.
+fn failure(exchange: &Exchange<'_>, failed: &Failed, tried: &[u64]) -> Answer {
+    exchange.record.end.set(failed.end);
+    let target = exchange.record.target.borrow();
+    let next_hop = target.as_ref().map(|(_, endpoint)| Arc::clone(&endpoint.name));
+    let text = format!("tried {} endpoint{}", tried.len(), if tried.len() == 1 { "" } else { "s" });
+    let details = Details { next_hop: next_hop.as_deref(), text: Some(&text) };
+    exchange.own(failed.cause, Some(details))
+}
+
+/// The answer to a request that no endpoint can be picked for.
+fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: &PickError) -> Answer {
+    let (cause, end) = match (last, error) {
+        (Some(cause), _) => (cause, End::EndpointReset),
+        (None, PickError::NoEndpoints) => (Cause::DestinationUnavailable, End::Shed),
+        (None, PickError::AllAtLimit) => (Cause::Overload, End::Shed),
+    };
+    exchange.record.end.set(end);
+    exchange.own(cause, None)
+}
+
+fn count_retry(exchange: &Exchange<'_>, is_first: bool, succeeded: bool) {
+    let retries = &exchange.route.metrics.retries;
+    match (is_first, succeeded) {
+        (true, _) => {}
+        (false, true) => retries.success.inc(),
+        (false, false) => retries.failure.inc(),
+    }
+}
+
+/// Bounds on a response's head: what nginx and HAProxy take by default, doubled for cookies.
+const RESPONSE_LIMITS: Limits = Limits { head: 32 * 1024, fields: 200 };

@@ -1,0 +1,149 @@
+//! Which worker serves a new connection.
+//!
+//! Problem: the kernel spreads connections by a hash of their addresses. Over a few hundred
+//! long-lived ones that leaves workers a quarter apart, and after a burst that hit one of them the
+//! difference stays for as long as they live. So connections are counted per worker, and one that
+//! has clearly more than another hands a new connection over. In balance nothing is handed over,
+//! for that costs the new connection a thread switch.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::accept::Accepted;
+
+/// Connections of every worker, and the way to hand one over.
+#[derive(Debug)]
+pub struct Balance {
+    seats: Box<[Seat]>,
+}
+
+/// Where a worker receives connections from others.
+#[derive(Debug)]
+pub struct Inbox {
+    receiver: mpsc::Receiver<Accepted>,
+}
+
+/// Apart from its neighbours: each worker writes its own at every connection.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Seat {
+    connections: AtomicUsize,
+    inbox: mpsc::Sender<Accepted>,
+}
+
+impl Balance {
+    /// For so many workers, with the inbox of each.
+    pub fn new(workers: usize) -> (Arc<Self>, Vec<Inbox>) {
+        let (seats, inboxes): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|_| {
+                let (sender, receiver) = mpsc::channel(INBOX);
+                let connections = AtomicUsize::new(0);
+                let seat = Seat {
+                    connections,
+                    inbox: sender,
+                };
+                (seat, Inbox { receiver })
+            })
+            .unzip();
+        let seats = seats.into_boxed_slice();
+        (Arc::new(Self { seats }), inboxes)
+    }
+
+    /// Connections of one worker, those on their way to it included.
+    pub fn connections(&self, worker: usize) -> usize {
+        self.seats[worker].connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections of all workers.
+    pub fn total(&self) -> usize {
+        (0..self.seats.len()).map(|worker| self.connections(worker)).sum()
+    }
+
+    /// The worker that should serve the next connection that this one accepts.
+    pub(super) fn server(&self, mine: usize) -> usize {
+        let counts = self.seats.iter().map(|seat| seat.connections.load(Ordering::Relaxed));
+        let (least, count) = counts.enumerate().min_by_key(|(_, count)| *count).unwrap_or((mine, 0));
+        if is_overloaded(self.connections(mine), count) {
+            least
+        } else {
+            mine
+        }
+    }
+
+    pub(super) fn add(&self, worker: usize) {
+        self.seats[worker].connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, worker: usize) {
+        self.seats[worker].connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Puts a connection into a worker's inbox; gives it back if that is full or gone.
+    pub(super) fn hand_over(&self, worker: usize, accepted: Accepted) -> Result<(), Accepted> {
+        self.seats[worker].inbox.try_send(accepted).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(accepted)
+            | mpsc::error::TrySendError::Closed(accepted) => accepted,
+        })
+    }
+}
+
+impl Inbox {
+    /// The next connection that another worker hands over.
+    pub async fn next(&mut self) -> Option<Accepted> {
+        self.receiver.recv().await
+    }
+}
+
+/// Whether a worker has so many connections more than the least loaded one that the switch of
+/// threads is worth it: an eighth more, and in small numbers at least eight.
+fn is_overloaded(mine: usize, least: usize) -> bool {
+    mine > least + (least / 8).max(8)
+}
+
+/// Connections on their way to a worker. One that does not come to emptying its inbox is loaded
+/// indeed, whatever its count says, and gets no more.
+const INBOX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::{Balance, is_overloaded};
+
+    #[test]
+    fn small_differences_stay() {
+        assert!(!is_overloaded(8, 0));
+        assert!(is_overloaded(9, 0));
+        assert!(!is_overloaded(1125, 1000));
+        assert!(is_overloaded(1126, 1000));
+    }
+
+    #[test]
+    fn the_least_loaded_worker_gets_what_the_overloaded_one_accepts() {
+        let (balance, _inboxes) = Balance::new(3);
+        for _ in 0..20 {
+            balance.add(0);
+        }
+        balance.add(1);
+        assert_eq!(balance.server(0), 2);
+        assert_eq!(balance.server(1), 1, "it is not overloaded itself");
+        balance.remove(0);
+        assert_eq!(balance.total(), 20);
+    }
+
+    #[test]
+    fn any_skew_evens_out_within_the_bound() {
+        let (balance, _inboxes) = Balance::new(4);
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..10_000 {
+            // Nine of ten connections reach the first worker.
+            let accepting = if random.u8(..10) > 0 { 0 } else { random.usize(1..4) };
+            balance.add(balance.server(accepting));
+        }
+        let counts: Vec<_> = (0..4).map(|worker| balance.connections(worker)).collect();
+        let least = counts.iter().min().copied().unwrap_or(0);
+        for count in &counts {
+            assert!(*count <= least + least / 8 + 1, "{counts:?}");
+        }
+    }
+}

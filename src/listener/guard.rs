@@ -1,0 +1,92 @@
+//! What a connection holds while it lives, and what is counted by that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::balance::Balance;
+use crate::drain::{Blocker, Watcher};
+use crate::snapshot::{Listener, ListenerMetrics};
+
+/// What the connections of one listener are entered into. It does not hold the listener itself: a
+/// connection that lives for days must not keep the routes of its first day.
+#[derive(Debug)]
+pub struct Ledger {
+    connections: Arc<AtomicU32>,
+    max_connections: u32,
+    metrics: ListenerMetrics,
+    balance: Arc<Balance>,
+    drain: Watcher,
+}
+
+/// One connection that was let in: one of its listener's, one of its worker's, and one that a drain
+/// waits for. Dropped amid a panic, it counts that as well.
+#[derive(Debug)]
+pub struct Guard {
+    ledger: Arc<Ledger>,
+    worker: usize,
+    _blocker: Blocker,
+}
+
+impl Ledger {
+    /// For the connections that come under this form of a listener.
+    pub fn new(listener: &Listener, balance: &Arc<Balance>, drain: &Watcher) -> Arc<Self> {
+        Arc::new(Self {
+            connections: Arc::clone(&listener.connections),
+            max_connections: listener.max_connections,
+            metrics: listener.metrics.clone(),
+            balance: Arc::clone(balance),
+            drain: drain.clone(),
+        })
+    }
+
+    /// Lets one more connection in, for the worker that should serve it; `None` above the limit.
+    pub(super) fn enter(self: &Arc<Self>, accepting: usize) -> Option<Guard> {
+        // Added first and taken back, so that workers that accept at once cannot exceed the limit.
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            self.metrics.refused_full.inc();
+            return None;
+        }
+        let worker = self.balance.server(accepting);
+        self.balance.add(worker);
+        self.metrics.accepted.inc();
+        self.metrics.connections.inc();
+        Some(Guard {
+            ledger: Arc::clone(self),
+            worker,
+            _blocker: self.drain.blocker(),
+        })
+    }
+
+    /// Counts a connection that was lost to an error.
+    pub(super) fn lost(&self) {
+        self.metrics.refused_error.inc();
+    }
+}
+
+impl Guard {
+    /// The worker that the connection belongs to.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Makes it a connection of another worker.
+    pub(super) fn move_to(&mut self, worker: usize) {
+        self.ledger.balance.remove(self.worker);
+        self.ledger.balance.add(worker);
+        self.worker = worker;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.ledger.connections.fetch_sub(1, Ordering::Relaxed);
+        self.ledger.balance.remove(self.worker);
+        self.ledger.metrics.connections.dec();
+        if std::thread::panicking() {
+            // The runtime has caught it by the time that anybody could ask; the panic hook has
+            // logged where it was.
+            self.ledger.metrics.panicked.inc();
+        }
+    }
+}
