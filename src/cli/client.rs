@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
@@ -199,6 +200,18 @@ impl AdminAddress {
 }
 
 impl Answer {
+    /// The answer, if it is a success; else what the instance said against it.
+    pub(super) fn success(self) -> Result<Self, Failure> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        let problem: Option<Value> = serde_json::from_slice(&self.body).ok();
+        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+        let detail = detail.unwrap_or("without a reason");
+        let message = format!("the instance refused with status {}: {detail}", self.status);
+        Err(Failure::new(Exit::Refused, message))
+    }
+
     /// The body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         serde_json::from_slice(&self.body).map_err(|error| {
@@ -206,11 +219,6 @@ impl Answer {
             Failure::new(Exit::NoInstance, message)
                 .hint("is it another version? `evenkeel version` and its /v1/status tell")
         })
-    }
-
-    /// The body as text.
-    pub(super) fn text(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.body)
     }
 }
 

@@ -202,8 +202,7 @@ fn addresses(text: &str, found: &Found) -> Result<Vec<Address>, String> {
     }
 }
 
-/// Adds the endpoints of one entry. Two names of one upstream may lead to the same address: that is
-/// one endpoint, the first one written.
+/// Adds the endpoints of one entry.
 fn add(
     endpoints: &mut Vec<ResolvedEndpoint>,
     zone: &str,
@@ -213,10 +212,6 @@ fn add(
     let details = details(entry);
     let is_single = addresses.len() == 1;
     for address in addresses {
-        if endpoints.iter().any(|other| other.address == address) {
-            tracing::warn!(endpoint = details.address, %address, "an endpoint is named twice");
-            continue;
-        }
         // A name says more than an address, as long as it names one endpoint.
         let name = if is_single {
             details.address.clone()

@@ -1,6 +1,6 @@
 use super::*;
 
-use crate::config::Zone;
+use crate::config::{Listener, Zone};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -79,14 +79,6 @@ async fn a_name_with_several_addresses_becomes_endpoints_of_one_family() {
 }
 
 #[tokio::test]
-async fn the_same_address_twice_is_one_endpoint() {
-    assert_eq!(
-        names(&["one:80", "10.0.0.1:80"]).await,
-        [pair("one:80", "10.0.0.1:80")]
-    );
-}
-
-#[tokio::test]
 async fn every_name_without_an_address_is_reported() {
     let config = config(&["one:80", "none:80", "empty:80", "host", "none:81"]);
     let failures = resolve_by(&config, LIMIT, zone_file).await.unwrap_err();
@@ -117,7 +109,11 @@ async fn settings_zones_and_shorthands_are_kept() {
         endpoints: vec![EndpointEntry::Detailed(details)],
     };
     upstream.zone.insert("eu-1a".to_owned(), zone);
+    let to = vec![entry("one:81")];
+    let listener = toml::from_str("bind = \":80\"").unwrap();
+    config.listener.insert("web".to_owned(), Listener { to, ..listener });
     let resolved = resolve_by(&config, LIMIT, zone_file).await.unwrap();
+    assert_eq!(&*resolved["listener.web"][0].name, "one:81");
     let endpoint = &resolved["api"][0];
     assert_eq!(&*endpoint.zone, "eu-1a");
     assert_eq!((endpoint.weight, endpoint.backup), (3, true));
