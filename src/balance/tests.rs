@@ -119,7 +119,7 @@ fn power_of_two_compares_even_when_one_outweighs_all() {
 fn power_of_two_keeps_the_longest_queue_short() {
     // Mitzenmacher: with 1,000 requests for 1,000 members the longest queue is about ln ln n = 2 to
     // 3 with two choices, and about ln n / ln ln n = 5 to 6 with one.
-    let mut longest = |balance| {
+    let longest = |balance| {
         let balancer = Balancer::new(balance, &[1; 1_000], 0);
         let queues = fill(&balancer, 1_000, 1_000, &mut Rng::with_seed(11));
         queues.into_iter().max().expect("a thousand members")

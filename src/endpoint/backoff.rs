@@ -53,6 +53,11 @@ impl ConnectBackoff {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, shorten);
     }
 
+    /// Whether anything failed since the last success. One load, no clock: what a pick asks first.
+    pub(super) fn has_failed(&self) -> bool {
+        self.word.load(Ordering::Relaxed) != 0
+    }
+
     pub(super) fn is_active(&self, now: u64) -> bool {
         let word = self.word.load(Ordering::Relaxed);
         word != 0 && until_of(word) > now

@@ -154,13 +154,13 @@ impl Live {
 
     /// Whether picks should leave the endpoint alone for now.
     pub fn is_backing_off(&self, now: Instant) -> bool {
-        self.backoff.is_active(self.epoch.millis(now))
+        self.backoff.has_failed() && self.backoff.is_active(self.epoch.millis(now))
     }
 
     /// Whether a request may go there: always if nothing failed. After a backoff one caller is let
     /// through to try; the others wait a second more for its result.
     pub fn admit(&self, now: Instant) -> bool {
-        self.backoff.admit(self.epoch.millis(now))
+        !self.backoff.has_failed() || self.backoff.admit(self.epoch.millis(now))
     }
 
     /// Takes in that a probe passed on the address that requests use: the next request may try.

@@ -12,10 +12,10 @@
 
 mod backoff;
 mod failure;
-pub mod health;
+mod health;
 mod idle;
 mod live;
-pub mod metrics;
+mod metrics;
 mod probes;
 mod states;
 
@@ -27,11 +27,11 @@ use tokio::time::Instant;
 use crate::net::Address;
 
 pub use failure::ConnectFailure;
+pub use health::{By, Health, Machine, ProbeResult, Transition};
 pub use live::{InFlight, Live, OpenConnection, Verdict};
+pub use metrics::{CheckResult, Metrics, Names};
 pub use probes::ProbeRequests;
 pub use states::LiveStates;
-
-use metrics::Metrics;
 
 /// An endpoint as one build of the configuration sees it.
 #[derive(Debug)]

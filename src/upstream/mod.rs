@@ -1,1 +1,156 @@
-//! Placeholder.
+//! An upstream: endpoints, a balancer and limits under one name.
+//!
+//! Problem: health changes every few seconds and picks happen every few microseconds, so a pick must
+//! not work out who may be picked. Here every change (of health, of the endpoints) makes a new table
+//! with the candidates written down, and puts it in place at once; a pick loads the table and asks
+//! the balancer. That table is this room's one truth behind one [`ArcSwap`].
+//!
+//! Control changes it through two doors: [`Upstream::set_health`] and
+//! [`Upstream::replace_endpoints`]. The third, a reload, builds new upstreams ([`Upstream::build`])
+//! without touching what runs, and [`World::install`] makes them the running ones.
+
+mod budget;
+mod change;
+mod check;
+mod members;
+mod metrics;
+mod pick;
+mod standing;
+mod table;
+mod world;
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+
+pub use budget::RetryBudget;
+pub use change::HealthChange;
+pub use check::{HealthCheck, HealthCheckError, HttpProbe, Probe, Statuses};
+pub use members::{ResolvedEndpoint, entries};
+pub use pick::{Pick, PickError};
+pub use standing::Standing;
+pub use world::World;
+
+use crate::config;
+use crate::endpoint::{Endpoint, Health, Limits, LiveStates};
+use crate::telemetry::events::Events;
+use crate::telemetry::metrics::Registry;
+use metrics::UpstreamMetrics;
+use table::{Rules, Table};
+
+/// A named group of endpoints.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Idle connections that each worker keeps per endpoint.
+    pub max_idle_per_endpoint: u32,
+    rules: Rules,
+    limits: Limits,
+    check: Option<HealthCheck>,
+    table: ArcSwap<Table>,
+    /// Held while a new table is made, so that two changes at once both count.
+    changing: Mutex<()>,
+    budget: Arc<RetryBudget>,
+    metrics: Arc<UpstreamMetrics>,
+    live: Arc<LiveStates>,
+    registry: Registry,
+    events: Events,
+}
+
+impl Upstream {
+    /// Builds an upstream and changes nothing that runs. What was learned is found again: the live
+    /// state of each endpoint by name and address, counters, retry budget and turn in `previous`.
+    pub fn build(
+        name: &str,
+        written: &config::Upstream,
+        endpoints: Vec<ResolvedEndpoint>,
+        world: &World,
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, HealthCheckError> {
+        let check = written.health.as_ref().map(HealthCheck::new).transpose()?;
+        let rules = Rules {
+            balance: written.balance.unwrap_or_default(),
+            panic_threshold: written
+                .panic_threshold
+                .map_or(PANIC_THRESHOLD, |ratio| ratio.0),
+            is_checked: check.is_some(),
+        };
+        let upstream = Self {
+            name: name.into(),
+            max_idle_per_endpoint: written.max_idle_per_endpoint.unwrap_or(MAX_IDLE),
+            rules,
+            limits: Limits {
+                max_in_flight: written.max_in_flight_per_endpoint.unwrap_or(u32::MAX),
+                max_connections: written.max_connections_per_endpoint.unwrap_or(u32::MAX),
+            },
+            check,
+            table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),
+            changing: Mutex::default(),
+            budget: previous.map_or_else(Arc::default, |old| Arc::clone(&old.budget)),
+            metrics: previous.map_or_else(
+                || Arc::new(UpstreamMetrics::new(&world.registry, name)),
+                |old| Arc::clone(&old.metrics),
+            ),
+            live: Arc::clone(&world.live),
+            registry: world.registry.clone(),
+            events: world.events.clone(),
+        };
+        let before = previous.map(|old| old.table.load_full());
+        let endpoints = upstream.make_endpoints(endpoints, before.as_deref());
+        let position = before.map_or(0, |table| table.position());
+        upstream
+            .table
+            .store(Arc::new(Table::new(rules, endpoints, position)));
+        Ok(Arc::new(upstream))
+    }
+
+    /// The endpoints in the order of the file.
+    pub fn endpoints(&self) -> Arc<[Arc<Endpoint>]> {
+        Arc::clone(self.table.load().endpoints())
+    }
+
+    /// What an endpoint's health counts as here: without health checks every one is healthy.
+    pub fn health_of(&self, endpoint: &Endpoint) -> Health {
+        self.rules.health_of(endpoint)
+    }
+
+    /// Which endpoints get the traffic, and so how well it stands.
+    pub fn standing(&self) -> Standing {
+        self.table.load().standing()
+    }
+
+    /// Whether health is being ignored because too few endpoints are healthy.
+    pub fn is_panicking(&self) -> bool {
+        self.standing() == Standing::Panic
+    }
+
+    /// Bounds retries to a share of the requests; shared by all builds of this upstream.
+    pub fn retry_budget(&self) -> &RetryBudget {
+        &self.budget
+    }
+
+    /// How endpoints are probed, if they are.
+    pub fn health_check(&self) -> Option<&HealthCheck> {
+        self.check.as_ref()
+    }
+
+    /// Sets the gauges before a scrape.
+    fn observe(&self) {
+        let table = self.table.load();
+        self.metrics
+            .observe(table.endpoints(), table.standing(), |endpoint| {
+                self.health_of(endpoint)
+            });
+    }
+}
+
+/// Below half healthy, the rest would probably drown in the load of all.
+const PANIC_THRESHOLD: f64 = 0.5;
+
+/// Enough for a burst to find warm connections, bounded since every one costs a descriptor at either
+/// end.
+const MAX_IDLE: u32 = 256;
+
+#[cfg(test)]
+mod tests;

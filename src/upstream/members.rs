@@ -1,0 +1,97 @@
+//! From resolved addresses to endpoints that know what was learned about them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::Upstream;
+use super::table::Table;
+use crate::config::{self, EndpointEntry};
+use crate::endpoint::{Endpoint, Limits, Metrics, Names};
+use crate::net::Address;
+
+/// An endpoint whose address is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedEndpoint {
+    /// Where it is.
+    pub address: Address,
+    /// What metrics and logs call it.
+    pub name: Arc<str>,
+    /// Its failure domain; empty for none.
+    pub zone: Arc<str>,
+    /// Share of the traffic; 0 counts as 1.
+    pub weight: u32,
+    /// Whether it is used only when no other is healthy.
+    pub backup: bool,
+    /// Requests in flight here, if other than the upstream's.
+    pub max_in_flight: Option<u32>,
+    /// Connections here, if other than the upstream's.
+    pub max_connections: Option<u32>,
+}
+
+impl Upstream {
+    /// Endpoints with the live states and the series that they had before. Of two with the same
+    /// address the first counts.
+    pub(super) fn make_endpoints(
+        &self,
+        resolved: Vec<ResolvedEndpoint>,
+        before: Option<&Table>,
+    ) -> Arc<[Arc<Endpoint>]> {
+        let known: HashMap<u64, &Arc<Endpoint>> = before
+            .into_iter()
+            .flat_map(|table| table.endpoints().iter())
+            .map(|endpoint| (endpoint.live.id(), endpoint))
+            .collect();
+        let mut seen = HashSet::with_capacity(resolved.len());
+        let mut endpoints = Vec::with_capacity(resolved.len());
+        for endpoint in resolved {
+            let live = self.live.get_or_create(&self.name, &endpoint.address);
+            if !seen.insert(live.id()) {
+                continue;
+            }
+            endpoints.push(Arc::new(Endpoint {
+                metrics: self.series_of(&endpoint, known.get(&live.id()).copied()),
+                address: endpoint.address,
+                name: endpoint.name,
+                zone: endpoint.zone,
+                weight: endpoint.weight.max(1),
+                backup: endpoint.backup,
+                limits: Limits {
+                    max_in_flight: endpoint.max_in_flight.unwrap_or(self.limits.max_in_flight),
+                    max_connections: endpoint
+                        .max_connections
+                        .unwrap_or(self.limits.max_connections),
+                },
+                live,
+            }));
+        }
+        endpoints.into()
+    }
+
+    fn series_of(
+        &self,
+        endpoint: &ResolvedEndpoint,
+        known: Option<&Arc<Endpoint>>,
+    ) -> Arc<Metrics> {
+        if let Some(known) = known
+            && known.metrics.is_for(&endpoint.zone, &endpoint.name)
+        {
+            return Arc::clone(&known.metrics);
+        }
+        let names = Names {
+            upstream: Arc::clone(&self.name),
+            zone: Arc::clone(&endpoint.zone),
+            endpoint: Arc::clone(&endpoint.name),
+        };
+        Arc::new(Metrics::new(&self.registry, names))
+    }
+}
+
+/// The endpoints that were written, each with its zone (empty for none), in the order of the file.
+pub fn entries(written: &config::Upstream) -> Vec<(&str, &EndpointEntry)> {
+    let without_zone = written.endpoints.iter().map(|entry| ("", entry));
+    let with_zone = written
+        .zone
+        .iter()
+        .flat_map(|(zone, members)| members.endpoints.iter().map(|entry| (zone.as_str(), entry)));
+    without_zone.chain(with_zone).collect()
+}

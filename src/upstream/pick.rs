@@ -1,0 +1,43 @@
+//! The pick: which endpoint gets this request.
+
+use std::sync::Arc;
+
+use fastrand::Rng;
+use tokio::time::Instant;
+
+use super::Upstream;
+use super::table::Wish;
+use crate::endpoint::{Endpoint, InFlight};
+
+/// An endpoint that was picked. Counts as in flight there until it is dropped.
+#[derive(Debug)]
+#[must_use = "dropping it ends the count of the request in flight"]
+pub struct Pick {
+    /// Where the request goes.
+    pub endpoint: Arc<Endpoint>,
+    _in_flight: InFlight,
+}
+
+/// Why no endpoint can be picked. Neither is the fault of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PickError {
+    /// There is none that may be used (503, destination unavailable).
+    #[error("no endpoint may be used")]
+    NoEndpoints,
+    /// Every one carries as much as its limits allow (503, overload: try again soon).
+    #[error("every endpoint is at its limit")]
+    AllAtLimit,
+}
+
+impl Upstream {
+    /// Picks an endpoint, preferring those whose [`Live::id`](crate::endpoint::Live::id) is not in
+    /// `tried`. If all were tried it may be one of them again.
+    pub fn pick(&self, tried: &[u64], random: &mut Rng, now: Instant) -> Result<Pick, PickError> {
+        let table = self.table.load();
+        let (endpoint, in_flight) = table.pick(Wish { tried, now }, random)?;
+        Ok(Pick {
+            endpoint: Arc::clone(endpoint),
+            _in_flight: in_flight,
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! The table that picks read: endpoints, candidates and a balancer for them.
+
+use std::sync::Arc;
+
+use fastrand::Rng;
+use tokio::time::Instant;
+
+use super::PickError;
+use super::standing::{Candidates, Member, Standing, choose};
+use crate::balance::Balancer;
+use crate::config::Balance;
+use crate::endpoint::{Endpoint, Health, InFlight, Live};
+
+/// What a table is made by, besides the endpoints.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) balance: Balance,
+    pub(super) panic_threshold: f64,
+    pub(super) is_checked: bool,
+}
+
+/// One state of an upstream. Immutable but for the balancer's turn.
+#[derive(Debug, Clone)]
+pub(super) struct Table {
+    rules: Rules,
+    endpoints: Arc<[Arc<Endpoint>]>,
+    /// What a pick asks of each endpoint, side by side: with thousands of endpoints every step
+    /// through a pointer is a cache miss.
+    slots: Arc<[Slot]>,
+    /// The healths that the candidates were chosen by.
+    seen: Arc<[Health]>,
+    standing: Standing,
+    first: Arc<Group>,
+    reserve: Arc<Group>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    live: Arc<Live>,
+    most_in_flight: u32,
+}
+
+/// Endpoints that are picked from together.
+#[derive(Debug)]
+struct Group {
+    members: Box<[u32]>,
+    balancer: Balancer,
+}
+
+/// What one pick asks for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) tried: &'a [u64],
+    pub(super) now: Instant,
+}
+
+/// Whether endpoints that lately could not be reached are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backoff {
+    Heed,
+    Ignore,
+}
+
+impl Rules {
+    pub(super) fn health_of(self, endpoint: &Endpoint) -> Health {
+        if self.is_checked {
+            endpoint.live.health()
+        } else {
+            Health::Healthy
+        }
+    }
+}
+
+impl Table {
+    /// A table of these endpoints by their present healths. `position`: where the turn stands.
+    pub(super) fn new(rules: Rules, endpoints: Arc<[Arc<Endpoint>]>, position: usize) -> Self {
+        let slots = endpoints
+            .iter()
+            .map(|endpoint| Slot {
+                live: Arc::clone(&endpoint.live),
+                most_in_flight: endpoint.most_in_flight(),
+            })
+            .collect();
+        Self::with_slots(rules, endpoints, slots, position)
+    }
+
+    /// The table of the same endpoints by their present healths.
+    pub(super) fn again(before: &Self) -> Self {
+        let endpoints = Arc::clone(&before.endpoints);
+        Self::with_slots(
+            before.rules,
+            endpoints,
+            Arc::clone(&before.slots),
+            before.position(),
+        )
+    }
+
+    fn with_slots(
+        rules: Rules,
+        endpoints: Arc<[Arc<Endpoint>]>,
+        slots: Arc<[Slot]>,
+        position: usize,
+    ) -> Self {
+        let seen: Arc<[Health]> = endpoints
+            .iter()
+            .map(|endpoint| rules.health_of(endpoint))
+            .collect();
+        let members: Vec<Member> = endpoints
+            .iter()
+            .zip(seen.iter())
+            .map(|(endpoint, &health)| Member {
+                health,
+                backup: endpoint.backup,
+            })
+            .collect();
+        let Candidates {
+            standing,
+            first,
+            reserve,
+        } = choose(&members, rules.panic_threshold);
+        let group = |members: Vec<u32>| {
+            let weights: Vec<u32> = members
+                .iter()
+                .map(|&index| endpoints[index as usize].weight)
+                .collect();
+            Arc::new(Group {
+                members: members.into(),
+                balancer: Balancer::new(rules.balance, &weights, position),
+            })
+        };
+        let (first, reserve) = (group(first), group(reserve));
+        Self {
+            rules,
+            endpoints,
+            slots,
+            seen,
+            standing,
+            first,
+            reserve,
+        }
+    }
+
+    pub(super) fn endpoints(&self) -> &Arc<[Arc<Endpoint>]> {
+        &self.endpoints
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Where the turn stands.
+    pub(super) fn position(&self) -> usize {
+        self.first.balancer.position()
+    }
+
+    /// Whether a health is another than the candidates were chosen by.
+    pub(super) fn is_stale(&self) -> bool {
+        let now = self
+            .endpoints
+            .iter()
+            .map(|endpoint| self.rules.health_of(endpoint));
+        !now.eq(self.seen.iter().copied())
+    }
+
+    /// Healthy endpoints, and all.
+    pub(super) fn count_healthy(&self) -> (usize, usize) {
+        let healthy = self
+            .seen
+            .iter()
+            .filter(|&&health| health == Health::Healthy)
+            .count();
+        (healthy, self.seen.len())
+    }
+
+    /// Picks, in this order: a candidate that was not tried yet and is not being left alone; a backup
+    /// if all candidates were tried or are being left alone; one that is being left alone; at last
+    /// one that was tried. Never one that is full.
+    pub(super) fn pick(
+        &self,
+        wish: Wish<'_>,
+        random: &mut Rng,
+    ) -> Result<(&Arc<Endpoint>, InFlight), PickError> {
+        if let Some(found) = self.try_pick(&self.first, wish, Backoff::Heed, random) {
+            return Ok(found);
+        }
+        let again = Wish { tried: &[], ..wish };
+        let found = self
+            .from_reserve(wish, random)
+            .or_else(|| self.try_pick(&self.first, wish, Backoff::Ignore, random))
+            .or_else(|| self.try_pick(&self.first, again, Backoff::Ignore, random));
+        match found {
+            Some(found) => Ok(found),
+            None if self.first.members.is_empty() => Err(PickError::NoEndpoints),
+            None => Err(PickError::AllAtLimit),
+        }
+    }
+
+    /// A backup stands in for candidates that fail, not for those that are full: it is there for
+    /// outages, and a limit that spills over is none.
+    fn from_reserve(&self, wish: Wish<'_>, random: &mut Rng) -> Option<(&Arc<Endpoint>, InFlight)> {
+        if self.reserve.members.is_empty() {
+            return None;
+        }
+        let is_only_full = self.first.members.iter().any(|&index| {
+            let live = &self.slots[index as usize].live;
+            !wish.tried.contains(&live.id()) && !live.is_backing_off(wish.now)
+        });
+        if is_only_full {
+            return None;
+        }
+        self.try_pick(&self.reserve, wish, Backoff::Heed, random)
+    }
+
+    fn try_pick(
+        &self,
+        group: &Group,
+        wish: Wish<'_>,
+        backoff: Backoff,
+        random: &mut Rng,
+    ) -> Option<(&Arc<Endpoint>, InFlight)> {
+        let slot = |member: usize| &self.slots[group.members[member] as usize];
+        let load = |member: usize| slot(member).live.in_flight();
+        let skip = |member: usize| {
+            let Slot {
+                live,
+                most_in_flight,
+            } = slot(member);
+            wish.tried.contains(&live.id())
+                || live.in_flight() >= *most_in_flight
+                || (backoff == Backoff::Heed && live.is_backing_off(wish.now))
+        };
+        for _ in 0..RACES {
+            let member = group.balancer.pick(random, load, skip)?;
+            let Slot {
+                live,
+                most_in_flight,
+            } = slot(member);
+            // Another worker may have taken the last place, or the one trial after a backoff, since
+            // `skip` looked. It will be skipped in the next round.
+            if backoff == Backoff::Heed && !live.admit(wish.now) {
+                continue;
+            }
+            if let Some(in_flight) = live.try_begin(*most_in_flight) {
+                return Some((&self.endpoints[group.members[member] as usize], in_flight));
+            }
+        }
+        None
+    }
+}
+
+/// Races lost in a row after which a pick gives up on a group: with that many, it is as good as full.
+const RACES: usize = 16;
