@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Connection, State};
-use crate::endpoint::{Endpoint, Health};
+use crate::endpoint::Endpoint;
+use crate::endpoint::health::Health;
 
 /// A worker's idle connections.
 #[derive(Debug, Default)]

@@ -187,7 +187,7 @@ impl Builder<'_> {
             via: self.via(name),
             routes: RouteTable::build(rules),
             fallback,
-            unrouted: Arc::new(self.unrouted(name)),
+            unrouted: Arc::new(self.unrouted(name)?),
         })
     }
 
@@ -262,16 +262,17 @@ impl Builder<'_> {
         })
     }
 
-    fn unrouted(&self, listener: &Arc<str>) -> Route {
+    fn unrouted(&self, listener: &Arc<str>) -> Result<Route, BuildError> {
         let name: Arc<str> = "".into();
-        Route {
+        let filters = Filters::new(&config::Route::default());
+        Ok(Route {
             action: Action::NotFound,
-            filters: Filters::default(),
+            filters: filters.map_err(|error| refused(&name, &error.to_string()))?,
             retry: RetryPolicy::default(),
             connect: false,
             metrics: RouteMetrics::new(&self.ingredients.world.registry, listener, &name),
             name,
-        }
+        })
     }
 }
 

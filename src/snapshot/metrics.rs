@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Method, StatusCode};
+use http::Method;
 
 use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registry};
 
@@ -106,16 +106,15 @@ impl RouteMetrics {
     }
 
     /// Counts a request that has ended.
-    pub fn count(&self, method: &Method, status: StatusCode) {
+    pub fn count(&self, method: &Method, code: u16) {
         let method = MethodLabel::of(method);
-        let code = status.as_u16();
         self.requests.with((method, code), Counter::inc, || {
-            let status = status.as_str();
+            let status = code.to_string();
             let labels = [
                 ("listener", &*self.listener),
                 ("route", &*self.route),
                 ("method", method.0),
-                ("code", status),
+                ("code", &*status),
             ];
             self.registry.counter(&REQUESTS, &labels)
         });

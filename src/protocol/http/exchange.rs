@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -17,10 +17,12 @@ use super::respond::{Asked, Cause, Details, respond};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
 use crate::http1::{
-    Buffer, Framing, Outgoing, RequestError, RequestHead, ResponseOptions, SendError,
+    Buffer, Framing, Outgoing, RequestError, RequestHead, ResponseFraming, ResponseOptions,
+    SendError,
     encode_response, parse_request,
 };
-use crate::policy;
+use crate::policy::forwarding::X_REQUEST_ID;
+use crate::policy::{self, MaxForwards};
 use crate::route::{Question, path};
 use crate::snapshot::{Action, CallTimeouts, HttpListener, Kind, Route, Snapshot};
 use crate::telemetry::access::End;
@@ -36,7 +38,10 @@ pub(super) struct Exchange<'a> {
     /// What the head said of the message itself.
     pub(super) message: Message,
     pub(super) peer_is_trusted: bool,
+    /// When the whole request is overdue.
     overdue: Cell<Option<Instant>>,
+    /// When the attempt under way is, until it brings a response.
+    pub(super) attempt_overdue: Cell<Option<Instant>>,
     body_idle: Cell<Duration>,
 }
 
@@ -148,6 +153,7 @@ async fn refuse(
         },
         peer_is_trusted: false,
         overdue: Cell::new(None),
+        attempt_overdue: Cell::new(None),
         body_idle: Cell::new(listener.timeouts.body_idle),
     };
     let answer = exchange.own(cause, None);
@@ -190,6 +196,7 @@ async fn serve(
         message,
         peer_is_trusted: identity.peer_is_trusted,
         overdue: Cell::new(None),
+        attempt_overdue: Cell::new(None),
         body_idle: Cell::new(listener.timeouts.body_idle),
     };
     let answer = exchange.answer(Request::from_parts(parts, body), matched).await;
@@ -230,13 +237,16 @@ impl Exchange<'_> {
             return Some(self.own(cause, None));
         }
         match &self.route.action {
-            Action::Respond(fixed) => Some(Answer::plain(fixed.response())),
-            Action::Redirect(redirect) => {
-                Some(Answer::plain(redirect.response(&parts, "http").map(|()| Body::empty())))
-            }
+            Action::Respond(fixed) => Some(self.filtered(fixed.response())),
+            Action::Redirect(redirect) => Some(match redirect.response(&asked(&parts)) {
+                Ok(response) => self.filtered(response),
+                Err(_) => self.own(Cause::Refused(StatusCode::BAD_REQUEST), None),
+            }),
             Action::NotFound => Some(self.own(Cause::NoRoute, None)),
             Action::Forward(split) => {
-                self.route.filters.request(&mut parts, matched);
+                if self.route.filters.request(&mut parts, matched).is_err() {
+                    return Some(self.own(Cause::Refused(StatusCode::URI_TOO_LONG), None));
+                }
                 let choice = self.connection.local.with_random(|random| split.pick(random));
                 forward::forward(self, choice, parts, body).await
             }
@@ -252,10 +262,22 @@ impl Exchange<'_> {
         {
             return Some(Cause::MethodNotAllowed);
         }
-        if policy::via(&mut parts.headers, parts.version).is_err() {
+        match policy::max_forwards(&parts.method, &mut parts.headers) {
+            MaxForwards::Forward => {}
+            MaxForwards::Answer => return Some(Cause::FinalRecipient),
+            MaxForwards::Malformed => return Some(Cause::Refused(StatusCode::BAD_REQUEST)),
+        }
+        if self.listener.via.request(&mut parts.headers, parts.version).is_err() {
             return Some(Cause::ProxyLoopDetected);
         }
         None
+    }
+
+    /// An answer that the route asked for.
+    pub(super) fn filtered(&self, response: Response<Body>) -> Answer {
+        let (mut parts, body) = response.into_parts();
+        self.route.filters.response(&mut parts);
+        Answer::plain(Response::from_parts(parts, body))
     }
 
     /// A response of our own.
@@ -287,10 +309,16 @@ impl Exchange<'_> {
         self.body_idle.set(timeouts.body_idle);
     }
 
+    /// Whether the attempt under way had a limit of its own, and it has passed.
+    pub(super) fn is_attempt_overdue(&self) -> bool {
+        self.attempt_overdue.get().is_some_and(|at| Instant::now() >= at)
+            && self.overdue.get().is_none_or(|at| Instant::now() < at)
+    }
+
     /// Sets the connection's deadline, within the limit of the whole request.
     pub(super) fn wait_at_most(&self, limit: Duration) {
-        let at = Instant::now() + limit;
-        let at = self.overdue.get().map_or(at, |overdue| at.min(overdue));
+        let ends = [self.overdue.get(), self.attempt_overdue.get()];
+        let at = ends.into_iter().flatten().fold(Instant::now() + limit, Instant::min);
         self.connection.client.deadline.set_at(at);
     }
 
@@ -299,16 +327,19 @@ impl Exchange<'_> {
         let Answer { response, tunnel, upgrade } = answer;
         let (mut parts, body) = response.into_parts();
         self.complete(&mut parts);
-        let framing = self.response_framing(&parts, &body, tunnel.is_some());
+        let length = body.size_hint().exact();
+        let (method, version) = (self.record.method(), self.message.version);
+        let framing = ResponseFraming::choose(method, version, parts.status, length);
         let persistent = tunnel.is_none() && self.persists(framing);
         let mut head = Buffer::take();
         let options = ResponseOptions {
             version: self.message.version,
             close: !persistent && tunnel.is_none(),
             upgrade: upgrade.as_ref(),
+            keep_alive_1_0: persistent && version == Version::HTTP_10,
         };
         encode_response(&mut head, &parts, framing, options);
-        let mut outgoing = Outgoing::new(head, body, framing);
+        let mut outgoing = Outgoing::new(head, body, body_framing(framing));
         let sent = self.send(&mut outgoing).await;
         let next = match sent {
             Ok(()) => match tunnel {
@@ -321,7 +352,7 @@ impl Exchange<'_> {
                 Next::Abort
             }
         };
-        let ending = Ending { status: parts.status, response_bytes: outgoing.body_bytes() };
+        let ending = Ending { status: parts.status.as_u16(), response_bytes: outgoing.body_bytes() };
         self.record.finish(self.connection, self.snapshot, self.route, ending);
         next
     }
@@ -341,39 +372,18 @@ impl Exchange<'_> {
 
     /// The fields that every response gets, whoever made it.
     fn complete(&self, parts: &mut http::response::Parts) {
-        self.route.filters.response(parts);
         if !parts.headers.contains_key(header::DATE) {
             let date = self.connection.local.date(self.record.started());
             parts.headers.insert(header::DATE, date);
         }
         if let Some(request_id) = self.record.request_id.borrow().as_ref() {
-            parts.headers.insert(X_REQUEST_ID, request_id.clone());
+            parts.headers.insert(&X_REQUEST_ID, request_id.clone());
         }
     }
 
-    /// How the response's end is told (RFC 9112 §6.3).
-    fn response_framing(
-        &self,
-        parts: &http::response::Parts,
-        body: &Body,
-        tunnel: bool,
-    ) -> Framing {
-        let bodiless = parts.status == StatusCode::NO_CONTENT
-            || parts.status == StatusCode::NOT_MODIFIED
-            || *self.record.method() == Method::HEAD;
-        if tunnel || bodiless {
-            return Framing::None;
-        }
-        match body.size_hint().exact() {
-            Some(length) => Framing::Length(length),
-            None if self.message.version == Version::HTTP_10 => Framing::UntilClose,
-            None => Framing::Chunked,
-        }
-    }
-
-    fn persists(&self, framing: Framing) -> bool {
+    fn persists(&self, framing: ResponseFraming) -> bool {
         self.message.persistent
-            && framing != Framing::UntilClose
+            && framing != ResponseFraming::UntilClose
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
             && !self.connection.local.leaving.is_draining()
@@ -387,5 +397,25 @@ impl Answer {
     }
 }
 
-/// nginx's word for a client that did not wait; it is only ever logged.
-const CLIENT_CLOSED_REQUEST: StatusCode = StatusCode::from_u16(499).unwrap();
+/// What a redirect keeps of a request.
+fn asked(parts: &http::request::Parts) -> policy::Asked<'_> {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    policy::Asked {
+        scheme: "http",
+        authority: host.unwrap_or_default(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+    }
+}
+
+fn body_framing(framing: ResponseFraming) -> Framing {
+    match framing {
+        ResponseFraming::Bodiless => Framing::None,
+        ResponseFraming::Length(length) => Framing::Length(length),
+        ResponseFraming::Chunked => Framing::Chunked,
+        ResponseFraming::UntilClose => Framing::UntilClose,
+    }
+}
+
+/// nginx's status of a client that did not wait; it is only ever logged.
+const CLIENT_CLOSED_REQUEST: u16 = 499;

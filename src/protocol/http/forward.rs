@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::request::Parts;
-use http::{Method, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::exchange::{Answer, Exchange};
@@ -16,7 +16,8 @@ use crate::endpoint::ConnectFailure;
 use crate::http1::{
     Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
 };
-use crate::policy::{self, Failure};
+use crate::policy::Via;
+use crate::policy::retry::Failure;
 use crate::pool::{
     Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return,
 };
@@ -65,6 +66,7 @@ pub(super) async fn forward(
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
+        exchange.attempt_overdue.set(retry.per_try_timeout.map(|limit| now + limit));
         let failed = match attempt(exchange, choice, pick, &parts, body).await {
             Ok(answer) => {
                 count_retry(exchange, tried.is_empty(), true);
@@ -98,7 +100,7 @@ async fn attempt(
     parts: &Parts,
     mut body: Body,
 ) -> Result<Answer, Attempt> {
-    let repeatable = policy::is_idempotent(&parts.method);
+    let repeatable = parts.method.is_idempotent();
     let mut may_reuse = parts.method != Method::CONNECT;
     loop {
         let connection = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
@@ -124,7 +126,10 @@ async fn attempt(
                 may_reuse = false;
                 body = left;
             }
-            left => return Err(failed_call(&pick, reused, &error, left)),
+            left => {
+                let state = (reused, exchange.is_attempt_overdue());
+                return Err(failed_call(&pick, state, &error, left));
+            }
         }
     }
 }
@@ -248,15 +253,14 @@ fn accept(
     let metrics = &exchange.route.metrics;
     let first_byte = exchange.record.first_byte.get().unwrap_or_default();
     metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
-    if policy::via_response(&mut parts).is_err() {
-        return Err(protocol_error(Cause::HttpProtocolError));
-    }
+    Via::response(&mut parts.headers, parts.version);
+    exchange.attempt_overdue.set(None);
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let asked = exchange.message.upgrade.as_ref();
         let (Some(asked), Some(chosen)) = (asked, head.upgrade) else {
             return Err(protocol_error(Cause::HttpUpgradeFailed));
         };
-        if !call.is_sent() || !policy::offers(asked, &chosen) {
+        if !call.is_sent() || !offers(asked, &chosen) {
             return Err(protocol_error(Cause::HttpUpgradeFailed));
         }
         let tunnel = Tunnel {
@@ -279,7 +283,14 @@ fn accept(
     };
     let mut body = ResponseBody::new(call, head.framing, head.persistent, home, pick);
     let body = body.take_ready().map_or_else(|| Body::stream(body), Body::full);
-    Ok(Answer::plain(Response::from_parts(parts, body)))
+    Ok(exchange.filtered(Response::from_parts(parts, body)))
+}
+
+/// Whether a client that asked for one of the protocols in `asked` may be switched to `chosen`.
+fn offers(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
+    let chosen = chosen.as_bytes().trim_ascii();
+    let mut offered = asked.as_bytes().split(|byte| *byte == b',');
+    offered.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(chosen))
 }
 
 /// CONNECT succeeds with any 2xx, and has no body (RFC 9110 §9.3.6).
@@ -299,12 +310,13 @@ fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
 /// A call that brought no response.
 fn failed_call(
     pick: &Pick,
-    reused: bool,
+    (reused, try_timed_out): (bool, bool),
     error: &CallError,
     body: Option<Body>,
 ) -> Attempt {
     let endpoint = &pick.endpoint;
     let before_response = error.is_before_response();
+    let timed_out = matches!(error, CallError::TimedOut);
     if before_response && !reused {
         endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
     }
@@ -321,7 +333,13 @@ fn failed_call(
         }
         CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
     };
-    let failure = if before_response { Failure::NoResponseByte } else { Failure::Response };
+    let failure = if before_response {
+        Failure::NoResponse
+    } else if timed_out && try_timed_out {
+        Failure::TryTimeout
+    } else {
+        Failure::Responding
+    };
     tracing::debug!(endpoint = %endpoint.name, why = %error, "attempt failed");
     Attempt::Failed(Failed { cause, end, failure, body })
 }
@@ -353,7 +371,7 @@ fn protocol_error(cause: Cause) -> Attempt {
     Attempt::Failed(Failed {
         cause,
         end: End::EndpointReset,
-        failure: Failure::Response,
+        failure: Failure::Responding,
         body: None,
     })
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -45,7 +45,7 @@ struct Asked {
 /// How a request ended, for its record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ending {
-    pub(super) status: StatusCode,
+    pub(super) status: u16,
     pub(super) response_bytes: u64,
 }
 
@@ -140,7 +140,7 @@ impl Record {
             host: text(asked.host.as_ref()),
             path: asked.uri.path(),
             query: asked.uri.query().filter(|_| snapshot.log_query),
-            status: ending.status.as_u16(),
+            status: ending.status,
             request_bytes,
             response_bytes: ending.response_bytes,
             version: if asked.version == Version::HTTP_10 { "1.0" } else { "1.1" },

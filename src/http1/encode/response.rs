@@ -1,0 +1,150 @@
+//! Response heads, towards a client.
+
+use http::{HeaderValue, StatusCode, Version, header, response};
+
+use super::{CRLF, room_for, write_field, write_length, write_upgrade};
+use crate::http1::frame::{ResponseFraming, has_no_content};
+use crate::http1::names::{Role, role};
+
+/// What a response says about its connection.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseOptions<'a> {
+    /// The version of the request.
+    pub version: Version,
+    /// Whether the connection closes after the response.
+    pub close: bool,
+    /// The protocol that a 101 switches to (RFC 9110 §7.8).
+    pub upgrade: Option<&'a HeaderValue>,
+    /// Whether an HTTP/1.0 client that asked for it keeps its connection (RFC 9112 §9.3).
+    pub keep_alive_1_0: bool,
+}
+
+/// Appends the head of a response.
+///
+/// The version is that of the server, HTTP/1.1, whatever the client's (RFC 9110 §2.5). The fields
+/// are written in their order; those of the connection and of the framing that are in the map by
+/// mistake are not. A `Content-Length` in the map marks the place for that of `framing`, and stands
+/// as it is where no body follows but could have.
+pub fn encode_response(
+    out: &mut Vec<u8>,
+    parts: &response::Parts,
+    framing: ResponseFraming,
+    options: ResponseOptions<'_>,
+) {
+    debug_assert!(
+        framing != ResponseFraming::Chunked || options.version == Version::HTTP_11,
+        "an HTTP/1.0 client cannot read chunks"
+    );
+    let framing = if has_no_content(parts.status) || parts.status == StatusCode::NOT_MODIFIED {
+        ResponseFraming::Bodiless
+    } else {
+        framing
+    };
+    out.reserve(room_for(&parts.headers) + EXTRA);
+    write_status_line(out, parts.status);
+    write_fields(out, parts, framing);
+    if framing == ResponseFraming::Chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    write_connection(out, parts, framing, options);
+    out.extend_from_slice(CRLF);
+}
+
+/// Appends an interim response (1xx except 101); HTTP/1.0 clients must not get one
+/// (RFC 9110 §15.2).
+pub fn encode_interim(out: &mut Vec<u8>, parts: &response::Parts) {
+    debug_assert!(parts.status.is_informational(), "an interim status");
+    out.reserve(room_for(&parts.headers) + EXTRA);
+    write_status_line(out, parts.status);
+    write_fields(out, parts, ResponseFraming::Bodiless);
+    out.extend_from_slice(CRLF);
+}
+
+impl Default for ResponseOptions<'_> {
+    fn default() -> Self {
+        Self {
+            version: Version::HTTP_11,
+            close: false,
+            upgrade: None,
+            keep_alive_1_0: false,
+        }
+    }
+}
+
+/// The space before the reason is part of the syntax, also before none (RFC 9112 §4).
+fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
+    if status == StatusCode::OK {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(CRLF);
+}
+
+fn write_fields(out: &mut Vec<u8>, parts: &response::Parts, framing: ResponseFraming) {
+    let mut length = match framing {
+        ResponseFraming::Length(length) => Some(length),
+        ResponseFraming::Bodiless | ResponseFraming::Chunked | ResponseFraming::UntilClose => None,
+    };
+    let mut keeps_length = framing == ResponseFraming::Bodiless && !has_no_content(parts.status);
+    for (name, value) in &parts.headers {
+        match role(name.as_str().as_bytes()) {
+            Role::EndToEnd | Role::Host | Role::Expect => write_field(out, name, value),
+            Role::ContentLength if keeps_length => {
+                keeps_length = false;
+                write_field(out, name, value);
+            }
+            Role::ContentLength => {
+                if let Some(length) = length.take() {
+                    write_length(out, length);
+                }
+            }
+            Role::Upgrade if parts.status == StatusCode::UPGRADE_REQUIRED => {
+                write_upgrade(out, value);
+            }
+            Role::Connection
+            | Role::TransferEncoding
+            | Role::Te
+            | Role::Upgrade
+            | Role::Dropped => {}
+        }
+    }
+    if let Some(length) = length {
+        write_length(out, length);
+    }
+}
+
+fn write_connection(
+    out: &mut Vec<u8>,
+    parts: &response::Parts,
+    framing: ResponseFraming,
+    options: ResponseOptions<'_>,
+) {
+    let is_10 = options.version == Version::HTTP_10;
+    let closes = options.close
+        || framing == ResponseFraming::UntilClose
+        || (is_10 && !options.keep_alive_1_0);
+    let upgrades = options.upgrade.is_some() || is_upgrade_required(parts);
+    out.extend_from_slice(match (closes, upgrades) {
+        (true, true) => b"Connection: close, upgrade\r\n",
+        (true, false) => b"Connection: close\r\n",
+        (false, true) => b"Connection: upgrade\r\n",
+        (false, false) if is_10 => b"Connection: keep-alive\r\n",
+        (false, false) => b"",
+    });
+    if let Some(protocol) = options.upgrade {
+        write_upgrade(out, protocol);
+    }
+}
+
+/// Whether the response says which protocols it wants; that field is of the connection and travels
+/// on all the same (RFC 9110 §15.5.22).
+fn is_upgrade_required(parts: &response::Parts) -> bool {
+    parts.status == StatusCode::UPGRADE_REQUIRED && parts.headers.contains_key(header::UPGRADE)
+}
+
+/// Room for what stands around the fields: status line, framing, connection, spaces.
+const EXTRA: usize = 160;

@@ -1,0 +1,395 @@
+//! Request heads.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, request};
+use httparse::Header;
+use memchr::{memchr, memrchr};
+
+use super::fields::{Connection, Source, add_protocols, append, map_for, members, protocols};
+use super::host::Authority;
+use super::target::Target;
+use super::{check_line_ends, first_line, may_be_complete};
+use crate::http1::Limits;
+use crate::http1::frame::{Declared, Framing, FramingError, request_framing};
+use crate::http1::lines::{FieldError, Slots, is_token_byte};
+use crate::http1::names::{Role, role};
+
+/// A request head that was read and checked.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// Method, target, version and the end-to-end fields in the order of the wire.
+    ///
+    /// The URI is path and query, or `*`, or for CONNECT the authority. `Host` is the authority
+    /// that counts, and there is exactly one, except in an HTTP/1.0 request that named none.
+    /// `Content-Length` is there as the framing says. Fields of the connection are left out.
+    pub parts: request::Parts,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// Whether the client means to go on after the response (RFC 9112 §9.3).
+    pub persistent: bool,
+    /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
+    pub expect_continue: bool,
+    /// The protocols that the client asks to switch to, if it may (RFC 9110 §7.8).
+    pub upgrade: Option<HeaderValue>,
+    /// Whether the client keeps trailers (RFC 9110 §10.1.4).
+    pub te_trailers: bool,
+    /// Bytes of the head, up to and including the empty line.
+    pub size: usize,
+}
+
+/// Why a request is refused. The bytes behind it mean nothing any more: the connection closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestError {
+    /// The request line is not method, target and version with one space between each
+    /// (RFC 9112 §3).
+    Line,
+    /// The method is longer than any that there is (RFC 9112 §3).
+    MethodTooLong,
+    /// The target has none of the four forms, or a byte that no target has (RFC 9112 §3.2).
+    Target,
+    /// The request line is longer than a head may be (RFC 9112 §3).
+    TargetTooLong,
+    /// Another major version of HTTP (RFC 9110 §15.6.6).
+    Version,
+    /// The head is longer than the limit (RFC 6585 §5).
+    HeadTooLarge,
+    /// A field line is malformed, or there are too many.
+    Field(FieldError),
+    /// The framing is malformed or ambiguous.
+    Framing(FramingError),
+    /// An HTTP/1.1 request without `Host` (RFC 9112 §3.2).
+    HostMissing,
+    /// More than one `Host`, be it with the same value (RFC 9112 §3.2).
+    HostRepeated,
+    /// `Host` is not a host and a port (RFC 9112 §3.2).
+    HostMalformed,
+    /// A member of `Connection` is not a token, or there are too many (RFC 9110 §7.6.1).
+    Connection,
+    /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    Expectation,
+}
+
+/// The three parts of a request line.
+struct Line<'bytes> {
+    method: Method,
+    target: &'bytes [u8],
+    version: Version,
+}
+
+/// What is collected in the pass over the fields.
+struct Draft {
+    version: Version,
+    /// The authority of the target, until a `Host` takes it.
+    authority: Option<HeaderValue>,
+    has_host: bool,
+    headers: HeaderMap,
+    declared: Declared,
+    expects_continue: bool,
+    te_trailers: bool,
+    protocols: Vec<u8>,
+}
+
+/// Reads the request head at the start of `bytes`; `None` while its end is not there.
+///
+/// Each call looks at all of `bytes`. That costs less than the read that brought them, except from a
+/// peer that sends byte by byte; [`resume_request`] looks only at what is new.
+pub fn parse_request(bytes: &[u8], limits: Limits) -> Result<Option<RequestHead>, RequestError> {
+    resume_request(bytes, 0, limits)
+}
+
+/// As [`parse_request`], where an earlier call answered `None` to the first `seen` bytes.
+pub fn resume_request(
+    bytes: &[u8],
+    seen: usize,
+    limits: Limits,
+) -> Result<Option<RequestHead>, RequestError> {
+    let window = &bytes[..bytes.len().min(limits.head)];
+    // One empty line is left over by old clients behind a body (RFC 9112 §2.2).
+    let skipped = if window.starts_with(b"\r\n") { 2 } else { 0 };
+    let head = &window[skipped..];
+    if may_be_complete(head, seen.saturating_sub(skipped)) {
+        let mut request = read(head, limits.fields)?;
+        request.size += skipped;
+        return Ok(Some(request));
+    }
+    check_incomplete(head, seen.saturating_sub(skipped))?;
+    if bytes.len() < limits.head {
+        Ok(None)
+    } else if memchr(b'\n', head).is_none() {
+        Err(RequestError::TargetTooLong)
+    } else {
+        Err(RequestError::HeadTooLarge)
+    }
+}
+
+/// Refuses what cannot become a head, as soon as that shows.
+fn check_incomplete(head: &[u8], seen: usize) -> Result<(), RequestError> {
+    if !matches!(head, [] | [b'\r']) {
+        check_method_so_far(head)?;
+    }
+    check_line_ends(head, seen)?;
+    let Some(line) = first_line(head) else {
+        return Ok(());
+    };
+    let line = line?;
+    if line.next > seen {
+        Line::parse(line.text)?;
+    }
+    Ok(())
+}
+
+/// Tells another protocol from HTTP by its first bytes.
+fn check_method_so_far(head: &[u8]) -> Result<(), RequestError> {
+    let start = &head[..head.len().min(MAX_METHOD + 1)];
+    match start.iter().position(|&byte| !is_token_byte(byte)) {
+        Some(end) if end > 0 && start[end] == b' ' => Ok(()),
+        Some(_) => Err(RequestError::Line),
+        None if start.len() > MAX_METHOD => Err(RequestError::MethodTooLong),
+        None => Ok(()),
+    }
+}
+
+/// Reads a head whose end is there.
+fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
+    let first = first_line(head).ok_or(RequestError::Line)??;
+    let line = Line::parse(first.text)?;
+    let mut slots = Slots::new();
+    let block = slots.read(&head[first.next..], limit)?;
+    let size = first.next + block.size;
+    let source = Source::new(&head[..size]);
+    let target = Target::parse(&line.method, source.keep(line.target))?;
+    let connection = Connection::read(block.lines);
+    if connection.malformed {
+        return Err(RequestError::Connection);
+    }
+
+    let mut draft = Draft::new(line.version, target.authority, block.lines.len())?;
+    for field in block.lines {
+        draft.take(&source, &connection, field)?;
+    }
+    draft.check_host(target.uri.path() == "*")?;
+
+    let framing = request_framing(line.version, draft.declared)?;
+    let is_11 = line.version == Version::HTTP_11;
+    let may_upgrade = is_11 && connection.upgrade;
+    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+
+    let mut parts = Request::new(()).into_parts().0;
+    parts.method = line.method;
+    parts.uri = target.uri;
+    parts.version = line.version;
+    parts.headers = draft.headers;
+    Ok(RequestHead {
+        parts,
+        framing,
+        persistent: !connection.close && (is_11 || connection.keep_alive),
+        expect_continue: draft.expects_continue && has_body,
+        upgrade: may_upgrade.then(|| protocols(draft.protocols)).flatten(),
+        te_trailers: is_11 && draft.te_trailers,
+        size,
+    })
+}
+
+impl RequestError {
+    /// The status of the answer.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::MethodTooLong | Self::Framing(FramingError::UnknownCoding) => {
+                StatusCode::NOT_IMPLEMENTED
+            }
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::HeadTooLarge | Self::Field(FieldError::TooMany) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            Self::Expectation => StatusCode::EXPECTATION_FAILED,
+            Self::Line
+            | Self::Target
+            | Self::Field(_)
+            | Self::Framing(_)
+            | Self::HostMissing
+            | Self::HostRepeated
+            | Self::HostMalformed
+            | Self::Connection => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// One phrase for the log.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Line => "malformed request line",
+            Self::MethodTooLong => "method too long",
+            Self::Target => "malformed request target",
+            Self::TargetTooLong => "request target too long",
+            Self::Version => "HTTP version not supported",
+            Self::HeadTooLarge => "request head too large",
+            Self::Field(error) => error.detail(),
+            Self::Framing(error) => error.detail(),
+            Self::HostMissing => "no Host",
+            Self::HostRepeated => "more than one Host",
+            Self::HostMalformed => "malformed Host",
+            Self::Connection => "malformed Connection",
+            Self::Expectation => "unknown expectation",
+        }
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detail())
+    }
+}
+
+impl std::error::Error for RequestError {}
+
+impl From<FieldError> for RequestError {
+    fn from(error: FieldError) -> Self {
+        Self::Field(error)
+    }
+}
+
+impl From<FramingError> for RequestError {
+    fn from(error: FramingError) -> Self {
+        Self::Framing(error)
+    }
+}
+
+impl<'bytes> Line<'bytes> {
+    /// Reads a line without its CRLF (RFC 9112 §3).
+    fn parse(line: &'bytes [u8]) -> Result<Self, RequestError> {
+        check_method_so_far(line)?;
+        let (Some(first), Some(last)) = (memchr(b' ', line), memrchr(b' ', line)) else {
+            return Err(RequestError::Line);
+        };
+        let version = version(&line[last + 1..])?;
+        if first + 1 >= last {
+            return Err(RequestError::Line);
+        }
+        Ok(Self {
+            method: Method::from_bytes(&line[..first]).map_err(|_| RequestError::Line)?,
+            target: &line[first + 1..last],
+            version,
+        })
+    }
+}
+
+impl Draft {
+    fn new(
+        version: Version,
+        authority: Option<HeaderValue>,
+        fields: usize,
+    ) -> Result<Self, FieldError> {
+        Ok(Self {
+            version,
+            authority,
+            has_host: false,
+            headers: map_for(fields)?,
+            declared: Declared::default(),
+            expects_continue: false,
+            te_trailers: false,
+            protocols: Vec::new(),
+        })
+    }
+
+    fn take(
+        &mut self,
+        source: &Source<'_>,
+        connection: &Connection<'_>,
+        field: &Header<'_>,
+    ) -> Result<(), RequestError> {
+        let name = field.name.as_bytes();
+        match role(name) {
+            Role::EndToEnd if connection.names(name) => {}
+            Role::EndToEnd => source.append(&mut self.headers, field)?,
+            Role::Host => self.host(source, field)?,
+            Role::ContentLength => {
+                let length = self.declared.content_length(field.value)?;
+                let value = source.length(field, length)?;
+                append(&mut self.headers, header::CONTENT_LENGTH, value)?;
+            }
+            Role::TransferEncoding => self.declared.transfer_encoding(field.value)?,
+            Role::Expect => self.expect(source, field)?,
+            Role::Te => {
+                let mut codings = members(field.value);
+                self.te_trailers |= codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+            }
+            Role::Upgrade => add_protocols(&mut self.protocols, field.value),
+            Role::Connection | Role::Dropped => {}
+        }
+        Ok(())
+    }
+
+    /// Every `Host` is checked, also the one that an absolute target replaces (RFC 9112 §3.2).
+    fn host(&mut self, source: &Source<'_>, field: &Header<'_>) -> Result<(), RequestError> {
+        if self.has_host {
+            return Err(RequestError::HostRepeated);
+        }
+        self.has_host = true;
+        if Authority::parse(field.value).is_none() {
+            return Err(RequestError::HostMalformed);
+        }
+        let value = match self.authority.take() {
+            Some(authority) => authority,
+            None => source.value(field)?,
+        };
+        append(&mut self.headers, header::HOST, value)?;
+        Ok(())
+    }
+
+    /// A server ignores expectations of HTTP/1.0; sent on as they are they would become ours.
+    fn expect(&mut self, source: &Source<'_>, field: &Header<'_>) -> Result<(), RequestError> {
+        if self.version == Version::HTTP_10 {
+            return Ok(());
+        }
+        for expectation in members(field.value) {
+            if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                return Err(RequestError::Expectation);
+            }
+            self.expects_continue = true;
+        }
+        source.append(&mut self.headers, field)?;
+        Ok(())
+    }
+
+    /// An empty `Host` says that the target has no authority; only `*` needs none here, since a
+    /// path without a host cannot be routed (RFC 9110 §7.2).
+    fn check_host(&mut self, is_asterisk: bool) -> Result<(), RequestError> {
+        if !self.has_host && self.version == Version::HTTP_11 {
+            return Err(RequestError::HostMissing);
+        }
+        if let Some(authority) = self.authority.take() {
+            append(&mut self.headers, header::HOST, authority)?;
+        }
+        match self.headers.get(header::HOST) {
+            Some(host) if is_malformed(host) && !is_asterisk => Err(RequestError::HostMalformed),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Whether a well-formed authority lacks its host.
+fn is_malformed(host: &HeaderValue) -> bool {
+    matches!(host.as_bytes(), [] | [b':', ..])
+}
+
+/// A later minor version is read as the latest that we know (RFC 9110 §6.2).
+fn version(text: &[u8]) -> Result<Version, RequestError> {
+    match text {
+        b"HTTP/1.1" => Ok(Version::HTTP_11),
+        b"HTTP/1.0" => Ok(Version::HTTP_10),
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            if *major == b'1' {
+                Ok(Version::HTTP_11)
+            } else {
+                Err(RequestError::Version)
+            }
+        }
+        _ => Err(RequestError::Line),
+    }
+}
+
+/// Bytes of a method. The longest that is registered has 17 (RFC 4437).
+const MAX_METHOD: usize = 32;

@@ -1,0 +1,260 @@
+//! Response heads.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, response};
+use httparse::Header;
+
+use super::fields::{Connection, Source, add_protocols, append, map_for, protocols};
+use super::{check_line_ends, first_line, may_be_complete};
+use crate::http1::Limits;
+use crate::http1::frame::{Declared, Framing, FramingError, has_no_content, response_framing};
+use crate::http1::lines::{FieldError, Slots};
+use crate::http1::names::{Role, role};
+
+/// A response head that was read and checked; also an interim one (1xx).
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// Status, version and the end-to-end fields in the order of the wire.
+    ///
+    /// `Content-Length` is there where it says something: as the framing, or of the content that
+    /// HEAD and 304 leave out. Fields of the connection are left out, except that a 426 keeps its
+    /// `Upgrade` (RFC 9110 §15.5.22).
+    pub parts: response::Parts,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// Whether the connection can be used again once the body is over.
+    pub persistent: bool,
+    /// The protocol that a 101 switches to. Whether it was asked for is the caller's to check.
+    pub upgrade: Option<HeaderValue>,
+    /// Bytes of the head, up to and including the empty line.
+    pub size: usize,
+}
+
+/// Why a response is refused. What it was meant to be cannot be known, so nothing of it may be
+/// relayed, and the connection closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseError {
+    /// No status line of HTTP/1.0 or HTTP/1.1 (RFC 9112 §4).
+    Line,
+    /// The status is not between 100 and 599 (RFC 9110 §15).
+    Status,
+    /// The head is longer than the limit.
+    HeadTooLarge,
+    /// A field line is malformed, or there are too many.
+    Field(FieldError),
+    /// The framing is malformed or ambiguous.
+    Framing(FramingError),
+}
+
+/// The parts of a status line that mean something.
+struct Line {
+    version: Version,
+    status: StatusCode,
+}
+
+/// What is collected in the pass over the fields.
+struct Draft {
+    status: StatusCode,
+    /// The answer to CONNECT that opens the tunnel, where framing fields are ignored
+    /// (RFC 9110 §9.3.6).
+    is_tunnel: bool,
+    headers: HeaderMap,
+    declared: Declared,
+    protocols: Vec<u8>,
+}
+
+/// Reads the response head at the start of `bytes`, the answer to a request with `method`; `None`
+/// while its end is not there.
+pub fn parse_response(
+    bytes: &[u8],
+    method: &Method,
+    limits: Limits,
+) -> Result<Option<ResponseHead>, ResponseError> {
+    resume_response(bytes, 0, method, limits)
+}
+
+/// As [`parse_response`], where an earlier call answered `None` to the first `seen` bytes.
+pub fn resume_response(
+    bytes: &[u8],
+    seen: usize,
+    method: &Method,
+    limits: Limits,
+) -> Result<Option<ResponseHead>, ResponseError> {
+    let head = &bytes[..bytes.len().min(limits.head)];
+    if may_be_complete(head, seen) {
+        return read(head, method, limits.fields).map(Some);
+    }
+    check_incomplete(head, seen)?;
+    if bytes.len() < limits.head {
+        Ok(None)
+    } else {
+        Err(ResponseError::HeadTooLarge)
+    }
+}
+
+/// Refuses what cannot become a head, as soon as that shows.
+fn check_incomplete(head: &[u8], seen: usize) -> Result<(), ResponseError> {
+    let start = head.len().min(PROTOCOL.len());
+    if head[..start] != PROTOCOL[..start] {
+        return Err(ResponseError::Line);
+    }
+    check_line_ends(head, seen)?;
+    let Some(line) = first_line(head) else {
+        return Ok(());
+    };
+    let line = line?;
+    if line.next > seen {
+        Line::parse(line.text)?;
+    }
+    Ok(())
+}
+
+/// Reads a head whose end is there.
+fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, ResponseError> {
+    let first = first_line(head).ok_or(ResponseError::Line)??;
+    let Line { version, status } = Line::parse(first.text)?;
+    let mut slots = Slots::new();
+    let block = slots.read(&head[first.next..], limit)?;
+    let size = first.next + block.size;
+    let source = Source::new(&head[..size]);
+    let connection = Connection::read(block.lines);
+
+    let mut draft = Draft {
+        status,
+        is_tunnel: *method == Method::CONNECT && status.is_success(),
+        headers: map_for(block.lines.len())?,
+        declared: Declared::default(),
+        protocols: Vec::new(),
+    };
+    for field in block.lines {
+        draft.take(&source, &connection, field)?;
+    }
+
+    let declared = draft.declared;
+    let framing = response_framing(method, version, status, declared)?;
+    // Who declares a body where there is none may send it, and then it is no response.
+    let is_clean =
+        !has_no_content(status) || matches!(declared.length, None | Some(0)) && !declared.chunked;
+    let is_11 = version == Version::HTTP_11;
+    let switches = status == StatusCode::SWITCHING_PROTOCOLS && is_11 && connection.upgrade;
+
+    let mut parts = Response::new(()).into_parts().0;
+    parts.status = status;
+    parts.version = version;
+    parts.headers = draft.headers;
+    Ok(ResponseHead {
+        parts,
+        framing,
+        persistent: is_clean
+            && framing != Framing::UntilClose
+            && !connection.close
+            && !connection.malformed
+            && (is_11 || connection.keep_alive),
+        upgrade: switches.then(|| protocols(draft.protocols)).flatten(),
+        size,
+    })
+}
+
+impl ResponseError {
+    /// One phrase for the log.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Line => "malformed status line",
+            Self::Status => "status out of range",
+            Self::HeadTooLarge => "response head too large",
+            Self::Field(error) => error.detail(),
+            Self::Framing(error) => error.detail(),
+        }
+    }
+}
+
+impl fmt::Display for ResponseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.detail())
+    }
+}
+
+impl std::error::Error for ResponseError {}
+
+impl From<FieldError> for ResponseError {
+    fn from(error: FieldError) -> Self {
+        Self::Field(error)
+    }
+}
+
+impl From<FramingError> for ResponseError {
+    fn from(error: FramingError) -> Self {
+        Self::Framing(error)
+    }
+}
+
+impl Line {
+    /// Reads a line without its CRLF. The reason is for people and is not kept; some servers leave
+    /// out the space before an empty one (RFC 9112 §4).
+    fn parse(line: &[u8]) -> Result<Self, ResponseError> {
+        let (version, rest) = match line.strip_prefix(PROTOCOL) {
+            Some([b'1', b' ', rest @ ..]) => (Version::HTTP_11, rest),
+            Some([b'0', b' ', rest @ ..]) => (Version::HTTP_10, rest),
+            Some(_) | None => return Err(ResponseError::Line),
+        };
+        let (digits, reason) = rest.split_first_chunk::<3>().ok_or(ResponseError::Line)?;
+        let is_reason = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+        if !matches!(reason, [] | [b' ', ..])
+            || !digits.iter().all(u8::is_ascii_digit)
+            || !reason.iter().all(is_reason)
+        {
+            return Err(ResponseError::Line);
+        }
+        let status = StatusCode::from_bytes(digits).map_err(|_| ResponseError::Status)?;
+        if status.as_u16() > 599 {
+            return Err(ResponseError::Status);
+        }
+        Ok(Self { version, status })
+    }
+}
+
+impl Draft {
+    fn take(
+        &mut self,
+        source: &Source<'_>,
+        connection: &Connection<'_>,
+        field: &Header<'_>,
+    ) -> Result<(), ResponseError> {
+        let name = field.name.as_bytes();
+        match role(name) {
+            Role::ContentLength | Role::TransferEncoding if self.is_tunnel => {}
+            Role::ContentLength => self.content_length(source, field)?,
+            Role::TransferEncoding => self.declared.transfer_encoding(field.value)?,
+            Role::Upgrade => {
+                add_protocols(&mut self.protocols, field.value);
+                if self.status == StatusCode::UPGRADE_REQUIRED && connection.upgrade {
+                    source.append(&mut self.headers, field)?;
+                }
+            }
+            Role::EndToEnd | Role::Host | Role::Expect => {
+                if !connection.names(name) {
+                    source.append(&mut self.headers, field)?;
+                }
+            }
+            Role::Te | Role::Connection | Role::Dropped => {}
+        }
+        Ok(())
+    }
+
+    fn content_length(
+        &mut self,
+        source: &Source<'_>,
+        field: &Header<'_>,
+    ) -> Result<(), ResponseError> {
+        let length = self.declared.content_length(field.value)?;
+        if !has_no_content(self.status) {
+            let value = source.length(field, length)?;
+            append(&mut self.headers, header::CONTENT_LENGTH, value)?;
+        }
+        Ok(())
+    }
+}
+
+/// What every status line that we read begins with.
+const PROTOCOL: &[u8] = b"HTTP/1.";
