@@ -1,5 +1,6 @@
-//! The parts, in the order in which they are made.
+//! The parts of a process, in the order in which they are made.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,12 @@ use tokio::task::JoinSet;
 
 use super::{BindError, Facts, Options};
 use crate::config::{self, Config, Outcome};
-use crate::control::admin::{DoorError, Doors};
+use crate::control::admin::{self, Doors};
 use crate::control::{
-    Candidate, Control, Ended, Log, Readiness, Rejection, Reloader, Signals, Workshop, cpus, files,
+    Candidate, Control, Ended, Log, Readiness, Reloader, Signals, Workshop, cpus, files,
 };
 use crate::drain;
-use crate::snapshot::Handle;
+use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::access::{Settings, Sink, Writer};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
@@ -28,6 +29,8 @@ pub(super) struct Machine {
     reloader: Reloader,
     doors: Doors,
     drain: drain::Watcher,
+    events: Events,
+    registry: Registry,
     workers: usize,
 }
 
@@ -39,15 +42,29 @@ pub(super) async fn assemble(
 ) -> Result<(Facts, Machine), BindError> {
     let candidate = Candidate::new(&outcome, FIRST)?;
     let config = Arc::clone(&candidate.config);
+    files::raise_limit();
     let workers = workers(&config);
     let registry = Registry::new(workers + 1); // the control thread counts too
-    let log = open_log(&config.log, &registry)?;
-    let human = Settings::new(&config.log).output.is_terminal();
-    let events = Events::new(log.sink.clone(), human);
-    let world = World::new(registry, events.clone());
-    let workshop = Workshop { world, workers };
+    process::observe(&registry);
+    let settings = Settings::new(&config.log);
+    let log = open_log(&settings, &registry)?;
+    let events = Events::new(log.sink.clone(), settings.output.is_terminal());
+    let workshop = Workshop {
+        world: World::new(registry.clone(), events.clone()),
+        workers,
+    };
     let snapshot = workshop.prepare(candidate, None).await?;
-    let doors = open_doors(&config, &options)?;
-    let signals = options.signals.then(Signals::install).transpose();
-    todo!()
+    let doors = open_doors(&config.admin, &options)?;
+    let signals = if options.signals { Some(Signals::install().map_err(system("signals"))?) } else { None };
+    workshop.world.install(snapshot.upstreams.values());
+    let addresses = addresses(&snapshot);
+    let handle = Handle::new(snapshot);
+    let readiness = Readiness::new();
+    let sink = log.sink.clone();
+    let (reloader, requests) =
+        Reloader::new(options.file, workshop, handle.clone(), log, readiness.clone());
+    let facts = Facts { addresses, admin: doors.http_address(), events: events.clone(), requests: requests.clone() };
+    let (trigger, drain) = drain::channel();
+    let control = Control { handle, trigger, readiness, requests, sink, signals, stop };
+    Ok((facts, Machine { control, reloader, doors, drain, events, registry, workers }))
 }

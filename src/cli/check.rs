@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, Global, Output, show};
-use crate::config;
+use crate::config::{self, System};
 use crate::snapshot::{Routing, TestFailure};
 
 /// Check a configuration and run its tests, without touching anything
@@ -24,7 +24,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
         let file = self.file.as_deref().unwrap_or_else(|| global.config());
-        let outcome = config::load(file);
+        let outcome = config::load(file, &System);
         let failures = match &outcome.config {
             Some(config) => Routing::new(config)
                 .map_err(|error| Failure::new(Exit::Refused, error.to_string()))?
@@ -35,7 +35,7 @@ impl Check {
             && failures.is_empty()
             && !(self.strict && outcome.warnings() > 0);
         if global.json {
-            let mut report = outcome.json();
+            let mut report = outcome.to_json();
             report["valid"] = json!(is_valid);
             report["tests"] = tests(outcome.config.as_ref().map_or(0, |c| c.test.len()), &failures);
             output.json(&report);

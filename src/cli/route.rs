@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{AdminAddress, Exit, Failure, Global, Output, Paint, show};
-use crate::config::{self, Config};
+use crate::config::{self, Config, System};
 use crate::route::Outcome;
 use crate::snapshot::{Decision, Inquiry, Routing};
 
@@ -37,7 +37,7 @@ impl Route {
         if self.running {
             return self.ask(global, output);
         }
-        let outcome = config::load(global.config());
+        let outcome = config::load(global.config(), &System);
         let Some(config) = &outcome.config else {
             show::findings(&outcome, output);
             let message = format!("{} has mistakes", global.config().display());

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Exit, Failure, Global, Output, show};
 use crate::app::{App, BindError, Bound, Options};
-use crate::config::{self, Outcome};
+use crate::config::{self, Outcome, System};
 
 /// Serve traffic with a configuration file, or without one: --listen :8080 --to host:port
 #[derive(Debug, Args)]
@@ -35,14 +35,14 @@ impl Run {
     fn configuration(self, global: &Global) -> Result<(Outcome, Option<PathBuf>), Failure> {
         let Some(listen) = self.listen else {
             let file = global.config();
-            return Ok((config::load(file), Some(file.to_path_buf())));
+            return Ok((config::load(file, &System), Some(file.to_path_buf())));
         };
         if global.config_is_written {
             let message = "--listen stands for a configuration file: give one of the two";
             return Err(Failure::new(Exit::Usage, message));
         }
         let text = written(&listen, &self.to);
-        Ok((config::load_text("command line", &text), None))
+        Ok((config::load_text("command line", &text, &System), None))
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) fn findings(outcome: &Outcome, output: &mut Output) {
         colour: output.notes_are_colored(),
         unicode: true,
     };
-    let text = outcome.text(style);
+    let text = outcome.render(style);
     output.note(text);
 }
 

@@ -9,8 +9,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use super::resolve::{self, Unresolved};
-use crate::config::Config;
+use crate::config::{Config, Outcome, Sources};
 use crate::net::{Bind, Sockets};
 use crate::snapshot::{BuildError, Ingredients, Routing, Snapshot, TestFailure, build};
 use crate::upstream::World;
@@ -61,12 +63,29 @@ pub enum Rejection {
     /// The log cannot go where it should.
     #[error("the log cannot be written to: {0}")]
     Log(io::Error),
+    /// The process is about to end.
+    #[error("this instance is about to end")]
+    Draining,
     /// There is no file to read again.
     #[error("this instance was started without a configuration file, so there is nothing to reload")]
     NoFile,
     /// A fault of this program.
     #[error("the configuration could not be read: {0}")]
     Fault(String),
+}
+
+impl Candidate {
+    /// The configuration that was read, if it is right.
+    pub fn new(outcome: &Outcome, generation: u64) -> Result<Self, Rejection> {
+        let Some(config) = &outcome.config else {
+            return Err(Rejection::Mistakes(outcome.errors()));
+        };
+        Ok(Self {
+            config: Arc::new(config.clone()),
+            sha256: digest(&outcome.sources).into(),
+            generation,
+        })
+    }
 }
 
 impl Rejection {
@@ -86,6 +105,7 @@ impl Rejection {
             | Self::Bind { .. }
             | Self::Build(_)
             | Self::Log(_)
+            | Self::Draining
             | Self::NoFile
             | Self::Fault(_) => Vec::new(),
         }
@@ -159,6 +179,22 @@ impl Workshop {
             Sockets::bind(bind, self.workers)
         }
     }
+}
+
+/// The digest of all texts, in hexadecimal: the same files give the same on every machine.
+fn digest(sources: &Sources) -> String {
+    let mut hash = Sha256::new();
+    for text in sources.texts() {
+        // The length keeps two files apart from one that holds both.
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    let bytes = hash.finalize();
+    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or_default());
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or_default());
+        text
+    })
 }
 
 /// A number with its noun.

@@ -17,12 +17,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use super::prepare::{Candidate, Rejection, Workshop};
+use super::ready::Readiness;
 use super::{changes, notify};
-use crate::config::{self, Outcome};
+use crate::config::{self, Outcome, Style, System};
 use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::LevelHandle;
 use crate::telemetry::access::{Settings, Sink};
-use crate::telemetry::events::{Event, Events};
+use crate::telemetry::events::Event;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 
 /// Asks for reloads. Cheap to clone.
@@ -38,7 +39,7 @@ pub struct Reloader {
     workshop: Workshop,
     handle: Handle,
     log: Log,
-    events: Events,
+    readiness: Readiness,
     metrics: Metrics,
     requests: mpsc::Receiver<Request>,
 }
@@ -126,7 +127,7 @@ impl Reloader {
         workshop: Workshop,
         handle: Handle,
         log: Log,
-        events: Events,
+        readiness: Readiness,
     ) -> (Self, Requests) {
         let (sender, requests) = mpsc::channel(QUEUE);
         let metrics = Metrics::new(&workshop.world.registry, &handle.load());
@@ -135,7 +136,7 @@ impl Reloader {
             workshop,
             handle,
             log,
-            events,
+            readiness,
             metrics,
             requests,
         };
@@ -177,15 +178,18 @@ impl Reloader {
 
     /// Reads and checks the file, away from this thread, which has health checks to carry out.
     async fn read(&self) -> Result<Outcome, Rejection> {
+        if self.readiness.is_draining() {
+            return Err(Rejection::Draining);
+        }
         let file = self.file.clone().ok_or(Rejection::NoFile)?;
-        spawn_blocking(move || config::load(&file))
+        spawn_blocking(move || config::load(&file, &System))
             .await
             .map_err(|error| Rejection::Fault(error.to_string()))
     }
 
     async fn apply(&mut self, outcome: Outcome, by: &'static str) -> Report {
         let previous = self.handle.load();
-        let candidate = match candidate(&outcome, previous.generation + 1) {
+        let candidate = match Candidate::new(&outcome, previous.generation + 1) {
             Ok(candidate) => candidate,
             Err(rejection) => return self.reject(&rejection, Some(&outcome), by),
         };
@@ -239,7 +243,7 @@ impl Reloader {
         };
         let mut reasons = vec![why.clone()];
         reasons.extend_from_slice(details);
-        self.events.publish(Event {
+        self.workshop.world.events.publish(Event {
             kind,
             why: reasons.join("; "),
             fields: vec![
@@ -255,8 +259,8 @@ impl Reloader {
             notes,
             generation: snapshot.generation,
             sha256: snapshot.sha256.to_string(),
-            findings: outcome.map_or(Value::Null, Outcome::json),
-            text: outcome.map(|outcome| outcome.text(config::Style::default())).unwrap_or_default(),
+            findings: outcome.map_or(Value::Null, Outcome::to_json),
+            text: outcome.map(|outcome| outcome.render(Style::default())).unwrap_or_default(),
         }
     }
 }

@@ -18,7 +18,7 @@ use jiff::tz::TimeZone;
 use super::run::bind;
 use super::{Exit, Failure, Output, Paint};
 use crate::app::{Options, Running};
-use crate::config;
+use crate::config::{self, System};
 use crate::telemetry::events::Recorded;
 
 mod endpoints;
@@ -57,7 +57,7 @@ impl Demo {
         let file = story.config_file();
         fs::write(&file, story.config()).map_err(|error| failed("write the file", &error))?;
         let bound = bind(
-            config::load(&file),
+            config::load(&file, &System),
             Options {
                 config: Some(file),
                 ..Options::default()
