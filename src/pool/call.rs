@@ -12,7 +12,7 @@ use super::Connection;
 use crate::body::{Body, BodyError};
 use crate::http1::{
     Amount, Buffer, Framing, Limits, Outgoing, ResponseError, ResponseHead, SendError,
-    parse_response,
+    resume_response,
 };
 
 /// A request that has been given to a connection.
@@ -25,6 +25,8 @@ pub struct Call {
     limits: Limits,
     interim: usize,
     received_any: bool,
+    /// Bytes that hold no whole head, as is known.
+    seen: usize,
 }
 
 /// How far the request has got.
@@ -93,6 +95,7 @@ impl Call {
             limits,
             interim: 0,
             received_any: false,
+            seen: 0,
         }
     }
 
@@ -100,12 +103,13 @@ impl Call {
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, CallError>> {
         self.poll_request(cx)?;
         loop {
-            if let Some(head) =
-                parse_response(self.connection.received.bytes(), &self.method, self.limits)?
-            {
+            let bytes = self.connection.received.bytes();
+            if let Some(head) = resume_response(bytes, self.seen, &self.method, self.limits)? {
+                self.seen = 0;
                 self.connection.received.consume(head.size);
                 return Poll::Ready(self.event(head));
             }
+            self.seen = bytes.len();
             let Connection { stream, received, .. } = &mut self.connection;
             match received.poll_fill(cx, stream, Amount::Usual) {
                 Poll::Pending => return Poll::Pending,

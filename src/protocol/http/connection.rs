@@ -30,7 +30,9 @@ pub(super) enum Next {
     Again,
     /// It ends, gently: the response must arrive.
     Close,
-    /// It ends at once: there is nobody to be gentle to, or a truncation that must be seen.
+    /// It has ended: the client closed it.
+    Ended,
+    /// It is cut: there is nobody to be gentle to, or a truncation that must be seen.
     Abort,
     /// It has left HTTP.
     Tunnel(Box<Tunnel>),
@@ -44,6 +46,7 @@ pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
         match Box::pin(exchange::run(&connection)).await {
             Next::Again => {}
             Next::Close => return Box::pin(connection.client.linger()).await,
+            Next::Ended => return,
             Next::Abort => return connection.client.stream.reset_on_close(),
             Next::Tunnel(tunnel) => {
                 drop(member);

@@ -19,7 +19,7 @@ use crate::body::{Body, BodyError};
 use crate::http1::{
     Buffer, Framing, Outgoing, RequestError, RequestHead, ResponseFraming, ResponseOptions,
     SendError,
-    encode_response, parse_request,
+    encode_response, resume_request,
 };
 use crate::policy::forwarding::X_REQUEST_ID;
 use crate::policy::{self, MaxForwards};
@@ -69,6 +69,8 @@ pub(super) struct Answer {
 enum NoHead {
     /// The client ended or was lost.
     Gone,
+    /// Nothing has begun: the readiness was about bytes that had been read already.
+    Nothing,
     /// The head did not end in time.
     Late,
     /// The head is refused.
@@ -82,7 +84,8 @@ pub(super) async fn run(connection: &Connection) -> Next {
     let Kind::Http(listener) = &listener.kind else { return Next::Close };
     match read_head(connection, listener).await {
         Ok(head) => serve(connection, &snapshot, listener, head).await,
-        Err(NoHead::Gone) => Next::Abort,
+        Err(NoHead::Gone) => Next::Ended,
+        Err(NoHead::Nothing) => Next::Again,
         Err(NoHead::Late) => refuse(connection, &snapshot, listener, Cause::RequestTimeout).await,
         Err(NoHead::Refused(error)) => {
             tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
@@ -97,23 +100,25 @@ async fn read_head(
 ) -> Result<RequestHead, NoHead> {
     let client = &connection.client;
     let mut armed = false;
+    let mut seen = 0;
     poll_fn(|cx| {
         loop {
-            let parsed = parse_request(client.received.borrow().bytes(), listener.limits);
+            let there = client.received.borrow().bytes().len();
+            let parsed =
+                resume_request(client.received.borrow().bytes(), seen, listener.limits);
             match parsed {
                 Ok(Some(head)) => {
                     client.received.borrow_mut().consume(head.size);
                     return Poll::Ready(Ok(head));
                 }
-                Ok(None) => {}
+                Ok(None) => seen = there,
                 Err(error) => return Poll::Ready(Err(NoHead::Refused(error))),
             }
             match client.poll_receive(cx) {
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Err(NoHead::Gone)),
                 Poll::Pending if client.received.borrow().is_empty() => {
-                    // The readiness was stale: nothing has begun.
-                    return Poll::Ready(Err(NoHead::Gone));
+                    return Poll::Ready(Err(NoHead::Nothing));
                 }
                 Poll::Pending => break,
             }

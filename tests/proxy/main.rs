@@ -1,0 +1,20 @@
+//! The whole program, judged by the bytes on its wires.
+//!
+//! One file per subject, each written from the specification that it names and not from the code.
+//! Everything here runs against the real binary through the harness in `tests/support/`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cases;
+mod harness;
+mod own_answers;
+mod streaming;
+mod wire_connection;
+mod wire_forwarding;
+mod wire_framing;
+mod wire_requests;
+mod wire_response_bodies;
+mod wire_responses;
+mod wire_smuggling;
+mod wire_upgrade;

@@ -1,0 +1,157 @@
+//! A client that sends exactly the bytes it is given.
+
+use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use super::clock::{PATIENCE, SILENCE};
+use super::message::{Body, Broken, End, Head, Wire};
+
+/// One connection to the proxy.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: TcpStream,
+    wire: Wire<TcpStream>,
+}
+
+/// A response as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) head: Head,
+    pub(crate) body: Body,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the proxy accepts");
+        stream.set_nodelay(true).expect("a socket option");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        let reader = stream.try_clone().expect("a spare descriptor");
+        Self {
+            stream,
+            wire: Wire::new(reader),
+        }
+    }
+
+    /// Sends bytes. That the proxy has closed already is not an error here: it shows in what it
+    /// answered, and a refusal may overtake the rest of what it refuses.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        drop(self.stream.write_all(bytes.as_ref()));
+        self
+    }
+
+    /// Sends as much as is taken without a pause of `limit`, and returns how much that was.
+    pub(crate) fn send_until_blocked(&mut self, bytes: &[u8], limit: Duration) -> usize {
+        self.stream
+            .set_write_timeout(Some(limit))
+            .expect("a timeout");
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(length) => sent += length,
+                Err(_) => break,
+            }
+        }
+        self.stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a timeout");
+        sent
+    }
+
+    /// Says that no more will be sent, and goes on reading.
+    pub(crate) fn finish(&mut self) -> &mut Self {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("an open connection");
+        self
+    }
+
+    /// Goes away with a reset.
+    pub(crate) fn abort(self) {
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket option");
+    }
+
+    /// The next response, to a request other than HEAD.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn response(&mut self) -> Response {
+        self.response_to("GET")
+    }
+
+    /// The next response, to a request with this method.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn response_to(&mut self, method: &str) -> Response {
+        match self.try_response_to(method) {
+            Ok(response) => response,
+            Err(broken) => panic!("no response: {broken:?}"),
+        }
+    }
+
+    /// The next response, or why there is none.
+    pub(crate) fn try_response_to(&mut self, method: &str) -> Result<Response, Broken> {
+        let head = self.head()?;
+        let status = head.status()?;
+        let body = self.wire.body(head.response_framing(method)?)?;
+        Ok(Response { status, head, body })
+    }
+
+    /// The next head, its body left to be read.
+    pub(crate) fn head(&mut self) -> Result<Head, Broken> {
+        self.wire.head()
+    }
+
+    /// This many bytes.
+    ///
+    /// # Panics
+    /// When they do not come.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        self.wire.bytes(length).expect("the bytes come")
+    }
+
+    /// Everything until the proxy closes.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        self.wire.remainder()
+    }
+
+    /// Whether the proxy closes the connection, with nothing further on it.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        match self.wire.some() {
+            Ok(_) | Err(Broken::Silent(_) | Broken::Malformed(_)) => false,
+            Err(Broken::Closed | Broken::Truncated(_)) => true,
+        }
+    }
+
+    /// Whether nothing comes and the connection stays open.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.wait_at_most(SILENCE);
+        let quiet = matches!(self.wire.some(), Err(Broken::Silent(_)));
+        self.wait_at_most(PATIENCE);
+        quiet
+    }
+
+    fn wait_at_most(&mut self, limit: Duration) {
+        self.stream
+            .set_read_timeout(Some(limit))
+            .expect("a timeout");
+    }
+}
+
+impl Response {
+    /// Whether the whole body came.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.body.end != End::Truncated
+    }
+}

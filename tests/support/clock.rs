@@ -1,0 +1,46 @@
+//! Real time, in one place.
+//!
+//! The program under test runs in another process, so its clock cannot be paused; all that a test
+//! can do is to wait for what it expects. The limit is generous: it decides between "slow machine"
+//! and "never", not between fast and slow.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "another process is awaited: tokio's paused clock does not reach it"
+)]
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Calls `probe` until it finds something, and returns that.
+///
+/// # Panics
+/// When nothing has been found after `PATIENCE`; `what` says what was awaited.
+pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} in vain: {what}"
+        );
+        thread::sleep(STEP);
+    }
+}
+
+/// Lets time pass, where a bad peer's slowness is the point.
+pub(crate) fn pause(duration: Duration) {
+    thread::sleep(duration);
+}
+
+/// How long an awaited thing may take: longer than any stall of a busy two-core machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long silence must last before "nothing comes" is believed. A proxy that does send something
+/// does so within a millisecond or two; a test that waits in vain for it costs this much.
+pub(crate) const SILENCE: Duration = Duration::from_millis(150);
+
+/// Between two looks: short against a start of the program.
+const STEP: Duration = Duration::from_millis(5);

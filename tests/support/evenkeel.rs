@@ -1,0 +1,222 @@
+//! The program itself, started as users start it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::{env, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::client::{Client, Response};
+use super::clock::eventually;
+use super::endpoint::Endpoint;
+use super::port::Port;
+
+/// A running instance, killed when this goes.
+#[derive(Debug)]
+pub(crate) struct Evenkeel {
+    child: Child,
+    folder: Folder,
+    ports: BTreeMap<String, Port>,
+}
+
+/// A temporary directory that goes with its value.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Evenkeel {
+    /// Starts the program with this configuration and waits until it is ready.
+    ///
+    /// An address written `"@name"` stands for a free port, `address("name")`. What the text
+    /// leaves out is added: the version, one worker, and an `[admin]` with both of its doors.
+    ///
+    /// # Panics
+    /// When the program does not become ready.
+    pub(crate) fn start(config: &str) -> Self {
+        let mut ports = BTreeMap::new();
+        ports.insert(ADMIN.to_owned(), Port::reserve());
+        let folder = Folder::create(&ports[ADMIN]);
+        let text = complete(config, &folder, &mut ports);
+        fs::write(folder.0.join(CONFIG), text).expect("a writable directory");
+        let log = File::create(folder.0.join(LOG)).expect("a writable directory");
+        let child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .arg("run")
+            .arg("--config")
+            .arg(folder.0.join(CONFIG))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a spare descriptor"))
+            .stderr(log)
+            .spawn()
+            .expect("the program was built");
+        let mut evenkeel = Self {
+            child,
+            folder,
+            ports,
+        };
+        evenkeel.wait_until_ready();
+        evenkeel
+    }
+
+    /// One listener, `web`, that sends everything to this endpoint.
+    pub(crate) fn forwarding_to(endpoint: &Endpoint) -> Self {
+        let address = endpoint.address();
+        Self::start(&format!(
+            "[listener.web]\nbind = \"@web\"\nto = [\"{address}\"]\n"
+        ))
+    }
+
+    /// The address that `"@name"` stood for.
+    ///
+    /// # Panics
+    /// When the configuration has none of this name.
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
+        self.ports[name].address()
+    }
+
+    /// A connection to the listener `web`.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address("web"))
+    }
+
+    /// Asks the admin's HTTP door.
+    pub(crate) fn admin(&self, path: &str) -> Response {
+        let mut client = Client::connect(self.address(ADMIN));
+        client.send(format!(
+            "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"
+        ));
+        client.response()
+    }
+
+    /// Everything that the program has written so far.
+    pub(crate) fn log(&self) -> String {
+        let bytes = fs::read(self.folder.0.join(LOG)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Runs another command of the program against this instance.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(arguments)
+            .env("EVENKEEL_ADMIN", self.folder.0.join(SOCKET))
+            .env("EVENKEEL_CONFIG", self.folder.0.join(CONFIG))
+            .output()
+            .expect("the program was built")
+    }
+
+    /// Replaces the configuration file; the program is not told.
+    pub(crate) fn write_config(&mut self, config: &str) {
+        let text = complete(config, &self.folder, &mut self.ports);
+        fs::write(self.folder.0.join(CONFIG), text).expect("a writable directory");
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process has an id"), signal).expect("a running program");
+    }
+
+    /// Waits for the program to end by itself.
+    pub(crate) fn wait_for_exit(&mut self) -> ExitStatus {
+        eventually("the program ends", || {
+            self.child.try_wait().expect("our own child")
+        })
+    }
+
+    fn wait_until_ready(&mut self) {
+        let address = self.address(ADMIN);
+        eventually("the program is ready", || {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                panic!("the program ended with {status}:\n{}", self.log());
+            }
+            // Until it listens, connecting fails.
+            std::net::TcpStream::connect(address).ok()?;
+            (self.admin("/readyz").status == 200).then_some(())
+        });
+    }
+}
+
+/// Ends the program by its process id, and makes its crimes known: whatever else a test proves, the
+/// program must not have died or panicked.
+impl Drop for Evenkeel {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait().expect("our own child");
+        drop(self.child.kill());
+        drop(self.child.wait());
+        let log = self.log();
+        if thread::panicking() {
+            // The test framework shows a failed test's output, and only that.
+            report(&log);
+        } else {
+            assert!(!log.contains("panicked at"), "the program panicked:\n{log}");
+            assert!(
+                ended.is_none_or(|status| status.success()),
+                "the program ended with {ended:?}:\n{log}"
+            );
+        }
+    }
+}
+
+impl Folder {
+    /// The port is nobody else's while it is held, so it makes the name unique.
+    fn create(port: &Port) -> Self {
+        let name = format!("evenkeel-test-{}", port.address().port());
+        let path = env::temp_dir().join(name);
+        // One that a killed run has left behind.
+        drop(fs::remove_dir_all(&path));
+        fs::create_dir_all(&path).expect("the temporary directory can be written");
+        Self(path)
+    }
+
+    fn socket(&self) -> String {
+        let path: &Path = &self.0.join(SOCKET);
+        path.display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// Adds what the text leaves out, and puts an address for every `"@name"`.
+fn complete(config: &str, folder: &Folder, ports: &mut BTreeMap<String, Port>) -> String {
+    let mut text = String::new();
+    for (key, value) in [("version", "1"), ("workers", "1")] {
+        if !config.starts_with(key) && !config.contains(&format!("\n{key}")) {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+    }
+    text.push_str(config);
+    if !config.contains("[admin]") {
+        let socket = folder.socket();
+        text.push_str(&format!(
+            "\n[admin]\nsocket = \"{socket}\"\nhttp = \"@{ADMIN}\"\n"
+        ));
+    }
+    let mut parts = text.split("\"@");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once('"').expect("a closed string");
+        let port = ports.entry(name.to_owned()).or_insert_with(Port::reserve);
+        out.push_str(&format!("\"{}\"{rest}", port.address()));
+    }
+    out
+}
+
+#[expect(clippy::print_stderr, reason = "shown for failed tests only")]
+fn report(log: &str) {
+    eprintln!("what the program wrote:\n{log}");
+}
+
+const ADMIN: &str = "admin";
+const CONFIG: &str = "evenkeel.toml";
+const LOG: &str = "log";
+const SOCKET: &str = "admin.sock";
