@@ -139,7 +139,8 @@ impl Workshop {
         })?)
     }
 
-    /// The sockets of every listener: those in use where name and address stay, else new ones.
+    /// The sockets of every listener: those in use where an address stays, even under another name,
+    /// else new ones.
     fn bind(
         &self,
         config: &Config,
@@ -147,9 +148,10 @@ impl Workshop {
     ) -> Result<BTreeMap<String, Arc<Sockets>>, Rejection> {
         let mut sockets = BTreeMap::new();
         for (name, listener) in &config.listener {
-            let kept = previous
-                .and_then(|snapshot| snapshot.listener(name))
-                .filter(|old| *old.bind == *listener.bind && old.sockets.is_open());
+            let kept = previous.and_then(|snapshot| {
+                let mut old = snapshot.listeners.iter();
+                old.find(|old| *old.bind == *listener.bind && old.sockets.is_open())
+            });
             let bound = match kept {
                 Some(old) => Arc::clone(&old.sockets),
                 None => {
