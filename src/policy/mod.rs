@@ -1,1 +1,53 @@
-//! Placeholder.
+//! What is done to requests and responses on their way: THE order, and each step's reason.
+//!
+//! A *filter* edits or refuses a head and is a plain function; a *layer* wraps the call. Their order
+//! is part of what a configuration means, so it stands here and nowhere else.
+//!
+//! A request, from the client to the endpoint:
+//!
+//! 1. Fields between neighbours (`Connection` and all that it names) are gone before anything here
+//!    runs: the parser of `http1` leaves them out. *So nothing that is added below can be taken away
+//!    by a client that names it in `Connection` (RFC 9110 §7.6.1).*
+//! 2. [`forwarding`]: who asks, and the request id. *First, so that whatever is answered or logged
+//!    from here on carries both, and so that routes see no spoofed field.*
+//! 3. [`Via`]: a request that has been here is refused. *Before any work is done for it.*
+//! 4. [`max_forwards`]: OPTIONS and TRACE that go no further are answered. *Before routing: they ask
+//!    about the path to a resource, not for the resource.*
+//! 5. A path that servers read differently is refused (`route::path::is_ambiguous`). *Before routing,
+//!    which would have to guess.*
+//! 6. The route is found. [`Redirect`] and [`Fixed`] answer here. *With the target as it came:
+//!    `Location` is for the client, which does not know rewritten paths.*
+//! 7. [`Filters::request`]: the rewrite, then the edits of fields (remove, set, add). *Edits last, so
+//!    that what a person wrote about a field is what the endpoint gets.*
+//! 8. The layers, from the outside to the inside: the request's total time limit, then [`retry`], then
+//!    the limit of one attempt, then pick, limits and connection. *A retry inside the total limit
+//!    cannot outlive it; outside the limit of one attempt it gets a fresh one each time; outside
+//!    the pick it can go elsewhere.*
+//!
+//! A response, from the endpoint to the client: fields between neighbours are gone, [`Via`] is added,
+//! then [`Filters::response`]. *The edits last, for the same reason.* What Evenkeel answers itself
+//! passes none of these.
+
+mod fields;
+mod filters;
+mod fixed;
+pub mod forwarding;
+pub mod list;
+mod max_forwards;
+mod redirect;
+pub mod retry;
+mod rewrite;
+mod via;
+
+pub use self::fields::EditError;
+pub use self::filters::{FilterError, Filters};
+pub use self::fixed::{Fixed, FixedError};
+pub use self::forwarding::{Forwarding, Identity};
+pub use self::max_forwards::{MaxForwards, max_forwards};
+pub use self::redirect::{Redirect, RedirectError, Target};
+pub use self::retry::RetryPolicy;
+pub use self::rewrite::{RewriteError, TooLong};
+pub use self::via::{LoopDetected, Via};
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Connection, State};
-use crate::endpoint::Endpoint;
-use crate::endpoint::health::Health;
+use crate::endpoint::{Endpoint, Health};
 
 /// A worker's idle connections.
 #[derive(Debug, Default)]

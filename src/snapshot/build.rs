@@ -80,7 +80,7 @@ pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream
 /// Builds a snapshot.
 pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     let written = effective_upstreams(&ingredients.config);
-    let upstreams = build_upstreams(&mut ingredients, &written);
+    let upstreams = build_upstreams(&mut ingredients, &written)?;
     let builder = Builder { ingredients: &ingredients, written: &written, upstreams: &upstreams };
     let mut listeners = Vec::with_capacity(ingredients.config.listener.len());
     for (name, listener) in &ingredients.config.listener {
@@ -106,15 +106,16 @@ fn unnamed_upstream(listener: &str) -> String {
 fn build_upstreams(
     ingredients: &mut Ingredients<'_>,
     written: &BTreeMap<String, config::Upstream>,
-) -> BTreeMap<Arc<str>, Arc<Upstream>> {
+) -> Result<BTreeMap<Arc<str>, Arc<Upstream>>, BuildError> {
     let mut upstreams = BTreeMap::new();
     for (name, upstream) in written {
         let endpoints = ingredients.endpoints.remove(name).unwrap_or_default();
         let previous = ingredients.previous.and_then(|world| world.upstreams.get(name.as_str()));
-        let built = Upstream::build(name, upstream, endpoints, ingredients.world, previous);
+        let built = Upstream::build(name, upstream, endpoints, ingredients.world, previous)
+            .map_err(|error| refused(name, &error.to_string()))?;
         upstreams.insert(Arc::from(name.as_str()), built);
     }
-    upstreams
+    Ok(upstreams)
 }
 
 /// What the conversion of one listener or route looks things up in.

@@ -24,7 +24,7 @@ pub use action::{Action, Choice, Route, Split};
 pub use build::{BuildError, Ingredients, build, effective_upstreams};
 pub use handle::{Cache, Handle};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
-pub use metrics::{ListenerMetrics, RouteMetrics};
+pub use metrics::{ListenerMetrics, Retries, RouteMetrics};
 pub use probe::{Decision, Inquiry, InquiryError, Routing, TestFailure};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
 

@@ -158,7 +158,7 @@ impl Upstream {
                 ("healthy", healthy.to_string()),
                 ("endpoints", of.to_string()),
             ],
-        });
+        })
     }
 
     fn transition(&self, from: Health, change: HealthChange, healthy: usize, of: usize) -> Event {

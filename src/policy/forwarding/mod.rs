@@ -1,0 +1,206 @@
+//! Who asks: the forwarding fields, and whom to believe.
+//!
+//! Problem: every client can write `X-Forwarded-For: 127.0.0.1`, and applications believe it. So what
+//! comes from a peer outside `trusted_proxies` is removed and written afresh; what comes from a
+//! trusted one is kept and continued. The client's address is the first untrusted one from the right:
+//! everything left of it was written by somebody unknown (RFC 7239 §8.1).
+//!
+//! | field | peer not trusted | peer trusted |
+//! |---|---|---|
+//! | `X-Forwarded-For` | the peer | the peer is appended |
+//! | `X-Forwarded-Proto`, `X-Forwarded-Host` | ours | kept, else ours |
+//! | `Forwarded` (RFC 7239) | removed; ours by option | kept; ours is appended by option |
+//! | `X-Request-Id` | a new one | kept if well-formed, else a new one |
+//! | other fields of the family (`X-Forwarded-Port`, `X-Real-IP`, …) | removed | kept |
+//! | twins of any of these, as `X_Forwarded_For` | removed | removed |
+//!
+//! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`, and
+//! a proxy that passes unknown fields on passes its client's twins on too.
+//!
+//! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts.
+//! `traceparent` and `tracestate` pass through untouched, whoever sends them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use http::header::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ipnet::IpNet;
+
+use crate::config;
+
+mod chain;
+mod names;
+mod request_id;
+mod rfc7239;
+
+use self::names::Standing;
+
+/// How a listener treats the forwarding fields.
+#[derive(Debug, Clone)]
+pub struct Forwarding {
+    trusted: Box<[IpNet]>,
+    forwarded: bool,
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The client's address, behind all trusted proxies.
+    pub client: IpAddr,
+    /// The request's id, which is also in its fields.
+    pub request_id: HeaderValue,
+    /// Whether the peer is one of `trusted_proxies`, and so may see more of our inside.
+    pub peer_is_trusted: bool,
+    /// The scheme that the client used, as far as a trusted peer says so.
+    pub scheme: &'static str,
+}
+
+impl Forwarding {
+    /// The treatment that a listener's settings ask for.
+    pub fn new(written: &config::Listener) -> Self {
+        Self {
+            trusted: written.trusted_proxies.clone().into(),
+            forwarded: written.forwarded.unwrap_or(false),
+        }
+    }
+
+    /// Rewrites the forwarding fields of a request from `peer`, which came by `scheme`.
+    pub fn apply(
+        &self,
+        headers: &mut HeaderMap,
+        peer: SocketAddr,
+        scheme: &'static str,
+        random: &mut fastrand::Rng,
+    ) -> Identity {
+        // A listener for both families sees IPv4 peers as ::ffff:192.0.2.1.
+        let peer = peer.ip().to_canonical();
+        let peer_is_trusted = self.trusts(peer);
+        remove_spoofed(headers, peer_is_trusted);
+        let client = if peer_is_trusted {
+            self.client(headers, peer)
+        } else {
+            peer
+        };
+        let scheme = set_scheme(headers, scheme);
+        set_host(headers);
+        if self.forwarded {
+            let element = rfc7239::element(peer, headers.get(header::HOST), scheme);
+            append(headers, &header::FORWARDED, element);
+        }
+        set_chain(headers, peer, client);
+        let request_id = request_id::set(headers, peer_is_trusted, random);
+        Identity {
+            client,
+            request_id,
+            peer_is_trusted,
+            scheme,
+        }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(&address))
+    }
+
+    /// The first untrusted address from the right; the leftmost where all are trusted. What is no
+    /// address ends the search: nothing left of it can be placed.
+    fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        let hops = if headers.contains_key(&X_FORWARDED_FOR) {
+            chain::x_forwarded_for(headers)
+        } else {
+            rfc7239::chain(headers)
+        };
+        let mut client = peer;
+        for hop in hops {
+            let Some(address) = hop else { break };
+            client = address;
+            if !self.trusts(address) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+/// Takes out what would be believed wrongly. One pass over the names: most requests have none.
+fn remove_spoofed(headers: &mut HeaderMap, peer_is_trusted: bool) {
+    let is_spoofed = |name: &&HeaderName| match names::standing(name.as_str()) {
+        Standing::Stranger => false,
+        Standing::Family => !peer_is_trusted,
+        Standing::Twin => true,
+    };
+    let spoofed: Vec<HeaderName> = headers.keys().filter(is_spoofed).cloned().collect();
+    for name in &spoofed {
+        headers.remove(name);
+    }
+}
+
+/// What is still there at this point came from a trusted peer.
+fn set_scheme(headers: &mut HeaderMap, scheme: &'static str) -> &'static str {
+    match headers.entry(&X_FORWARDED_PROTO) {
+        Entry::Vacant(place) => {
+            place.insert(HeaderValue::from_static(scheme));
+            scheme
+        }
+        Entry::Occupied(theirs) => match theirs.get().as_bytes() {
+            b"http" => "http",
+            b"https" => "https",
+            _ => scheme, // a list or another word: kept for the endpoint, no basis for ours
+        },
+    }
+}
+
+fn set_host(headers: &mut HeaderMap) {
+    if let Some(host) = headers.get(header::HOST).cloned()
+        && let Entry::Vacant(place) = headers.entry(&X_FORWARDED_HOST)
+    {
+        place.insert(host);
+    }
+}
+
+/// Continues the chain of addresses. Where a trusted peer told the client by `Forwarded` alone, the
+/// client is put in front, so that applications that read only this field learn it.
+fn set_chain(headers: &mut HeaderMap, peer: IpAddr, client: IpAddr) {
+    if client != peer && !headers.contains_key(&X_FORWARDED_FOR) {
+        append(headers, &X_FORWARDED_FOR, format!("{client}, {peer}"));
+    } else {
+        append(headers, &X_FORWARDED_FOR, peer.to_string());
+    }
+}
+
+/// Appends an element to a list, on one line: some applications read only the first.
+fn append(headers: &mut HeaderMap, name: &HeaderName, element: String) {
+    match headers.entry(name) {
+        Entry::Vacant(place) => {
+            if let Some(value) = field_value(element.into_bytes()) {
+                place.insert(value);
+            }
+        }
+        Entry::Occupied(mut there) => {
+            let mut line = Vec::new();
+            for value in there.iter().filter(|value| !value.is_empty()) {
+                line.extend_from_slice(value.as_bytes());
+                line.extend_from_slice(b", ");
+            }
+            line.extend_from_slice(element.as_bytes());
+            if let Some(value) = field_value(line) {
+                there.insert(value);
+            }
+        }
+    }
+}
+
+/// A value made of other values and of what is allowed in one; so there always is one.
+fn field_value(line: Vec<u8>) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(Bytes::from(line)).ok()
+}
+
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The field of the request id, on requests and responses.
+pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! `X-Request-Id`: one name for a request in every log it touches.
+//!
+//! A new one is 32 lower hexadecimal digits, not all zero, so that it can serve as the trace id of
+//! W3C Trace Context as well. It is a name, not a secret: it comes from a fast generator.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+
+use super::X_REQUEST_ID;
+
+/// Keeps or makes the id of a request.
+pub(super) fn set(
+    headers: &mut HeaderMap,
+    peer_is_trusted: bool,
+    random: &mut fastrand::Rng,
+) -> HeaderValue {
+    if peer_is_trusted {
+        let mut lines = headers.get_all(&X_REQUEST_ID).iter();
+        if let (Some(id), None) = (lines.next(), lines.next())
+            && is_well_formed(id)
+        {
+            return id.clone();
+        }
+    }
+    let id = new(random);
+    headers.insert(&X_REQUEST_ID, id.clone());
+    id
+}
+
+/// Short enough for a column of a log, and nothing that a log or a shell would trip over.
+fn is_well_formed(id: &HeaderValue) -> bool {
+    (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+fn new(random: &mut fastrand::Rng) -> HeaderValue {
+    let number = random.u128(1..);
+    let digits: [u8; 32] = std::array::from_fn(|place| {
+        let digit = number >> (4 * (31 - place)) & 0xf;
+        b"0123456789abcdef"[usize::try_from(digit).unwrap_or_default()]
+    });
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&digits))
+        .expect("hexadecimal digits are allowed in a field")
+}
+
+/// Room for two UUIDs and some words; what is longer is not an id.
+const LONGEST: usize = 128;

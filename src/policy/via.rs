@@ -1,0 +1,71 @@
+//! `Via`: through whom a message came, and whether it has been here before (RFC 9110 §7.6.3).
+//!
+//! Problem: two proxies that take each other for the service send one request around until both are
+//! out of connections. Each Evenkeel therefore leaves a mark, and refuses what carries it already.
+//!
+//! Two instances in a row are common (an edge in front of a sidecar), so the name `evenkeel` cannot
+//! be the mark. The mark is a random number that no one else has, in the comment that the field
+//! allows: `Via: 1.1 evenkeel (5f3a9c1e0b7d2a64)`. A listener may rightly forward to another listener
+//! of the same process, so each listener should have its own [`Via`], made once and kept over reloads.
+//!
+//! Responses are marked by name only: nobody looks for loops in them.
+
+use bytes::Bytes;
+use http::header::VIA;
+use http::{HeaderMap, HeaderValue, Version};
+use memchr::memmem;
+
+/// One passer-by's own entry in `Via`.
+#[derive(Debug, Clone)]
+pub struct Via {
+    /// The comment, which is looked for.
+    mark: Box<str>,
+    http_1_0: HeaderValue,
+    http_1_1: HeaderValue,
+}
+
+/// The request has been here before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the request has come through here before")]
+pub struct LoopDetected;
+
+impl Via {
+    /// An entry with a mark of its own.
+    pub fn new(random: &mut fastrand::Rng) -> Self {
+        let mark = format!("({:016x})", random.u64(..));
+        Self {
+            http_1_0: entry("1.0", &mark),
+            http_1_1: entry("1.1", &mark),
+            mark: mark.into(),
+        }
+    }
+
+    /// Marks a request that was received in this version, unless it is marked already.
+    pub fn request(&self, headers: &mut HeaderMap, version: Version) -> Result<(), LoopDetected> {
+        let mark = self.mark.as_bytes();
+        let mut entries = headers.get_all(VIA).iter();
+        if entries.any(|entry| memmem::find(entry.as_bytes(), mark).is_some()) {
+            return Err(LoopDetected);
+        }
+        let entry = match version {
+            Version::HTTP_10 => &self.http_1_0,
+            _ => &self.http_1_1,
+        };
+        headers.append(VIA, entry.clone());
+        Ok(())
+    }
+
+    /// Marks a response that was received in this version.
+    pub fn response(headers: &mut HeaderMap, version: Version) {
+        let entry = match version {
+            Version::HTTP_10 => "1.0 evenkeel",
+            _ => "1.1 evenkeel",
+        };
+        headers.append(VIA, HeaderValue::from_static(entry));
+    }
+}
+
+fn entry(version: &str, mark: &str) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(format!("{version} evenkeel {mark}")))
+        .expect("digits, letters, spaces and parentheses are allowed in a field")
+}

@@ -1,0 +1,200 @@
+//! Why we answer instead of an endpoint, and the one table from cause to status.
+
+use http::StatusCode;
+
+/// Why a request is answered by us. The words and statuses are RFC 9209 §2.3's; where it knows no
+/// word for what happened ([`Self::Overload`], [`Self::Draining`], [`Self::RateLimited`]), the word is
+/// our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The name of an endpoint was not resolved in time.
+    DnsTimeout,
+    /// The name of an endpoint does not resolve.
+    DnsError,
+    /// No route takes the request.
+    NoRoute,
+    /// No endpoint of the upstream may be asked: none is there, or all are down.
+    DestinationUnavailable,
+    /// There is no way to the endpoint's address.
+    DestinationIpUnroutable,
+    /// The endpoint refuses connections.
+    ConnectionRefused,
+    /// The endpoint closed or reset the connection before its response was complete.
+    ConnectionTerminated,
+    /// The endpoint did not take the connection in time.
+    ConnectionTimeout,
+    /// The endpoint fell silent in the middle of its response head.
+    ConnectionReadTimeout,
+    /// The endpoint stopped taking the request.
+    ConnectionWriteTimeout,
+    /// All endpoints are at their limits.
+    ConnectionLimitReached,
+    /// The request cannot be read, or could be read in two ways.
+    BadRequest,
+    /// The request did not arrive in time.
+    RequestTimeout,
+    /// The method is not passed on.
+    MethodNotAllowed,
+    /// The target is too long.
+    TargetTooLong,
+    /// The fields are too large or too many.
+    HeadTooLarge,
+    /// The body is too large.
+    BodyTooLarge,
+    /// `Expect` asks for something other than `100-continue`.
+    ExpectationFailed,
+    /// The request was sent to a host that this connection is not for.
+    Misdirected,
+    /// The method or a transfer coding is not known.
+    NotImplemented,
+    /// The version of HTTP is not spoken.
+    VersionNotSupported,
+    /// A rule forbids it.
+    RequestDenied,
+    /// The response ended before its end.
+    ResponseIncomplete,
+    /// The head of the response is too large.
+    ResponseHeadTooLarge,
+    /// The response has a transfer coding that cannot be decoded.
+    ResponseTransferCoding,
+    /// The endpoint did not answer in time.
+    ResponseTimeout,
+    /// The endpoint switched protocols otherwise than it was asked to.
+    UpgradeFailed,
+    /// What the endpoint sent is not HTTP, or could be read in two ways.
+    ProtocolError,
+    /// A bug of ours.
+    Internal,
+    /// The request has come through here before.
+    LoopDetected,
+    /// There is more to do than can be done.
+    Overload,
+    /// The instance is about to stop.
+    Draining,
+    /// The client asks too often.
+    RateLimited,
+}
+
+/// A row of the table: word, status, title, and whether it is worth coming back soon.
+type Row = (&'static str, StatusCode, &'static str, bool);
+
+impl Cause {
+    /// Every cause, in the order of the type, so that `cause as usize` is its place here: what keeps
+    /// one thing for each cause needs no map.
+    pub const ALL: [Self; 33] = [
+        Self::DnsTimeout,
+        Self::DnsError,
+        Self::NoRoute,
+        Self::DestinationUnavailable,
+        Self::DestinationIpUnroutable,
+        Self::ConnectionRefused,
+        Self::ConnectionTerminated,
+        Self::ConnectionTimeout,
+        Self::ConnectionReadTimeout,
+        Self::ConnectionWriteTimeout,
+        Self::ConnectionLimitReached,
+        Self::BadRequest,
+        Self::RequestTimeout,
+        Self::MethodNotAllowed,
+        Self::TargetTooLong,
+        Self::HeadTooLarge,
+        Self::BodyTooLarge,
+        Self::ExpectationFailed,
+        Self::Misdirected,
+        Self::NotImplemented,
+        Self::VersionNotSupported,
+        Self::RequestDenied,
+        Self::ResponseIncomplete,
+        Self::ResponseHeadTooLarge,
+        Self::ResponseTransferCoding,
+        Self::ResponseTimeout,
+        Self::UpgradeFailed,
+        Self::ProtocolError,
+        Self::Internal,
+        Self::LoopDetected,
+        Self::Overload,
+        Self::Draining,
+        Self::RateLimited,
+    ];
+
+    /// The word for it: the same in the field, the body, the log and the metrics.
+    pub fn word(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status that it is answered with.
+    pub fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    /// One sentence for the person who reads it.
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// After how many seconds the client may ask again, where that is likely to help.
+    pub fn retry_after(self) -> Option<u32> {
+        self.row().3.then_some(RETRY_AFTER)
+    }
+
+    /// The cause for a request that could not be read, from the status that the parser chose.
+    pub fn of_bad_request(status: StatusCode) -> Self {
+        match status {
+            StatusCode::REQUEST_TIMEOUT => Self::RequestTimeout,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
+            StatusCode::URI_TOO_LONG => Self::TargetTooLong,
+            StatusCode::EXPECTATION_FAILED => Self::ExpectationFailed,
+            StatusCode::MISDIRECTED_REQUEST => Self::Misdirected,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HeadTooLarge,
+            StatusCode::NOT_IMPLEMENTED => Self::NotImplemented,
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED => Self::VersionNotSupported,
+            _ => Self::BadRequest,
+        }
+    }
+
+    /// The table. `http_request_error` covers every fault of the client's (RFC 9209 §2.3.16), and the
+    /// status tells them apart. A request without a route is 404 where the RFC proposes 500: for a
+    /// gateway with many hosts, asking for one that is not there is the client's mistake.
+    #[rustfmt::skip]
+    fn row(self) -> Row {
+        match self {
+            Self::DnsTimeout => ("dns_timeout", StatusCode::GATEWAY_TIMEOUT, "The service could not be looked up in time", false),
+            Self::DnsError => ("dns_error", StatusCode::BAD_GATEWAY, "The service could not be looked up", false),
+            Self::NoRoute => ("destination_not_found", StatusCode::NOT_FOUND, "There is nothing here", false),
+            Self::DestinationUnavailable => ("destination_unavailable", StatusCode::SERVICE_UNAVAILABLE, "The service is not available", true),
+            Self::DestinationIpUnroutable => ("destination_ip_unroutable", StatusCode::BAD_GATEWAY, "The service cannot be reached", false),
+            Self::ConnectionRefused => ("connection_refused", StatusCode::BAD_GATEWAY, "The service refused the connection", false),
+            Self::ConnectionTerminated => ("connection_terminated", StatusCode::BAD_GATEWAY, "The service closed the connection", false),
+            Self::ConnectionTimeout => ("connection_timeout", StatusCode::GATEWAY_TIMEOUT, "The service did not answer in time", false),
+            Self::ConnectionReadTimeout => ("connection_read_timeout", StatusCode::GATEWAY_TIMEOUT, "The service stopped answering", false),
+            Self::ConnectionWriteTimeout => ("connection_write_timeout", StatusCode::GATEWAY_TIMEOUT, "The service stopped listening", false),
+            Self::ConnectionLimitReached => ("connection_limit_reached", StatusCode::SERVICE_UNAVAILABLE, "The service is busy", true),
+            Self::BadRequest => ("http_request_error", StatusCode::BAD_REQUEST, "The request is malformed", false),
+            Self::RequestTimeout => ("http_request_error", StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time", false),
+            Self::MethodNotAllowed => ("http_request_error", StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed", false),
+            Self::TargetTooLong => ("http_request_error", StatusCode::URI_TOO_LONG, "The address is too long", false),
+            Self::HeadTooLarge => ("http_request_error", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's fields are too large", false),
+            Self::BodyTooLarge => ("http_request_error", StatusCode::PAYLOAD_TOO_LARGE, "The request's content is too large", false),
+            Self::ExpectationFailed => ("http_request_error", StatusCode::EXPECTATION_FAILED, "The expectation cannot be met", false),
+            Self::Misdirected => ("http_request_error", StatusCode::MISDIRECTED_REQUEST, "The request came to the wrong place", false),
+            Self::NotImplemented => ("http_request_error", StatusCode::NOT_IMPLEMENTED, "The request asks for something unknown", false),
+            Self::VersionNotSupported => ("http_request_error", StatusCode::HTTP_VERSION_NOT_SUPPORTED, "The version of HTTP is not supported", false),
+            Self::RequestDenied => ("http_request_denied", StatusCode::FORBIDDEN, "The request is not allowed", false),
+            Self::ResponseIncomplete => ("http_response_incomplete", StatusCode::BAD_GATEWAY, "The service's answer broke off", false),
+            Self::ResponseHeadTooLarge => ("http_response_header_section_size", StatusCode::BAD_GATEWAY, "The service's answer has too large a head", false),
+            Self::ResponseTransferCoding => ("http_response_transfer_coding", StatusCode::BAD_GATEWAY, "The service's answer is encoded in an unknown way", false),
+            Self::ResponseTimeout => ("http_response_timeout", StatusCode::GATEWAY_TIMEOUT, "The service did not answer in time", false),
+            Self::UpgradeFailed => ("http_upgrade_failed", StatusCode::BAD_GATEWAY, "The service did not switch protocols as asked", false),
+            Self::ProtocolError => ("http_protocol_error", StatusCode::BAD_GATEWAY, "The service's answer is malformed", false),
+            Self::Internal => ("proxy_internal_error", StatusCode::INTERNAL_SERVER_ERROR, "The proxy made a mistake", false),
+            Self::LoopDetected => ("proxy_loop_detected", StatusCode::BAD_GATEWAY, "The request went in a circle", false),
+            Self::Overload => ("overload", StatusCode::SERVICE_UNAVAILABLE, "There is too much to do at the moment", true),
+            Self::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE, "This instance is about to stop", true),
+            Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "There were too many requests", true),
+        }
+    }
+}
+
+/// One second: what is short passes by then, and what is long is checked about that often.
+const RETRY_AFTER: u32 = 1;
