@@ -24,6 +24,8 @@ pub struct Workshop {
     pub world: World,
     /// Data-plane threads: the sockets that each listener needs.
     pub workers: usize,
+    /// Makes what has to differ from process to process.
+    pub seed: u64,
 }
 
 /// A configuration that is to be put in force.
@@ -135,6 +137,7 @@ impl Workshop {
             endpoints,
             sockets,
             world: &self.world,
+            seed: self.seed,
             previous,
         })?)
     }
