@@ -112,6 +112,11 @@ impl Watcher {
         *self.step.borrow() >= Step::Started
     }
 
+    /// Whether accepting has ended, so that connections without work should end too.
+    pub fn is_closed(&self) -> bool {
+        *self.step.borrow() >= Step::Closed
+    }
+
     /// Returns when the drain starts, or never if its trigger is gone without having started it.
     pub async fn started(&mut self) {
         self.reached(Step::Started).await;

@@ -16,6 +16,7 @@
 mod buffer;
 mod encode;
 mod frame;
+mod known;
 mod lines;
 mod names;
 mod parse;

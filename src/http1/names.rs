@@ -22,28 +22,32 @@ pub(super) enum Role {
 }
 
 /// The role of a name, in any case.
+#[inline]
 pub(super) fn role(name: &[u8]) -> Role {
     // Setting this bit makes a letter small; a byte that becomes one by mistake fails the
     // comparison below.
     let first = name.first().map_or(0, |byte| byte | 0x20);
-    let (known, role) = match (name.len(), first) {
-        (2, b't') => ("te", Role::Te),
-        (4, b'h') => ("host", Role::Host),
-        (6, b'e') => ("expect", Role::Expect),
-        (7, b'u') => ("upgrade", Role::Upgrade),
-        (10, b'c') => ("connection", Role::Connection),
-        (10, b'k') => ("keep-alive", Role::Dropped),
-        (14, b'c') => ("content-length", Role::ContentLength),
-        (14, b'h') => ("http2-settings", Role::Dropped),
-        (16, b'p') => ("proxy-connection", Role::Dropped),
-        (17, b't') => ("transfer-encoding", Role::TransferEncoding),
-        _ => return Role::EndToEnd,
-    };
-    if name.eq_ignore_ascii_case(known.as_bytes()) {
-        role
-    } else {
-        Role::EndToEnd
+    match (name.len(), first) {
+        (2, b't') if is(name, b"te", b"TE") => Role::Te,
+        (4, b'h') if is(name, b"host", b"Host") => Role::Host,
+        (6, b'e') if is(name, b"expect", b"Expect") => Role::Expect,
+        (7, b'u') if is(name, b"upgrade", b"Upgrade") => Role::Upgrade,
+        (10, b'c') if is(name, b"connection", b"Connection") => Role::Connection,
+        (10, b'k') if is(name, b"keep-alive", b"Keep-Alive") => Role::Dropped,
+        (14, b'c') if is(name, b"content-length", b"Content-Length") => Role::ContentLength,
+        (14, b'h') if is(name, b"http2-settings", b"HTTP2-Settings") => Role::Dropped,
+        (16, b'p') if is(name, b"proxy-connection", b"Proxy-Connection") => Role::Dropped,
+        (17, b't') if is(name, b"transfer-encoding", b"Transfer-Encoding") => {
+            Role::TransferEncoding
+        }
+        _ => Role::EndToEnd,
     }
+}
+
+/// Whether a name is this one. The usual spellings are compared in words, any other by letters.
+#[inline]
+fn is<const N: usize>(name: &[u8], small: &[u8; N], usual: &[u8; N]) -> bool {
+    name == small || name == usual || name.eq_ignore_ascii_case(small)
 }
 
 /// Whether a field of this name belongs to one connection and never travels on, even where no

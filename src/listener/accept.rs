@@ -1,29 +1,32 @@
 //! The accept loop: one listener on one worker.
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::balance::Balance;
 use super::failure::{Failure, Shortage};
 use super::guard::{Guard, Ledger};
 use crate::drain::Watcher;
-use crate::net;
+use crate::net::{self, Stream};
 use crate::snapshot::Listener;
 use crate::telemetry::events::{Event, Events};
 
-/// A connection that was let in. No runtime knows it yet, so it may be sent to another worker.
+/// A connection that was let in, on the worker that is to serve it.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The connection, non-blocking.
-    pub stream: TcpStream,
+    /// The connection.
+    pub stream: Stream,
     /// The other side.
     pub peer: SocketAddr,
     /// The listener as it was then.
@@ -60,28 +63,16 @@ struct Form {
     ledger: Arc<Ledger>,
 }
 
-/// One loop's socket and how it fares.
+/// One loop and how it fares.
 #[derive(Debug)]
 struct Loop<'a> {
     acceptor: &'a Acceptor,
     current: &'a Current,
-    socket: &'a AsyncFd<TcpListener>,
     shortage: Shortage,
 }
 
-/// Why a turn of accepting came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// The queue is empty.
-    Emptied,
-    /// There may be more; others should have their turn first.
-    More,
-    /// Nothing can be accepted for this long.
-    Short(Duration),
-}
-
 impl Acceptor {
-    /// For the accept loops of one worker. `seed` makes the jitter of its waiting.
+    /// For the accept loops of one worker. `seed` makes the jitter of their waiting.
     pub fn new(
         worker: usize,
         balance: Arc<Balance>,
@@ -98,22 +89,7 @@ impl Acceptor {
         })
     }
 
-    /// A listener's form, for [`Acceptor::start`] and [`Acceptor::replace`].
-    fn form(&self, listener: &Arc<Listener>) -> Form {
-        Form {
-            listener: Arc::clone(listener),
-            ledger: Ledger::new(listener, &self.balance, &self.drain),
-        }
-    }
-
-    /// Puts a listener's new form in force for the connections that come from now on.
-    pub fn replace(&self, current: &Current, listener: &Arc<Listener>) {
-        if !Arc::ptr_eq(&current.form.borrow().listener, listener) {
-            *current.form.borrow_mut() = self.form(listener);
-        }
-    }
-
-    /// Starts the loop of a listener on this thread's `LocalSet`. Connections of this worker go to
+    /// Starts the loop of a listener on this thread. Connections of this worker go to
     /// `serve`. The loop ends, and this worker's socket is closed, when the `Stop` is dropped.
     pub fn start<S>(
         self: &Rc<Self>,
@@ -123,8 +99,8 @@ impl Acceptor {
     where
         S: Fn(Accepted) + 'static,
     {
-        let socket = listener.sockets.take(self.worker)?.ok_or(io::ErrorKind::NotConnected)?;
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        let socket = listener.sockets.take(self.worker)?;
+        let socket = TcpListener::from_std(socket.ok_or(io::ErrorKind::NotConnected)?)?;
         let form = RefCell::new(self.form(listener));
         let current = Rc::new(Current { form });
         let (sender, stop) = oneshot::channel();
@@ -132,94 +108,125 @@ impl Acceptor {
         // Holds the end of a drain up: what is in the queue counts as accepted.
         let blocker = self.drain.blocker();
         tokio::task::spawn_local(async move {
-            let accepting = Loop {
+            let mut accepting = Loop {
                 acceptor: &acceptor,
                 current: &kept,
-                socket: &socket,
                 shortage: Shortage::new(),
             };
-            accepting.run(stop, &serve).await;
-            drop(socket);
+            accepting.run(&socket, stop, &serve).await;
+            accepting.empty(socket, &serve).await;
             kept.form.borrow().listener.sockets.close(acceptor.worker);
             drop(blocker);
         });
         Ok((current, Stop { _sender: sender }))
     }
+
+    /// Puts a listener's new form in force for the connections that come from now on.
+    pub fn replace(&self, current: &Current, listener: &Arc<Listener>) {
+        if !Arc::ptr_eq(&current.form.borrow().listener, listener) {
+            *current.form.borrow_mut() = self.form(listener);
+        }
+    }
+
+    fn form(&self, listener: &Arc<Listener>) -> Form {
+        Form {
+            listener: Arc::clone(listener),
+            ledger: Ledger::new(listener, &self.balance, &self.drain),
+        }
+    }
 }
 
 impl Loop<'_> {
-    async fn run(mut self, mut stop: oneshot::Receiver<()>, serve: &impl Fn(Accepted)) {
-        loop {
-            let ready = tokio::select! {
-                biased;
-                _ = &mut stop => break,
-                ready = self.socket.readable() => ready,
-            };
-            let Ok(mut ready) = ready else {
-                break; // the runtime is ending
-            };
-            match self.turn(serve) {
-                Turn::Emptied => ready.clear_ready(),
-                Turn::More => tokio::task::yield_now().await,
-                Turn::Short(delay) => tokio::select! {
-                    biased;
-                    _ = &mut stop => break,
-                    () = tokio::time::sleep(delay) => {}
-                },
-            }
-        }
-        // Those in the queue were told that they are connected: serve them. A shortage now would
-        // hold the drain up for nothing, so it ends the attempt.
-        while self.turn(serve) == Turn::More {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Accepts until the queue is empty, but not more than others should wait for.
-    fn turn(&mut self, serve: &impl Fn(Accepted)) -> Turn {
-        for _ in 0..TURN {
-            match net::accept(self.socket.get_ref()) {
-                Ok((stream, peer)) => {
-                    if self.shortage.passed() {
-                        self.publish("accept_resumed", "connections are accepted again".to_owned());
-                    }
-                    self.let_in(stream, peer, serve);
-                }
+    /// Accepts until it is stopped.
+    async fn run(
+        &mut self,
+        socket: &TcpListener,
+        mut stop: oneshot::Receiver<()>,
+        serve: &impl Fn(Accepted),
+    ) {
+        let mut turn = 0;
+        while let Some(accepted) = next(socket, &mut stop).await {
+            match accepted {
+                Ok((stream, peer)) => self.let_in(Stream::Tcp(stream), peer, serve),
                 Err(error) => match Failure::of(&error) {
-                    Failure::Empty => return Turn::Emptied,
-                    Failure::Lost => self.current.form.borrow().ledger.lost(),
-                    Failure::Short => return Turn::Short(self.fall_short(&error)),
+                    Failure::Empty => {}
+                    Failure::Lost => self.current.lost(),
+                    Failure::Short => {
+                        let delay = self.fall_short(&error);
+                        if timeout(delay, &mut stop).await.is_ok() {
+                            return;
+                        }
+                    }
                 },
             }
+            turn += 1;
+            if turn % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
         }
-        Turn::More
     }
 
-    fn let_in(&self, stream: TcpStream, peer: SocketAddr, serve: &impl Fn(Accepted)) {
+    /// Accepts what is left in the queue. Those clients were told that they are connected: serve
+    /// them. The kernel is asked until it says that there are none, for an event may still be on its
+    /// way. A shortage ends it: it would hold a drain up for nothing.
+    async fn empty(&mut self, socket: TcpListener, serve: &impl Fn(Accepted)) {
+        let Ok(socket) = socket.into_std() else {
+            return; // the runtime is ending
+        };
+        let mut turn = 0;
+        loop {
+            match net::accept(&socket).and_then(|(stream, peer)| {
+                let stream = Stream::accepted(stream)?;
+                Ok((stream, peer))
+            }) {
+                Ok((stream, peer)) => self.let_in(stream, peer, serve),
+                Err(error) => match Failure::of(&error) {
+                    Failure::Lost => self.current.lost(),
+                    Failure::Empty | Failure::Short => return,
+                },
+            }
+            turn += 1;
+            if turn % TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn let_in(&mut self, stream: Stream, peer: SocketAddr, serve: &impl Fn(Accepted)) {
+        if self.shortage.passed() {
+            self.publish(
+                "accept_resumed",
+                "connections are accepted again".to_owned(),
+            );
+        }
         let Form { listener, ledger } = self.current.form.borrow().clone();
-        let Some(guard) = ledger.enter(self.acceptor.worker) else {
-            return net::refuse(stream);
+        let mine = self.acceptor.worker;
+        let Some(guard) = ledger.enter(mine) else {
+            // The fastest "no" that TCP has, and one that leaves nothing behind on this side.
+            return stream.reset_on_close();
         };
         let accepted = Accepted {
             stream,
-            peer,
+            peer: net::canonical(peer),
             listener,
             guard,
         };
-        let (mine, server) = (self.acceptor.worker, accepted.guard.worker());
-        if server == mine {
+        if accepted.guard.worker() == mine {
             return serve(accepted);
         }
-        if let Err(mut accepted) = self.acceptor.balance.hand_over(server, accepted) {
-            accepted.guard.move_to(mine);
-            serve(accepted);
+        if let Some(mut kept) = self.acceptor.balance.hand_over(accepted) {
+            kept.guard.move_to(mine);
+            serve(kept);
         }
     }
 
     fn fall_short(&mut self, error: &io::Error) -> Duration {
         let (delay, first) = self.shortage.failed(&mut self.acceptor.random.borrow_mut());
         if first {
-            self.publish("accept_stalled", format!("connections wait in the queue: {error}"));
+            self.publish(
+                "accept_stalled",
+                format!("connections wait to be accepted: {error}"),
+            );
         }
         delay
     }
@@ -233,6 +240,26 @@ impl Loop<'_> {
             fields: vec![("listener", listener), ("worker", worker)],
         });
     }
+}
+
+impl Current {
+    fn lost(&self) {
+        self.form.borrow().ledger.lost();
+    }
+}
+
+/// The next connection, or `None` once the loop is to stop.
+async fn next(
+    socket: &TcpListener,
+    stop: &mut oneshot::Receiver<()>,
+) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    poll_fn(|cx| {
+        if Pin::new(&mut *stop).poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        socket.poll_accept(cx).map(Some)
+    })
+    .await
 }
 
 /// Connections accepted in one turn: enough to spare most wake-ups in a burst, few enough that

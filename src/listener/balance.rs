@@ -6,12 +6,16 @@
 //! has clearly more than another hands a new connection over. In balance nothing is handed over,
 //! for that costs the new connection a thread switch.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
 use super::accept::Accepted;
+use super::guard::Guard;
+use crate::net::Stream;
+use crate::snapshot::Listener;
 
 /// Connections of every worker, and the way to hand one over.
 #[derive(Debug)]
@@ -22,7 +26,16 @@ pub struct Balance {
 /// Where a worker receives connections from others.
 #[derive(Debug)]
 pub struct Inbox {
-    receiver: mpsc::Receiver<Accepted>,
+    receiver: mpsc::Receiver<Moving>,
+}
+
+/// A connection between two workers: known to neither's runtime.
+#[derive(Debug)]
+struct Moving {
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<Listener>,
+    guard: Guard,
 }
 
 /// Apart from its neighbours: each worker writes its own at every connection.
@@ -30,7 +43,7 @@ pub struct Inbox {
 #[repr(align(128))]
 struct Seat {
     connections: AtomicUsize,
-    inbox: mpsc::Sender<Accepted>,
+    inbox: mpsc::Sender<Moving>,
 }
 
 impl Balance {
@@ -58,13 +71,21 @@ impl Balance {
 
     /// Connections of all workers.
     pub fn total(&self) -> usize {
-        (0..self.seats.len()).map(|worker| self.connections(worker)).sum()
+        (0..self.seats.len())
+            .map(|worker| self.connections(worker))
+            .sum()
     }
 
     /// The worker that should serve the next connection that this one accepts.
     pub(super) fn server(&self, mine: usize) -> usize {
-        let counts = self.seats.iter().map(|seat| seat.connections.load(Ordering::Relaxed));
-        let (least, count) = counts.enumerate().min_by_key(|(_, count)| *count).unwrap_or((mine, 0));
+        let counts = self
+            .seats
+            .iter()
+            .map(|seat| seat.connections.load(Ordering::Relaxed));
+        let (least, count) = counts
+            .enumerate()
+            .min_by_key(|(_, count)| *count)
+            .unwrap_or((mine, 0));
         if is_overloaded(self.connections(mine), count) {
             least
         } else {
@@ -73,26 +94,54 @@ impl Balance {
     }
 
     pub(super) fn add(&self, worker: usize) {
-        self.seats[worker].connections.fetch_add(1, Ordering::Relaxed);
+        self.seats[worker]
+            .connections
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn remove(&self, worker: usize) {
-        self.seats[worker].connections.fetch_sub(1, Ordering::Relaxed);
+        self.seats[worker]
+            .connections
+            .fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Puts a connection into a worker's inbox; gives it back if that is full or gone.
-    pub(super) fn hand_over(&self, worker: usize, accepted: Accepted) -> Result<(), Accepted> {
-        self.seats[worker].inbox.try_send(accepted).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(accepted)
-            | mpsc::error::TrySendError::Closed(accepted) => accepted,
-        })
+    /// Sends a connection to the worker that its guard names; gives it back if that worker's inbox
+    /// is full or gone.
+    pub(super) fn hand_over(&self, accepted: Accepted) -> Option<Accepted> {
+        let inbox = &self.seats[accepted.guard.worker()].inbox;
+        let Ok(place) = inbox.try_reserve() else {
+            return Some(accepted);
+        };
+        // Fails only while this worker's runtime ends, which ends the connection as well.
+        if let Ok(stream) = accepted.stream.into_accepted() {
+            place.send(Moving {
+                stream,
+                peer: accepted.peer,
+                listener: accepted.listener,
+                guard: accepted.guard,
+            });
+        }
+        None
     }
 }
 
 impl Inbox {
-    /// The next connection that another worker hands over.
+    /// The next connection that another worker hands over, now known to this worker's runtime.
     pub async fn next(&mut self) -> Option<Accepted> {
-        self.receiver.recv().await
+        loop {
+            let moving = self.receiver.recv().await?;
+            match Stream::accepted(moving.stream) {
+                Ok(stream) => {
+                    return Some(Accepted {
+                        stream,
+                        peer: moving.peer,
+                        listener: moving.listener,
+                        guard: moving.guard,
+                    });
+                }
+                Err(_) => moving.guard.lost(),
+            }
+        }
     }
 }
 
@@ -137,7 +186,11 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..10_000 {
             // Nine of ten connections reach the first worker.
-            let accepting = if random.u8(..10) > 0 { 0 } else { random.usize(1..4) };
+            let accepting = if random.u8(..10) > 0 {
+                0
+            } else {
+                random.usize(1..4)
+            };
             balance.add(balance.server(accepting));
         }
         let counts: Vec<_> = (0..4).map(|worker| balance.connections(worker)).collect();

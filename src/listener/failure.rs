@@ -96,10 +96,19 @@ mod tests {
         assert_eq!(of(Errno::AGAIN), Failure::Empty);
         assert_eq!(of(Errno::CONNABORTED), Failure::Lost);
         assert_eq!(of(Errno::PERM), Failure::Lost);
-        for short in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::INVAL] {
+        for short in [
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOBUFS,
+            Errno::NOMEM,
+            Errno::INVAL,
+        ] {
             assert_eq!(of(short), Failure::Short, "{short:?}");
         }
-        assert_eq!(Failure::of(&io::ErrorKind::ConnectionAborted.into()), Failure::Short);
+        assert_eq!(
+            Failure::of(&io::ErrorKind::ConnectionAborted.into()),
+            Failure::Short
+        );
     }
 
     #[test]
@@ -115,7 +124,10 @@ mod tests {
             assert!(!first, "told twice");
             last = delay;
         }
-        assert!(last >= LONGEST_DELAY / 2 && last <= LONGEST_DELAY, "{last:?}");
+        assert!(
+            last >= LONGEST_DELAY / 2 && last <= LONGEST_DELAY,
+            "{last:?}"
+        );
         assert!(shortage.passed(), "it is over");
         let (delay, first) = shortage.failed(&mut random);
         assert!(first && delay <= FIRST_DELAY, "the next one starts afresh");

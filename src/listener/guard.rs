@@ -70,6 +70,11 @@ impl Guard {
         self.worker
     }
 
+    /// Counts the connection as lost to an error, and ends it.
+    pub(super) fn lost(self) {
+        self.ledger.lost();
+    }
+
     /// Makes it a connection of another worker.
     pub(super) fn move_to(&mut self, worker: usize) {
         self.ledger.balance.remove(self.worker);

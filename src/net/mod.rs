@@ -13,5 +13,5 @@ mod tests;
 
 pub use address::Address;
 pub use bind::{Bind, BindError};
-pub use sockets::{Sockets, accept, refuse};
-pub use stream::Stream;
+pub use sockets::{Sockets, accept};
+pub use stream::{Stream, canonical};

@@ -10,13 +10,11 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rustix::net::SocketFlags;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::bind::{Bind, BindError};
-use super::stream::canonical;
 
 /// Bound, listening sockets: one per worker, all on the same address and port.
 #[derive(Debug)]
@@ -93,25 +91,15 @@ impl Sockets {
     }
 }
 
-/// Takes one connection from the accept queue: non-blocking, not inherited by children, and with the
-/// peer's address as people write it. Fails with [`io::ErrorKind::WouldBlock`] on an empty queue.
-///
-/// The connection is not known to any runtime yet, so it can be given to another worker.
+/// Takes one connection from the accept queue, non-blocking and not inherited by children, without
+/// waiting for an event to announce it: [`io::ErrorKind::WouldBlock`] really means an empty queue.
 pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
     let peer = peer.map(SocketAddr::try_from).transpose()?;
     // The kernel names the peer of every accepted TCP connection; a type cannot say so.
     let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((TcpStream::from(socket), canonical(peer)))
-}
-
-/// Turns a connection away with a reset: the fastest "no" that TCP has, and one that leaves nothing
-/// behind on this side.
-pub fn refuse(stream: TcpStream) {
-    // Fails only if the client has gone already.
-    drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO)));
-    drop(stream);
+    Ok((TcpStream::from(socket), peer))
 }
 
 /// A bound socket; on every IPv4 address where "every address" was asked for and IPv6 is missing.

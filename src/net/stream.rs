@@ -48,6 +48,14 @@ impl Stream {
         Ok(Self::Tcp(TcpStream::from_std(stream)?))
     }
 
+    /// The inverse of [`Stream::accepted`], to give a connection to another worker.
+    pub fn into_accepted(self) -> io::Result<std::net::TcpStream> {
+        match self {
+            Self::Tcp(stream) => stream.into_std(),
+            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// Ready when a read would return: bytes, the end, or an error. Costs no system call.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -147,6 +155,17 @@ impl Stream {
             Self::Tcp(stream) => stream.local_addr().map(canonical),
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// Returns once the other end has broken the connection. Bytes that wait to be read and an orderly
+    /// end are not that.
+    pub async fn broken(&self) {
+        // The only error is that the runtime ends, and this future with it.
+        let broken = match self {
+            Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
+            Self::Unix(stream) => stream.ready(Interest::ERROR).await,
+        };
+        drop(broken);
     }
 
     /// Makes the close that follows a reset (RST) instead of an orderly end: the other end then
@@ -276,7 +295,7 @@ impl AsyncWrite for Stream {
 }
 
 /// An address as people write it: IPv4 in its own form, not as part of IPv6.
-pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use super::{Bind, BindError, Sockets, Stream, accept};
+use super::{Bind, BindError, Sockets, Stream, accept, canonical};
 
 /// Accepts on a worker's socket; waits for the kernel a little.
 async fn accepted(socket: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -117,6 +117,7 @@ async fn every_address_takes_ipv4_and_shows_it_as_such() {
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, sockets.local.port()));
     let client = TcpStream::connect(target).expect("connect");
     let (stream, peer) = accepted(&socket).await;
+    let peer = canonical(peer);
     assert_eq!(peer, client.local_addr().expect("address"));
     let stream = Stream::accepted(stream).expect("register");
     assert_eq!(stream.peer_address().expect("address"), peer);

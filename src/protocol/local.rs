@@ -23,10 +23,9 @@ pub struct Local {
     pub pool: Rc<Pool>,
     /// Where requests are logged.
     pub access_log: AccessLog,
-    /// The process is to end: answers say `Connection: close`.
-    pub leaving: Watcher,
-    /// The grace period is over: connections without a request are closed.
-    pub closing: Watcher,
+    /// Whether the process is to end: from its start answers say `Connection: close`, and once
+    /// accepting has ended connections without a request are closed.
+    pub drain: Watcher,
     /// Connections that wait for a request.
     pub resting: Roster,
     snapshot: RefCell<Cache>,
@@ -65,14 +64,13 @@ impl Local {
     pub fn new(
         snapshot: Cache,
         access_log: AccessLog,
-        drains: (Watcher, Watcher),
+        drain: Watcher,
         seed: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
             pool: Rc::default(),
             access_log,
-            leaving: drains.0,
-            closing: drains.1,
+            drain,
             resting: Roster::default(),
             snapshot: RefCell::new(snapshot),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
@@ -90,7 +88,7 @@ impl Local {
 
     /// Whether a connection of this listener should end as soon as it has no request.
     pub fn is_retired(&self, listener: &str) -> bool {
-        self.closing.is_draining() || self.snapshot.borrow_mut().load().listener(listener).is_none()
+        self.drain.is_closed() || self.snapshot.borrow_mut().load().listener(listener).is_none()
     }
 
     /// Runs a choice with this worker's randomness.

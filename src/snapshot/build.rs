@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU32;
 use super::action::{Action, Choice, Route, Split};
 use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
+use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
 use super::Snapshot;
 use crate::config::{self, Config, Protocol};
@@ -155,7 +156,9 @@ impl Builder<'_> {
             return Err(refused(name, "a listener with protocols = [\"tcp\"] needs `upstream` or `to`"));
         };
         let choice = self.choice(name, &upstream, 1, &written.timeouts)?;
-        Ok(TcpListener { name: Arc::clone(name), choice })
+        let registry = &self.ingredients.world.registry;
+        let metrics = SessionMetrics::new(registry, name, &choice.upstream.name);
+        Ok(TcpListener { name: Arc::clone(name), choice, metrics })
     }
 
     fn http(&self, name: &Arc<str>, written: &config::Listener) -> Result<HttpListener, BuildError> {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::action::{Choice, Route};
 use super::metrics::ListenerMetrics;
+use super::sessions::SessionMetrics;
 use super::timeouts::ClientTimeouts;
 use crate::http1;
 use crate::net::Sockets;
@@ -67,4 +68,6 @@ pub struct TcpListener {
     pub name: Arc<str>,
     /// Where the bytes go.
     pub choice: Choice,
+    /// What is measured about it.
+    pub metrics: SessionMetrics,
 }

@@ -13,6 +13,7 @@ mod handle;
 mod listener;
 mod metrics;
 mod probe;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -26,6 +27,7 @@ pub use handle::{Cache, Handle};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, Retries, RouteMetrics};
 pub use probe::{Decision, Inquiry, InquiryError, Routing, TestFailure};
+pub use sessions::{SessionMetrics, SessionResult};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
 
 use crate::config::Config;

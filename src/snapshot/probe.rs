@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::build::BuildError;
 use crate::config::{Config, Protocol, Route, RouteExpectation, RouteTest};
-use crate::policy::{Asked, Redirect};
+use crate::policy::{Redirect, Target};
 use crate::route::{Candidate, Question, RouteTable, Rule};
 
 /// The routing of a configuration.
@@ -207,7 +207,7 @@ impl Decision {
             self.status = Some(respond.status.unwrap_or(200));
         }
         if let Some(redirect) = route.redirect.as_ref().and_then(|r| Redirect::new(r).ok()) {
-            let asked = Asked {
+            let asked = Target {
                 scheme: &inquiry.scheme,
                 authority: &inquiry.authority,
                 path: &inquiry.path,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use httparse::Header;
 
+use crate::http1::known::header_name;
 use crate::http1::lines::{FieldError, is_token, offset};
 use crate::http1::names::{Role, role};
 
@@ -33,11 +34,13 @@ impl<'bytes> Source<'bytes> {
     pub(super) fn new(received: &'bytes [u8]) -> Self {
         Self {
             received,
-            kept: Bytes::copy_from_slice(received),
+            // `Bytes` of its own making would look at each clone whether it is shared yet.
+            kept: Bytes::from_owner(Box::<[u8]>::from(received)),
         }
     }
 
     /// The kept bytes of a part of the received ones.
+    #[inline]
     pub(super) fn keep(&self, part: &[u8]) -> Bytes {
         if part.is_empty() {
             return Bytes::new();
@@ -47,6 +50,7 @@ impl<'bytes> Source<'bytes> {
     }
 
     /// The value of a line.
+    #[inline]
     pub(super) fn value(&self, line: &Header<'_>) -> Result<HeaderValue, FieldError> {
         HeaderValue::from_maybe_shared(self.keep(line.value)).map_err(|_| FieldError::Value)
     }
@@ -61,12 +65,13 @@ impl<'bytes> Source<'bytes> {
     }
 
     /// Appends a line to a map, as it is.
+    #[inline]
     pub(super) fn append(
         &self,
         headers: &mut HeaderMap,
         line: &Header<'_>,
     ) -> Result<(), FieldError> {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| FieldError::Name)?;
+        let name = header_name(line.name.as_bytes())?;
         append(headers, name, self.value(line)?)
     }
 }
@@ -91,18 +96,25 @@ impl<'bytes> Connection<'bytes> {
     }
 
     fn line(&mut self, value: &'bytes [u8]) {
-        for member in members(value) {
-            if member.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if member.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            } else if member.eq_ignore_ascii_case(b"upgrade") {
-                self.upgrade = true;
-            } else if !is_token(member) || self.named.len() == MAX_NAMED {
-                self.malformed = true;
-            } else {
-                self.named.push(member);
-            }
+        // What nearly every line says, and nothing else.
+        match value {
+            b"keep-alive" => self.keep_alive = true,
+            b"close" => self.close = true,
+            _ => members(value).for_each(|member| self.member(member)),
+        }
+    }
+
+    fn member(&mut self, member: &'bytes [u8]) {
+        if member.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if member.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else if member.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else if !is_token(member) || self.named.len() == MAX_NAMED {
+            self.malformed = true;
+        } else {
+            self.named.push(member);
         }
     }
 }
@@ -121,6 +133,7 @@ pub(super) fn map_for(fields: usize) -> Result<HeaderMap, FieldError> {
 }
 
 /// Appends a field to a map that may be full.
+#[inline]
 pub(super) fn append(
     headers: &mut HeaderMap,
     name: HeaderName,

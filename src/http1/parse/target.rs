@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::uri::{self, PathAndQuery};
 use http::{HeaderValue, Method, Uri};
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
 use super::host::Authority;
 use super::request::RequestError;
@@ -19,10 +19,9 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn parse(method: &Method, text: Bytes) -> Result<Self, RequestError> {
-        if !text
-            .iter()
-            .all(|&byte| byte.is_ascii_graphic() && byte != b'#')
-        {
+        // `http::Uri` takes UTF-8, which no target has, and cuts a fragment off; it refuses control
+        // bytes and spaces itself, and authorities are read more strictly below.
+        if !text.is_ascii() || memchr(b'#', &text).is_some() {
             return Err(RequestError::Target);
         }
         if text.len() > MAX_TARGET {

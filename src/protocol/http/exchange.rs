@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Next};
 use super::forward;
 use super::record::{Ending, Record};
-use super::respond::{Asked, Cause, Details, respond};
+use super::respond::{Asked, Cause, Details, options, respond};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
 use crate::http1::{
@@ -38,6 +38,8 @@ pub(super) struct Exchange<'a> {
     /// What the head said of the message itself.
     pub(super) message: Message,
     pub(super) peer_is_trusted: bool,
+    /// As the client sees it: a trusted proxy in front may have taken TLS off.
+    scheme: &'static str,
     /// When the whole request is overdue.
     overdue: Cell<Option<Instant>>,
     /// When the attempt under way is, until it brings a response.
@@ -89,7 +91,7 @@ pub(super) async fn run(connection: &Connection) -> Next {
         Err(NoHead::Late) => refuse(connection, &snapshot, listener, Cause::RequestTimeout).await,
         Err(NoHead::Refused(error)) => {
             tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
-            refuse(connection, &snapshot, listener, Cause::Refused(error.status())).await
+            refuse(connection, &snapshot, listener, Cause::of_bad_request(error.status())).await
         }
     }
 }
@@ -157,6 +159,7 @@ async fn refuse(
             persistent: false,
         },
         peer_is_trusted: false,
+        scheme: "http",
         overdue: Cell::new(None),
         attempt_overdue: Cell::new(None),
         body_idle: Cell::new(listener.timeouts.body_idle),
@@ -188,6 +191,7 @@ async fn serve(
     let identity = connection.local.with_random(|random| {
         listener.forwarding.apply(&mut parts.headers, connection.facts.peer, "http", random)
     });
+    record.scheme.set(identity.scheme);
     record.client.set(Some(identity.client));
     *record.request_id.borrow_mut() = Some(identity.request_id);
     let (route, matched) = find_route(listener, &parts);
@@ -200,6 +204,7 @@ async fn serve(
         record: &record,
         message,
         peer_is_trusted: identity.peer_is_trusted,
+        scheme: identity.scheme,
         overdue: Cell::new(None),
         attempt_overdue: Cell::new(None),
         body_idle: Cell::new(listener.timeouts.body_idle),
@@ -238,19 +243,19 @@ impl Exchange<'_> {
     /// Decides on a request. `None` if its client has gone.
     async fn answer(&self, request: Request<Body>, matched: usize) -> Option<Answer> {
         let (mut parts, body) = request.into_parts();
-        if let Some(cause) = self.objection(&mut parts) {
-            return Some(self.own(cause, None));
+        if let Some(answer) = self.objection(&mut parts) {
+            return Some(answer);
         }
         match &self.route.action {
             Action::Respond(fixed) => Some(self.filtered(fixed.response())),
-            Action::Redirect(redirect) => Some(match redirect.response(&asked(&parts)) {
+            Action::Redirect(redirect) => Some(match redirect.response(&target(&parts, self.scheme)) {
                 Ok(response) => self.filtered(response),
-                Err(_) => self.own(Cause::Refused(StatusCode::BAD_REQUEST), None),
+                Err(_) => self.own(Cause::BadRequest, None),
             }),
             Action::NotFound => Some(self.own(Cause::NoRoute, None)),
             Action::Forward(split) => {
                 if self.route.filters.request(&mut parts, matched).is_err() {
-                    return Some(self.own(Cause::Refused(StatusCode::URI_TOO_LONG), None));
+                    return Some(self.own(Cause::TargetTooLong, None));
                 }
                 let choice = self.connection.local.with_random(|random| split.pick(random));
                 forward::forward(self, choice, parts, body).await
@@ -259,21 +264,25 @@ impl Exchange<'_> {
     }
 
     /// Why a request is answered here, before its action.
-    fn objection(&self, parts: &mut http::request::Parts) -> Option<Cause> {
+    fn objection(&self, parts: &mut http::request::Parts) -> Option<Answer> {
+        let own = |cause| Some(self.own(cause, None));
         if path::is_ambiguous(parts.uri.path()) {
-            return Some(Cause::Refused(StatusCode::BAD_REQUEST));
+            return own(Cause::BadRequest);
         }
         if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !self.route.connect)
         {
-            return Some(Cause::MethodNotAllowed);
+            return own(Cause::MethodNotAllowed);
         }
         match policy::max_forwards(&parts.method, &mut parts.headers) {
             MaxForwards::Forward => {}
-            MaxForwards::Answer => return Some(Cause::FinalRecipient),
-            MaxForwards::Malformed => return Some(Cause::Refused(StatusCode::BAD_REQUEST)),
+            MaxForwards::Answer => {
+                let request_id = self.record.request_id.borrow();
+                return Some(Answer::plain(options(request_id.as_ref())));
+            }
+            MaxForwards::Malformed => return own(Cause::BadRequest),
         }
         if self.listener.via.request(&mut parts.headers, parts.version).is_err() {
-            return Some(Cause::ProxyLoopDetected);
+            return own(Cause::LoopDetected);
         }
         None
     }
@@ -294,7 +303,7 @@ impl Exchange<'_> {
             &Asked {
                 accept: self.message.accept.as_ref(),
                 request_id: request_id.as_ref(),
-                details: details.filter(|_| self.peer_is_trusted),
+                details,
             },
         );
         Answer::plain(response)
@@ -391,7 +400,7 @@ impl Exchange<'_> {
             && framing != ResponseFraming::UntilClose
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
-            && !self.connection.local.leaving.is_draining()
+            && !self.connection.local.drain.is_draining()
     }
 }
 
@@ -403,10 +412,10 @@ impl Answer {
 }
 
 /// What a redirect keeps of a request.
-fn asked(parts: &http::request::Parts) -> policy::Asked<'_> {
+fn target<'a>(parts: &'a http::request::Parts, scheme: &'static str) -> policy::Target<'a> {
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    policy::Asked {
-        scheme: "http",
+    policy::Target {
+        scheme,
         authority: host.unwrap_or_default(),
         path: parts.uri.path(),
         query: parts.uri.query(),

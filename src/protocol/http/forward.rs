@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::exchange::{Answer, Exchange};
-use super::respond::{Cause, Details};
+use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
 use crate::endpoint::ConnectFailure;
@@ -68,8 +68,16 @@ pub(super) async fn forward(
         exchange.record.attempt(upstream, &endpoint);
         exchange.attempt_overdue.set(retry.per_try_timeout.map(|limit| now + limit));
         let failed = match attempt(exchange, choice, pick, &parts, body).await {
-            Ok(answer) => {
-                count_retry(exchange, tried.is_empty(), true);
+            Ok(mut answer) => {
+                if !tried.is_empty() {
+                    exchange.route.metrics.retries.success.inc();
+                    let text = tried_text(&tried);
+                    let next_hop = exchange.record.endpoint_name();
+                    let is_trusted = exchange.peer_is_trusted;
+                    let details = Details::for_peer(is_trusted, next_hop.as_deref(), &text);
+                    let retried = proxy_status(None, details.as_ref());
+                    answer.response.headers_mut().insert(&PROXY_STATUS, retried);
+                }
                 return Some(answer);
             }
             Err(Attempt::ClientGone) => return None,
@@ -79,7 +87,9 @@ pub(super) async fn forward(
         let attempts = exchange.record.attempts.get();
         let replayable = failed.body.is_some();
         if !retry.may_retry(&parts.method, attempts, failed.failure, replayable) {
-            count_retry(exchange, tried.len() == 1, false);
+            if tried.len() > 1 {
+                exchange.route.metrics.retries.failure.inc();
+            }
             return Some(failure(exchange, &failed, &tried));
         }
         if !budget.withdraw() {
@@ -258,10 +268,10 @@ fn accept(
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let asked = exchange.message.upgrade.as_ref();
         let (Some(asked), Some(chosen)) = (asked, head.upgrade) else {
-            return Err(protocol_error(Cause::HttpUpgradeFailed));
+            return Err(protocol_error(Cause::UpgradeFailed));
         };
         if !call.is_sent() || !offers(asked, &chosen) {
-            return Err(protocol_error(Cause::HttpUpgradeFailed));
+            return Err(protocol_error(Cause::UpgradeFailed));
         }
         let tunnel = Tunnel {
             upstream: call.into_connection().into_tunnel(),
@@ -323,13 +333,13 @@ fn failed_call(
     endpoint.unanswered();
     let (cause, end) = match error {
         CallError::Closed | CallError::Reset(_) => (Cause::ConnectionTerminated, End::EndpointReset),
-        CallError::Truncated => (Cause::HttpResponseIncomplete, End::EndpointReset),
+        CallError::Truncated => (Cause::ResponseIncomplete, End::EndpointReset),
         CallError::Malformed(_) | CallError::TooManyInterim => {
-            (Cause::HttpProtocolError, End::EndpointReset)
+            (Cause::ProtocolError, End::EndpointReset)
         }
-        CallError::TimedOut => (Cause::HttpResponseTimeout, End::Timeout),
+        CallError::TimedOut => (Cause::ResponseTimeout, End::Timeout),
         CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
-            (Cause::Refused(StatusCode::BAD_REQUEST), End::Denied)
+            (Cause::BadRequest, End::Denied)
         }
         CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
     };
@@ -359,9 +369,9 @@ fn failed_connect(pick: &Pick, error: &ConnectError) -> Failed {
         Some(ConnectFailure::TimedOut) => (Cause::ConnectionTimeout, End::Timeout),
         Some(ConnectFailure::Refused) => (Cause::ConnectionRefused, End::EndpointReset),
         Some(ConnectFailure::Terminated) => (Cause::ConnectionTerminated, End::EndpointReset),
-        Some(ConnectFailure::Unroutable) => (Cause::DestinationUnroutable, End::EndpointReset),
+        Some(ConnectFailure::Unroutable) => (Cause::DestinationIpUnroutable, End::EndpointReset),
         Some(ConnectFailure::Unavailable) => (Cause::DestinationUnavailable, End::EndpointReset),
-        Some(ConnectFailure::Ours) => (Cause::ProxyInternalError, End::EndpointReset),
+        Some(ConnectFailure::Ours) => (Cause::Internal, End::EndpointReset),
     };
     Failed { cause, end, failure: Failure::NotSent, body: None }
 }
@@ -379,11 +389,10 @@ fn protocol_error(cause: Cause) -> Attempt {
 /// The answer to a request all of whose attempts failed.
 fn failure(exchange: &Exchange<'_>, failed: &Failed, tried: &[u64]) -> Answer {
     exchange.record.end.set(failed.end);
-    let target = exchange.record.target.borrow();
-    let next_hop = target.as_ref().map(|(_, endpoint)| Arc::clone(&endpoint.name));
-    let text = format!("tried {} endpoint{}", tried.len(), if tried.len() == 1 { "" } else { "s" });
-    let details = Details { next_hop: next_hop.as_deref(), text: Some(&text) };
-    exchange.own(failed.cause, Some(details))
+    let text = tried_text(tried);
+    let next_hop = exchange.record.endpoint_name();
+    let details = Details::for_peer(exchange.peer_is_trusted, next_hop.as_deref(), &text);
+    exchange.own(failed.cause, details)
 }
 
 /// The answer to a request that no endpoint can be picked for.
@@ -397,13 +406,8 @@ fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: &PickError) 
     exchange.own(cause, None)
 }
 
-fn count_retry(exchange: &Exchange<'_>, is_first: bool, succeeded: bool) {
-    let retries = &exchange.route.metrics.retries;
-    match (is_first, succeeded) {
-        (true, _) => {}
-        (false, true) => retries.success.inc(),
-        (false, false) => retries.failure.inc(),
-    }
+fn tried_text(tried: &[u64]) -> String {
+    format!("tried {} endpoint{}", tried.len(), if tried.len() == 1 { "" } else { "s" })
 }
 
 /// Bounds on a response's head: what nginx and HAProxy take by default, doubled for cookies.

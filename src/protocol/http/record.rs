@@ -22,6 +22,7 @@ pub(super) struct Record {
     method: Method,
     asked: Option<Asked>,
     pub(super) client: Cell<Option<IpAddr>>,
+    pub(super) scheme: Cell<&'static str>,
     pub(super) request_id: RefCell<Option<HeaderValue>>,
     pub(super) attempts: Cell<u32>,
     pub(super) connect: Cell<Option<Duration>>,
@@ -57,6 +58,7 @@ impl Record {
             method,
             asked: None,
             client: Cell::new(None),
+            scheme: Cell::new("http"),
             request_id: RefCell::new(None),
             attempts: Cell::new(0),
             connect: Cell::new(None),
@@ -94,6 +96,11 @@ impl Record {
     pub(super) fn attempt(&self, upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) {
         self.attempts.set(self.attempts.get() + 1);
         *self.target.borrow_mut() = Some((Arc::clone(upstream), Arc::clone(endpoint)));
+    }
+
+    /// The endpoint that was asked last.
+    pub(super) fn endpoint_name(&self) -> Option<Arc<str>> {
+        self.target.borrow().as_ref().map(|(_, endpoint)| Arc::clone(&endpoint.name))
     }
 
     /// Counts and logs the request that has ended.
@@ -136,7 +143,7 @@ impl Record {
             endpoint,
             client: self.client.get().map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
             method: self.method.as_str(),
-            scheme: "http",
+            scheme: self.scheme.get(),
             host: text(asked.host.as_ref()),
             path: asked.uri.path(),
             query: asked.uri.query().filter(|_| snapshot.log_query),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 
-use super::buffer::Buffer;
+use crate::http1::Buffer;
 use crate::net::Stream;
 use crate::telemetry::metrics::Counter;
 

@@ -9,7 +9,6 @@
 //! Use: [`tunnel`] with both streams, what was read from them before, and the idle limit. A caller
 //! that drops the future (at the end of a drain) cuts both sides.
 
-mod buffer;
 mod direction;
 #[cfg(test)]
 mod tests;
@@ -71,12 +70,12 @@ pub struct Passed {
 }
 
 /// Counters that move while the bytes do: an hour-long tunnel must not show up at its end only.
-#[derive(Debug, Clone)]
-pub struct Meters {
+#[derive(Debug, Clone, Copy)]
+pub struct Meters<'a> {
     /// From the client to the endpoint.
-    pub sent: Counter,
+    pub sent: &'a Counter,
     /// From the endpoint to the client.
-    pub received: Counter,
+    pub received: &'a Counter,
 }
 
 /// How a tunnel is watched.
@@ -87,7 +86,7 @@ pub struct Watch<'a> {
     /// What has passed.
     pub passed: &'a Passed,
     /// Counters, if any.
-    pub meters: Option<&'a Meters>,
+    pub meters: Option<Meters<'a>>,
 }
 
 /// Copies bytes both ways until both directions have ended, one side breaks, or nothing moves.
@@ -104,11 +103,11 @@ pub async fn tunnel(
         settled: Cell::new(false),
     };
     let mut relay = Relay {
-        sent: Direction::new(prefix.sent, &passed.sent, meters.map(|meters| &meters.sent)),
+        sent: Direction::new(prefix.sent, &passed.sent, meters.map(|meters| meters.sent)),
         received: Direction::new(
             prefix.received,
             &passed.received,
-            meters.map(|meters| &meters.received),
+            meters.map(|meters| meters.received),
         ),
         reset: None,
         quiet: Quiet::new(watch.idle),

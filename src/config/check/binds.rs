@@ -1,0 +1,93 @@
+//! Addresses that are accepted on: each by one listener.
+
+use std::collections::BTreeMap;
+
+use super::{Findings, World};
+use crate::config::codes::Code;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::node::Node;
+use crate::config::source::Place;
+use crate::config::syntax::address::{self, Bind};
+
+/// Somebody who accepts on an address.
+struct Use<'a> {
+    who: Who<'a>,
+    bind: Bind,
+    written: &'a str,
+    place: Place,
+}
+
+#[derive(Clone, Copy)]
+enum Who<'a> {
+    Listener(&'a str),
+    Admin,
+}
+
+pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
+    let mut ports: BTreeMap<u16, Vec<Use<'_>>> = BTreeMap::new();
+    for accepting in uses(world) {
+        let earlier = ports.entry(accepting.bind.port()).or_default();
+        if let Some(first) = earlier
+            .iter()
+            .find(|first| first.bind.overlaps(accepting.bind))
+        {
+            findings.push(double(first, &accepting));
+        }
+        earlier.push(accepting);
+    }
+}
+
+/// Everybody who accepts, in the order of the files.
+fn uses<'a>(world: &World<'a>) -> Vec<Use<'a>> {
+    let listeners = world
+        .listeners
+        .values()
+        .filter_map(|item| accepting(Who::Listener(item.name), item.node.at(&["bind"])?));
+    let admin = world.root.at(&["admin", "http"]);
+    let admin = admin.and_then(|node| accepting(Who::Admin, node));
+    let mut uses: Vec<Use<'_>> = listeners.chain(admin).collect();
+    uses.sort_by_key(|accepting| accepting.place);
+    uses
+}
+
+fn accepting<'a>(who: Who<'a>, node: &'a Node) -> Option<Use<'a>> {
+    let written = node.str().filter(|_| !node.faulty)?;
+    Some(Use {
+        who,
+        bind: address::bind(written).ok()?,
+        written,
+        place: node.place,
+    })
+}
+
+fn double(first: &Use<'_>, second: &Use<'_>) -> Diagnostic {
+    let who = match (first.who, second.who) {
+        (Who::Listener(a), Who::Listener(b)) => format!("listeners `{a}` and `{b}`"),
+        (Who::Listener(name), Who::Admin) | (Who::Admin, Who::Listener(name)) => {
+            format!("listener `{name}` and `admin.http`")
+        }
+        (Who::Admin, Who::Admin) => "`admin.http` and itself".to_owned(),
+    };
+    let same = first.bind == second.bind;
+    let title = if same {
+        format!("{who} both bind {}", second.written)
+    } else {
+        format!("{who} both accept on port {}", second.bind.port())
+    };
+    let (label, earlier) = if same {
+        ("second use", "first use")
+    } else {
+        ("one of them covers the other", "first use of the port")
+    };
+    let help = match (first.who, second.who) {
+        (Who::Listener(_), Who::Listener(_)) => {
+            "one listener serves any number of routes: give the routes `listener = \"…\"` instead \
+             of a second listener"
+        }
+        _ => "give `admin.http` a port of its own",
+    };
+    Diagnostic::new(Code::DoubleBind, title)
+        .at(second.place, label)
+        .also(first.place, earlier)
+        .help(help)
+}

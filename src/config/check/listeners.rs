@@ -1,0 +1,162 @@
+//! Listeners: what they speak, and whether anything answers there.
+
+use super::{Findings, Item, World};
+use crate::config::codes::Code;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::format::{Listener, Protocol};
+
+pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
+    if world.listeners.is_empty() {
+        let title = "nothing listens: there is no [listener.<name>]";
+        let found = Diagnostic::new(Code::NoListener, title);
+        findings.push(
+            match world.root.table().and_then(|table| table.values().next()) {
+                Some(first) => found.at(first.key, "the configuration begins here"),
+                None => found.at(world.root.place, "the configuration is empty"),
+            },
+        );
+    }
+    for listener in world.listeners.values() {
+        protocols(listener, findings);
+        targets(world, listener, findings);
+        trusts_everyone(listener, findings);
+        if is_tcp(listener) {
+            http_settings(listener, findings);
+        }
+    }
+    routes_on_tcp(world, findings);
+}
+
+/// Whether a listener relays bytes.
+pub(super) fn is_tcp(listener: &Item<'_, Listener>) -> bool {
+    let protocols = listener.node.at(&["protocols"]);
+    let written = protocols.map_or(&[][..], |node| node.items());
+    written.iter().any(|protocol| protocol.str() == Some("tcp"))
+}
+
+fn protocols(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let Some(protocols) = listener
+        .whole()
+        .and_then(|written| written.protocols.as_ref())
+    else {
+        return;
+    };
+    let why = match &protocols[..] {
+        [Protocol::Http1 | Protocol::Tcp] => return,
+        [] => "there is none",
+        several if several.contains(&Protocol::Tcp) && several.contains(&Protocol::Http1) => {
+            "`tcp` relays what `http/1.1` would read"
+        }
+        _ => "the same twice",
+    };
+    let title = format!("listener `{}` cannot speak these protocols", listener.name);
+    findings.push(
+        Diagnostic::new(Code::Protocols, title)
+            .at(listener.place(&["protocols"]), why)
+            .help("either `[\"http/1.1\"]` or `[\"tcp\"]`"),
+    );
+}
+
+/// `to`, `upstream`, both or none, and whether routes make up for none.
+fn targets(world: &World<'_>, listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let (to, upstream) = (&["to"][..], &["upstream"][..]);
+    let name = listener.name;
+    if listener.has(to) && listener.has(upstream) {
+        let title = format!("listener `{name}` has two targets");
+        findings.push(
+            Diagnostic::new(Code::TwoTargets, title)
+                .at(listener.key_place(to), "an unnamed upstream")
+                .also(listener.key_place(upstream), "a named one"),
+        );
+    }
+    let has_target = listener.has(upstream)
+        || listener
+            .node
+            .at(to)
+            .is_some_and(|node| !node.items().is_empty());
+    if has_target || !listener.sound {
+        return;
+    }
+    if is_tcp(listener) {
+        let title = format!("TCP listener `{name}` has nothing to connect to");
+        findings.push(Diagnostic::new(Code::NoTarget, title).at(
+            listener.key,
+            "`upstream` or `to` is missing from this table",
+        ));
+    } else if world.is_whole() && !has_route(world, name) {
+        let title = format!("listener `{name}` answers everything with 404");
+        findings.push(
+            Diagnostic::new(Code::IdleListener, title)
+                .at(listener.key, "no route, no `upstream` and no `to`"),
+        );
+    }
+}
+
+fn has_route(world: &World<'_>, listener: &str) -> bool {
+    world.routes.values().any(|route| {
+        let named = route
+            .written
+            .as_ref()
+            .and_then(|route| route.listener.as_deref());
+        named.is_none_or(|named| named == listener)
+    })
+}
+
+fn trusts_everyone(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let Some(node) = listener.node.at(&["trusted_proxies"]) else {
+        return;
+    };
+    for network in node.items() {
+        let everyone = network.str().is_some_and(|text| text.ends_with("/0"));
+        if everyone && !network.faulty {
+            let title = format!("listener `{}` trusts every peer", listener.name);
+            findings.push(
+                Diagnostic::new(Code::TrustsEveryone, title)
+                    .at(network.place, "every address there is")
+                    .help("name the networks that the proxies in front of this one stand in"),
+            );
+        }
+    }
+}
+
+fn http_settings(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    for key in HTTP_ONLY {
+        if listener.has(&[key]) {
+            let title = format!("TCP listener `{}` has no use for `{key}`", listener.name);
+            findings.push(
+                Diagnostic::new(Code::HttpOnly, title)
+                    .at(listener.key_place(&[key]), "a setting about requests")
+                    .also(listener.place(&["protocols"]), "bytes are relayed unread"),
+            );
+        }
+    }
+}
+
+fn routes_on_tcp(world: &World<'_>, findings: &mut Findings) {
+    for route in world.routes.values() {
+        let Some(node) = route.node.at(&["listener"]) else {
+            continue;
+        };
+        let listener = node.str().and_then(|name| world.listeners.get(name));
+        let Some(listener) = listener.filter(|listener| is_tcp(listener)) else {
+            continue;
+        };
+        let title = format!(
+            "route `{}` belongs to the TCP listener `{}`",
+            route.name, listener.name
+        );
+        findings.push(
+            Diagnostic::new(Code::HttpOnly, title)
+                .at(node.place, "nothing is read there that a route could match")
+                .also(listener.place(&["protocols"]), "bytes are relayed unread")
+                .help("give the listener an `upstream` instead of a route"),
+        );
+    }
+}
+
+const HTTP_ONLY: [&str; 4] = [
+    "trusted_proxies",
+    "max_head_size",
+    "max_fields",
+    "forwarded",
+];

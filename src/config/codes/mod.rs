@@ -1,0 +1,138 @@
+//! Every finding that the checker can make, with its stable code and its explanation.
+//!
+//! Codes are a promise: scripts and alerts name them, so a code never changes its meaning and is
+//! never given away again. `E01xx` is about one value or file, `E02xx` about values that do not fit
+//! together, `W03xx` about what works but probably not as it is meant.
+
+use std::fmt;
+
+mod table;
+
+pub use self::table::CODES;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// The configuration is taken, and a person should look; `check --strict` refuses it.
+    Warning,
+}
+
+/// The kind of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(
+    missing_docs,
+    reason = "each is documented by its entry in the table below"
+)]
+pub enum Code {
+    Syntax,
+    UnknownSetting,
+    MissingSetting,
+    WrongValue,
+    Unit,
+    Address,
+    Variable,
+    Unreadable,
+    DefinedTwice,
+    Override,
+    VariableSyntax,
+    NotInInclude,
+    Name,
+    Host,
+    Path,
+    Regex,
+    Field,
+    Status,
+    Method,
+    TestRequest,
+    Version,
+    UnknownName,
+    DoubleBind,
+    NoAction,
+    ManyActions,
+    NoEndpoints,
+    DoubleEndpoint,
+    HealthProbe,
+    HealthInterval,
+    NoTarget,
+    HttpOnly,
+    TimeoutWithoutEffect,
+    SameMatch,
+    ZeroSplit,
+    ReservedField,
+    WithoutEffect,
+    Protocols,
+    TwoTargets,
+    RedirectNowhere,
+    ZoneLoss,
+    RetriesCannotFinish,
+    Unreachable,
+    UnusedUpstream,
+    IdleListener,
+    NoEffect,
+    EmptyInclude,
+    NeverEnough,
+    OnlyBackups,
+    NoListener,
+    TrustsEveryone,
+    OwnListener,
+}
+
+/// What there is to say about a code.
+#[derive(Debug, Clone, Copy)]
+pub struct Explanation {
+    /// The code that is explained.
+    pub code: Code,
+    /// The stable code: `E0102`.
+    pub id: &'static str,
+    /// A few words.
+    pub summary: &'static str,
+    /// Why it matters and what to do, in Markdown.
+    pub text: &'static str,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+impl Code {
+    /// The stable code: `E0102`.
+    pub fn id(self) -> &'static str {
+        self.explanation().id
+    }
+
+    /// Whether the configuration is refused for it.
+    pub fn severity(self) -> Severity {
+        if self.id().starts_with('W') {
+            Severity::Warning
+        } else {
+            Severity::Error
+        }
+    }
+
+    /// What there is to say about it.
+    pub fn explanation(self) -> &'static Explanation {
+        &CODES[self as usize] // the assertion below the table holds both in one order
+    }
+
+    /// The code of that name, in either case.
+    pub fn from_id(id: &str) -> Option<Self> {
+        CODES
+            .iter()
+            .find(|entry| entry.id.eq_ignore_ascii_case(id))
+            .map(|entry| entry.code)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}

@@ -1,0 +1,57 @@
+//! `[listener.<name>]` as it is written.
+
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{EndpointEntry, Timeouts, is_default};
+use crate::config::units::Size;
+
+/// `[listener.<name>]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address to accept on: `:8080` (every address, IPv6 and IPv4), `10.0.0.1:80`, `[::1]:80`. Port
+    /// 0 takes any free port.
+    #[schemars(extend("format" = "x-bind", "examples" = [":8080", "127.0.0.1:8080", "[::1]:8080"]))]
+    pub bind: String,
+    /// What is spoken here. `["tcp"]` relays bytes to `upstream` or `to`. Default: `["http/1.1"]`.
+    pub protocols: Option<Vec<Protocol>>,
+    /// Shorthand: endpoints of an unnamed upstream that gets everything which no route takes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub to: Vec<EndpointEntry>,
+    /// The upstream that gets everything which no route takes. Default: none, which answers 404.
+    pub upstream: Option<String>,
+    /// Peers whose forwarding fields (X-Forwarded-*, Forwarded, X-Request-Id) are believed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(
+        with = "Vec<String>",
+        extend("items" = {"type": "string", "format": "x-network"}, "examples" = [["10.0.0.0/8"]])
+    )]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections at once, over all workers. Default: 10000.
+    #[schemars(range(min = 1))]
+    pub max_connections: Option<u32>,
+    /// Size of a request head, 1KiB to 1MiB. Default: 16KiB.
+    #[schemars(extend("x-least" = 1024, "x-most" = 1_048_576))]
+    pub max_head_size: Option<Size>,
+    /// Number of fields in a request head. Default: 100.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_fields: Option<u16>,
+    /// Whether `Forwarded` (RFC 7239) is sent to endpoints beside X-Forwarded-*. Default: false.
+    pub forwarded: Option<bool>,
+    /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub timeouts: Timeouts,
+}
+
+/// A protocol that a listener speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Protocol {
+    /// HTTP/1.0 and HTTP/1.1.
+    #[serde(rename = "http/1.1")]
+    Http1,
+    /// Bytes, unread.
+    #[serde(rename = "tcp")]
+    Tcp,
+}

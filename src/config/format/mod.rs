@@ -1,0 +1,186 @@
+//! The file format as plain data: what a person wrote, before any of it means something.
+//!
+//! Every doc comment here is a line of the reference page and of the JSON Schema, and a sentence
+//! `Default: …` in it is the documented default. `Option` means "not written": the owner of a setting
+//! holds its default. The marks `format = "x-…"` tell the checker which syntax a string has to have.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secrets::Secrets;
+use super::units::Time;
+
+mod listener;
+mod route;
+mod route_test;
+mod upstream;
+
+pub use self::listener::{Listener, Protocol};
+pub use self::route::{FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
+pub use self::route_test::{RouteExpectation, RouteTest};
+pub use self::upstream::{
+    Balance, EndpointDetails, EndpointEntry, Health, HealthHttp, HealthTcp, StatusPattern,
+    Upstream, Zone,
+};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The version of the format. Only `1` exists. Default: 1.
+    pub version: Option<u32>,
+    /// Data-plane threads. Default: the CPUs that the cgroup quota and the affinity mask allow.
+    #[schemars(range(min = 1, max = 1024))]
+    pub workers: Option<u16>,
+    /// The zone (failure domain) that this instance stands in. Default: none.
+    #[schemars(extend("format" = "x-name", "examples" = ["eu-1a", "${ZONE:-eu-1a}"]))]
+    pub zone: Option<String>,
+    /// Further files, as paths or globs (`*` and `?` in file names) relative to this one. They may
+    /// hold listeners, routes, upstreams and tests; all else stands in the main file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("examples" = [["conf.d/*.toml"]]))]
+    pub include: Vec<String>,
+    /// Where the instance is looked at and controlled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub admin: Admin,
+    /// The access log and the program's own log.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub log: Log,
+    /// What happens after SIGTERM.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shutdown: Shutdown,
+    /// Settings that listeners, routes and upstreams inherit.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub defaults: Defaults,
+    /// Addresses that accept connections, by name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("propertyNames" = {"format": "x-name"}))]
+    pub listener: BTreeMap<String, Listener>,
+    /// What happens to which requests, by name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("propertyNames" = {"format": "x-name"}))]
+    pub route: BTreeMap<String, Route>,
+    /// Named groups of endpoints.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("propertyNames" = {"format": "x-name"}))]
+    pub upstream: BTreeMap<String, Upstream>,
+    /// What must hold; `evenkeel check` and every reload run these.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub test: Vec<RouteTest>,
+    /// Which values are secret; not a setting.
+    #[serde(skip)]
+    pub secrets: Secrets,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Path of the Unix socket through which the CLI does everything. Default: none.
+    #[schemars(extend("format" = "x-socket", "examples" = ["/run/evenkeel/admin.sock"]))]
+    pub socket: Option<PathBuf>,
+    /// Address for probes, metrics and reading; GET only. Default: none.
+    #[schemars(extend("format" = "x-bind", "examples" = ["127.0.0.1:9901"]))]
+    pub http: Option<String>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Whether requests are logged. Default: true.
+    pub access: Option<bool>,
+    /// Form of the access log's lines. Default: json.
+    pub format: Option<LogFormat>,
+    /// Where log lines go: `stdout`, `stderr` or a file's path. Default: stdout.
+    #[schemars(length(min = 1))]
+    pub output: Option<String>,
+    /// The least severe event that is logged. Default: info.
+    pub level: Option<LogLevel>,
+    /// Whether `url.query` is part of the access log. Default: false, since queries carry secrets.
+    pub query: Option<bool>,
+}
+
+/// Form of a line of the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// The Combined Log Format of Apache and nginx.
+    Combined,
+}
+
+/// Severity of the program's own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// Only what needs a person.
+    Error,
+    /// What may need one soon.
+    Warn,
+    /// Changes of state.
+    Info,
+    /// Each step; for finding faults.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Shutdown {
+    /// How long accepting goes on after SIGTERM, while others learn to stay away. Default: 5s.
+    #[schemars(extend("x-zero" = true))]
+    pub grace: Option<Time>,
+    /// How long requests and connections may take to end afterwards. Default: 30s.
+    #[schemars(extend("x-zero" = true))]
+    pub drain: Option<Time>,
+}
+
+/// `[defaults]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Defaults {
+    /// Time limits; a listener, upstream or route may set its own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub timeouts: Timeouts,
+}
+
+/// Time limits. All but `request` are about progress: every byte that moves starts them afresh. What
+/// a route sets wins over its upstream, and that over the defaults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    /// From the first byte of a request to the end of its head. Default: 10s.
+    pub request_head: Option<Time>,
+    /// A client connection without a request. Default: 75s.
+    pub client_idle: Option<Time>,
+    /// A body, in either direction, of which nothing moves. Default: 60s.
+    pub body_idle: Option<Time>,
+    /// Until a connection to an endpoint stands. Default: 3s.
+    pub connect: Option<Time>,
+    /// From the end of the request to the head of the response. Default: 30s.
+    pub response_head: Option<Time>,
+    /// The whole request, from its head to the last byte of the response. Default: none.
+    pub request: Option<Time>,
+    /// How long an idle connection to an endpoint is kept, until the endpoint's own idle close time
+    /// has been learned. Default: 4s.
+    pub upstream_idle: Option<Time>,
+    /// A TCP connection or upgraded connection on which nothing moves. Default: 1h.
+    pub tunnel_idle: Option<Time>,
+}
+
+impl Config {
+    /// The version of the format that this program reads.
+    pub const VERSION: i64 = 1;
+}
+
+/// Whether a value is what stands for "not written"; such values are not printed.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

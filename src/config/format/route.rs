@@ -1,0 +1,169 @@
+//! `[route.<name>]` as it is written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Timeouts, is_default};
+use crate::config::units::Time;
+
+/// `[route.<name>]`: which requests, and what happens to them. The most specific match wins. Exactly
+/// one action: `upstream`, `split`, `redirect` or `respond`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The listener whose requests are meant. Default: every HTTP listener.
+    pub listener: Option<String>,
+    /// Hosts: `api.example.com`, or `*.example.com` for every name below. Default: every host.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "items" = {"type": "string", "format": "x-host-pattern"},
+        "examples" = [["api.example.com", "*.example.com"]]
+    ))]
+    pub hosts: Vec<String>,
+    /// Path: `/v1/` a prefix that ends on segment borders, `=/v1/ping` exact, `~^/v[0-9]+/` a regular
+    /// expression. Default: `/`.
+    #[schemars(extend(
+        "format" = "x-path-pattern",
+        "examples" = ["/v1/", "=/v1/ping", "~^/v[0-9]+/"]
+    ))]
+    pub path: Option<String>,
+    /// Methods. Default: every method but CONNECT.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "items" = {"type": "string", "format": "x-method"},
+        "examples" = [["GET", "HEAD"]]
+    ))]
+    pub methods: Vec<String>,
+    /// Fields that the request must have: a value, `~regex`, or `*` for any value.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "propertyNames" = {"format": "x-field-name"},
+        "additionalProperties" = {"type": "string", "format": "x-value-pattern"},
+        "examples" = [{"x-canary": "1"}]
+    ))]
+    pub headers: BTreeMap<String, String>,
+    /// Query parameters that the request must have: a value, `~regex`, or `*` for any value.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "additionalProperties" = {"type": "string", "format": "x-value-pattern"},
+        "examples" = [{"debug": "*"}]
+    ))]
+    pub query: BTreeMap<String, String>,
+    /// Action: forward to this upstream.
+    pub upstream: Option<String>,
+    /// Action: forward to one of several upstreams, by weight (0 to 1000).
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "additionalProperties" = {"type": "integer", "minimum": 0, "maximum": 1000},
+        "examples" = [{"stable": 95, "canary": 5}]
+    ))]
+    pub split: BTreeMap<String, u32>,
+    /// Action: answer with a redirect.
+    pub redirect: Option<Redirect>,
+    /// Action: answer with a fixed response.
+    pub respond: Option<Respond>,
+    /// Changes to what is asked for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rewrite: Rewrite,
+    /// Changes to the request's fields.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub request_headers: FieldEdits,
+    /// Changes to the response's fields.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub response_headers: FieldEdits,
+    /// Time limits: `request`, `connect`, `response_head`, `body_idle`, `tunnel_idle`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub timeouts: Timeouts,
+    /// How a failed attempt is repeated.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry: Retry,
+    /// Whether CONNECT opens a tunnel to an endpoint of the upstream. Default: false.
+    pub connect: Option<bool>,
+}
+
+/// A redirect. What is left out is kept from the request; at least one part must change.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308. Default: 308.
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
+    pub status: Option<u16>,
+    /// `http` or `https`. Default: that of the request.
+    #[schemars(extend("enum" = ["http", "https"]))]
+    pub scheme: Option<String>,
+    /// Host of the target. Default: that of the request.
+    #[schemars(extend("format" = "x-host"))]
+    pub host: Option<String>,
+    /// Port of the target. Default: that of the scheme.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// Path of the target; the query is kept. Default: that of the request.
+    #[schemars(extend("format" = "x-path"))]
+    pub path: Option<String>,
+}
+
+/// A fixed response.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Respond {
+    /// Status code, 200 to 599. Default: 200.
+    #[schemars(range(min = 200, max = 599))]
+    pub status: Option<u16>,
+    /// Body. Default: empty.
+    pub body: Option<String>,
+    /// Media type of the body. Default: `text/plain; charset=utf-8`.
+    #[schemars(extend("format" = "x-field-value"))]
+    pub content_type: Option<String>,
+}
+
+/// Changes to the target and the host of a request before it is forwarded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rewrite {
+    /// Whether the route's path prefix is taken off. Default: false.
+    pub strip_prefix: Option<bool>,
+    /// What replaces the route's path prefix. Default: none.
+    #[schemars(extend("format" = "x-path"))]
+    pub replace_prefix: Option<String>,
+    /// What replaces the host. Default: the host is passed on as it came.
+    #[schemars(extend("format" = "x-authority"))]
+    pub host: Option<String>,
+}
+
+/// Changes to fields, carried out in the order remove, set, add.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FieldEdits {
+    /// Fields that get this value, whatever was there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "propertyNames" = {"format": "x-field-name"},
+        "additionalProperties" = {"type": "string", "format": "x-field-value"}
+    ))]
+    pub set: BTreeMap<String, String>,
+    /// Fields that are added beside what was there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "propertyNames" = {"format": "x-field-name"},
+        "additionalProperties" = {"type": "string", "format": "x-field-value"}
+    ))]
+    pub add: BTreeMap<String, String>,
+    /// Fields that are taken out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("items" = {"type": "string", "format": "x-field-name"}))]
+    pub remove: Vec<String>,
+}
+
+/// How a failed attempt is repeated: a connection failure when nothing was sent, or a connection
+/// that closed before a byte of the response to a request that may be repeated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts in all, 1 to 10. Default: 2, which is one retry.
+    #[schemars(range(min = 1, max = 10))]
+    pub attempts: Option<u8>,
+    /// Limit of a single attempt until the response head. Default: none.
+    pub per_try_timeout: Option<Time>,
+}

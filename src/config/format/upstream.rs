@@ -1,0 +1,166 @@
+//! `[upstream.<name>]` as it is written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Timeouts, is_default};
+use crate::config::units::{Ratio, Time};
+
+/// `[upstream.<name>]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// How an endpoint is picked. Default: `power_of_two`.
+    pub balance: Option<Balance>,
+    /// Endpoints without a zone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub endpoints: Vec<EndpointEntry>,
+    /// Endpoints by zone (failure domain).
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("propertyNames" = {"format": "x-name"}))]
+    pub zone: BTreeMap<String, Zone>,
+    /// Active health checks. Default: none.
+    pub health: Option<Health>,
+    /// Endpoints that are needed for the load; checked against the loss of each zone. Default: none.
+    #[schemars(range(min = 1))]
+    pub min_healthy: Option<u32>,
+    /// Requests in flight at one endpoint. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub max_in_flight_per_endpoint: Option<u32>,
+    /// Connections to one endpoint, over all workers. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub max_connections_per_endpoint: Option<u32>,
+    /// Idle connections kept per endpoint and worker; 0 keeps none. Default: 256.
+    pub max_idle_per_endpoint: Option<u32>,
+    /// Share of healthy endpoints below which health is ignored; `0%` never ignores it. Default: 50%.
+    pub panic_threshold: Option<Ratio>,
+    /// Time limits: `connect`, `response_head`, `upstream_idle`, `body_idle`, `tunnel_idle`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub timeouts: Timeouts,
+}
+
+/// `[upstream.<name>.zone.<zone>]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    /// Endpoints in this zone.
+    pub endpoints: Vec<EndpointEntry>,
+}
+
+/// An endpoint: an address, or a table with its settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum EndpointEntry {
+    /// `host:port`, `[v6]:port` or `unix:/path`.
+    #[schemars(extend(
+        "format" = "x-address",
+        "examples" = ["10.0.0.11:8080", "api.internal:8080", "unix:/run/app.sock"]
+    ))]
+    Address(String),
+    /// With settings.
+    Detailed(EndpointDetails),
+}
+
+/// Settings of one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointDetails {
+    /// `host:port`, `[v6]:port` or `unix:/path`.
+    #[schemars(extend("format" = "x-address"))]
+    pub address: String,
+    /// Share of the traffic against other endpoints, 1 to 1000. Default: 1.
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: Option<u32>,
+    /// Whether it is used only when no other is healthy. Default: false.
+    pub backup: Option<bool>,
+    /// Requests in flight here. Default: the upstream's limit.
+    #[schemars(range(min = 1))]
+    pub max_in_flight: Option<u32>,
+    /// Connections here, over all workers. Default: the upstream's limit.
+    #[schemars(range(min = 1))]
+    pub max_connections: Option<u32>,
+}
+
+/// Algorithm that picks an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn, interleaved by weight.
+    RoundRobin,
+    /// The one with the fewest requests in flight per weight.
+    LeastConnections,
+    /// The better of two random ones.
+    #[default]
+    PowerOfTwo,
+    /// Any, by weight.
+    Random,
+    /// The first healthy one in the order of the file: endpoints without a zone, then zones by name.
+    FirstHealthy,
+}
+
+/// Active health checks. Exactly one of `http` and `tcp`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Ask for a resource.
+    pub http: Option<HealthHttp>,
+    /// Connect.
+    pub tcp: Option<HealthTcp>,
+    /// Time between two probes, ± 20 % jitter. Default: 2s.
+    pub interval: Option<Time>,
+    /// Limit of one probe. Default: 1s.
+    pub timeout: Option<Time>,
+    /// Good probes in a row that make it healthy. Default: 2.
+    #[schemars(range(min = 1, max = 1000))]
+    pub healthy_after: Option<u32>,
+    /// Bad probes in a row that make it unhealthy. Default: 3.
+    #[schemars(range(min = 1, max = 1000))]
+    pub unhealthy_after: Option<u32>,
+    /// Port to probe. Default: the endpoint's own.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+}
+
+/// An HTTP probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthHttp {
+    /// Path and query. Default: `/`.
+    #[schemars(extend("format" = "x-target", "examples" = ["/healthz"]))]
+    pub path: Option<String>,
+    /// `GET`, `HEAD` or `OPTIONS`. Default: GET.
+    #[schemars(extend("enum" = ["GET", "HEAD", "OPTIONS"]))]
+    pub method: Option<String>,
+    /// Host field. Default: the endpoint's address.
+    #[schemars(extend("format" = "x-authority"))]
+    pub host: Option<String>,
+    /// Statuses that are good: `200`, `"2xx"`, `"200-399"`. Default: 200 to 399.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("examples" = [[200, "3xx"]]))]
+    pub status: Vec<StatusPattern>,
+    /// Further fields.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "propertyNames" = {"format": "x-field-name"},
+        "additionalProperties" = {"type": "string", "format": "x-field-value"}
+    ))]
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A TCP probe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthTcp {}
+
+/// Statuses: one, a class or a range.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StatusPattern {
+    /// One status.
+    Code(#[schemars(range(min = 100, max = 599))] u16),
+    /// `"2xx"` or `"200-399"`.
+    #[schemars(extend("format" = "x-status-pattern"))]
+    Range(String),
+}

@@ -1,0 +1,151 @@
+//! `config show`: the merged configuration as text, with secrets hidden.
+
+use serde_json::Value as Json;
+use toml::{Table, Value};
+
+use super::check::{LISTENER_TIMEOUTS, UPSTREAM_TIMEOUTS};
+use super::format::Config;
+use super::path::SettingPath;
+use super::schema::Schema;
+use super::secrets::{MASK, Secrets};
+use super::shape::Shape;
+
+/// The configuration as TOML, after includes, variables and overrides. `effective` also writes what
+/// is in force without having been written: documented defaults, and the time limits that listeners
+/// and upstreams inherit. Values that came from `${file:…}`, and credentials in header fields, are
+/// `***`.
+pub fn show(config: &Config, effective: bool) -> String {
+    let mut table = Table::try_from(config).expect("every type of the format is one of TOML's");
+    // What was included is part of what is shown.
+    table.remove("include");
+    if effective {
+        let schema = Schema::new();
+        fill_table(&mut table, schema.root());
+        inherit(&mut table);
+    }
+    let mut value = Value::Table(table);
+    hide(&mut value, &SettingPath::ROOT, &config.secrets);
+    toml::to_string_pretty(&value).expect("a table of plain values is TOML")
+}
+
+fn hide(value: &mut Value, path: &SettingPath<'_>, secrets: &Secrets) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table.iter_mut() {
+                hide(value, &path.key(key), secrets);
+            }
+        }
+        Value::Array(items) => {
+            for (index, value) in items.iter_mut().enumerate() {
+                hide(value, &path.index(index), secrets);
+            }
+        }
+        Value::String(text) => {
+            if secrets.contains(&path.to_string()) {
+                MASK.clone_into(text);
+            }
+        }
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
+    }
+}
+
+/// Gives listeners and upstreams the time limits of `[defaults.timeouts]` that apply to them.
+fn inherit(table: &mut Table) {
+    let defaults = table
+        .get("defaults")
+        .and_then(|defaults| defaults.get("timeouts"));
+    let defaults = defaults
+        .and_then(Value::as_table)
+        .cloned()
+        .unwrap_or_default();
+    for (kind, applicable) in [
+        ("listener", &LISTENER_TIMEOUTS[..]),
+        ("upstream", &UPSTREAM_TIMEOUTS[..]),
+    ] {
+        let named = table.get_mut(kind).and_then(Value::as_table_mut);
+        for (_, item) in named.into_iter().flatten() {
+            let Some(item) = item.as_table_mut() else {
+                continue;
+            };
+            let timeouts = item
+                .entry("timeouts")
+                .or_insert_with(|| Value::Table(Table::new()));
+            let Some(timeouts) = timeouts.as_table_mut() else {
+                continue;
+            };
+            for key in applicable {
+                if let (Some(value), false) = (defaults.get(*key), timeouts.contains_key(*key)) {
+                    timeouts.insert((*key).to_owned(), value.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Writes the documented defaults of a table and of the tables that always exist below it.
+fn fill_table(table: &mut Table, shape: Shape<'_>) {
+    for key in shape.properties() {
+        let Some(below) = shape.below(key) else {
+            continue;
+        };
+        if let Some(default) = below.attribute("default").and_then(plain) {
+            table.entry(key).or_insert(default);
+        } else if always_exists(key, table, shape) {
+            table
+                .entry(key)
+                .or_insert_with(|| Value::Table(Table::new()));
+        }
+    }
+    for (key, value) in table.iter_mut() {
+        // Time limits that a listener, route or upstream does not set are inherited, not defaults.
+        let inherited = key == "timeouts" && !is_defaults(shape);
+        if let (Some(below), false) = (shape.below(key), inherited) {
+            fill(value, below);
+        }
+    }
+}
+
+/// Whether a table is in force without being written.
+fn always_exists(key: &str, table: &Table, shape: Shape<'_>) -> bool {
+    match key {
+        "log" | "shutdown" | "defaults" => true,
+        "timeouts" => is_defaults(shape),
+        "retry" => table.contains_key("upstream") || table.contains_key("split"),
+        _ => false,
+    }
+}
+
+fn is_defaults(shape: Shape<'_>) -> bool {
+    shape.definition_name() == Some("Defaults")
+}
+
+fn fill(value: &mut Value, shape: Shape<'_>) {
+    match value {
+        Value::Table(table) => fill_table(table, shape.alternative("object")),
+        Value::Array(items) => {
+            if let Some(shape) = shape.items() {
+                items.iter_mut().for_each(|item| fill(item, shape));
+            }
+        }
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_) => {}
+    }
+}
+
+/// A default of the schema as a value of TOML.
+fn plain(json: &Json) -> Option<Value> {
+    match json {
+        Json::Bool(truth) => Some(Value::Boolean(*truth)),
+        Json::Number(number) => number.as_i64().map(Value::Integer),
+        Json::String(text) => Some(Value::String(text.clone())),
+        Json::Array(items) => items
+            .iter()
+            .map(plain)
+            .collect::<Option<_>>()
+            .map(Value::Array),
+        Json::Null | Json::Object(_) => None,
+    }
+}

@@ -1,0 +1,199 @@
+//! One data-plane thread: its runtime, its accept loops, its connections, its pools.
+//!
+//! Workers share nothing on the path of a request but the snapshot and the live state of endpoints,
+//! so a worker is a loop around a few things that happen seldom: a new snapshot, a connection from
+//! an overloaded neighbour, a step of the drain, a tick for what must not wait for traffic. All else
+//! happens in the tasks of its connections, which belong to the worker and end with it.
+//!
+//! Use: [`spawn`] puts a worker on a thread; [`run`] is the worker itself, for tests. Both end when the
+//! drain is cut, so the trigger's owner always cuts, also when nothing was left to wait for.
+
+mod accepting;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use self::accepting::Accepting;
+use crate::context::ConnectionFacts;
+use crate::drain::Watcher;
+use crate::listener::{Accepted, Acceptor, Balance, Inbox};
+use crate::protocol::local::Local;
+use crate::protocol::{http, tcp};
+use crate::snapshot::{Handle, Kind};
+use crate::telemetry::access::{FLUSH_EVERY, Sink};
+use crate::telemetry::events::Events;
+use crate::telemetry::metrics::set_worker_shard;
+
+/// What every worker is given.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The snapshot in force.
+    pub handle: Handle,
+    /// How far the end of the process is.
+    pub drain: Watcher,
+    /// Connections of every worker.
+    pub balance: Arc<Balance>,
+    /// Where log lines go.
+    pub sink: Sink,
+    /// Where changes of state are told.
+    pub events: Events,
+    /// Makes the random choices of all workers; each derives its own.
+    pub seed: u64,
+}
+
+/// What one worker holds.
+#[derive(Debug)]
+struct Worker {
+    local: Rc<Local>,
+    accepting: Accepting,
+    inbox: Inbox,
+    shared: Shared,
+}
+
+/// Starts a worker on a thread of its own. Fails only when the machine gives no thread or no epoll.
+///
+/// The thread ends when the drain is cut.
+pub fn spawn(index: usize, shared: Shared, inbox: Inbox) -> io::Result<JoinHandle<()>> {
+    // The runtime cannot leave its thread, but whether there is one must be known here.
+    let (sender, started) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
+        .name(format!("worker-{index}"))
+        .spawn(move || {
+            set_worker_shard(index);
+            let runtime = runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build_local(runtime::LocalOptions::default());
+            let (runtime, result) = match runtime {
+                Ok(runtime) => (Some(runtime), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            // Received below, unless the caller has gone, who then does not care.
+            drop(sender.send(result));
+            if let Some(runtime) = runtime {
+                // Dropping the runtime drops the connections that are left.
+                runtime.block_on(run(index, shared, inbox));
+            }
+        })?;
+    started
+        .recv()
+        .map_err(|_| io::Error::other("the worker's thread ended at once"))??;
+    Ok(thread)
+}
+
+/// A worker: accepts and serves connections until the drain is cut. Must run where tasks may be
+/// spawned that stay on their thread: a `LocalRuntime`, or a `LocalSet`.
+pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
+    let mut random = fastrand::Rng::with_seed(shared.seed.wrapping_add(index as u64));
+    let local = Local::new(
+        shared.handle.cache(),
+        shared.sink.access_log(),
+        shared.drain.clone(),
+        random.u64(..),
+    );
+    let acceptor = Acceptor::new(
+        index,
+        Arc::clone(&shared.balance),
+        shared.drain.clone(),
+        shared.events.clone(),
+        random.u64(..),
+    );
+    let worker = Worker {
+        accepting: Accepting::new(acceptor, shared.events.clone()),
+        local,
+        inbox,
+        shared,
+    };
+    worker.run().await;
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut generation = self.shared.handle.subscribe();
+        let (mut closed, mut cut) = (self.shared.drain.clone(), self.shared.drain.clone());
+        let mut tick = interval(FLUSH_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut swept = Instant::now();
+        let mut is_open = true;
+        self.follow();
+        loop {
+            tokio::select! {
+                biased;
+                () = cut.cut() => break,
+                () = closed.closed(), if is_open => {
+                    is_open = false;
+                    self.accepting.end();
+                    self.local.resting.wake_all();
+                }
+                Ok(()) = generation.changed(), if is_open => self.follow(),
+                Some(accepted) = self.inbox.next() => serve(&self.local, accepted),
+                now = tick.tick() => {
+                    self.local.access_log.flush();
+                    if now - swept >= SWEEP_EVERY {
+                        swept = now;
+                        self.local.pool.sweep(now);
+                        if is_open && self.accepting.lacks_some() {
+                            self.follow();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what the snapshot in force says about listeners.
+    fn follow(&mut self) {
+        let snapshot = self.local.snapshot();
+        let local = &self.local;
+        self.accepting.follow(&snapshot, || {
+            let local = Rc::clone(local);
+            move |accepted| serve(&local, accepted)
+        });
+        // Connections that wait for a request look whether their listener is still there.
+        self.local.resting.wake_all();
+    }
+}
+
+/// Gives a connection a task. A panic in it ends that connection alone: the runtime catches it, the
+/// connection's guard counts it, and the panic hook has logged it by then.
+fn serve(local: &Rc<Local>, accepted: Accepted) {
+    let Accepted {
+        stream,
+        peer,
+        listener,
+        guard,
+    } = accepted;
+    let facts = ConnectionFacts {
+        listener: Arc::clone(&listener.name),
+        peer,
+        local: listener.sockets.local,
+    };
+    let local = Rc::clone(local);
+    // The task belongs to the worker's runtime, which ends it.
+    let task = match &listener.kind {
+        Kind::Http(_) => spawn_local(async move {
+            http::serve(stream, facts, local).await;
+            drop(guard);
+        }),
+        Kind::Tcp(tcp) => {
+            let tcp = Arc::clone(tcp);
+            spawn_local(async move {
+                tcp::serve(stream, facts, tcp, local).await;
+                drop(guard);
+            })
+        }
+    };
+    drop(task);
+}
+
+/// How often idle connections to endpoints are looked through: their limits are seconds.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);

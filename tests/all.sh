@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Every check and test of this repository, in the order in which they fail fastest.
+#
+#   tests/all.sh              all of it: what CI runs
+#   tests/all.sh lint test    only these steps
+#
+# It needs cargo, a C++ compiler and curl. Nothing is downloaded but crates and, once, cargo-deny.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly DENY_VERSION=0.20.2
+readonly FUZZ_SECONDS=${FUZZ_SECONDS:-20}
+target=${CARGO_TARGET_DIR:-target}
+
+step_format() {
+    cargo fmt --check
+}
+
+# Everything that compiles, tests and benches too; a warning is an error.
+step_lint() {
+    cargo clippy --locked --all-targets -- -D warnings
+}
+
+# Unit tests, the rules of the house, the black-box suites, the examples in the docs.
+step_test() {
+    cargo test --locked
+}
+
+# The benches must not rot. The profile of the tests is enough for that, and already built.
+step_bench() {
+    cargo test --locked --benches --no-run
+}
+
+step_docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+}
+
+# deny.toml: licences, banned and doubled crates, sources; and advisories where they can be had.
+step_deny() {
+    local deny=cargo-deny
+    if ! command -v cargo-deny >/dev/null; then
+        deny=$target/tools/bin/cargo-deny
+        [[ -x $deny ]] || cargo install --locked --quiet --root "$target/tools" \
+            --target-dir "$target/tools/build" "cargo-deny@$DENY_VERSION"
+    fi
+    "$deny" --locked check bans licenses sources
+    if "$deny" fetch db 2>"$target/deny-fetch.log"; then
+        "$deny" --locked check --disable-fetch advisories
+    else
+        echo "skipped: the database of advisories cannot be reached"
+        grep -m 1 fatal "$target/deny-fetch.log" || true
+    fi
+}
+
+# The program as it is shipped, used as on its first day.
+step_smoke() {
+    cargo build --locked --release
+    local evenkeel=$target/release/evenkeel folder
+    folder=$(mktemp -d)
+    "$evenkeel" version
+    cat >"$folder/evenkeel.toml" <<TOML
+version = 1
+
+[admin]
+socket = "$folder/admin.sock"
+
+[shutdown]
+grace = "100ms"
+
+[listener.web]
+bind = "127.0.0.1:18480"
+
+[route.hello]
+respond = { body = "hello" }
+TOML
+    "$evenkeel" check --config "$folder/evenkeel.toml"
+    "$evenkeel" run --config "$folder/evenkeel.toml" &
+    local pid=$!
+    # From now on, whatever fails, nothing is left behind.
+    trap 'kill -9 '"$pid"' 2>/dev/null || true; rm -rf '"$folder" EXIT
+    local answer
+    answer=$(curl -sS --retry 50 --retry-delay 1 --retry-connrefused --max-time 60 http://127.0.0.1:18480/)
+    [[ $answer == hello ]] || { echo "curl got: $answer"; return 1; }
+    "$evenkeel" --admin "$folder/admin.sock" status
+    kill -TERM "$pid"
+    wait "$pid"
+    rm -rf "$folder"
+    trap - EXIT
+}
+
+# Coverage-guided fuzzing with the stable compiler: libFuzzer only needs LLVM's instrumentation,
+# and safe Rust needs no sanitizer. --target keeps the flags away from build scripts and macros.
+step_fuzz() {
+    local host flags name
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    flags="--cfg fuzzing -Cdebug-assertions -Ccodegen-units=1 -Cpasses=sancov-module"
+    flags+=" -Cllvm-args=-sanitizer-coverage-level=4"
+    flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+    flags+=" -Cllvm-args=-sanitizer-coverage-pc-table"
+    flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares"
+    RUSTFLAGS=$flags cargo build --locked --release --manifest-path fuzz/Cargo.toml \
+        --target "$host" --target-dir "$target/fuzz"
+    for path in fuzz/fuzz_targets/*.rs; do
+        name=$(basename "$path" .rs)
+        # What is found on the way is kept for the next run, seeds stay as they are.
+        mkdir -p "$target/fuzz/corpus/$name"
+        echo "fuzzing $name for $FUZZ_SECONDS s"
+        "$target/fuzz/$host/release/$name" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1 \
+            -artifact_prefix="$target/fuzz/$name-" "$target/fuzz/corpus/$name" \
+            $(ls -d "fuzz/seeds/$name" 2>/dev/null || true) 2>"$target/fuzz/$name.log" \
+            || { tail -n 40 "$target/fuzz/$name.log"; return 1; }
+        grep -E 'number_of_executed_units|new_units_added' "$target/fuzz/$name.log"
+    done
+}
+
+steps=("$@")
+((${#steps[@]})) || steps=(format lint test bench docs deny fuzz smoke)
+for step in "${steps[@]}"; do
+    if ! declare -F "step_$step" >/dev/null; then
+        echo "no step is called $step" >&2
+        exit 2
+    fi
+    echo "== $step"
+    start=$SECONDS
+    # Not in a condition: a failing command within must end all of it.
+    "step_$step"
+    echo "== $step took $((SECONDS - start)) s"
+done
