@@ -6,15 +6,16 @@
 //!
 //! ```no_run
 //! use evenkeel::app::{App, Options};
+//! use evenkeel::config::{self, Nothing};
 //!
 //! let text = "[listener.web]\nbind = \"127.0.0.1:0\"\nto = [\"127.0.0.1:3000\"]\n";
-//! let outcome = evenkeel::config::load_text("example", text);
+//! let outcome = config::load_text("example", text, &Nothing);
 //! let bound = App::bind(outcome, Options::default())?;
 //! let address = bound.addresses()["web"];
 //! let running = bound.start();
 //! // … send requests to `address` …
 //! running.stop();
-//! let ended = running.wait();
+//! let ended = running.wait()?;
 //! # Ok::<(), evenkeel::app::BindError>(())
 //! ```
 //!
@@ -25,28 +26,35 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use crate::config::Outcome;
-use crate::control::shutdown::Ended;
-use crate::control::{self, Control, Rejection, Requests};
+use crate::config::{self, Outcome};
+use crate::control::admin::DoorError;
+use crate::control::{Ended, Rejection, Requests};
 use crate::telemetry::events::Events;
+
+mod assemble;
 
 /// Puts the program together.
 #[derive(Debug)]
 pub struct App;
 
-/// What the program that embeds the proxy decides.
+/// What the program that embeds the proxy decides. By default it is an embedded one: its host's
+/// signals and the usual places of this machine are left alone.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The file that a reload reads. Without it there is nothing to reload.
     pub file: Option<PathBuf>,
     /// Whether the process's signals are obeyed: SIGHUP, SIGUSR1, SIGTERM and SIGINT.
     pub signals: bool,
+    /// Where the admin API is served, whatever the configuration says.
+    pub admin: config::Admin,
+    /// Where the admin socket is made if nobody names a place for it and the directory is there.
+    pub usual_socket: Option<PathBuf>,
 }
 
 /// Everything that can fail has succeeded: listeners are bound, nothing is served yet.
@@ -99,7 +107,7 @@ struct Facts {
 struct ControlThread {
     start: Option<oneshot::Sender<()>>,
     stop: watch::Sender<bool>,
-    ended: mpsc::Receiver<Ended>,
+    ended: mpsc::Receiver<io::Result<Ended>>,
 }
 
 impl App {
@@ -200,15 +208,21 @@ impl Running {
 
     /// Waits for the end.
     pub fn wait(self) -> Result<Ended, BindError> {
-        self.thread.ended.recv().map_err(|_| BindError::Fault)
+        let ended = self.thread.ended.recv().map_err(|_| BindError::Fault)?;
+        ended.map_err(no_workers)
     }
 
     /// Waits for the end for some time; `None` if it goes on.
     pub fn wait_for(&self, limit: Duration) -> Option<Result<Ended, BindError>> {
         match self.thread.ended.recv_timeout(limit) {
-            Ok(ended) => Some(Ok(ended)),
+            Ok(ended) => Some(ended.map_err(no_workers)),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(BindError::Fault)),
         }
     }
+}
+
+fn no_workers(source: io::Error) -> BindError {
+    let what = "the workers cannot be started";
+    BindError::System { what, source }
 }

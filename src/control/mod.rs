@@ -7,20 +7,22 @@
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+pub mod admin;
 mod changes;
 pub mod cpus;
 pub mod files;
-mod notify;
+pub mod health;
+pub mod notify;
 mod prepare;
 mod ready;
-mod reload;
+pub mod reload;
 pub mod resolve;
 mod shutdown;
 mod signal;
 
 pub use prepare::{Candidate, Rejection, Workshop};
 pub use ready::{Check, Readiness};
-pub use reload::{Log, Reloader, Report, Requests, Verdict};
+pub use reload::{Report, Requests, Verdict};
 pub use shutdown::{Ended, Shutdown};
 pub use signal::Signals;
 

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
+use super::health::Prober;
 use super::prepare::{Candidate, Rejection, Workshop};
 use super::ready::Readiness;
 use super::{changes, notify};
@@ -35,13 +36,26 @@ pub struct Requests {
 /// Carries reloads out, one after another.
 #[derive(Debug)]
 pub struct Reloader {
-    file: Option<PathBuf>,
-    workshop: Workshop,
-    handle: Handle,
-    log: Log,
-    readiness: Readiness,
+    parts: Parts,
     metrics: Metrics,
     requests: mpsc::Receiver<Request>,
+}
+
+/// What a reload acts on.
+#[derive(Debug)]
+pub struct Parts {
+    /// The file that is read; without it there is nothing to reload.
+    pub file: Option<PathBuf>,
+    /// Makes the snapshots.
+    pub workshop: Workshop,
+    /// The snapshot in force.
+    pub handle: Handle,
+    /// Is told which endpoints to probe.
+    pub prober: Prober,
+    /// The log, whose settings may change.
+    pub log: Log,
+    /// No reload while the process ends.
+    pub readiness: Readiness,
 }
 
 /// What of the log a configuration changes.
@@ -121,22 +135,15 @@ impl Requests {
 }
 
 impl Reloader {
-    /// Reloads of what stands in `file`. What is in force already counts as applied.
-    pub fn new(
-        file: Option<PathBuf>,
-        workshop: Workshop,
-        handle: Handle,
-        log: Log,
-        readiness: Readiness,
-    ) -> (Self, Requests) {
+    /// A reloader, and the way to ask it. What is in force counts as applied, and is probed from now
+    /// on.
+    pub fn new(parts: Parts) -> (Self, Requests) {
         let (sender, requests) = mpsc::channel(QUEUE);
-        let metrics = Metrics::new(&workshop.world.registry, &handle.load());
+        let snapshot = parts.handle.load();
+        let metrics = Metrics::new(&parts.workshop.world.registry, &snapshot);
+        parts.prober.apply(snapshot.upstreams.values());
         let reloader = Self {
-            file,
-            workshop,
-            handle,
-            log,
-            readiness,
+            parts,
             metrics,
             requests,
         };
@@ -178,33 +185,33 @@ impl Reloader {
 
     /// Reads and checks the file, away from this thread, which has health checks to carry out.
     async fn read(&self) -> Result<Outcome, Rejection> {
-        if self.readiness.is_draining() {
+        if self.parts.readiness.is_draining() {
             return Err(Rejection::Draining);
         }
-        let file = self.file.clone().ok_or(Rejection::NoFile)?;
+        let file = self.parts.file.clone().ok_or(Rejection::NoFile)?;
         spawn_blocking(move || config::load(&file, &System))
             .await
             .map_err(|error| Rejection::Fault(error.to_string()))
     }
 
     async fn apply(&mut self, outcome: Outcome, by: &'static str) -> Report {
-        let previous = self.handle.load();
+        let previous = self.parts.handle.load();
         let candidate = match Candidate::new(&outcome, previous.generation + 1) {
             Ok(candidate) => candidate,
             Err(rejection) => return self.reject(&rejection, Some(&outcome), by),
         };
         let settings = Settings::new(&candidate.config.log);
-        let prepared = self.workshop.prepare(candidate, Some(&previous)).await;
+        let prepared = self.parts.workshop.prepare(candidate, Some(&previous)).await;
         // The log is the last thing that can fail, since it cannot be taken back.
         let prepared = prepared.and_then(|snapshot| {
-            self.log.sink.apply(&settings).map_err(Rejection::Log)?;
+            self.parts.log.sink.apply(&settings).map_err(Rejection::Log)?;
             Ok(snapshot)
         });
         let snapshot = match prepared {
             Ok(snapshot) => snapshot,
             Err(rejection) => return self.reject(&rejection, Some(&outcome), by),
         };
-        if let Some(level) = &self.log.level {
+        if let Some(level) = &self.parts.log.level {
             level.set(settings.level);
         }
         let (old, new) = (&previous.config, Arc::clone(&snapshot.config));
@@ -214,9 +221,10 @@ impl Reloader {
         }
         let why = changes::describe(old, &new);
         self.metrics.applied(&snapshot);
-        let upstreams: Vec<_> = snapshot.upstreams.values().cloned().collect();
-        drop(self.handle.replace(snapshot));
-        self.workshop.world.install(&upstreams);
+        drop(self.parts.handle.replace(snapshot));
+        let snapshot = self.parts.handle.load();
+        self.parts.workshop.world.install(snapshot.upstreams.values());
+        self.parts.prober.apply(snapshot.upstreams.values());
         self.report(Verdict::Applied, why, &[], notes, Some(&outcome), by)
     }
 
@@ -236,14 +244,14 @@ impl Reloader {
         outcome: Option<&Outcome>,
         by: &'static str,
     ) -> Report {
-        let snapshot = self.handle.load();
+        let snapshot = self.parts.handle.load();
         let kind = match result {
             Verdict::Applied => "config_applied",
             Verdict::Rejected => "config_rejected",
         };
         let mut reasons = vec![why.clone()];
         reasons.extend_from_slice(details);
-        self.workshop.world.events.publish(Event {
+        self.parts.workshop.world.events.publish(Event {
             kind,
             why: reasons.join("; "),
             fields: vec![
