@@ -171,7 +171,7 @@ impl Bound {
     pub fn start(mut self) -> Running {
         if let Some(start) = self.thread.start.take() {
             // Where the thread is gone, `Running::wait` says so.
-            drop(start.send(()));
+            let _ = start.send(());
         }
         Running {
             facts: self.facts,

@@ -18,8 +18,12 @@ pub(super) struct Config {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Print the configuration that the running instance has in force; secrets are masked
-    Show,
+    /// Print the configuration that the running instance has in force, with secrets masked
+    Show {
+        /// Also what is in force without having been written: defaults and inherited settings
+        #[arg(long)]
+        effective: bool,
+    },
     /// Print the JSON Schema of the format, from which editors complete
     Schema,
 }
@@ -27,17 +31,25 @@ enum What {
 impl Config {
     pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
         match self.command {
-            What::Show => show(global, output)?,
+            What::Show { effective } => show(effective, global, output)?,
             What::Schema => output.json(&config::schema()),
         }
         Ok(Exit::Done)
     }
 }
 
-fn show(global: &Global, output: &mut Output) -> Result<(), Failure> {
-    let answer = AdminAddress::of(global).call(Method::GET, "/v1/config", LIMIT)?;
+fn show(effective: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
+    let path = if effective { "/v1/config?effective" } else { "/v1/config" };
+    let answer = AdminAddress::of(global).call(Method::GET, path, LIMIT)?;
     let config: Value = answer.success()?.json()?;
-    output.json(&config);
+    if global.json {
+        output.json(&config);
+        return Ok(());
+    }
+    match config["toml"].as_str() {
+        Some(text) => output.text(text),
+        None => output.json(&config),
+    }
     Ok(())
 }
 

@@ -3,8 +3,6 @@
 //! clap lists commands in one column. A person in an outage looks for a purpose, so the commands
 //! stand in groups here; their one-line descriptions still come from the commands themselves.
 
-use std::fmt::Write;
-
 use clap::Command;
 use clap::builder::StyledStr;
 

@@ -22,18 +22,19 @@ mod output;
 mod reload;
 mod route;
 mod run;
+mod show;
 mod status;
 #[cfg(test)]
 mod tests;
 mod version;
 
-pub use client::AdminAddress;
+pub use client::{AdminAddress, AdminAddressError};
 pub use exit::{Exit, Failure};
 pub use output::{Color, Output, Paint};
 
 /// A load balancer and reverse proxy that is built to survive bad days.
 #[derive(Debug, Parser)]
-#[command(name = "evenkeel", version, about, max_term_width = 100)]
+#[command(name = "evenkeel", version, max_term_width = 100)]
 pub struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -54,8 +55,9 @@ struct Global {
     /// Machine-readable output of any reading command
     #[arg(long, global = true)]
     json: bool,
-    /// When to colour
+    /// When to colour: auto, always or never
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
     color: Color,
     /// Print nothing on success
     #[arg(short, long, global = true)]

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Exit, Failure, Global, Output, show};
+use super::client::DEFAULT_SOCKET;
+use super::{AdminAddress, Exit, Failure, Global, Output, show};
 use crate::app::{App, BindError, Bound, Options};
 use crate::config::{self, Outcome, System};
 
@@ -25,10 +26,14 @@ impl Run {
         let options = Options {
             file,
             signals: true,
+            admin: admin(global),
+            usual_socket: Some(DEFAULT_SOCKET.into()),
         };
         let bound = bind(outcome, options, output)?;
-        bound.start().wait();
-        Ok(Exit::Done)
+        match bound.run() {
+            Ok(_) => Ok(Exit::Done), // the log's last line has said how it ended
+            Err(error) => Err(Failure::new(Exit::Refused, error.to_string())),
+        }
     }
 
     /// The configuration, and the file that a reload reads.
@@ -59,6 +64,17 @@ pub(super) fn bind(
         }
         Failure::new(Exit::Refused, error.to_string())
     })
+}
+
+/// `--admin` names where this instance is to be found.
+fn admin(global: &Global) -> config::Admin {
+    let mut admin = config::Admin::default();
+    match &global.admin {
+        Some(AdminAddress::Unix(path)) => admin.socket = Some(path.clone()),
+        Some(AdminAddress::Http(address)) => admin.http = Some(address.clone()),
+        None => {}
+    }
+    admin
 }
 
 /// The configuration file that `--listen` and `--to` stand for.

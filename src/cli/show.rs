@@ -1,6 +1,6 @@
 //! How findings and reasons look, whichever command has them.
 
-use super::{Output, Paint};
+use super::Output;
 use crate::config::{Outcome, Style};
 use crate::control::Rejection;
 use crate::snapshot::TestFailure;
@@ -37,10 +37,4 @@ pub(super) fn counted(number: usize, noun: &str) -> String {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
     }
-}
-
-/// A word that says how a thing is.
-pub(super) fn state(output: &Output, is_good: bool, word: &str) -> String {
-    let kind = if is_good { Paint::Good } else { Paint::Bad };
-    output.paint(kind, word)
 }

@@ -268,7 +268,7 @@ impl Reloader {
             generation: snapshot.generation,
             sha256: snapshot.sha256.to_string(),
             findings: outcome.map_or(Value::Null, Outcome::to_json),
-            text: outcome.map(|outcome| outcome.render(Style::default())).unwrap_or_default(),
+            text: outcome.map(|outcome| outcome.render(STYLE)).unwrap_or_default(),
         }
     }
 }
@@ -313,6 +313,12 @@ fn info(registry: &Registry, snapshot: &Snapshot) -> Gauge {
     info.set(1);
     info
 }
+
+/// The text travels as JSON to a command that knows its own terminal: lines, but no colours.
+const STYLE: Style = Style {
+    colour: false,
+    unicode: true,
+};
 
 /// Requests that wait. More only come from a program that asks in a loop: it waits to be queued.
 const QUEUE: usize = 64;

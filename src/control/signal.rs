@@ -10,7 +10,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub(super) enum Request {
     /// SIGHUP: read the configuration again.
     Reload,
     /// SIGUSR1: reopen the log's file, since logrotate has moved it.
@@ -21,7 +21,7 @@ pub enum Request {
 
 /// The signal that asks for the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stop {
+pub(super) enum Stop {
     /// From a service manager.
     Terminate,
     /// From a terminal.
@@ -39,7 +39,7 @@ pub struct Signals {
 
 impl Stop {
     /// The signal's name.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Terminate => "SIGTERM",
             Self::Interrupt => "SIGINT",
@@ -59,7 +59,7 @@ impl Signals {
     }
 
     /// The next request. Safe to drop while it waits.
-    pub async fn next(&mut self) -> Request {
+    pub(super) async fn next(&mut self) -> Request {
         tokio::select! {
             biased; // the end before all else
             _ = self.terminate.recv() => Request::Stop(Stop::Terminate),

@@ -241,7 +241,7 @@ fn operate(samples: &[Sample], request: &Request<Incoming>) -> Response<Full<Byt
 
 async fn serve_connection<A, F>(stream: TcpStream, answer: A)
 where
-    A: FnMut(Request<Incoming>) -> F,
+    A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response<Full<Bytes>>, Infallible>>,
 {
     let connection = http1::Builder::new()

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -59,7 +59,8 @@ impl Demo {
         let bound = bind(
             config::load(&file, &System),
             Options {
-                config: Some(file),
+                file: Some(file.clone()),
+                signals: true,
                 ..Options::default()
             },
             output,
@@ -90,7 +91,7 @@ impl Drop for Home {
 }
 
 /// Tells what happens, until it is over.
-fn tell(mut running: Running, fleet: &Fleet, output: &mut Output) {
+fn tell(running: Running, fleet: &Fleet, output: &mut Output) {
     let events = running.events().clone();
     let mut last = 0;
     let mut served = fleet.served();
@@ -189,6 +190,6 @@ mod tests {
         let path = home.path.clone();
         fs::write(path.join("file"), "text").unwrap();
         drop(home);
-        assert!(!Path::new(&path).exists());
+        assert!(!path.exists());
     }
 }

@@ -1,6 +1,5 @@
 //! What the demo writes: its configuration file, and the page of things to try.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -146,7 +145,7 @@ expect = {{ route = "shop", upstream = "shop" }}
             (
                 "Break the configuration: it is refused with place, reason and patch",
                 &[
-                    &format!("echo 'upstrem = 1' >> {file}"),
+                    &format!("sed -i 's/^balance/balnce/' {file}"),
                     &reload,
                 ],
             ),
