@@ -30,7 +30,9 @@ pub enum Amount {
 impl Received {
     /// The bytes that are there.
     pub fn bytes(&self) -> &[u8] {
-        self.buffer.as_ref().map_or(&[], |buffer| &buffer[self.start..])
+        self.buffer
+            .as_ref()
+            .map_or(&[], |buffer| &buffer[self.start..])
     }
 
     /// Whether no bytes are there.
@@ -58,7 +60,9 @@ impl Received {
                 buffer.into_bytes(range)
             }
             buffer => {
-                let piece = buffer.as_ref().map(|buffer| Bytes::copy_from_slice(&buffer[range]));
+                let piece = buffer
+                    .as_ref()
+                    .map(|buffer| Bytes::copy_from_slice(&buffer[range]));
                 self.buffer = buffer;
                 self.consume(skip + length);
                 piece.unwrap_or_default()

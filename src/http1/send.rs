@@ -149,7 +149,11 @@ impl Outgoing {
             Framing::Chunked => {
                 encode_chunk_head(self.staging(), data.len());
                 self.ended = self.body.is_end_stream();
-                self.tail = if self.ended { CHUNK_END_AND_LAST } else { CHUNK_END };
+                self.tail = if self.ended {
+                    CHUNK_END_AND_LAST
+                } else {
+                    CHUNK_END
+                };
             }
         }
         self.piece = data;
@@ -180,10 +184,21 @@ impl Outgoing {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<()>> {
-        let staged = self.staged.as_ref().map_or(&[][..], |staged| &staged[self.staged_sent..]);
-        let slices = [IoSlice::new(staged), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+        let staged = self
+            .staged
+            .as_ref()
+            .map_or(&[][..], |staged| &staged[self.staged_sent..]);
+        let slices = [
+            IoSlice::new(staged),
+            IoSlice::new(&self.piece),
+            IoSlice::new(self.tail),
+        ];
         let first = usize::from(staged.is_empty());
-        let last = if self.tail.is_empty() { if self.piece.is_empty() { 1 } else { 2 } } else { 3 };
+        let last = if self.tail.is_empty() {
+            if self.piece.is_empty() { 1 } else { 2 }
+        } else {
+            3
+        };
         let mut written = ready!(stream.poll_write_slices(cx, &slices[first..last]))?;
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
@@ -195,7 +210,11 @@ impl Outgoing {
         let from_piece = written.min(self.piece.len());
         self.piece.advance(from_piece);
         self.tail = &self.tail[written - from_piece..];
-        if self.staged.as_ref().is_some_and(|staged| staged.len() == self.staged_sent) {
+        if self
+            .staged
+            .as_ref()
+            .is_some_and(|staged| staged.len() == self.staged_sent)
+        {
             self.staged = None;
             self.staged_sent = 0;
         }

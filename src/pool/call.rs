@@ -110,7 +110,9 @@ impl Call {
                 return Poll::Ready(self.event(head));
             }
             self.seen = bytes.len();
-            let Connection { stream, received, .. } = &mut self.connection;
+            let Connection {
+                stream, received, ..
+            } = &mut self.connection;
             match received.poll_fill(cx, stream, Amount::Usual) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(count)) if count > 0 => self.received_any = true,

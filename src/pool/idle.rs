@@ -75,7 +75,12 @@ impl Pool {
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.entry(live.id()).or_default();
         if stack.len() < keep.count {
-            stack.push(Idle { connection, since: now, seen: now, keep: keep.idle });
+            stack.push(Idle {
+                connection,
+                since: now,
+                seen: now,
+                keep: keep.idle,
+            });
         }
     }
 
@@ -108,7 +113,11 @@ impl Pool {
 impl Idle {
     /// The learned time of the endpoint if there is one, else the configured one.
     fn limit(&self) -> Duration {
-        self.connection.endpoint().live.idle_limit().unwrap_or(self.keep)
+        self.connection
+            .endpoint()
+            .live
+            .idle_limit()
+            .unwrap_or(self.keep)
     }
 
     fn stays(&mut self, now: Instant) -> bool {

@@ -8,8 +8,6 @@
 mod call;
 mod idle;
 mod response;
-#[cfg(test)]
-mod tests;
 
 use std::io;
 use std::rc::Rc;
@@ -55,7 +53,10 @@ impl Connection {
     /// Opens a connection. The caller sets the time limit, and tells the endpoint how it went.
     pub async fn open(endpoint: &Arc<Endpoint>) -> Result<Self, ConnectError> {
         let limit = endpoint.limits.max_connections;
-        let open = endpoint.live.open_connection(limit).ok_or(ConnectError::Limit)?;
+        let open = endpoint
+            .live
+            .open_connection(limit)
+            .ok_or(ConnectError::Limit)?;
         let stream = Stream::connect(&endpoint.address).await?;
         Ok(Self {
             stream,
@@ -78,7 +79,11 @@ impl Connection {
 
     /// The stream with what was received behind the head of the response, for a tunnel.
     pub fn into_tunnel(self) -> Tunnelled {
-        Tunnelled { stream: self.stream, received: self.received, open: self.open }
+        Tunnelled {
+            stream: self.stream,
+            received: self.received,
+            open: self.open,
+        }
     }
 
     /// How an idle connection stands. Costs no system call while the endpoint is silent.
@@ -87,7 +92,10 @@ impl Connection {
             return State::Dirty;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        match self.received.poll_fill(&mut cx, &self.stream, crate::http1::Amount::Usual) {
+        match self
+            .received
+            .poll_fill(&mut cx, &self.stream, crate::http1::Amount::Usual)
+        {
             Poll::Pending => State::Quiet,
             Poll::Ready(Ok(0) | Err(_)) => State::Closed,
             Poll::Ready(Ok(_)) => State::Dirty,

@@ -30,7 +30,11 @@ pub struct ResponseBody<G> {
 impl<G> ResponseBody<G> {
     /// The body behind a head that a call has brought.
     pub fn new(call: Call, framing: Framing, persistent: bool, home: Return, guard: G) -> Self {
-        let left = if let Framing::Length(length) = framing { Some(length) } else { None };
+        let left = if let Framing::Length(length) = framing {
+            Some(length)
+        } else {
+            None
+        };
         let mut body = Self {
             call: Some(call),
             decoder: Decoder::new(framing),
@@ -49,8 +53,12 @@ impl<G> ResponseBody<G> {
 
     /// The whole body, if it has been received together with its head: then it need not stream.
     pub fn take_ready(&mut self) -> Option<Bytes> {
-        let Some(call) = self.call.as_mut() else { return Some(Bytes::new()) };
-        let Framing::Length(length) = self.framing else { return None };
+        let Some(call) = self.call.as_mut() else {
+            return Some(Bytes::new());
+        };
+        let Framing::Length(length) = self.framing else {
+            return None;
+        };
         let length = usize::try_from(length).ok()?;
         if call.connection.received.bytes().len() < length {
             return None;
@@ -61,10 +69,7 @@ impl<G> ResponseBody<G> {
         Some(bytes)
     }
 
-    fn poll_data(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(ahead));
         }
@@ -77,8 +82,12 @@ impl<G> ResponseBody<G> {
                 }
                 Ok(None) => {}
             }
-            let Some(call) = self.call.as_mut() else { return Poll::Ready(None) };
-            let Connection { stream, received, .. } = &mut call.connection;
+            let Some(call) = self.call.as_mut() else {
+                return Poll::Ready(None);
+            };
+            let Connection {
+                stream, received, ..
+            } = &mut call.connection;
             match ready!(received.poll_fill(cx, stream, amount(self.left))) {
                 Ok(count) if count > 0 => {}
                 Ok(_) => return Poll::Ready(self.end_of_input().map(Err)),
@@ -92,7 +101,9 @@ impl<G> ResponseBody<G> {
 
     /// The next frame of what has been received, if there is one.
     fn decode(&mut self) -> Result<Option<Frame<Bytes>>, BodyError> {
-        let Some(call) = self.call.as_mut() else { return Ok(None) };
+        let Some(call) = self.call.as_mut() else {
+            return Ok(None);
+        };
         let received = &mut call.connection.received;
         match self.decoder.decode(received.bytes()) {
             Err(error) => {
@@ -176,7 +187,8 @@ impl<G: Unpin> HttpBody for ResponseBody<G> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.left
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

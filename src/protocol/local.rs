@@ -61,12 +61,7 @@ struct Date {
 
 impl Local {
     /// A worker's share. `seed` makes its random choices; they are not for secrets.
-    pub fn new(
-        snapshot: Cache,
-        access_log: AccessLog,
-        drain: Watcher,
-        seed: u64,
-    ) -> Rc<Self> {
+    pub fn new(snapshot: Cache, access_log: AccessLog, drain: Watcher, seed: u64) -> Rc<Self> {
         Rc::new(Self {
             pool: Rc::default(),
             access_log,
@@ -88,7 +83,13 @@ impl Local {
 
     /// Whether a connection of this listener should end as soon as it has no request.
     pub fn is_retired(&self, listener: &str) -> bool {
-        self.drain.is_closed() || self.snapshot.borrow_mut().load().listener(listener).is_none()
+        self.drain.is_closed()
+            || self
+                .snapshot
+                .borrow_mut()
+                .load()
+                .listener(listener)
+                .is_none()
     }
 
     /// Runs a choice with this worker's randomness.
@@ -108,7 +109,10 @@ impl Local {
         if place == places.wakers.len() {
             places.wakers.push(None);
         }
-        Member { local: Rc::clone(self), place }
+        Member {
+            local: Rc::clone(self),
+            place,
+        }
     }
 }
 
@@ -126,7 +130,10 @@ impl Member {
     pub fn register(&self, waker: &Waker) {
         let mut places = self.local.resting.places.borrow_mut();
         let place = &mut places.wakers[self.place];
-        if place.as_ref().is_none_or(|present| !present.will_wake(waker)) {
+        if place
+            .as_ref()
+            .is_none_or(|present| !present.will_wake(waker))
+        {
             *place = Some(waker.clone());
         }
     }
@@ -143,7 +150,9 @@ impl Drop for Member {
 impl Date {
     fn value(&self, now: Instant) -> HeaderValue {
         if self.until.get().is_none_or(|until| now >= until) {
-            let text = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            let text = jiff::Timestamp::now()
+                .strftime("%a, %d %b %Y %H:%M:%S GMT")
+                .to_string();
             if let Ok(value) = HeaderValue::try_from(text) {
                 *self.value.borrow_mut() = value;
             }

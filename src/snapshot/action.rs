@@ -58,7 +58,10 @@ pub struct Choice {
 impl Split {
     /// A split; `None` without a positive weight.
     pub fn new(choices: Vec<Choice>) -> Option<Self> {
-        let total = choices.iter().map(|choice| choice.weight).fold(0, u32::saturating_add);
+        let total = choices
+            .iter()
+            .map(|choice| choice.weight)
+            .fold(0, u32::saturating_add);
         (total > 0).then_some(Self { choices, total })
     }
 
@@ -69,7 +72,11 @@ impl Split {
 
     /// One of the upstreams, each with the probability of its weight.
     pub fn pick(&self, random: &mut fastrand::Rng) -> &Choice {
-        let mut rest = if self.choices.len() > 1 { random.u32(..self.total) } else { 0 };
+        let mut rest = if self.choices.len() > 1 {
+            random.u32(..self.total)
+        } else {
+            0
+        };
         for choice in &self.choices {
             if rest < choice.weight {
                 return choice;

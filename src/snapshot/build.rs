@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use super::Snapshot;
 use super::action::{Action, Choice, Route, Split};
 use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
-use super::Snapshot;
 use crate::config::{self, Config, Protocol};
 use crate::http1;
 use crate::net::Sockets;
@@ -71,7 +71,10 @@ pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream
     for (name, listener) in &config.listener {
         if !listener.to.is_empty() {
             let endpoints = listener.to.clone();
-            let unnamed = config::Upstream { endpoints, ..config::Upstream::default() };
+            let unnamed = config::Upstream {
+                endpoints,
+                ..config::Upstream::default()
+            };
             upstreams.insert(unnamed_upstream(name), unnamed);
         }
     }
@@ -82,7 +85,11 @@ pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream
 pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     let written = effective_upstreams(&ingredients.config);
     let upstreams = build_upstreams(&mut ingredients, &written)?;
-    let builder = Builder { ingredients: &ingredients, written: &written, upstreams: &upstreams };
+    let builder = Builder {
+        ingredients: &ingredients,
+        written: &written,
+        upstreams: &upstreams,
+    };
     let mut listeners = Vec::with_capacity(ingredients.config.listener.len());
     for (name, listener) in &ingredients.config.listener {
         listeners.push(Arc::new(builder.listener(name, listener)?));
@@ -111,7 +118,9 @@ fn build_upstreams(
     let mut upstreams = BTreeMap::new();
     for (name, upstream) in written {
         let endpoints = ingredients.endpoints.remove(name).unwrap_or_default();
-        let previous = ingredients.previous.and_then(|world| world.upstreams.get(name.as_str()));
+        let previous = ingredients
+            .previous
+            .and_then(|world| world.upstreams.get(name.as_str()));
         let built = Upstream::build(name, upstream, endpoints, ingredients.world, previous)
             .map_err(|error| refused(name, &error.to_string()))?;
         upstreams.insert(Arc::from(name.as_str()), built);
@@ -132,20 +141,28 @@ impl Builder<'_> {
             return Err(refused(name, "its address is not bound"));
         };
         let shared: Arc<str> = name.into();
-        let tcp = written.protocols.as_deref().is_some_and(|list| list.contains(&Protocol::Tcp));
+        let tcp = written
+            .protocols
+            .as_deref()
+            .is_some_and(|list| list.contains(&Protocol::Tcp));
         let kind = if tcp {
             Kind::Tcp(Arc::new(self.tcp(&shared, written)?))
         } else {
             Kind::Http(Arc::new(self.http(&shared, written)?))
         };
-        let previous = self.ingredients.previous.and_then(|world| world.listener(name));
+        let previous = self
+            .ingredients
+            .previous
+            .and_then(|world| world.listener(name));
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
             kind,
             max_connections: written.max_connections.unwrap_or(MAX_CONNECTIONS),
-            connections: previous
-                .map_or_else(|| Arc::new(AtomicU32::new(0)), |old| Arc::clone(&old.connections)),
+            connections: previous.map_or_else(
+                || Arc::new(AtomicU32::new(0)),
+                |old| Arc::clone(&old.connections),
+            ),
             metrics: ListenerMetrics::new(&self.ingredients.world.registry, name),
             name: shared,
         })
@@ -153,18 +170,33 @@ impl Builder<'_> {
 
     fn tcp(&self, name: &Arc<str>, written: &config::Listener) -> Result<TcpListener, BuildError> {
         let Some(upstream) = own_upstream(name, written) else {
-            return Err(refused(name, "a listener with protocols = [\"tcp\"] needs `upstream` or `to`"));
+            return Err(refused(
+                name,
+                "a listener with protocols = [\"tcp\"] needs `upstream` or `to`",
+            ));
         };
         let choice = self.choice(name, &upstream, 1, &written.timeouts)?;
         let registry = &self.ingredients.world.registry;
         let metrics = SessionMetrics::new(registry, name, &choice.upstream.name);
-        Ok(TcpListener { name: Arc::clone(name), choice, metrics })
+        Ok(TcpListener {
+            name: Arc::clone(name),
+            choice,
+            metrics,
+        })
     }
 
-    fn http(&self, name: &Arc<str>, written: &config::Listener) -> Result<HttpListener, BuildError> {
+    fn http(
+        &self,
+        name: &Arc<str>,
+        written: &config::Listener,
+    ) -> Result<HttpListener, BuildError> {
         let mut rules = Vec::new();
         for (route_name, route) in &self.ingredients.config.route {
-            if route.listener.as_deref().is_none_or(|wanted| *wanted == **name) {
+            if route
+                .listener
+                .as_deref()
+                .is_none_or(|wanted| *wanted == **name)
+            {
                 let rule = Rule::new(route_name, route)
                     .map_err(|error| refused(route_name, &error.to_string()))?;
                 rules.push((rule, Arc::new(self.route(name, route_name, route)?)));
@@ -173,7 +205,10 @@ impl Builder<'_> {
         let fallback = match own_upstream(name, written) {
             None => None,
             Some(upstream) => {
-                let plain = config::Route { upstream: Some(upstream), ..config::Route::default() };
+                let plain = config::Route {
+                    upstream: Some(upstream),
+                    ..config::Route::default()
+                };
                 Some(Arc::new(self.route(name, name, &plain)?))
             }
         };
@@ -197,7 +232,10 @@ impl Builder<'_> {
 
     /// A listener keeps its mark over reloads: a loop that is under way must not look new.
     fn via(&self, name: &str) -> Via {
-        let previous = self.ingredients.previous.and_then(|world| world.listener(name));
+        let previous = self
+            .ingredients
+            .previous
+            .and_then(|world| world.listener(name));
         match previous.map(|listener| &listener.kind) {
             Some(Kind::Http(listener)) => listener.via.clone(),
             Some(Kind::Tcp(_)) | None => {
@@ -228,20 +266,29 @@ impl Builder<'_> {
     fn action(&self, name: &str, written: &config::Route) -> Result<Action, BuildError> {
         if let Some(redirect) = &written.redirect {
             let redirect = Redirect::new(redirect);
-            return redirect.map(Action::Redirect).map_err(|error| refused(name, &error.to_string()));
+            return redirect
+                .map(Action::Redirect)
+                .map_err(|error| refused(name, &error.to_string()));
         }
         if let Some(respond) = &written.respond {
             let fixed = Fixed::new(respond);
-            return fixed.map(Action::Respond).map_err(|error| refused(name, &error.to_string()));
+            return fixed
+                .map(Action::Respond)
+                .map_err(|error| refused(name, &error.to_string()));
         }
         let single = written.upstream.iter().map(|upstream| (upstream, 1));
-        let weighted = written.split.iter().map(|(upstream, weight)| (upstream, *weight));
+        let weighted = written
+            .split
+            .iter()
+            .map(|(upstream, weight)| (upstream, *weight));
         let mut choices = Vec::new();
         for (upstream, weight) in single.chain(weighted) {
             choices.push(self.choice(name, upstream, weight, &written.timeouts)?);
         }
         let split = Split::new(choices);
-        split.map(Action::Forward).ok_or_else(|| refused(name, "it has no action"))
+        split
+            .map(Action::Forward)
+            .ok_or_else(|| refused(name, "it has no action"))
     }
 
     fn choice(
@@ -251,7 +298,8 @@ impl Builder<'_> {
         weight: u32,
         timeouts: &config::Timeouts,
     ) -> Result<Choice, BuildError> {
-        let (Some(upstream), Some(written)) = (self.upstreams.get(name), self.written.get(name)) else {
+        let (Some(upstream), Some(written)) = (self.upstreams.get(name), self.written.get(name))
+        else {
             return Err(BuildError::Unknown {
                 owner: owner.to_owned(),
                 what: "upstream",
@@ -282,11 +330,18 @@ impl Builder<'_> {
 
 /// The upstream that gets what no route takes.
 pub(super) fn own_upstream(name: &str, written: &config::Listener) -> Option<String> {
-    if written.to.is_empty() { written.upstream.clone() } else { Some(unnamed_upstream(name)) }
+    if written.to.is_empty() {
+        written.upstream.clone()
+    } else {
+        Some(unnamed_upstream(name))
+    }
 }
 
 fn refused(owner: &str, reason: &str) -> BuildError {
-    BuildError::Refused { owner: owner.to_owned(), reason: reason.to_owned() }
+    BuildError::Refused {
+        owner: owner.to_owned(),
+        reason: reason.to_owned(),
+    }
 }
 
 /// Half of the descriptors that a container usually gets, so that each may have an upstream side.

@@ -37,7 +37,9 @@ impl Handle {
 
     /// Access for one worker.
     pub fn cache(&self) -> Cache {
-        Cache { inner: arc_swap::Cache::new(Arc::clone(&self.current)) }
+        Cache {
+            inner: arc_swap::Cache::new(Arc::clone(&self.current)),
+        }
     }
 
     /// Puts the next snapshot in force, tells the subscribers, and returns the one before.

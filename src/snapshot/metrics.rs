@@ -69,7 +69,10 @@ impl ListenerMetrics {
     pub fn new(registry: &Registry, listener: &str) -> Self {
         let labels = [("listener", listener)];
         let refused = |reason| {
-            registry.counter(&CONNECTIONS_REFUSED, &[("listener", listener), ("reason", reason)])
+            registry.counter(
+                &CONNECTIONS_REFUSED,
+                &[("listener", listener), ("reason", reason)],
+            )
         };
         Self {
             connections: registry.gauge(&CONNECTIONS, &labels),
@@ -85,7 +88,8 @@ impl RouteMetrics {
     /// Resolves the handles of a route at a listener.
     pub fn new(registry: &Registry, listener: &Arc<str>, route: &Arc<str>) -> Self {
         let labels = [("listener", &**listener), ("route", &**route)];
-        let retries = |outcome| registry.counter(&RETRIES, &[("route", route), ("outcome", outcome)]);
+        let retries =
+            |outcome| registry.counter(&RETRIES, &[("route", route), ("outcome", outcome)]);
         Self {
             duration: registry.histogram(&REQUEST_DURATION, &labels),
             in_flight: registry.gauge(&REQUESTS_IN_FLIGHT, &labels),
@@ -123,19 +127,34 @@ impl RouteMetrics {
     /// Records the time until the first byte of an upstream's response.
     pub fn observe_first_byte(&self, upstream: &Arc<str>, zone: &Arc<str>, after: Duration) {
         let same = |key: &(Arc<str>, Arc<str>)| key.0 == *upstream && key.1 == *zone;
-        self.first_byte.with_matching(same, |histogram| histogram.observe(after), || {
-            let labels = [("route", &*self.route), ("upstream", &**upstream), ("zone", &**zone)];
-            let histogram = self.registry.histogram(&ENDPOINT_DURATION, &labels);
-            ((Arc::clone(upstream), Arc::clone(zone)), histogram)
-        });
+        self.first_byte.with_matching(
+            same,
+            |histogram| histogram.observe(after),
+            || {
+                let labels = [
+                    ("route", &*self.route),
+                    ("upstream", &**upstream),
+                    ("zone", &**zone),
+                ];
+                let histogram = self.registry.histogram(&ENDPOINT_DURATION, &labels);
+                ((Arc::clone(upstream), Arc::clone(zone)), histogram)
+            },
+        );
     }
 
     /// Counts a response of our own.
     pub fn count_error(&self, upstream: &Arc<str>, reason: &'static str) {
         let same = |key: &(Arc<str>, &'static str)| key.0 == *upstream && key.1 == reason;
         self.errors.with_matching(same, Counter::inc, || {
-            let labels = [("route", &*self.route), ("upstream", &**upstream), ("reason", reason)];
-            ((Arc::clone(upstream), reason), self.registry.counter(&ERRORS, &labels))
+            let labels = [
+                ("route", &*self.route),
+                ("upstream", &**upstream),
+                ("reason", reason),
+            ];
+            (
+                (Arc::clone(upstream), reason),
+                self.registry.counter(&ERRORS, &labels),
+            )
         });
     }
 }
@@ -175,10 +194,17 @@ impl<K: Clone + PartialEq, H: Clone> Lazy<K, H> {
 
 impl MethodLabel {
     fn of(method: &Method) -> Self {
-        const KNOWN: [&str; 9] =
-            ["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"];
+        const KNOWN: [&str; 9] = [
+            "GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE",
+        ];
         let name = method.as_str();
-        Self(KNOWN.iter().find(|known| **known == name).copied().unwrap_or("_OTHER"))
+        Self(
+            KNOWN
+                .iter()
+                .find(|known| **known == name)
+                .copied()
+                .unwrap_or("_OTHER"),
+        )
     }
 }
 

@@ -14,8 +14,6 @@ mod listener;
 mod metrics;
 mod probe;
 mod sessions;
-#[cfg(test)]
-mod tests;
 mod timeouts;
 
 use std::collections::BTreeMap;
@@ -57,7 +55,10 @@ pub struct Snapshot {
 impl Snapshot {
     /// A listener by its name.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
-        let position = self.listeners.binary_search_by(|listener| (*listener.name).cmp(name)).ok()?;
+        let position = self
+            .listeners
+            .binary_search_by(|listener| (*listener.name).cmp(name))
+            .ok()?;
         self.listeners.get(position)
     }
 }

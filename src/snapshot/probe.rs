@@ -112,15 +112,25 @@ impl<'a> Routing<'a> {
     pub fn new(config: &'a Config) -> Result<Self, BuildError> {
         let mut tables = BTreeMap::new();
         for (name, listener) in &config.listener {
-            if listener.protocols.as_deref().is_some_and(|list| list.contains(&Protocol::Tcp)) {
+            if listener
+                .protocols
+                .as_deref()
+                .is_some_and(|list| list.contains(&Protocol::Tcp))
+            {
                 continue;
             }
             let mut rules = Vec::new();
             for (route_name, route) in &config.route {
-                if route.listener.as_deref().is_none_or(|wanted| wanted == name) {
-                    let rule = Rule::new(route_name, route).map_err(|error| {
-                        BuildError::Refused { owner: route_name.clone(), reason: error.to_string() }
-                    })?;
+                if route
+                    .listener
+                    .as_deref()
+                    .is_none_or(|wanted| wanted == name)
+                {
+                    let rule =
+                        Rule::new(route_name, route).map_err(|error| BuildError::Refused {
+                            owner: route_name.clone(),
+                            reason: error.to_string(),
+                        })?;
                     rules.push((rule, route));
                 }
             }
@@ -140,8 +150,10 @@ impl<'a> Routing<'a> {
             let (name, table) = self.tables.get_key_value(wanted).ok_or_else(unknown)?;
             return Ok(self.decision(name, table, inquiry));
         }
-        let mut decisions =
-            self.tables.iter().map(|(name, table)| self.decision(name, table, inquiry));
+        let mut decisions = self
+            .tables
+            .iter()
+            .map(|(name, table)| self.decision(name, table, inquiry));
         let first = decisions.next().ok_or_else(unknown)?;
         if first.leads_somewhere() {
             return Ok(first);
@@ -152,11 +164,16 @@ impl<'a> Routing<'a> {
     /// Runs the `[[test]]`s.
     pub fn failures(&self) -> Vec<TestFailure> {
         let tests = self.config.test.iter().enumerate();
-        tests.filter_map(|(index, test)| self.failure(index, test)).collect()
+        tests
+            .filter_map(|(index, test)| self.failure(index, test))
+            .collect()
     }
 
     fn failure(&self, index: usize, test: &RouteTest) -> Option<TestFailure> {
-        let fields = test.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let fields = test
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         let decision = Inquiry::new(&test.request, fields)
             .and_then(|inquiry| self.decide(test.listener.as_deref(), &inquiry));
         let differences = match decision {
@@ -201,8 +218,14 @@ impl Decision {
 
     fn take(&mut self, name: &str, route: &Route, inquiry: &Inquiry) {
         self.route = Some(name.to_owned());
-        self.upstreams.extend(route.upstream.iter().map(|upstream| (upstream.clone(), 1)));
-        self.upstreams.extend(route.split.iter().map(|(name, weight)| (name.clone(), *weight)));
+        self.upstreams
+            .extend(route.upstream.iter().map(|upstream| (upstream.clone(), 1)));
+        self.upstreams.extend(
+            route
+                .split
+                .iter()
+                .map(|(name, weight)| (name.clone(), *weight)),
+        );
         if let Some(respond) = &route.respond {
             self.status = Some(respond.status.unwrap_or(200));
         }
@@ -234,18 +257,32 @@ impl Decision {
         let mut differences = Vec::new();
         let mut compare = |what: &str, expected: Option<String>, holds: bool, found: String| {
             if let Some(expected) = expected.filter(|_| !holds) {
-                let found = if found.is_empty() { "none".to_owned() } else { found };
+                let found = if found.is_empty() {
+                    "none".to_owned()
+                } else {
+                    found
+                };
                 differences.push(format!("{what} `{expected}` was expected, it is {found}"));
             }
         };
         let route = self.route.clone().unwrap_or_default();
         let holds = expected.route.as_deref() == self.route.as_deref();
         compare("route", expected.route.clone(), holds, quoted(&route));
-        let names: Vec<_> = self.upstreams.iter().map(|(name, _)| quoted(name)).collect();
+        let names: Vec<_> = self
+            .upstreams
+            .iter()
+            .map(|(name, _)| quoted(name))
+            .collect();
         let wanted = expected.upstream.clone();
-        let holds = self.upstreams.iter().any(|(name, _)| Some(name) == wanted.as_ref());
+        let holds = self
+            .upstreams
+            .iter()
+            .any(|(name, _)| Some(name) == wanted.as_ref());
         compare("upstream", wanted, holds, names.join(" or "));
-        let found = self.status.map(|status| status.to_string()).unwrap_or_default();
+        let found = self
+            .status
+            .map(|status| status.to_string())
+            .unwrap_or_default();
         let wanted = expected.status.map(|status| status.to_string());
         compare("status", wanted, expected.status == self.status, found);
         let holds = expected.location == self.location;
@@ -256,5 +293,9 @@ impl Decision {
 }
 
 fn quoted(name: &str) -> String {
-    if name.is_empty() { String::new() } else { format!("`{name}`") }
+    if name.is_empty() {
+        String::new()
+    } else {
+        format!("`{name}`")
+    }
 }

@@ -124,7 +124,9 @@ mod tests {
         registry.encode(Format::Text, &mut text);
         for (times, result) in (1..).zip(SessionResult::ALL) {
             let word = result.as_str();
-            let line = text.lines().find(|line| line.contains(&format!("result=\"{word}\"")));
+            let line = text
+                .lines()
+                .find(|line| line.contains(&format!("result=\"{word}\"")));
             let line = line.unwrap_or_else(|| panic!("{word} is missing in {text}"));
             assert!(line.ends_with(&format!(" {times}")), "{line}");
         }

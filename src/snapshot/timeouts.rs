@@ -50,9 +50,8 @@ impl CallTimeouts {
     /// The limits of a call by a route, or by a TCP listener, to an upstream.
     pub fn new(route: &Timeouts, upstream: &Timeouts, defaults: &Timeouts) -> Self {
         let order = [route, upstream, defaults];
-        let limit = |pick: fn(&Timeouts) -> Option<Time>, default| {
-            nearest(pick, &order).unwrap_or(default)
-        };
+        let limit =
+            |pick: fn(&Timeouts) -> Option<Time>, default| nearest(pick, &order).unwrap_or(default);
         Self {
             connect: limit(|t| t.connect, CONNECT),
             response_head: limit(|t| t.response_head, RESPONSE_HEAD),
@@ -65,7 +64,10 @@ impl CallTimeouts {
 }
 
 fn nearest(pick: fn(&Timeouts) -> Option<Time>, order: &[&Timeouts]) -> Option<Duration> {
-    order.iter().find_map(|timeouts| pick(timeouts)).map(|time| time.0)
+    order
+        .iter()
+        .find_map(|timeouts| pick(timeouts))
+        .map(|time| time.0)
 }
 
 /// A head is small: who needs longer is stalling on purpose.

@@ -36,10 +36,16 @@ impl Source {
         parts - usize::from(is_folder)
     }
 
+    /// Whether the file holds tests of the room that it lies in.
+    pub(crate) fn is_unit_test(&self) -> bool {
+        self.path.starts_with("src/")
+            && (self.path.ends_with("/tests.rs")
+                || self.path.ends_with("/properties.rs")
+                || self.path.contains("/tests/"))
+    }
+
     pub(crate) fn is_test(&self) -> bool {
-        self.path.starts_with("tests/")
-            || self.path.ends_with("/tests.rs")
-            || self.path.contains("/tests/")
+        self.path.starts_with("tests/") || self.is_unit_test()
     }
 
     /// The rooms that the code names, whichever way the path is written.

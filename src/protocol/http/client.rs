@@ -69,12 +69,22 @@ impl Client {
             Framing::Chunked => None,
         };
         self.body.set(BodyState::Coming);
-        Body::stream(RequestBody { client: Rc::clone(self), decoder: Decoder::new(framing), left })
+        Body::stream(RequestBody {
+            client: Rc::clone(self),
+            decoder: Decoder::new(framing),
+            left,
+        })
     }
 
     /// Whether the request under way has been received wholly, so that another may follow.
     pub(super) fn has_whole_request(&self) -> bool {
         self.body.get() == BodyState::Received
+    }
+
+    /// Whether nothing that the client has sent, or is known to be sending, is left unread: then the
+    /// connection can be closed at once without a reset.
+    pub(super) fn is_silent(&self) -> bool {
+        self.has_whole_request() && self.received.borrow().is_empty()
     }
 
     /// Whether reading from the client has failed.
@@ -89,7 +99,9 @@ impl Client {
 
     /// Reads what the client sends next. Ready with the number of bytes, 0 at the end.
     pub(super) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.received.borrow_mut().poll_fill(cx, &self.stream, Amount::Usual)
+        self.received
+            .borrow_mut()
+            .poll_fill(cx, &self.stream, Amount::Usual)
     }
 
     /// Ready once the client has gone, while its request is being served. What it sends meanwhile is
@@ -162,10 +174,7 @@ impl Client {
 }
 
 impl RequestBody {
-    fn poll_next(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.client.has_whole_request() {
             return Poll::Ready(None);
         }
@@ -175,7 +184,9 @@ impl RequestBody {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
                 Ok(Decoded::Data { skip, length }) => {
                     let bytes = received.take(skip, length);
-                    self.client.body_bytes.set(self.client.body_bytes.get() + length as u64);
+                    self.client
+                        .body_bytes
+                        .set(self.client.body_bytes.get() + length as u64);
                     self.left = self.left.map(|left| left.saturating_sub(length as u64));
                     if self.decoder.is_done() {
                         self.client.body.set(BodyState::Received);
@@ -220,7 +231,8 @@ impl HttpBody for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.left
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

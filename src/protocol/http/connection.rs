@@ -41,10 +41,15 @@ pub(super) enum Next {
 /// Serves a client until its connection ends.
 pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
     let member = local.join();
-    let connection = Connection { client: Rc::new(Client::new(stream)), facts, local };
+    let connection = Connection {
+        client: Rc::new(Client::new(stream)),
+        facts,
+        local,
+    };
     while connection.request_begins(&member).await {
         match Box::pin(exchange::run(&connection)).await {
             Next::Again => {}
+            Next::Close if connection.client.is_silent() => return,
             Next::Close => return Box::pin(connection.client.linger()).await,
             Next::Ended => return,
             Next::Abort => return connection.client.stream.reset_on_close(),
@@ -88,7 +93,12 @@ impl Connection {
     }
 
     fn idle_limit(&self) -> std::time::Duration {
-        match self.local.snapshot().listener(&self.facts.listener).map(|listener| &listener.kind) {
+        match self
+            .local
+            .snapshot()
+            .listener(&self.facts.listener)
+            .map(|listener| &listener.kind)
+        {
             Some(Kind::Http(listener)) => listener.timeouts.idle,
             // The listener has gone, or speaks something else now: the connection is to end.
             Some(Kind::Tcp(_)) | None => std::time::Duration::ZERO,

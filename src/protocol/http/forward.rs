@@ -8,40 +8,20 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::exchange::{Answer, Exchange};
+use super::answer::Answer;
+use super::attempt::{Attempt, Failed, failed_call, failed_connect, protocol_error};
+use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
-use crate::body::{Body, BodyError};
-use crate::endpoint::ConnectFailure;
+use crate::body::Body;
 use crate::http1::{
     Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
 };
 use crate::policy::Via;
-use crate::policy::retry::Failure;
-use crate::pool::{
-    Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return,
-};
+use crate::pool::{Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return};
 use crate::snapshot::Choice;
 use crate::telemetry::access::End;
 use crate::upstream::{Pick, PickError};
-
-/// An attempt that brought no response.
-#[derive(Debug)]
-struct Failed {
-    cause: Cause,
-    end: End,
-    failure: Failure,
-    /// What is left of the request's body, if none of it was used up.
-    body: Option<Body>,
-}
-
-/// How an attempt ended otherwise than with a response.
-#[derive(Debug)]
-enum Attempt {
-    Failed(Failed),
-    /// The client has gone: nobody waits for another attempt.
-    ClientGone,
-}
 
 /// Forwards a request. `None` if its client has gone.
 pub(super) async fn forward(
@@ -66,7 +46,9 @@ pub(super) async fn forward(
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
-        exchange.attempt_overdue.set(retry.per_try_timeout.map(|limit| now + limit));
+        exchange
+            .attempt_overdue
+            .set(retry.per_try_timeout.map(|limit| now + limit));
         let failed = match attempt(exchange, choice, pick, &parts, body).await {
             Ok(mut answer) => {
                 if !tried.is_empty() {
@@ -116,7 +98,10 @@ async fn attempt(
         let connection = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
             Ok(connection) => connection,
             Err(Attempt::Failed(failed)) => {
-                return Err(Attempt::Failed(Failed { body: Some(body), ..failed }));
+                return Err(Attempt::Failed(Failed {
+                    body: Some(body),
+                    ..failed
+                }));
             }
             Err(gone) => return Err(gone),
         };
@@ -168,7 +153,10 @@ async fn connection(
         if client.poll_gone(cx).is_ready() {
             return Poll::Ready(None);
         }
-        client.deadline.poll_passed(cx).map(|()| Some(Err(ConnectError::TimedOut)))
+        client
+            .deadline
+            .poll_passed(cx)
+            .map(|()| Some(Err(ConnectError::TimedOut)))
     })
     .await;
     match opened {
@@ -192,11 +180,20 @@ fn call(exchange: &Exchange<'_>, connection: Connection, parts: &Parts, body: Bo
     };
     let mut head = Buffer::take();
     let options = RequestOptions {
-        upgrade: message.upgrade.as_ref().filter(|_| framing == Framing::None),
+        upgrade: message
+            .upgrade
+            .as_ref()
+            .filter(|_| framing == Framing::None),
         te_trailers: message.te_trailers,
     };
     encode_request(&mut head, parts, framing, options);
-    Call::new(connection, head, (body, framing), parts.method.clone(), RESPONSE_LIMITS)
+    Call::new(
+        connection,
+        head,
+        (body, framing),
+        parts.method.clone(),
+        RESPONSE_LIMITS,
+    )
 }
 
 /// Drives a call until its response begins, relaying interim responses. `Err(None)`: the client has
@@ -220,10 +217,17 @@ async fn response_head(
             if armed != Some(progress) {
                 armed = Some(progress);
                 let timeouts = &choice.timeouts;
-                let limit = if call.is_sent() { timeouts.response_head } else { timeouts.body_idle };
+                let limit = if call.is_sent() {
+                    timeouts.response_head
+                } else {
+                    timeouts.body_idle
+                };
                 exchange.wait_at_most(limit);
             }
-            client.deadline.poll_passed(cx).map(|()| Some(Err(CallError::TimedOut)))
+            client
+                .deadline
+                .poll_passed(cx)
+                .map(|()| Some(Err(CallError::TimedOut)))
         })
         .await;
         match event {
@@ -231,7 +235,10 @@ async fn response_head(
             Some(Err(_)) if client.has_failed() => return Err(None),
             Some(Err(error)) => return Err(Some(error)),
             Some(Ok(Event::Response(head))) => {
-                exchange.record.first_byte.set(Some(exchange.record.started().elapsed()));
+                exchange
+                    .record
+                    .first_byte
+                    .set(Some(exchange.record.started().elapsed()));
                 return Ok(head);
             }
             Some(Ok(Event::Interim(head))) => {
@@ -241,7 +248,11 @@ async fn response_head(
                 }
                 let mut encoded = Buffer::take();
                 encode_interim(&mut encoded, &head.parts);
-                if client.send_head(encoded, choice.timeouts.body_idle).await.is_err() {
+                if client
+                    .send_head(encoded, choice.timeouts.body_idle)
+                    .await
+                    .is_err()
+                {
                     return Err(None);
                 }
             }
@@ -292,7 +303,9 @@ fn accept(
         },
     };
     let mut body = ResponseBody::new(call, head.framing, head.persistent, home, pick);
-    let body = body.take_ready().map_or_else(|| Body::stream(body), Body::full);
+    let body = body
+        .take_ready()
+        .map_or_else(|| Body::stream(body), Body::full);
     Ok(exchange.filtered(Response::from_parts(parts, body)))
 }
 
@@ -317,75 +330,6 @@ fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
     }
 }
 
-/// A call that brought no response.
-fn failed_call(
-    pick: &Pick,
-    (reused, try_timed_out): (bool, bool),
-    error: &CallError,
-    body: Option<Body>,
-) -> Attempt {
-    let endpoint = &pick.endpoint;
-    let before_response = error.is_before_response();
-    let timed_out = matches!(error, CallError::TimedOut);
-    if before_response && !reused {
-        endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
-    }
-    endpoint.unanswered();
-    let (cause, end) = match error {
-        CallError::Closed | CallError::Reset(_) => (Cause::ConnectionTerminated, End::EndpointReset),
-        CallError::Truncated => (Cause::ResponseIncomplete, End::EndpointReset),
-        CallError::Malformed(_) | CallError::TooManyInterim => {
-            (Cause::ProtocolError, End::EndpointReset)
-        }
-        CallError::TimedOut => (Cause::ResponseTimeout, End::Timeout),
-        CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
-            (Cause::BadRequest, End::Denied)
-        }
-        CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
-    };
-    let failure = if before_response {
-        Failure::NoResponse
-    } else if timed_out && try_timed_out {
-        Failure::TryTimeout
-    } else {
-        Failure::Responding
-    };
-    tracing::debug!(endpoint = %endpoint.name, why = %error, "attempt failed");
-    Attempt::Failed(Failed { cause, end, failure, body })
-}
-
-/// A connection that could not be had: nothing was sent.
-fn failed_connect(pick: &Pick, error: &ConnectError) -> Failed {
-    let failure = match error {
-        ConnectError::Limit => None,
-        ConnectError::TimedOut => Some(ConnectFailure::TimedOut),
-        ConnectError::Refused(error) => Some(ConnectFailure::of(error)),
-    };
-    if let Some(failure) = failure {
-        pick.endpoint.connect_failed(failure, Instant::now());
-    }
-    let (cause, end) = match failure {
-        None => (Cause::ConnectionLimitReached, End::Shed),
-        Some(ConnectFailure::TimedOut) => (Cause::ConnectionTimeout, End::Timeout),
-        Some(ConnectFailure::Refused) => (Cause::ConnectionRefused, End::EndpointReset),
-        Some(ConnectFailure::Terminated) => (Cause::ConnectionTerminated, End::EndpointReset),
-        Some(ConnectFailure::Unroutable) => (Cause::DestinationIpUnroutable, End::EndpointReset),
-        Some(ConnectFailure::Unavailable) => (Cause::DestinationUnavailable, End::EndpointReset),
-        Some(ConnectFailure::Ours) => (Cause::Internal, End::EndpointReset),
-    };
-    Failed { cause, end, failure: Failure::NotSent, body: None }
-}
-
-/// A response that breaks the protocol: the endpoint has acted on the request, so it is not repeated.
-fn protocol_error(cause: Cause) -> Attempt {
-    Attempt::Failed(Failed {
-        cause,
-        end: End::EndpointReset,
-        failure: Failure::Responding,
-        body: None,
-    })
-}
-
 /// The answer to a request all of whose attempts failed.
 fn failure(exchange: &Exchange<'_>, failed: &Failed, tried: &[u64]) -> Answer {
     exchange.record.end.set(failed.end);
@@ -407,8 +351,15 @@ fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: &PickError) 
 }
 
 fn tried_text(tried: &[u64]) -> String {
-    format!("tried {} endpoint{}", tried.len(), if tried.len() == 1 { "" } else { "s" })
+    format!(
+        "tried {} endpoint{}",
+        tried.len(),
+        if tried.len() == 1 { "" } else { "s" }
+    )
 }
 
 /// Bounds on a response's head: what nginx and HAProxy take by default, doubled for cookies.
-const RESPONSE_LIMITS: Limits = Limits { head: 32 * 1024, fields: 200 };
+const RESPONSE_LIMITS: Limits = Limits {
+    head: 32 * 1024,
+    fields: 200,
+};

@@ -4,11 +4,15 @@
 //! again where that is allowed; `record` keeps what is logged and measured; `respond` alone turns
 //! causes into statuses.
 
+mod answer;
+mod attempt;
 mod client;
 mod connection;
 mod exchange;
 mod forward;
+mod head;
 mod record;
+mod reply;
 pub mod respond;
 mod upgrade;
 

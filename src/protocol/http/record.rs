@@ -100,7 +100,10 @@ impl Record {
 
     /// The endpoint that was asked last.
     pub(super) fn endpoint_name(&self) -> Option<Arc<str>> {
-        self.target.borrow().as_ref().map(|(_, endpoint)| Arc::clone(&endpoint.name))
+        self.target
+            .borrow()
+            .as_ref()
+            .map(|(_, endpoint)| Arc::clone(&endpoint.name))
     }
 
     /// Counts and logs the request that has ended.
@@ -125,10 +128,14 @@ impl Record {
         let target = self.target.borrow();
         if let Some(cause) = self.cause.get() {
             let nobody: Arc<str> = Arc::from("");
-            let upstream = target.as_ref().map_or(&nobody, |(upstream, _)| &upstream.name);
+            let upstream = target
+                .as_ref()
+                .map_or(&nobody, |(upstream, _)| &upstream.name);
             metrics.count_error(upstream, cause.word());
         }
-        let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) else { return };
+        let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) else {
+            return;
+        };
         let (upstream, zone, endpoint) = target.as_ref().map_or(("", "", ""), |(upstream, to)| {
             (&*upstream.name, &*to.zone, &*to.name)
         });
@@ -141,7 +148,10 @@ impl Record {
             upstream,
             zone,
             endpoint,
-            client: self.client.get().map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
+            client: self
+                .client
+                .get()
+                .map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
             method: self.method.as_str(),
             scheme: self.scheme.get(),
             host: text(asked.host.as_ref()),
@@ -150,7 +160,11 @@ impl Record {
             status: ending.status,
             request_bytes,
             response_bytes: ending.response_bytes,
-            version: if asked.version == Version::HTTP_10 { "1.0" } else { "1.1" },
+            version: if asked.version == Version::HTTP_10 {
+                "1.0"
+            } else {
+                "1.1"
+            },
             user_agent: asked.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
             referer: asked.referer.as_ref().map_or(b"", HeaderValue::as_bytes),
             attempts: self.attempts.get(),
@@ -171,5 +185,7 @@ impl Record {
 }
 
 fn text(value: Option<&HeaderValue>) -> &str {
-    value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }

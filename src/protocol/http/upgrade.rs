@@ -20,15 +20,31 @@ pub(super) struct Tunnel {
 impl Tunnel {
     /// Copies bytes until both sides have ended.
     pub(super) async fn run(self, client: Client, facts: ConnectionFacts) {
-        let Client { mut stream, received, .. } = client;
-        let Self { upstream: Tunnelled { stream: mut endpoint, received: early, open }, idle, pick } =
-            self;
+        let Client {
+            mut stream,
+            received,
+            ..
+        } = client;
+        let Self {
+            upstream:
+                Tunnelled {
+                    stream: mut endpoint,
+                    received: early,
+                    open,
+                },
+            idle,
+            pick,
+        } = self;
         let prefix = Prefix {
             sent: received.into_inner().into_bytes(),
             received: early.into_bytes(),
         };
         let passed = Passed::default();
-        let watch = Watch { idle, passed: &passed, meters: None };
+        let watch = Watch {
+            idle,
+            passed: &passed,
+            meters: None,
+        };
         let outcome = tunnel(&mut stream, &mut endpoint, prefix, watch).await;
         drop((open, pick));
         tracing::debug!(peer = %facts.peer, ?outcome, "tunnel ended");

@@ -1,0 +1,127 @@
+//! Decides how a request is answered: by what its route says, or by why it is not let through.
+
+use http::{HeaderValue, Method, Request, Response, header};
+
+use super::exchange::Exchange;
+use super::forward;
+use super::respond::{Asked, Cause, Details, options, respond};
+use super::upgrade::Tunnel;
+use crate::body::Body;
+use crate::policy::{self, MaxForwards};
+use crate::route::path;
+use crate::snapshot::Action;
+
+/// An answer: a response, and the tunnel that begins behind it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) tunnel: Option<Box<Tunnel>>,
+    /// What the response's own field said: endpoints choose a protocol, and the client is told which.
+    pub(super) upgrade: Option<HeaderValue>,
+}
+
+impl Exchange<'_> {
+    /// Decides on a request. `None` if its client has gone.
+    pub(super) async fn answer(&self, request: Request<Body>, matched: usize) -> Option<Answer> {
+        let (mut parts, body) = request.into_parts();
+        if let Some(answer) = self.objection(&mut parts) {
+            return Some(answer);
+        }
+        match &self.route.action {
+            Action::Respond(fixed) => Some(self.filtered(fixed.response())),
+            Action::Redirect(redirect) => {
+                Some(match redirect.response(&target(&parts, self.scheme)) {
+                    Ok(response) => self.filtered(response),
+                    Err(_) => self.own(Cause::BadRequest, None),
+                })
+            }
+            Action::NotFound => Some(self.own(Cause::NoRoute, None)),
+            Action::Forward(split) => {
+                if self.route.filters.request(&mut parts, matched).is_err() {
+                    return Some(self.own(Cause::TargetTooLong, None));
+                }
+                let choice = self
+                    .connection
+                    .local
+                    .with_random(|random| split.pick(random));
+                forward::forward(self, choice, parts, body).await
+            }
+        }
+    }
+
+    /// Why a request is answered here, before its action.
+    fn objection(&self, parts: &mut http::request::Parts) -> Option<Answer> {
+        let own = |cause| Some(self.own(cause, None));
+        if path::is_ambiguous(parts.uri.path()) {
+            return own(Cause::BadRequest);
+        }
+        if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !self.route.connect)
+        {
+            return own(Cause::MethodNotAllowed);
+        }
+        match policy::max_forwards(&parts.method, &mut parts.headers) {
+            MaxForwards::Forward => {}
+            MaxForwards::Answer => {
+                let request_id = self.record.request_id.borrow();
+                return Some(Answer::plain(options(request_id.as_ref())));
+            }
+            MaxForwards::Malformed => return own(Cause::BadRequest),
+        }
+        if self
+            .listener
+            .via
+            .request(&mut parts.headers, parts.version)
+            .is_err()
+        {
+            return own(Cause::LoopDetected);
+        }
+        None
+    }
+
+    /// An answer that the route asked for.
+    pub(super) fn filtered(&self, response: Response<Body>) -> Answer {
+        let (mut parts, body) = response.into_parts();
+        self.route.filters.response(&mut parts);
+        Answer::plain(Response::from_parts(parts, body))
+    }
+
+    /// A response of our own.
+    pub(super) fn own(&self, cause: Cause, details: Option<Details<'_>>) -> Answer {
+        self.record.cause.set(Some(cause));
+        let request_id = self.record.request_id.borrow();
+        let response = respond(
+            cause,
+            &Asked {
+                accept: self.message.accept.as_ref(),
+                request_id: request_id.as_ref(),
+                details,
+            },
+        );
+        Answer::plain(response)
+    }
+}
+
+impl Answer {
+    /// An answer without a tunnel.
+    pub(super) fn plain(response: Response<Body>) -> Self {
+        Self {
+            response,
+            tunnel: None,
+            upgrade: None,
+        }
+    }
+}
+
+/// What a redirect keeps of a request.
+fn target<'a>(parts: &'a http::request::Parts, scheme: &'static str) -> policy::Target<'a> {
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    policy::Target {
+        scheme,
+        authority: host.unwrap_or_default(),
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+    }
+}

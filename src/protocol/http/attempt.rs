@@ -1,0 +1,111 @@
+//! Why an attempt failed: whose fault it was, what it means for the endpoint, and whether another
+//! attempt may follow.
+
+use tokio::time::Instant;
+
+use super::respond::Cause;
+use crate::body::{Body, BodyError};
+use crate::endpoint::ConnectFailure;
+use crate::policy::retry::Failure;
+use crate::pool::{CallError, ConnectError};
+use crate::telemetry::access::End;
+use crate::upstream::Pick;
+
+/// An attempt that brought no response.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) cause: Cause,
+    pub(super) end: End,
+    pub(super) failure: Failure,
+    /// What is left of the request's body, if none of it was used up.
+    pub(super) body: Option<Body>,
+}
+
+/// How an attempt ended otherwise than with a response.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    Failed(Failed),
+    /// The client has gone: nobody waits for another attempt.
+    ClientGone,
+}
+
+/// A call that brought no response.
+pub(super) fn failed_call(
+    pick: &Pick,
+    (reused, try_timed_out): (bool, bool),
+    error: &CallError,
+    body: Option<Body>,
+) -> Attempt {
+    let endpoint = &pick.endpoint;
+    let before_response = error.is_before_response();
+    let timed_out = matches!(error, CallError::TimedOut);
+    if before_response && !reused {
+        endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
+    }
+    endpoint.unanswered();
+    let (cause, end) = match error {
+        CallError::Closed | CallError::Reset(_) => {
+            (Cause::ConnectionTerminated, End::EndpointReset)
+        }
+        CallError::Truncated => (Cause::ResponseIncomplete, End::EndpointReset),
+        CallError::Malformed(_) | CallError::TooManyInterim => {
+            (Cause::ProtocolError, End::EndpointReset)
+        }
+        CallError::TimedOut => (Cause::ResponseTimeout, End::Timeout),
+        CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
+            (Cause::BadRequest, End::Denied)
+        }
+        CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
+    };
+    let failure = if before_response {
+        Failure::NoResponse
+    } else if timed_out && try_timed_out {
+        Failure::TryTimeout
+    } else {
+        Failure::Responding
+    };
+    tracing::debug!(endpoint = %endpoint.name, why = %error, "attempt failed");
+    Attempt::Failed(Failed {
+        cause,
+        end,
+        failure,
+        body,
+    })
+}
+
+/// A connection that could not be had: nothing was sent.
+pub(super) fn failed_connect(pick: &Pick, error: &ConnectError) -> Failed {
+    let failure = match error {
+        ConnectError::Limit => None,
+        ConnectError::TimedOut => Some(ConnectFailure::TimedOut),
+        ConnectError::Refused(error) => Some(ConnectFailure::of(error)),
+    };
+    if let Some(failure) = failure {
+        pick.endpoint.connect_failed(failure, Instant::now());
+    }
+    let (cause, end) = match failure {
+        None => (Cause::ConnectionLimitReached, End::Shed),
+        Some(ConnectFailure::TimedOut) => (Cause::ConnectionTimeout, End::Timeout),
+        Some(ConnectFailure::Refused) => (Cause::ConnectionRefused, End::EndpointReset),
+        Some(ConnectFailure::Terminated) => (Cause::ConnectionTerminated, End::EndpointReset),
+        Some(ConnectFailure::Unroutable) => (Cause::DestinationIpUnroutable, End::EndpointReset),
+        Some(ConnectFailure::Unavailable) => (Cause::DestinationUnavailable, End::EndpointReset),
+        Some(ConnectFailure::Ours) => (Cause::Internal, End::EndpointReset),
+    };
+    Failed {
+        cause,
+        end,
+        failure: Failure::NotSent,
+        body: None,
+    }
+}
+
+/// A response that breaks the protocol: the endpoint has acted on the request, so it is not repeated.
+pub(super) fn protocol_error(cause: Cause) -> Attempt {
+    Attempt::Failed(Failed {
+        cause,
+        end: End::EndpointReset,
+        failure: Failure::Responding,
+        body: None,
+    })
+}

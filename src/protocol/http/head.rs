@@ -1,0 +1,59 @@
+//! Reads the head of the next request, within its limits of size and time.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use super::connection::Connection;
+use crate::http1::{RequestError, RequestHead, resume_request};
+use crate::snapshot::HttpListener;
+
+/// Why there is no request to serve.
+#[derive(Debug)]
+pub(super) enum NoHead {
+    /// The client ended or was lost.
+    Gone,
+    /// Nothing has begun: the readiness was about bytes that had been read already.
+    Nothing,
+    /// The head did not end in time.
+    Late,
+    /// The head is refused.
+    Refused(RequestError),
+}
+
+/// Reads until a head is there.
+pub(super) async fn read_head(
+    connection: &Connection,
+    listener: &HttpListener,
+) -> Result<RequestHead, NoHead> {
+    let client = &connection.client;
+    let mut armed = false;
+    let mut seen = 0;
+    poll_fn(|cx| {
+        loop {
+            let there = client.received.borrow().bytes().len();
+            let parsed = resume_request(client.received.borrow().bytes(), seen, listener.limits);
+            match parsed {
+                Ok(Some(head)) => {
+                    client.received.borrow_mut().consume(head.size);
+                    return Poll::Ready(Ok(head));
+                }
+                Ok(None) => seen = there,
+                Err(error) => return Poll::Ready(Err(NoHead::Refused(error))),
+            }
+            match client.poll_receive(cx) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Err(NoHead::Gone)),
+                Poll::Pending if client.received.borrow().is_empty() => {
+                    return Poll::Ready(Err(NoHead::Nothing));
+                }
+                Poll::Pending => break,
+            }
+        }
+        if !armed {
+            armed = true;
+            client.deadline.set(listener.timeouts.request_head);
+        }
+        client.deadline.poll_passed(cx).map(|()| Err(NoHead::Late))
+    })
+    .await
+}

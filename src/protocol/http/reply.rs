@@ -1,0 +1,116 @@
+//! Sends an answer to its client, and decides what becomes of the connection.
+
+use http::{Version, header};
+use http_body::Body as _;
+
+use super::answer::Answer;
+use super::connection::Next;
+use super::exchange::Exchange;
+use super::record::Ending;
+use crate::body::BodyError;
+use crate::http1::{
+    Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_response,
+};
+use crate::policy::forwarding::X_REQUEST_ID;
+use crate::telemetry::access::End;
+
+impl Exchange<'_> {
+    /// The client has gone before there was an answer: there is nobody to tell.
+    pub(super) fn abandon(&self) -> Next {
+        self.record.end.set(End::ClientAbort);
+        let ending = Ending {
+            status: CLIENT_CLOSED_REQUEST,
+            response_bytes: 0,
+        };
+        self.record
+            .finish(self.connection, self.snapshot, self.route, ending);
+        Next::Abort
+    }
+
+    /// Sends the answer, keeps the record, and decides what becomes of the connection.
+    pub(super) async fn finish(&self, answer: Answer) -> Next {
+        let Answer {
+            response,
+            tunnel,
+            upgrade,
+        } = answer;
+        let (mut parts, body) = response.into_parts();
+        self.complete(&mut parts);
+        let length = body.size_hint().exact();
+        let (method, version) = (self.record.method(), self.message.version);
+        let framing = ResponseFraming::choose(method, version, parts.status, length);
+        let persistent = tunnel.is_none() && self.persists(framing);
+        let mut head = Buffer::take();
+        let options = ResponseOptions {
+            version: self.message.version,
+            close: !persistent && tunnel.is_none(),
+            upgrade: upgrade.as_ref(),
+            keep_alive_1_0: persistent && version == Version::HTTP_10,
+        };
+        encode_response(&mut head, &parts, framing, options);
+        let mut outgoing = Outgoing::new(head, body, body_framing(framing));
+        let sent = self.send(&mut outgoing).await;
+        let next = match sent {
+            Ok(()) => match tunnel {
+                Some(tunnel) => Next::Tunnel(tunnel),
+                None if persistent && self.connection.client.has_whole_request() => Next::Again,
+                None => Next::Close,
+            },
+            Err(end) => {
+                self.record.end.set(end);
+                Next::Abort
+            }
+        };
+        let ending = Ending {
+            status: parts.status.as_u16(),
+            response_bytes: outgoing.body_bytes(),
+        };
+        self.record
+            .finish(self.connection, self.snapshot, self.route, ending);
+        next
+    }
+
+    async fn send(&self, outgoing: &mut Outgoing) -> Result<(), End> {
+        let limit = || self.wait_at_most(self.body_idle.get());
+        let sent = self.connection.client.send(outgoing, limit).await;
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(SendError::Write(_))) => Err(End::ClientAbort),
+            Some(Err(SendError::Body(BodyError::Idle | BodyError::Deadline))) | None => {
+                Err(End::Timeout)
+            }
+            Some(Err(SendError::Body(_) | SendError::Length)) => Err(End::EndpointReset),
+        }
+    }
+
+    /// The fields that every response gets, whoever made it.
+    fn complete(&self, parts: &mut http::response::Parts) {
+        if !parts.headers.contains_key(header::DATE) {
+            let date = self.connection.local.date(self.record.started());
+            parts.headers.insert(header::DATE, date);
+        }
+        if let Some(request_id) = self.record.request_id.borrow().as_ref() {
+            parts.headers.insert(&X_REQUEST_ID, request_id.clone());
+        }
+    }
+
+    fn persists(&self, framing: ResponseFraming) -> bool {
+        self.message.persistent
+            && framing != ResponseFraming::UntilClose
+            && self.connection.client.has_whole_request()
+            && !self.connection.client.has_failed()
+            && !self.connection.local.drain.is_draining()
+    }
+}
+
+fn body_framing(framing: ResponseFraming) -> Framing {
+    match framing {
+        ResponseFraming::Bodiless => Framing::None,
+        ResponseFraming::Length(length) => Framing::Length(length),
+        ResponseFraming::Chunked => Framing::Chunked,
+        ResponseFraming::UntilClose => Framing::UntilClose,
+    }
+}
+
+/// nginx's status of a client that did not wait; it is only ever logged.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
