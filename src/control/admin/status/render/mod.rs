@@ -37,23 +37,22 @@ fn headline(status: &Status) -> String {
     parts.push(format!("up {}", span(status.uptime_s)));
     let generation = configuration.generation;
     let age = span(configuration.applied_s);
-    parts.push(format!("configuration {generation} (applied {age} ago{by})"));
+    parts.push(format!(
+        "configuration {generation} (applied {age} ago{by})"
+    ));
     parts.join("   ") + "\n"
 }
 
 fn draw_warning(warning: &Warning, screen: &mut String) {
     let title = format!("! {}: {}", warning.about, warning.what);
     let age = warning.for_s.map(span).unwrap_or_default();
-    let line = format!("{title:<AGE_COLUMN$}  {age}");
-    screen.push_str(line.trim_end());
-    screen.push('\n');
-    let mut label = "why";
-    for why in &warning.why {
-        screen.push_str(&format!("    {label:<6}  {why}\n"));
-        label = "";
+    draw_line(&format!("{title:<AGE_COLUMN$}  {age}"), screen);
+    for (index, why) in warning.why.iter().enumerate() {
+        let label = if index == 0 { "why" } else { "" };
+        draw_line(&format!("    {label:<6}  {why}"), screen);
     }
     if !warning.effect.is_empty() {
-        screen.push_str(&format!("    effect  {}\n", warning.effect));
+        draw_line(&format!("    effect  {}", warning.effect), screen);
     }
 }
 
@@ -61,7 +60,12 @@ fn listeners(status: &Status) -> Vec<Vec<String>> {
     let mut table = vec![row(["listener", "address", "protocol", "connections"])];
     table.extend(status.listeners.iter().map(|listener| {
         let connections = listener.connections.to_string();
-        row([&listener.name, &listener.address, &listener.protocol, &connections])
+        row([
+            &listener.name,
+            &listener.address,
+            &listener.protocol,
+            &connections,
+        ])
     }));
     table
 }
@@ -69,9 +73,20 @@ fn listeners(status: &Status) -> Vec<Vec<String>> {
 fn routes(status: &Status) -> Vec<Vec<String>> {
     // What no route took has a row only once there was such a request.
     let shown = |route: &&Route| route.action != "not_found" || route.requests > 0;
-    let mut table = vec![row(["route", "listener", "requests", "retries", "mean", "in flight"])];
+    let mut table = vec![row([
+        "route",
+        "listener",
+        "requests",
+        "retries",
+        "mean",
+        "in flight",
+    ])];
     table.extend(status.routes.iter().filter(shown).map(|route| {
-        let name = if route.action == "not_found" { "(none)" } else { route.name.as_str() };
+        let name = if route.action == "not_found" {
+            "(none)"
+        } else {
+            route.name.as_str()
+        };
         let mean = route.mean_s.map(milliseconds).unwrap_or_default();
         row([
             name,
@@ -87,7 +102,10 @@ fn routes(status: &Status) -> Vec<Vec<String>> {
 
 /// A column for each zone: an outage mostly has the shape of one.
 fn upstreams(status: &Status) -> Vec<Vec<String>> {
-    let endpoints = status.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+    let endpoints = status
+        .upstreams
+        .iter()
+        .flat_map(|upstream| &upstream.endpoints);
     let mut zones: BTreeSet<&str> = endpoints.map(|endpoint| endpoint.zone.as_str()).collect();
     zones.remove("");
     let mut head = row(["upstream", "healthy"]);
@@ -98,8 +116,11 @@ fn upstreams(status: &Status) -> Vec<Vec<String>> {
         let all: Vec<&Endpoint> = upstream.endpoints.iter().collect();
         let mut row = vec![upstream.name.clone(), share(&all)];
         for zone in &zones {
-            let here: Vec<&Endpoint> =
-                all.iter().copied().filter(|endpoint| endpoint.zone == *zone).collect();
+            let here: Vec<&Endpoint> = all
+                .iter()
+                .copied()
+                .filter(|endpoint| endpoint.zone == *zone)
+                .collect();
             row.push(share(&here));
         }
         row.push(note(upstream));
@@ -109,7 +130,10 @@ fn upstreams(status: &Status) -> Vec<Vec<String>> {
 }
 
 fn share(endpoints: &[&Endpoint]) -> String {
-    let healthy = endpoints.iter().filter(|endpoint| endpoint.state == "healthy").count();
+    let healthy = endpoints
+        .iter()
+        .filter(|endpoint| endpoint.state == "healthy")
+        .count();
     match endpoints.len() {
         0 => String::new(),
         all => format!("{healthy} / {all}"),
@@ -125,7 +149,11 @@ fn note(upstream: &Upstream) -> String {
         notes.push(upstream.standing.clone());
     }
     let count = |wanted: &dyn Fn(&Endpoint) -> bool| {
-        upstream.endpoints.iter().filter(|endpoint| wanted(endpoint)).count()
+        upstream
+            .endpoints
+            .iter()
+            .filter(|endpoint| wanted(endpoint))
+            .count()
     };
     let avoided = count(&|endpoint| endpoint.avoided);
     if avoided > 0 {
@@ -146,13 +174,17 @@ fn draw_table(table: &[Vec<String>], screen: &mut String) {
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in table {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("  {cell:<width$}"));
-        }
-        screen.push_str(line.trim_end());
-        screen.push('\n');
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("  {cell:<width$}"))
+            .collect();
+        draw_line(&cells.concat(), screen);
     }
+}
+
+fn draw_line(line: &str, screen: &mut String) {
+    screen.push_str(line.trim_end());
+    screen.push('\n');
 }
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
