@@ -11,7 +11,10 @@ use evenkeel::app::{App, Options};
 use evenkeel::config::{self, Nothing, Style};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let endpoints: Vec<String> = std::env::args().skip(1).map(|to| format!("{to:?}")).collect();
+    let endpoints: Vec<String> = std::env::args()
+        .skip(1)
+        .map(|to| format!("{to:?}"))
+        .collect();
     let text = format!(
         "[listener.web]\nbind = \"127.0.0.1:0\"\nto = [{}]\n[log]\noutput = \"stderr\"\n",
         endpoints.join(", ")

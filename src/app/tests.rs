@@ -64,7 +64,10 @@ impl Proxy {
 
     fn events(&self, kind: &str) -> usize {
         let events = self.running().events().list(0);
-        events.iter().filter(|event| event.event.kind == kind).count()
+        events
+            .iter()
+            .filter(|event| event.event.kind == kind)
+            .count()
     }
 }
 
@@ -105,7 +108,10 @@ fn it_serves_and_ends_when_asked() {
     assert_ne!(address.port(), 0);
     assert_eq!(get(address), "one");
     drop(proxy);
-    assert!(TcpStream::connect(address).is_err(), "still accepts after its end");
+    assert!(
+        TcpStream::connect(address).is_err(),
+        "still accepts after its end"
+    );
 }
 
 #[test]
@@ -127,18 +133,27 @@ fn a_dropped_handle_ends_the_proxy() {
 fn nothing_starts_from_a_wrong_configuration() {
     let wrong = says("one").replace("bind", "bnid");
     let error = Proxy::try_start(&wrong).err().unwrap();
-    assert!(matches!(error, BindError::Rejected(Rejection::Mistakes(2))), "{error:?}");
+    assert!(
+        matches!(error, BindError::Rejected(Rejection::Mistakes(2))),
+        "{error:?}"
+    );
 
     let test = "[[test]]\nrequest = \"GET http://a/\"\nexpect = { status = 404 }\n";
     let error = Proxy::try_start(&(says("one") + test)).err().unwrap();
-    assert!(matches!(error, BindError::Rejected(Rejection::Tests(_))), "{error:?}");
+    assert!(
+        matches!(error, BindError::Rejected(Rejection::Tests(_))),
+        "{error:?}"
+    );
 
     let name = "[listener.web]\nbind = \"127.0.0.1:0\"\nto = [\"no-such-host.invalid:80\"]\n";
     let error = Proxy::try_start(name).err().unwrap();
     let BindError::Rejected(rejection) = &error else {
         panic!("{error:?}");
     };
-    assert!(rejection.details()[0].contains("no-such-host.invalid:80"), "{rejection:?}");
+    assert!(
+        rejection.details()[0].contains("no-such-host.invalid:80"),
+        "{rejection:?}"
+    );
 }
 
 #[test]
@@ -194,20 +209,30 @@ async fn a_log_that_cannot_be_opened_refuses_the_reload() {
     fs::write(proxy.file(), text).unwrap();
     let report = proxy.running().requests().reload("test").await.unwrap();
     assert_eq!(report.result, Verdict::Rejected);
-    assert!(report.why.starts_with("the log cannot be written to"), "{}", report.why);
+    assert!(
+        report.why.starts_with("the log cannot be written to"),
+        "{}",
+        report.why
+    );
     assert_eq!(get(address), "one");
 }
 
 #[tokio::test]
 async fn listeners_come_and_go_with_reloads() {
     let proxy = Proxy::start(&says("one"));
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let more = format!("[listener.more]\nbind = \"{free}\"\n");
     let report = proxy.reload(&(says("two") + &more)).await;
     assert_eq!(report.result, Verdict::Applied, "{report:?}");
     assert_eq!(get(free), "two");
     let renamed = more.replace("more", "other");
-    assert_eq!(proxy.reload(&(says("three") + &renamed)).await.result, Verdict::Applied);
+    assert_eq!(
+        proxy.reload(&(says("three") + &renamed)).await.result,
+        Verdict::Applied
+    );
     assert_eq!(get(free), "three");
     assert_eq!(proxy.reload(&says("four")).await.result, Verdict::Applied);
     let refuses = async {
@@ -216,7 +241,9 @@ async fn listeners_come_and_go_with_reloads() {
         }
     };
     let limit = Duration::from_secs(5);
-    tokio::time::timeout(limit, refuses).await.expect("a removed listener still accepts");
+    tokio::time::timeout(limit, refuses)
+        .await
+        .expect("a removed listener still accepts");
 }
 
 #[tokio::test]
@@ -228,17 +255,30 @@ async fn those_who_ask_meanwhile_are_answered_together() {
         asking.spawn(async move { requests.reload("test").await.unwrap() });
     }
     let reports = asking.join_all().await;
-    assert!(reports.iter().all(|report| report.result == Verdict::Applied));
-    let last = reports.iter().map(|report| report.generation).max().unwrap();
+    assert!(
+        reports
+            .iter()
+            .all(|report| report.result == Verdict::Applied)
+    );
+    let last = reports
+        .iter()
+        .map(|report| report.generation)
+        .max()
+        .unwrap();
     assert!(last < 20, "{last} generations for 20 requests at once");
 }
 
 #[tokio::test]
 async fn what_only_a_start_can_change_is_said() {
     let proxy = Proxy::start(&says("one"));
-    let report = proxy.reload(&format!("[admin]\nhttp = \"127.0.0.1:0\"\n{}", says("one"))).await;
+    let report = proxy
+        .reload(&format!("[admin]\nhttp = \"127.0.0.1:0\"\n{}", says("one")))
+        .await;
     assert_eq!(report.result, Verdict::Applied);
-    assert_eq!(report.notes, ["a change of `[admin]` is taken at the next start"]);
+    assert_eq!(
+        report.notes,
+        ["a change of `[admin]` is taken at the next start"]
+    );
 }
 
 #[tokio::test]
@@ -248,7 +288,11 @@ async fn without_a_file_there_is_nothing_to_reload() {
     let running = App::bind(outcome, Options::default()).unwrap().start();
     let report = running.requests().reload("test").await.unwrap();
     assert_eq!(report.result, Verdict::Rejected);
-    assert!(report.why.contains("without a configuration file"), "{}", report.why);
+    assert!(
+        report.why.contains("without a configuration file"),
+        "{}",
+        report.why
+    );
     running.stop();
     assert_eq!(running.wait().unwrap().cut, 0);
 }

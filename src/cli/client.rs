@@ -112,7 +112,9 @@ impl AdminAddress {
         let file = global.config();
         let socket = match config::load(file, &System).config {
             Some(config) => config.admin.socket,
-            None => std::fs::read_to_string(file).ok().and_then(|text| socket_of(&text)),
+            None => std::fs::read_to_string(file)
+                .ok()
+                .and_then(|text| socket_of(&text)),
         };
         Self::Unix(socket.unwrap_or_else(|| DEFAULT_SOCKET.into()))
     }
@@ -209,7 +211,9 @@ impl Answer {
             return Ok(self);
         }
         let problem: Option<Value> = serde_json::from_slice(&self.body).ok();
-        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+        let detail = problem
+            .as_ref()
+            .and_then(|problem| problem["detail"].as_str());
         let detail = detail.unwrap_or("without a reason");
         let message = format!("the instance refused with status {}: {detail}", self.status);
         Err(Failure::new(Exit::Refused, message))

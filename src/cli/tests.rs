@@ -124,7 +124,11 @@ fn listen_and_to_need_each_other() {
 
 #[test]
 fn wrong_use_is_exit_code_2() {
-    for line in ["evenkeel", "evenkeel nonsense", "evenkeel check --color pink"] {
+    for line in [
+        "evenkeel",
+        "evenkeel nonsense",
+        "evenkeel check --color pink",
+    ] {
         assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
     }
     let both = evenkeel(&["run", "-c", "a.toml", "--listen", ":0", "--to", "a:1"]);
@@ -146,8 +150,13 @@ fn the_codes_are_those_that_scripts_know() {
 #[test]
 fn the_front_page_has_every_command_under_its_heading() {
     let page = parse("evenkeel --help").unwrap_err().to_string();
-    assert!(page.starts_with("A load balancer and reverse proxy that is built to survive bad days"));
-    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} in {page}"));
+    assert!(
+        page.starts_with("A load balancer and reverse proxy that is built to survive bad days")
+    );
+    let at = |text: &str| {
+        page.find(text)
+            .unwrap_or_else(|| panic!("{text} in {page}"))
+    };
     assert!(at("\nRun\n") < at("  check "));
     assert!(at("  check ") < at("\nChange\n"));
     assert!(at("\nChange\n") < at("  reload "));
@@ -159,12 +168,18 @@ fn a_right_file_is_fine_and_quiet_says_nothing() {
     let file = File::new("right", GOOD);
     let done = evenkeel(&["check", file.name()]);
     assert_eq!(done.exit, Exit::Done);
-    assert!(done.stdout.contains("fine (0 warnings, 0 tests)"), "{}", done.stdout);
+    assert!(
+        done.stdout.contains("fine (0 warnings, 0 tests)"),
+        "{}",
+        done.stdout
+    );
 }
 
 #[test]
 fn every_mistake_is_shown_with_its_place() {
-    let text = GOOD.replace("bind", "bnid").replace("upstream = \"api\"", "upstream = \"apy\"");
+    let text = GOOD
+        .replace("bind", "bnid")
+        .replace("upstream = \"api\"", "upstream = \"apy\"");
     let file = File::new("wrong", &text);
     let done = evenkeel(&["check", file.name()]);
     assert_eq!(done.exit, Exit::Refused);
@@ -180,7 +195,11 @@ fn a_test_that_fails_is_exit_code_1_in_both_forms() {
     let file = File::new("test", &format!("{GOOD}{test}"));
     let done = evenkeel(&["check", file.name()]);
     assert_eq!(done.exit, Exit::Refused);
-    assert!(done.stderr.contains("GET http://a/v1/ping"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("GET http://a/v1/ping"),
+        "{}",
+        done.stderr
+    );
     assert!(done.stderr.contains("`ping`"), "{}", done.stderr);
 
     let done = evenkeel(&["check", "--json", file.name()]);
@@ -207,7 +226,11 @@ fn a_file_that_is_not_there_is_named() {
     for command in ["check", "run"] {
         let done = evenkeel(&[command, "-c", "/nonexistent/evenkeel.toml"]);
         assert_eq!(done.exit, Exit::Refused, "{command}");
-        assert!(done.stderr.contains("/nonexistent/evenkeel.toml"), "{}", done.stderr);
+        assert!(
+            done.stderr.contains("/nonexistent/evenkeel.toml"),
+            "{}",
+            done.stderr
+        );
     }
 }
 
@@ -216,8 +239,16 @@ fn a_route_is_explained_from_the_file() {
     let file = File::new("route", GOOD);
     let done = evenkeel(&["route", "GET", "http://a/v1/ping", "-c", file.name()]);
     assert_eq!(done.exit, Exit::Done);
-    assert!(done.stdout.starts_with("route ping at listener web\n"), "{}", done.stdout);
-    assert!(done.stdout.contains("answered with status 204"), "{}", done.stdout);
+    assert!(
+        done.stdout.starts_with("route ping at listener web\n"),
+        "{}",
+        done.stdout
+    );
+    assert!(
+        done.stdout.contains("answered with status 204"),
+        "{}",
+        done.stdout
+    );
     assert!(done.stdout.contains("api  outranked"), "{}", done.stdout);
 
     let header = "no colon";
@@ -227,11 +258,20 @@ fn a_route_is_explained_from_the_file() {
 
 #[test]
 fn who_asks_an_instance_that_is_not_there_gets_exit_code_3() {
-    for command in [&["reload"][..], &["status"], &["status", "--ready"], &["config", "show"]] {
+    for command in [
+        &["reload"][..],
+        &["status"],
+        &["status", "--ready"],
+        &["config", "show"],
+    ] {
         let line = [&["--admin", "unix:/nonexistent/admin.sock"], command].concat();
         let done = evenkeel(&line);
         assert_eq!(done.exit, Exit::NoInstance, "{command:?}");
-        assert!(done.stderr.contains("/nonexistent/admin.sock"), "{}", done.stderr);
+        assert!(
+            done.stderr.contains("/nonexistent/admin.sock"),
+            "{}",
+            done.stderr
+        );
     }
 }
 
@@ -249,7 +289,10 @@ fn the_schema_and_completions_are_printed() {
 #[test]
 fn the_version_is_that_of_the_package() {
     let done = evenkeel(&["version"]);
-    assert!(done.stdout.starts_with(&format!("evenkeel {}\n", env!("CARGO_PKG_VERSION"))));
+    assert!(
+        done.stdout
+            .starts_with(&format!("evenkeel {}\n", env!("CARGO_PKG_VERSION")))
+    );
     let build: serde_json::Value =
         serde_json::from_str(&evenkeel(&["version", "--json"]).stdout).unwrap();
     assert_eq!(build["version"], env!("CARGO_PKG_VERSION"));
