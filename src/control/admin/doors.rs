@@ -1,0 +1,274 @@
+//! The two doors of the admin API: a Unix socket for everything, a TCP address for looking.
+//!
+//! Problem: a socket file outlives a process that was killed, and the next start must neither fail
+//! for it nor take the socket of an instance that lives. So a socket file is replaced only if nobody
+//! answers on it, and in one step: the new socket is made beside it, closed to other users, and
+//! renamed over it.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::config;
+use crate::net::Sockets;
+
+/// Where the admin API is served. Dropping it closes the doors and removes the socket's file.
+#[derive(Debug, Default)]
+pub struct Doors {
+    pub(super) socket: Option<Socket>,
+    pub(super) http: Option<TcpListener>,
+}
+
+/// A listening Unix socket and its file.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) listener: UnixListener,
+    _file: SocketFile,
+}
+
+/// The file of a socket, removed at the end if it is still ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+/// Why the admin API cannot be served; says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// The socket's directory is missing.
+    #[error(
+        "the directory of the admin socket {} does not exist: create it \
+         (systemd: RuntimeDirectory=evenkeel), or set admin.socket to another path",
+        .0.display()
+    )]
+    NoDirectory(PathBuf),
+    /// Something else has the socket's path.
+    #[error(
+        "{} exists and is no socket: remove it, or set admin.socket to another path",
+        .0.display()
+    )]
+    NotASocket(PathBuf),
+    /// Another instance lives there.
+    #[error(
+        "another instance answers on {}: stop it, or set admin.socket to another path",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// The system refused the socket.
+    #[error("cannot make the admin socket {}: {}", .0.display(), .1)]
+    Socket(PathBuf, io::Error),
+    /// The system refused the TCP address.
+    #[error("admin.http: {0}")]
+    Http(io::Error),
+}
+
+impl Doors {
+    /// Opens the doors that are written. Needs a tokio runtime.
+    pub fn bind(written: &config::Admin) -> Result<Self, DoorError> {
+        Ok(Self {
+            socket: written.socket.as_deref().map(Socket::bind).transpose()?,
+            http: written.http.as_deref().map(bind_http).transpose()?,
+        })
+    }
+
+    /// The TCP address with the port that was really bound.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref()?.local_addr().ok()
+    }
+}
+
+impl Socket {
+    fn bind(path: &Path) -> Result<Self, DoorError> {
+        make_way(path)?;
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => DoorError::NoDirectory(path.into()),
+            _ => DoorError::Socket(path.into(), error),
+        };
+        let new = beside(path);
+        // Left over if a process of the same number was killed between the next two steps.
+        drop(fs::remove_file(&new));
+        let listener = StdUnixListener::bind(&new).map_err(failed)?;
+        let made = SocketFile::take(&new, path).and_then(|file| {
+            listener.set_nonblocking(true)?;
+            Ok((file, UnixListener::from_std(listener)?))
+        });
+        match made {
+            Ok((file, listener)) => Ok(Self {
+                listener,
+                _file: file,
+            }),
+            Err(error) => {
+                drop(fs::remove_file(&new));
+                Err(failed(error))
+            }
+        }
+    }
+}
+
+impl SocketFile {
+    /// Closes the new socket to other users and puts it in its place.
+    fn take(new: &Path, path: &Path) -> io::Result<Self> {
+        fs::set_permissions(new, fs::Permissions::from_mode(OWNER_ONLY))?;
+        let inode = fs::symlink_metadata(new)?.ino();
+        fs::rename(new, path)?;
+        Ok(Self {
+            path: path.into(),
+            inode,
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A successor may have put its own socket there already.
+        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Sees that a socket may be put at this path: nothing is there, or a socket that nobody answers on.
+fn make_way(path: &Path) -> Result<(), DoorError> {
+    let there = match fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(DoorError::Socket(path.into(), error)),
+    };
+    if !there.file_type().is_socket() {
+        return Err(DoorError::NotASocket(path.into()));
+    }
+    match StdUnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(DoorError::Socket(path.into(), error)),
+        Ok(_) => Err(DoorError::InUse(path.into())),
+    }
+}
+
+/// A path in the same directory, since only within one can a rename replace in one step.
+fn beside(path: &Path) -> PathBuf {
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}", std::process::id()));
+    new.into()
+}
+
+fn bind_http(written: &str) -> Result<TcpListener, DoorError> {
+    let bind = || {
+        let sockets = Sockets::bind(written, 1)?;
+        let listener = sockets.take(0)?.ok_or(io::ErrorKind::NotConnected)?;
+        TcpListener::from_std(listener)
+    };
+    bind().map_err(DoorError::Http)
+}
+
+/// Whoever can connect can do everything: only the user of the instance (and root) may.
+const OWNER_ONLY: u32 = 0o600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let name = format!("evenkeel-doors-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        drop(fs::remove_dir_all(&path));
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    fn admin(socket: &Path) -> config::Admin {
+        config::Admin {
+            socket: Some(socket.into()),
+            http: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_the_owners_alone_and_goes_with_its_holder() {
+        let directory = directory("mode");
+        let path = directory.join("admin.sock");
+        let doors = Doors::bind(&admin(&path)).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        StdUnixStream::connect(&path).unwrap();
+        drop(doors);
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+        fs::remove_dir(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_answers_on_is_replaced() {
+        let directory = directory("stale");
+        let path = directory.join("admin.sock");
+        drop(StdUnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "a killed process leaves its file");
+        let doors = Doors::bind(&admin(&path)).unwrap();
+        StdUnixStream::connect(&path).unwrap();
+        drop(doors);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_living_instance_is_left_alone() {
+        let directory = directory("live");
+        let path = directory.join("admin.sock");
+        let doors = Doors::bind(&admin(&path)).unwrap();
+        let second = Doors::bind(&admin(&path));
+        assert!(matches!(second, Err(DoorError::InUse(_))), "{second:?}");
+        StdUnixStream::connect(&path).unwrap();
+        drop(doors);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_successor_keeps_its_socket() {
+        let directory = directory("successor");
+        let path = directory.join("admin.sock");
+        let first = Doors::bind(&admin(&path)).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = Doors::bind(&admin(&path)).unwrap();
+        drop(first);
+        StdUnixStream::connect(&path).unwrap();
+        drop(second);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_never_removed() {
+        let directory = directory("file");
+        let path = directory.join("admin.sock");
+        fs::write(&path, "precious").unwrap();
+        let refused = Doors::bind(&admin(&path));
+        assert!(
+            matches!(refused, Err(DoorError::NotASocket(_))),
+            "{refused:?}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_missing_directory_is_named() {
+        let path = std::env::temp_dir().join("evenkeel-no-such-directory/admin.sock");
+        let error = Doors::bind(&admin(&path)).expect_err("there is no such directory");
+        assert!(error.to_string().contains("RuntimeDirectory"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_said_so() {
+        let written = |port| config::Admin {
+            socket: None,
+            http: Some(format!("127.0.0.1:{port}")),
+        };
+        let first = Doors::bind(&written(0)).unwrap();
+        let port = first.http_address().unwrap().port();
+        let error = Doors::bind(&written(port)).expect_err("the port is taken");
+        assert!(error.to_string().contains("in use"), "{error}");
+    }
+}

@@ -1,0 +1,117 @@
+//! From the snapshot in force to what the admin API shows of it.
+
+use std::sync::atomic::Ordering;
+
+use tokio::time::Instant;
+
+use super::{Endpoint, Listener, Route, Upstream};
+use crate::endpoint::Health;
+use crate::snapshot::{self, Action, Kind, Snapshot};
+use crate::{endpoint, upstream};
+
+/// All listeners.
+pub(crate) fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
+    let view = |listener: &std::sync::Arc<snapshot::Listener>| Listener {
+        name: listener.name.to_string(),
+        bind: listener.bind.to_string(),
+        address: listener.sockets.local.to_string(),
+        protocol: match listener.kind {
+            Kind::Http(_) => "http/1.1".into(),
+            Kind::Tcp(_) => "tcp".into(),
+        },
+        connections: listener.connections.load(Ordering::Relaxed),
+        max_connections: listener.max_connections,
+    };
+    snapshot.listeners.iter().map(view).collect()
+}
+
+/// All routes at all listeners; what no route takes comes last.
+pub(crate) fn routes(snapshot: &Snapshot) -> Vec<Route> {
+    let mut views = Vec::new();
+    let mut rest = Vec::new();
+    for listener in &snapshot.listeners {
+        if let Kind::Http(http) = &listener.kind {
+            let written = http.routes.targets();
+            let all = written.chain(&http.fallback);
+            views.extend(all.map(|route| view_route(&listener.name, route)));
+            rest.push(view_route(&listener.name, &http.unrouted));
+        }
+    }
+    views.sort_by(|one, other| {
+        let key = |view: &Route| (view.name.clone(), view.listener.clone());
+        key(one).cmp(&key(other))
+    });
+    views.append(&mut rest);
+    views
+}
+
+fn view_route(listener: &str, route: &snapshot::Route) -> Route {
+    let (action, upstreams) = match &route.action {
+        Action::Forward(split) => {
+            let names = split.choices().iter();
+            let names = names.map(|choice| choice.upstream.name.to_string());
+            ("forward", names.collect())
+        }
+        Action::Redirect(_) => ("redirect", Vec::new()),
+        Action::Respond(_) => ("respond", Vec::new()),
+        Action::NotFound => ("not_found", Vec::new()),
+    };
+    let metrics = &route.metrics;
+    let retries = &metrics.retries;
+    Route {
+        name: route.name.to_string(),
+        listener: listener.to_owned(),
+        action: action.to_owned(),
+        upstreams,
+        in_flight: metrics.in_flight.value(),
+        requests: metrics.duration.count(),
+        retries: retries.success.value() + retries.failure.value(),
+        mean_s: metrics.duration.mean_seconds(),
+    }
+}
+
+/// All upstreams.
+pub(crate) fn upstreams(snapshot: &Snapshot) -> Vec<Upstream> {
+    let upstreams = snapshot.upstreams.values();
+    upstreams.map(|one| upstream(one)).collect()
+}
+
+/// One upstream.
+pub(crate) fn upstream(upstream: &upstream::Upstream) -> Upstream {
+    let now = Instant::now();
+    let endpoints = upstream.endpoints();
+    let healths = endpoints
+        .iter()
+        .map(|endpoint| upstream.health_of(endpoint));
+    Upstream {
+        name: upstream.name.to_string(),
+        standing: upstream.standing().as_str().to_owned(),
+        is_checked: upstream.health_check().is_some(),
+        healthy: healths.filter(|health| *health == Health::Healthy).count(),
+        endpoints: endpoints
+            .iter()
+            .map(|endpoint| view_endpoint(endpoint, upstream.health_of(endpoint), now))
+            .collect(),
+    }
+}
+
+fn view_endpoint(endpoint: &endpoint::Endpoint, health: Health, now: Instant) -> Endpoint {
+    let live = &endpoint.live;
+    let verdict = live.verdict();
+    let since = verdict.as_ref().map(|verdict| verdict.since);
+    Endpoint {
+        name: endpoint.name.to_string(),
+        address: endpoint.address.to_string(),
+        zone: endpoint.zone.to_string(),
+        state: health.as_str().to_owned(),
+        for_s: since.map(|since| now.saturating_duration_since(since).as_secs()),
+        why: verdict
+            .map(|verdict| verdict.why.to_string())
+            .unwrap_or_default(),
+        avoided: live.is_backing_off(now),
+        backup: endpoint.backup,
+        weight: endpoint.weight,
+        in_flight: live.in_flight(),
+        connections: live.connections(),
+    }
+}

@@ -1,0 +1,217 @@
+//! The status: what is up, what is not, and why; as data, and as one screen.
+//!
+//! The types are what `/v1/status` sends and what `evenkeel status` reads; [`render`] draws them.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::Admin;
+use crate::telemetry::events::{Events, Recorded};
+use crate::telemetry::process::BUILD;
+use crate::telemetry::rfc3339;
+
+mod collect;
+mod render;
+mod warnings;
+
+pub(super) use collect::{listeners, routes, upstream, upstreams};
+pub use render::render;
+
+/// The state of one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Revision that it was built from.
+    pub revision: String,
+    /// The zone that the instance stands in; empty if it was not told.
+    pub zone: String,
+    /// Whether traffic may be sent to it.
+    pub ready: bool,
+    /// Whether it is about to end.
+    pub draining: bool,
+    /// Start, in RFC 3339.
+    pub started_at: String,
+    /// Time since the start.
+    pub uptime_s: u64,
+    /// Data-plane threads.
+    pub workers: usize,
+    /// What is in force.
+    pub configuration: Configuration,
+    /// What needs attention, the gravest first.
+    pub warnings: Vec<Warning>,
+    /// By name.
+    pub listeners: Vec<Listener>,
+    /// By name, then by listener; what no route takes comes last, without a name.
+    pub routes: Vec<Route>,
+    /// By name.
+    pub upstreams: Vec<Upstream>,
+}
+
+/// The configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Its number.
+    pub generation: u64,
+    /// Digest of its text.
+    pub sha256: String,
+    /// Since when, in RFC 3339.
+    pub applied_at: String,
+    /// Time since then.
+    pub applied_s: u64,
+    /// Who asked for it; empty for the start, or if it is too long ago to be known.
+    pub by: String,
+}
+
+/// Something that needs attention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What it is about: `upstream api`, `configuration`, `listener web`, `instance`.
+    pub about: String,
+    /// What is wrong, in a few words.
+    pub what: String,
+    /// Why, one line for each cause.
+    pub why: Vec<String>,
+    /// What that means for traffic; empty if nothing.
+    pub effect: String,
+    /// Time since it began, if that is known.
+    pub for_s: Option<u64>,
+}
+
+/// A listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// The address as written.
+    pub bind: String,
+    /// The address as bound.
+    pub address: String,
+    /// `http/1.1` or `tcp`.
+    pub protocol: String,
+    /// Connections now.
+    pub connections: u32,
+    /// Connections that it takes at once.
+    pub max_connections: u32,
+}
+
+/// A route at one listener.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// The listener.
+    pub listener: String,
+    /// `forward`, `redirect`, `respond` or `not_found`.
+    pub action: String,
+    /// Where it forwards to.
+    pub upstreams: Vec<String>,
+    /// Requests under way.
+    pub in_flight: i64,
+    /// Requests since the start.
+    pub requests: u64,
+    /// Retries since the start.
+    pub retries: u64,
+    /// Mean duration since the start; none without a request.
+    pub mean_s: Option<f64>,
+}
+
+/// An upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Which endpoints get the traffic: `healthy`, `backup`, `unproven`, `panic`, `down`, `empty`.
+    pub standing: String,
+    /// Whether its endpoints are probed.
+    pub is_checked: bool,
+    /// Endpoints that are healthy.
+    pub healthy: usize,
+    /// In the order of the file.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// An endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its name in metrics and logs.
+    pub name: String,
+    /// The address that connections go to.
+    pub address: String,
+    /// Its failure domain; empty for none.
+    pub zone: String,
+    /// `healthy`, `unhealthy` or `unknown`.
+    pub state: String,
+    /// Time since it is so; none if it always was.
+    pub for_s: Option<u64>,
+    /// Why it is so; empty if no check has said.
+    pub why: String,
+    /// Whether it is left alone for a moment, since connections to it failed.
+    pub avoided: bool,
+    /// Whether it is used only when no other is healthy.
+    pub backup: bool,
+    /// Share of the traffic.
+    pub weight: u32,
+    /// Requests under way.
+    pub in_flight: u32,
+    /// Open connections.
+    pub connections: u32,
+}
+
+impl Admin {
+    /// The state of this instance now.
+    pub fn status(&self) -> Status {
+        let parts = self.parts();
+        let snapshot = parts.snapshot.load();
+        let started = self.shared.started;
+        let applied = self.applied(snapshot.generation);
+        let listeners = listeners(&snapshot);
+        let upstreams = upstreams(&snapshot);
+        let last = last_reload(&parts.events);
+        let by = last.as_ref().filter(|last| last.event.kind == APPLIED);
+        Status {
+            version: BUILD.version.into(),
+            revision: BUILD.revision.into(),
+            zone: snapshot.zone.to_string(),
+            ready: parts.readiness.is_ready(),
+            draining: parts.readiness.is_draining(),
+            started_at: rfc3339(started),
+            uptime_s: since(started),
+            workers: parts.workers,
+            configuration: Configuration {
+                generation: snapshot.generation,
+                sha256: snapshot.sha256.to_string(),
+                applied_at: rfc3339(applied),
+                applied_s: since(applied),
+                by: by.map(|event| field(event, "by")).unwrap_or_default(),
+            },
+            warnings: warnings::find(&listeners, &upstreams, last.as_deref(), &parts.readiness),
+            routes: routes(&snapshot),
+            listeners,
+            upstreams,
+        }
+    }
+}
+
+/// The event of the last reload, if it is still kept.
+fn last_reload(events: &Events) -> Option<std::sync::Arc<Recorded>> {
+    let mut kept = events.list(0);
+    kept.retain(|recorded| [APPLIED, REJECTED].contains(&recorded.event.kind));
+    kept.pop()
+}
+
+fn field(recorded: &Recorded, name: &str) -> String {
+    let mut fields = recorded.event.fields.iter();
+    let found = fields.find(|(other, _)| *other == name);
+    found.map(|(_, value)| value.clone()).unwrap_or_default()
+}
+
+/// Whole seconds since then.
+fn since(then: SystemTime) -> u64 {
+    let elapsed = then.elapsed();
+    elapsed.map_or(0, |elapsed: Duration| elapsed.as_secs())
+}
+
+const APPLIED: &str = "config_applied";
+const REJECTED: &str = "config_rejected";

@@ -1,0 +1,134 @@
+//! What of a status needs attention, in words.
+
+use super::{Endpoint, Listener, REJECTED, Upstream, Warning, field, since};
+use crate::control::ready::Readiness;
+use crate::telemetry::events::Recorded;
+use crate::upstream::Standing;
+
+/// Everything that needs attention, the gravest first.
+pub(super) fn find(
+    listeners: &[Listener],
+    upstreams: &[Upstream],
+    last_reload: Option<&Recorded>,
+    readiness: &Readiness,
+) -> Vec<Warning> {
+    let mut found: Vec<(Gravity, Warning)> = Vec::new();
+    found.extend(not_ready(readiness).map(|warning| (Gravity::Outage, warning)));
+    found.extend(upstreams.iter().filter_map(upstream));
+    found.extend(listeners.iter().filter_map(full).map(|warning| (Gravity::Outage, warning)));
+    found.extend(last_reload.and_then(rejected).map(|warning| (Gravity::Weakened, warning)));
+    // Stable: within one gravity the order above stays.
+    found.sort_by_key(|(gravity, _)| *gravity);
+    found.into_iter().map(|(_, warning)| warning).collect()
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Gravity {
+    /// Requests fail.
+    Outage,
+    /// Requests are served, with less in reserve than there should be.
+    Weakened,
+}
+
+fn not_ready(readiness: &Readiness) -> Option<Warning> {
+    if readiness.is_ready() {
+        return None;
+    }
+    if readiness.is_draining() {
+        let effect = "what is running finishes; new traffic should go elsewhere";
+        return Some(warning("instance", "is about to end", effect));
+    }
+    let checks = readiness.checks();
+    let failing = checks.iter().filter(|check| !check.holds);
+    let why = failing.map(|check| format!("{} failed", check.name)).collect();
+    let not_ready = warning("instance", "is not ready", "no traffic should be sent here");
+    Some(Warning { why, ..not_ready })
+}
+
+fn full(listener: &Listener) -> Option<Warning> {
+    let (connections, most) = (listener.connections, listener.max_connections);
+    (connections >= most).then(|| {
+        warning(
+            &format!("listener {}", listener.name),
+            &format!("has {connections} connections, as many as it takes"),
+            "further connections are refused: see max_connections",
+        )
+    })
+}
+
+fn rejected(last: &Recorded) -> Option<Warning> {
+    (last.event.kind == REJECTED).then(|| {
+        let by = field(last, "by");
+        let refused = warning(
+            "configuration",
+            &format!("the last reload (by {by}) was refused"),
+            "the configuration before it goes on unchanged",
+        );
+        Warning {
+            why: vec![last.event.why.clone()],
+            for_s: Some(since(last.at)),
+            ..refused
+        }
+    })
+}
+
+fn upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
+    let is_unhealthy = |endpoint: &&Endpoint| endpoint.state == "unhealthy";
+    let unhealthy: Vec<&Endpoint> = upstream.endpoints.iter().filter(is_unhealthy).collect();
+    let (all, bad) = (upstream.endpoints.len(), unhealthy.len());
+    let is = |standing: Standing| upstream.standing == standing.as_str();
+    let (gravity, what, effect) = if is(Standing::Empty) {
+        (Gravity::Outage, "has no endpoints".to_owned(), REFUSED)
+    } else if is(Standing::Down) {
+        (Gravity::Outage, "has no healthy endpoint".to_owned(), REFUSED)
+    } else if is(Standing::Panic) {
+        let what = format!("ignores health: only {} of {all} endpoints are healthy", upstream.healthy);
+        (Gravity::Outage, what, "all of them get traffic, healthy or not")
+    } else if is(Standing::Backup) {
+        let what = "lives on its backups: no other endpoint is healthy".to_owned();
+        (Gravity::Weakened, what, "the backups get all traffic")
+    } else if is(Standing::Unproven) {
+        let what = "has no endpoint that a check has passed yet".to_owned();
+        (Gravity::Weakened, what, "endpoints that were not checked yet get the traffic")
+    } else if bad > 0 {
+        let what = format!("{bad} of {all} endpoints {} unhealthy", are(bad));
+        (Gravity::Weakened, what, "the others get its traffic")
+    } else {
+        return None;
+    };
+    let warning = Warning {
+        why: reasons(&unhealthy),
+        for_s: unhealthy.iter().filter_map(|endpoint| endpoint.for_s).max(),
+        ..warning(&format!("upstream {}", upstream.name), &what, effect)
+    };
+    Some((gravity, warning))
+}
+
+fn reasons(unhealthy: &[&Endpoint]) -> Vec<String> {
+    let reason = |endpoint: &&Endpoint| format!("{}: {}", endpoint.name, endpoint.why);
+    let mut reasons: Vec<String> = unhealthy.iter().take(REASONS).map(reason).collect();
+    if unhealthy.len() > REASONS {
+        reasons.push(format!("and {} more", unhealthy.len() - REASONS));
+    }
+    reasons
+}
+
+fn warning(about: &str, what: &str, effect: &str) -> Warning {
+    Warning {
+        about: about.to_owned(),
+        what: what.to_owned(),
+        why: Vec::new(),
+        effect: effect.to_owned(),
+        for_s: None,
+    }
+}
+
+fn are(number: usize) -> &'static str {
+    if number == 1 { "is" } else { "are" }
+}
+
+const REFUSED: &str = "its requests are answered with 503";
+
+/// Enough to see the pattern; `/v1/upstreams` has all.
+const REASONS: usize = 5;
