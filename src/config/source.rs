@@ -65,6 +65,11 @@ impl Sources {
         self.files.iter().map(|file| file.name.as_str())
     }
 
+    /// All texts, the main file's first.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.text.as_str())
+    }
+
     /// The text at a place.
     pub fn slice(&self, place: Place) -> &str {
         self.text(place.source)
