@@ -194,7 +194,7 @@ mod tests {
     async fn a_lost_trigger_starts_nothing() {
         let (trigger, mut watcher) = channel();
         drop(trigger);
-        let started = timeout(Duration::from_secs(3600), watcher.started()).await;
+        let started = timeout(Duration::from_hours(1), watcher.started()).await;
         assert!(started.is_err(), "a drain that nobody asked for");
     }
 }

@@ -83,7 +83,7 @@ impl Sources {
         let before = &text[..floor(text, offset)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Position {
-            line: 1 + before.bytes().filter(|byte| *byte == b'\n').count(),
+            line: 1 + memchr::memchr_iter(b'\n', before.as_bytes()).count(),
             column: 1 + before[line_start..].chars().count(),
         }
     }

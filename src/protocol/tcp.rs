@@ -103,7 +103,7 @@ impl Session {
                 Ok(pick) => pick,
                 Err(error) => {
                     // What went wrong with those that were tried says more than that none is left.
-                    self.error.get_or_insert(word(&error));
+                    self.error.get_or_insert(word(error));
                     break;
                 }
             };
@@ -243,7 +243,7 @@ fn end(result: SessionResult) -> End {
 }
 
 /// RFC 9209's word for having nobody to ask.
-fn word(error: &PickError) -> &'static str {
+fn word(error: PickError) -> &'static str {
     match error {
         PickError::NoEndpoints => "destination_unavailable",
         PickError::AllAtLimit => LIMIT_REACHED,
