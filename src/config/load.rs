@@ -15,7 +15,7 @@ use super::node::Node;
 use super::overrides;
 use super::render::{self, Style};
 use super::schema::Schema;
-use super::source::{SourceId, Sources};
+use super::source::{Place, SourceId, Sources};
 
 /// What came of reading a configuration.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ pub fn load_text(name: &str, text: &str, environment: &dyn Environment) -> Outco
     if render::count(&diagnostics, Severity::Error) == 0 {
         match typed(&root) {
             Ok(typed) => config = Some(Config { secrets, ..typed }),
-            Err(unforeseen) => diagnostics.push(unforeseen),
+            Err(unforeseen) => diagnostics.push(*unforeseen),
         }
     }
     diagnostic::sort(&mut diagnostics);
@@ -135,10 +135,8 @@ impl Outcome {
 pub(super) fn read(path: &Path, environment: &dyn Environment) -> Result<String, String> {
     let bytes = environment.read(path).map_err(|error| reason(&error))?;
     String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count();
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + memchr::memchr_iter(b'\n', good).count();
         format!("line {line} is not UTF-8")
     })
 }
@@ -152,7 +150,7 @@ pub(super) fn parse(source: SourceId, sources: &Sources) -> (Node, Vec<Diagnosti
     let mut diagnostics: Vec<Diagnostic> = errors
         .iter()
         .take(SYNTAX_ERRORS)
-        .map(|error| syntax(error, source, sources))
+        .map(|error| syntax(error, &root, source, sources))
         .collect();
     if let Some(last) = diagnostics.last_mut().filter(|_| total > SYNTAX_ERRORS) {
         last.help = Some(format!("and {} more like this", total - SYNTAX_ERRORS));
@@ -160,27 +158,48 @@ pub(super) fn parse(source: SourceId, sources: &Sources) -> (Node, Vec<Diagnosti
     (root, diagnostics)
 }
 
-fn syntax(error: &toml::de::Error, source: SourceId, sources: &Sources) -> Diagnostic {
+fn syntax(error: &toml::de::Error, root: &Node, source: SourceId, sources: &Sources) -> Diagnostic {
     let place = sources.place(source, error.span().unwrap_or_default());
     let message = error.message();
-    if message.starts_with("duplicate key") {
-        let key = sources.slice(place).to_owned();
-        let title = format!("`{key}` is defined twice");
-        return Diagnostic::new(Code::DefinedTwice, title).at(place, "second time");
+    if !message.starts_with("duplicate key") {
+        return Diagnostic::new(Code::Syntax, "this is not valid TOML").at(place, message);
     }
-    Diagnostic::new(Code::Syntax, "this is not valid TOML").at(place, message)
+    let key = sources.slice(place);
+    let title = format!("`{key}` is defined twice");
+    let found = Diagnostic::new(Code::DefinedTwice, title).at(place, "second time");
+    // The parser does not say which table it is in: the first use is only named if no other key of
+    // that name could be meant.
+    let mut uses = Vec::new();
+    uses_of(key, root, &mut uses);
+    uses.retain(|earlier| earlier.start < place.start);
+    match uses[..] {
+        [first] => found.also(first, "first time"),
+        _ => found,
+    }
+}
+
+/// The places of all keys of a name.
+fn uses_of(key: &str, node: &Node, uses: &mut Vec<Place>) {
+    for (name, entry) in node.table().into_iter().flatten() {
+        if name == key {
+            uses.push(entry.key);
+        }
+        uses_of(key, &entry.value, uses);
+    }
+    for item in node.items() {
+        uses_of(key, item, uses);
+    }
 }
 
 /// The tree as data. The checks have found everything that could fail here, and a property test holds
 /// them to it; should they not have, the file is still refused with serde's words.
-fn typed(root: &Node) -> Result<Config, Diagnostic> {
+fn typed(root: &Node) -> Result<Config, Box<Diagnostic>> {
     let value = root
         .to_toml()
         .unwrap_or(toml::Value::Table(toml::Table::new()));
     Config::deserialize(value).map_err(|error| {
-        let label = error.message().to_owned();
-        Diagnostic::new(Code::WrongValue, "this configuration cannot be understood")
-            .at(root.place, label)
+        let finding = Diagnostic::new(Code::WrongValue, "this configuration cannot be understood");
+        Box::new(finding.at(root.place, error.message()))
     })
 }
 

@@ -10,6 +10,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::secrets::MASK;
 use super::source::{Place, SourceId, Sources};
 
 /// A value and its place.
@@ -53,7 +54,10 @@ pub(super) enum Origin {
         secret: bool,
     },
     /// From an overriding environment variable.
-    Override,
+    Override {
+        /// It sets a credential.
+        secret: bool,
+    },
 }
 
 pub(super) type Table = BTreeMap<String, Entry>;
@@ -188,11 +192,13 @@ impl Node {
 impl Text {
     /// The text for a message; a secret is not shown.
     pub(super) fn shown(&self) -> &str {
+        if self.is_secret() { MASK } else { &self.text }
+    }
+
+    pub(super) fn is_secret(&self) -> bool {
         match self.origin {
-            Origin::Variable { secret: true, .. } => super::secrets::MASK,
-            Origin::Written | Origin::Override | Origin::Variable { secret: false, .. } => {
-                &self.text
-            }
+            Origin::Written => false,
+            Origin::Variable { secret, .. } | Origin::Override { secret } => secret,
         }
     }
 

@@ -68,7 +68,7 @@ impl Override<'_> {
         while let Some(part) = parts.next() {
             let known = schema.properties().map(str::to_owned);
             let Value::Table(table) = &mut node.value else {
-                return Err(self.unknown(part, &[]));
+                return Err(self.nothing_below());
             };
             let mut names: Vec<String> = known.collect();
             names.extend(table.keys().cloned());
@@ -81,7 +81,7 @@ impl Override<'_> {
             schema = below;
             if parts.peek().is_none() {
                 let value = self
-                    .scalar(schema.types())
+                    .scalar(&schema.types())
                     .ok_or_else(|| self.no_scalar())?;
                 let entry = Entry {
                     key: self.key,
@@ -97,12 +97,12 @@ impl Override<'_> {
             });
             node = &mut entry.value;
         }
-        Err(self.unknown("", &[]))
+        Err(self.nothing_below()) // `split` yields at least one part
     }
 
     /// The value in the type that the setting has; a number that is none stays a string, which the
     /// check of types then finds at its place.
-    fn scalar(&self, types: Vec<&str>) -> Option<Node> {
+    fn scalar(&self, types: &[&str]) -> Option<Node> {
         let integer = || {
             self.value
                 .parse()
@@ -112,7 +112,9 @@ impl Override<'_> {
         let boolean = || self.value.parse().ok().map(Value::Boolean);
         let string = Value::String(Text {
             text: self.value.to_owned(),
-            origin: Origin::Override,
+            origin: Origin::Override {
+                secret: is_secret(self.name),
+            },
         });
         let value = if types.contains(&"string") {
             string
@@ -129,7 +131,10 @@ impl Override<'_> {
     fn unknown(&self, part: &str, known: &[String]) -> Box<Diagnostic> {
         let title = format!("`{}` names no setting", self.name);
         let forms: Vec<String> = known.iter().map(|name| environment_form(name)).collect();
-        let label = format!("there is no `{part}`");
+        let label = match part {
+            "" => "a part of the name is empty".to_owned(),
+            part => format!("there is no `{part}`"),
+        };
         let diagnostic = Diagnostic::new(Code::Override, title).at(self.key, label);
         Box::new(match nearest(part, forms.iter().map(String::as_str)) {
             Some(near) => diagnostic.help(format!("did you mean `{near}` instead of `{part}`?")),
@@ -137,6 +142,14 @@ impl Override<'_> {
                 "listeners, routes and upstreams are defined in files; variables change them",
             ),
         })
+    }
+
+    fn nothing_below(&self) -> Box<Diagnostic> {
+        let title = format!("`{}` names no setting", self.name);
+        Box::new(Diagnostic::new(Code::Override, title).at(
+            self.key,
+            "a part of the name stands behind a setting that has no parts",
+        ))
     }
 
     fn no_scalar(&self) -> Box<Diagnostic> {
@@ -151,12 +164,17 @@ impl Override<'_> {
 /// A value as findings show it: on one line, so that every variable has a line of its own, and
 /// without what is secret.
 fn shown(name: &str, value: &str) -> String {
-    let field = name.rsplit("__").next().unwrap_or_default();
-    if is_credential(&field.replace('_', "-")) {
+    if is_secret(name) {
         MASK.to_owned()
     } else {
         value.replace(['\n', '\r'], " ")
     }
+}
+
+/// Whether a variable sets a header field that carries a credential.
+fn is_secret(name: &str) -> bool {
+    let field = name.rsplit("__").next().unwrap_or_default();
+    is_credential(&field.replace('_', "-"))
 }
 
 /// A name as a part of a variable's name.

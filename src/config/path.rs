@@ -5,7 +5,7 @@ use std::fmt;
 /// A path that grows on the stack of the walk; it is only written out for a message.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SettingPath<'p> {
-    parent: Option<&'p SettingPath<'p>>,
+    parent: Option<&'p Self>,
     step: Step<'p>,
 }
 

@@ -32,7 +32,6 @@ pub fn schema() -> Value {
     let mut schema = generator.into_root_schema_for::<Config>().to_value();
     tidy(&mut schema);
     document_defaults(&mut schema);
-    schema["$id"] = json!("https://evenkeel.dev/schema/v1.json");
     schema["title"] = json!("Evenkeel configuration");
     schema["properties"]["version"]["const"] = json!(Config::VERSION);
     schema

@@ -136,7 +136,8 @@ impl<'a> Shape<'a> {
         required.into_iter().flatten().filter_map(Value::as_str)
     }
 
-    fn definition(self) -> Option<Self> {
+    /// The definition that is referred to.
+    pub(super) fn definition(self) -> Option<Self> {
         let at = self.document["definitions"].get(self.definition_name()?)?;
         Some(Self { at, ..self })
     }

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::check::{LISTENER_TIMEOUTS, UPSTREAM_TIMEOUTS};
+use super::check::{HTTP_ONLY, LISTENER_TIMEOUTS, TCP_LISTENER_TIMEOUTS, UPSTREAM_TIMEOUTS};
 use super::format::Config;
 use super::path::SettingPath;
 use super::schema::Schema;
@@ -14,6 +14,10 @@ use super::shape::Shape;
 /// is in force without having been written: documented defaults, and the time limits that listeners
 /// and upstreams inherit. Values that came from `${file:…}`, and credentials in header fields, are
 /// `***`.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "no configuration leads there: the format's types are all TOML's own"
+)]
 pub fn show(config: &Config, effective: bool) -> String {
     let mut table = Table::try_from(config).expect("every type of the format is one of TOML's");
     // What was included is part of what is shown.
@@ -58,14 +62,16 @@ fn inherit(table: &mut Table) {
         .and_then(Value::as_table)
         .cloned()
         .unwrap_or_default();
-    for (kind, applicable) in [
-        ("listener", &LISTENER_TIMEOUTS[..]),
-        ("upstream", &UPSTREAM_TIMEOUTS[..]),
-    ] {
+    for kind in ["listener", "upstream"] {
         let named = table.get_mut(kind).and_then(Value::as_table_mut);
         for (_, item) in named.into_iter().flatten() {
             let Some(item) = item.as_table_mut() else {
                 continue;
+            };
+            let applicable = match kind {
+                "listener" if is_tcp(item) => &TCP_LISTENER_TIMEOUTS[..],
+                "listener" => &LISTENER_TIMEOUTS,
+                _ => &UPSTREAM_TIMEOUTS,
             };
             let timeouts = item
                 .entry("timeouts")
@@ -85,12 +91,12 @@ fn inherit(table: &mut Table) {
 /// Writes the documented defaults of a table and of the tables that always exist below it.
 fn fill_table(table: &mut Table, shape: Shape<'_>) {
     for key in shape.properties() {
-        let Some(below) = shape.below(key) else {
+        let Some(below) = shape.below(key).filter(|_| applies(key, table, shape)) else {
             continue;
         };
         if let Some(default) = below.attribute("default").and_then(plain) {
             table.entry(key).or_insert(default);
-        } else if always_exists(key, table, shape) {
+        } else if always_exists(key, shape) {
             table
                 .entry(key)
                 .or_insert_with(|| Value::Table(Table::new()));
@@ -106,13 +112,31 @@ fn fill_table(table: &mut Table, shape: Shape<'_>) {
 }
 
 /// Whether a table is in force without being written.
-fn always_exists(key: &str, table: &Table, shape: Shape<'_>) -> bool {
+fn always_exists(key: &str, shape: Shape<'_>) -> bool {
     match key {
-        "log" | "shutdown" | "defaults" => true,
+        "log" | "shutdown" | "defaults" | "retry" => true,
         "timeouts" => is_defaults(shape),
-        "retry" => table.contains_key("upstream") || table.contains_key("split"),
         _ => false,
     }
+}
+
+/// Whether a setting does anything beside what else is written; the check of a configuration refuses
+/// what does not, and what is shown is a configuration.
+fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
+    match (shape.definition_name(), key) {
+        (Some("Listener"), key) if HTTP_ONLY.contains(&key) => !is_tcp(table),
+        (Some("Route"), "connect" | "retry") => {
+            table.contains_key("upstream") || table.contains_key("split")
+        }
+        (Some("Upstream"), "panic_threshold") => table.contains_key("health"),
+        _ => true,
+    }
+}
+
+fn is_tcp(listener: &Table) -> bool {
+    let protocols = listener.get("protocols").and_then(Value::as_array);
+    let mut protocols = protocols.into_iter().flatten();
+    protocols.any(|protocol| protocol.as_str() == Some("tcp"))
 }
 
 fn is_defaults(shape: Shape<'_>) -> bool {
@@ -124,7 +148,9 @@ fn fill(value: &mut Value, shape: Shape<'_>) {
         Value::Table(table) => fill_table(table, shape.alternative("object")),
         Value::Array(items) => {
             if let Some(shape) = shape.items() {
-                items.iter_mut().for_each(|item| fill(item, shape));
+                for item in items {
+                    fill(item, shape);
+                }
             }
         }
         Value::String(_)

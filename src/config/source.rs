@@ -65,6 +65,11 @@ impl Sources {
         self.files.iter().map(|file| file.name.as_str())
     }
 
+    /// All texts, the main file's first.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|file| file.text.as_str())
+    }
+
     /// The text at a place.
     pub fn slice(&self, place: Place) -> &str {
         self.text(place.source)
@@ -78,7 +83,7 @@ impl Sources {
         let before = &text[..floor(text, offset)];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Position {
-            line: 1 + before.bytes().filter(|byte| *byte == b'\n').count(),
+            line: 1 + memchr::memchr_iter(b'\n', before.as_bytes()).count(),
             column: 1 + before[line_start..].chars().count(),
         }
     }

@@ -23,7 +23,7 @@ pub struct Metrics {
     connect_errors: [OnceLock<Counter>; ConnectFailure::ALL.len()],
     connect_duration: OnceLock<Histogram>,
     checks: [OnceLock<Counter>; CheckResult::ALL.len()],
-    transitions: Mutex<Vec<(Health, By, Counter)>>,
+    transitions: Mutex<Vec<Transitions>>,
     gauges: OnceLock<Gauges>,
 }
 
@@ -51,6 +51,14 @@ pub enum CheckResult {
     BadAnswer,
     /// An answer with a status that was not expected.
     BadStatus,
+}
+
+/// How often a health was reached, and what decided it.
+#[derive(Debug)]
+struct Transitions {
+    to: Health,
+    by: By,
+    counter: Counter,
 }
 
 /// Read off at every scrape; made by the first.
@@ -131,15 +139,15 @@ impl Metrics {
             .transitions
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, _, counter)) = known.iter().find(|(t, b, _)| (*t, *b) == (to, by)) {
-            counter.inc();
+        if let Some(same) = known.iter().find(|same| (same.to, same.by) == (to, by)) {
+            same.counter.inc();
             return;
         }
         let [upstream, _, endpoint] = self.labels();
         let labels = [upstream, endpoint, ("to", to.as_str()), ("by", by.as_str())];
         let counter = self.registry.counter(&TRANSITIONS, &labels);
         counter.inc();
-        known.push((to, by, counter));
+        known.push(Transitions { to, by, counter });
     }
 
     /// Sets the gauges before a scrape. An endpoint without health checks counts as healthy, so the

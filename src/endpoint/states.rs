@@ -25,10 +25,12 @@ pub struct LiveStates {
 
 #[derive(Debug)]
 struct Known {
-    by_upstream: HashMap<Box<str>, HashMap<Address, Weak<Live>>>,
+    by_upstream: HashMap<Box<str>, ByAddress>,
     entries: usize,
     sweep_at: usize,
 }
+
+type ByAddress = HashMap<Address, Weak<Live>>;
 
 impl LiveStates {
     /// Knows no endpoint yet.

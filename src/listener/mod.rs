@@ -10,8 +10,6 @@ mod accept;
 mod balance;
 mod failure;
 mod guard;
-#[cfg(test)]
-mod tests;
 
 pub use accept::{Accepted, Acceptor, Current, Stop};
 pub use balance::{Balance, Inbox};

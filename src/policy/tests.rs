@@ -341,7 +341,7 @@ fn the_table_of_retries() {
 fn retries_are_as_written() {
     let policy = RetryPolicy::new(&config::Retry {
         attempts: Some(3),
-        per_try_timeout: Some(config::units::Time(Duration::from_secs(1))),
+        per_try_timeout: Some(config::Time(Duration::from_secs(1))),
     });
     assert_eq!(
         (policy.attempts, policy.per_try_timeout),

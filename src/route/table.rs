@@ -43,6 +43,11 @@ impl<T> RouteTable<T> {
         table
     }
 
+    /// What the rules are for, the most specific rule first.
+    pub fn targets(&self) -> impl Iterator<Item = &T> {
+        self.rules.iter().map(|(_, target)| target)
+    }
+
     /// The most specific rule that matches.
     pub fn find(&self, question: &Question<'_>) -> Option<Match<'_, T>> {
         let path = Spelling::of(question.path);

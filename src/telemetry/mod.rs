@@ -16,3 +16,4 @@ mod program;
 mod text;
 
 pub use program::{AlreadySet, LevelHandle, init_tracing};
+pub use text::rfc3339;

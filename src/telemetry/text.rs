@@ -47,8 +47,8 @@ impl Clock {
     }
 }
 
-/// One time in RFC 3339, for what is written seldom.
-pub(super) fn rfc3339(at: SystemTime) -> String {
+/// A time in RFC 3339, in UTC with microseconds: `2026-01-02T03:04:05.000006Z`.
+pub fn rfc3339(at: SystemTime) -> String {
     let mut out = Vec::with_capacity(27);
     Clock::default().rfc3339(&mut out, at);
     String::from_utf8(out).unwrap_or_default()

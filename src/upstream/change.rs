@@ -38,7 +38,7 @@ impl Upstream {
     pub fn apply(&self, changes: Vec<HealthChange>) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let mut changed = Vec::with_capacity(changes.len());
+        let mut transitions = Vec::with_capacity(changes.len());
         for change in changes {
             let verdict = Verdict {
                 since: now,
@@ -52,21 +52,19 @@ impl Upstream {
                     .endpoint
                     .metrics
                     .transitioned(change.health, change.by);
-                changed.push((from, change));
+                transitions.push((from, change));
             }
         }
-        if changed.is_empty() {
+        if transitions.is_empty() {
             return;
         }
         let panic = self.rebuild();
         let (healthy, of) = self.table.load().count_healthy();
-        let transitions = changed
-            .into_iter()
-            .map(|(from, change)| self.transition(from, change, healthy, of));
-        // The cause comes before its consequence.
-        for event in transitions.chain(panic) {
-            self.events.publish(event);
+        for (from, change) in transitions {
+            self.events
+                .publish(self.transition(from, change, healthy, of));
         }
+        self.publish(panic); // the cause comes before its consequence
     }
 
     /// Door: other endpoints. Those that stay keep their live state; those that are gone are
@@ -89,18 +87,14 @@ impl Upstream {
                 endpoint.live.set_retired(true);
             }
         }
-        panic
-            .into_iter()
-            .for_each(|event| self.events.publish(event));
+        self.publish(panic);
     }
 
     /// Makes the table again if a health has changed since it was made by way of another build.
     pub fn refresh(&self) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.table.load().is_stale() {
-            self.rebuild()
-                .into_iter()
-                .for_each(|event| self.events.publish(event));
+            self.publish(self.rebuild());
         }
     }
 
@@ -115,9 +109,7 @@ impl Upstream {
         } else {
             Table::clone(&before)
         };
-        self.put(table, stood)
-            .into_iter()
-            .for_each(|event| self.events.publish(event));
+        self.publish(self.put(table, stood));
     }
 
     /// Marks endpoints as in use. Without health checks they are healthy by definition, and stay so
@@ -131,6 +123,13 @@ impl Upstream {
         }
     }
 
+    fn publish(&self, event: Option<Event>) {
+        if let Some(event) = event {
+            self.events.publish(event);
+        }
+    }
+
+    #[must_use]
     fn rebuild(&self) -> Option<Event> {
         let before = self.table.load_full();
         self.put(Table::again(&before), before.standing())

@@ -13,8 +13,11 @@ pub(super) struct UpstreamMetrics {
     registry: Registry,
     upstream: Box<str>,
     panic: OnceLock<Gauge>,
-    zones: Mutex<BTreeMap<Arc<str>, [Gauge; STATES.len()]>>,
+    zones: Mutex<BTreeMap<Arc<str>, Zone>>,
 }
+
+/// A gauge per state.
+type Zone = [Gauge; STATES.len()];
 
 impl UpstreamMetrics {
     pub(super) fn new(registry: &Registry, upstream: &str) -> Self {

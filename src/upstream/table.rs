@@ -54,6 +54,9 @@ pub(super) struct Wish<'a> {
     pub(super) now: Instant,
 }
 
+/// An endpoint, with the request counted in.
+pub(super) type Found<'a> = (&'a Arc<Endpoint>, InFlight);
+
 /// Whether endpoints that lately could not be reached are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Backoff {
@@ -175,17 +178,13 @@ impl Table {
     /// Picks, in this order: a candidate that was not tried yet and is not being left alone; a backup
     /// if all candidates were tried or are being left alone; one that is being left alone; at last
     /// one that was tried. Never one that is full.
-    pub(super) fn pick(
-        &self,
-        wish: Wish<'_>,
-        random: &mut Rng,
-    ) -> Result<(&Arc<Endpoint>, InFlight), PickError> {
+    pub(super) fn pick(&self, wish: Wish<'_>, random: &mut Rng) -> Result<Found<'_>, PickError> {
         if let Some(found) = self.try_pick(&self.first, wish, Backoff::Heed, random) {
             return Ok(found);
         }
         let again = Wish { tried: &[], ..wish };
         let found = self
-            .from_reserve(wish, random)
+            .stand_in(wish, random)
             .or_else(|| self.try_pick(&self.first, wish, Backoff::Ignore, random))
             .or_else(|| self.try_pick(&self.first, again, Backoff::Ignore, random));
         match found {
@@ -197,7 +196,7 @@ impl Table {
 
     /// A backup stands in for candidates that fail, not for those that are full: it is there for
     /// outages, and a limit that spills over is none.
-    fn from_reserve(&self, wish: Wish<'_>, random: &mut Rng) -> Option<(&Arc<Endpoint>, InFlight)> {
+    fn stand_in(&self, wish: Wish<'_>, random: &mut Rng) -> Option<Found<'_>> {
         if self.reserve.members.is_empty() {
             return None;
         }
@@ -217,7 +216,7 @@ impl Table {
         wish: Wish<'_>,
         backoff: Backoff,
         random: &mut Rng,
-    ) -> Option<(&Arc<Endpoint>, InFlight)> {
+    ) -> Option<Found<'_>> {
         let slot = |member: usize| &self.slots[group.members[member] as usize];
         let load = |member: usize| slot(member).live.in_flight();
         let skip = |member: usize| {

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::units::Ratio;
+use crate::config::Ratio;
 use crate::config::{Balance, EndpointEntry};
 use crate::endpoint::{By, ConnectFailure};
 use crate::net::Address;
@@ -467,4 +467,41 @@ fn ten_thousand_endpoints_are_built_and_changed_quickly() {
     // Without optimisation, on a busy machine; release builds take a tenth.
     let took = began.elapsed().expect("a clock that runs forwards");
     assert!(took < Duration::from_secs(2), "took {took:?}");
+}
+
+/// The kill proof in small: what requests meet between the death of an endpoint and the verdict of
+/// its health check, with one retry and the default budget.
+#[tokio::test(start_paused = true)]
+async fn a_killed_endpoint_costs_no_request_and_few_retries() {
+    for balance in [
+        Balance::PowerOfTwo,
+        Balance::RoundRobin,
+        Balance::LeastConnections,
+    ] {
+        let written = config::Upstream {
+            balance: Some(balance),
+            ..checked()
+        };
+        let upstream = running(&world(), &written, all(3), None);
+        judge_all(&upstream, &[Healthy; 3]);
+        let dead = id(&upstream, 0);
+        let mut random = Rng::with_seed(1);
+        let mut retries = 0;
+        for _ in 0..5_000 {
+            tokio::time::advance(Duration::from_millis(2)).await;
+            upstream.retry_budget().deposit();
+            let first = upstream.pick(&[], &mut random, Instant::now()).expect("a pick");
+            if first.endpoint.live.id() != dead {
+                first.endpoint.responded(http::StatusCode::OK);
+                continue;
+            }
+            first.endpoint.connect_failed(ConnectFailure::Refused, Instant::now());
+            retries += 1;
+            assert!(upstream.retry_budget().withdraw(), "{balance:?}: the budget is spent");
+            let second = upstream.pick(&[dead], &mut random, Instant::now()).expect("a pick");
+            assert_ne!(second.endpoint.live.id(), dead, "{balance:?}: it met the dead one again");
+        }
+        // In ten seconds: at 0, 1, 3 and 7 s.
+        assert!((1..=5).contains(&retries), "{balance:?}: {retries} retries");
+    }
 }

@@ -23,8 +23,10 @@ pub struct World {
 /// The upstreams of the snapshot in force.
 #[derive(Debug, Default)]
 struct Running {
-    upstreams: Mutex<BTreeMap<Arc<str>, Arc<Upstream>>>,
+    upstreams: Mutex<ByName>,
 }
+
+type ByName = BTreeMap<Arc<str>, Arc<Upstream>>;
 
 impl World {
     /// A world in which nothing runs yet.
@@ -48,7 +50,7 @@ impl World {
     /// Makes these the running upstreams. Called right after their snapshot took the place of the
     /// one before, and never for one that was refused: only now are endpoints that are gone retired.
     pub fn install<'a>(&self, upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>) {
-        let new: BTreeMap<Arc<str>, Arc<Upstream>> = upstreams
+        let new: ByName = upstreams
             .into_iter()
             .map(|upstream| (Arc::clone(&upstream.name), Arc::clone(upstream)))
             .collect();

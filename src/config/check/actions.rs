@@ -22,7 +22,6 @@ fn actions<'r>(route: &Item<'_, Route>) -> Vec<&'r str> {
 
 fn count(route: &Item<'_, Route>, findings: &mut Findings) {
     match &actions(route)[..] {
-        [_] => {}
         [] if route.sound => {
             let title = format!("route `{}` does nothing", route.name);
             findings.push(
@@ -31,7 +30,7 @@ fn count(route: &Item<'_, Route>, findings: &mut Findings) {
                     .help("one of `upstream`, `split`, `redirect` and `respond`"),
             );
         }
-        [] => {}
+        [] | [_] => {}
         [first, others @ ..] => {
             let title = format!("route `{}` has several actions", route.name);
             let last = others.last().unwrap_or(first);

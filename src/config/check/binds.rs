@@ -84,7 +84,7 @@ fn double(first: &Use<'_>, second: &Use<'_>) -> Diagnostic {
             "one listener serves any number of routes: give the routes `listener = \"…\"` instead \
              of a second listener"
         }
-        _ => "give `admin.http` a port of its own",
+        (Who::Admin, _) | (_, Who::Admin) => "give `admin.http` a port of its own",
     };
     Diagnostic::new(Code::DoubleBind, title)
         .at(second.place, label)

@@ -35,11 +35,15 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
 pub(super) fn nodes(upstream: &Node) -> Vec<(Option<&str>, &Node)> {
     let plain = upstream.at(&["endpoints"]).map_or(&[][..], Node::items);
     let zones = upstream.at(&["zone"]).and_then(Node::table);
-    let zoned = zones.into_iter().flatten().flat_map(|(zone, entry)| {
+    let inside = zones.into_iter().flatten().flat_map(|(zone, entry)| {
         let items = entry.value.at(&["endpoints"]).map_or(&[][..], Node::items);
         items.iter().map(move |item| (Some(zone.as_str()), item))
     });
-    plain.iter().map(|item| (None, item)).chain(zoned).collect()
+    plain
+        .iter()
+        .map(|item| (None, item))
+        .chain(inside)
+        .collect()
 }
 
 /// The address of an endpoint, in either form in which one is written.

@@ -3,7 +3,7 @@
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::near::nearest;
-use crate::config::node::{Node, Text, Value};
+use crate::config::node::{Node, Origin, Text, Value};
 use crate::config::path::SettingPath;
 use crate::config::shape::Shape;
 use crate::config::source::{Place, Sources};
@@ -57,7 +57,10 @@ pub(super) fn wrong_type(
         && let Some(format @ ("x-time" | "x-size" | "x-ratio")) = string.format()
         && let Err(fault) = syntax::check(format, written, Bounds::default())
     {
-        let title = format!("`{path}` has no unit");
+        let title = match fault.suggestion {
+            Some(_) => format!("`{path}` has no unit"),
+            None => format!("`{path}` is not {}", fault.what),
+        };
         let finding = Diagnostic::new(Code::Unit, title).at(node.place, fault.why);
         return match fault.suggestion {
             Some(meant) => finding.patch(node.place, quoted(&meant)),
@@ -65,7 +68,12 @@ pub(super) fn wrong_type(
         };
     }
     let title = format!("`{path}` must be {}", expected(shape));
-    let label = format!("this is {}", node.kind());
+    let words = shape.words();
+    let label = if words.is_empty() {
+        format!("this is {}", node.kind())
+    } else {
+        format!("this is {}; one of: {}", node.kind(), words.join(", "))
+    };
     let finding = Diagnostic::new(Code::WrongValue, title).at(node.place, label);
     let finding = match node.text() {
         Some(text) => with_value(finding, text),
@@ -84,11 +92,14 @@ pub(in crate::config) fn quoted(text: &str) -> String {
 
 /// What a variable made of a string is not to be seen in the file; so it is said.
 fn with_value(finding: Diagnostic, text: &Text) -> Diagnostic {
-    if text.is_written() {
-        return finding;
+    match text.origin {
+        Origin::Variable { secret: false, .. } => {
+            finding.help(format!("its value is {}", quoted(&text.text)))
+        }
+        Origin::Variable { secret: true, .. } | Origin::Override { .. } | Origin::Written => {
+            finding
+        }
     }
-    let shown = format!("its value is {}", quoted(text.shown()));
-    finding.help(shown)
 }
 
 /// The value that was meant when only the type is wrong.
@@ -105,7 +116,9 @@ fn suggestion(shape: Shape<'_>, node: &Node, written: &str) -> Option<String> {
         return alone.then(|| format!("[{written}]"));
     }
     match &node.value {
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) if types == ["string"] => {
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_)
+            if types == ["string"] && shape.words().is_empty() && shape.format().is_none() =>
+        {
             Some(quoted(written))
         }
         Value::String(text) if text.is_written() && types.contains(&"integer") => text

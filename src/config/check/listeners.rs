@@ -154,7 +154,8 @@ fn routes_on_tcp(world: &World<'_>, findings: &mut Findings) {
     }
 }
 
-const HTTP_ONLY: [&str; 4] = [
+/// Settings about requests, which a TCP listener never sees.
+pub(in crate::config) const HTTP_ONLY: [&str; 4] = [
     "trusted_proxies",
     "max_head_size",
     "max_fields",

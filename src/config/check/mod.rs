@@ -32,7 +32,11 @@ mod upstreams;
 mod zones;
 
 pub(super) use self::fault::quoted;
-pub(super) use self::timeouts::{LISTENER as LISTENER_TIMEOUTS, UPSTREAM as UPSTREAM_TIMEOUTS};
+pub(super) use self::listeners::HTTP_ONLY;
+pub(super) use self::timeouts::{
+    LISTENER as LISTENER_TIMEOUTS, TCP_LISTENER as TCP_LISTENER_TIMEOUTS,
+    UPSTREAM as UPSTREAM_TIMEOUTS,
+};
 
 /// What the cross-checks look at: every named table, typed as far as its values were good.
 #[derive(Debug)]
@@ -179,14 +183,7 @@ fn suggest_name<T>(
         return finding;
     };
     let Some(near) = nearest(&text.text, defined.keys().copied()) else {
-        return finding.help(match defined.len() {
-            0 => format!("there is no {kind} at all"),
-            _ => {
-                let names: Vec<&str> = defined.keys().copied().take(LISTED).collect();
-                let more = if defined.len() > LISTED { ", …" } else { "" };
-                format!("there are: {}{more}", names.join(", "))
-            }
-        });
+        return finding.help(list_names(kind, defined));
     };
     let article = if kind.starts_with('u') { "an" } else { "a" };
     let label = format!("{article} {kind} with a similar name is defined here");
@@ -196,6 +193,16 @@ fn suggest_name<T>(
     } else {
         finding
     }
+}
+
+/// The names that exist, for a name that is like none of them.
+fn list_names<T>(kind: &str, defined: &Named<'_, T>) -> String {
+    if defined.is_empty() {
+        return format!("there is no {kind} at all");
+    }
+    let names: Vec<&str> = defined.keys().copied().take(LISTED).collect();
+    let more = if defined.len() > LISTED { ", …" } else { "" };
+    format!("there are: {}{more}", names.join(", "))
 }
 
 /// More names than these help nobody.

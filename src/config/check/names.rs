@@ -1,6 +1,6 @@
 //! Names that something refers to: every one has to exist.
 
-use super::{Findings, Named, World, quoted, suggest_name};
+use super::{Findings, Named, World, list_names, quoted, suggest_name};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::near::nearest;
@@ -66,7 +66,7 @@ fn split(world: &World<'_>, route: &str, node: &Node, findings: &mut Findings) {
                     "an upstream with a similar name is defined here",
                 )
                 .patch(entry.key, as_key(near)),
-            None => finding,
+            None => finding.help(list_names("upstream", &world.upstreams)),
         });
     }
 }

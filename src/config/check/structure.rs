@@ -2,6 +2,8 @@
 //!
 //! The walk marks what it refuses, so that the rest can still be looked at as a whole.
 
+use std::collections::BTreeMap;
+
 use super::fault;
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -103,7 +105,7 @@ impl Walk<'_> {
 
     /// Keys that are unknown, malformed, or the same but for their case.
     fn keys(&mut self, shape: Shape<'_>, path: &SettingPath<'_>, table: &mut Table) {
-        let mut fields: Vec<(String, Place)> = Vec::new();
+        let mut fields: BTreeMap<String, Place> = BTreeMap::new();
         for (name, entry) in table.iter_mut() {
             if shape.below(name).is_none() {
                 self.unknown(shape, path, name, entry);
@@ -122,10 +124,9 @@ impl Walk<'_> {
                     self.secrets.insert(path.key(name).to_string());
                 }
                 let lower = name.to_ascii_lowercase();
-                if let Some((_, first)) = fields.iter().find(|(field, _)| *field == lower) {
-                    self.twice(&lower, *first, entry.key);
+                if let Some(first) = fields.insert(lower.clone(), entry.key) {
+                    self.twice(&lower, first, entry.key);
                 }
-                fields.push((lower, entry.key));
             }
         }
     }
@@ -148,17 +149,16 @@ impl Walk<'_> {
         };
         let title = format!("unknown setting `{}` {place}", name.escape_debug());
         let finding = Diagnostic::new(Code::UnknownSetting, title).at(entry.key, "no such setting");
-        self.diagnostics
-            .push(match nearest(name, known.iter().copied()) {
-                Some(near) => finding.patch(entry.key, near),
-                None => {
-                    let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
-                    finding.help(format!(
-                        "settings that are known here: {}",
-                        known.join(", ")
-                    ))
-                }
-            });
+        let finding = if let Some(near) = nearest(name, known.iter().copied()) {
+            finding.patch(entry.key, near)
+        } else {
+            let known: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
+            finding.help(format!(
+                "settings that are known here: {}",
+                known.join(", ")
+            ))
+        };
+        self.diagnostics.push(finding);
     }
 
     fn string(
@@ -168,7 +168,7 @@ impl Walk<'_> {
         place: Place,
         text: &Text,
     ) -> bool {
-        if matches!(text.origin, Origin::Variable { secret: true, .. }) {
+        if text.is_secret() {
             self.secrets.insert(path.to_string());
         }
         let words = shape.words();
@@ -240,9 +240,11 @@ fn become_a_scalar(shape: Shape<'_>, node: &mut Node) {
     let Value::String(text) = &node.value else {
         return;
     };
-    let whole = matches!(text.origin, Origin::Variable { whole: true, .. });
+    if !matches!(text.origin, Origin::Variable { whole: true, .. }) {
+        return;
+    }
     let types = shape.types();
-    if !whole || types.contains(&"string") {
+    if types.contains(&"string") {
         return;
     }
     if types.contains(&"integer")

@@ -5,7 +5,7 @@ use super::names::must_exist;
 use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::node::Node;
+use crate::config::node::{Node, Table};
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for test in world.root.at(&["test"]).map_or(&[][..], Node::items) {
@@ -40,7 +40,7 @@ fn expects_nothing(test: &Node, findings: &mut Findings) {
     let Some(expect) = test.at(&["expect"]).filter(|expect| expect.is_sound()) else {
         return;
     };
-    if expect.table().is_some_and(|table| table.is_empty()) {
+    if expect.table().is_some_and(Table::is_empty) {
         let title = "this test expects nothing";
         findings.push(
             Diagnostic::new(Code::TestRequest, title)

@@ -1,11 +1,10 @@
 //! Time limits where they do something.
 
+use super::listeners::is_tcp;
 use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::Node;
-
-use super::listeners::is_tcp;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
@@ -47,7 +46,8 @@ fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mu
 pub(in crate::config) const LISTENER: [&str; 4] =
     ["request_head", "client_idle", "body_idle", "tunnel_idle"];
 
-const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
+/// From the client's side, where nothing is read.
+pub(in crate::config) const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
 
 /// What a request may take.
 const ROUTE: [&str; 5] = [

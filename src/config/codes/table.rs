@@ -8,7 +8,7 @@ pub const CODES: [Explanation; Code::OwnListener as usize + 1] = [
         code: Code::Syntax,
         id: "E0101",
         summary: "this is not valid TOML",
-        text: "The file cannot be read as TOML 1.0. Everything that the parser could still make out \
+        text: "The file cannot be read as TOML. Everything that the parser could still make out \
                was checked, but names and relations were not: they would only repeat the same mistake \
                in other words.",
     },

@@ -106,7 +106,7 @@ pub enum Balance {
 pub struct Health {
     /// Ask for a resource.
     pub http: Option<HealthHttp>,
-    /// Connect.
+    /// Connect: `tcp = {}`.
     pub tcp: Option<HealthTcp>,
     /// Time between two probes, ± 20 % jitter. Default: 2s.
     pub interval: Option<Time>,

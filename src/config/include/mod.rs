@@ -12,6 +12,7 @@ use super::diagnostic::Diagnostic;
 use super::environment::{Environment, reason};
 use super::interpolate::interpolate;
 use super::load::{parse, read};
+use super::near::nearest;
 use super::node::{Entry, Node, Table, Value};
 use super::source::{Place, Sources};
 
@@ -71,7 +72,7 @@ impl Merge<'_> {
     fn pattern(&mut self, root: &mut Node, pattern: &str, place: Place) {
         let path = self.folder.join(pattern);
         if !is_glob(pattern) {
-            self.file(root, path, place);
+            self.file(root, &path, place);
             return;
         }
         let name = path.file_name().and_then(|name| name.to_str());
@@ -104,16 +105,16 @@ impl Merge<'_> {
         }
         let parent = parent.to_path_buf();
         for found in names {
-            self.file(root, parent.join(found), place);
+            self.file(root, &parent.join(found), place);
         }
     }
 
-    fn file(&mut self, root: &mut Node, path: PathBuf, place: Place) {
-        if !self.read.insert(path.clone()) {
+    fn file(&mut self, root: &mut Node, path: &Path, place: Place) {
+        if !self.read.insert(path.to_path_buf()) {
             return;
         }
         let name = path.display().to_string();
-        let text = match read(&path, self.environment) {
+        let text = match read(path, self.environment) {
             Ok(text) => text,
             Err(why) => {
                 let title = format!("the included file `{name}` cannot be read");
@@ -195,13 +196,22 @@ impl Merge<'_> {
         );
     }
 
+    /// A key that an included file cannot have.
     fn misplaced(&mut self, key: &str, place: Place) {
-        let title = format!("`{key}` belongs into the main file");
-        self.diagnostics.push(
-            Diagnostic::new(Code::NotInInclude, title)
-                .at(place, "this file is included")
-                .help("an included file holds `listener`, `route`, `upstream` and `test`"),
-        );
+        let finding = if MAIN_ONLY.contains(&key) {
+            let title = format!("`{key}` belongs into the main file");
+            Diagnostic::new(Code::NotInInclude, title).at(place, "this file is included")
+        } else {
+            let title = format!("unknown setting `{}` at the top level", key.escape_debug());
+            let finding = Diagnostic::new(Code::UnknownSetting, title);
+            let finding = finding.at(place, "no such setting");
+            match nearest(key, INCLUDED) {
+                Some(near) => finding.patch(place, near),
+                None => finding,
+            }
+        };
+        let help = "an included file holds `listener`, `route`, `upstream` and `test`";
+        self.diagnostics.push(finding.help(help));
     }
 
     fn unreadable(&mut self, title: String, place: Place, label: &str) {
@@ -215,7 +225,7 @@ fn is_glob(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
-/// Whether a name matches a pattern of `*` and `?`. Hidden files do not: editors and ConfigMap
+/// Whether a name matches a pattern of `*` and `?`. Hidden files do not: editors and mounted
 /// volumes leave some behind.
 fn matches(pattern: &str, name: &str) -> bool {
     if name.starts_with('.') && !pattern.starts_with('.') {
@@ -242,6 +252,12 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
     pattern[p..].iter().all(|c| *c == '*')
 }
+
+const INCLUDED: [&str; 4] = ["listener", "route", "upstream", "test"];
+
+const MAIN_ONLY: [&str; 8] = [
+    "version", "workers", "zone", "include", "admin", "log", "shutdown", "defaults",
+];
 
 #[cfg(test)]
 mod tests;

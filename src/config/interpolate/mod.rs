@@ -85,11 +85,11 @@ impl Pass<'_> {
                 let secret = is_file || matches!(origin, Origin::Variable { secret: true, .. });
                 origin = Origin::Variable { whole, secret };
             }
-            match self.value(&piece.what) {
+            let part = self.sources.part(place, text, piece.range);
+            match self.value(&piece.what, part) {
                 Ok(value) => out.push_str(&value),
                 Err(mistake) => {
-                    let part = self.sources.part(place, text, piece.range);
-                    self.diagnostics.push(mistake(part));
+                    self.diagnostics.push(*mistake);
                     good = false;
                 }
             }
@@ -97,7 +97,8 @@ impl Pass<'_> {
         good.then_some(Text { text: out, origin })
     }
 
-    fn value(&self, what: &What<'_>) -> Result<String, Box<dyn FnOnce(Place) -> Diagnostic>> {
+    /// What a piece stands for; its place is for what is wrong with it.
+    fn value(&self, what: &What<'_>, place: Place) -> Result<String, Box<Diagnostic>> {
         match what {
             What::Plain(text) => Ok((*text).to_owned()),
             What::Variable { name, default } => {
@@ -109,15 +110,15 @@ impl Pass<'_> {
                         .or(Some((*default).to_owned())),
                     None => set,
                 };
-                value.ok_or_else(|| unset((*name).to_owned()))
+                value.ok_or_else(|| Box::new(unset(place, name)))
             }
-            What::File(path) => self
-                .file(path)
-                .map_err(|why| unreadable((*path).to_owned(), why)),
-            What::Malformed(why) => {
-                let why = *why;
-                Err(Box::new(move |place| malformed(place, why)))
+            What::File(path) => {
+                let title = format!("the file `{path}` cannot be read");
+                let unreadable =
+                    |why| Box::new(Diagnostic::new(Code::Variable, title).at(place, why));
+                self.file(path).map_err(unreadable)
             }
+            What::Malformed(why) => Err(Box::new(malformed(place, why))),
         }
     }
 
@@ -138,21 +139,11 @@ impl Pass<'_> {
     }
 }
 
-fn unset(name: String) -> Box<dyn FnOnce(Place) -> Diagnostic> {
-    Box::new(move |place| {
-        let title = format!("the environment variable `{name}` is not set");
-        let help = format!("set it, or give a default: `${{{name}:-…}}`");
-        Diagnostic::new(Code::Variable, title)
-            .at(place, "no value for this")
-            .help(help)
-    })
-}
-
-fn unreadable(path: String, why: String) -> Box<dyn FnOnce(Place) -> Diagnostic> {
-    Box::new(move |place| {
-        let title = format!("the file `{path}` cannot be read");
-        Diagnostic::new(Code::Variable, title).at(place, why)
-    })
+fn unset(place: Place, name: &str) -> Diagnostic {
+    let title = format!("the environment variable `{name}` is not set");
+    Diagnostic::new(Code::Variable, title)
+        .at(place, "no value for this")
+        .help(format!("set it, or give a default: `${{{name}:-…}}`"))
 }
 
 fn malformed(place: Place, why: &'static str) -> Diagnostic {

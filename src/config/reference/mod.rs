@@ -36,10 +36,8 @@ fn step<'a>(shape: Shape<'a>, key: &str) -> Option<Shape<'a>> {
 }
 
 fn table(page: &mut String, title: &str, shape: Shape<'_>) {
-    let intro = shape.description().filter(|text| !text.starts_with("`["));
-    let also = shape.description().and_then(|text| text.split_once("`: "));
     let _ = write!(page, "\n### {title}\n\n");
-    if let Some(text) = intro.or_else(|| also.map(|(_, text)| text)) {
+    if let Some(text) = introduction(shape) {
         let _ = write!(page, "{}\n\n", capitalised(text));
     }
     page.push_str("| setting | type | default | meaning |\n| --- | --- | --- | --- |\n");
@@ -62,6 +60,16 @@ fn table(page: &mut String, title: &str, shape: Shape<'_>) {
             cell(&with_words(meaning(description), below)),
         );
     }
+}
+
+/// What the type says of itself or, where that is only its name, what the setting says of it.
+fn introduction(shape: Shape<'_>) -> Option<&str> {
+    let of_type = shape.definition().and_then(Shape::description);
+    let text = match of_type {
+        Some(text) if text.starts_with("`[") => text.split_once("`: ").map(|(_, text)| text),
+        other => other,
+    };
+    text.or_else(|| shape.description().filter(|text| !text.starts_with("`[")))
 }
 
 /// The type of a setting in words.
@@ -146,7 +154,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 20] = [
+const TABLES: [(&str, &[&str]); 19] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -172,10 +180,6 @@ const TABLES: [(&str, &[&str]); 20] = [
     (
         "`[upstream.<name>.health.http]`",
         &["upstream", "*", "health", "http"],
-    ),
-    (
-        "`[upstream.<name>.health.tcp]`",
-        &["upstream", "*", "health", "tcp"],
     ),
     ("`[[test]]`", &["test", "[]"]),
     ("`[test.expect]`", &["test", "[]", "expect"]),

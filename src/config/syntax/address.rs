@@ -120,8 +120,10 @@ pub(in crate::config) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
         };
         return Err(fault("an address has no scheme and no path").meant(meant));
     }
-    if text.parse::<IpAddr>().is_ok() {
-        return Err(fault("the port is missing"));
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(fault(
+            "an IPv6 address stands in brackets, with the port behind them",
+        ));
     }
     let Some((name, port)) = text.rsplit_once(':') else {
         return Err(fault("the port is missing"));

@@ -1,5 +1,7 @@
 //! Paths: of a route, of a rewrite, of a probe.
 
+use std::fmt::Write as _;
+
 use super::{Fault, compile};
 use crate::config::codes::Code;
 
@@ -8,8 +10,14 @@ pub(super) fn pattern(text: &str) -> Result<(), Fault> {
     if let Some(expression) = text.strip_prefix('~') {
         return compile(expression).map(drop);
     }
-    let path_part = text.strip_prefix('=').unwrap_or(text);
-    path(path_part)?;
+    let (mark, path_part) = match text.strip_prefix('=') {
+        Some(exact) => ("=", exact),
+        None => ("", text),
+    };
+    path(path_part).map_err(|fault| Fault {
+        suggestion: fault.suggestion.map(|path| format!("{mark}{path}")),
+        ..fault
+    })?;
     if let Some(prefix) = text.strip_suffix("/*") {
         let why = "a path is a prefix by itself; a star would be a plain character";
         return Err(fault(why).meant(format!("{prefix}/")));
@@ -24,7 +32,12 @@ pub(super) fn pattern(text: &str) -> Result<(), Fault> {
 pub(super) fn path(text: &str) -> Result<(), Fault> {
     if let Some(at) = text.find(['?', '#']) {
         let why = format!("`{}` ends a path", &text[at..=at]);
-        return Err(fault(&why).meant(&text[..at]).unless_empty());
+        let path = &text[..at];
+        return Err(if path.starts_with('/') {
+            fault(&why).meant(path)
+        } else {
+            fault(&why)
+        });
     }
     target(text)
 }
@@ -52,20 +65,12 @@ pub(super) fn target(text: &str) -> Result<(), Fault> {
                 ));
             }
         } else if !is_target(c) && c != '?' {
-            let escaped: String = c.to_string().bytes().map(|b| format!("%{b:02X}")).collect();
+            let escaped = escaped(c);
             let why = format!("`{}` has to be written as `{escaped}`", c.escape_debug());
             return Err(fault(&why));
         }
     }
     Ok(())
-}
-
-impl Fault {
-    /// An empty suggestion helps nobody.
-    fn unless_empty(mut self) -> Self {
-        self.suggestion = self.suggestion.filter(|text| text.starts_with('/'));
-        self
-    }
 }
 
 fn fault(why: &str) -> Fault {
@@ -75,6 +80,13 @@ fn fault(why: &str) -> Fault {
 /// `pchar` and `/` of RFC 3986 §3.3, without `%`.
 fn is_target(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@/".contains(c)
+}
+
+fn escaped(c: char) -> String {
+    c.to_string().bytes().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "%{byte:02X}"); // a String takes everything
+        out
+    })
 }
 
 fn has_dots(path: &str) -> bool {

@@ -1,1 +1,249 @@
+//! Variables, overrides, included files and secrets.
+
 use super::*;
+
+const WEB: &str = "
+[listener.web]
+bind = ':8080'
+upstream = 'api'
+
+[upstream.api]
+endpoints = ['10.0.0.11:3000']
+";
+
+#[test]
+fn variables_are_replaced_after_parsing() {
+    let made = Made::default()
+        .with_variable("PORT", "8081")
+        .with_variable("HOSTILE", "\"\n[listener.evil]\nbind = \":1\"\n${PORT}");
+    let text = "
+        zone = '${ZONE:-eu-1a}'
+        [log]
+        output = 'a${HOSTILE}$$${MISSING:-}b'
+        [listener.web]
+        bind = ':${PORT}'
+        to = ['10.0.0.11:3000']
+        max_connections = '${LIMIT:-1000}'
+        forwarded = '${FORWARDED:-true}'
+    ";
+    let config = good(text, &made);
+    assert_eq!(config.zone.as_deref(), Some("eu-1a"));
+    let output = "a\"\n[listener.evil]\nbind = \":1\"\n${PORT}$b";
+    assert_eq!(config.log.output.as_deref(), Some(output));
+    assert_eq!(config.listener.len(), 1);
+    let web = &config.listener["web"];
+    assert_eq!(web.bind, ":8081");
+    assert_eq!(web.max_connections, Some(1000));
+    assert_eq!(web.forwarded, Some(true));
+}
+
+/// Only a string that is nothing but a variable stands for a number.
+#[test]
+fn a_number_is_one_variable_and_nothing_else() {
+    let text = WEB.replace(
+        "upstream =",
+        "max_connections = '1${ZEROES:-000}'\nupstream =",
+    );
+    let outcome = load_text("test.toml", &text, &Nothing);
+    assert_eq!(codes(&outcome), ["E0104"]);
+    let text = WEB.replace("upstream =", "max_connections = '1000'\nupstream =");
+    assert_eq!(codes(&load_text("test.toml", &text, &Nothing)), ["E0104"]);
+}
+
+#[test]
+fn the_environment_overrides_scalars() {
+    let made = Made::default()
+        .with_variable("EVENKEEL__UPSTREAM__API__BALANCE", "random")
+        .with_variable("EVENKEEL__UPSTREAM__MY_API_2__ZONE__EU_1A__ENDPOINTS", "x")
+        .with_variable("EVENKEEL__LISTENER__WEB__MAX_CONNECTIONS", "7")
+        .with_variable("EVENKEEL__LOG__ACCESS", "false")
+        .with_variable("EVENKEEL__ZONE", "${NOT_REPLACED:-x}")
+        .with_variable("EVENKEEL__DEFAULTS__TIMEOUTS__CONNECT", "1s")
+        .with_variable("EVENKEEL_SOMETHING_ELSE", "x");
+    let outcome = load_text("test.toml", WEB, &made);
+    assert_eq!(
+        codes(&outcome),
+        ["E0110", "E0113"],
+        "{}",
+        outcome.render(Style::default())
+    );
+
+    let made = Made::default()
+        .with_variable("EVENKEEL__UPSTREAM__API__BALANCE", "random")
+        .with_variable("EVENKEEL__LISTENER__WEB__MAX_CONNECTIONS", "7")
+        .with_variable("EVENKEEL__LISTENER__WEB__BIND", ":8081")
+        .with_variable("EVENKEEL__LOG__ACCESS", "false")
+        .with_variable("EVENKEEL__DEFAULTS__TIMEOUTS__CONNECT", "1s");
+    let config = good(WEB, &made);
+    assert_eq!(config.upstream["api"].balance, Some(Balance::Random));
+    assert_eq!(config.listener["web"].max_connections, Some(7));
+    assert_eq!(config.listener["web"].bind, ":8081");
+    assert_eq!(config.log.access, Some(false));
+    assert_eq!(
+        config.defaults.timeouts.connect,
+        Some("1s".parse().unwrap())
+    );
+}
+
+/// `-` and `.` in a name are `_` in a variable's.
+#[test]
+fn names_are_found_in_their_environment_form() {
+    let text = WEB.replace("api", "my-api.v2");
+    let text = text.replace("[upstream.my-api.v2]", "[upstream.'my-api.v2']");
+    let made = Made::default().with_variable("EVENKEEL__UPSTREAM__MY_API_V2__BALANCE", "random");
+    let config = good(&text, &made);
+    assert_eq!(config.upstream["my-api.v2"].balance, Some(Balance::Random));
+}
+
+#[test]
+fn files_are_merged() {
+    let main = "include = ['conf.d/*.toml', 'conf.d/10-api.toml', '*.toml']\nversion = 1\n\
+                [listener.web]\nbind = ':8080'\n[[test]]\nrequest = 'GET http://a/'\nexpect = { status = 200 }\n";
+    let api = "[route.api]\nupstream = 'api'\n[upstream.api]\nendpoints = ['${file:address}']\n";
+    let tests = "[[test]]\nrequest = 'GET http://b/'\nexpect = { status = 200 }\n";
+    let made = Made::default()
+        .with_file("etc/main.toml", main)
+        .with_file("etc/conf.d/10-api.toml", api)
+        .with_file("etc/conf.d/address", "10.0.0.11:3000\n")
+        .with_file("etc/conf.d/20-tests.toml", tests)
+        .with_file("etc/conf.d/20-tests.toml~", "not TOML")
+        .with_file("etc/conf.d/.hidden.toml", "not TOML");
+    let outcome = load(Path::new("etc/main.toml"), &made);
+    assert_eq!(
+        codes(&outcome),
+        [] as [&str; 0],
+        "{}",
+        outcome.render(Style::default())
+    );
+    let config = outcome.config.unwrap();
+    assert_eq!(
+        config.upstream["api"].endpoints,
+        [EndpointEntry::Address("10.0.0.11:3000".into())]
+    );
+    let requests: Vec<&str> = config
+        .test
+        .iter()
+        .map(|test| test.request.as_str())
+        .collect();
+    assert_eq!(
+        requests,
+        ["GET http://a/", "GET http://b/"],
+        "in the order of the files"
+    );
+    let names: Vec<&str> = outcome.sources.names().collect();
+    assert_eq!(
+        names,
+        [
+            "etc/main.toml",
+            "etc/conf.d/10-api.toml",
+            "etc/conf.d/20-tests.toml"
+        ]
+    );
+}
+
+/// A mistake in one file does not hide those in another, but nothing is guessed about relations.
+#[test]
+fn mistakes_of_all_files_are_found_at_once() {
+    let main = "include = ['a.toml', 'b.toml']\nwrokers = 2\n[listener.web]\nbind = ':8080'\nupstream = 'api'\n";
+    let made = Made::default()
+        .with_file("a.toml", "[upstream.api\nendpoints = []\n")
+        .with_file("b.toml", "[route.b]\nupstream = 'b'\npath = 'b'\n");
+    let outcome = load_text("main.toml", main, &made);
+    assert_eq!(codes(&outcome), ["E0102", "E0101", "E0102", "E0115"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_one_finding() {
+    let outcome = load(Path::new("/nowhere/evenkeel.toml"), &System);
+    assert_eq!(codes(&outcome), ["E0108"]);
+    assert!(outcome.config.is_none());
+    assert_eq!(
+        outcome.render(Style::default()),
+        "error[E0108]: the configuration `/nowhere/evenkeel.toml` cannot be read: no such file or folder\n\n"
+    );
+    assert_eq!(
+        outcome.to_json()["diagnostics"][0]["file"],
+        serde_json::Value::Null
+    );
+}
+
+/// Pipes and devices never end or never begin.
+#[test]
+fn only_regular_files_are_read() {
+    let error = System.read(Path::new("/dev/zero")).unwrap_err();
+    assert_eq!(error.to_string(), "it is not a regular file");
+    assert!(System.read(Path::new("/")).is_err());
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let text = WEB.replace(
+        "[upstream.api]",
+        "[route.api]
+         path = '/api'
+         upstream = 'api'
+         headers = { x-api-key = 'plain' }
+         request_headers = { set = { x-token = 'Bearer ${file:/run/token}', x-team = '${TEAM:-a}' } }
+         response_headers = { add = { Set-Cookie = 'plain' } }
+         [upstream.api]",
+    );
+    let made = Made::default()
+        .with_file("/run/token", "hidden\r\n")
+        .with_variable("TEAM", "visible");
+    let config = good(&text, &made);
+    let set = &config.route["api"].request_headers.set;
+    assert_eq!(set["x-token"], "Bearer hidden");
+    for effective in [false, true] {
+        let shown = show(&config, effective);
+        assert!(
+            !shown.contains("hidden") && !shown.contains("plain"),
+            "{shown}"
+        );
+        assert!(shown.contains("visible"));
+        assert_eq!(shown.matches("***").count(), 3, "{shown}");
+    }
+}
+
+/// Findings quote values, but not secret ones.
+#[test]
+fn secrets_are_not_in_findings() {
+    let made = Made::default()
+        .with_file("/run/a", "hidden value")
+        .with_variable(
+            "EVENKEEL__ROUTE__API__REQUEST_HEADERS__SET__AUTHORIZATION",
+            "hidden\u{7}",
+        );
+    let text = WEB.replace(
+        "[upstream.api]",
+        "[route.api]
+         path = '/api'
+         upstream = '${file:/run/a}'
+         listener = '${file:/run/a}'
+         request_headers = { set = { authorization = 'x' } }
+         [upstream.api]
+         balance = '${file:/run/a}'
+         min_healthy = '${file:/run/a}'",
+    );
+    let outcome = load_text("test.toml", &text, &made);
+    assert_eq!(
+        codes(&outcome),
+        ["E0201", "E0201", "E0104", "E0104", "E0117"]
+    );
+    for text in [
+        outcome.render(Style::default()),
+        outcome.to_json().to_string(),
+    ] {
+        assert!(!text.contains("hidden"), "{text}");
+    }
+}
+
+#[test]
+fn the_closing_line_counts() {
+    let outcome = load_text("a.toml", "", &Nothing);
+    assert_eq!(outcome.summary(""), "a.toml: 0 errors, 1 warning");
+    let outcome = load_text("a.toml", "a = 1\nb = 1", &Nothing);
+    assert_eq!(
+        outcome.summary("nothing changed"),
+        "a.toml: 2 errors, 1 warning; nothing changed"
+    );
+}

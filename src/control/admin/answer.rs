@@ -14,7 +14,7 @@ pub(super) type Response = http::Response<Full<Bytes>>;
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
-    header: Option<(header::HeaderName, HeaderValue)>,
+    field: Option<(&'static str, &'static str)>,
     members: Map<String, Value>,
 }
 
@@ -37,7 +37,7 @@ impl Problem {
         Self {
             status,
             detail: detail.into(),
-            header: None,
+            field: None,
             members: Map::new(),
         }
     }
@@ -58,13 +58,13 @@ impl Problem {
             StatusCode::METHOD_NOT_ALLOWED,
             format!("the methods here are {allow}"),
         );
-        problem.with_header(header::ALLOW, HeaderValue::from_static(allow))
+        problem.with_field("allow", allow)
     }
 
     /// It cannot be done just now.
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-        problem.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        problem.with_field("retry-after", "1")
     }
 
     /// Adds members of the problem's own (RFC 9457 §3.2).
@@ -73,8 +73,8 @@ impl Problem {
         self
     }
 
-    fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+    fn with_field(mut self, name: &'static str, value: &'static str) -> Self {
+        self.field = Some((name, value));
         self
     }
 }
@@ -89,8 +89,9 @@ impl From<Problem> for Response {
         body.insert("detail".into(), problem.detail.into());
         let body = Value::Object(body).to_string();
         let mut response = response(status, "application/problem+json", body.into());
-        if let Some((name, value)) = problem.header {
-            response.headers_mut().insert(name, value);
+        if let Some((name, value)) = problem.field {
+            let headers = response.headers_mut();
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
@@ -43,18 +43,25 @@ struct SocketFile {
 pub enum DoorError {
     /// The socket's directory is missing.
     #[error(
-        "the directory of the admin socket {0} does not exist: create it \
-         (systemd: RuntimeDirectory=evenkeel), or set admin.socket to another path"
+        "the directory of the admin socket {} does not exist: create it \
+         (systemd: RuntimeDirectory=evenkeel), or set admin.socket to another path",
+        .0.display()
     )]
     NoDirectory(PathBuf),
     /// Something else has the socket's path.
-    #[error("{0} exists and is no socket: remove it, or set admin.socket to another path")]
+    #[error(
+        "{} exists and is no socket: remove it, or set admin.socket to another path",
+        .0.display()
+    )]
     NotASocket(PathBuf),
     /// Another instance lives there.
-    #[error("another instance answers on {0}: stop it, or set admin.socket to another path")]
+    #[error(
+        "another instance answers on {}: stop it, or set admin.socket to another path",
+        .0.display()
+    )]
     InUse(PathBuf),
     /// The system refused the socket.
-    #[error("cannot make the admin socket {0}: {1}")]
+    #[error("cannot make the admin socket {}: {}", .0.display(), .1)]
     Socket(PathBuf, io::Error),
     /// The system refused the TCP address.
     #[error("admin.http: {0}")]
@@ -238,7 +245,10 @@ mod tests {
         let path = directory.join("admin.sock");
         fs::write(&path, "precious").unwrap();
         let refused = Doors::bind(&admin(&path));
-        assert!(matches!(refused, Err(DoorError::NotASocket(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(DoorError::NotASocket(_))),
+            "{refused:?}"
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
         fs::remove_dir_all(directory).unwrap();
     }

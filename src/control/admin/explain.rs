@@ -40,12 +40,15 @@ pub struct Lost {
 /// Answers `?url=…&method=…&header=name: value&listener=…`.
 pub(super) fn explain(config: &Config, query: &Query) -> Result<Explained, Problem> {
     let url = query.first("url");
-    let url = url.ok_or_else(|| Problem::bad_request("`url` is missing: ?url=https://host/path"))?;
+    let url =
+        url.ok_or_else(|| Problem::bad_request("`url` is missing: ?url=https://host/path"))?;
     let method = query.first("method").unwrap_or(Method::GET.as_str());
     let mut fields = Vec::new();
     for header in query.all("header") {
         let (name, value) = header.split_once(':').ok_or_else(|| {
-            Problem::bad_request(format!("`{header}` is not a field of the form `name: value`"))
+            Problem::bad_request(format!(
+                "`{header}` is not a field of the form `name: value`"
+            ))
         })?;
         fields.push((name.trim(), value.trim()));
     }

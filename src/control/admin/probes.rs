@@ -28,7 +28,7 @@ pub(super) fn startupz(readiness: &Readiness, query: &Query) -> Response {
     let checks = readiness.checks();
     let started: Vec<Check> = checks
         .into_iter()
-        .filter(|check| check.name != Readiness::NOT_DRAINING)
+        .filter(|check| check.name != NOT_DRAINING)
         .collect();
     report("startupz", &started, query)
 }
@@ -52,11 +52,53 @@ fn report(probe: &str, checks: &[Check], query: &Query) -> Response {
 fn verbose(probe: &str, checks: &[Check], passed: bool) -> String {
     let mut text = String::new();
     for check in checks {
-        let (sign, word) = if check.holds { ('+', "ok") } else { ('-', "failed") };
-        let name = check.name;
-        text.push_str(&format!("[{sign}]{name} {word}\n"));
+        text.push_str(if check.holds { "[+]" } else { "[-]" });
+        text.push_str(check.name);
+        text.push_str(if check.holds { " ok\n" } else { " failed\n" });
     }
-    let word = if passed { "passed" } else { "failed" };
-    text.push_str(&format!("{probe} check {word}\n"));
+    text.push_str(probe);
+    text.push_str(if passed {
+        " check passed\n"
+    } else {
+        " check failed\n"
+    });
     text
+}
+
+/// The check that a start does not wait for.
+const NOT_DRAINING: &str = "not-draining";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_stays_over_while_the_process_drains() {
+        let (readiness, query) = (Readiness::new(), Query::default());
+        assert_eq!(
+            startupz(&readiness, &query).status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        readiness.listening();
+        readiness.configured();
+        assert_eq!(startupz(&readiness, &query).status(), StatusCode::OK);
+        assert_eq!(readyz(&readiness, &query).status(), StatusCode::OK);
+        readiness.draining();
+        assert_eq!(startupz(&readiness, &query).status(), StatusCode::OK);
+        assert_eq!(
+            readyz(&readiness, &query).status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        assert_eq!(livez(&query).status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn each_check_has_a_line() {
+        let checks = [("listeners", true), ("configuration", false)];
+        let checks = checks.map(|(name, holds)| Check { name, holds });
+        assert_eq!(
+            verbose("readyz", &checks, false),
+            "[+]listeners ok\n[-]configuration failed\nreadyz check failed\n"
+        );
+    }
 }

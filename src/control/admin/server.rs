@@ -100,7 +100,10 @@ async fn serve_connection(stream: Stream, door: Door, answers: Answers) {
         .max_buf_size(HEAD_SIZE);
     let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
     // An error is a client that went away or spoke nonsense: nothing to do, nobody to tell.
-    if timeout(CONNECTION_LIMIT, connection.as_mut()).await.is_err() {
+    if timeout(CONNECTION_LIMIT, connection.as_mut())
+        .await
+        .is_err()
+    {
         connection.as_mut().graceful_shutdown();
         drop(timeout(LAST_ANSWER_LIMIT, connection).await);
     }

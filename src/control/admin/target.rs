@@ -94,16 +94,22 @@ impl Query {
             let decode = |text| decoded(text, Plus::IsSpace).into_owned();
             (decode(name), decode(value))
         };
-        Self(parts.filter(|part| !part.is_empty()).map(parameter).collect())
+        Self(
+            parts
+                .filter(|part| !part.is_empty())
+                .map(parameter)
+                .collect(),
+        )
     }
 
     /// The first parameter of this name.
     pub(super) fn first(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
+        let found = self.0.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// All parameters of this name.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         let named = self.0.iter().filter(move |(other, _)| other == name);
         named.map(|(_, value)| value.as_str())
     }
@@ -157,7 +163,10 @@ mod tests {
     fn a_path_is_one_resource_or_none() {
         assert_eq!(Resource::at("/livez"), Some(Resource::Livez));
         let endpoints = |name: &str| Some(Resource::Endpoints(name.into()));
-        assert_eq!(Resource::at("/v1/upstreams/api/endpoints"), endpoints("api"));
+        assert_eq!(
+            Resource::at("/v1/upstreams/api/endpoints"),
+            endpoints("api")
+        );
         assert_eq!(
             Resource::at("/v1/upstreams/a%2Fb+c%zz/endpoints"),
             endpoints("a/b+c%zz")
@@ -185,7 +194,9 @@ mod tests {
 
     #[test]
     fn a_query_is_decoded() {
-        let query = Query::new(Some("url=http%3A%2F%2Fa%2Fb%3Fc&header=x:+1&&header=y%3a2&verbose"));
+        let query = Query::new(Some(
+            "url=http%3A%2F%2Fa%2Fb%3Fc&header=x:+1&&header=y%3a2&verbose",
+        ));
         assert_eq!(query.first("url"), Some("http://a/b?c"));
         assert_eq!(query.all("header").collect::<Vec<_>>(), ["x: 1", "y:2"]);
         assert_eq!(query.first("verbose"), Some(""));

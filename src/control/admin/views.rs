@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Admin;
 use super::answer::Problem;
 use super::status::{self, Endpoint};
 use super::target::Query;
-use super::Admin;
+use crate::config;
 use crate::snapshot::Snapshot;
 use crate::telemetry::events::{Events, Recorded};
 use crate::telemetry::process::BUILD;
@@ -31,13 +32,15 @@ pub(super) fn endpoints(snapshot: &Snapshot, name: &str) -> Result<Vec<Endpoint>
     Ok(status::upstream(upstream).endpoints)
 }
 
-/// The configuration in force, with secrets left out.
-pub(super) fn config(snapshot: &Snapshot) -> Result<Value, Problem> {
-    Ok(json!({
+/// The configuration in force, with secrets left out; with `?effective`, defaults and inherited
+/// settings too.
+pub(super) fn config(snapshot: &Snapshot, query: &Query) -> Value {
+    let effective = query.first("effective").is_some();
+    json!({
         "generation": snapshot.generation,
-        "sha256": snapshot.sha256,
-        "toml": snapshot.config.to_toml(),
-    }))
+        "sha256": &*snapshot.sha256,
+        "toml": config::show(&snapshot.config, effective),
+    })
 }
 
 /// The events that are kept, or those after the number `since`.
@@ -48,10 +51,10 @@ pub(super) fn events(events: &Events, query: &Query) -> Result<Value, Problem> {
             .parse()
             .map_err(|_| Problem::bad_request("`since` is the number of an event"))?,
     };
-    let list = events.list(since);
-    let last = list.last().map_or(since, |event| event.id);
-    let list: Vec<Value> = list.iter().map(|event| event_view(event)).collect();
-    Ok(json!({ "last": last, "events": list }))
+    let newer = events.list(since);
+    let last = newer.last().map_or(since, |event| event.id);
+    let events: Vec<Value> = newer.iter().map(|event| event_view(event)).collect();
+    Ok(json!({ "last": last, "events": events }))
 }
 
 fn event_view(recorded: &Recorded) -> Value {

@@ -19,8 +19,9 @@ pub struct RequestOptions<'a> {
 ///
 /// The target is the path and query of the URI, or `*`; for CONNECT, its authority. The fields are
 /// written in their order; those of the connection and of the framing that are in the map by mistake
-/// are not. A `Content-Length` in the map only marks the place for that of `framing`. Nothing can
-/// end a request by closing, so [`Framing::UntilClose`] is written as no body.
+/// are not. A `Content-Length` in the map only marks the place for that of `framing`. There is one
+/// `Host`; if the map has none, which only a request of HTTP/1.0 can mean, it is empty, since
+/// HTTP/1.1 needs the field (RFC 9110 §7.2). Nothing can end a request by closing, so [`Framing::UntilClose`] is written as no body.
 pub fn encode_request(
     out: &mut Vec<u8>,
     parts: &request::Parts,
@@ -38,9 +39,15 @@ pub fn encode_request(
         Framing::Length(length) => Some(length),
         Framing::None | Framing::Chunked | Framing::UntilClose => None,
     };
+    let mut has_host = false;
     for (name, value) in &parts.headers {
         match role(name.as_str().as_bytes()) {
-            Role::EndToEnd | Role::Host | Role::Expect => write_field(out, name, value),
+            Role::Host if has_host => {}
+            Role::Host => {
+                has_host = true;
+                write_field(out, name, value);
+            }
+            Role::EndToEnd | Role::Expect => write_field(out, name, value),
             Role::ContentLength => {
                 if let Some(length) = length.take() {
                     write_length(out, length);
@@ -52,6 +59,9 @@ pub fn encode_request(
             | Role::Upgrade
             | Role::Dropped => {}
         }
+    }
+    if !has_host {
+        out.extend_from_slice(b"Host: \r\n");
     }
     if let Some(length) = length {
         write_length(out, length);

@@ -81,6 +81,12 @@ impl Client {
         self.body.get() == BodyState::Received
     }
 
+    /// Whether nothing that the client has sent, or is known to be sending, is left unread: then the
+    /// connection can be closed at once without a reset.
+    pub(super) fn is_silent(&self) -> bool {
+        self.has_whole_request() && self.received.borrow().is_empty()
+    }
+
     /// Whether reading from the client has failed.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed.get()

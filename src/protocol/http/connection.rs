@@ -49,6 +49,7 @@ pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
     while connection.request_begins(&member).await {
         match Box::pin(exchange::run(&connection)).await {
             Next::Again => {}
+            Next::Close if connection.client.is_silent() => return,
             Next::Close => return Box::pin(connection.client.linger()).await,
             Next::Ended => return,
             Next::Abort => return connection.client.stream.reset_on_close(),

@@ -312,7 +312,7 @@ async fn bulk_passes_whole_both_ways_at_once() {
             first.and(second).expect("write");
             drop((client_write, endpoint_write));
         };
-        let (_, first, second) = tokio::join!(
+        let ((), first, second) = tokio::join!(
             writes,
             endpoint_read.read_to_end(&mut got_up),
             client_read.read_to_end(&mut got_down)
@@ -326,7 +326,7 @@ async fn bulk_passes_whole_both_ways_at_once() {
 }
 
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|index| (index % 251) as u8).collect()
+    (0..=250).cycle().take(length).collect()
 }
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -334,5 +334,5 @@ const HOUR: Duration = Duration::from_hours(1);
 /// Long enough that a writer which could go on would have.
 const STALL: Duration = Duration::from_millis(200);
 
-/// More than two sockets of this machine hold, by tcp_rmem and tcp_wmem: 6 MiB + 4 MiB each.
+/// More than two sockets of this machine hold, by `tcp_rmem` and `tcp_wmem`: 6 MiB + 4 MiB each.
 const KERNEL_BUFFERS: usize = 24 << 20;

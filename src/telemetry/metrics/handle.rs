@@ -128,11 +128,17 @@ impl Histogram {
     pub fn sum_seconds(&self) -> f64 {
         self.series.cells.sum_float(self.bounds.len() + 1)
     }
+
+    /// The mean of what was observed, in seconds; `None` without an observation.
+    pub fn mean_seconds(&self) -> Option<f64> {
+        let count = i64::try_from(self.count()).ok()?;
+        (count > 0).then(|| self.sum_seconds() / exact(count))
+    }
 }
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "exact up to 2^53; gauges of this program stay below"
+    reason = "exact up to 2^53; numbers of this program stay below"
 )]
 fn exact(value: i64) -> f64 {
     value as f64

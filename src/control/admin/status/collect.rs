@@ -10,7 +10,7 @@ use crate::snapshot::{self, Action, Kind, Snapshot};
 use crate::{endpoint, upstream};
 
 /// All listeners.
-pub(in crate::control::admin) fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
+pub(crate) fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
     let view = |listener: &std::sync::Arc<snapshot::Listener>| Listener {
         name: listener.name.to_string(),
         bind: listener.bind.to_string(),
@@ -25,20 +25,23 @@ pub(in crate::control::admin) fn listeners(snapshot: &Snapshot) -> Vec<Listener>
     snapshot.listeners.iter().map(view).collect()
 }
 
-/// All routes at all listeners.
-pub(in crate::control::admin) fn routes(snapshot: &Snapshot) -> Vec<Route> {
+/// All routes at all listeners; what no route takes comes last.
+pub(crate) fn routes(snapshot: &Snapshot) -> Vec<Route> {
     let mut views = Vec::new();
+    let mut rest = Vec::new();
     for listener in &snapshot.listeners {
         if let Kind::Http(http) = &listener.kind {
             let written = http.routes.targets();
-            let all = written.chain(&http.fallback).chain([&http.unrouted]);
+            let all = written.chain(&http.fallback);
             views.extend(all.map(|route| view_route(&listener.name, route)));
+            rest.push(view_route(&listener.name, &http.unrouted));
         }
     }
     views.sort_by(|one, other| {
         let key = |view: &Route| (view.name.clone(), view.listener.clone());
         key(one).cmp(&key(other))
     });
+    views.append(&mut rest);
     views
 }
 
@@ -68,16 +71,18 @@ fn view_route(listener: &str, route: &snapshot::Route) -> Route {
 }
 
 /// All upstreams.
-pub(in crate::control::admin) fn upstreams(snapshot: &Snapshot) -> Vec<Upstream> {
+pub(crate) fn upstreams(snapshot: &Snapshot) -> Vec<Upstream> {
     let upstreams = snapshot.upstreams.values();
     upstreams.map(|one| upstream(one)).collect()
 }
 
 /// One upstream.
-pub(in crate::control::admin) fn upstream(upstream: &upstream::Upstream) -> Upstream {
+pub(crate) fn upstream(upstream: &upstream::Upstream) -> Upstream {
     let now = Instant::now();
     let endpoints = upstream.endpoints();
-    let healths = endpoints.iter().map(|endpoint| upstream.health_of(endpoint));
+    let healths = endpoints
+        .iter()
+        .map(|endpoint| upstream.health_of(endpoint));
     Upstream {
         name: upstream.name.to_string(),
         standing: upstream.standing().as_str().to_owned(),
@@ -100,7 +105,9 @@ fn view_endpoint(endpoint: &endpoint::Endpoint, health: Health, now: Instant) ->
         zone: endpoint.zone.to_string(),
         state: health.as_str().to_owned(),
         for_s: since.map(|since| now.saturating_duration_since(since).as_secs()),
-        why: verdict.map(|verdict| verdict.why.to_string()).unwrap_or_default(),
+        why: verdict
+            .map(|verdict| verdict.why.to_string())
+            .unwrap_or_default(),
         avoided: live.is_backing_off(now),
         backup: endpoint.backup,
         weight: endpoint.weight,

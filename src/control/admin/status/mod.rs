@@ -43,7 +43,7 @@ pub struct Status {
     pub warnings: Vec<Warning>,
     /// By name.
     pub listeners: Vec<Listener>,
-    /// By name, then by listener.
+    /// By name, then by listener; what no route takes comes last, without a name.
     pub routes: Vec<Route>,
     /// By name.
     pub upstreams: Vec<Upstream>,

@@ -1,0 +1,91 @@
+//! `evenkeel check`: is this configuration right, and does it do what its author promised?
+//!
+//! Nothing is touched: no port is bound, no name is looked up, no instance is asked.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Exit, Failure, Global, Output, show};
+use crate::config::{self, System};
+use crate::snapshot::{Routing, TestFailure};
+
+/// Check a configuration and run its tests, without touching anything
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The file, instead of --config
+    file: Option<PathBuf>,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Check {
+    pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
+        let file = self.file.as_deref().unwrap_or_else(|| global.config());
+        let outcome = config::load(file, &System);
+        let failures = match &outcome.config {
+            Some(config) => Routing::new(config)
+                .map_err(|error| Failure::new(Exit::Refused, error.to_string()))?
+                .failures(),
+            None => Vec::new(), // the mistakes come first
+        };
+        let is_valid = outcome.config.is_some()
+            && failures.is_empty()
+            && !(self.strict && outcome.warnings() > 0);
+        if global.json {
+            let mut report = outcome.to_json();
+            report["valid"] = json!(is_valid);
+            report["tests"] = tests(
+                outcome.config.as_ref().map_or(0, |c| c.test.len()),
+                &failures,
+            );
+            output.json(&report);
+        } else {
+            show::findings(&outcome, output);
+            for failure in &failures {
+                show::test_failure(failure, output);
+            }
+        }
+        if is_valid {
+            if !global.json {
+                let tests = outcome
+                    .config
+                    .as_ref()
+                    .map_or(0, |config| config.test.len());
+                let (file, warnings) = (file.display(), outcome.warnings());
+                output.success(format_args!(
+                    "{file}: fine ({}, {})",
+                    show::counted(warnings, "warning"),
+                    show::counted(tests, "test")
+                ));
+            }
+            return Ok(Exit::Done);
+        }
+        if !global.json {
+            let (file, errors, warnings) = (file.display(), outcome.errors(), outcome.warnings());
+            output.note(format_args!(
+                "{file}: {}, {}, {} failed\n",
+                show::counted(errors, "error"),
+                show::counted(warnings, "warning"),
+                show::counted(failures.len(), "test")
+            ));
+        }
+        Ok(Exit::Refused)
+    }
+}
+
+fn tests(run: usize, failures: &[TestFailure]) -> Value {
+    let failed: Vec<Value> = failures
+        .iter()
+        .map(|failure| {
+            json!({
+                "index": failure.index,
+                "request": failure.request,
+                "differences": failure.differences,
+            })
+        })
+        .collect();
+    json!({ "run": run, "failed": failed })
+}

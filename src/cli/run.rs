@@ -1,0 +1,101 @@
+//! `evenkeel run`: the proxy itself.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::client::DEFAULT_SOCKET;
+use super::{AdminAddress, Exit, Failure, Global, Output, show};
+use crate::app::{App, BindError, Bound, Options};
+use crate::config::{self, Outcome, System};
+
+/// Serve traffic with a configuration file, or without one: --listen :8080 --to host:port
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Address to accept HTTP on, instead of a configuration file
+    #[arg(long, value_name = "ADDRESS", requires = "to")]
+    listen: Option<String>,
+    /// Endpoint to forward to; may be given several times
+    #[arg(long, value_name = "HOST:PORT", requires = "listen")]
+    to: Vec<String>,
+}
+
+impl Run {
+    pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
+        let (outcome, file) = self.configuration(global)?;
+        let options = Options {
+            file,
+            signals: true,
+            admin: admin(global),
+            usual_socket: Some(DEFAULT_SOCKET.into()),
+        };
+        let bound = bind(outcome, options, output)?;
+        match bound.run() {
+            Ok(_) => Ok(Exit::Done), // the log's last line has said how it ended
+            Err(error) => Err(Failure::new(Exit::Refused, error.to_string())),
+        }
+    }
+
+    /// The configuration, and the file that a reload reads.
+    fn configuration(self, global: &Global) -> Result<(Outcome, Option<PathBuf>), Failure> {
+        let Some(listen) = self.listen else {
+            let file = global.config();
+            return Ok((config::load(file, &System), Some(file.to_path_buf())));
+        };
+        if global.config_is_written {
+            let message = "--listen stands for a configuration file: give one of the two";
+            return Err(Failure::new(Exit::Usage, message));
+        }
+        let text = written(&listen, &self.to);
+        Ok((config::load_text("command line", &text, &System), None))
+    }
+}
+
+/// Puts everything together up to the bound listeners, and shows what was found on the way.
+pub(super) fn bind(
+    outcome: Outcome,
+    options: Options,
+    output: &mut Output,
+) -> Result<Bound, Failure> {
+    show::findings(&outcome, output);
+    App::bind(outcome, options).map_err(|error| {
+        if let BindError::Rejected(rejection) = &error {
+            show::reasons(rejection, output);
+        }
+        Failure::new(Exit::Refused, error.to_string())
+    })
+}
+
+/// `--admin` names where this instance is to be found.
+fn admin(global: &Global) -> config::Admin {
+    let mut admin = config::Admin::default();
+    match &global.admin {
+        Some(AdminAddress::Unix(path)) => admin.socket = Some(path.clone()),
+        Some(AdminAddress::Http(address)) => admin.http = Some(address.clone()),
+        None => {}
+    }
+    admin
+}
+
+/// The configuration file that `--listen` and `--to` stand for.
+fn written(listen: &str, to: &[String]) -> String {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let to: Vec<String> = to.iter().map(|endpoint| quoted(endpoint)).collect();
+    let (listen, to) = (quoted(listen), to.join(", "));
+    format!("[listener.web]\nbind = {listen}\nto = [{to}]\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_cannot_break_the_syntax() {
+        let text = written(":80\"\nx = 1", &["a:1".to_owned(), "b:2".to_owned()]);
+        let table: toml::Table = text.parse().unwrap();
+        let listener = table["listener"]["web"].as_table().unwrap();
+        assert_eq!(listener["bind"].as_str(), Some(":80\"\nx = 1"));
+        assert_eq!(listener["to"].as_array().unwrap().len(), 2);
+        assert_eq!(listener.len(), 2);
+    }
+}

@@ -1,0 +1,172 @@
+use super::super::{Configuration, Listener};
+use super::*;
+
+fn endpoint(name: &str, zone: &str, state: &str) -> Endpoint {
+    Endpoint {
+        name: name.into(),
+        address: name.into(),
+        zone: zone.into(),
+        state: state.into(),
+        for_s: None,
+        why: String::new(),
+        avoided: false,
+        backup: false,
+        weight: 1,
+        in_flight: 0,
+        connections: 0,
+    }
+}
+
+fn upstream(name: &str, endpoints: Vec<Endpoint>) -> Upstream {
+    Upstream {
+        name: name.into(),
+        standing: "healthy".into(),
+        is_checked: true,
+        healthy: endpoints
+            .iter()
+            .filter(|endpoint| endpoint.state == "healthy")
+            .count(),
+        endpoints,
+    }
+}
+
+fn status() -> Status {
+    Status {
+        version: "1.4.2".into(),
+        revision: "abc".into(),
+        zone: "eu-1a".into(),
+        ready: true,
+        draining: false,
+        started_at: String::new(),
+        uptime_s: 12 * 86_400 + 4 * 3_600 + 59,
+        workers: 4,
+        configuration: Configuration {
+            generation: 41,
+            sha256: String::new(),
+            applied_at: String::new(),
+            applied_s: 2 * 3_600 + 5 * 60,
+            by: "SIGHUP".into(),
+        },
+        warnings: Vec::new(),
+        listeners: vec![Listener {
+            name: "web".into(),
+            bind: ":8080".into(),
+            address: "[::]:8080".into(),
+            protocol: "http/1.1".into(),
+            connections: 61,
+            max_connections: 10_000,
+        }],
+        routes: vec![
+            route("api", "forward", 3_410_000),
+            route("web", "not_found", 0),
+        ],
+        upstreams: vec![
+            upstream(
+                "api",
+                vec![
+                    endpoint("10.1.0.11:80", "eu-1a", "healthy"),
+                    endpoint("10.1.0.12:80", "eu-1a", "healthy"),
+                    endpoint("10.2.0.11:80", "eu-1b", "unhealthy"),
+                ],
+            ),
+            upstream("postgres", vec![endpoint("10.3.0.1:5432", "", "healthy")]),
+        ],
+    }
+}
+
+fn route(name: &str, action: &str, requests: u64) -> Route {
+    Route {
+        name: name.into(),
+        listener: "web".into(),
+        action: action.into(),
+        upstreams: Vec::new(),
+        in_flight: 61,
+        requests,
+        retries: 12,
+        mean_s: (requests > 0).then_some(0.0124),
+    }
+}
+
+#[test]
+fn one_screen_when_all_is_well() {
+    let mut status = status();
+    status.upstreams[1].is_checked = false;
+    assert_eq!(
+        render(&status),
+        "\
+evenkeel 1.4.2   eu-1a   up 12d 4h   configuration 41 (applied 2h 5min ago by SIGHUP)
+
+everything is as it should be
+
+  listener  address    protocol  connections
+  web       [::]:8080  http/1.1  61
+
+  route  listener  requests   retries  mean  in flight
+  api    web       3 410 000  12       12ms  61
+
+  upstream  healthy  eu-1a  eu-1b  note
+  api       2 / 3    2 / 2  0 / 1
+  postgres  1 / 1                  not checked
+"
+    );
+}
+
+#[test]
+fn what_is_wrong_comes_first_with_its_reasons() {
+    let mut status = status();
+    status.warnings.push(Warning {
+        about: "upstream api".into(),
+        what: "1 of 3 endpoints is unhealthy".into(),
+        why: vec![
+            "10.2.0.11:80: connection refused".into(),
+            "and 1 more".into(),
+        ],
+        effect: "the others get its traffic".into(),
+        for_s: Some(17 * 60),
+    });
+    let screen = render(&status);
+    let warning = "
+! upstream api: 1 of 3 endpoints is unhealthy                                 17min
+    why     10.2.0.11:80: connection refused
+            and 1 more
+    effect  the others get its traffic
+";
+    assert!(screen.contains(warning), "{screen}");
+    assert!(!screen.contains("as it should be"));
+}
+
+#[test]
+fn requests_that_no_route_took_have_a_row() {
+    let mut status = status();
+    status.routes[1].requests = 5;
+    assert!(
+        render(&status).contains("  (none)  web       5 "),
+        "{}",
+        render(&status)
+    );
+}
+
+#[test]
+fn spans_are_short() {
+    let spans = [0, 59, 60, 3_599, 3_600, 86_399, 86_400].map(span);
+    assert_eq!(
+        spans,
+        [
+            "0s",
+            "59s",
+            "1min",
+            "59min",
+            "1h 0min",
+            "23h 59min",
+            "1d 0h"
+        ]
+    );
+    assert_eq!(
+        [milliseconds(0.001_24), milliseconds(1.5)],
+        ["1.2ms", "1500ms"]
+    );
+    assert_eq!(
+        [grouped(0), grouped(999), grouped(1_000)],
+        ["0", "999", "1 000"]
+    );
+}

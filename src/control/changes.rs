@@ -1,0 +1,110 @@
+//! What differs between two configurations, in the words of a log line.
+//!
+//! "Was it the deploy?" is the first question of every incident; the event of a reload answers it.
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+
+/// What a reload changed, by name: `route hello added, upstream api changed`.
+pub(super) fn describe(old: &Config, new: &Config) -> String {
+    let mut changes = Vec::new();
+    compare("listener", &old.listener, &new.listener, &mut changes);
+    compare("route", &old.route, &new.route, &mut changes);
+    compare("upstream", &old.upstream, &new.upstream, &mut changes);
+    if old.defaults != new.defaults {
+        changes.push("defaults changed".to_owned());
+    }
+    if old.log != new.log {
+        changes.push("log changed".to_owned());
+    }
+    if old.shutdown != new.shutdown {
+        changes.push("shutdown changed".to_owned());
+    }
+    if old.zone != new.zone {
+        changes.push("zone changed".to_owned());
+    }
+    let more = changes.len().saturating_sub(MOST);
+    changes.truncate(MOST);
+    if more > 0 {
+        changes.push(format!("{more} more"));
+    }
+    if changes.is_empty() {
+        "nothing changed".to_owned()
+    } else {
+        changes.join(", ")
+    }
+}
+
+/// What a new configuration asks for that only a start can do.
+pub(super) fn only_at_start(old: &Config, new: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    if old.workers != new.workers {
+        notes.push("a change of `workers` is taken at the next start".to_owned());
+    }
+    if old.admin != new.admin {
+        notes.push("a change of `[admin]` is taken at the next start".to_owned());
+    }
+    notes
+}
+
+fn compare<T: PartialEq>(
+    kind: &str,
+    old: &BTreeMap<String, T>,
+    new: &BTreeMap<String, T>,
+    changes: &mut Vec<String>,
+) {
+    for (name, value) in new {
+        match old.get(name) {
+            None => changes.push(format!("{kind} {name} added")),
+            Some(before) if before != value => changes.push(format!("{kind} {name} changed")),
+            Some(_) => {}
+        }
+    }
+    for name in old.keys().filter(|name| !new.contains_key(*name)) {
+        changes.push(format!("{kind} {name} removed"));
+    }
+}
+
+/// A log line is for reading: beyond this, the number of changes says enough.
+const MOST: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn changes_are_told_by_name() {
+        let old = config(
+            "[route.a]\nupstream = \"x\"\n[route.b]\nupstream = \"x\"\n[upstream.x]\nendpoints = [\"a:1\"]",
+        );
+        let new = config(
+            "zone = \"z\"\n[route.b]\nupstream = \"y\"\n[route.c]\nupstream = \"x\"\n[upstream.x]\nendpoints = [\"a:1\"]",
+        );
+        assert_eq!(
+            describe(&old, &new),
+            "route b changed, route c added, route a removed, zone changed"
+        );
+        assert_eq!(describe(&old, &old), "nothing changed");
+    }
+
+    #[test]
+    fn many_changes_are_counted() {
+        let routes: String = (0..12)
+            .map(|number| format!("[route.r{number:02}]\nupstream = \"x\"\n"))
+            .collect();
+        let text = describe(&Config::default(), &config(&routes));
+        assert!(text.ends_with("route r07 added, 4 more"), "{text}");
+    }
+
+    #[test]
+    fn what_needs_a_start_is_said() {
+        let notes = only_at_start(&Config::default(), &config("workers = 3"));
+        assert_eq!(notes.len(), 1);
+        assert!(notes[0].contains("workers"));
+    }
+}

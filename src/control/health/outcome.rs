@@ -1,0 +1,104 @@
+//! How a probe ended, in words.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use crate::endpoint::{CheckResult, ConnectFailure, ProbeResult};
+use crate::upstream::{HttpProbe, Statuses};
+
+/// How one probe ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A connection was accepted, which was all that was asked.
+    Connected,
+    /// An answer came.
+    Answered {
+        /// What was asked.
+        question: Question,
+        /// What was answered.
+        status: StatusCode,
+        /// What would have been good; `None` if it was.
+        expected: Option<Statuses>,
+    },
+    /// No connection.
+    NotConnected(ConnectFailure, String),
+    /// No connection in time.
+    NoConnectionWithin(Duration),
+    /// A connection, but no answer in time.
+    NoAnswerWithin(Duration),
+    /// A connection, but no answer that is HTTP.
+    NoAnswer(String),
+}
+
+/// A request in two words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Question {
+    method: Method,
+    target: String,
+}
+
+impl Question {
+    pub(super) fn of(probe: &HttpProbe) -> Self {
+        Self {
+            method: probe.method.clone(),
+            target: probe.target.to_string(),
+        }
+    }
+}
+
+impl Outcome {
+    /// What it says about the endpoint; `None` if nothing, since the fault is ours.
+    pub(super) fn verdict(&self) -> Option<ProbeResult> {
+        match self {
+            Self::Connected | Self::Answered { expected: None, .. } => Some(ProbeResult::Passed),
+            Self::NotConnected(failure, _) if failure.is_ours() => None,
+            Self::Answered { .. }
+            | Self::NotConnected(..)
+            | Self::NoConnectionWithin(_)
+            | Self::NoAnswerWithin(_)
+            | Self::NoAnswer(_) => Some(ProbeResult::Failed),
+        }
+    }
+
+    /// How it is counted.
+    pub(super) fn counted(&self) -> CheckResult {
+        match self {
+            Self::Connected | Self::Answered { expected: None, .. } => CheckResult::Passed,
+            Self::Answered { .. } => CheckResult::BadStatus,
+            Self::NotConnected(..) => CheckResult::ConnectFailed,
+            Self::NoConnectionWithin(_) | Self::NoAnswerWithin(_) => CheckResult::TimedOut,
+            Self::NoAnswer(_) => CheckResult::BadAnswer,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("a connection was accepted"),
+            Self::Answered {
+                question,
+                status,
+                expected,
+            } => {
+                let status = status.as_u16();
+                write!(
+                    f,
+                    "{} {} answered {status}",
+                    question.method, question.target
+                )?;
+                match expected {
+                    Some(expected) => write!(f, ", expected {expected}"),
+                    None => Ok(()),
+                }
+            }
+            Self::NotConnected(ConnectFailure::Refused, _) => f.write_str("connection refused"),
+            Self::NotConnected(_, error) => write!(f, "no connection: {error}"),
+            Self::NoConnectionWithin(limit) => write!(f, "no connection within {limit:?}"),
+            Self::NoAnswerWithin(limit) => write!(f, "no answer within {limit:?}"),
+            Self::NoAnswer(error) => write!(f, "no answer: {error}"),
+        }
+    }
+}

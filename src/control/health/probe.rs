@@ -1,0 +1,125 @@
+//! One probe: a connection of its own, one question, and the verdict in words.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout_at};
+
+use super::checks::Job;
+use super::outcome::{Outcome, Question};
+use crate::endpoint::{ConnectFailure, Endpoint};
+use crate::net::{Address, Stream};
+use crate::upstream::{HealthCheck, HttpProbe, Probe};
+
+/// Probes an endpoint. Ends within the check's time limit.
+pub(super) async fn probe(job: Job) -> Outcome {
+    let Job {
+        check, endpoint, ..
+    } = job;
+    let address = probed_address(&endpoint, check.port);
+    let deadline = Instant::now() + check.timeout;
+    let stream = match timeout_at(deadline, Stream::connect(&address)).await {
+        Err(_) => return Outcome::NoConnectionWithin(check.timeout),
+        Ok(Err(error)) => {
+            return Outcome::NotConnected(ConnectFailure::of(&error), error.to_string());
+        }
+        Ok(Ok(stream)) => stream,
+    };
+    let Probe::Http(probe) = &check.probe else {
+        return Outcome::Connected;
+    };
+    let host = host(probe, &check, &endpoint, &address);
+    match timeout_at(deadline, ask(stream, probe, host)).await {
+        Err(_) => Outcome::NoAnswerWithin(check.timeout),
+        Ok(Err(error)) => Outcome::NoAnswer(in_words(&error)),
+        Ok(Ok(status)) => Outcome::Answered {
+            question: Question::of(probe),
+            status,
+            expected: (!probe.expected.contains(status)).then(|| probe.expected.clone()),
+        },
+    }
+}
+
+/// Sends the request and waits for the head of the answer. Its body is of no interest.
+async fn ask(
+    stream: Stream,
+    probe: &HttpProbe,
+    host: HeaderValue,
+) -> Result<StatusCode, hyper::Error> {
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(LARGEST_HEAD)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    let mut connection = pin!(connection);
+    let mut answer = pin!(sender.send_request(request(probe, host)));
+    let answer = tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        // A connection that has ended has left in the answer what came of it.
+        _ = &mut connection => answer.await,
+    };
+    Ok(answer?.status())
+}
+
+fn request(probe: &HttpProbe, host: HeaderValue) -> Request<Empty<Bytes>> {
+    let mut request = Request::new(Empty::new());
+    *request.method_mut() = probe.method.clone();
+    *request.uri_mut() = probe.target.clone().into();
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, host);
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    for (name, value) in &probe.headers {
+        headers.insert(name, value.clone());
+    }
+    request
+}
+
+fn probed_address(endpoint: &Endpoint, port: Option<u16>) -> Address {
+    match (&endpoint.address, port) {
+        (Address::Ip(address), Some(port)) => Address::Ip((address.ip(), port).into()),
+        (Address::Ip(_), None) | (Address::Unix(_), _) => endpoint.address.clone(),
+    }
+}
+
+/// The Host field: as it was set, else the name of the endpoint as the configuration has it.
+fn host(
+    probe: &HttpProbe,
+    check: &HealthCheck,
+    endpoint: &Arc<Endpoint>,
+    address: &Address,
+) -> HeaderValue {
+    if let Some(host) = &probe.host {
+        return host.clone();
+    }
+    let name = match (address, check.port) {
+        (Address::Unix(_), _) => Ok(HeaderValue::from_static(LOCAL)),
+        (Address::Ip(address), Some(_)) => HeaderValue::from_str(&address.to_string()),
+        (Address::Ip(_), None) => HeaderValue::from_str(&endpoint.name),
+    };
+    name.unwrap_or_else(|_| HeaderValue::from_static(LOCAL))
+}
+
+fn in_words(error: &hyper::Error) -> String {
+    if error.is_parse() {
+        return format!("it is not HTTP/1 ({error})");
+    }
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return "the connection was closed".to_owned();
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => cause.to_string(),
+        None => error.to_string(),
+    }
+}
+
+const USER_AGENT: &str = "evenkeel-health";
+/// Host of endpoints that have none, such as Unix sockets.
+const LOCAL: &str = "localhost";
+/// What a head may have. hyper's own limit is 25 times that, for every probe that runs.
+const LARGEST_HEAD: usize = 16 * 1024;

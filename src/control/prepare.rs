@@ -1,0 +1,217 @@
+//! From a checked configuration to a snapshot that could be in force: all that can fail.
+//!
+//! The start and every reload go this one way, in this order: `[[test]]`s, names, sockets, snapshot.
+//! Nothing of it touches what is running, so the caller may drop the result at any point; sockets
+//! that were bound for it are closed with it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::resolve::{self, Unresolved};
+use crate::config::{Config, Outcome, Sources};
+use crate::net::{Bind, Sockets};
+use crate::snapshot::{BuildError, Ingredients, Routing, Snapshot, TestFailure, build};
+use crate::upstream::World;
+
+/// What every snapshot of this process is made with.
+#[derive(Debug)]
+pub struct Workshop {
+    /// What outlives a configuration.
+    pub world: World,
+    /// Data-plane threads: the sockets that each listener needs.
+    pub workers: usize,
+    /// Makes what has to differ from process to process.
+    pub seed: u64,
+}
+
+/// A configuration that is to be put in force.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// Digest of its text.
+    pub sha256: Arc<str>,
+    /// The number that it would have.
+    pub generation: u64,
+}
+
+/// Why a configuration cannot be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// Its text has mistakes; they are told with their places elsewhere.
+    #[error("the configuration has {}", counted(*.0, "mistake"))]
+    Mistakes(usize),
+    /// It does not do what its author promised.
+    #[error("{} failed", counted(.0.len(), "test"))]
+    Tests(Vec<TestFailure>),
+    /// Names without addresses.
+    #[error("{} cannot be looked up", counted(.0.len(), "endpoint"))]
+    Unresolved(Vec<Unresolved>),
+    /// An address that cannot be listened on.
+    #[error("listener `{listener}`: {source}")]
+    Bind {
+        /// The listener.
+        listener: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A setting that its owner refuses.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The log cannot go where it should.
+    #[error("the log cannot be written to: {0}")]
+    Log(io::Error),
+    /// The process is about to end.
+    #[error("this instance is about to end")]
+    Draining,
+    /// There is no file to read again.
+    #[error(
+        "this instance was started without a configuration file, so there is nothing to reload"
+    )]
+    NoFile,
+    /// A fault of this program.
+    #[error("the configuration could not be read: {0}")]
+    Fault(String),
+}
+
+impl Candidate {
+    /// The configuration that was read, if it is right.
+    pub fn new(outcome: &Outcome, generation: u64) -> Result<Self, Rejection> {
+        let Some(config) = &outcome.config else {
+            return Err(Rejection::Mistakes(outcome.errors()));
+        };
+        Ok(Self {
+            config: Arc::new(config.clone()),
+            sha256: digest(&outcome.sources).into(),
+            generation,
+        })
+    }
+}
+
+impl Rejection {
+    /// Every single reason, where there are several.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Tests(failures) => failures
+                .iter()
+                .flat_map(|failure| {
+                    let request = &failure.request;
+                    let differences = failure.differences.iter();
+                    differences.map(move |text| format!("test `{request}`: {text}"))
+                })
+                .collect(),
+            Self::Unresolved(failures) => failures.iter().map(ToString::to_string).collect(),
+            Self::Mistakes(_)
+            | Self::Bind { .. }
+            | Self::Build(_)
+            | Self::Log(_)
+            | Self::Draining
+            | Self::NoFile
+            | Self::Fault(_) => Vec::new(),
+        }
+    }
+}
+
+impl Workshop {
+    /// Makes the snapshot of a configuration, beside the one in force if there is one.
+    pub async fn prepare(
+        &self,
+        candidate: Candidate,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, Rejection> {
+        let config = candidate.config;
+        let failures = Routing::new(&config)?.failures();
+        if !failures.is_empty() {
+            return Err(Rejection::Tests(failures));
+        }
+        let endpoints = resolve::resolve(&config, LOOK_UP_LIMIT)
+            .await
+            .map_err(Rejection::Unresolved)?;
+        let sockets = self.bind(&config, previous)?;
+        Ok(build(Ingredients {
+            generation: candidate.generation,
+            sha256: candidate.sha256,
+            config,
+            endpoints,
+            sockets,
+            world: &self.world,
+            seed: self.seed,
+            previous,
+        })?)
+    }
+
+    /// The sockets of every listener: those in use where an address stays, even under another name,
+    /// else new ones.
+    fn bind(
+        &self,
+        config: &Config,
+        previous: Option<&Snapshot>,
+    ) -> Result<BTreeMap<String, Arc<Sockets>>, Rejection> {
+        let mut sockets = BTreeMap::new();
+        for (name, listener) in &config.listener {
+            let kept = previous.and_then(|snapshot| {
+                let mut old = snapshot.listeners.iter();
+                old.find(|old| *old.bind == *listener.bind && old.sockets.is_open())
+            });
+            let bound = if let Some(old) = kept {
+                Arc::clone(&old.sockets)
+            } else {
+                let bound = self.open(&listener.bind, previous);
+                Arc::new(bound.map_err(|source| Rejection::Bind {
+                    listener: name.clone(),
+                    source,
+                })?)
+            };
+            sockets.insert(name.clone(), bound);
+        }
+        Ok(sockets)
+    }
+
+    /// New sockets. A port that a listener of ours is about to leave is shared with it; any other
+    /// port in use belongs to somebody else, and is an error.
+    fn open(&self, bind: &str, previous: Option<&Snapshot>) -> io::Result<Sockets> {
+        let port = bind.parse::<Bind>()?.address.port();
+        let is_ours = previous.is_some_and(|snapshot| {
+            let mut listeners = snapshot.listeners.iter();
+            listeners.any(|listener| listener.sockets.local.port() == port)
+        });
+        if is_ours {
+            Sockets::bind_shared(bind, self.workers)
+        } else {
+            Sockets::bind(bind, self.workers)
+        }
+    }
+}
+
+/// The digest of all texts, in hexadecimal: the same files give the same on every machine.
+fn digest(sources: &Sources) -> String {
+    let mut hash = Sha256::new();
+    for text in sources.texts() {
+        // The length keeps two files apart from one that holds both.
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    let bytes = hash.finalize();
+    bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or_default());
+            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or_default());
+            text
+        })
+}
+
+/// A number with its noun.
+fn counted(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}
+
+/// The usual resolver gives up after two attempts of 5 s each: this lets it say so itself.
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(11);

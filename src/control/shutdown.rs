@@ -1,0 +1,171 @@
+//! The end of the process, so that nobody notices it.
+//!
+//! Problem: whoever sends traffic here learns of the end with a delay (a service's endpoints take
+//! seconds to spread through a cluster), and whoever is being served wants to be served to the end.
+//! So the end comes in steps:
+//!
+//! 1. At once: not ready any more, and every answer says `Connection: close`. Accepting goes on.
+//! 2. After `grace`: no further connections.
+//! 3. Until `drain` is over, or nothing runs any more: what runs, finishes.
+//! 4. What is left is cut, and counted.
+//!
+//! A second SIGTERM or SIGINT, at any step, goes to the last one.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::notify;
+use super::ready::Readiness;
+use crate::config;
+use crate::drain::Trigger;
+
+/// How long the steps take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long accepting goes on.
+    pub grace: Duration,
+    /// How long what runs may go on afterwards.
+    pub drain: Duration,
+}
+
+/// How the process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Connections that still ran and were cut.
+    pub cut: usize,
+    /// From the first signal to the end.
+    pub took: Duration,
+    /// Whether the waiting was ended before its time.
+    pub hurried: bool,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl From<&config::Shutdown> for Shutdown {
+    fn from(written: &config::Shutdown) -> Self {
+        let default = Self::default();
+        Self {
+            grace: written.grace.map_or(default.grace, |time| time.0),
+            drain: written.drain.map_or(default.drain, |time| time.0),
+        }
+    }
+}
+
+impl Shutdown {
+    /// Goes through the steps. `hurry` completes when somebody does not want to wait any longer.
+    pub async fn run(
+        self,
+        trigger: &Trigger,
+        readiness: &Readiness,
+        hurry: impl Future<Output = ()>,
+    ) -> Ended {
+        let start = Instant::now();
+        readiness.draining();
+        trigger.start();
+        notify::stopping("draining");
+        let hurried = {
+            let patience = async {
+                sleep(self.grace).await;
+                trigger.close();
+                // Both ends of this wait lead to the same step: what is left is cut and counted.
+                drop(timeout(self.drain, trigger.wait()).await);
+            };
+            tokio::select! {
+                () = patience => false,
+                () = hurry => true,
+            }
+        };
+        trigger.close();
+        let cut = trigger.blockers();
+        trigger.cut();
+        Ended {
+            cut,
+            took: start.elapsed(),
+            hurried,
+        }
+    }
+}
+
+impl Ended {
+    /// The last line of the log.
+    pub fn summary(&self) -> String {
+        let seconds = self.took.as_secs_f32();
+        let hurried = if self.hurried {
+            ", ended early by a second signal"
+        } else {
+            ""
+        };
+        match self.cut {
+            0 => format!("drained in {seconds:.1} s{hurried}, nothing was cut"),
+            1 => format!("drained for {seconds:.1} s{hurried}, 1 connection was cut"),
+            cut => format!("drained for {seconds:.1} s{hurried}, {cut} connections were cut"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+    use crate::drain;
+
+    const SHUTDOWN: Shutdown = Shutdown {
+        grace: Duration::from_secs(5),
+        drain: Duration::from_secs(30),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn accepting_goes_on_for_the_grace_and_nothing_is_waited_for_afterwards() {
+        let (trigger, mut watcher) = drain::channel();
+        let readiness = Readiness::new();
+        let start = Instant::now();
+        let steps = async {
+            watcher.started().await;
+            let started = start.elapsed();
+            watcher.closed().await;
+            (started, start.elapsed())
+        };
+        let (ended, (started, closed)) =
+            tokio::join!(SHUTDOWN.run(&trigger, &readiness, pending()), steps);
+        assert_eq!(started, Duration::ZERO);
+        assert_eq!(closed.as_secs(), 5);
+        assert_eq!((ended.cut, ended.took.as_secs()), (0, 5));
+        assert!(readiness.is_draining());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_too_long_is_cut_and_counted() {
+        let (trigger, watcher) = drain::channel();
+        let guards = [watcher.blocker(), watcher.blocker()];
+        let ended = SHUTDOWN.run(&trigger, &Readiness::new(), pending()).await;
+        assert_eq!((ended.cut, ended.took.as_secs()), (2, 35));
+        assert!(ended.summary().ends_with("2 connections were cut"));
+        drop(guards);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_signal_ends_the_wait_within_the_grace_too() {
+        let (trigger, watcher) = drain::channel();
+        let guard = watcher.blocker();
+        let hurry = sleep(Duration::from_secs(1));
+        let ended = SHUTDOWN.run(&trigger, &Readiness::new(), hurry).await;
+        assert!(ended.hurried);
+        assert_eq!((ended.cut, ended.took.as_secs()), (1, 1));
+        drop(guard);
+    }
+
+    #[test]
+    fn what_is_not_written_has_the_defaults() {
+        let written = config::Shutdown::default();
+        assert_eq!(Shutdown::from(&written), SHUTDOWN);
+    }
+}

@@ -1,0 +1,237 @@
+//! The live state of one endpoint: atomics that all workers share.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ProbeRequests;
+use super::backoff::ConnectBackoff;
+use super::health::Health;
+use super::idle::IdleClose;
+
+/// What is known about one endpoint of one upstream. Survives reloads.
+///
+/// Counters are relaxed: each is a fact of its own, nothing is published through them.
+#[derive(Debug)]
+pub struct Live {
+    id: u64,
+    in_flight: AtomicU32,
+    connections: AtomicU32,
+    health: AtomicU8,
+    is_retired: AtomicBool,
+    is_probed: AtomicBool,
+    probe_is_wanted: AtomicBool,
+    backoff: ConnectBackoff,
+    idle: IdleClose,
+    verdict: Mutex<Option<Verdict>>,
+    epoch: Epoch,
+    requests: Arc<ProbeRequests>,
+}
+
+/// Why the health is what it is, and since when.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// When the health last changed.
+    pub since: Instant,
+    /// The reason in words.
+    pub why: Arc<str>,
+}
+
+/// One request, or tunnel, that is in flight at an endpoint. Dropping it ends the count.
+#[derive(Debug)]
+#[must_use = "dropping it ends the count"]
+pub struct InFlight {
+    live: Arc<Live>,
+}
+
+/// One connection that stands, or is being made, to an endpoint. Dropping it ends the count.
+#[derive(Debug)]
+#[must_use = "dropping it ends the count"]
+pub struct OpenConnection {
+    live: Arc<Live>,
+}
+
+/// The instant from which milliseconds are counted, so that a time fits an atomic.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epoch(pub(super) Instant);
+
+impl Live {
+    pub(super) fn new(id: u64, epoch: Epoch, requests: Arc<ProbeRequests>) -> Self {
+        Self {
+            id,
+            in_flight: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
+            health: AtomicU8::new(Health::Unknown as u8),
+            is_retired: AtomicBool::new(false),
+            is_probed: AtomicBool::new(false),
+            probe_is_wanted: AtomicBool::new(false),
+            backoff: ConnectBackoff::default(),
+            idle: IdleClose::default(),
+            verdict: Mutex::new(None),
+            epoch,
+            requests,
+        }
+    }
+
+    /// A number that no other endpoint of this process has or had.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Requests in flight, over all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request in.
+    pub fn begin(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight {
+            live: Arc::clone(self),
+        }
+    }
+
+    /// Counts a request in unless `max` are in flight already; `u32::MAX` is no limit.
+    pub fn try_begin(self: &Arc<Self>, max: u32) -> Option<InFlight> {
+        count_in(&self.in_flight, max).then(|| InFlight {
+            live: Arc::clone(self),
+        })
+    }
+
+    /// Open connections, over all workers.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection in unless `max` are open already; `u32::MAX` is no limit.
+    pub fn open_connection(self: &Arc<Self>, max: u32) -> Option<OpenConnection> {
+        count_in(&self.connections, max).then(|| OpenConnection {
+            live: Arc::clone(self),
+        })
+    }
+
+    /// The verdict of the health checks.
+    pub fn health(&self) -> Health {
+        Health::from_u8(self.health.load(Ordering::Relaxed))
+    }
+
+    /// Why the health is what it is, once a verdict was given.
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.verdict.lock().ok()?.clone()
+    }
+
+    /// Sets the verdict without telling anybody. Only the upstream does so, which rebuilds its table.
+    pub(crate) fn set_health(&self, health: Health, verdict: Option<Verdict>) -> Health {
+        if let Ok(mut known) = self.verdict.lock() {
+            *known = verdict;
+        }
+        Health::from_u8(self.health.swap(health as u8, Ordering::Relaxed))
+    }
+
+    /// Whether a reload removed the endpoint: what runs may finish, idle connections are dropped.
+    pub fn is_retired(&self) -> bool {
+        self.is_retired.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_retired(&self, is_retired: bool) {
+        self.is_retired.store(is_retired, Ordering::Relaxed);
+    }
+
+    /// Takes in that a connection failed, or died before a byte of the first response: for a second,
+    /// doubling up to ten, the endpoint is picked only if nothing else is left. Asks for a probe.
+    pub fn connect_failed(&self, now: Instant) {
+        if self.backoff.fail(self.epoch.millis(now)) {
+            self.request_probe();
+        }
+    }
+
+    /// Takes in that the endpoint proved to be reachable. Cheap: one load if nothing had failed.
+    pub fn connect_succeeded(&self) {
+        self.backoff.succeed();
+    }
+
+    /// Whether picks should leave the endpoint alone for now.
+    pub fn is_backing_off(&self, now: Instant) -> bool {
+        self.backoff.has_failed() && self.backoff.is_active(self.epoch.millis(now))
+    }
+
+    /// Whether a request may go there: always if nothing failed. After a backoff one caller is let
+    /// through to try; the others wait a second more for its result.
+    pub fn admit(&self, now: Instant) -> bool {
+        !self.backoff.has_failed() || self.backoff.admit(self.epoch.millis(now))
+    }
+
+    /// Takes in that a probe passed on the address that requests use: the next request may try.
+    pub fn probe_passed(&self, now: Instant) {
+        self.backoff.cut_short(self.epoch.millis(now));
+    }
+
+    /// How long a connection may be idle so that we close it before the endpoint does; `None` while
+    /// the endpoint's own time is not known.
+    pub fn idle_limit(&self) -> Option<Duration> {
+        self.idle.limit(|| self.epoch.millis(Instant::now()))
+    }
+
+    /// Takes in that the endpoint closed a connection that had been idle for `idle_for`.
+    pub fn learn_idle_close(&self, idle_for: Duration) {
+        self.idle.learn(idle_for, self.epoch.millis(Instant::now()));
+    }
+
+    /// Asks for a probe at once, if the endpoint is probed at all and none is asked for yet.
+    pub fn request_probe(&self) {
+        if self.is_probed.load(Ordering::Relaxed)
+            && !self.probe_is_wanted.swap(true, Ordering::Relaxed)
+        {
+            self.requests.push(self.id);
+        }
+    }
+
+    /// Tells whether somebody probes this endpoint and so takes requests for it.
+    pub fn set_probed(&self, is_probed: bool) {
+        self.is_probed.store(is_probed, Ordering::Relaxed);
+        self.probe_is_wanted.store(false, Ordering::Relaxed);
+    }
+
+    /// Tells that a requested probe was taken up, so that the next request is queued again.
+    pub fn take_probe_request(&self) {
+        self.probe_is_wanted.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.live.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.live.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Epoch {
+    fn millis(self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.0).as_millis();
+        u64::try_from(since).unwrap_or(u64::MAX >> 8)
+    }
+}
+
+/// Adds one unless `max` is reached. Never passes `max` even for a moment, which an add that is
+/// taken back would: it would turn others away for nothing.
+fn count_in(counter: &AtomicU32, max: u32) -> bool {
+    if max == u32::MAX {
+        counter.fetch_add(1, Ordering::Relaxed);
+        return true;
+    }
+    counter
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+            (count < max).then_some(count + 1)
+        })
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests;

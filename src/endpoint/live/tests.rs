@@ -1,0 +1,70 @@
+//! Counts, guards and requests for probes.
+
+use super::*;
+use crate::endpoint::LiveStates;
+use crate::net::Address;
+
+fn live(states: &LiveStates) -> Arc<Live> {
+    states.get_or_create("api", &Address::Ip(([127, 0, 0, 1], 80).into()))
+}
+
+#[test]
+fn guards_count_down_when_dropped() {
+    let live = live(&LiveStates::new());
+    let first = live.begin();
+    let second = live.try_begin(2).expect("one is free");
+    assert!(live.try_begin(2).is_none());
+    drop(first);
+    assert_eq!(live.in_flight(), 1);
+    drop(second);
+    assert_eq!(live.in_flight(), 0);
+    let connection = live.open_connection(1).expect("none is open");
+    assert!(live.open_connection(1).is_none());
+    assert!(live.open_connection(u32::MAX).is_some());
+    drop(connection);
+    assert_eq!(live.connections(), 0);
+}
+
+#[test]
+fn the_limit_is_never_passed_by_threads_at_once() {
+    let live = live(&LiveStates::new());
+    let most = AtomicU32::new(0);
+    let begin_and_end = || {
+        for _ in 0..5_000 {
+            let guard = live.try_begin(2);
+            most.fetch_max(live.in_flight(), Ordering::Relaxed);
+            drop(guard);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(begin_and_end);
+        }
+    });
+    assert!(most.load(Ordering::Relaxed) <= 2);
+    assert_eq!(live.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_asks_for_one_probe_of_a_probed_endpoint() {
+    let states = LiveStates::new();
+    let live = live(&states);
+    let now = Instant::now();
+    live.connect_failed(now);
+    assert!(live.is_backing_off(now), "also when nobody probes");
+    live.set_probed(true);
+    live.request_probe();
+    live.request_probe();
+    assert_eq!(states.probe_requests().take().await, [live.id()]);
+    live.take_probe_request();
+    live.connect_failed(now + Duration::from_secs(2));
+    assert_eq!(states.probe_requests().take().await, [live.id()]);
+}
+
+#[test]
+fn an_idle_close_is_learned() {
+    let live = live(&LiveStates::new());
+    assert_eq!(live.idle_limit(), None);
+    live.learn_idle_close(Duration::from_secs(5));
+    assert_eq!(live.idle_limit(), Some(Duration::from_millis(4_500)));
+}

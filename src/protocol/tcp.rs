@@ -1,0 +1,257 @@
+//! A listener straight to an upstream: bytes that nobody reads.
+//!
+//! A session is one client's connection: an endpoint is picked and connected, another one if that
+//! fails, and then the tunnel runs. Until an endpoint stands nothing is read from the client, so its
+//! first bytes wait in the socket and no attempt can lose them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, timeout};
+
+use super::local::Local;
+use super::tunnel::{Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
+use crate::context::ConnectionFacts;
+use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
+use crate::net::Stream;
+use crate::snapshot::{SessionResult, TcpListener};
+use crate::telemetry::access::{End, Entry};
+use crate::upstream::{Pick, PickError};
+
+/// One client's connection, from its acceptance on. It is counted and logged when it is dropped, so
+/// that a session which is cut by a drain, or by a fault of ours, is seen as well.
+#[derive(Debug)]
+struct Session {
+    facts: ConnectionFacts,
+    listener: Arc<TcpListener>,
+    local: Rc<Local>,
+    generation: u64,
+    began: Instant,
+    attempts: u32,
+    /// The endpoint that was tried last.
+    endpoint: Option<Arc<Endpoint>>,
+    /// Until the connection to it stood.
+    connect: Option<Duration>,
+    passed: Passed,
+    result: SessionResult,
+    /// The cause of a failure, as a word of RFC 9209.
+    error: Option<&'static str>,
+}
+
+/// A connection to an endpoint with all that counts it.
+#[derive(Debug)]
+struct Opened {
+    stream: Stream,
+    /// One more in flight there.
+    _pick: Pick,
+    /// One more of its connections.
+    _open: OpenConnection,
+}
+
+/// Serves a client until its session ends.
+pub async fn serve(
+    mut client: Stream,
+    facts: ConnectionFacts,
+    listener: Arc<TcpListener>,
+    local: Rc<Local>,
+) {
+    let mut session = Session::new(facts, listener, local);
+    let opened = tokio::select! {
+        biased;
+        () = client.broken() => Err(SessionResult::ClientReset),
+        opened = session.open() => opened,
+    };
+    match opened {
+        Ok(mut opened) => session.relay(&mut client, &mut opened).await,
+        Err(result) => {
+            session.result = result;
+            // An orderly end would say that the service had nothing to tell.
+            client.reset_on_close();
+        }
+    }
+}
+
+impl Session {
+    fn new(facts: ConnectionFacts, listener: Arc<TcpListener>, local: Rc<Local>) -> Self {
+        listener.metrics.active.inc();
+        Self {
+            facts,
+            generation: local.snapshot().generation,
+            listener,
+            local,
+            began: Instant::now(),
+            attempts: 0,
+            endpoint: None,
+            connect: None,
+            passed: Passed::default(),
+            result: SessionResult::Cut,
+            error: None,
+        }
+    }
+
+    /// Connects to an endpoint, and to another one as often as that fails.
+    async fn open(&mut self) -> Result<Opened, SessionResult> {
+        let mut tried = Vec::new();
+        let mut result = SessionResult::Unavailable;
+        while tried.len() < ATTEMPTS {
+            let (now, upstream) = (Instant::now(), &self.listener.choice.upstream);
+            let pick = self
+                .local
+                .with_random(|random| upstream.pick(&tried, random, now));
+            let pick = match pick {
+                Ok(pick) => pick,
+                Err(error) => {
+                    // What went wrong with those that were tried says more than that none is left.
+                    self.error.get_or_insert(word(error));
+                    break;
+                }
+            };
+            let id = pick.endpoint.live.id();
+            if tried.contains(&id) {
+                break; // all have been tried: once more at once would bring the same
+            }
+            tried.push(id);
+            match self.connect(pick).await {
+                Ok(opened) => return Ok(opened),
+                Err(failed) => result = failed,
+            }
+        }
+        Err(result)
+    }
+
+    async fn connect(&mut self, pick: Pick) -> Result<Opened, SessionResult> {
+        let endpoint = Arc::clone(&pick.endpoint);
+        self.endpoint = Some(Arc::clone(&endpoint));
+        self.attempts += 1;
+        let Some(open) = endpoint
+            .live
+            .open_connection(endpoint.limits.max_connections)
+        else {
+            self.error = Some(LIMIT_REACHED);
+            return Err(SessionResult::Unavailable);
+        };
+        let began = Instant::now();
+        let limit = self.listener.choice.timeouts.connect;
+        let failure = match timeout(limit, Stream::connect(&endpoint.address)).await {
+            Ok(Ok(stream)) => {
+                let took = began.elapsed();
+                endpoint.connected(took);
+                endpoint.live.connect_succeeded();
+                self.connect = Some(took);
+                self.error = None;
+                return Ok(Opened {
+                    stream,
+                    _pick: pick,
+                    _open: open,
+                });
+            }
+            Ok(Err(error)) => ConnectFailure::of(&error),
+            Err(_) => ConnectFailure::TimedOut,
+        };
+        endpoint.connect_failed(failure, Instant::now());
+        self.error = Some(failure.as_str());
+        Err(SessionResult::ConnectFailed)
+    }
+
+    async fn relay(&mut self, client: &mut Stream, opened: &mut Opened) {
+        let listener = Arc::clone(&self.listener);
+        let watch = Watch {
+            idle: listener.choice.timeouts.tunnel_idle,
+            passed: &self.passed,
+            meters: Some(Meters {
+                sent: &listener.metrics.sent,
+                received: &listener.metrics.received,
+            }),
+        };
+        let outcome = tunnel(client, &mut opened.stream, Prefix::default(), watch).await;
+        self.conclude(&outcome);
+    }
+
+    fn conclude(&mut self, outcome: &Outcome) {
+        (self.result, self.error) = match outcome.end {
+            Ended::Closed => (SessionResult::Ok, None),
+            Ended::Idle => (SessionResult::Idle, Some("connection_read_timeout")),
+            Ended::ClientReset => (SessionResult::ClientReset, None),
+            Ended::EndpointReset => (SessionResult::EndpointReset, Some("connection_terminated")),
+        };
+        // It took the connection and never said a word: the next clients should go elsewhere.
+        if outcome.end == Ended::EndpointReset
+            && outcome.received == 0
+            && let Some(endpoint) = &self.endpoint
+        {
+            endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
+        }
+    }
+
+    fn log(&self) {
+        if !self.local.access_log.is_on() {
+            return;
+        }
+        let endpoint = self.endpoint.as_deref();
+        let total = self.began.elapsed();
+        self.local.access_log.record(&Entry {
+            at: SystemTime::now(),
+            request_id: "",
+            listener: &self.facts.listener,
+            route: "",
+            upstream: &self.listener.choice.upstream.name,
+            zone: endpoint.map_or("", |endpoint| &endpoint.zone),
+            endpoint: endpoint.map_or("", |endpoint| &endpoint.name),
+            client: self.facts.peer,
+            method: "",
+            scheme: "tcp",
+            host: "",
+            path: "",
+            query: None,
+            status: 0,
+            request_bytes: self.passed.sent.get(),
+            response_bytes: self.passed.received.get(),
+            version: "",
+            user_agent: b"",
+            referer: b"",
+            attempts: self.attempts,
+            connect: self.connect,
+            first_byte: None,
+            total,
+            overhead: Duration::ZERO,
+            end: end(self.result),
+            error: self.error,
+            generation: self.generation,
+        });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let metrics = &self.listener.metrics;
+        metrics.active.dec();
+        metrics.count(self.result);
+        self.log();
+    }
+}
+
+/// The log's word for how a session ended.
+fn end(result: SessionResult) -> End {
+    match result {
+        SessionResult::Ok => End::Ok,
+        SessionResult::ClientReset => End::ClientAbort,
+        SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
+        SessionResult::Idle => End::Timeout,
+        SessionResult::Unavailable | SessionResult::Cut => End::Shed,
+    }
+}
+
+/// RFC 9209's word for having nobody to ask.
+fn word(error: PickError) -> &'static str {
+    match error {
+        PickError::NoEndpoints => "destination_unavailable",
+        PickError::AllAtLimit => LIMIT_REACHED,
+    }
+}
+
+const LIMIT_REACHED: &str = "connection_limit_reached";
+
+/// Endpoints that one session tries. With half of them dead and none known to be, one client in 32
+/// is turned away; each that failed is left alone by the next clients.
+const ATTEMPTS: usize = 5;
