@@ -59,7 +59,6 @@ pub(super) async fn run(connection: &Connection) -> Next {
     match read_head(connection, listener).await {
         Ok(head) => serve(connection, &snapshot, listener, head).await,
         Err(NoHead::Gone) => Next::Ended,
-        Err(NoHead::Nothing) => Next::Again,
         Err(NoHead::Late) => refuse(connection, &snapshot, listener, Cause::RequestTimeout).await,
         Err(NoHead::Refused(error)) => {
             tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
