@@ -6,12 +6,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod cases;
+mod cli;
 mod harness;
+mod memory;
+mod metrics;
 mod own_answers;
+mod route_command;
 mod routing;
 mod streaming;
 mod tcp;
+mod time_limits;
 mod upstreams;
 mod wire_connection;
 mod wire_forwarding;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::{env, thread};
 
@@ -103,6 +103,11 @@ impl Evenkeel {
     pub(crate) fn write_config(&mut self, config: &str) {
         let text = complete(config, &self.folder, &mut self.ports);
         fs::write(self.folder.0.join(CONFIG), text).expect("a writable directory");
+    }
+
+    /// The Unix socket of its admin API.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.0.join(SOCKET)
     }
 
     /// Its process id.
@@ -209,8 +214,7 @@ impl Folder {
     }
 
     fn socket(&self) -> String {
-        let path: &Path = &self.0.join(SOCKET);
-        path.display().to_string()
+        self.0.join(SOCKET).display().to_string()
     }
 }
 
