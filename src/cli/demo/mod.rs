@@ -23,6 +23,8 @@ use crate::telemetry::events::Recorded;
 
 mod endpoints;
 mod story;
+#[cfg(test)]
+mod tests;
 
 use endpoints::Fleet;
 use story::Story;
@@ -52,7 +54,9 @@ impl Demo {
             home: &home.path,
             samples: fleet.samples(),
             switchboard: fleet.switchboard(),
-            program: std::env::args().next().unwrap_or_else(|| "evenkeel".to_owned()),
+            program: std::env::args()
+                .next()
+                .unwrap_or_else(|| "evenkeel".to_owned()),
         };
         let file = story.config_file();
         fs::write(&file, story.config()).map_err(|error| failed("write the file", &error))?;
@@ -67,7 +71,7 @@ impl Demo {
         )?;
         output.text(story.opening(output));
         let running = bound.start();
-        tell(running, &fleet, output);
+        tell(&running, &fleet, output);
         output.line("");
         output.line("That was it. The temporary directory is gone.");
         Ok(Exit::Done)
@@ -91,7 +95,7 @@ impl Drop for Home {
 }
 
 /// Tells what happens, until it is over.
-fn tell(running: Running, fleet: &Fleet, output: &mut Output) {
+fn tell(running: &Running, fleet: &Fleet, output: &mut Output) {
     let events = running.events().clone();
     let mut last = 0;
     let mut served = fleet.served();
@@ -172,24 +176,3 @@ const ADMIN_PORT: u16 = 9901;
 
 /// Time between two looks at what has happened.
 const TICK: Duration = Duration::from_millis(500);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_in_use_is_left_alone() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        assert_ne!(free_port(port).unwrap(), port);
-    }
-
-    #[test]
-    fn the_directory_goes_with_its_value() {
-        let home = Home::create().unwrap();
-        let path = home.path.clone();
-        fs::write(path.join("file"), "text").unwrap();
-        drop(home);
-        assert!(!path.exists());
-    }
-}
