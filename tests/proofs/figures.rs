@@ -1,6 +1,7 @@
 //! Load at a steady pace, and what its clients noticed.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -31,22 +32,11 @@ impl Load {
     pub(crate) fn start(proxy: &Evenkeel, clients: usize, interval: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let address = proxy.address("web");
-        let client = || {
+        let client = |_| {
             let stop = Arc::clone(&stop);
-            move || {
-                let mut client = Client::connect(address);
-                let mut figures = Figures::default();
-                while !stop.load(Ordering::Relaxed) {
-                    let (took, succeeded) = figures.ask(&mut client);
-                    if !succeeded {
-                        client = Client::connect(address);
-                    }
-                    pause(interval.saturating_sub(took));
-                }
-                figures
-            }
+            thread::spawn(move || run_client(address, interval, &stop))
         };
-        let clients = (0..clients).map(|_| thread::spawn(client())).collect();
+        let clients = (0..clients).map(client).collect();
         Self { stop, clients }
     }
 
@@ -107,6 +97,19 @@ impl Figures {
             }
         }
     }
+}
+
+fn run_client(address: SocketAddr, interval: Duration, stop: &AtomicBool) -> Figures {
+    let mut client = Client::connect(address);
+    let mut figures = Figures::default();
+    while !stop.load(Ordering::Relaxed) {
+        let (took, succeeded) = figures.ask(&mut client);
+        if !succeeded {
+            client = Client::connect(address);
+        }
+        pause(interval.saturating_sub(took));
+    }
+    figures
 }
 
 /// Past the capture of the test framework: these lines are what the proofs are for.

@@ -71,7 +71,7 @@ impl Endpoints {
     /// Another configuration for each number: endpoints, routes and a listener change.
     fn config(&self, number: usize) -> String {
         let mut endpoints = vec![self.lasting.address()];
-        endpoints.extend((number % 2 == 0).then(|| self.passing.address()));
+        endpoints.extend((number.is_multiple_of(2)).then(|| self.passing.address()));
         let endpoints: Vec<String> = endpoints.iter().map(|one| format!("\"{one}\"")).collect();
         let mut text = format!(
             "[listener.web]\nbind = \"@web\"\nupstream = \"app\"\n\
@@ -86,7 +86,7 @@ impl Endpoints {
             format!(
                 "[route.gone]\nhosts = [\"gone\"]\nupstream = \"gone\"\n[upstream.gone]\nendpoints = [\"{gone}\"]\n"
             )
-        } else if number % 3 == 0 {
+        } else if number.is_multiple_of(3) {
             "[listener.more]\nbind = \"@more\"\nupstream = \"app\"\n".to_owned()
         } else {
             String::new()

@@ -179,7 +179,7 @@ impl Endpoint {
 
     /// Accepts connections, and closes them at once.
     pub(crate) fn closes_after_accept() -> Self {
-        Self::start(|peer| peer.reset())
+        Self::start(Peer::reset)
     }
 
     /// Grants every upgrade with 101 and this protocol, then sends all bytes back.

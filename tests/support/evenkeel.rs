@@ -244,27 +244,24 @@ impl Drop for Folder {
 
 /// Adds what the text leaves out, and puts an address for every `"@name"`.
 fn complete(config: &str, folder: &Folder, ports: &mut BTreeMap<String, Port>) -> String {
-    let mut text = String::new();
-    for (key, value) in [("version", "1"), ("workers", "1")] {
-        if !config.starts_with(key) && !config.contains(&format!("\n{key}")) {
-            text.push_str(&format!("{key} = {value}\n"));
-        }
-    }
-    text.push_str(config);
-    if !config.contains("[admin]") {
-        let socket = folder.socket();
-        text.push_str(&format!(
-            "\n[admin]\nsocket = \"{socket}\"\nhttp = \"@{ADMIN}\"\n"
-        ));
-    }
-    let mut parts = text.split("\"@");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (name, rest) = part.split_once('"').expect("a closed string");
+    let is_missing = |key: &str| !config.starts_with(key) && !config.contains(&format!("\n{key}"));
+    let mut text = Vec::new();
+    text.extend(is_missing("version").then_some("version = 1\n"));
+    text.extend(is_missing("workers").then_some("workers = 1\n"));
+    text.push(config);
+    let socket = folder.socket();
+    let admin = format!("\n[admin]\nsocket = \"{socket}\"\nhttp = \"@{ADMIN}\"\n");
+    text.extend(is_missing("[admin]").then_some(admin.as_str()));
+
+    let text = text.concat();
+    let mut pieces = text.split("\"@");
+    let mut out = vec![pieces.next().unwrap_or_default().to_owned()];
+    for piece in pieces {
+        let (name, rest) = piece.split_once('"').expect("a closed string");
         let port = ports.entry(name.to_owned()).or_insert_with(Port::reserve);
-        out.push_str(&format!("\"{}\"{rest}", port.address()));
+        out.push(format!("\"{}\"{rest}", port.address()));
     }
-    out
+    out.concat()
 }
 
 #[expect(clippy::print_stderr, reason = "shown for failed tests only")]
