@@ -7,12 +7,16 @@
 mod support;
 
 mod admin;
+mod admin_api;
 mod cases;
-mod cli;
+mod command_line;
+mod commands;
+mod drain;
 mod harness;
 mod memory;
 mod metrics;
 mod own_answers;
+mod reload;
 mod route_command;
 mod routing;
 mod streaming;

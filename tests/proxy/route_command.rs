@@ -39,9 +39,27 @@ const QUESTIONS: [(&str, &str, &str, &str, usize); 20] = [
     ("GET", "www.example.com", "/?v=x", "", 5),
     ("GET", "www.example.com", "/?u=1&v=12", "", 6),
     ("GET", "www.example.com", "/?v=12", "X-Kind: a\r\n", 7),
-    ("GET", "www.example.com", "/", "x-kind: bb\r\nx-more: 1\r\n", 8),
-    ("GET", "www.example.com", "/", "x-kind: bb\r\nx-more: 2\r\n", 7),
-    ("PUT", "www.example.com", "/?v=12", "x-kind: bb\r\nx-more: 1\r\n", 9),
+    (
+        "GET",
+        "www.example.com",
+        "/",
+        "x-kind: bb\r\nx-more: 1\r\n",
+        8,
+    ),
+    (
+        "GET",
+        "www.example.com",
+        "/",
+        "x-kind: bb\r\nx-more: 2\r\n",
+        7,
+    ),
+    (
+        "PUT",
+        "www.example.com",
+        "/?v=12",
+        "x-kind: bb\r\nx-more: 1\r\n",
+        9,
+    ),
     ("DELETE", "www.example.com", "/a", "", 10),
     ("GET", "www.example.com", "/a/b", "x-kind: bb\r\n", 11),
     ("GET", "www.example.com", "/a/7", "", 12),
@@ -55,9 +73,8 @@ fn in_order(order: &[usize]) -> String {
     let mut text = "[listener.web]\nbind = \"@web\"\n".to_owned();
     for (position, place) in order.iter().enumerate() {
         let conditions = CONDITIONS[*place];
-        text += &format!(
-            "[route.r{position:02}]\n{conditions}\nrespond = {{ body = \"{place}\" }}\n"
-        );
+        text +=
+            &format!("[route.r{position:02}]\n{conditions}\nrespond = {{ body = \"{place}\" }}\n");
     }
     text
 }
@@ -130,7 +147,9 @@ fn the_command_says_what_the_proxy_answers() {
         assert_eq!(said, running, "{method} {url}");
 
         let mut client = proxy.client();
-        client.send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        client.send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"
+        ));
         let head = client.head().expect("an answer");
         let status = head.status().expect("a status");
         match said["status"].as_u64() {
@@ -174,7 +193,13 @@ fn the_command_says_why_others_lost() {
          [route.other]\nhosts = [\"other.example.com\"]\nrespond = {}\n\
          [upstream.api]\nendpoints = [\"10.0.0.1:80\"]\n",
     )]);
-    let done = files.run(&["-c", "evenkeel.toml", "route", "GET", "http://api.example.com/x"]);
+    let done = files.run(&[
+        "-c",
+        "evenkeel.toml",
+        "route",
+        "GET",
+        "http://api.example.com/x",
+    ]);
     assert_eq!((done.code, done.err.as_str()), (0, ""), "{done:?}");
     for part in [
         "route api at listener web",
@@ -186,7 +211,11 @@ fn the_command_says_why_others_lost() {
         "no match",
         "host `other.example.com` does not match `api.example.com`",
     ] {
-        assert!(done.out.contains(part), "{part} is missing in:\n{}", done.out);
+        assert!(
+            done.out.contains(part),
+            "{part} is missing in:\n{}",
+            done.out
+        );
     }
     // Colours are for terminals.
     assert!(!done.out.contains('\x1b'), "{done:?}");
@@ -214,7 +243,11 @@ fn tests_hold_or_stop_the_configuration() {
         "status `308` was expected, it is 404",
         "location `http://a/new?q` was expected, it is none",
     ] {
-        assert!(wrong.err.contains(part), "{part} is missing in:\n{}", wrong.err);
+        assert!(
+            wrong.err.contains(part),
+            "{part} is missing in:\n{}",
+            wrong.err
+        );
     }
     let report = files.run(&["--json", "check", "wrong.toml"]);
     let report: Value = serde_json::from_str(&report.out).expect("JSON");
