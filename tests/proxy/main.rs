@@ -6,10 +6,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod cases;
+mod commands;
+mod drain;
 mod harness;
 mod own_answers;
+mod reload;
+mod routing;
 mod streaming;
+mod tcp;
+mod upstreams;
 mod wire_connection;
 mod wire_forwarding;
 mod wire_framing;

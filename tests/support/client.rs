@@ -121,6 +121,11 @@ impl Client {
         self.wire.bytes(length).expect("the bytes come")
     }
 
+    /// This many bytes, or why they do not come.
+    pub(crate) fn try_bytes(&mut self, length: usize) -> Result<Vec<u8>, Broken> {
+        self.wire.bytes(length)
+    }
+
     /// Everything until the proxy closes.
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         self.wire.remainder()
@@ -131,6 +136,20 @@ impl Client {
         match self.wire.some() {
             Ok(_) | Err(Broken::Silent(_) | Broken::Malformed(_)) => false,
             Err(Broken::Closed | Broken::Truncated(_)) => true,
+        }
+    }
+
+    /// Whether the proxy ends the connection with a reset.
+    pub(crate) fn is_reset(&mut self) -> bool {
+        matches!(self.wire.some(), Err(Broken::Truncated(_)))
+    }
+
+    /// The same connection once more, to send from another thread.
+    pub(crate) fn twin(&self) -> Self {
+        let clone = || self.stream.try_clone().expect("a spare descriptor");
+        Self {
+            stream: clone(),
+            wire: Wire::new(clone()),
         }
     }
 

@@ -41,10 +41,11 @@ pub(crate) struct Peer {
     record: Arc<Record>,
 }
 
-/// What an endpoint was sent.
+/// What an endpoint was sent, and what it was told meanwhile.
 #[derive(Debug, Default)]
 struct Record {
     ended: AtomicBool,
+    released: Mutex<Option<Vec<u8>>>,
     connections: Mutex<Vec<TcpStream>>,
     requests: Mutex<Vec<Request>>,
     raw: Mutex<Vec<Vec<u8>>>,
@@ -178,7 +179,7 @@ impl Endpoint {
 
     /// Accepts connections, and closes them at once.
     pub(crate) fn closes_after_accept() -> Self {
-        Self::start(|peer| peer.reset())
+        Self::start(Peer::reset)
     }
 
     /// Grants every upgrade with 101 and this protocol, then sends all bytes back.
@@ -192,6 +193,19 @@ impl Endpoint {
                 peer.send_all_back();
             }
         })
+    }
+
+    /// Sends all bytes back, whatever they are.
+    pub(crate) fn sends_back() -> Self {
+        Self::start(Peer::send_all_back)
+    }
+
+    /// Answers every request with 200 and this body.
+    pub(crate) fn says(body: &str) -> Self {
+        let length = body.len();
+        Self::answers(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
     }
 
     /// Refuses connections.
@@ -213,6 +227,11 @@ impl Endpoint {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets a behaviour go on that waits for it.
+    pub(crate) fn release(&self, bytes: impl AsRef<[u8]>) {
+        *held(&self.record.released) = Some(bytes.as_ref().to_vec());
     }
 
     /// The requests that arrived whole, in the order in which they did.
@@ -322,6 +341,13 @@ impl Peer {
         self.wire.bytes(length).unwrap_or_default()
     }
 
+    /// Waits for `Endpoint::release`, and returns what it brings.
+    pub(crate) fn wait_for_release(&self) -> Vec<u8> {
+        eventually("the test releases the endpoint", || {
+            held(&self.record.released).take()
+        })
+    }
+
     /// Everything until the proxy sends no more.
     pub(crate) fn remainder(&mut self) -> Vec<u8> {
         self.wire.remainder()
@@ -335,6 +361,11 @@ impl Peer {
         } else {
             Broken::Truncated(super::message::text(&rest))
         });
+    }
+
+    /// Says that no more will be sent, and goes on reading.
+    pub(crate) fn finish(&self) {
+        drop(self.stream.shutdown(Shutdown::Write));
     }
 
     /// Ends the connection with a reset.

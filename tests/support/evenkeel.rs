@@ -18,6 +18,8 @@ use super::port::Port;
 #[derive(Debug)]
 pub(crate) struct Evenkeel {
     child: Child,
+    /// Whether it was this harness that ended it.
+    killed: bool,
     folder: Folder,
     ports: BTreeMap<String, Port>,
 }
@@ -35,23 +37,24 @@ impl Evenkeel {
     /// # Panics
     /// When the program does not become ready.
     pub(crate) fn start(config: &str) -> Self {
+        Self::launch(config, None)
+    }
+
+    /// The same, with another place for what the program writes: `log` has nothing then.
+    pub(crate) fn start_with_output(config: &str, output: Stdio) -> Self {
+        Self::launch(config, Some(output))
+    }
+
+    fn launch(config: &str, output: Option<Stdio>) -> Self {
         let mut ports = BTreeMap::new();
         ports.insert(ADMIN.to_owned(), Port::reserve());
         let folder = Folder::create(&ports[ADMIN]);
         let text = complete(config, &folder, &mut ports);
         fs::write(folder.0.join(CONFIG), text).expect("a writable directory");
-        let log = File::create(folder.0.join(LOG)).expect("a writable directory");
-        let child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .arg("run")
-            .arg("--config")
-            .arg(folder.0.join(CONFIG))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a spare descriptor"))
-            .stderr(log)
-            .spawn()
-            .expect("the program was built");
+        File::create(folder.0.join(LOG)).expect("a writable directory");
         let mut evenkeel = Self {
-            child,
+            child: folder.run(output),
+            killed: false,
             folder,
             ports,
         };
@@ -78,6 +81,19 @@ impl Evenkeel {
     /// A connection to the listener `web`.
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address("web"))
+    }
+
+    /// Asks a resource of the admin's HTTP door that answers with JSON.
+    pub(crate) fn admin_json(&self, path: &str) -> serde_json::Value {
+        let response = self.admin(path);
+        assert_eq!(response.status, 200, "{path}: {response:?}");
+        serde_json::from_slice(&response.body.data).expect("JSON")
+    }
+
+    /// The number of the configuration in force.
+    pub(crate) fn generation(&self) -> u64 {
+        let generation = &self.admin_json("/v1/status")["configuration"]["generation"];
+        generation.as_u64().expect("a number")
     }
 
     /// Asks the admin's HTTP door.
@@ -114,6 +130,31 @@ impl Evenkeel {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Replaces the configuration file and has it taken.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub(crate) fn reload(&mut self, config: &str) {
+        self.write_config(config);
+        let output = self.command(&["reload"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the reload was refused: {said}");
+    }
+
+    /// Ends the program as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.killed = true;
+        self.child.kill().expect("our own child");
+        self.child.wait().expect("our own child");
+    }
+
+    /// Starts the program again after `kill`.
+    pub(crate) fn restart(&mut self) {
+        self.child = self.folder.run(None);
+        self.killed = false;
+        self.wait_until_ready();
     }
 
     /// Sends a signal.
@@ -156,7 +197,7 @@ impl Drop for Evenkeel {
         } else {
             assert!(!log.contains("panicked at"), "the program panicked:\n{log}");
             assert!(
-                ended.is_none_or(|status| status.success()),
+                self.killed || ended.is_none_or(|status| status.success()),
                 "the program ended with {ended:?}:\n{log}"
             );
         }
@@ -174,6 +215,21 @@ impl Folder {
         Self(path)
     }
 
+    /// Starts the program; what it writes is added to the log.
+    fn run(&self, output: Option<Stdio>) -> Child {
+        let log = File::options().append(true).open(self.0.join(LOG));
+        let log = log.expect("the log was created");
+        Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .arg("run")
+            .arg("--config")
+            .arg(self.0.join(CONFIG))
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("a spare descriptor"))
+            .stdout(output.unwrap_or_else(|| log.into()))
+            .spawn()
+            .expect("the program was built")
+    }
+
     fn socket(&self) -> String {
         let path: &Path = &self.0.join(SOCKET);
         path.display().to_string()
@@ -188,27 +244,24 @@ impl Drop for Folder {
 
 /// Adds what the text leaves out, and puts an address for every `"@name"`.
 fn complete(config: &str, folder: &Folder, ports: &mut BTreeMap<String, Port>) -> String {
-    let mut text = String::new();
-    for (key, value) in [("version", "1"), ("workers", "1")] {
-        if !config.starts_with(key) && !config.contains(&format!("\n{key}")) {
-            text.push_str(&format!("{key} = {value}\n"));
-        }
-    }
-    text.push_str(config);
-    if !config.contains("[admin]") {
-        let socket = folder.socket();
-        text.push_str(&format!(
-            "\n[admin]\nsocket = \"{socket}\"\nhttp = \"@{ADMIN}\"\n"
-        ));
-    }
-    let mut parts = text.split("\"@");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (name, rest) = part.split_once('"').expect("a closed string");
+    let is_missing = |key: &str| !config.starts_with(key) && !config.contains(&format!("\n{key}"));
+    let mut text = Vec::new();
+    text.extend(is_missing("version").then_some("version = 1\n"));
+    text.extend(is_missing("workers").then_some("workers = 1\n"));
+    text.push(config);
+    let socket = folder.socket();
+    let admin = format!("\n[admin]\nsocket = \"{socket}\"\nhttp = \"@{ADMIN}\"\n");
+    text.extend(is_missing("[admin]").then_some(admin.as_str()));
+
+    let text = text.concat();
+    let mut pieces = text.split("\"@");
+    let mut out = vec![pieces.next().unwrap_or_default().to_owned()];
+    for piece in pieces {
+        let (name, rest) = piece.split_once('"').expect("a closed string");
         let port = ports.entry(name.to_owned()).or_insert_with(Port::reserve);
-        out.push_str(&format!("\"{}\"{rest}", port.address()));
+        out.push(format!("\"{}\"{rest}", port.address()));
     }
-    out
+    out.concat()
 }
 
 #[expect(clippy::print_stderr, reason = "shown for failed tests only")]

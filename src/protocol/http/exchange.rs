@@ -136,7 +136,7 @@ async fn serve(
     record.client.set(Some(identity.client));
     *record.request_id.borrow_mut() = Some(identity.request_id);
     let (route, matched) = find_route(listener, &parts);
-    route.metrics.in_flight.add(1);
+    let under_way = route.metrics.begin();
     let exchange = Exchange {
         connection,
         snapshot,
@@ -157,7 +157,7 @@ async fn serve(
         Some(answer) => exchange.finish(answer).await,
         None => exchange.abandon(),
     };
-    route.metrics.in_flight.add(-1);
+    drop(under_way);
     next
 }
 
