@@ -70,7 +70,7 @@ fn request(bytes: &[u8], ends: &[usize]) {
     assert_ne!(head.framing, Framing::UntilClose);
     check_fields(&head.parts.headers);
 
-    let cuts: Vec<usize> = cuts
+    let ends: Vec<usize> = ends
         .iter()
         .map(|end| end.saturating_sub(head.size))
         .collect();
@@ -117,7 +117,7 @@ fn response(bytes: &[u8], ends: &[usize], method: &Method) {
     };
     check_fields(&head.parts.headers);
 
-    let cuts: Vec<usize> = cuts
+    let ends: Vec<usize> = ends
         .iter()
         .map(|end| end.saturating_sub(head.size))
         .collect();

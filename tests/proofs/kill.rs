@@ -42,12 +42,6 @@ fn killed_endpoints_cost_no_request() {
 
     assert!(normal.failures.is_empty(), "{:?}", normal.failures);
     assert!(killed.failures.is_empty(), "{:?}", killed.failures);
-    let allowed = normal.per_mille(999) + SLOWER_AT_MOST;
-    assert!(
-        killed.per_mille(999) <= allowed,
-        "{:?}, not {allowed:?}",
-        killed.per_mille(999)
-    );
 }
 
 const CLIENTS: usize = 10;
