@@ -54,6 +54,3 @@ const CYCLE: Duration = Duration::from_secs(2);
 
 /// 10,000 requests, as in the measurements of other proxies.
 const CYCLES: usize = 10;
-
-/// What the promise leaves: a client cannot tell this from the network.
-const SLOWER_AT_MOST: Duration = Duration::from_millis(30);
