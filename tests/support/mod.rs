@@ -19,6 +19,7 @@
 
 pub(crate) mod client;
 pub(crate) mod clock;
+pub(crate) mod command;
 pub(crate) mod endpoint;
 pub(crate) mod evenkeel;
 pub(crate) mod message;
