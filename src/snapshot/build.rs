@@ -4,7 +4,7 @@
 //! (a regular expression that a later library refuses, say) is returned, never assumed away, and the
 //! snapshot in force stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -128,6 +128,9 @@ fn build_upstreams(
     Ok(upstreams)
 }
 
+/// The measures of routes by their names.
+type Before<'a> = HashMap<&'a str, &'a RouteMetrics>;
+
 /// What the conversion of one listener or route looks things up in.
 struct Builder<'a> {
     ingredients: &'a Ingredients<'a>,
@@ -190,6 +193,7 @@ impl Builder<'_> {
         name: &Arc<str>,
         written: &config::Listener,
     ) -> Result<HttpListener, BuildError> {
+        let before = self.before(name);
         let mut rules = Vec::new();
         for (route_name, route) in &self.ingredients.config.route {
             if route
@@ -199,7 +203,8 @@ impl Builder<'_> {
             {
                 let rule = Rule::new(route_name, route)
                     .map_err(|error| refused(route_name, &error.to_string()))?;
-                rules.push((rule, Arc::new(self.route(name, route_name, route)?)));
+                let route = self.route(name, route_name, route, &before)?;
+                rules.push((rule, Arc::new(route)));
             }
         }
         let fallback = match own_upstream(name, written) {
@@ -209,7 +214,7 @@ impl Builder<'_> {
                     upstream: Some(upstream),
                     ..config::Route::default()
                 };
-                Some(Arc::new(self.route(name, name, &plain)?))
+                Some(Arc::new(self.route(name, name, &plain, &before)?))
             }
         };
         let defaults = &self.ingredients.config.defaults.timeouts;
@@ -226,7 +231,7 @@ impl Builder<'_> {
             via: self.via(name),
             routes: RouteTable::build(rules),
             fallback,
-            unrouted: Arc::new(self.unrouted(name)?),
+            unrouted: Arc::new(self.unrouted(name, &before)?),
         })
     }
 
@@ -251,6 +256,7 @@ impl Builder<'_> {
         listener: &Arc<str>,
         name: &str,
         written: &config::Route,
+        before: &Before<'_>,
     ) -> Result<Route, BuildError> {
         let name: Arc<str> = name.into();
         Ok(Route {
@@ -258,9 +264,38 @@ impl Builder<'_> {
             filters: Filters::new(written).map_err(|error| refused(&name, &error.to_string()))?,
             retry: RetryPolicy::new(&written.retry),
             connect: written.connect.unwrap_or(false),
-            metrics: RouteMetrics::new(&self.ingredients.world.registry, listener, &name),
+            metrics: self.route_metrics(listener, &name, before),
             name,
         })
+    }
+
+    fn route_metrics(
+        &self,
+        listener: &Arc<str>,
+        name: &Arc<str>,
+        before: &Before<'_>,
+    ) -> RouteMetrics {
+        let registry = &self.ingredients.world.registry;
+        let before = before.get(&**name).copied();
+        RouteMetrics::new(registry, listener, name, before, |upstream| {
+            self.upstreams.contains_key(upstream)
+        })
+    }
+
+    /// What is measured about the routes of a listener in the snapshot in force.
+    fn before(&self, listener: &str) -> Before<'_> {
+        let previous = self
+            .ingredients
+            .previous
+            .and_then(|world| world.listener(listener));
+        let Some(Kind::Http(listener)) = previous.map(|listener| &listener.kind) else {
+            return Before::new();
+        };
+        let own = listener.fallback.iter().chain([&listener.unrouted]);
+        // A route may go by the name of its listener: what was written wins.
+        own.chain(listener.routes.targets())
+            .map(|route| (&*route.name, &route.metrics))
+            .collect()
     }
 
     fn action(&self, name: &str, written: &config::Route) -> Result<Action, BuildError> {
@@ -314,7 +349,7 @@ impl Builder<'_> {
         })
     }
 
-    fn unrouted(&self, listener: &Arc<str>) -> Result<Route, BuildError> {
+    fn unrouted(&self, listener: &Arc<str>, before: &Before<'_>) -> Result<Route, BuildError> {
         let name: Arc<str> = "".into();
         let filters = Filters::new(&config::Route::default());
         Ok(Route {
@@ -322,7 +357,7 @@ impl Builder<'_> {
             filters: filters.map_err(|error| refused(&name, &error.to_string()))?,
             retry: RetryPolicy::default(),
             connect: false,
-            metrics: RouteMetrics::new(&self.ingredients.world.registry, listener, &name),
+            metrics: self.route_metrics(listener, &name, before),
             name,
         })
     }

@@ -6,9 +6,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod cases;
+mod commands;
+mod drain;
 mod harness;
 mod own_answers;
+mod reload;
 mod routing;
 mod streaming;
 mod tcp;

@@ -121,6 +121,11 @@ impl Client {
         self.wire.bytes(length).expect("the bytes come")
     }
 
+    /// This many bytes, or why they do not come.
+    pub(crate) fn try_bytes(&mut self, length: usize) -> Result<Vec<u8>, Broken> {
+        self.wire.bytes(length)
+    }
+
     /// Everything until the proxy closes.
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         self.wire.remainder()

@@ -35,6 +35,13 @@ pub(crate) fn pause(duration: Duration) {
     thread::sleep(duration);
 }
 
+/// How long `work` takes, and what comes of it.
+pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let start = Instant::now();
+    let result = work();
+    (start.elapsed(), result)
+}
+
 /// How long an awaited thing may take: longer than any stall of a busy two-core machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 

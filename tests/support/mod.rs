@@ -15,6 +15,8 @@
 //! Nothing here asserts how long something takes: waiting ends when the awaited thing happens, or
 //! fails after `clock::PATIENCE`.
 
+#![expect(dead_code, reason = "each of the test binaries uses its part of this")]
+
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod endpoint;
