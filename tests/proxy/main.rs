@@ -6,9 +6,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod attempts;
 mod cases;
+mod drain;
 mod harness;
+mod health;
+mod kill_proof;
+mod logs;
 mod own_answers;
+mod reload;
+mod reload_proof;
 mod streaming;
 mod wire_connection;
 mod wire_forwarding;

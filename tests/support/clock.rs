@@ -35,6 +35,46 @@ pub(crate) fn pause(duration: Duration) {
     thread::sleep(duration);
 }
 
+/// A constant beat. Whoever is late catches up: the beats stay where they were due.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    next: Instant,
+    every: Duration,
+}
+
+/// A moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment(Instant);
+
+impl Pace {
+    /// A beat of this length, the first after `offset`.
+    pub(crate) fn new(every: Duration, offset: Duration) -> Self {
+        Self {
+            next: Instant::now() + offset,
+            every,
+        }
+    }
+
+    /// Waits for the next beat, and says when it was due.
+    pub(crate) fn wait(&mut self) -> Moment {
+        let due = self.next;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        self.next += self.every;
+        Moment(due)
+    }
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since then.
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// How long an awaited thing may take: longer than any stall of a busy two-core machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 

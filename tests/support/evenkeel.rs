@@ -35,6 +35,15 @@ impl Evenkeel {
     /// # Panics
     /// When the program does not become ready.
     pub(crate) fn start(config: &str) -> Self {
+        Self::start_with(config, None)
+    }
+
+    /// Like `start`, with this as standard output; `log` then has what comes on standard error.
+    pub(crate) fn start_logging_to(output: Stdio, config: &str) -> Self {
+        Self::start_with(config, Some(output))
+    }
+
+    fn start_with(config: &str, output: Option<Stdio>) -> Self {
         let mut ports = BTreeMap::new();
         ports.insert(ADMIN.to_owned(), Port::reserve());
         let folder = Folder::create(&ports[ADMIN]);
@@ -46,7 +55,7 @@ impl Evenkeel {
             .arg("--config")
             .arg(folder.0.join(CONFIG))
             .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a spare descriptor"))
+            .stdout(output.unwrap_or_else(|| log.try_clone().expect("a spare descriptor").into()))
             .stderr(log)
             .spawn()
             .expect("the program was built");
@@ -109,6 +118,22 @@ impl Evenkeel {
     pub(crate) fn write_config(&mut self, config: &str) {
         let text = complete(config, &self.folder, &mut self.ports);
         fs::write(self.folder.0.join(CONFIG), text).expect("a writable directory");
+    }
+
+    /// Puts another configuration in force.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub(crate) fn reload(&mut self, config: &str) {
+        self.write_config(config);
+        let output = self.command(&["reload"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "a reload was refused:\n{said}");
+    }
+
+    /// A file of this name in the instance's own directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.0.join(name)
     }
 
     /// Its process id.

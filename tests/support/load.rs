@@ -1,0 +1,131 @@
+//! Load at a constant rate, and what its clients saw.
+//!
+//! Each client has a beat of its own and measures from the beat, not from the moment at which it got
+//! round to sending: a stall then costs all the requests that should have been sent meanwhile, as it
+//! costs real clients, instead of one.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::client::{Client, Response};
+use super::clock::Pace;
+use super::message::Broken;
+
+/// Clients at work.
+#[derive(Debug)]
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Tally>>,
+}
+
+/// What clients saw.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// From the beat to the last byte of the response, of each request that was answered.
+    pub(crate) latencies: Vec<Duration>,
+    /// What went wrong, in words.
+    pub(crate) failures: Vec<String>,
+    /// How often a connection ended after a response that had said so.
+    pub(crate) farewells: usize,
+}
+
+impl Load {
+    /// Starts `clients` keep-alive clients that send GETs for `/`, `rate` a second in all.
+    pub(crate) fn start(address: SocketAddr, clients: u32, rate: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let every = Duration::from_secs(1) * clients / rate;
+        let clients = (0..clients)
+            .map(|number| {
+                let stop = Arc::clone(&stop);
+                // Spread over the beat, or all would send at once.
+                let pace = Pace::new(every, every * number / clients);
+                thread::spawn(move || run(address, pace, &stop))
+            })
+            .collect();
+        Self { stop, clients }
+    }
+
+    /// Ends the load after the requests under way.
+    pub(crate) fn stop(self) -> Tally {
+        self.stop.store(true, Ordering::Release);
+        let mut all = Tally::default();
+        for client in self.clients {
+            let tally = client.join().expect("a client does not fail");
+            all.latencies.extend(tally.latencies);
+            all.failures.extend(tally.failures);
+            all.farewells += tally.farewells;
+        }
+        all.latencies.sort_unstable();
+        all
+    }
+}
+
+impl Tally {
+    /// Requests that were sent.
+    pub(crate) fn requests(&self) -> usize {
+        self.latencies.len() + self.failures.len()
+    }
+
+    /// The latency below which this many of a thousand requests stayed.
+    ///
+    /// # Panics
+    /// When nothing was answered.
+    pub(crate) fn quantile(&self, per_mille: usize) -> Duration {
+        let last = self.latencies.len() - 1;
+        self.latencies[last * per_mille / 1000]
+    }
+
+    /// The figures, on one line.
+    pub(crate) fn figures(&self) -> String {
+        let (requests, failed) = (self.requests(), self.failures.len());
+        let [p50, p99, p999, most] = [500, 990, 999, 1000].map(|share| self.quantile(share));
+        format!(
+            "{requests} requests, {failed} failed; p50 {p50:.1?}, p99 {p99:.1?}, p99.9 {p999:.1?}, \
+             most {most:.1?}"
+        )
+    }
+}
+
+/// Says something that is to be seen of a test that passes too, which the test framework hides
+/// otherwise.
+pub(crate) fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+fn run(address: SocketAddr, mut pace: Pace, stop: &AtomicBool) -> Tally {
+    let mut tally = Tally::default();
+    let mut client = None;
+    while !stop.load(Ordering::Acquire) {
+        let beat = pace.wait();
+        let connection = client.get_or_insert_with(|| Client::connect(address));
+        connection.send("GET / HTTP/1.1\r\nHost: load\r\n\r\n");
+        match connection.try_response_to("GET") {
+            Ok(response) if response.status == 200 && response.is_whole() => {
+                tally.latencies.push(beat.elapsed());
+                if response.head.list("connection") == ["close"] {
+                    tally.farewells += 1;
+                    client = None;
+                }
+            }
+            outcome => {
+                tally.failures.push(in_words(outcome));
+                client = None;
+            }
+        }
+    }
+    tally
+}
+
+fn in_words(outcome: Result<Response, Broken>) -> String {
+    match outcome {
+        Ok(response) => {
+            let why = response.head.value("proxy-status").unwrap_or_default();
+            format!("answered {} ({why})", response.status)
+        }
+        Err(broken) => format!("{broken:?}"),
+    }
+}
