@@ -42,9 +42,17 @@ pub struct Blocker {
     shared: Arc<Shared>,
 }
 
+/// Holds the end up like a [`Blocker`], for something that may bring connections but is none: an
+/// accept loop that empties its queue.
+#[derive(Debug)]
+pub struct Hold {
+    shared: Arc<Shared>,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     blockers: AtomicUsize,
+    holds: AtomicUsize,
     ended: Notify,
 }
 
@@ -80,16 +88,16 @@ impl Trigger {
         self.advance(Step::Cut);
     }
 
-    /// Guards that are still held: after [`Trigger::close`], the connections that still run.
+    /// Blockers that are still held: the connections that still run.
     pub fn blockers(&self) -> usize {
         self.shared.blockers.load(Ordering::Acquire)
     }
 
-    /// Returns when no guard is held. The caller sets the time limit.
+    /// Returns when neither a blocker nor a hold is left. The caller sets the time limit.
     pub async fn wait(&self) {
         loop {
             let ended = self.shared.ended.notified();
-            if self.blockers() == 0 {
+            if self.shared.is_free() {
                 return;
             }
             ended.await;
@@ -140,6 +148,14 @@ impl Watcher {
         }
     }
 
+    /// A guard that holds the drain's end up without being counted as a connection.
+    pub fn hold(&self) -> Hold {
+        self.shared.holds.fetch_add(1, Ordering::AcqRel);
+        Hold {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     async fn reached(&mut self, wanted: Step) {
         if self.step.wait_for(|step| *step >= wanted).await.is_err() {
             std::future::pending::<()>().await;
@@ -149,8 +165,25 @@ impl Watcher {
 
 impl Drop for Blocker {
     fn drop(&mut self) {
-        if self.shared.blockers.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.ended.notify_waiters();
+        self.shared.release(&self.shared.blockers);
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.release(&self.shared.holds);
+    }
+}
+
+impl Shared {
+    /// Holds first: what one brings is counted before it goes.
+    fn is_free(&self) -> bool {
+        self.holds.load(Ordering::Acquire) == 0 && self.blockers.load(Ordering::Acquire) == 0
+    }
+
+    fn release(&self, counter: &AtomicUsize) {
+        if counter.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.ended.notify_waiters();
         }
     }
 }
@@ -173,9 +206,13 @@ mod tests {
         drop(first);
         let early = timeout(Duration::from_millis(20), trigger.wait()).await;
         assert!(early.is_err(), "ended while a guard was held");
+        let hold = watcher.hold();
         drop(second);
+        assert_eq!(trigger.blockers(), 0, "a hold is no connection");
+        let early = timeout(Duration::from_millis(20), trigger.wait()).await;
+        assert!(early.is_err(), "ended while something was held");
+        drop(hold);
         trigger.wait().await;
-        assert_eq!(trigger.blockers(), 0);
     }
 
     #[tokio::test]

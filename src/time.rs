@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -17,7 +17,14 @@ use tokio::time::{Instant, Sleep};
 #[derive(Debug, Default)]
 pub struct Deadline {
     at: Cell<Option<Instant>>,
-    timer: RefCell<Option<Pin<Box<Sleep>>>>,
+    armed: RefCell<Option<Armed>>,
+}
+
+/// A timer that will wake a task.
+#[derive(Debug)]
+struct Armed {
+    timer: Pin<Box<Sleep>>,
+    waker: Waker,
 }
 
 impl Deadline {
@@ -41,19 +48,26 @@ impl Deadline {
         let Some(at) = self.at.get() else {
             return Poll::Pending;
         };
-        let mut timer = self.timer.borrow_mut();
-        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        let mut armed = self.armed.borrow_mut();
+        let armed = armed.get_or_insert_with(|| Armed {
+            timer: Box::pin(tokio::time::sleep_until(at)),
+            waker: Waker::noop().clone(),
+        });
+        if armed.is_early_enough(at, cx.waker()) {
+            return Poll::Pending;
+        }
+        armed.waker.clone_from(cx.waker());
         loop {
-            if timer.deadline() > at {
-                timer.as_mut().reset(at);
+            if armed.timer.deadline() > at {
+                armed.timer.as_mut().reset(at);
             }
-            if timer.as_mut().poll(cx).is_pending() {
+            if armed.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if Instant::now() >= at {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(at);
+            armed.timer.as_mut().reset(at);
         }
     }
 
@@ -67,6 +81,14 @@ impl Deadline {
             self.poll_passed(cx).map(|()| None)
         })
         .await
+    }
+}
+
+impl Armed {
+    /// Whether the timer will wake this task, not later than at the deadline: then there is nothing
+    /// to do. This is what nearly every poll finds.
+    fn is_early_enough(&self, at: Instant, waker: &Waker) -> bool {
+        self.timer.deadline() <= at && !self.timer.is_elapsed() && self.waker.will_wake(waker)
     }
 }
 
@@ -99,5 +121,50 @@ impl Backoff {
     /// Forgets the failures.
     pub fn reset(&mut self) {
         self.next = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_passes_when_it_was_last_set_to() {
+        let deadline = Deadline::default();
+        let began = Instant::now();
+        deadline.set(5 * SECOND);
+        assert!(deadline.guard(tokio::time::sleep(SECOND)).await.is_some());
+        deadline.set(10 * SECOND); // later: the timer that is armed for 5 s must not count
+        assert!(deadline.guard(std::future::pending::<()>()).await.is_none());
+        assert_eq!(began.elapsed(), 11 * SECOND);
+        deadline.set(SECOND); // earlier than the timer stood
+        assert!(deadline.guard(std::future::pending::<()>()).await.is_none());
+        assert_eq!(began.elapsed(), 12 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_was_taken_away_never_passes() {
+        let deadline = Deadline::default();
+        deadline.set(SECOND);
+        assert!(deadline.guard(std::future::pending::<()>()).await.is_none());
+        deadline.clear();
+        assert!(deadline.guard(tokio::time::sleep(SECOND)).await.is_some());
+    }
+
+    #[test]
+    fn delays_double_up_to_the_most_and_lose_at_most_half() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut backoff = Backoff::new(SECOND, 4 * SECOND);
+        for full in [1, 2, 4, 4] {
+            let delay = backoff.delay(&mut random);
+            assert!(
+                delay <= full * SECOND && delay >= full * SECOND / 2,
+                "{delay:?} of {full} s"
+            );
+        }
+        backoff.reset();
+        assert!(backoff.delay(&mut random) <= SECOND);
     }
 }

@@ -173,7 +173,12 @@ impl Machine {
         let readiness = &self.control.readiness;
         readiness.listening();
         readiness.configured();
-        tracing::info!(version = process::BUILD.version, workers, generation, "serving");
+        tracing::info!(
+            version = process::BUILD.version,
+            workers,
+            generation,
+            "serving"
+        );
         notify::ready(&format!("configuration {generation}"));
         let mut tasks = JoinSet::new();
         tasks.spawn(self.reloader.run());
@@ -215,7 +220,11 @@ fn workers(config: &Config) -> usize {
 /// place is tried, since that is where the command line looks; it is no fault if it is not to be had.
 fn open_doors(written: &AdminSettings, options: &Options) -> Result<Doors, BindError> {
     let settings = AdminSettings {
-        socket: options.admin.socket.clone().or_else(|| written.socket.clone()),
+        socket: options
+            .admin
+            .socket
+            .clone()
+            .or_else(|| written.socket.clone()),
         http: options.admin.http.clone().or_else(|| written.http.clone()),
     };
     if let (None, Some(usual)) = (&settings.socket, &options.usual_socket) {

@@ -38,6 +38,8 @@ use crate::control::{Ended, Rejection, Requests};
 use crate::telemetry::events::Events;
 
 mod assemble;
+#[cfg(test)]
+mod tests;
 
 /// Puts the program together.
 #[derive(Debug)]

@@ -37,7 +37,10 @@ impl Check {
         if global.json {
             let mut report = outcome.to_json();
             report["valid"] = json!(is_valid);
-            report["tests"] = tests(outcome.config.as_ref().map_or(0, |c| c.test.len()), &failures);
+            report["tests"] = tests(
+                outcome.config.as_ref().map_or(0, |c| c.test.len()),
+                &failures,
+            );
             output.json(&report);
         } else {
             show::findings(&outcome, output);
@@ -47,7 +50,10 @@ impl Check {
         }
         if is_valid {
             if !global.json {
-                let tests = outcome.config.as_ref().map_or(0, |config| config.test.len());
+                let tests = outcome
+                    .config
+                    .as_ref()
+                    .map_or(0, |config| config.test.len());
                 let (file, warnings) = (file.display(), outcome.warnings());
                 output.success(format_args!(
                     "{file}: fine ({}, {})",

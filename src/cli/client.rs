@@ -22,6 +22,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::{Exit, Failure, Global};
+use crate::config::{self, System};
 
 /// Where a running instance is controlled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,16 +103,20 @@ impl fmt::Display for AdminAddress {
 impl AdminAddress {
     /// The socket that the options name, else that of the configuration file, else the default.
     ///
-    /// The file is only looked into for this one setting: it may well be wrong otherwise, which is
-    /// what the instance is going to be asked about.
+    /// A file with mistakes still says where the socket is: the mistakes may be what the instance is
+    /// going to be asked about.
     pub(super) fn of(global: &Global) -> Self {
         if let Some(address) = &global.admin {
             return address.clone();
         }
-        std::fs::read_to_string(global.config())
-            .ok()
-            .and_then(|text| socket_of(&text))
-            .map_or_else(|| Self::Unix(DEFAULT_SOCKET.into()), Self::Unix)
+        let file = global.config();
+        let socket = match config::load(file, &System).config {
+            Some(config) => config.admin.socket,
+            None => std::fs::read_to_string(file)
+                .ok()
+                .and_then(|text| socket_of(&text)),
+        };
+        Self::Unix(socket.unwrap_or_else(|| DEFAULT_SOCKET.into()))
     }
 
     /// Sends one request and reads the whole answer, all within `limit`.
@@ -206,7 +211,9 @@ impl Answer {
             return Ok(self);
         }
         let problem: Option<Value> = serde_json::from_slice(&self.body).ok();
-        let detail = problem.as_ref().and_then(|problem| problem["detail"].as_str());
+        let detail = problem
+            .as_ref()
+            .and_then(|problem| problem["detail"].as_str());
         let detail = detail.unwrap_or("without a reason");
         let message = format!("the instance refused with status {}: {detail}", self.status);
         Err(Failure::new(Exit::Refused, message))
@@ -295,7 +302,7 @@ mod tests {
 
     #[test]
     fn the_socket_is_found_in_a_file_that_is_wrong_elsewhere() {
-        let text = "nonsense = {\n[admin]\nsocket = \"/tmp/a.sock\"\n[listener.web]\nbind = 7\n";
+        let text = "zone = eu-1a\n[admin]\nsocket = \"/tmp/a.sock\"\n[listener.web]\nbind = 7\n";
         assert_eq!(socket_of(text), Some("/tmp/a.sock".into()));
         assert_eq!(socket_of("[admin]\nhttp = \":1\"\n"), None);
     }

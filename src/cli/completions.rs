@@ -15,7 +15,12 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn execute(self, output: &mut Output) -> Exit {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Arguments::command(), "evenkeel", &mut script);
+        clap_complete::generate(
+            self.shell,
+            &mut Arguments::command(),
+            "evenkeel",
+            &mut script,
+        );
         output.text(String::from_utf8_lossy(&script));
         Exit::Done
     }

@@ -39,7 +39,11 @@ impl Config {
 }
 
 fn show(effective: bool, global: &Global, output: &mut Output) -> Result<(), Failure> {
-    let path = if effective { "/v1/config?effective" } else { "/v1/config" };
+    let path = if effective {
+        "/v1/config?effective"
+    } else {
+        "/v1/config"
+    };
     let answer = AdminAddress::of(global).call(Method::GET, path, LIMIT)?;
     let config: Value = answer.success()?.json()?;
     if global.json {

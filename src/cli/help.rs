@@ -21,27 +21,28 @@ pub(super) fn grouped(command: Command) -> Command {
 fn template(command: &Command) -> StyledStr {
     let header = command.get_styles().get_header();
     let literal = command.get_styles().get_literal();
-    let mut text = String::from("{about}\n\n{usage-heading} {usage}\n");
+    let mut parts = vec!["{about}\n\n{usage-heading} {usage}\n".to_owned()];
     for group in GROUPS {
-        text.push_str(&format!("\n{header}{}{header:#}\n", group.heading));
+        parts.push(format!("\n{header}{}{header:#}\n", group.heading));
         for name in group.commands {
             let about = command
                 .find_subcommand(name)
                 .and_then(Command::get_about)
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            text.push_str(&format!("  {literal}{name:<WIDTH$}{literal:#}{about}\n"));
+            parts.push(format!("  {literal}{name:<WIDTH$}{literal:#}{about}\n"));
         }
     }
-    text.push_str(&format!("\n{header}Options{header:#}\n{{options}}\n"));
-    text.push_str(&format!("\n{header}Exit codes{header:#}\n{EXIT_CODES}"));
-    StyledStr::from(text)
+    parts.push(format!("\n{header}Options{header:#}\n{{options}}\n"));
+    parts.push(format!("\n{header}Exit codes{header:#}\n{EXIT_CODES}"));
+    StyledStr::from(parts.concat())
 }
 
 /// Column of the descriptions.
 const WIDTH: usize = 13;
 
-const EXIT_CODES: &str = "  0 fine, 1 configuration wrong, 2 usage, 3 no instance answers, 8 timed out";
+const EXIT_CODES: &str =
+    "  0 fine, 1 configuration wrong, 2 usage, 3 no instance answers, 8 timed out";
 
 const GROUPS: &[Group] = &[
     Group {

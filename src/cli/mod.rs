@@ -46,10 +46,16 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 struct Global {
     /// Configuration file [default: /etc/evenkeel/evenkeel.toml]
-    #[arg(short, long, global = true, value_name = "FILE", env = "EVENKEEL_CONFIG")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "EVENKEEL_CONFIG"
+    )]
     config: Option<PathBuf>,
     /// Admin socket of the instance [default: that of the configuration file, or
-    /// unix:/run/evenkeel/admin.sock]
+    /// /run/evenkeel/admin.sock]
     #[arg(long, global = true, value_name = "SOCKET", env = "EVENKEEL_ADMIN")]
     admin: Option<AdminAddress>,
     /// Machine-readable output of any reading command
@@ -144,8 +150,10 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     match output.finish() {
         Ok(()) => exit.into(),
         Err(error) => {
-            Output::new(Color::Auto, false)
-                .error(format_args!("the output could not be written: {error}"), None);
+            Output::new(Color::Auto, false).error(
+                format_args!("the output could not be written: {error}"),
+                None,
+            );
             Exit::Refused.into()
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::{AdminAddress, Exit, Failure, Global, Output, Paint};
 use crate::control::{Report, Verdict};
@@ -20,7 +20,11 @@ impl Reload {
     pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
         let limit = Duration::from_secs(self.timeout);
         let answer = AdminAddress::of(global).call(Method::POST, "/v1/reload", limit)?;
-        let report: Report = answer.json()?;
+        let report: Report = match answer.status {
+            // Refused, with a report like that of a success.
+            StatusCode::UNPROCESSABLE_ENTITY => answer.json()?,
+            _ => answer.success()?.json()?,
+        };
         if global.json {
             output.json(&report);
         } else {

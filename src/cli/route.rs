@@ -13,12 +13,16 @@ use crate::config::{self, Config, System};
 use crate::control::admin::Explained;
 use crate::snapshot::{Inquiry, Routing};
 
-/// Show which route and upstream a request would get, and why    (route GET https://host/path)
+/// The command line of it.
 #[derive(Debug, Args)]
+#[command(
+    about = "Show which route and upstream a request would get, and why    \
+                   (route GET https://host/path)"
+)]
 pub(super) struct Route {
     /// Method, such as GET
     method: String,
-    /// URL, such as https://host/path
+    /// URL: scheme, host and path
     url: String,
     /// Field of the request; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
@@ -65,15 +69,13 @@ impl Route {
     fn look_up(&self, global: &Global, output: &mut Output) -> Result<Explained, Failure> {
         let file = global.config();
         let outcome = config::load(file, &System);
-        match &outcome.config {
-            Some(config) => self.decide(config),
-            None => {
-                show::findings(&outcome, output);
-                let message = format!("{} cannot be used", file.display());
-                Err(Failure::new(Exit::Refused, message)
-                    .hint("--running asks the instance instead of the file"))
-            }
+        if let Some(config) = &outcome.config {
+            return self.decide(config);
         }
+        show::findings(&outcome, output);
+        let message = format!("{} cannot be used", file.display());
+        Err(Failure::new(Exit::Refused, message)
+            .hint("--running asks the instance instead of the file"))
     }
 
     fn decide(&self, config: &Config) -> Result<Explained, Failure> {
@@ -82,7 +84,9 @@ impl Route {
         for header in &self.headers {
             let field = header.split_once(':');
             let (name, value) = field.ok_or_else(|| {
-                usage(format!("`{header}` is not a field of the form `name: value`"))
+                usage(format!(
+                    "`{header}` is not a field of the form `name: value`"
+                ))
             })?;
             fields.push((name.trim(), value.trim()));
         }
@@ -101,15 +105,25 @@ fn print(explained: &Explained, output: &mut Output) {
         None if explained.upstreams.is_empty() => "no route".to_owned(),
         None => format!("the upstream of listener {}", explained.listener),
     };
-    let kind = if explained.status == Some(404) { Paint::Warning } else { Paint::Good };
+    let kind = if explained.status == Some(404) {
+        Paint::Warning
+    } else {
+        Paint::Good
+    };
     let name = output.paint(kind, name);
     output.line(format_args!("{name} at listener {}", explained.listener));
-    let total: u64 = explained.upstreams.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let total: u64 = explained
+        .upstreams
+        .iter()
+        .map(|(_, weight)| u64::from(*weight))
+        .sum();
     for (upstream, weight) in &explained.upstreams {
         if explained.upstreams.len() == 1 {
             output.line(format_args!("  goes to upstream {upstream}"));
         } else {
-            output.line(format_args!("  goes to upstream {upstream} ({weight} of {total})"));
+            output.line(format_args!(
+                "  goes to upstream {upstream} ({weight} of {total})"
+            ));
         }
     }
     if let Some(location) = &explained.location {
@@ -122,11 +136,23 @@ fn print(explained: &Explained, output: &mut Output) {
         return;
     }
     output.line("");
-    let width = explained.lost.iter().map(|lost| lost.route.chars().count()).max().unwrap_or(0);
+    let width = explained
+        .lost
+        .iter()
+        .map(|lost| lost.route.chars().count())
+        .max()
+        .unwrap_or(0);
     for lost in &explained.lost {
-        let word = if lost.matches { "outranked" } else { "no match " };
+        let word = if lost.matches {
+            "outranked"
+        } else {
+            "no match "
+        };
         let word = output.paint(Paint::Faint, word);
-        output.line(format_args!("  {:<width$}  {word}  {}", lost.route, lost.why));
+        output.line(format_args!(
+            "  {:<width$}  {word}  {}",
+            lost.route, lost.why
+        ));
     }
 }
 
@@ -141,7 +167,7 @@ fn parameter(path: &mut String, name: &str, value: &str) {
         if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
             path.push(char::from(byte));
         } else {
-            path.push_str(&format!("%{byte:02X}"));
+            path.extend([format!("%{byte:02X}")]);
         }
     }
 }

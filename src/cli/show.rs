@@ -18,7 +18,10 @@ pub(super) fn findings(outcome: &Outcome, output: &mut Output) {
 /// A `[[test]]` that does not hold.
 pub(super) fn test_failure(failure: &TestFailure, output: &mut Output) {
     let number = failure.index + 1;
-    output.error(format_args!("test {number} failed: {}", failure.request), None);
+    output.error(
+        format_args!("test {number} failed: {}", failure.request),
+        None,
+    );
     for difference in &failure.differences {
         output.note(format_args!("  {difference}\n"));
     }

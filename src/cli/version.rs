@@ -25,7 +25,11 @@ impl Version {
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("EVENKEEL_REVISION").unwrap_or("unknown"),
             target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-            profile: if cfg!(debug_assertions) { "debug" } else { "release" },
+            profile: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            },
             licence: env!("CARGO_PKG_LICENSE"),
         };
         if global.json {
@@ -35,7 +39,10 @@ impl Version {
         let title = output.paint(Paint::Strong, format_args!("evenkeel {}", build.version));
         output.line(title);
         output.line(format_args!("revision  {}", build.revision));
-        output.line(format_args!("target    {} ({})", build.target, build.profile));
+        output.line(format_args!(
+            "target    {} ({})",
+            build.target, build.profile
+        ));
         output.line(format_args!("licence   {}", build.licence));
         Exit::Done
     }

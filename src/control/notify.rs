@@ -1,4 +1,4 @@
-//! What the service manager is told: systemd's notification protocol (sd_notify(3)).
+//! What the service manager is told: systemd's notification protocol (`sd_notify(3)`).
 //!
 //! Only where `NOTIFY_SOCKET` is set; a message that cannot be delivered changes nothing for the
 //! traffic, so it is logged and forgotten.

@@ -69,7 +69,9 @@ pub enum Rejection {
     #[error("this instance is about to end")]
     Draining,
     /// There is no file to read again.
-    #[error("this instance was started without a configuration file, so there is nothing to reload")]
+    #[error(
+        "this instance was started without a configuration file, so there is nothing to reload"
+    )]
     NoFile,
     /// A fault of this program.
     #[error("the configuration could not be read: {0}")]
@@ -155,15 +157,14 @@ impl Workshop {
                 let mut old = snapshot.listeners.iter();
                 old.find(|old| *old.bind == *listener.bind && old.sockets.is_open())
             });
-            let bound = match kept {
-                Some(old) => Arc::clone(&old.sockets),
-                None => {
-                    let bound = self.open(&listener.bind, previous);
-                    Arc::new(bound.map_err(|source| Rejection::Bind {
-                        listener: name.clone(),
-                        source,
-                    })?)
-                }
+            let bound = if let Some(old) = kept {
+                Arc::clone(&old.sockets)
+            } else {
+                let bound = self.open(&listener.bind, previous);
+                Arc::new(bound.map_err(|source| Rejection::Bind {
+                    listener: name.clone(),
+                    source,
+                })?)
             };
             sockets.insert(name.clone(), bound);
         }
@@ -195,11 +196,13 @@ fn digest(sources: &Sources) -> String {
         hash.update(text);
     }
     let bytes = hash.finalize();
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or_default());
-        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or_default());
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or_default());
+            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or_default());
+            text
+        })
 }
 
 /// A number with its noun.

@@ -8,7 +8,6 @@
 //! one, together with all who asked meanwhile, since it reads the file after they asked.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ use super::health::Prober;
 use super::prepare::{Candidate, Rejection, Workshop};
 use super::ready::Readiness;
 use super::{changes, notify};
-use crate::config::{self, Outcome, Style, System};
+use crate::config::{self, Outcome, Severity, Style, System};
 use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::LevelHandle;
 use crate::telemetry::access::{Settings, Sink};
@@ -105,6 +104,13 @@ struct Request {
     answer: Option<oneshot::Sender<Report>>,
 }
 
+/// What a configuration that was taken changed.
+#[derive(Debug)]
+struct Change {
+    what: String,
+    notes: Vec<String>,
+}
+
 #[derive(Debug)]
 struct Metrics {
     registry: Registry,
@@ -169,8 +175,11 @@ impl Reloader {
     async fn reload(&mut self, by: &'static str) -> Report {
         notify::reloading();
         let report = match self.read().await {
-            Ok(outcome) => self.apply(outcome, by).await,
-            Err(rejection) => self.reject(&rejection, None, by),
+            Ok(outcome) => match self.apply(&outcome).await {
+                Ok(change) => self.applied(change, &outcome, by),
+                Err(rejection) => self.rejected(&rejection, Some(&outcome), by),
+            },
+            Err(rejection) => self.rejected(&rejection, None, by),
         };
         let generation = report.generation;
         match report.result {
@@ -194,83 +203,96 @@ impl Reloader {
             .map_err(|error| Rejection::Fault(error.to_string()))
     }
 
-    async fn apply(&mut self, outcome: Outcome, by: &'static str) -> Report {
+    /// Puts a configuration in force, or finds out why that cannot be.
+    async fn apply(&mut self, outcome: &Outcome) -> Result<Change, Rejection> {
         let previous = self.parts.handle.load();
-        let candidate = match Candidate::new(&outcome, previous.generation + 1) {
-            Ok(candidate) => candidate,
-            Err(rejection) => return self.reject(&rejection, Some(&outcome), by),
-        };
+        let candidate = Candidate::new(outcome, previous.generation + 1)?;
         let settings = Settings::new(&candidate.config.log);
-        let prepared = self.parts.workshop.prepare(candidate, Some(&previous)).await;
+        let workshop = &self.parts.workshop;
+        let snapshot = workshop.prepare(candidate, Some(&previous)).await?;
         // The log is the last thing that can fail, since it cannot be taken back.
-        let prepared = prepared.and_then(|snapshot| {
-            self.parts.log.sink.apply(&settings).map_err(Rejection::Log)?;
-            Ok(snapshot)
-        });
-        let snapshot = match prepared {
-            Ok(snapshot) => snapshot,
-            Err(rejection) => return self.reject(&rejection, Some(&outcome), by),
-        };
-        if let Some(level) = &self.parts.log.level {
+        let Log { sink, level } = &self.parts.log;
+        sink.apply(&settings).map_err(Rejection::Log)?;
+        if let Some(level) = level {
             level.set(settings.level);
         }
-        let (old, new) = (&previous.config, Arc::clone(&snapshot.config));
-        let notes = changes::only_at_start(old, &new);
-        for note in &notes {
-            tracing::warn!("{note}");
-        }
-        let why = changes::describe(old, &new);
         self.metrics.applied(&snapshot);
         drop(self.parts.handle.replace(snapshot));
         let snapshot = self.parts.handle.load();
-        self.parts.workshop.world.install(snapshot.upstreams.values());
+        workshop.world.install(snapshot.upstreams.values());
         self.parts.prober.apply(snapshot.upstreams.values());
-        self.report(Verdict::Applied, why, &[], notes, Some(&outcome), by)
+        Ok(Change {
+            what: changes::describe(&previous.config, &snapshot.config),
+            notes: changes::only_at_start(&previous.config, &snapshot.config),
+        })
     }
 
-    fn reject(&self, why: &Rejection, outcome: Option<&Outcome>, by: &'static str) -> Report {
-        self.metrics.rejected();
-        let details = why.details();
-        let why = why.to_string();
-        self.report(Verdict::Rejected, why, &details, Vec::new(), outcome, by)
+    fn applied(&self, change: Change, outcome: &Outcome, by: &'static str) -> Report {
+        for note in &change.notes {
+            tracing::warn!("{note}");
+        }
+        self.publish("config_applied", change.what.clone(), by);
+        Report {
+            notes: change.notes,
+            ..self.report(Verdict::Applied, change.what, Some(outcome))
+        }
     }
 
-    fn report(
+    fn rejected(
         &self,
-        result: Verdict,
-        why: String,
-        details: &[String],
-        notes: Vec<String>,
+        rejection: &Rejection,
         outcome: Option<&Outcome>,
         by: &'static str,
     ) -> Report {
+        self.metrics.rejected();
+        let details = rejection.details();
+        let mistakes = outcome.map(mistakes).unwrap_or_default();
+        let reasons = [vec![rejection.to_string()], mistakes, details.clone()];
+        self.publish("config_rejected", reasons.concat().join("; "), by);
+        Report {
+            details,
+            ..self.report(Verdict::Rejected, rejection.to_string(), outcome)
+        }
+    }
+
+    fn publish(&self, kind: &'static str, why: String, by: &'static str) {
         let snapshot = self.parts.handle.load();
-        let kind = match result {
-            Verdict::Applied => "config_applied",
-            Verdict::Rejected => "config_rejected",
-        };
-        let mut reasons = vec![why.clone()];
-        reasons.extend_from_slice(details);
         self.parts.workshop.world.events.publish(Event {
             kind,
-            why: reasons.join("; "),
+            why,
             fields: vec![
                 ("generation", snapshot.generation.to_string()),
                 ("sha256", snapshot.sha256.to_string()),
                 ("by", by.to_owned()),
             ],
         });
+    }
+
+    fn report(&self, result: Verdict, why: String, outcome: Option<&Outcome>) -> Report {
+        let snapshot = self.parts.handle.load();
         Report {
             result,
             why,
-            details: details.to_vec(),
-            notes,
+            details: Vec::new(),
+            notes: Vec::new(),
             generation: snapshot.generation,
             sha256: snapshot.sha256.to_string(),
             findings: outcome.map_or(Value::Null, Outcome::to_json),
-            text: outcome.map(|outcome| outcome.render(STYLE)).unwrap_or_default(),
+            text: outcome
+                .map(|outcome| outcome.render(STYLE))
+                .unwrap_or_default(),
         }
     }
+}
+
+/// The first mistakes, a line each: enough to know by the log alone what was wrong.
+fn mistakes(outcome: &Outcome) -> Vec<String> {
+    let findings = outcome.diagnostics.iter();
+    findings
+        .filter(|finding| finding.severity() == Severity::Error)
+        .take(MISTAKES_IN_EVENT)
+        .map(|finding| finding.one_line(&outcome.sources))
+        .collect()
 }
 
 impl Metrics {
@@ -302,13 +324,17 @@ impl Metrics {
     fn finished(&self, success: bool) {
         self.success.set(i64::from(success));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        self.timestamp.set_f64(now.map_or(0.0, |now| now.as_secs_f64()));
+        self.timestamp
+            .set_f64(now.map_or(0.0, |now| now.as_secs_f64()));
     }
 }
 
 fn info(registry: &Registry, snapshot: &Snapshot) -> Gauge {
     let generation = snapshot.generation.to_string();
-    let labels = [("generation", generation.as_str()), ("sha256", &*snapshot.sha256)];
+    let labels = [
+        ("generation", generation.as_str()),
+        ("sha256", &*snapshot.sha256),
+    ];
     let info = registry.gauge(&INFO, &labels);
     info.set(1);
     info
@@ -319,6 +345,9 @@ const STYLE: Style = Style {
     colour: false,
     unicode: true,
 };
+
+/// An event is for reading; the whole list is what `evenkeel check` is for.
+const MISTAKES_IN_EVENT: usize = 3;
 
 /// Requests that wait. More only come from a program that asks in a loop: it waits to be queued.
 const QUEUE: usize = 64;

@@ -106,7 +106,7 @@ impl Acceptor {
         let (sender, stop) = oneshot::channel();
         let (acceptor, kept) = (Rc::clone(self), Rc::clone(&current));
         // Holds the end of a drain up: what is in the queue counts as accepted.
-        let blocker = self.drain.blocker();
+        let hold = self.drain.hold();
         tokio::task::spawn_local(async move {
             let mut accepting = Loop {
                 acceptor: &acceptor,
@@ -116,7 +116,7 @@ impl Acceptor {
             accepting.run(&socket, stop, &serve).await;
             accepting.empty(socket, &serve).await;
             kept.form.borrow().listener.sockets.close(acceptor.worker);
-            drop(blocker);
+            drop(hold);
         });
         Ok((current, Stop { _sender: sender }))
     }

@@ -31,8 +31,7 @@ pub struct RouteMetrics {
     route: Arc<str>,
     /// From the first byte of the request to the last of the response.
     pub duration: Histogram,
-    /// Requests now.
-    pub in_flight: Gauge,
+    in_flight: Gauge,
     /// Bytes of request bodies.
     pub request_bytes: Counter,
     /// Bytes of response bodies.
@@ -42,6 +41,12 @@ pub struct RouteMetrics {
     requests: Lazy<(MethodLabel, u16), Counter>,
     first_byte: Lazy<(Arc<str>, Arc<str>), Histogram>,
     errors: Lazy<(Arc<str>, &'static str), Counter>,
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub struct UnderWay<'a> {
+    gauge: &'a Gauge,
 }
 
 /// Counters of retries.
@@ -109,6 +114,19 @@ impl RouteMetrics {
         }
     }
 
+    /// Counts a request as under way until the guard is dropped, however it ends.
+    pub fn begin(&self) -> UnderWay<'_> {
+        self.in_flight.inc();
+        UnderWay {
+            gauge: &self.in_flight,
+        }
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> i64 {
+        self.in_flight.value()
+    }
+
     /// Counts a request that has ended.
     pub fn count(&self, method: &Method, code: u16) {
         let method = MethodLabel::of(method);
@@ -156,6 +174,12 @@ impl RouteMetrics {
                 self.registry.counter(&ERRORS, &labels),
             )
         });
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.gauge.dec();
     }
 }
 

@@ -23,7 +23,7 @@ pub use action::{Action, Choice, Route, Split};
 pub use build::{BuildError, Ingredients, build, effective_upstreams};
 pub use handle::{Cache, Handle};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
-pub use metrics::{ListenerMetrics, Retries, RouteMetrics};
+pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
 pub use probe::{Decision, Inquiry, InquiryError, Routing, TestFailure};
 pub use sessions::{SessionMetrics, SessionResult};
 pub use timeouts::{CallTimeouts, ClientTimeouts};

@@ -490,16 +490,29 @@ async fn a_killed_endpoint_costs_no_request_and_few_retries() {
         for _ in 0..5_000 {
             tokio::time::advance(Duration::from_millis(2)).await;
             upstream.retry_budget().deposit();
-            let first = upstream.pick(&[], &mut random, Instant::now()).expect("a pick");
+            let first = upstream
+                .pick(&[], &mut random, Instant::now())
+                .expect("a pick");
             if first.endpoint.live.id() != dead {
                 first.endpoint.responded(http::StatusCode::OK);
                 continue;
             }
-            first.endpoint.connect_failed(ConnectFailure::Refused, Instant::now());
+            first
+                .endpoint
+                .connect_failed(ConnectFailure::Refused, Instant::now());
             retries += 1;
-            assert!(upstream.retry_budget().withdraw(), "{balance:?}: the budget is spent");
-            let second = upstream.pick(&[dead], &mut random, Instant::now()).expect("a pick");
-            assert_ne!(second.endpoint.live.id(), dead, "{balance:?}: it met the dead one again");
+            assert!(
+                upstream.retry_budget().withdraw(),
+                "{balance:?}: the budget is spent"
+            );
+            let second = upstream
+                .pick(&[dead], &mut random, Instant::now())
+                .expect("a pick");
+            assert_ne!(
+                second.endpoint.live.id(),
+                dead,
+                "{balance:?}: it met the dead one again"
+            );
         }
         // In ten seconds: at 0, 1, 3 and 7 s.
         assert!((1..=5).contains(&retries), "{balance:?}: {retries} retries");

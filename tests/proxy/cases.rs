@@ -25,23 +25,12 @@ pub(crate) fn line(line: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// A GET with these lines among its fields.
 pub(crate) fn get(lines: impl AsRef<[u8]>) -> Vec<u8> {
-    [
-        b"GET / HTTP/1.1\r\nHost: a\r\n",
-        lines.as_ref(),
-        b"\r\n\r\n",
-    ]
-    .concat()
+    message("GET / HTTP/1.1\r\nHost: a", lines.as_ref(), b"")
 }
 
 /// A POST with these lines among its fields, and what follows the head.
 pub(crate) fn post(lines: impl AsRef<[u8]>, rest: impl AsRef<[u8]>) -> Vec<u8> {
-    [
-        b"POST / HTTP/1.1\r\nHost: a\r\n",
-        lines.as_ref(),
-        b"\r\n\r\n",
-        rest.as_ref(),
-    ]
-    .concat()
+    message("POST / HTTP/1.1\r\nHost: a", lines.as_ref(), rest.as_ref())
 }
 
 /// A POST whose body is in chunks, with these bytes as that body.
@@ -51,11 +40,17 @@ pub(crate) fn chunked(body: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// A response with these lines among its fields, and what follows the head.
 pub(crate) fn ok(lines: impl AsRef<[u8]>, rest: impl AsRef<[u8]>) -> Vec<u8> {
+    message("HTTP/1.1 200 OK", lines.as_ref(), rest.as_ref())
+}
+
+fn message(start: &str, lines: &[u8], rest: &[u8]) -> Vec<u8> {
+    let separator = if lines.is_empty() { "" } else { "\r\n" };
     [
-        b"HTTP/1.1 200 OK\r\n",
-        lines.as_ref(),
+        start.as_bytes(),
+        separator.as_bytes(),
+        lines,
         b"\r\n\r\n",
-        rest.as_ref(),
+        rest,
     ]
     .concat()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cases::{get, line, ok, post};
+use crate::cases::{get, ok, post};
 use crate::support::clock::pause;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
@@ -154,16 +154,6 @@ fn a_response_may_come_a_byte_at_a_time() {
         assert_eq!(client.response().status, 100);
         assert_eq!(client.response().body.text(), "hello");
     }
-}
-
-#[test]
-fn a_client_may_finish_sending_before_it_is_answered() {
-    let endpoint = names_targets();
-    let proxy = Evenkeel::forwarding_to(&endpoint);
-    let mut client = proxy.client();
-    client.send(line("GET /0 HTTP/1.1")).finish();
-    assert_eq!(client.response().body.text(), "/0");
-    assert!(client.is_closed());
 }
 
 #[test]

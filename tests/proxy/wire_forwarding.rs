@@ -146,7 +146,7 @@ fn an_own_field_cannot_be_removed_by_the_client() {
         request
             .head
             .value("via")
-            .is_some_and(|via| via.ends_with("1.1 evenkeel"))
+            .is_some_and(|via| via.starts_with("1.1 evenkeel"))
     );
     assert!(
         request
@@ -241,9 +241,14 @@ fn the_request_id_is_one_for_both_sides() {
 fn via_names_every_hop() {
     let request = forward(get("Via: 1.0 fred\r\nVia: 1.1 p.example.net (Apache)"));
     let via = request.head.values("via").join(", ");
-    assert_eq!(via, "1.0 fred, 1.1 p.example.net (Apache), 1.1 evenkeel");
+    // Behind the name stands which instance it was, as a comment.
+    assert!(
+        via.starts_with("1.0 fred, 1.1 p.example.net (Apache), 1.1 evenkeel"),
+        "{via}"
+    );
     let request = forward("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
-    assert_eq!(request.head.value("via"), Some("1.0 evenkeel"));
+    let via = request.head.value("via").unwrap_or_default();
+    assert!(via.starts_with("1.0 evenkeel"), "{via}");
     assert_eq!(request.head.start, "GET / HTTP/1.1");
 }
 

@@ -4,6 +4,7 @@
 //! and bytes behind a response never become the next one.
 
 use crate::cases::{Case, Faults, Relayed, get, line, ok, relay};
+use crate::support::clock::{SILENCE, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::message::End;
@@ -177,6 +178,7 @@ fn an_unasked_response_is_nobody_s() {
         // Nothing tells an answer from what was sent before the question arrived, but no
         // connection may be used twice.
         drop(client.try_response_to("GET"));
+        pause(SILENCE);
     }
     let requests = endpoint.requests();
     for connection in 0..endpoint.connections() {

@@ -136,14 +136,13 @@ fn a_request_never_ends_with_the_connection() {
     let endpoint = Endpoint::echo();
     let proxy = Evenkeel::forwarding_to(&endpoint);
     let mut client = proxy.client();
-    client
-        .send(format!(
-            "POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n{SMUGGLED}"
-        ))
-        .finish();
-    assert_eq!(client.response().status, 200);
+    client.send(format!(
+        "POST / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n{SMUGGLED}\
+         GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    ));
     // What follows was a request of its own, or was never read.
-    drop(statuses(&mut client));
+    let got = statuses(&mut client);
+    assert!(got == [200] || got == [200, 200, 200], "{got:?}");
     let requests = endpoint.requests();
     assert_eq!(requests[0].body.text(), "");
     assert!(

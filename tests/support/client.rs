@@ -143,6 +143,20 @@ impl Client {
         }
     }
 
+    /// Whether the proxy ends the connection with a reset.
+    pub(crate) fn is_reset(&mut self) -> bool {
+        matches!(self.wire.some(), Err(Broken::Truncated(_)))
+    }
+
+    /// The same connection once more, to send from another thread.
+    pub(crate) fn twin(&self) -> Self {
+        let clone = || self.stream.try_clone().expect("a spare descriptor");
+        Self {
+            stream: clone(),
+            wire: Wire::new(clone()),
+        }
+    }
+
     /// Whether nothing comes and the connection stays open.
     pub(crate) fn is_quiet(&mut self) -> bool {
         self.wait_at_most(SILENCE);

@@ -194,6 +194,19 @@ impl Endpoint {
         })
     }
 
+    /// Sends all bytes back, whatever they are.
+    pub(crate) fn sends_back() -> Self {
+        Self::start(Peer::send_all_back)
+    }
+
+    /// Answers every request with 200 and this body.
+    pub(crate) fn says(body: &str) -> Self {
+        let length = body.len();
+        Self::answers(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+
     /// Refuses connections.
     pub(crate) fn refuses() -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -335,6 +348,11 @@ impl Peer {
         } else {
             Broken::Truncated(super::message::text(&rest))
         });
+    }
+
+    /// Says that no more will be sent, and goes on reading.
+    pub(crate) fn finish(&self) {
+        drop(self.stream.shutdown(Shutdown::Write));
     }
 
     /// Ends the connection with a reset.

@@ -18,6 +18,8 @@ use super::port::Port;
 #[derive(Debug)]
 pub(crate) struct Evenkeel {
     child: Child,
+    /// Whether it was this harness that ended it.
+    killed: bool,
     folder: Folder,
     ports: BTreeMap<String, Port>,
 }
@@ -49,18 +51,10 @@ impl Evenkeel {
         let folder = Folder::create(&ports[ADMIN]);
         let text = complete(config, &folder, &mut ports);
         fs::write(folder.0.join(CONFIG), text).expect("a writable directory");
-        let log = File::create(folder.0.join(LOG)).expect("a writable directory");
-        let child = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .arg("run")
-            .arg("--config")
-            .arg(folder.0.join(CONFIG))
-            .stdin(Stdio::null())
-            .stdout(output.unwrap_or_else(|| log.try_clone().expect("a spare descriptor").into()))
-            .stderr(log)
-            .spawn()
-            .expect("the program was built");
+        File::create(folder.0.join(LOG)).expect("a writable directory");
         let mut evenkeel = Self {
-            child,
+            child: folder.run(output),
+            killed: false,
             folder,
             ports,
         };
@@ -141,6 +135,31 @@ impl Evenkeel {
         self.child.id()
     }
 
+    /// Replaces the configuration file and has it taken.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub(crate) fn reload(&mut self, config: &str) {
+        self.write_config(config);
+        let output = self.command(&["reload"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the reload was refused: {said}");
+    }
+
+    /// Ends the program as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.killed = true;
+        self.child.kill().expect("our own child");
+        self.child.wait().expect("our own child");
+    }
+
+    /// Starts the program again after `kill`.
+    pub(crate) fn restart(&mut self) {
+        self.child = self.folder.run(None);
+        self.killed = false;
+        self.wait_until_ready();
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
@@ -181,7 +200,7 @@ impl Drop for Evenkeel {
         } else {
             assert!(!log.contains("panicked at"), "the program panicked:\n{log}");
             assert!(
-                ended.is_none_or(|status| status.success()),
+                self.killed || ended.is_none_or(|status| status.success()),
                 "the program ended with {ended:?}:\n{log}"
             );
         }
@@ -197,6 +216,21 @@ impl Folder {
         drop(fs::remove_dir_all(&path));
         fs::create_dir_all(&path).expect("the temporary directory can be written");
         Self(path)
+    }
+
+    /// Starts the program; what it writes is added to the log.
+    fn run(&self, output: Option<Stdio>) -> Child {
+        let log = File::options().append(true).open(self.0.join(LOG));
+        let log = log.expect("the log was created");
+        Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .arg("run")
+            .arg("--config")
+            .arg(self.0.join(CONFIG))
+            .stdin(Stdio::null())
+            .stdout(output.unwrap_or_else(|| log.try_clone().expect("a spare descriptor").into()))
+            .stderr(log)
+            .spawn()
+            .expect("the program was built")
     }
 
     fn socket(&self) -> String {

@@ -218,7 +218,10 @@ async fn switch(samples: Rc<[Sample]>, listener: std::net::TcpListener) {
 /// `POST /-/stop/NAME` and `POST /-/start/NAME`, where a name is that of an endpoint or a zone.
 fn operate(samples: &[Sample], request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let (run, name) = match (path.strip_prefix("/-/stop/"), path.strip_prefix("/-/start/")) {
+    let (run, name) = match (
+        path.strip_prefix("/-/stop/"),
+        path.strip_prefix("/-/start/"),
+    ) {
         (Some(name), _) => (false, name),
         (_, Some(name)) => (true, name),
         (None, None) => return text(StatusCode::NOT_FOUND, USAGE),
@@ -230,13 +233,13 @@ fn operate(samples: &[Sample], request: &Request<Incoming>) -> Response<Full<Byt
     if !samples.iter().any(|sample| named(&sample)) {
         return text(StatusCode::NOT_FOUND, USAGE);
     }
-    let mut body = String::new();
+    let mut lines = Vec::new();
     for sample in samples.iter().filter(named) {
         sample.running.send_replace(run);
         let state = if run { "is back" } else { "is gone" };
-        body.push_str(&format!("{} in {} {state}\n", sample.name, sample.zone));
+        lines.push(format!("{} in {} {state}\n", sample.name, sample.zone));
     }
-    text(StatusCode::OK, body)
+    text(StatusCode::OK, lines.concat())
 }
 
 async fn serve_connection<A, F>(stream: TcpStream, answer: A)
@@ -271,4 +274,5 @@ const SAMPLES: [(&str, &str); 4] = [
     ("b2", "eu-1b"),
 ];
 
-const USAGE: &str = "POST /-/stop/NAME or /-/start/NAME, with NAME one of a1 a2 b1 b2 eu-1a eu-1b\n";
+const USAGE: &str =
+    "POST /-/stop/NAME or /-/start/NAME, with NAME one of a1 a2 b1 b2 eu-1a eu-1b\n";

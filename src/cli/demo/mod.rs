@@ -52,7 +52,9 @@ impl Demo {
             home: &home.path,
             samples: fleet.samples(),
             switchboard: fleet.switchboard(),
-            program: std::env::args().next().unwrap_or_else(|| "evenkeel".to_owned()),
+            program: std::env::args()
+                .next()
+                .unwrap_or_else(|| "evenkeel".to_owned()),
         };
         let file = story.config_file();
         fs::write(&file, story.config()).map_err(|error| failed("write the file", &error))?;
@@ -67,7 +69,7 @@ impl Demo {
         )?;
         output.text(story.opening(output));
         let running = bound.start();
-        tell(running, &fleet, output);
+        tell(&running, &fleet, output);
         output.line("");
         output.line("That was it. The temporary directory is gone.");
         Ok(Exit::Done)
@@ -91,7 +93,7 @@ impl Drop for Home {
 }
 
 /// Tells what happens, until it is over.
-fn tell(running: Running, fleet: &Fleet, output: &mut Output) {
+fn tell(running: &Running, fleet: &Fleet, output: &mut Output) {
     let events = running.events().clone();
     let mut last = 0;
     let mut served = fleet.served();

@@ -37,7 +37,7 @@ impl Story<'_> {
         let log = self.home.join("evenkeel.log");
         let (socket, log) = (socket.display(), log.display());
         let switchboard = self.switchboard;
-        let mut text = format!(
+        let mut parts = vec![format!(
             r#"# The configuration of a running demo. Change it, save it, and reload.
 
 zone = "eu-1a"                  # where this instance stands
@@ -68,18 +68,18 @@ upstream = "shop"
 balance = "round_robin"
 
 "#
-        );
+        )];
         for (zone, samples) in self.zones() {
             let addresses: Vec<String> = samples
                 .iter()
                 .map(|sample| format!("\"{}\"", sample.address))
                 .collect();
             let addresses = addresses.join(", ");
-            text.push_str(&format!(
+            parts.push(format!(
                 "[upstream.shop.zone.{zone}]\nendpoints = [{addresses}]\n\n"
             ));
         }
-        text.push_str(&format!(
+        parts.push(format!(
             r#"[upstream.shop.health]
 http = {{ path = "/healthz", status = [200] }}
 interval = "500ms"
@@ -99,7 +99,7 @@ request = "GET http://localhost:{port}/"
 expect = {{ route = "shop", upstream = "shop" }}
 "#
         ));
-        text
+        parts.concat()
     }
 
     /// The page that the demo starts with.
@@ -108,9 +108,9 @@ expect = {{ route = "shop", upstream = "shop" }}
         let url = format!("http://127.0.0.1:{port}");
         let file = self.config_file();
         let file = file.display();
-        let mut page = String::new();
+        let mut page = Vec::new();
         let title = output.paint(Paint::Strong, "Evenkeel");
-        page.push_str(&format!(
+        page.push(format!(
             "\n{title}  {url}  balances four sample endpoints in two zones\n\n"
         ));
         for (zone, samples) in self.zones() {
@@ -118,9 +118,9 @@ expect = {{ route = "shop", upstream = "shop" }}
                 .iter()
                 .map(|sample| format!("{} {}", sample.name, sample.address))
                 .collect();
-            page.push_str(&format!("    {zone}   {}\n", samples.join("   ")));
+            page.push(format!("    {zone}   {}\n", samples.join("   ")));
         }
-        page.push_str("\nTry in another terminal:\n");
+        page.push("\nTry in another terminal:\n".to_owned());
         let status = format!("{program} status -c {file}");
         let reload = format!("{program} reload -c {file}");
         let metrics = format!("curl -s http://127.0.0.1:{}/metrics", self.admin_port);
@@ -128,7 +128,9 @@ expect = {{ route = "shop", upstream = "shop" }}
         let steps: [(&str, &[&str]); 5] = [
             (
                 "Send some requests, and see them balanced",
-                &[&format!("for i in 1 2 3 4 5 6 7 8; do curl -s {url}/; done")],
+                &[&format!(
+                    "for i in 1 2 3 4 5 6 7 8; do curl -s {url}/; done"
+                )],
             ),
             (
                 "Kill an endpoint, or a whole zone; send requests again: none fails",
@@ -144,21 +146,18 @@ expect = {{ route = "shop", upstream = "shop" }}
             ),
             (
                 "Break the configuration: it is refused with place, reason and patch",
-                &[
-                    &format!("sed -i 's/^balance/balnce/' {file}"),
-                    &reload,
-                ],
+                &[&format!("sed -i 's/^balance/balnce/' {file}"), &reload],
             ),
             ("Look at it", &[&status, &metrics]),
         ];
         for (number, (what, commands)) in steps.iter().enumerate() {
-            page.push_str(&format!("\n {}  {what}\n", number + 1));
+            page.push(format!("\n {}  {what}\n", number + 1));
             for command in *commands {
-                page.push_str(&format!("      {}\n", output.paint(Paint::Strong, command)));
+                page.push(format!("      {}\n", output.paint(Paint::Strong, command)));
             }
         }
-        page.push_str("\nWhat happens is told here. Ctrl-C ends it.\n\n");
-        page
+        page.push("\nWhat happens is told here. Ctrl-C ends it.\n\n".to_owned());
+        page.concat()
     }
 
     /// The samples by zone.

@@ -173,9 +173,9 @@ fn allowed(status: &str) -> Option<usize> {
         .lines()
         .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     list.trim().split(',').try_fold(0, |count, range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let first: usize = first.parse().ok()?;
-        let last: usize = last.parse().ok()?;
-        Some(count + last.checked_sub(first)? + 1)
+        let (low, high) = range.split_once('-').unwrap_or((range, range));
+        let low: usize = low.parse().ok()?;
+        let high: usize = high.parse().ok()?;
+        Some(count + high.checked_sub(low)? + 1)
     })
 }

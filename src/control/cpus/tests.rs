@@ -92,7 +92,8 @@ fn a_wide_quota_does_not_widen_the_mask() {
 
 #[test]
 fn version_1_is_read_where_a_container_sees_only_its_part() {
-    let mount = "42 32 0:29 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n";
+    let mount =
+        "42 32 0:29 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n";
     let root = Root::new(
         "v1",
         &[
@@ -102,14 +103,8 @@ fn version_1_is_read_where_a_container_sees_only_its_part() {
                 "12:pids:/docker/abc\n4:cpu,cpuacct:/docker/abc\n",
             ),
             ("proc/self/mountinfo", mount),
-            (
-                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us",
-                "150000\n",
-            ),
-            (
-                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us",
-                "100000\n",
-            ),
+            ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "150000\n"),
+            ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
         ],
     );
     assert_eq!(root.available(), 2);

@@ -63,7 +63,10 @@ async fn literals_and_unix_sockets_need_no_look_up() {
 async fn a_name_with_one_address_keeps_its_name() {
     assert_eq!(
         names(&["one:80", "six:81"]).await,
-        [pair("one:80", "10.0.0.1:80"), pair("six:81", "[fd00::1]:81")]
+        [
+            pair("one:80", "10.0.0.1:80"),
+            pair("six:81", "[fd00::1]:81")
+        ]
     );
 }
 
@@ -111,7 +114,9 @@ async fn settings_zones_and_shorthands_are_kept() {
     upstream.zone.insert("eu-1a".to_owned(), zone);
     let to = vec![entry("one:81")];
     let listener = toml::from_str("bind = \":80\"").unwrap();
-    config.listener.insert("web".to_owned(), Listener { to, ..listener });
+    config
+        .listener
+        .insert("web".to_owned(), Listener { to, ..listener });
     let resolved = resolve_by(&config, LIMIT, zone_file).await.unwrap();
     assert_eq!(&*resolved["listener.web"][0].name, "one:81");
     let endpoint = &resolved["api"][0];

@@ -164,8 +164,23 @@ fn set_chain(headers: &mut HeaderMap, peer: IpAddr, client: IpAddr) {
     if client != peer && !headers.contains_key(&X_FORWARDED_FOR) {
         append(headers, &X_FORWARDED_FOR, format!("{client}, {peer}"));
     } else {
-        append(headers, &X_FORWARDED_FOR, peer.to_string());
+        append(headers, &X_FORWARDED_FOR, text(peer));
     }
+}
+
+/// An address as text. Formatting IPv4 by the general means takes ten times as long, on every request.
+fn text(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else {
+        return address.to_string();
+    };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for octet in address.octets() {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push_str(itoa::Buffer::new().format(octet));
+    }
+    text
 }
 
 /// Appends an element to a list, on one line: some applications read only the first.

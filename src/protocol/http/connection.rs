@@ -67,7 +67,7 @@ pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
 }
 
 impl Connection {
-    /// Waits for the first byte of a request, without a buffer. False when there will be none: the
+    /// Waits for the first bytes of a request, without a buffer. False when there will be none: the
     /// client has gone or was silent for too long, or the listener is to end.
     async fn request_begins(&self, member: &Member) -> bool {
         if !self.client.received.borrow().is_empty() {
@@ -76,8 +76,8 @@ impl Connection {
         let mut armed = false;
         poll_fn(|cx| {
             // Asked first: a request that has arrived is served, whatever is to end.
-            if let Poll::Ready(result) = self.client.stream.poll_read_ready(cx) {
-                return Poll::Ready(result.is_ok());
+            if let Poll::Ready(result) = self.client.poll_receive(cx) {
+                return Poll::Ready(result.is_ok_and(|count| count > 0));
             }
             if self.local.is_retired(&self.facts.listener) {
                 return Poll::Ready(false);

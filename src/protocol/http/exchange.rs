@@ -59,7 +59,6 @@ pub(super) async fn run(connection: &Connection) -> Next {
     match read_head(connection, listener).await {
         Ok(head) => serve(connection, &snapshot, listener, head).await,
         Err(NoHead::Gone) => Next::Ended,
-        Err(NoHead::Nothing) => Next::Again,
         Err(NoHead::Late) => refuse(connection, &snapshot, listener, Cause::RequestTimeout).await,
         Err(NoHead::Refused(error)) => {
             tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
@@ -137,7 +136,7 @@ async fn serve(
     record.client.set(Some(identity.client));
     *record.request_id.borrow_mut() = Some(identity.request_id);
     let (route, matched) = find_route(listener, &parts);
-    route.metrics.in_flight.add(1);
+    let under_way = route.metrics.begin();
     let exchange = Exchange {
         connection,
         snapshot,
@@ -158,7 +157,7 @@ async fn serve(
         Some(answer) => exchange.finish(answer).await,
         None => exchange.abandon(),
     };
-    route.metrics.in_flight.add(-1);
+    drop(under_way);
     next
 }
 

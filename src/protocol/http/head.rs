@@ -12,8 +12,6 @@ use crate::snapshot::HttpListener;
 pub(super) enum NoHead {
     /// The client ended or was lost.
     Gone,
-    /// Nothing has begun: the readiness was about bytes that had been read already.
-    Nothing,
     /// The head did not end in time.
     Late,
     /// The head is refused.
@@ -43,9 +41,6 @@ pub(super) async fn read_head(
             match client.poll_receive(cx) {
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Err(NoHead::Gone)),
-                Poll::Pending if client.received.borrow().is_empty() => {
-                    return Poll::Ready(Err(NoHead::Nothing));
-                }
                 Poll::Pending => break,
             }
         }

@@ -63,7 +63,7 @@ fn view_route(listener: &str, route: &snapshot::Route) -> Route {
         listener: listener.to_owned(),
         action: action.to_owned(),
         upstreams,
-        in_flight: metrics.in_flight.value(),
+        in_flight: metrics.in_flight(),
         requests: metrics.duration.count(),
         retries: retries.success.value() + retries.failure.value(),
         mean_s: metrics.duration.mean_seconds(),

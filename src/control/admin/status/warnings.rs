@@ -15,8 +15,17 @@ pub(super) fn find(
     let mut found: Vec<(Gravity, Warning)> = Vec::new();
     found.extend(not_ready(readiness).map(|warning| (Gravity::Outage, warning)));
     found.extend(upstreams.iter().filter_map(upstream));
-    found.extend(listeners.iter().filter_map(full).map(|warning| (Gravity::Outage, warning)));
-    found.extend(last_reload.and_then(rejected).map(|warning| (Gravity::Weakened, warning)));
+    found.extend(
+        listeners
+            .iter()
+            .filter_map(full)
+            .map(|warning| (Gravity::Outage, warning)),
+    );
+    found.extend(
+        last_reload
+            .and_then(rejected)
+            .map(|warning| (Gravity::Weakened, warning)),
+    );
     // Stable: within one gravity the order above stays.
     found.sort_by_key(|(gravity, _)| *gravity);
     found.into_iter().map(|(_, warning)| warning).collect()
@@ -41,7 +50,9 @@ fn not_ready(readiness: &Readiness) -> Option<Warning> {
     }
     let checks = readiness.checks();
     let failing = checks.iter().filter(|check| !check.holds);
-    let why = failing.map(|check| format!("{} failed", check.name)).collect();
+    let why = failing
+        .map(|check| format!("{} failed", check.name))
+        .collect();
     let not_ready = warning("instance", "is not ready", "no traffic should be sent here");
     Some(Warning { why, ..not_ready })
 }
@@ -81,16 +92,31 @@ fn upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
     let (gravity, what, effect) = if is(Standing::Empty) {
         (Gravity::Outage, "has no endpoints".to_owned(), REFUSED)
     } else if is(Standing::Down) {
-        (Gravity::Outage, "has no healthy endpoint".to_owned(), REFUSED)
+        (
+            Gravity::Outage,
+            "has no healthy endpoint".to_owned(),
+            REFUSED,
+        )
     } else if is(Standing::Panic) {
-        let what = format!("ignores health: only {} of {all} endpoints are healthy", upstream.healthy);
-        (Gravity::Outage, what, "all of them get traffic, healthy or not")
+        let what = format!(
+            "ignores health: only {} of {all} endpoints are healthy",
+            upstream.healthy
+        );
+        (
+            Gravity::Outage,
+            what,
+            "all of them get traffic, healthy or not",
+        )
     } else if is(Standing::Backup) {
         let what = "lives on its backups: no other endpoint is healthy".to_owned();
         (Gravity::Weakened, what, "the backups get all traffic")
     } else if is(Standing::Unproven) {
         let what = "has no endpoint that a check has passed yet".to_owned();
-        (Gravity::Weakened, what, "endpoints that were not checked yet get the traffic")
+        (
+            Gravity::Weakened,
+            what,
+            "endpoints that were not checked yet get the traffic",
+        )
     } else if bad > 0 {
         let what = format!("{bad} of {all} endpoints {} unhealthy", are(bad));
         (Gravity::Weakened, what, "the others get its traffic")

@@ -1,0 +1,153 @@
+//! Layer 4: bytes that nobody reads, from a listener straight to an upstream.
+
+use crate::support::clock::eventually;
+use crate::support::endpoint::Endpoint;
+use crate::support::evenkeel::Evenkeel;
+
+/// A TCP listener, `web`, in front of these endpoints.
+fn relay(endpoints: &[&Endpoint], more: &str) -> Evenkeel {
+    let addresses: Vec<String> = endpoints
+        .iter()
+        .map(|endpoint| format!("\"{}\"", endpoint.address()))
+        .collect();
+    let addresses = addresses.join(", ");
+    Evenkeel::start(&format!(
+        "{more}[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         [upstream.app]\nbalance = \"first_healthy\"\nendpoints = [{addresses}]\n"
+    ))
+}
+
+#[test]
+fn bytes_pass_unread() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = relay(&[&endpoint], "");
+    let mut client = proxy.client();
+    for bytes in [
+        &b"\0\xff\r\n\r\n"[..],
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01",
+    ] {
+        client.send(bytes);
+        assert_eq!(client.bytes(bytes.len()), bytes);
+    }
+    let large: Vec<u8> = (0..4_000_000_u32)
+        .map(|at| at.to_le_bytes()[at as usize % 3])
+        .collect();
+    let sender = large.clone();
+    let mut writer = client.twin();
+    let thread = std::thread::spawn(move || {
+        writer.send(sender);
+    });
+    assert!(
+        client.bytes(large.len()) == large,
+        "the bytes changed on their way"
+    );
+    thread.join().expect("all was sent");
+}
+
+#[test]
+fn an_endpoint_may_speak_first() {
+    let endpoint = Endpoint::start(|peer| {
+        peer.send("220 ready\r\n");
+        peer.send_all_back();
+    });
+    let proxy = relay(&[&endpoint], "");
+    let mut client = proxy.client();
+    assert_eq!(client.bytes(11), b"220 ready\r\n");
+}
+
+#[test]
+fn each_half_ends_by_itself() {
+    // The client has finished; the endpoint answers afterwards.
+    let endpoint = Endpoint::start(|peer| {
+        let all = peer.remainder();
+        peer.send(all);
+    });
+    let proxy = relay(&[&endpoint], "");
+    let mut client = proxy.client();
+    client.send("hello").finish();
+    assert_eq!(client.read_to_end(), b"hello");
+    // The endpoint has finished; the client goes on.
+    let endpoint = Endpoint::start(|peer| {
+        peer.send("bye");
+        peer.finish();
+        peer.drain();
+    });
+    let proxy = relay(&[&endpoint], "");
+    let mut client = proxy.client();
+    assert_eq!(client.read_to_end(), b"bye");
+    client.send("still here").finish();
+    endpoint.wait_for_end();
+    assert_eq!(endpoint.raw().concat(), b"still here");
+}
+
+#[test]
+fn an_endpoint_that_refuses_is_passed_over() {
+    let (down, up) = (Endpoint::refuses(), Endpoint::sends_back());
+    let proxy = relay(&[&down, &up], "");
+    for _ in 0..3 {
+        let mut client = proxy.client();
+        client.send("hello");
+        assert_eq!(client.bytes(5), b"hello");
+    }
+}
+
+#[test]
+fn without_an_endpoint_the_connection_ends() {
+    let down = Endpoint::refuses();
+    let proxy = relay(&[&down], "");
+    let mut client = proxy.client();
+    client.send("hello");
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_reset_reaches_the_other_side() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = relay(&[&endpoint], "");
+    let mut client = proxy.client();
+    client.send("hello");
+    assert_eq!(client.bytes(5), b"hello");
+    client.abort();
+    endpoint.wait_for_end();
+
+    let endpoint = Endpoint::start(|peer| {
+        peer.bytes(5);
+        peer.reset();
+    });
+    let proxy = relay(&[&endpoint], "");
+    let mut client = proxy.client();
+    client.send("hello");
+    assert!(client.is_reset());
+}
+
+#[test]
+fn silence_ends_a_connection() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = relay(
+        &[&endpoint],
+        "[defaults.timeouts]\ntunnel_idle = \"200ms\"\n",
+    );
+    let mut client = proxy.client();
+    client.send("hello");
+    assert_eq!(client.bytes(5), b"hello");
+    assert!(client.is_closed());
+    endpoint.wait_for_end();
+}
+
+#[test]
+fn bytes_are_counted() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = relay(&[&endpoint], "");
+    let mut client = proxy.client();
+    client.send("hello");
+    assert_eq!(client.bytes(5), b"hello");
+    client.finish();
+    assert!(client.is_closed());
+    eventually("the bytes are counted", || {
+        let metrics = proxy.admin("/metrics").body.text();
+        let counted =
+            |line: &&str| line.starts_with("evenkeel_l4_bytes_total{") && line.ends_with(" 5");
+        (metrics.lines().filter(counted).count() == 2).then_some(())
+    });
+}
