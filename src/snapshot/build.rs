@@ -135,6 +135,25 @@ struct Builder<'a> {
     upstreams: &'a BTreeMap<Arc<str>, Arc<Upstream>>,
 }
 
+/// What the routes of one listener have measured under the configuration before.
+#[derive(Default)]
+struct Measured<'a> {
+    routes: BTreeMap<&'a str, &'a RouteMetrics>,
+    fallback: Option<&'a RouteMetrics>,
+    unrouted: Option<&'a RouteMetrics>,
+}
+
+impl<'a> Measured<'a> {
+    fn by(listener: &'a HttpListener) -> Self {
+        let routes = listener.routes.targets();
+        Self {
+            routes: routes.map(|route| (&*route.name, &route.metrics)).collect(),
+            fallback: listener.fallback.as_ref().map(|route| &route.metrics),
+            unrouted: Some(&listener.unrouted.metrics),
+        }
+    }
+}
+
 impl Builder<'_> {
     fn listener(&self, name: &str, written: &config::Listener) -> Result<Listener, BuildError> {
         let Some(sockets) = self.ingredients.sockets.get(name) else {
@@ -190,6 +209,8 @@ impl Builder<'_> {
         name: &Arc<str>,
         written: &config::Listener,
     ) -> Result<HttpListener, BuildError> {
+        let previous = self.previous(name);
+        let measured = previous.map(Measured::by).unwrap_or_default();
         let mut rules = Vec::new();
         for (route_name, route) in &self.ingredients.config.route {
             if route
@@ -199,7 +220,9 @@ impl Builder<'_> {
             {
                 let rule = Rule::new(route_name, route)
                     .map_err(|error| refused(route_name, &error.to_string()))?;
-                rules.push((rule, Arc::new(self.route(name, route_name, route)?)));
+                let measured = measured.routes.get(route_name.as_str()).copied();
+                let metrics = self.metrics(name, route_name, measured);
+                rules.push((rule, Arc::new(self.route(route_name, route, metrics)?)));
             }
         }
         let fallback = match own_upstream(name, written) {
@@ -209,7 +232,8 @@ impl Builder<'_> {
                     upstream: Some(upstream),
                     ..config::Route::default()
                 };
-                Some(Arc::new(self.route(name, name, &plain)?))
+                let metrics = self.metrics(name, name, measured.fallback);
+                Some(Arc::new(self.route(name, &plain, metrics)?))
             }
         };
         let defaults = &self.ingredients.config.defaults.timeouts;
@@ -223,34 +247,49 @@ impl Builder<'_> {
             },
             timeouts: ClientTimeouts::new(&written.timeouts, defaults),
             forwarding: Forwarding::new(written),
-            via: self.via(name),
+            via: previous.map_or_else(|| self.new_mark(name), |listener| listener.via.clone()),
             routes: RouteTable::build(rules),
             fallback,
-            unrouted: Arc::new(self.unrouted(name)?),
+            unrouted: Arc::new(unrouted(self.metrics(name, "", measured.unrouted))?),
         })
     }
 
-    /// A listener keeps its mark over reloads: a loop that is under way must not look new.
-    fn via(&self, name: &str) -> Via {
-        let previous = self
-            .ingredients
-            .previous
-            .and_then(|world| world.listener(name));
-        match previous.map(|listener| &listener.kind) {
-            Some(Kind::Http(listener)) => listener.via.clone(),
-            Some(Kind::Tcp(_)) | None => {
-                let mix = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(u64::from(byte));
-                let seed = name.bytes().fold(self.ingredients.seed, mix);
-                Via::new(&mut fastrand::Rng::with_seed(seed))
-            }
+    /// The listener of this name under the configuration before, if it spoke HTTP.
+    fn previous(&self, name: &str) -> Option<&HttpListener> {
+        let previous = self.ingredients.previous?;
+        match &previous.listener(name)?.kind {
+            Kind::Http(listener) => Some(listener),
+            Kind::Tcp(_) => None,
+        }
+    }
+
+    /// The mark of a new listener. It keeps it over reloads: a loop that is under way must not look
+    /// new.
+    fn new_mark(&self, name: &str) -> Via {
+        let mix = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(u64::from(byte));
+        let seed = name.bytes().fold(self.ingredients.seed, mix);
+        Via::new(&mut fastrand::Rng::with_seed(seed))
+    }
+
+    fn metrics(
+        &self,
+        listener: &Arc<str>,
+        route: &str,
+        measured: Option<&RouteMetrics>,
+    ) -> RouteMetrics {
+        let registry = &self.ingredients.world.registry;
+        let metrics = RouteMetrics::new(registry, listener, &route.into());
+        match measured {
+            Some(previous) => metrics.after(previous, |name| self.upstreams.contains_key(name)),
+            None => metrics,
         }
     }
 
     fn route(
         &self,
-        listener: &Arc<str>,
         name: &str,
         written: &config::Route,
+        metrics: RouteMetrics,
     ) -> Result<Route, BuildError> {
         let name: Arc<str> = name.into();
         Ok(Route {
@@ -258,7 +297,7 @@ impl Builder<'_> {
             filters: Filters::new(written).map_err(|error| refused(&name, &error.to_string()))?,
             retry: RetryPolicy::new(&written.retry),
             connect: written.connect.unwrap_or(false),
-            metrics: RouteMetrics::new(&self.ingredients.world.registry, listener, &name),
+            metrics,
             name,
         })
     }
@@ -313,19 +352,20 @@ impl Builder<'_> {
             timeouts: CallTimeouts::new(timeouts, &written.timeouts, defaults),
         })
     }
+}
 
-    fn unrouted(&self, listener: &Arc<str>) -> Result<Route, BuildError> {
-        let name: Arc<str> = "".into();
-        let filters = Filters::new(&config::Route::default());
-        Ok(Route {
-            action: Action::NotFound,
-            filters: filters.map_err(|error| refused(&name, &error.to_string()))?,
-            retry: RetryPolicy::default(),
-            connect: false,
-            metrics: RouteMetrics::new(&self.ingredients.world.registry, listener, &name),
-            name,
-        })
-    }
+/// What requests get that no route takes.
+fn unrouted(metrics: RouteMetrics) -> Result<Route, BuildError> {
+    let name: Arc<str> = "".into();
+    let filters = Filters::new(&config::Route::default());
+    Ok(Route {
+        action: Action::NotFound,
+        filters: filters.map_err(|error| refused(&name, &error.to_string()))?,
+        retry: RetryPolicy::default(),
+        connect: false,
+        metrics,
+        name,
+    })
 }
 
 /// The upstream that gets what no route takes.

@@ -38,9 +38,9 @@ pub struct RouteMetrics {
     pub response_bytes: Counter,
     /// Retries by their outcome.
     pub retries: Retries,
-    requests: Lazy<(MethodLabel, u16), Counter>,
-    first_byte: Lazy<(Arc<str>, Arc<str>), Histogram>,
-    errors: Lazy<(Arc<str>, &'static str), Counter>,
+    requests: Arc<Lazy<(MethodLabel, u16), Counter>>,
+    first_byte: Arc<Lazy<(Arc<str>, Arc<str>), Histogram>>,
+    errors: Arc<Lazy<(Arc<str>, &'static str), Counter>>,
 }
 
 /// A request that is under way.
@@ -105,13 +105,25 @@ impl RouteMetrics {
                 failure: retries("failure"),
                 budget_exhausted: retries("budget_exhausted"),
             },
-            requests: Lazy::default(),
-            first_byte: Lazy::default(),
-            errors: Lazy::default(),
+            requests: Arc::default(),
+            first_byte: Arc::default(),
+            errors: Arc::default(),
             registry: registry.clone(),
             listener: Arc::clone(listener),
             route: Arc::clone(route),
         }
+    }
+
+    /// Goes on with the series that the same route had made under the configuration before, which
+    /// would end with it otherwise. Those of upstreams that are not there any more do end.
+    #[must_use]
+    pub fn after(mut self, previous: &Self, is_there: impl Fn(&str) -> bool) -> Self {
+        self.requests = Arc::clone(&previous.requests);
+        self.first_byte = Lazy::kept(&previous.first_byte, |(upstream, _)| is_there(upstream));
+        self.errors = Lazy::kept(&previous.errors, |(upstream, _)| {
+            upstream.is_empty() || is_there(upstream)
+        });
+        self
     }
 
     /// Counts a request as under way until the guard is dropped, however it ends.
@@ -190,6 +202,17 @@ impl<K, H> Default for Lazy<K, H> {
 }
 
 impl<K: Clone + PartialEq, H: Clone> Lazy<K, H> {
+    /// The same series; without those that are not wanted if there are such.
+    fn kept(all: &Arc<Self>, is_wanted: impl Fn(&K) -> bool) -> Arc<Self> {
+        let present = all.0.load();
+        let mut kept = Vec::clone(&present);
+        kept.retain(|(key, _)| is_wanted(key));
+        if kept.len() == present.len() {
+            return Arc::clone(all);
+        }
+        Arc::new(Self(ArcSwap::from_pointee(kept)))
+    }
+
     fn with(&self, key: K, act: impl Fn(&H), make: impl FnOnce() -> H) {
         self.with_matching(|other| *other == key, act, || (key.clone(), make()));
     }

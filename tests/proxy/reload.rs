@@ -130,7 +130,10 @@ fn connections_on_both_sides_and_counters_are_kept() {
         ("evenkeel_connections", &[], 1),
         ("evenkeel_config_reloads_total", &["result=\"applied\""], 5),
     ] {
-        assert_eq!(proxy.metric(family, labels), count, "{family}");
+        // A request counts once its answer has been sent.
+        eventually(&format!("{family} is {count}"), || {
+            (proxy.metric(family, labels) == count).then_some(())
+        });
     }
 }
 

@@ -127,7 +127,12 @@ impl Client {
     /// # Panics
     /// When they do not come.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        self.wire.bytes(length).expect("the bytes come")
+        self.try_bytes(length).expect("the bytes come")
+    }
+
+    /// This many bytes, or why they do not come.
+    pub(crate) fn try_bytes(&mut self, length: usize) -> Result<Vec<u8>, Broken> {
+        self.wire.bytes(length)
     }
 
     /// Everything until the proxy closes.

@@ -114,17 +114,6 @@ impl Evenkeel {
         fs::write(self.folder.0.join(CONFIG), text).expect("a writable directory");
     }
 
-    /// Puts another configuration in force.
-    ///
-    /// # Panics
-    /// When it is refused.
-    pub(crate) fn reload(&mut self, config: &str) {
-        self.write_config(config);
-        let output = self.command(&["reload"]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "a reload was refused:\n{said}");
-    }
-
     /// A file of this name in the instance's own directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.0.join(name)

@@ -96,6 +96,15 @@ pub(crate) fn say(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
 }
 
+/// How long a proof under load takes, in seconds: `EVENKEEL_PROOF_SECONDS`, or what is enough for
+/// every day. The full form takes 60.
+pub(crate) fn proof_seconds() -> u64 {
+    let written = std::env::var("EVENKEEL_PROOF_SECONDS").ok();
+    written
+        .and_then(|seconds| seconds.parse().ok())
+        .unwrap_or(EVERY_DAY)
+}
+
 fn run(address: SocketAddr, mut pace: Pace, stop: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     let mut client = None;
@@ -129,3 +138,5 @@ fn in_words(outcome: Result<Response, Broken>) -> String {
         Err(broken) => format!("{broken:?}"),
     }
 }
+
+const EVERY_DAY: u64 = 20;
