@@ -119,7 +119,7 @@ fn a_dropped_handle_ends_the_proxy() {
     let mut proxy = Proxy::start(&says("one"));
     let address = proxy.address("web");
     drop(proxy.running.take());
-    let patience = tokio::time::Duration::from_millis(10);
+    let patience = Duration::from_millis(10);
     for _ in 0..500 {
         if TcpStream::connect(address).is_err() {
             return;

@@ -94,10 +94,9 @@ mod tests {
 
     #[test]
     fn many_changes_are_counted() {
-        let routes: String = (0..12)
-            .map(|number| format!("[route.r{number:02}]\nupstream = \"x\"\n"))
-            .collect();
-        let text = describe(&Config::default(), &config(&routes));
+        let route = |number| format!("[route.r{number:02}]\nupstream = \"x\"\n");
+        let routes: Vec<String> = (0..12).map(route).collect();
+        let text = describe(&Config::default(), &config(&routes.concat()));
         assert!(text.ends_with("route r07 added, 4 more"), "{text}");
     }
 

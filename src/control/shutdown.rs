@@ -84,6 +84,9 @@ impl Shutdown {
             }
         };
         trigger.close();
+        if hurried {
+            drop(timeout(SETTLE, trigger.wait()).await);
+        }
         let cut = trigger.blockers();
         trigger.cut();
         Ended {
@@ -110,6 +113,10 @@ impl Ended {
         }
     }
 }
+
+/// Accept loops and idle connections end by themselves once accepting has ended. They get this long
+/// where the wait is cut short, so that only what really ran is counted as cut.
+const SETTLE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {
@@ -161,6 +168,23 @@ mod tests {
         assert!(ended.hurried);
         assert_eq!((ended.cut, ended.took.as_secs()), (1, 1));
         drop(guard);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ends_with_accepting_is_not_counted_as_cut() {
+        let (trigger, watcher) = drain::channel();
+        let (running, mut accepting) = (watcher.blocker(), watcher.clone());
+        let loops = async {
+            let guard = accepting.blocker();
+            accepting.closed().await;
+            sleep(Duration::from_millis(1)).await;
+            drop(guard);
+        };
+        let hurry = sleep(Duration::from_secs(1));
+        let readiness = Readiness::new();
+        let (ended, ()) = tokio::join!(SHUTDOWN.run(&trigger, &readiness, hurry), loops);
+        assert_eq!(ended.cut, 1);
+        drop(running);
     }
 
     #[test]

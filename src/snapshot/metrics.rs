@@ -38,9 +38,9 @@ pub struct RouteMetrics {
     pub response_bytes: Counter,
     /// Retries by their outcome.
     pub retries: Retries,
-    requests: Arc<Lazy<(MethodLabel, u16), Counter>>,
-    first_byte: Arc<Lazy<(Arc<str>, Arc<str>), Histogram>>,
-    errors: Arc<Lazy<(Arc<str>, &'static str), Counter>>,
+    requests: Arc<Requests>,
+    first_byte: Arc<FirstByte>,
+    errors: Arc<Errors>,
 }
 
 /// A request that is under way.
@@ -64,6 +64,15 @@ pub struct Retries {
 /// look-up is a scan of the few that did.
 #[derive(Debug)]
 struct Lazy<K, H>(ArcSwap<Vec<(K, H)>>);
+
+/// By method and status.
+type Requests = Lazy<(MethodLabel, u16), Counter>;
+
+/// By upstream and zone.
+type FirstByte = Lazy<(Arc<str>, Arc<str>), Histogram>;
+
+/// By upstream and reason.
+type Errors = Lazy<(Arc<str>, &'static str), Counter>;
 
 /// A method as a label: from a closed list, so that no client can make series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,16 +6,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod attempts;
 mod cases;
+mod commands;
 mod drain;
 mod harness;
 mod health;
-mod kill_proof;
 mod logs;
 mod own_answers;
 mod reload;
-mod reload_proof;
 mod routing;
 mod streaming;
 mod tcp;

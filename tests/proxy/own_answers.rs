@@ -29,9 +29,12 @@ fn reason(response: &Response) -> String {
         .to_owned()
 }
 
+/// A cause: its name, the endpoint that it comes from, the status, and the words that may name it.
+type Cause = (&'static str, Endpoint, u16, &'static [&'static str]);
+
 #[test]
 fn every_cause_has_its_word_and_its_status() {
-    let cases: [(&str, Endpoint, u16, &[&str]); 7] = [
+    let cases: [Cause; 7] = [
         ("refuses", Endpoint::refuses(), 502, &["connection_refused"]),
         (
             "closes at once",

@@ -25,14 +25,6 @@ fn config(mark: &str, endpoints: &[&Endpoint]) -> String {
     )
 }
 
-/// An endpoint that answers with its name.
-fn named(name: &str) -> Endpoint {
-    let length = name.len();
-    Endpoint::answers(format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}"
-    ))
-}
-
 #[test]
 fn a_refused_configuration_changes_nothing() {
     let endpoint = Endpoint::echo();
@@ -42,12 +34,16 @@ fn a_refused_configuration_changes_nothing() {
     let mut proxy = Evenkeel::start(&good);
     let mut client = proxy.client();
     assert_eq!(client.get("/").head.value("x-mark"), Some("first"));
-    let before = proxy.json("/v1/config");
+    let before = proxy.admin_json("/v1/config");
     let bad = good.replace("first", "second");
     let refusals = [
         (bad.replace("endpoints", "endpoint"), "evenkeel.toml:9:1"),
         (bad.replace("\"app\"", "\"apq\""), "error[E0201]"),
         (format!("{bad}[listener"), "error["),
+        (
+            bad.replace("\"@web\"", "\"@web\"\nmax_head_size = \"1\""),
+            "max_head_size",
+        ),
         (
             format!("{bad}[[test]]\nrequest = \"GET http://a/\"\nexpect = {{ status = 404 }}\n"),
             "GET http://a/",
@@ -71,7 +67,7 @@ fn a_refused_configuration_changes_nothing() {
             error.contains("configuration 1 goes on unchanged"),
             "{error}"
         );
-        assert_eq!(proxy.json("/v1/config"), before, "{said}");
+        assert_eq!(proxy.admin_json("/v1/config"), before, "{said}");
         // The connection, the route and the connection to the endpoint: all as they were.
         assert_eq!(
             client.get("/").head.value("x-mark"),
@@ -267,7 +263,7 @@ fn a_renamed_listener_goes_on_accepting() {
 
 #[test]
 fn a_removed_endpoint_drains() {
-    let (leaving, staying) = (Gated::answering("leaving"), named("staying"));
+    let (leaving, staying) = (Gated::answering("leaving"), Endpoint::says("staying"));
     let mut proxy = Evenkeel::start(&config("x", &[leaving.endpoint()]));
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -292,8 +288,43 @@ fn a_removed_endpoint_drains() {
 }
 
 #[test]
+fn streams_outlive_the_place_of_their_endpoint() {
+    let slow = Endpoint::start(|peer| {
+        while let Some(request) = peer.request() {
+            if request.target() == "/socket" {
+                peer.send("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+                return peer.send_all_back();
+            }
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234");
+            // The second half when the next request has arrived elsewhere.
+            let go: Vec<u8> = peer.wait_for_release();
+            peer.send(go);
+        }
+    });
+    let other = Endpoint::says("other");
+    let mut proxy = Evenkeel::start(&config("x", &[&slow]));
+    let mut socket = proxy.client();
+    socket.send(
+        "GET /socket HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    );
+    assert_eq!(socket.response().status, 101);
+    let mut download = proxy.client();
+    download.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(download.head().and_then(|head| head.status()), Ok(200));
+    assert_eq!(download.bytes(5), b"01234");
+    // The endpoint is gone from the configuration, not from what it is doing.
+    proxy.reload(&config("x", &[&other]));
+    assert_eq!(proxy.client().get("/").body.text(), "other");
+    socket.send("hello");
+    assert_eq!(socket.bytes(5), b"hello");
+    slow.release("56789");
+    assert_eq!(download.bytes(5), b"56789");
+    assert_eq!(download.get("/").body.text(), "other");
+}
+
+#[test]
 fn idle_connections_to_a_removed_endpoint_are_closed() {
-    let (leaving, staying) = (named("leaving"), named("staying"));
+    let (leaving, staying) = (Endpoint::says("leaving"), Endpoint::says("staying"));
     let mut proxy = Evenkeel::start(&config("x", &[&leaving]));
     assert_eq!(proxy.client().get("/").body.text(), "leaving");
     proxy.reload(&config("x", &[&staying]));
@@ -332,7 +363,7 @@ fn what_needs_a_start_is_said() {
 #[test]
 fn a_slow_endpoint_does_not_hold_a_reload_up() {
     // A first probe that takes its whole limit: the reload does not wait for the verdict.
-    let (good, silent) = (named("good"), Endpoint::never_reads());
+    let (good, silent) = (Endpoint::says("good"), Endpoint::never_reads());
     let health = "health = { http = {}, interval = \"20s\", timeout = \"15s\" }\n";
     let mut proxy = Evenkeel::start(&format!("{}{health}", config("x", &[&good])));
     proxy.event("endpoint_up", &good.address().to_string());

@@ -19,35 +19,37 @@ const ROUTES: &str = "[listener.web]\nbind = \"@web\"\n\
     [route.query]\nhosts = [\"www.example.com\"]\npath = \"/a\"\nquery = { v = \"2\" }\nrespond = { body = \"query\" }\n";
 
 /// Method, host, target, a field, and the route that takes it.
-const QUESTIONS: [(&str, &str, &str, &str, &str); 21] = [
-    ("GET", "other", "/", "", "any"),
-    ("GET", "example.com", "/", "", "any"),
-    ("GET", "x.example.com", "/", "", "below"),
-    ("GET", "x.y.example.com", "/", "", "below"),
-    ("GET", "x.eu.example.com", "/", "", "deeper"),
-    ("GET", "www.example.com", "/", "", "host"),
-    ("GET", "WWW.Example.COM", "/", "", "host"),
-    ("GET", "www.example.com:8080", "/", "", "host"),
-    ("GET", "www.example.com", "/a", "", "prefix"),
-    ("GET", "www.example.com", "/a/", "", "prefix"),
-    ("GET", "www.example.com", "/a/x", "", "prefix"),
-    ("GET", "www.example.com", "/ab", "", "host"),
-    ("GET", "www.example.com", "/a/b/x", "", "longer"),
-    ("GET", "www.example.com", "/a/b/c", "", "exact"),
-    ("GET", "www.example.com", "/a/b/c/", "", "longer"),
-    ("GET", "www.example.com", "/a/12", "", "regex"),
-    ("PUT", "www.example.com", "/a", "", "method"),
-    ("PUT", "www.example.com", "/a", "x-kind: b", "method"),
-    ("GET", "www.example.com", "/a", "X-Kind: b", "field"),
-    ("GET", "www.example.com", "/a?v=2", "", "query"),
-    ("GET", "www.example.com", "/a?v=2", "x-kind: b", "field"),
+type Question = [&'static str; 5];
+
+const QUESTIONS: [Question; 21] = [
+    ["GET", "other", "/", "", "any"],
+    ["GET", "example.com", "/", "", "any"],
+    ["GET", "x.example.com", "/", "", "below"],
+    ["GET", "x.y.example.com", "/", "", "below"],
+    ["GET", "x.eu.example.com", "/", "", "deeper"],
+    ["GET", "www.example.com", "/", "", "host"],
+    ["GET", "WWW.Example.COM", "/", "", "host"],
+    ["GET", "www.example.com:8080", "/", "", "host"],
+    ["GET", "www.example.com", "/a", "", "prefix"],
+    ["GET", "www.example.com", "/a/", "", "prefix"],
+    ["GET", "www.example.com", "/a/x", "", "prefix"],
+    ["GET", "www.example.com", "/ab", "", "host"],
+    ["GET", "www.example.com", "/a/b/x", "", "longer"],
+    ["GET", "www.example.com", "/a/b/c", "", "exact"],
+    ["GET", "www.example.com", "/a/b/c/", "", "longer"],
+    ["GET", "www.example.com", "/a/12", "", "regex"],
+    ["PUT", "www.example.com", "/a", "", "method"],
+    ["PUT", "www.example.com", "/a", "x-kind: b", "method"],
+    ["GET", "www.example.com", "/a", "X-Kind: b", "field"],
+    ["GET", "www.example.com", "/a?v=2", "", "query"],
+    ["GET", "www.example.com", "/a?v=2", "x-kind: b", "field"],
 ];
 
 #[test]
 fn the_most_specific_route_wins() {
     let proxy = Evenkeel::start(ROUTES);
     let mut client = proxy.client();
-    for (method, host, target, field, route) in QUESTIONS {
+    for [method, host, target, field, route] in QUESTIONS {
         let field = if field.is_empty() {
             String::new()
         } else {
@@ -67,7 +69,7 @@ fn the_most_specific_route_wins() {
 #[test]
 fn the_command_says_what_the_proxy_does() {
     let proxy = Evenkeel::start(ROUTES);
-    for (method, host, target, field, route) in QUESTIONS {
+    for [method, host, target, field, route] in QUESTIONS {
         let url = format!("http://{host}{target}");
         let mut arguments = vec!["--json", "route", method, &url];
         if !field.is_empty() {

@@ -1,9 +1,7 @@
 //! Endpoints: which of them is asked, and what a client notices when one is not well.
 
-use std::time::Duration;
-
 use crate::cases::{get, post};
-use crate::support::clock::{eventually, pause};
+use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 
@@ -60,15 +58,20 @@ fn the_least_loaded_is_asked() {
             &format!("balance = \"{algorithm}\""),
             &quoted(&[&slow, &quick]),
         );
-        // Hold requests open until the slow one has some of them.
+        // Until the slow one holds a request; what the quick one got is answered wholly.
         let mut held = Vec::new();
-        eventually("the slow endpoint has a request", || {
+        while slow.requests().is_empty() {
+            let answered = quick.requests().len();
             let mut client = proxy.client();
             client.send(get(""));
+            eventually("the request has arrived", || {
+                (slow.requests().len() + quick.requests().len() > answered).then_some(())
+            });
+            if quick.requests().len() > answered {
+                assert_eq!(client.response().status, 200);
+            }
             held.push(client);
-            pause(Duration::from_millis(10));
-            (!slow.requests().is_empty()).then_some(())
-        });
+        }
         let before = slow.requests().len();
         ask(&proxy, 50);
         assert_eq!(

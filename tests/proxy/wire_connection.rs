@@ -75,10 +75,8 @@ fn pipelined_requests_are_answered_in_order() {
     let endpoint = names_targets();
     let proxy = Evenkeel::forwarding_to(&endpoint);
     let mut client = proxy.client();
-    let all: String = (0..20)
-        .map(|at| format!("GET /{at} HTTP/1.1\r\nHost: a\r\n\r\n"))
-        .collect();
-    client.send(all);
+    let all = (0..20).map(|at| format!("GET /{at} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    client.send(all.collect::<Vec<_>>().concat());
     for at in 0..20 {
         assert_eq!(client.response().body.text(), format!("/{at}"));
     }

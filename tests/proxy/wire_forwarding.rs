@@ -31,7 +31,7 @@ fn forward_trusted(bytes: impl AsRef<[u8]>) -> Request {
 }
 
 #[test]
-fn fields_of_the_connection_end_with_it() {
+fn what_connection_names_ends_with_it() {
     let cases: &[Forwarded<'_>] = &[
         (
             "keep-alive",
@@ -83,6 +83,13 @@ fn fields_of_the_connection_end_with_it() {
             get("Connection: X-A"),
             &[START, HOST],
         ),
+    ];
+    assert_forwarded(cases);
+}
+
+#[test]
+fn fields_of_the_connection_end_with_it() {
+    let cases: &[Forwarded<'_>] = &[
         (
             "Proxy-Connection",
             get("Proxy-Connection: keep-alive"),

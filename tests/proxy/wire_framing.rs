@@ -6,7 +6,7 @@
 use crate::cases::{
     Forwarded, Refusal, assert_body_refused, assert_forwarded, assert_refused, chunked, post,
 };
-use crate::support::endpoint::Endpoint;
+use crate::support::endpoint::{Endpoint, Request};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::message::Broken;
 
@@ -155,10 +155,7 @@ fn a_length_and_a_coding_exclude_each_other() {
 }
 
 #[test]
-fn a_body_in_chunks_is_exact() {
-    let extension = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(128 * 1024));
-    let trailers = format!("0\r\nX-A: {}\r\n\r\n", "b".repeat(128 * 1024));
-    let many_trailers = format!("0\r\n{}\r\n", "X-A: b\r\n".repeat(5_000));
+fn a_chunk_size_is_exact() {
     let cases: &[Refusal<'_>] = &[
         (
             "a hexadecimal prefix",
@@ -199,6 +196,13 @@ fn a_body_in_chunks_is_exact() {
             chunked("\u{665}\r\nhello\r\n0\r\n\r\n"),
             BAD,
         ),
+    ];
+    assert_body_refused(cases);
+}
+
+#[test]
+fn a_chunk_ends_its_lines_exactly() {
+    let cases: &[Refusal<'_>] = &[
         (
             "a NUL behind the size",
             chunked("5\0\r\nhello\r\n0\r\n\r\n"),
@@ -219,6 +223,14 @@ fn a_body_in_chunks_is_exact() {
             chunked("5\r\r\nhello\r\n0\r\n\r\n"),
             BAD,
         ),
+    ];
+    assert_body_refused(cases);
+}
+
+#[test]
+fn a_chunk_extension_is_exact_and_short() {
+    let extension = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(128 * 1024));
+    let cases: &[Refusal<'_>] = &[
         (
             "a lone line feed in an extension",
             chunked("5;a\nhello\r\n0\r\n\r\n"),
@@ -240,6 +252,13 @@ fn a_body_in_chunks_is_exact() {
             BAD,
         ),
         ("an extension of 128 kB", chunked(extension), BAD),
+    ];
+    assert_body_refused(cases);
+}
+
+#[test]
+fn a_chunk_is_as_long_as_it_says() {
+    let cases: &[Refusal<'_>] = &[
         (
             "nothing behind the data",
             chunked("5\r\nhello0\r\n\r\n"),
@@ -280,6 +299,15 @@ fn a_body_in_chunks_is_exact() {
             chunked("5\r\nhello\r\n-0\r\n\r\n"),
             BAD,
         ),
+    ];
+    assert_body_refused(cases);
+}
+
+#[test]
+fn trailers_are_exact_and_few() {
+    let trailers = format!("0\r\nX-A: {}\r\n\r\n", "b".repeat(128 * 1024));
+    let many_trailers = format!("0\r\n{}\r\n", "X-A: b\r\n".repeat(5_000));
+    let cases: &[Refusal<'_>] = &[
         (
             "a trailer without a colon",
             chunked("0\r\nX-A\r\n\r\n"),
@@ -470,7 +498,7 @@ fn a_body_that_is_a_request_is_a_body() {
         client.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.response().status, 200, "{method}");
         let requests = endpoint.requests();
-        let targets: Vec<&str> = requests.iter().map(|request| request.target()).collect();
+        let targets: Vec<&str> = requests.iter().map(Request::target).collect();
         assert_eq!(targets, ["/", "/next"], "{method}");
         assert_eq!(requests[0].body.text(), inner, "{method}");
     }

@@ -16,7 +16,7 @@ fn assert_cut(cases: &[Case<'_>]) {
     for (name, bytes) in cases {
         let outcome = relay(&Endpoint::answers_and_closes(bytes)).and_then(|got| match got {
             Relayed::Cut | Relayed::Whole(502, _) => Ok(()),
-            other => Err(format!("{other:?}")),
+            Relayed::Whole(status, text) => Err(format!("whole: {status}, {text:?}")),
         });
         faults.check(name, bytes, outcome);
     }

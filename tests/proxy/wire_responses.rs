@@ -7,9 +7,12 @@ use crate::cases::{Case, Faults, Relayed, get, ok, relay};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 
+/// A response that is relayed: its name, its bytes, and the status and body that the client gets.
+type Good<'a> = (&'a str, Vec<u8>, u16, &'a str);
+
 /// The response is relayed whole, with this status and body. With a body that ends with the
 /// connection, the endpoint closes.
-fn assert_relayed(cases: &[(&str, Vec<u8>, u16, &str)]) {
+fn assert_relayed(cases: &[Good<'_>]) {
     let mut faults = Faults::default();
     for (name, bytes, status, body) in cases {
         let outcome = relay(&Endpoint::answers_and_closes(bytes)).and_then(|got| match got {
@@ -103,6 +106,12 @@ fn good_responses_are_relayed() {
             200,
             "hello",
         ),
+    ]);
+}
+
+#[test]
+fn every_status_is_relayed() {
+    assert_relayed(&[
         (
             "no reason",
             message("HTTP/1.1 200 \nContent-Length: 5\n\nhello"),
@@ -151,6 +160,12 @@ fn good_responses_are_relayed() {
             599,
             "hello",
         ),
+    ]);
+}
+
+#[test]
+fn statuses_that_mean_something_are_relayed() {
+    assert_relayed(&[
         ("204", message("HTTP/1.1 204 No Content\n\n"), 204, ""),
         (
             "304 with the length of what it stands for",
@@ -233,6 +248,12 @@ fn a_head_that_is_not_http_is_a_bad_gateway() {
             "two spaces",
             message("HTTP/1.1  200 OK\nContent-Length: 2\n\nok"),
         ),
+    ]);
+}
+
+#[test]
+fn a_head_with_a_bad_field_is_a_bad_gateway() {
+    assert_bad_gateway(&[
         (
             "a NUL in the reason",
             message("HTTP/1.1 200 O\0K\nContent-Length: 2\n\nok"),
@@ -307,6 +328,12 @@ fn a_doubtful_length_is_a_bad_gateway() {
                 "5\r\nhello\r\n0\r\n\r\n",
             ),
         ),
+    ]);
+}
+
+#[test]
+fn a_doubtful_coding_is_a_bad_gateway() {
+    assert_bad_gateway(&[
         (
             "a coding that nobody knows",
             ok("Transfer-Encoding: xchunked", "5\r\nhello\r\n0\r\n\r\n"),

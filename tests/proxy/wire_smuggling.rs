@@ -5,7 +5,7 @@
 
 use crate::cases::get;
 use crate::support::client::Client;
-use crate::support::endpoint::Endpoint;
+use crate::support::endpoint::{Endpoint, Request};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::message::find;
 
@@ -14,7 +14,7 @@ const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: a\r\nX-Secret: 1\r\n\r\n
 /// No request for the smuggled target was ever seen as a request, on any connection.
 fn assert_not_smuggled(endpoint: &Endpoint) {
     let requests = endpoint.requests();
-    let targets: Vec<&str> = requests.iter().map(|request| request.target()).collect();
+    let targets: Vec<&str> = requests.iter().map(Request::target).collect();
     assert!(!targets.contains(&"/smuggled"), "{targets:?}");
 }
 

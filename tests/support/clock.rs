@@ -42,9 +42,9 @@ pub(crate) struct Pace {
     every: Duration,
 }
 
-/// A moment.
+/// A beat, which was due at this moment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment(Instant);
+pub(crate) struct Beat(Instant);
 
 impl Pace {
     /// A beat of this length, the first after `offset`.
@@ -55,21 +55,17 @@ impl Pace {
         }
     }
 
-    /// Waits for the next beat, and says when it was due.
-    pub(crate) fn wait(&mut self) -> Moment {
+    /// Waits for the next beat.
+    pub(crate) fn wait(&mut self) -> Beat {
         let due = self.next;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         self.next += self.every;
-        Moment(due)
+        Beat(due)
     }
 }
 
-impl Moment {
-    pub(crate) fn now() -> Self {
-        Self(Instant::now())
-    }
-
-    /// Time since then.
+impl Beat {
+    /// Time since it was due.
     pub(crate) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }

@@ -41,10 +41,11 @@ pub(crate) struct Peer {
     record: Arc<Record>,
 }
 
-/// What an endpoint was sent.
+/// What an endpoint was sent, and what it was told meanwhile.
 #[derive(Debug, Default)]
 struct Record {
     ended: AtomicBool,
+    released: Mutex<Option<Vec<u8>>>,
     connections: Mutex<Vec<TcpStream>>,
     requests: Mutex<Vec<Request>>,
     raw: Mutex<Vec<Vec<u8>>>,
@@ -178,7 +179,7 @@ impl Endpoint {
 
     /// Accepts connections, and closes them at once.
     pub(crate) fn closes_after_accept() -> Self {
-        Self::start(|peer| peer.reset())
+        Self::start(Peer::reset)
     }
 
     /// Grants every upgrade with 101 and this protocol, then sends all bytes back.
@@ -226,6 +227,11 @@ impl Endpoint {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets a behaviour go on that waits for it.
+    pub(crate) fn release(&self, bytes: impl AsRef<[u8]>) {
+        *held(&self.record.released) = Some(bytes.as_ref().to_vec());
     }
 
     /// The requests that arrived whole, in the order in which they did.
@@ -333,6 +339,13 @@ impl Peer {
     /// Reads this many bytes of a body whose head was taken.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         self.wire.bytes(length).unwrap_or_default()
+    }
+
+    /// Waits for `Endpoint::release`, and returns what it brings.
+    pub(crate) fn wait_for_release(&self) -> Vec<u8> {
+        eventually("the test releases the endpoint", || {
+            held(&self.record.released).take()
+        })
     }
 
     /// Everything until the proxy sends no more.

@@ -37,15 +37,15 @@ impl Evenkeel {
     /// # Panics
     /// When the program does not become ready.
     pub(crate) fn start(config: &str) -> Self {
-        Self::start_with(config, None)
+        Self::launch(config, None)
     }
 
-    /// Like `start`, with this as standard output; `log` then has what comes on standard error.
-    pub(crate) fn start_logging_to(output: Stdio, config: &str) -> Self {
-        Self::start_with(config, Some(output))
+    /// The same, with another place for what the program writes: `log` has nothing then.
+    pub(crate) fn start_with_output(config: &str, output: Stdio) -> Self {
+        Self::launch(config, Some(output))
     }
 
-    fn start_with(config: &str, output: Option<Stdio>) -> Self {
+    fn launch(config: &str, output: Option<Stdio>) -> Self {
         let mut ports = BTreeMap::new();
         ports.insert(ADMIN.to_owned(), Port::reserve());
         let folder = Folder::create(&ports[ADMIN]);
@@ -81,6 +81,19 @@ impl Evenkeel {
     /// A connection to the listener `web`.
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address("web"))
+    }
+
+    /// Asks a resource of the admin's HTTP door that answers with JSON.
+    pub(crate) fn admin_json(&self, path: &str) -> serde_json::Value {
+        let response = self.admin(path);
+        assert_eq!(response.status, 200, "{path}: {response:?}");
+        serde_json::from_slice(&response.body.data).expect("JSON")
+    }
+
+    /// The number of the configuration in force.
+    pub(crate) fn generation(&self) -> u64 {
+        let generation = &self.admin_json("/v1/status")["configuration"]["generation"];
+        generation.as_u64().expect("a number")
     }
 
     /// Asks the admin's HTTP door.
@@ -216,8 +229,8 @@ impl Folder {
             .arg("--config")
             .arg(self.0.join(CONFIG))
             .stdin(Stdio::null())
-            .stdout(output.unwrap_or_else(|| log.try_clone().expect("a spare descriptor").into()))
-            .stderr(log)
+            .stderr(log.try_clone().expect("a spare descriptor"))
+            .stdout(output.unwrap_or_else(|| log.into()))
             .spawn()
             .expect("the program was built")
     }
@@ -236,27 +249,24 @@ impl Drop for Folder {
 
 /// Adds what the text leaves out, and puts an address for every `"@name"`.
 fn complete(config: &str, folder: &Folder, ports: &mut BTreeMap<String, Port>) -> String {
-    let mut text = String::new();
-    for (key, value) in [("version", "1"), ("workers", "1")] {
-        if !config.starts_with(key) && !config.contains(&format!("\n{key}")) {
-            text.push_str(&format!("{key} = {value}\n"));
-        }
-    }
-    text.push_str(config);
-    if !config.contains("[admin]") {
-        let socket = folder.socket();
-        text.push_str(&format!(
-            "\n[admin]\nsocket = \"{socket}\"\nhttp = \"@{ADMIN}\"\n"
-        ));
-    }
-    let mut parts = text.split("\"@");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (name, rest) = part.split_once('"').expect("a closed string");
+    let is_missing = |key: &str| !config.starts_with(key) && !config.contains(&format!("\n{key}"));
+    let mut text = Vec::new();
+    text.extend(is_missing("version").then_some("version = 1\n"));
+    text.extend(is_missing("workers").then_some("workers = 1\n"));
+    text.push(config);
+    let socket = folder.socket();
+    let admin = format!("\n[admin]\nsocket = \"{socket}\"\nhttp = \"@{ADMIN}\"\n");
+    text.extend(is_missing("[admin]").then_some(admin.as_str()));
+
+    let text = text.concat();
+    let mut pieces = text.split("\"@");
+    let mut out = vec![pieces.next().unwrap_or_default().to_owned()];
+    for piece in pieces {
+        let (name, rest) = piece.split_once('"').expect("a closed string");
         let port = ports.entry(name.to_owned()).or_insert_with(Port::reserve);
-        out.push_str(&format!("\"{}\"{rest}", port.address()));
+        out.push(format!("\"{}\"{rest}", port.address()));
     }
-    out
+    out.concat()
 }
 
 #[expect(clippy::print_stderr, reason = "shown for failed tests only")]

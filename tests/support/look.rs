@@ -1,4 +1,4 @@
-//! What an instance says about itself: its admin API, its metrics, its log.
+//! What an instance says about itself: its events, metrics, upstreams, log.
 
 use serde_json::Value;
 
@@ -6,16 +6,6 @@ use super::clock::eventually;
 use super::evenkeel::Evenkeel;
 
 impl Evenkeel {
-    /// A resource of the admin API.
-    ///
-    /// # Panics
-    /// When it is not there, or not JSON.
-    pub(crate) fn json(&self, path: &str) -> Value {
-        let response = self.admin(path);
-        assert_eq!(response.status, 200, "{path}: {response:?}");
-        serde_json::from_slice(&response.body.data).expect("JSON")
-    }
-
     /// The sum of the series of this family whose labels contain all of these, 0 if there is none.
     /// For what counts things:
     /// `metric("evenkeel_endpoint_state", &["state=\"healthy\""])`.
@@ -33,7 +23,7 @@ impl Evenkeel {
 
     /// The events of this kind, oldest first.
     pub(crate) fn events(&self, kind: &str) -> Vec<Value> {
-        let view = self.json("/v1/events");
+        let view = self.admin_json("/v1/events");
         let events = view["events"].as_array().expect("a list");
         events
             .iter()
@@ -55,7 +45,7 @@ impl Evenkeel {
     /// # Panics
     /// When the configuration in force has none.
     pub(crate) fn endpoint(&self, upstream: &str, address: &str) -> Value {
-        let endpoints = self.json(&format!("/v1/upstreams/{upstream}/endpoints"));
+        let endpoints = self.admin_json(&format!("/v1/upstreams/{upstream}/endpoints"));
         let endpoints = endpoints.as_array().expect("a list");
         let mut found = endpoints.iter().filter(|entry| entry["address"] == address);
         found.next().expect("a known endpoint").clone()
@@ -63,19 +53,11 @@ impl Evenkeel {
 
     /// How an upstream stands: `healthy`, `backup`, `panic`, …
     pub(crate) fn standing(&self, upstream: &str) -> String {
-        let upstreams = self.json("/v1/upstreams");
+        let upstreams = self.admin_json("/v1/upstreams");
         let mut upstreams = upstreams.as_array().expect("a list").iter();
         let found = upstreams.find(|entry| entry["name"] == upstream);
         let standing = &found.expect("a known upstream")["standing"];
         standing.as_str().expect("a word").to_owned()
-    }
-
-    /// The number of the configuration in force.
-    pub(crate) fn generation(&self) -> u64 {
-        let status = self.json("/v1/status");
-        status["configuration"]["generation"]
-            .as_u64()
-            .expect("a number")
     }
 
     /// Lines of this kind in what the program has written: `access`, `event`.

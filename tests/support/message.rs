@@ -190,10 +190,8 @@ impl<R: Read> Wire<R> {
         let ended = match framing {
             Framing::Length(length) => self.exactly(length, &mut body.data),
             Framing::Chunked => self.chunks(&mut body),
-            Framing::UntilClose => match self.rest(&mut body.data) {
-                true => Err(Broken::Closed),
-                false => Err(Broken::Truncated(String::new())),
-            },
+            Framing::UntilClose if self.rest(&mut body.data) => Err(Broken::Closed),
+            Framing::UntilClose => Err(Broken::Truncated(String::new())),
         };
         match (ended, framing) {
             (Ok(()), _) => {}
@@ -290,7 +288,7 @@ impl<R: Read> Wire<R> {
     }
 
     fn fill(&mut self) -> Result<(), Broken> {
-        let mut piece = [0; 64 * 1024];
+        let mut piece = [0; 16 * 1024];
         loop {
             return match self.source.read(&mut piece) {
                 Ok(0) => Err(Broken::Closed),

@@ -15,12 +15,13 @@
 //! Nothing here asserts how long something takes: waiting ends when the awaited thing happens, or
 //! fails after `clock::PATIENCE`.
 
+#![expect(dead_code, reason = "each of the test binaries uses its part of this")]
+
 pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod endpoint;
 pub(crate) mod evenkeel;
 pub(crate) mod gated;
-pub(crate) mod load;
 pub(crate) mod look;
 pub(crate) mod message;
 pub(crate) mod port;

@@ -23,6 +23,8 @@ use crate::telemetry::events::Recorded;
 
 mod endpoints;
 mod story;
+#[cfg(test)]
+mod tests;
 
 use endpoints::Fleet;
 use story::Story;
@@ -174,24 +176,3 @@ const ADMIN_PORT: u16 = 9901;
 
 /// Time between two looks at what has happened.
 const TICK: Duration = Duration::from_millis(500);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_in_use_is_left_alone() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        assert_ne!(free_port(port).unwrap(), port);
-    }
-
-    #[test]
-    fn the_directory_goes_with_its_value() {
-        let home = Home::create().unwrap();
-        let path = home.path.clone();
-        fs::write(path.join("file"), "text").unwrap();
-        drop(home);
-        assert!(!path.exists());
-    }
-}

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::client::{Client, Response};
-use super::clock::Pace;
-use super::message::Broken;
+use crate::support::client::{Client, Response};
+use crate::support::clock::Pace;
+use crate::support::message::Broken;
 
 /// Clients at work.
 #[derive(Debug)]

@@ -6,12 +6,14 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::{env, io, thread};
 
+use crate::THE_MACHINE;
+use crate::figures::{Load, proof_seconds, say};
 use crate::support::clock::{eventually, pause};
 use crate::support::evenkeel::Evenkeel;
-use crate::support::load::{Load, proof_seconds, say};
 use crate::support::port::Port;
 
 /// An endpoint in a process of its own, killed when this goes.
@@ -61,6 +63,7 @@ impl Drop for Process {
 
 #[test]
 fn endpoints_that_are_killed_cost_no_request() {
+    let _machine = THE_MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut endpoints = [(); 3].map(|()| Process::start());
     let addresses = endpoints
         .each_ref()
@@ -118,12 +121,7 @@ fn endpoints_that_are_killed_cost_no_request() {
 /// Starts this very program again, as an endpoint.
 fn spawn(address: SocketAddr) -> Child {
     Command::new(env::current_exe().expect("a running program"))
-        .args([
-            "--exact",
-            "kill_proof::endpoint",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", "kill::endpoint", "--ignored", "--nocapture"])
         .env(ADDRESS, address.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

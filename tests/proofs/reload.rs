@@ -4,18 +4,19 @@
 //! `EVENKEEL_PROOF_SECONDS` says how many reloads there are; it prints what it has seen.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::THE_MACHINE;
+use crate::figures::{Load, proof_seconds, say};
 use crate::support::client::Client;
 use crate::support::clock::{Pace, eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
-use crate::support::load::{Load, proof_seconds, say};
 
 /// The endpoints of all configurations.
 struct Site {
@@ -103,6 +104,7 @@ impl Streams {
 
 #[test]
 fn reloads_under_load_cost_nothing() {
+    let _machine = THE_MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let finish = Arc::new(AtomicBool::new(false));
     let site = Site::new(&finish);
     let mut proxy = Evenkeel::start(&site.config(1));
