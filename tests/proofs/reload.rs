@@ -67,13 +67,14 @@ impl Site {
             wait = 20 + turn % 5,
         );
         if turn % 2 == 1 {
-            text.push_str(&format!(
-                "[route.passing]\npath = \"/passing/{generation}\"\nrespond = {{ body = \"x\" }}\n"
-            ));
+            let route = format!("[route.passing]\npath = \"/passing/{generation}\"\n");
+            text.push_str(&route);
+            text.push_str("respond = { body = \"x\" }\n");
         }
         if turn % 3 > 0 {
             let place = turn % 3;
-            text.push_str(&format!("[listener.extra]\nbind = \"@extra{place}\"\n"));
+            let extra = format!("[listener.extra]\nbind = \"@extra{place}\"\n");
+            text.push_str(&extra);
         }
         text
     }

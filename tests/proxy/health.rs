@@ -265,10 +265,11 @@ fn expected_statuses_decide() {
         (505, "[\"2xx\", \"500-504\"]", "unhealthy"),
     ] {
         let patient = Patient::with(status);
-        let mut health = QUICK.to_owned();
-        if !expected.is_empty() {
-            health.push_str(&format!("\nhttp.status = {expected}"));
-        }
+        let health = if expected.is_empty() {
+            QUICK.to_owned()
+        } else {
+            format!("{QUICK}\nhttp.status = {expected}")
+        };
         let proxy = Evenkeel::start(&checked(&quoted(&[&patient]), "", &health));
         eventually("the verdict", || {
             (state(&proxy, &patient) != "unknown").then_some(())

@@ -262,6 +262,19 @@ fn a_renamed_listener_goes_on_accepting() {
 }
 
 #[test]
+#[ignore = "known: a connection is looked up by the name of its listener, not by its address"]
+fn a_renamed_listener_keeps_its_connections() {
+    let endpoint = Endpoint::echo();
+    let base = config("x", &[&endpoint]);
+    let mut proxy = Evenkeel::start(&base);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status, 200);
+    proxy.reload(&base.replace("listener.web", "listener.other"));
+    assert!(client.is_quiet(), "it was closed");
+    assert_eq!(client.get("/").status, 200);
+}
+
+#[test]
 fn a_removed_endpoint_drains() {
     let (leaving, staying) = (Gated::answering("leaving"), Endpoint::says("staying"));
     let mut proxy = Evenkeel::start(&config("x", &[leaving.endpoint()]));
