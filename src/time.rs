@@ -50,7 +50,7 @@ impl Deadline {
         };
         let mut armed = self.armed.borrow_mut();
         let armed = armed.get_or_insert_with(|| Armed {
-            timer: Box::pin(tokio::time::sleep_until(at)),
+            timer: Box::pin(tokio::time::sleep_until(first_stop(at))),
             waker: Waker::noop().clone(),
         });
         if armed.is_early_enough(at, cx.waker()) {
@@ -67,7 +67,7 @@ impl Deadline {
             if Instant::now() >= at {
                 return Poll::Ready(());
             }
-            armed.timer.as_mut().reset(at);
+            armed.timer.as_mut().reset(first_stop(at));
         }
     }
 
@@ -90,6 +90,12 @@ impl Armed {
     fn is_early_enough(&self, at: Instant, waker: &Waker) -> bool {
         self.timer.deadline() <= at && !self.timer.is_elapsed() && self.waker.will_wake(waker)
     }
+}
+
+/// Where a timer on its way to `at` stops first. A connection waits for a request for longer than its
+/// request then waits for an endpoint; with a stop before both, the timer stays as it is for both.
+fn first_stop(at: Instant) -> Instant {
+    at.min(Instant::now() + STRIDE)
 }
 
 /// Delays that double from `first` up to `most`, each with up to half taken off at random, so that
@@ -123,6 +129,9 @@ impl Backoff {
         self.next = self.first;
     }
 }
+
+/// The default limit of a response's head, the shortest that every request waits for.
+const STRIDE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

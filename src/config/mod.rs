@@ -48,7 +48,11 @@ mod units;
 pub use self::codes::{CODES, Code, Explanation, Severity};
 pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
-pub use self::format::*;
+pub use self::format::{
+    Admin, Balance, Config, Defaults, EndpointDetails, EndpointEntry, FieldEdits, Health,
+    HealthHttp, HealthTcp, Listener, Log, LogFormat, LogLevel, Protocol, Redirect, Respond, Retry,
+    Rewrite, Route, RouteExpectation, RouteTest, Shutdown, StatusPattern, Timeouts, Upstream, Zone,
+};
 pub use self::load::{Outcome, load, load_text};
 pub use self::reference::reference_page;
 pub use self::render::{Style, json as diagnostics_json, text as diagnostics_text};

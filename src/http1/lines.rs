@@ -99,12 +99,13 @@ impl<'bytes> Slots<'bytes> {
             // The caller saw CRLF CRLF, so the block has an end: it is not made of lines.
             return Err(FieldError::Name);
         };
+        // Each line begins behind a CRLF, and so does the empty one that ends the block.
+        let Some(end) = bytes[..size].strip_suffix(b"\r\n") else {
+            return Err(FieldError::LineEnd);
+        };
         let starts = lines.iter().map(|line| offset(bytes, line.name.as_bytes()));
-        if starts
-            .chain([size - 2])
-            .all(|at| at == 0 || bytes[..at].ends_with(b"\r\n"))
-            && bytes[..size].ends_with(b"\r\n")
-        {
+        let mut starts = starts.chain([end.len()]);
+        if starts.all(|at| at == 0 || bytes[..at].ends_with(b"\r\n")) {
             Ok(Block { lines, size })
         } else {
             Err(FieldError::LineEnd)

@@ -103,6 +103,11 @@ impl Outgoing {
         self.progress
     }
 
+    /// Whether everything that was there has left, and more of the body is to come.
+    pub fn awaits_body(&self) -> bool {
+        !self.ended && self.is_flushed()
+    }
+
     /// Gives the body back if none of it was asked for: then the message may be sent again.
     pub fn into_untouched_body(self) -> Option<Body> {
         (!self.touched).then_some(self.body)

@@ -124,6 +124,22 @@ async fn every_address_takes_ipv4_and_shows_it_as_such() {
     assert_eq!(stream.local_address().expect("address"), target);
 }
 
+/// `[::]` means IPv6 alone: the configuration's check of double binds counts on it.
+#[test]
+fn every_ipv6_address_leaves_ipv4_to_others() {
+    let six = Sockets::bind("[::]:0", 1).expect("bind");
+    let port = six.local.port();
+    let refused = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    assert_eq!(
+        refused.expect_err("nobody takes IPv4").kind(),
+        io::ErrorKind::ConnectionRefused
+    );
+    TcpStream::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).expect("IPv6 is taken");
+    Sockets::bind(&format!("0.0.0.0:{port}"), 1).expect("both stand beside each other");
+    let both = Sockets::bind(&format!(":{port}"), 1).expect_err("every address overlaps");
+    assert_eq!(both.kind(), io::ErrorKind::AddrInUse);
+}
+
 #[tokio::test]
 async fn accepted_connections_do_not_delay() {
     let (stream, _other) = pair().await;

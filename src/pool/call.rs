@@ -61,9 +61,12 @@ pub enum CallError {
     /// The connection ended in the middle of the head.
     #[error("the connection ended in the middle of the response's head")]
     Truncated,
-    /// The endpoint did not answer, or did not take the request, in time. Said by who waits.
+    /// The endpoint did not answer in time. Said by who waits.
     #[error("the endpoint did not answer in time")]
     TimedOut,
+    /// The endpoint did not take the request in time. Said by who waits.
+    #[error("the endpoint stopped taking the request")]
+    NotTaken,
     /// The head is not what RFC 9112 allows, or too large.
     #[error(transparent)]
     Malformed(#[from] ResponseError),
@@ -144,6 +147,11 @@ impl Call {
     /// Whether the whole request has been sent.
     pub fn is_sent(&self) -> bool {
         self.sent == Sent::Wholly
+    }
+
+    /// Whether it is the client that is waited for: the rest of its body.
+    pub fn awaits_body(&self) -> bool {
+        self.sent == Sent::Partly && self.outgoing.awaits_body()
     }
 
     /// A number that grows with every write: tells whether something moved.

@@ -106,7 +106,7 @@ impl Pool {
 
     /// Whether nothing is kept.
     pub fn is_empty(&self) -> bool {
-        self.stacks.borrow().is_empty()
+        self.len() == 0
     }
 }
 

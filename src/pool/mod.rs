@@ -141,3 +141,6 @@ impl Return {
         self.pool.checkin(connection, self.keep, Instant::now());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,7 @@ impl Split {
             }
             rest -= choice.weight;
         }
-        // Only reached when the sum of the weights saturated: the last one takes the rest.
+        // Not reached: what was drawn is below the sum of all weights, even where that saturated.
         &self.choices[self.choices.len() - 1]
     }
 }

@@ -4,7 +4,7 @@
 //! (a regular expression that a later library refuses, say) is returned, never assumed away, and the
 //! snapshot in force stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -128,30 +128,14 @@ fn build_upstreams(
     Ok(upstreams)
 }
 
+/// The measures of routes by their names.
+type Before<'a> = HashMap<&'a str, &'a RouteMetrics>;
+
 /// What the conversion of one listener or route looks things up in.
 struct Builder<'a> {
     ingredients: &'a Ingredients<'a>,
     written: &'a BTreeMap<String, config::Upstream>,
     upstreams: &'a BTreeMap<Arc<str>, Arc<Upstream>>,
-}
-
-/// What the routes of one listener have measured under the configuration before.
-#[derive(Default)]
-struct Measured<'a> {
-    routes: BTreeMap<&'a str, &'a RouteMetrics>,
-    fallback: Option<&'a RouteMetrics>,
-    unrouted: Option<&'a RouteMetrics>,
-}
-
-impl<'a> Measured<'a> {
-    fn by(listener: &'a HttpListener) -> Self {
-        let routes = listener.routes.targets();
-        Self {
-            routes: routes.map(|route| (&*route.name, &route.metrics)).collect(),
-            fallback: listener.fallback.as_ref().map(|route| &route.metrics),
-            unrouted: Some(&listener.unrouted.metrics),
-        }
-    }
 }
 
 impl Builder<'_> {
@@ -209,8 +193,7 @@ impl Builder<'_> {
         name: &Arc<str>,
         written: &config::Listener,
     ) -> Result<HttpListener, BuildError> {
-        let previous = self.previous(name);
-        let measured = previous.map(Measured::by).unwrap_or_default();
+        let before = self.before(name);
         let mut rules = Vec::new();
         for (route_name, route) in &self.ingredients.config.route {
             if route
@@ -220,9 +203,8 @@ impl Builder<'_> {
             {
                 let rule = Rule::new(route_name, route)
                     .map_err(|error| refused(route_name, &error.to_string()))?;
-                let measured = measured.routes.get(route_name.as_str()).copied();
-                let metrics = self.metrics(name, route_name, measured);
-                rules.push((rule, Arc::new(self.route(route_name, route, metrics)?)));
+                let route = self.route(name, route_name, route, &before)?;
+                rules.push((rule, Arc::new(route)));
             }
         }
         let fallback = match own_upstream(name, written) {
@@ -232,8 +214,7 @@ impl Builder<'_> {
                     upstream: Some(upstream),
                     ..config::Route::default()
                 };
-                let metrics = self.metrics(name, name, measured.fallback);
-                Some(Arc::new(self.route(name, &plain, metrics)?))
+                Some(Arc::new(self.route(name, name, &plain, &before)?))
             }
         };
         let defaults = &self.ingredients.config.defaults.timeouts;
@@ -247,49 +228,35 @@ impl Builder<'_> {
             },
             timeouts: ClientTimeouts::new(&written.timeouts, defaults),
             forwarding: Forwarding::new(written),
-            via: previous.map_or_else(|| self.new_mark(name), |listener| listener.via.clone()),
+            via: self.via(name),
             routes: RouteTable::build(rules),
             fallback,
-            unrouted: Arc::new(unrouted(self.metrics(name, "", measured.unrouted))?),
+            unrouted: Arc::new(self.unrouted(name, &before)?),
         })
     }
 
-    /// The listener of this name under the configuration before, if it spoke HTTP.
-    fn previous(&self, name: &str) -> Option<&HttpListener> {
-        let previous = self.ingredients.previous?;
-        match &previous.listener(name)?.kind {
-            Kind::Http(listener) => Some(listener),
-            Kind::Tcp(_) => None,
-        }
-    }
-
-    /// The mark of a new listener. It keeps it over reloads: a loop that is under way must not look
-    /// new.
-    fn new_mark(&self, name: &str) -> Via {
-        let mix = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(u64::from(byte));
-        let seed = name.bytes().fold(self.ingredients.seed, mix);
-        Via::new(&mut fastrand::Rng::with_seed(seed))
-    }
-
-    fn metrics(
-        &self,
-        listener: &Arc<str>,
-        route: &str,
-        measured: Option<&RouteMetrics>,
-    ) -> RouteMetrics {
-        let registry = &self.ingredients.world.registry;
-        let metrics = RouteMetrics::new(registry, listener, &route.into());
-        match measured {
-            Some(previous) => metrics.after(previous, |name| self.upstreams.contains_key(name)),
-            None => metrics,
+    /// A listener keeps its mark over reloads: a loop that is under way must not look new.
+    fn via(&self, name: &str) -> Via {
+        let previous = self
+            .ingredients
+            .previous
+            .and_then(|world| world.listener(name));
+        match previous.map(|listener| &listener.kind) {
+            Some(Kind::Http(listener)) => listener.via.clone(),
+            Some(Kind::Tcp(_)) | None => {
+                let mix = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(u64::from(byte));
+                let seed = name.bytes().fold(self.ingredients.seed, mix);
+                Via::new(&mut fastrand::Rng::with_seed(seed))
+            }
         }
     }
 
     fn route(
         &self,
+        listener: &Arc<str>,
         name: &str,
         written: &config::Route,
-        metrics: RouteMetrics,
+        before: &Before<'_>,
     ) -> Result<Route, BuildError> {
         let name: Arc<str> = name.into();
         Ok(Route {
@@ -297,9 +264,38 @@ impl Builder<'_> {
             filters: Filters::new(written).map_err(|error| refused(&name, &error.to_string()))?,
             retry: RetryPolicy::new(&written.retry),
             connect: written.connect.unwrap_or(false),
-            metrics,
+            metrics: self.route_metrics(listener, &name, before),
             name,
         })
+    }
+
+    fn route_metrics(
+        &self,
+        listener: &Arc<str>,
+        name: &Arc<str>,
+        before: &Before<'_>,
+    ) -> RouteMetrics {
+        let registry = &self.ingredients.world.registry;
+        let before = before.get(&**name).copied();
+        RouteMetrics::new(registry, listener, name, before, |upstream| {
+            self.upstreams.contains_key(upstream)
+        })
+    }
+
+    /// What is measured about the routes of a listener in the snapshot in force.
+    fn before(&self, listener: &str) -> Before<'_> {
+        let previous = self
+            .ingredients
+            .previous
+            .and_then(|world| world.listener(listener));
+        let Some(Kind::Http(listener)) = previous.map(|listener| &listener.kind) else {
+            return Before::new();
+        };
+        let own = listener.fallback.iter().chain([&listener.unrouted]);
+        // A route may go by the name of its listener: what was written wins.
+        own.chain(listener.routes.targets())
+            .map(|route| (&*route.name, &route.metrics))
+            .collect()
     }
 
     fn action(&self, name: &str, written: &config::Route) -> Result<Action, BuildError> {
@@ -352,20 +348,19 @@ impl Builder<'_> {
             timeouts: CallTimeouts::new(timeouts, &written.timeouts, defaults),
         })
     }
-}
 
-/// What requests get that no route takes.
-fn unrouted(metrics: RouteMetrics) -> Result<Route, BuildError> {
-    let name: Arc<str> = "".into();
-    let filters = Filters::new(&config::Route::default());
-    Ok(Route {
-        action: Action::NotFound,
-        filters: filters.map_err(|error| refused(&name, &error.to_string()))?,
-        retry: RetryPolicy::default(),
-        connect: false,
-        metrics,
-        name,
-    })
+    fn unrouted(&self, listener: &Arc<str>, before: &Before<'_>) -> Result<Route, BuildError> {
+        let name: Arc<str> = "".into();
+        let filters = Filters::new(&config::Route::default());
+        Ok(Route {
+            action: Action::NotFound,
+            filters: filters.map_err(|error| refused(&name, &error.to_string()))?,
+            retry: RetryPolicy::default(),
+            connect: false,
+            metrics: self.route_metrics(listener, &name, before),
+            name,
+        })
+    }
 }
 
 /// The upstream that gets what no route takes.

@@ -32,15 +32,24 @@ pub struct RouteMetrics {
     /// From the first byte of the request to the last of the response.
     pub duration: Histogram,
     in_flight: Gauge,
+    /// Our own share of the time.
+    pub overhead: Histogram,
     /// Bytes of request bodies.
     pub request_bytes: Counter,
     /// Bytes of response bodies.
     pub response_bytes: Counter,
     /// Retries by their outcome.
     pub retries: Retries,
-    requests: Arc<Requests>,
-    first_byte: Arc<FirstByte>,
-    errors: Arc<Errors>,
+    seldom: Arc<Seldom>,
+}
+
+/// The series of a route that come into being when they are first needed. Shared with the route of
+/// the same name in the next snapshot, so that a reload loses none of them.
+#[derive(Debug, Default)]
+struct Seldom {
+    requests: Lazy<(MethodLabel, u16), Counter>,
+    first_byte: Lazy<(Arc<str>, Arc<str>), Histogram>,
+    errors: Lazy<(Arc<str>, &'static str), Counter>,
 }
 
 /// A request that is under way.
@@ -64,15 +73,6 @@ pub struct Retries {
 /// look-up is a scan of the few that did.
 #[derive(Debug)]
 struct Lazy<K, H>(ArcSwap<Vec<(K, H)>>);
-
-/// By method and status.
-type Requests = Lazy<(MethodLabel, u16), Counter>;
-
-/// By upstream and zone.
-type FirstByte = Lazy<(Arc<str>, Arc<str>), Histogram>;
-
-/// By upstream and reason.
-type Errors = Lazy<(Arc<str>, &'static str), Counter>;
 
 /// A method as a label: from a closed list, so that no client can make series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,14 +99,23 @@ impl ListenerMetrics {
 }
 
 impl RouteMetrics {
-    /// Resolves the handles of a route at a listener.
-    pub fn new(registry: &Registry, listener: &Arc<str>, route: &Arc<str>) -> Self {
+    /// Resolves the handles of a route at a listener. `before` are those of the same route in the
+    /// snapshot in force; `exists` tells which upstreams still do, since the series of one that was
+    /// removed must disappear.
+    pub fn new(
+        registry: &Registry,
+        listener: &Arc<str>,
+        route: &Arc<str>,
+        before: Option<&Self>,
+        exists: impl Fn(&str) -> bool,
+    ) -> Self {
         let labels = [("listener", &**listener), ("route", &**route)];
         let retries =
             |outcome| registry.counter(&RETRIES, &[("route", route), ("outcome", outcome)]);
         Self {
             duration: registry.histogram(&REQUEST_DURATION, &labels),
             in_flight: registry.gauge(&REQUESTS_IN_FLIGHT, &labels),
+            overhead: registry.histogram(&OVERHEAD, &labels[..1]),
             request_bytes: registry.counter(&REQUEST_BYTES, &labels),
             response_bytes: registry.counter(&RESPONSE_BYTES, &labels),
             retries: Retries {
@@ -114,25 +123,11 @@ impl RouteMetrics {
                 failure: retries("failure"),
                 budget_exhausted: retries("budget_exhausted"),
             },
-            requests: Arc::default(),
-            first_byte: Arc::default(),
-            errors: Arc::default(),
+            seldom: before.map_or_else(Arc::default, |before| before.seldom.kept(exists)),
             registry: registry.clone(),
             listener: Arc::clone(listener),
             route: Arc::clone(route),
         }
-    }
-
-    /// Goes on with the series that the same route had made under the configuration before, which
-    /// would end with it otherwise. Those of upstreams that are not there any more do end.
-    #[must_use]
-    pub fn after(mut self, previous: &Self, is_there: impl Fn(&str) -> bool) -> Self {
-        self.requests = Arc::clone(&previous.requests);
-        self.first_byte = Lazy::kept(&previous.first_byte, |(upstream, _)| is_there(upstream));
-        self.errors = Lazy::kept(&previous.errors, |(upstream, _)| {
-            upstream.is_empty() || is_there(upstream)
-        });
-        self
     }
 
     /// Counts a request as under way until the guard is dropped, however it ends.
@@ -151,7 +146,7 @@ impl RouteMetrics {
     /// Counts a request that has ended.
     pub fn count(&self, method: &Method, code: u16) {
         let method = MethodLabel::of(method);
-        self.requests.with((method, code), Counter::inc, || {
+        self.seldom.requests.with((method, code), Counter::inc, || {
             let status = code.to_string();
             let labels = [
                 ("listener", &*self.listener),
@@ -166,7 +161,7 @@ impl RouteMetrics {
     /// Records the time until the first byte of an upstream's response.
     pub fn observe_first_byte(&self, upstream: &Arc<str>, zone: &Arc<str>, after: Duration) {
         let same = |key: &(Arc<str>, Arc<str>)| key.0 == *upstream && key.1 == *zone;
-        self.first_byte.with_matching(
+        self.seldom.first_byte.with_matching(
             same,
             |histogram| histogram.observe(after),
             || {
@@ -184,7 +179,7 @@ impl RouteMetrics {
     /// Counts a response of our own.
     pub fn count_error(&self, upstream: &Arc<str>, reason: &'static str) {
         let same = |key: &(Arc<str>, &'static str)| key.0 == *upstream && key.1 == reason;
-        self.errors.with_matching(same, Counter::inc, || {
+        self.seldom.errors.with_matching(same, Counter::inc, || {
             let labels = [
                 ("route", &*self.route),
                 ("upstream", &**upstream),
@@ -204,6 +199,25 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+impl Seldom {
+    fn kept(self: &Arc<Self>, exists: impl Fn(&str) -> bool) -> Arc<Self> {
+        // Our own answers without an upstream are counted under the empty name.
+        let stays = |upstream: &str| upstream.is_empty() || exists(upstream);
+        let first_bytes = self.first_byte.0.load();
+        let errors = self.errors.0.load();
+        if first_bytes.iter().all(|((upstream, _), _)| stays(upstream))
+            && errors.iter().all(|((upstream, _), _)| stays(upstream))
+        {
+            return Arc::clone(self);
+        }
+        Arc::new(Self {
+            requests: Lazy(ArcSwap::new(self.requests.0.load_full())),
+            first_byte: self.first_byte.filtered(|(upstream, _)| stays(upstream)),
+            errors: self.errors.filtered(|(upstream, _)| stays(upstream)),
+        })
+    }
+}
+
 impl<K, H> Default for Lazy<K, H> {
     fn default() -> Self {
         Self(ArcSwap::from_pointee(Vec::new()))
@@ -211,15 +225,10 @@ impl<K, H> Default for Lazy<K, H> {
 }
 
 impl<K: Clone + PartialEq, H: Clone> Lazy<K, H> {
-    /// The same series; without those that are not wanted if there are such.
-    fn kept(all: &Arc<Self>, is_wanted: impl Fn(&K) -> bool) -> Arc<Self> {
-        let present = all.0.load();
-        let mut kept = Vec::clone(&present);
-        kept.retain(|(key, _)| is_wanted(key));
-        if kept.len() == present.len() {
-            return Arc::clone(all);
-        }
-        Arc::new(Self(ArcSwap::from_pointee(kept)))
+    fn filtered(&self, stays: impl Fn(&K) -> bool) -> Self {
+        let mut entries = Vec::clone(&self.0.load());
+        entries.retain(|(key, _)| stays(key));
+        Self(ArcSwap::from_pointee(entries))
     }
 
     fn with(&self, key: K, act: impl Fn(&H), make: impl FnOnce() -> H) {
@@ -263,6 +272,12 @@ impl MethodLabel {
         )
     }
 }
+
+/// The proxy's own time is a thousandth of an endpoint's: from 10 µs on.
+const OVERHEAD_SECONDS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.1,
+    1.0,
+];
 
 static CONNECTIONS: Family = Family {
     name: "evenkeel_connections",
@@ -313,6 +328,12 @@ static ENDPOINT_DURATION: Family = Family {
     buckets: None,
 };
 
+static OVERHEAD: Family = Family {
+    name: "evenkeel_proxy_overhead_seconds",
+    help: "Time that a request spent in the proxy: all of it but the waiting for client and endpoint.",
+    kind: Kind::Histogram,
+    buckets: Some(OVERHEAD_SECONDS),
+};
 static REQUESTS_IN_FLIGHT: Family = Family {
     name: "evenkeel_http_requests_in_flight",
     help: "Requests under way.",

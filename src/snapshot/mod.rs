@@ -62,3 +62,6 @@ impl Snapshot {
         self.listeners.get(position)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use super::build::BuildError;
 use crate::config::{Config, Protocol, Route, RouteExpectation, RouteTest};
 use crate::policy::{Redirect, Target};
-use crate::route::{Candidate, Question, RouteTable, Rule};
+use crate::route::{Candidate, Question, RouteTable, Rule, path};
 
 /// The routing of a configuration.
 #[derive(Debug)]
@@ -203,9 +203,18 @@ impl<'a> Routing<'a> {
             location: None,
             candidates: table.explain(&question),
         };
-        match table.find(&question) {
-            Some(found) => decision.take(&found.rule.name, found.target, inquiry),
-            None => decision.fall_back(&self.config.listener[listener], listener),
+        let allows_connect = match table.find(&question) {
+            Some(found) => {
+                decision.take(&found.rule.name, found.target, inquiry);
+                found.target.connect.unwrap_or(false)
+            }
+            None => {
+                decision.fall_back(&self.config.listener[listener], listener);
+                false
+            }
+        };
+        if let Some(status) = objection(inquiry, allows_connect) {
+            decision.refuse(status);
         }
         decision
     }
@@ -240,10 +249,13 @@ impl Decision {
             let location = redirect.location(&asked).ok();
             self.location = location.and_then(|value| value.to_str().ok().map(str::to_owned));
         }
-        if inquiry.method == Method::CONNECT && !route.connect.unwrap_or(false) {
-            self.upstreams.clear();
-            self.status = Some(405);
-        }
+    }
+
+    /// What is refused is refused whatever the route says, as the proxy does.
+    fn refuse(&mut self, status: u16) {
+        self.upstreams.clear();
+        self.location = None;
+        self.status = Some(status);
     }
 
     fn fall_back(&mut self, written: &crate::config::Listener, name: &str) {
@@ -290,6 +302,17 @@ impl Decision {
         compare("location", expected.location.clone(), holds, found);
         differences
     }
+}
+
+/// The status of what is answered before any action: an ambiguous path, TRACE, a tunnel that the
+/// route does not allow.
+fn objection(inquiry: &Inquiry, allows_connect: bool) -> Option<u16> {
+    if path::is_ambiguous(&inquiry.path) {
+        return Some(400);
+    }
+    let refused =
+        inquiry.method == Method::TRACE || (inquiry.method == Method::CONNECT && !allows_connect);
+    refused.then_some(405)
 }
 
 fn quoted(name: &str) -> String {

@@ -81,7 +81,9 @@ impl<'bytes> Connection<'bytes> {
     pub(super) fn read(lines: &[Header<'bytes>]) -> Self {
         let mut connection = Self::default();
         for line in lines {
-            if role(line.name.as_bytes()) == Role::Connection {
+            let name = line.name.as_bytes();
+            // The length alone tells nearly all others apart.
+            if name.len() == "connection".len() && role(name) == Role::Connection {
                 connection.line(line.value);
             }
         }

@@ -38,7 +38,7 @@ pub(super) fn failed_call(
 ) -> Attempt {
     let endpoint = &pick.endpoint;
     let before_response = error.is_before_response();
-    let timed_out = matches!(error, CallError::TimedOut);
+    let timed_out = matches!(error, CallError::TimedOut | CallError::NotTaken);
     if before_response && !reused {
         endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
     }
@@ -52,6 +52,8 @@ pub(super) fn failed_call(
             (Cause::ProtocolError, End::EndpointReset)
         }
         CallError::TimedOut => (Cause::ResponseTimeout, End::Timeout),
+        CallError::NotTaken => (Cause::ConnectionWriteTimeout, End::Timeout),
+        CallError::RequestBody(BodyError::Idle) => (Cause::RequestTimeout, End::Timeout),
         CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
             (Cause::BadRequest, End::Denied)
         }

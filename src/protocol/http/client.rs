@@ -130,6 +130,10 @@ impl Client {
             if let Poll::Ready(result) = outgoing.poll_send(cx, &self.stream) {
                 return Poll::Ready(Some(result));
             }
+            if self.poll_gone(cx).is_ready() {
+                let error = io::Error::from(io::ErrorKind::ConnectionReset);
+                return Poll::Ready(Some(Err(error.into())));
+            }
             outgoing.poll_behind(cx);
             let progress = (outgoing.progress(), self.body_bytes());
             if armed != Some(progress) {

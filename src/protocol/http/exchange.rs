@@ -34,6 +34,8 @@ pub(super) struct Exchange<'a> {
     /// When the attempt under way is, until it brings a response.
     pub(super) attempt_overdue: Cell<Option<Instant>>,
     pub(super) body_idle: Cell<Duration>,
+    /// When the waiting began, for a client or an endpoint.
+    waiting_since: Cell<Option<Instant>>,
 }
 
 /// What a request's head says of the message, rather than to its recipient.
@@ -102,6 +104,7 @@ async fn refuse(
         overdue: Cell::new(None),
         attempt_overdue: Cell::new(None),
         body_idle: Cell::new(listener.timeouts.body_idle),
+        waiting_since: Cell::new(None),
     };
     let answer = exchange.own(cause, None);
     exchange.finish(answer).await
@@ -149,6 +152,7 @@ async fn serve(
         overdue: Cell::new(None),
         attempt_overdue: Cell::new(None),
         body_idle: Cell::new(listener.timeouts.body_idle),
+        waiting_since: Cell::new(None),
     };
     let answer = exchange
         .answer(Request::from_parts(parts, body), matched)
@@ -183,6 +187,13 @@ fn find_route<'a>(listener: &'a HttpListener, parts: &http::request::Parts) -> (
 }
 
 impl Exchange<'_> {
+    /// What was waited for is there.
+    pub(super) fn wait_over(&self) {
+        if let Some(since) = self.waiting_since.take() {
+            self.record.wait_ended(since);
+        }
+    }
+
     /// Takes over the limits of the call that the request has become.
     pub(super) fn limit(&self, timeouts: &CallTimeouts) {
         self.overdue
@@ -198,13 +209,14 @@ impl Exchange<'_> {
             && self.overdue.get().is_none_or(|at| Instant::now() < at)
     }
 
-    /// Sets the connection's deadline, within the limit of the whole request.
+    /// Sets the connection's deadline, within the limit of the whole request. From here on the time is
+    /// not ours, until [`Exchange::wait_over`].
     pub(super) fn wait_at_most(&self, limit: Duration) {
+        let now = Instant::now();
+        self.waiting_since
+            .set(self.waiting_since.get().or(Some(now)));
         let ends = [self.overdue.get(), self.attempt_overdue.get()];
-        let at = ends
-            .into_iter()
-            .flatten()
-            .fold(Instant::now() + limit, Instant::min);
+        let at = ends.into_iter().flatten().fold(now + limit, Instant::min);
         self.connection.client.deadline.set_at(at);
     }
 }

@@ -13,7 +13,7 @@ use super::attempt::{Attempt, Failed, failed_call, failed_connect, protocol_erro
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
-use crate::body::Body;
+use crate::body::{Body, BodyError};
 use crate::http1::{
     Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
 };
@@ -159,6 +159,7 @@ async fn connection(
             .map(|()| Some(Err(ConnectError::TimedOut)))
     })
     .await;
+    exchange.wait_over();
     match opened {
         None => Err(Attempt::ClientGone),
         Some(Ok(connection)) => {
@@ -227,9 +228,10 @@ async fn response_head(
             client
                 .deadline
                 .poll_passed(cx)
-                .map(|()| Some(Err(CallError::TimedOut)))
+                .map(|()| Some(Err(overdue(call))))
         })
         .await;
+        exchange.wait_over();
         match event {
             None => return Err(None),
             Some(Err(_)) if client.has_failed() => return Err(None),
@@ -257,6 +259,17 @@ async fn response_head(
                 }
             }
         }
+    }
+}
+
+/// Whom a call that has taken too long has waited for.
+fn overdue(call: &Call) -> CallError {
+    if call.is_sent() {
+        CallError::TimedOut
+    } else if call.awaits_body() {
+        CallError::RequestBody(BodyError::Idle)
+    } else {
+        CallError::NotTaken
     }
 }
 

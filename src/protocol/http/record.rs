@@ -27,6 +27,7 @@ pub(super) struct Record {
     pub(super) attempts: Cell<u32>,
     pub(super) connect: Cell<Option<Duration>>,
     pub(super) first_byte: Cell<Option<Duration>>,
+    waited: Cell<Duration>,
     pub(super) cause: Cell<Option<Cause>>,
     pub(super) end: Cell<End>,
     pub(super) target: RefCell<Option<(Arc<Upstream>, Arc<Endpoint>)>>,
@@ -63,6 +64,7 @@ impl Record {
             attempts: Cell::new(0),
             connect: Cell::new(None),
             first_byte: Cell::new(None),
+            waited: Cell::new(Duration::ZERO),
             cause: Cell::new(None),
             end: Cell::new(End::Ok),
             target: RefCell::new(None),
@@ -98,6 +100,11 @@ impl Record {
         *self.target.borrow_mut() = Some((Arc::clone(upstream), Arc::clone(endpoint)));
     }
 
+    /// Takes time that was spent waiting for the client or an endpoint: what is left is our own.
+    pub(super) fn wait_ended(&self, since: Instant) {
+        self.waited.set(self.waited.get() + since.elapsed());
+    }
+
     /// The endpoint that was asked last.
     pub(super) fn endpoint_name(&self) -> Option<Arc<str>> {
         self.target
@@ -118,7 +125,9 @@ impl Record {
         let metrics = &route.metrics;
         let request_bytes = connection.client.body_bytes();
         metrics.count(&self.method, ending.status);
+        let overhead = total.saturating_sub(self.waited.get());
         metrics.duration.observe(total);
+        metrics.overhead.observe(overhead);
         if request_bytes > 0 {
             metrics.request_bytes.add(request_bytes);
         }
@@ -171,16 +180,11 @@ impl Record {
             connect: self.connect.get(),
             first_byte: self.first_byte.get(),
             total,
-            overhead: self.overhead(total),
+            overhead,
             end: self.end.get(),
             error: self.cause.get().map(Cause::word),
             generation: snapshot.generation,
         });
-    }
-
-    /// Our own share of the time until the response began: what was not spent on the endpoint.
-    fn overhead(&self, total: Duration) -> Duration {
-        total.saturating_sub(self.first_byte.get().unwrap_or_default())
     }
 }
 

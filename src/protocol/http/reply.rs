@@ -73,6 +73,7 @@ impl Exchange<'_> {
     async fn send(&self, outgoing: &mut Outgoing) -> Result<(), End> {
         let limit = || self.wait_at_most(self.body_idle.get());
         let sent = self.connection.client.send(outgoing, limit).await;
+        self.wait_over();
         match sent {
             Some(Ok(())) => Ok(()),
             Some(Err(SendError::Write(_))) => Err(End::ClientAbort),

@@ -87,6 +87,8 @@ fn field_lines_that_are_refused() {
     }
     for text in [
         "GET / HTTP/1.1\nHost: a\n\n",
+        "GET / HTTP/1.1\r\n\n",
+        "GET / HTTP/1.1\r\n\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\nHost: a\r\n\r\n",
     ] {
         assert_eq!(refused(text), RequestError::Field(FieldError::LineEnd));

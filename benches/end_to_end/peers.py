@@ -1,0 +1,236 @@
+"""The proxies that are compared, with the settings that make them do the same.
+
+All have one worker, take turns between two endpoints, keep connections to them open and shared,
+stream bodies in both directions, say who asks (X-Forwarded-For, -Proto), check the endpoints' health
+every 10 s where they can, keep idle clients for an hour, and write no access log. What one does
+besides and cannot be told to leave stays on: it is part of what its requests cost.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+
+@dataclass(frozen=True)
+class Site:
+    """One start of a proxy: where its files are, where it listens, its endpoints, and for how many
+    clients it must have room."""
+
+    folder: Path
+    port: int
+    endpoints: tuple
+    clients: int
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A proxy: its program, its configuration, and how it is started in the foreground."""
+
+    name: str
+    program: str
+    file: str
+    configuration: Callable[[Site], str]
+    arguments: Callable[[str], list]
+
+    def version(self) -> str:
+        option = "version" if self.name == "evenkeel" else "-v"
+        done = subprocess.run([self.program, option], capture_output=True, text=True, check=False)
+        return (done.stdout + done.stderr).strip().splitlines()[0]
+
+
+class Failed(Exception):
+    """A run that gave no usable figure."""
+
+
+def known(evenkeel: Path) -> list:
+    """The proxies of this machine."""
+    peers = [
+        Peer("evenkeel", str(evenkeel), "evenkeel.toml", evenkeel_file, lambda file: ["run", "--config", file]),
+        Peer("nginx", "nginx", "nginx.conf", nginx_file, lambda file: ["-e", "stderr", "-c", file]),
+        Peer("haproxy", "haproxy", "haproxy.cfg", haproxy_file, lambda file: ["-db", "-f", file]),
+    ]
+    return [peer for peer in peers if shutil.which(peer.program)]
+
+
+def evenkeel_file(site: Site) -> str:
+    endpoints = ", ".join(f'"{endpoint}"' for endpoint in site.endpoints)
+    return f"""
+version = 1
+workers = 1
+
+[admin]
+socket = "{site.folder}/admin.sock"
+
+[log]
+access = false
+
+[shutdown]
+grace = "10ms"
+drain = "10ms"
+
+[defaults.timeouts]
+client_idle = "1h"
+
+[listener.web]
+bind = "127.0.0.1:{site.port}"
+upstream = "app"
+
+[upstream.app]
+balance = "round_robin"
+endpoints = [{endpoints}]
+health = {{ http = {{ path = "/" }}, interval = "10s" }}
+"""
+
+
+def nginx_file(site: Site) -> str:
+    servers = " ".join(f"server {endpoint};" for endpoint in site.endpoints)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    folders = " ".join(f"{kind}_temp_path {site.folder}/nginx-{kind};" for kind in kinds)
+    # As the user who measures: else its workers cannot be observed by valgrind's own tools.
+    user = "user root;" if os.geteuid() == 0 else ""
+    return f"""
+{user}
+daemon off;
+worker_processes 1;
+pid {site.folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections {2 * site.clients}; }}
+http {{
+    {folders}
+    access_log off;
+    keepalive_timeout 3600s;
+    keepalive_requests 1000000000;
+    client_max_body_size 0;
+    upstream app {{ {servers} keepalive 256; keepalive_requests 1000000000; }}
+    server {{
+        listen 127.0.0.1:{site.port};
+        location / {{
+            proxy_pass http://app;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_request_buffering off;
+            proxy_buffers 8 16k;
+            proxy_max_temp_file_size 0;
+        }}
+    }}
+}}
+"""
+
+
+def haproxy_file(site: Site) -> str:
+    servers = enumerate(site.endpoints)
+    lines = "\n".join(f"    server s{number} {endpoint} check inter 10s" for number, endpoint in servers)
+    return f"""
+global
+    nbthread 1
+    maxconn {site.clients}
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 3600s
+    timeout server 3600s
+    timeout http-keep-alive 3600s
+    timeout http-request 60s
+    http-reuse always
+frontend web
+    bind 127.0.0.1:{site.port}
+    option forwardfor
+    http-request set-header X-Forwarded-Proto http
+    default_backend app
+backend app
+    balance roundrobin
+    option httpchk GET /
+{lines}
+"""
+
+
+@contextmanager
+def running(peer: Peer, site: Site, core: int, wrapper: tuple = ()):
+    """The proxy's process, on one core, ready to serve."""
+    file = site.folder / peer.file
+    file.write_text(peer.configuration(site))
+    program = shutil.which(peer.program)
+    with started([*wrapper, program, *peer.arguments(str(file))], core, site.folder / "log") as process:
+        await_port(site.port, process, site.folder / "log")
+        yield process
+
+
+@contextmanager
+def endpoints(program: Path, core: int, log: Path):
+    """The addresses of two endpoints, in one process."""
+    addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(2))
+    with started([program, *addresses], core, log) as process:
+        for address in addresses:
+            await_port(int(address.rsplit(":", 1)[1]), process, log)
+        yield addresses
+
+
+@contextmanager
+def started(command: list, core: int, log: Path):
+    """A process of ours on one core. It, and what it started, ends with the block."""
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
+    try:
+        yield process
+    finally:
+        family = tree(process.pid)
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pid in family[1:]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+def tree(root: int) -> list:
+    """The ids of a process and of all that descend from it."""
+    children: dict = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                stat = Path(f"/proc/{entry}/stat").read_text()
+            except OSError:
+                continue
+            children.setdefault(int(stat.rsplit(")", 1)[1].split()[1]), []).append(int(entry))
+    found = [root]
+    for pid in found:  # grows while it is walked
+        found += children.get(pid, [])
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def await_port(port: int, process: subprocess.Popen, log: Path) -> None:
+    until = time.monotonic() + 60  # valgrind starts slowly
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            if process.poll() is not None or time.monotonic() > until:
+                raise Failed(f"{process.args[0]} does not listen: {log.read_text()[-300:]}") from None
+            time.sleep(0.01)

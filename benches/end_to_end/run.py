@@ -1,0 +1,346 @@
+#!/usr/bin/env python3
+"""What a request costs end to end, beside nginx and HAProxy if they are installed.
+
+    benches/end_to_end/run.py                                   build, then everything: about 6 minutes
+    benches/end_to_end/run.py --scenarios small,upload --rounds 9
+    benches/end_to_end/run.py --scenarios instructions          by callgrind: slow, and steady
+
+The figure is CPU time per request. One worker of each proxy has a core of its own; load, endpoints
+and this program share another, so that what they cost is not in it. The proxies take turns within
+each round, each started afresh, so that a drift of the machine meets all alike; a ratio is taken
+within a round, and the median over the rounds is shown. Nothing else should run meanwhile: what
+others took of the proxy's core is shown too. docs/benchmarks.md tells the reasons.
+
+Needs Linux, two cores, wrk; h2load and valgrind for `instructions`. Debian: apt install wrk nginx haproxy
+nghttp2-client valgrind.
+"""
+
+import argparse
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+from peers import Failed, Peer, Site, endpoints, free_port, known, running, tree
+
+# A browser's, about 600 bytes with the request line.
+FIELDS = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language": "en-GB,en;q=0.5",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Referer": "https://shop.example.com/products/list?page=1",
+    "Cookie": "session=0f8c1e7a5b3d4f6e9a2c8b7d1e3f5a6c; theme=dark; consent=1",
+    "Cache-Control": "max-age=0",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+}
+
+
+# --- What is measured ----------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """One proxy that is up, and how to load it."""
+
+    site: Site
+    pid: int
+    options: argparse.Namespace
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.site.port}{path}"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What one request is. `measure` returns its figures, `figure` first."""
+
+    title: str
+    figure: str
+    measure: Callable[[Run], dict]
+    needs: tuple = ("wrk",)
+    wrapper: Callable[[Site], tuple] = lambda site: ()
+    rounds: int = 1000
+
+
+def wrk(run: Run, seconds: int, path: str, clients: int, close: bool, upload: int) -> dict:
+    """Requests of so many clients, each sending the next when the last was answered."""
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency"]
+    for name, value in {**FIELDS, **({"Connection": "close"} if close else {})}.items():
+        command += ["-H", f"{name}: {value}"]
+    if upload:
+        script = run.site.folder / "upload.lua"
+        script.write_text(f'wrk.method = "POST"\nwrk.body = string.rep("x", {upload})\n')
+        command += ["-s", str(script)]
+    said = output([*command, run.url(path)])
+    requests = int(re.search(r"(\d+) requests in", said).group(1))
+    failed = sum(map(int, re.findall(r"(?:connect|read|write|timeout|responses:?) (\d+)", said)))
+    if not requests or failed > requests // 1000:
+        raise Failed(f"{failed} of {requests} requests failed")
+    latency = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    return {
+        "requests": requests,
+        "requests/s": requests / seconds,
+        "p99 ms": float(latency.group(1)) * {"us": 0.001, "ms": 1, "s": 1000}[latency.group(2)],
+    }
+
+
+def cpu(path: str = "/", clients: int = 64, close: bool = False, upload: int = 0) -> Callable[[Run], dict]:
+    """CPU time per request of a kind."""
+
+    def measure(run: Run) -> dict:
+        wrk(run, 1, path, clients, close, upload)
+        pids, core = tree(run.pid), run.options.cores[0]
+        began, mine, all_of_it = time.monotonic(), ticks(pids), core_ticks(core)
+        figures = wrk(run, run.options.seconds, path, clients, close, upload)
+        mine, all_of_it = ticks(pids) - mine, core_ticks(core) - all_of_it
+        elapsed = (time.monotonic() - began) * TICKS
+        figures = {"CPU µs": mine / TICKS * 1e6 / figures.pop("requests"), **figures}
+        return {**figures, "core busy": mine / elapsed, "others": max(all_of_it - mine, 0) / elapsed}
+
+    return measure
+
+
+def idle(run: Run) -> dict:
+    """Memory of a client that is connected, has been served once, and is silent."""
+    for client in connected(run.site.port, 100):  # what is set up once is no client's
+        client.close()
+    time.sleep(1)
+    before = memory(tree(run.pid))
+    clients = connected(run.site.port, run.options.idle)
+    time.sleep(1)
+    grown = memory(tree(run.pid)) - before
+    for client in clients:
+        client.setblocking(False)
+        try:
+            client.recv(1)
+            raise Failed("a silent client was cut off")
+        except BlockingIOError:
+            client.close()
+    return {"bytes": grown / len(clients), "MiB before": before / 2**20}
+
+
+def connected(port: int, count: int) -> list:
+    fields = "".join(f"{name}: {value}\r\n" for name, value in FIELDS.items())
+    request = f"GET / HTTP/1.1\r\nHost: shop.example.com\r\n{fields}\r\n".encode()
+    clients = []
+    for _ in range(count):
+        client = socket.create_connection(("127.0.0.1", port), 10)
+        client.sendall(request)
+        received = b""
+        while not received.endswith(b"x" * 100):
+            piece = client.recv(4096)
+            if not piece:
+                raise Failed(f"client {len(clients)} was cut off")
+            received += piece
+        clients.append(client)
+    return clients
+
+
+def callgrind(site: Site) -> tuple:
+    options = ("--tool=callgrind", "--trace-children=yes", "-q")
+    return ("valgrind", *options, f"--callgrind-out-file={site.folder}/callgrind.%p")
+
+
+def instructions(run: Run) -> dict:
+    """Instructions in user space: two runs of one binary differ by about 1 %."""
+    load(run, 3000)
+    pids = tree(run.pid)
+    control("--zero", pids)
+    load(run, INSTRUMENTED)
+    control("--dump", pids)
+    time.sleep(1)
+    dumps = [dump for pid in pids for dump in run.site.folder.glob(f"callgrind.{pid}.*")]
+    totals = [re.search(r"^totals: (\d+)", dump.read_text(errors="replace"), re.M) for dump in dumps]
+    return {"instructions": sum(int(total.group(1)) for total in totals if total) / INSTRUMENTED}
+
+
+def load(run: Run, requests: int) -> None:
+    fields = [part for name, value in FIELDS.items() for part in ("-H", f"{name}: {value}")]
+    # Few clients: many would let a proxy handle several per wake-up, which flatters it.
+    said = output(["h2load", "--h1", "-n", str(requests), "-c", "16", "-t", "1", *fields, run.url("/")])
+    if f" {requests} succeeded" not in said:
+        raise Failed("not all requests succeeded")
+
+
+def control(option: str, pids: list) -> None:
+    for pid in pids:
+        subprocess.run(["callgrind_control", option, str(pid)], capture_output=True, check=False)
+
+
+INSTRUMENTED = 20_000  # requests; enough that a health check in between does not show
+
+SCENARIOS = {
+    "small": Scenario("GET of 100 bytes, 64 clients that stay", "CPU µs", cpu()),
+    "connect": Scenario("GET of 100 bytes, a new connection each", "CPU µs", cpu(close=True)),
+    "download": Scenario("GET of 1 MiB, 16 clients", "CPU µs", cpu("/size/1048576", clients=16)),
+    "upload": Scenario("POST of 64 KiB, 64 clients", "CPU µs", cpu(upload=65536)),
+    "idle": Scenario("Memory of an idle client", "bytes", idle, needs=(), rounds=3),
+    "instructions": Scenario(
+        "User-space instructions of a GET of 100 bytes",
+        "instructions",
+        instructions,
+        needs=("valgrind", "h2load"),
+        wrapper=callgrind,
+        rounds=1,
+    ),
+}
+USUAL = [name for name in SCENARIOS if name != "instructions"]
+
+
+# --- What the kernel knows -----------------------------------------------------------------------
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def ticks(pids: list) -> int:
+    """CPU time of processes with all their threads, and of their children that have ended."""
+    total = 0
+    for pid in pids:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except FileNotFoundError:
+            continue
+        total += sum(map(int, stat.rsplit(")", 1)[1].split()[11:15]))
+    return total
+
+
+def core_ticks(core: int) -> int:
+    """CPU time that was used on a core, by whomever: a hypervisor's share is nobody's here."""
+    line = re.search(rf"^cpu{core} (.*)$", Path("/proc/stat").read_text(), re.M).group(1)
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[:8])
+    return user + nice + system + irq + softirq + steal
+
+
+def memory(pids: list) -> int:
+    """Bytes of memory, pages that are shared counted once (PSS)."""
+    texts = (Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
+    return sum(int(re.search(r"^Pss:\s+(\d+)", text, re.M).group(1)) for text in texts) * 1024
+
+
+def output(command: list) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    if done.returncode:
+        raise Failed(f"{command[0]}: {(done.stderr or done.stdout).strip()[-300:]}")
+    return done.stdout
+
+
+# --- Rounds, and what came out -------------------------------------------------------------------
+
+
+def measure(scenario: Scenario, peers: list, options: argparse.Namespace, given: tuple) -> dict:
+    """The figures of each peer by round."""
+    figures: dict = {peer.name: {} for peer in peers}
+    for turn in range(min(options.rounds, scenario.rounds)):
+        first = turn % len(peers)
+        for peer in peers[first:] + peers[:first]:
+            try:
+                figures[peer.name][turn] = one(scenario, peer, options, given)
+            except (Failed, OSError, subprocess.TimeoutExpired) as error:
+                print(f"round {turn + 1}, {peer.name}: {error}", file=sys.stderr)
+    return figures
+
+
+def one(scenario: Scenario, peer: Peer, options: argparse.Namespace, given: tuple) -> dict:
+    with tempfile.TemporaryDirectory(prefix="end-to-end-") as folder:
+        site = Site(Path(folder), free_port(), given, options.idle + 200)
+        with running(peer, site, options.cores[0], scenario.wrapper(site)) as process:
+            return scenario.measure(Run(site, process.pid, options))
+
+
+def table(scenario: Scenario, figures: dict) -> str:
+    """Markdown: medians, the extremes of the figure, and its ratio to nginx."""
+    measured = {name: rounds for name, rounds in figures.items() if rounds}
+    if not measured:
+        return f"### {scenario.title}\n\nNothing could be measured.\n"
+    columns = list(next(iter(next(iter(measured.values())).values())))
+    rows = [["", *columns, "least – most", "to nginx"]]
+    for name, rounds in measured.items():
+        values = [[figures[column] for figures in rounds.values()] for column in columns]
+        row = [name, *(shown(statistics.median(column)) for column in values)]
+        rows.append([*row, f"{shown(min(values[0]))} – {shown(max(values[0]))}"])
+        reference = measured.get("nginx", {})
+        ratios = [
+            rounds[turn][scenario.figure] / reference[turn][scenario.figure]
+            for turn in rounds.keys() & reference.keys()
+        ]
+        rows[-1].append(f"{statistics.median(ratios):.2f}" if ratios else "–")
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---" + "|--:" * (len(rows[0]) - 1) + "|")
+    return f"### {scenario.title}\n\n" + "\n".join(lines) + "\n"
+
+
+def shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+# --- Command line --------------------------------------------------------------------------------
+
+
+def arguments() -> argparse.Namespace:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    known_names = ", ".join(SCENARIOS)
+    parser.add_argument("--scenarios", default=",".join(USUAL), help=f"of {known_names}")
+    parser.add_argument("--peers", default="evenkeel,nginx,haproxy", help="which proxies")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4, help="length of a measurement")
+    parser.add_argument("--idle", type=int, default=5000, help="idle clients")
+    parser.add_argument("--cores", default="0,1", help="the proxy's core and the load's")
+    parser.add_argument("--evenkeel", type=Path, help="the program, instead of building it")
+    parser.add_argument("--endpoint", type=Path, help="the example `endpoint`, instead of building it")
+    options = parser.parse_args()
+    options.cores = [int(core) for core in options.cores.split(",")]
+    options.scenarios = options.scenarios.split(",")
+    if unknown := set(options.scenarios) - SCENARIOS.keys():
+        parser.error(f"no such scenario: {', '.join(unknown)} (there are {known_names})")
+    return options
+
+
+def build(options: argparse.Namespace) -> None:
+    """Builds what was not named."""
+    root = Path(__file__).resolve().parents[2]
+    target = root / os.environ.get("CARGO_TARGET_DIR", "target")
+    wanted = ["--bin=evenkeel"] * (not options.evenkeel) + ["--example=endpoint"] * (not options.endpoint)
+    if wanted:
+        subprocess.run(["cargo", "build", "--locked", "--release", *wanted], cwd=root, check=True)
+    options.evenkeel = (options.evenkeel or target / "release/evenkeel").resolve()
+    options.endpoint = (options.endpoint or target / "release/examples/endpoint").resolve()
+
+
+def main() -> None:
+    options = arguments()
+    build(options)
+    peers = [peer for peer in known(options.evenkeel) if peer.name in options.peers.split(",")]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard < 3 * options.idle + 1000:
+        options.idle = (hard - 1000) // 3
+        print(f"only {hard} open files are allowed: {options.idle} idle clients", file=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that what was started ends
+    os.sched_setaffinity(0, {options.cores[1]})
+    print(*(f"- {peer.name}: {peer.version()}" for peer in peers), "", sep="\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="end-to-end-") as folder:
+        with endpoints(options.endpoint, options.cores[1], Path(folder) / "log") as given:
+            for name in options.scenarios:
+                scenario = SCENARIOS[name]
+                if absent := [tool for tool in scenario.needs if not shutil.which(tool)]:
+                    print(f"{name} is left out: there is no {', '.join(absent)}", file=sys.stderr)
+                    continue
+                print(table(scenario, measure(scenario, peers, options, given)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+//! One request and what the endpoint says to it, up to the head of its response.
+
+use std::future::poll_fn;
+
+use http::Method;
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+use crate::body::Body;
+use crate::http1::{Buffer, Framing, Limits as HeadLimits};
+
+/// Gives a request with this body to the connection.
+pub(super) fn call(connection: Connection, body: Body, framing: Framing) -> Call {
+    let mut head = Buffer::take();
+    head.extend_from_slice(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let limits = HeadLimits {
+        head: 16 * 1024,
+        fields: 100,
+    };
+    Call::new(connection, head, (body, framing), Method::POST, limits)
+}
+
+pub(super) async fn event(call: &mut Call) -> Result<Event, CallError> {
+    poll_fn(|cx| call.poll_event(cx)).await
+}
+
+/// A call without a body, to an endpoint that says this and closes.
+async fn answered(bytes: &str) -> (Call, TcpStream) {
+    let peer = Peer::new().await;
+    let (connection, mut other) = peer.open().await;
+    other.write_all(bytes.as_bytes()).await.expect("it is open");
+    (call(connection, Body::empty(), Framing::None), other)
+}
+
+#[tokio::test]
+async fn a_request_leaves_and_its_response_comes() {
+    let peer = Peer::new().await;
+    let (connection, mut other) = peer.open().await;
+    let mut call = call(connection, Body::full("hello"), Framing::Length(5));
+    assert!(!call.is_sent());
+    let endpoint = async {
+        let mut request = [0; 33];
+        other.read_exact(&mut request).await.expect("it is sent");
+        assert_eq!(&request, b"POST / HTTP/1.1\r\nHost: a\r\n\r\nhello");
+        let answer = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+        other.write_all(answer).await.expect("it is open");
+    };
+    let ((), interim) = tokio::join!(endpoint, event(&mut call));
+    assert!(call.is_sent());
+    assert!(call.progress() > 0);
+    let Ok(Event::Interim(head)) = interim else {
+        panic!("{interim:?}")
+    };
+    assert_eq!(head.parts.status.as_u16(), 103);
+    let last = event(&mut call).await;
+    let Ok(Event::Response(head)) = last else {
+        panic!("{last:?}")
+    };
+    assert_eq!(head.parts.status.as_u16(), 204);
+}
+
+#[tokio::test]
+async fn an_upgrade_is_the_last_word() {
+    let bytes = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nraw";
+    let (mut call, _other) = answered(bytes).await;
+    let said = event(&mut call).await;
+    let Ok(Event::Response(head)) = said else {
+        panic!("{said:?}")
+    };
+    assert_eq!(head.parts.status.as_u16(), 101);
+    let tunnel = call.into_connection().into_tunnel();
+    assert_eq!(tunnel.received.bytes(), b"raw");
+}
+
+#[tokio::test]
+async fn interim_responses_come_to_an_end() {
+    let (mut call, _other) = answered(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(33)).await;
+    for _ in 0..32 {
+        let interim = event(&mut call).await;
+        assert!(matches!(interim, Ok(Event::Interim(_))), "{interim:?}");
+    }
+    let error = event(&mut call).await.expect_err("too many");
+    assert!(matches!(error, CallError::TooManyInterim), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_response_is_told_apart() {
+    for (bytes, before_response) in [
+        ("", true),
+        ("HTTP/1.1 200 O", false),
+        ("HTTP/1.1 100 Continue\r\n\r\n", false),
+    ] {
+        let (mut call, other) = answered(bytes).await;
+        drop(other);
+        let mut said = event(&mut call).await;
+        if matches!(said, Ok(Event::Interim(_))) {
+            said = event(&mut call).await;
+        }
+        let error = said.expect_err(bytes);
+        assert_eq!(error.is_before_response(), before_response, "{bytes}");
+        let fits = matches!(
+            (before_response, &error),
+            (true, CallError::Closed) | (false, CallError::Truncated)
+        );
+        assert!(fits, "{bytes}: {error:?}");
+    }
+    let (mut call, _other) = answered("SMTP ready\r\n\r\n").await;
+    let error = event(&mut call).await.expect_err("nonsense");
+    assert!(matches!(error, CallError::Malformed(_)), "{error}");
+    assert!(!error.is_before_response());
+}
+
+#[tokio::test]
+async fn a_reset_before_the_response_may_be_repeated() {
+    let (mut call, mut other) = answered("").await;
+    let endpoint = async {
+        let mut request = [0; 28];
+        other.read_exact(&mut request).await.expect("it is sent");
+        SockRef::from(&other)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket option");
+        drop(other);
+    };
+    let ((), said) = tokio::join!(endpoint, event(&mut call));
+    let error = said.expect_err("a reset");
+    assert!(matches!(error, CallError::Reset(_)), "{error:?}");
+    assert!(error.is_before_response());
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_asked_for_comes_back() {
+    let peer = Peer::new().await;
+    let (connection, _other) = peer.open().await;
+    let untouched = call(connection, Body::full("hello"), Framing::Length(5));
+    let body = untouched.into_untouched_body();
+    assert_eq!(
+        body.and_then(|mut body| body.take_full()).as_deref(),
+        Some(&b"hello"[..])
+    );
+    let (connection, other) = peer.open().await;
+    let mut sent = call(connection, Body::full("hello"), Framing::Length(5));
+    drop(other);
+    drop(event(&mut sent).await);
+    assert!(sent.into_untouched_body().is_none());
+}
+
+#[tokio::test]
+async fn a_body_of_another_length_is_the_clients_fault() {
+    let peer = Peer::new().await;
+    for (body, framing) in [("hello", 4), ("hello", 6)] {
+        let (connection, _other) = peer.open().await;
+        let mut call = call(connection, Body::full(body), Framing::Length(framing));
+        let error = event(&mut call).await.expect_err("another length");
+        assert!(matches!(error, CallError::RequestLength), "{error:?}");
+        assert!(!error.is_before_response());
+    }
+}

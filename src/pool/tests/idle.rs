@@ -1,0 +1,326 @@
+//! Which idle connections are taken again, which are closed, and what is learned from them.
+
+use tokio::io::AsyncWriteExt;
+use tokio::time::advance;
+
+use super::*;
+use crate::endpoint::Health;
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_used_last_is_taken_first() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let mut ports = Vec::new();
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let (connection, other) = peer.open().await;
+        ports.push(port(&connection));
+        others.push(other);
+        pool.checkin(connection, keep(SECOND, 10), Instant::now());
+    }
+    assert_eq!((pool.len(), pool.is_empty()), (3, false));
+    while let Some(expected) = ports.pop() {
+        let taken = pool.checkout(&peer.endpoint, Instant::now(), false);
+        assert_eq!(taken.map(|taken| port(&taken)), Some(expected));
+    }
+    assert!(
+        pool.checkout(&peer.endpoint, Instant::now(), false)
+            .is_none()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_many_is_closed() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (first, _first_other) = peer.open().await;
+    let (second, mut second_other) = peer.open().await;
+    let first_port = port(&first);
+    pool.checkin(first, keep(SECOND, 1), Instant::now());
+    pool.checkin(second, keep(SECOND, 1), Instant::now());
+    closed(&mut second_other).await;
+    assert_eq!((pool.len(), peer.endpoint.live.connections()), (1, 1));
+    let left = pool.checkout(&peer.endpoint, Instant::now(), false);
+    assert_eq!(left.map(|left| port(&left)), Some(first_port));
+    let (none, mut other) = peer.open().await;
+    pool.checkin(none, keep(SECOND, 0), Instant::now());
+    closed(&mut other).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_closed_is_passed_over() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (below, _below_other) = peer.open().await;
+    let (above, above_other) = peer.open().await;
+    let below_port = port(&below);
+    pool.checkin(below, keep(SECOND, 10), Instant::now());
+    pool.checkin(above, keep(SECOND, 10), Instant::now());
+    drop(above_other);
+    settle().await;
+    let taken = pool.checkout(&peer.endpoint, Instant::now(), false);
+    assert_eq!(taken.map(|taken| port(&taken)), Some(below_port));
+    assert!(
+        pool.checkout(&peer.endpoint, Instant::now(), false)
+            .is_none()
+    );
+    assert_eq!(peer.endpoint.live.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_spoke_unasked_is_closed() {
+    // Whatever it said would be taken for the answer to the next request.
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (connection, mut other) = peer.open().await;
+    pool.checkin(connection, keep(SECOND, 10), Instant::now());
+    other
+        .write_all(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        .await
+        .expect("it is open");
+    settle().await;
+    assert!(
+        pool.checkout(&peer.endpoint, Instant::now(), false)
+            .is_none()
+    );
+    closed(&mut other).await;
+
+    // The sweep finds it too.
+    let (connection, mut other) = peer.open().await;
+    pool.checkin(connection, keep(SECOND, 10), Instant::now());
+    other.write_all(b"x").await.expect("it is open");
+    settle().await;
+    pool.sweep(Instant::now());
+    assert!(pool.is_empty());
+    closed(&mut other).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_behind_a_response_keep_its_connection_out() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (mut connection, mut other) = peer.open().await;
+    other.write_all(b"more").await.expect("it is open");
+    settle().await;
+    assert_eq!(connection.state(), State::Dirty);
+    assert_eq!(connection.state(), State::Dirty, "it does not become clean");
+    pool.checkin(connection, keep(SECOND, 10), Instant::now());
+    assert!(pool.is_empty());
+    closed(&mut other).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rested_too_long_takes_those_below_along() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (below, mut below_other) = peer.open().await;
+    let (above, mut above_other) = peer.open().await;
+    pool.checkin(below, keep(SECOND, 10), Instant::now());
+    pool.checkin(above, keep(SECOND, 10), Instant::now());
+    advance(SECOND).await;
+    assert!(
+        pool.checkout(&peer.endpoint, Instant::now(), false)
+            .is_none()
+    );
+    assert_eq!(pool.len(), 0);
+    closed(&mut below_other).await;
+    closed(&mut above_other).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_repeated_wants_a_fresh_connection() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (connection, _other) = peer.open().await;
+    pool.checkin(connection, keep(SECOND * 2, 10), Instant::now());
+    advance(SECOND).await;
+    assert!(
+        pool.checkout(&peer.endpoint, Instant::now(), true)
+            .is_none()
+    );
+    // It is still good for others, and once it has been used for the first kind again.
+    let taken = pool.checkout(&peer.endpoint, Instant::now(), false);
+    pool.checkin(
+        taken.expect("it stays"),
+        keep(SECOND * 2, 10),
+        Instant::now(),
+    );
+    advance(SECOND - Duration::from_millis(1)).await;
+    assert!(
+        pool.checkout(&peer.endpoint, Instant::now(), true)
+            .is_some()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sweep_closes_what_is_of_no_use() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (old, mut old_other) = peer.open().await;
+    pool.checkin(old, keep(SECOND, 10), Instant::now());
+    let (cut, cut_other) = peer.open().await;
+    pool.checkin(cut, keep(SECOND * 5, 10), Instant::now());
+    let (good, _good_other) = peer.open().await;
+    let good_port = port(&good);
+    pool.checkin(good, keep(SECOND * 5, 10), Instant::now());
+    drop(cut_other);
+    settle().await;
+    advance(SECOND).await;
+    pool.sweep(Instant::now());
+    assert_eq!((pool.len(), peer.endpoint.live.connections()), (1, 1));
+    closed(&mut old_other).await;
+    let left = pool.checkout(&peer.endpoint, Instant::now(), false);
+    assert_eq!(left.map(|left| port(&left)), Some(good_port));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_to_a_removed_endpoint_are_closed() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (idle, mut idle_other) = peer.open().await;
+    let (busy, mut busy_other) = peer.open().await;
+    pool.checkin(idle, keep(SECOND, 10), Instant::now());
+    peer.endpoint.live.set_retired(true);
+    pool.sweep(Instant::now());
+    closed(&mut idle_other).await;
+    pool.checkin(busy, keep(SECOND, 10), Instant::now());
+    closed(&mut busy_other).await;
+    assert!(pool.is_empty());
+    assert_eq!(peer.endpoint.live.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_have_a_stack_each() {
+    let states = LiveStates::new();
+    let pool = Pool::default();
+    let mut peers = [Peer::new().await, Peer::new().await];
+    let mut others = Vec::new();
+    let mut ports = Vec::new();
+    for peer in &mut peers {
+        // From one place, as in the program, so that their numbers differ.
+        let live = states.get_or_create("api", &peer.endpoint.address);
+        let endpoint = Arc::get_mut(&mut peer.endpoint).expect("nobody else has it");
+        endpoint.live = live;
+        let (connection, other) = peer.open().await;
+        ports.push(port(&connection));
+        others.push(other);
+        pool.checkin(connection, keep(SECOND, 10), Instant::now());
+    }
+    for (peer, expected) in peers.iter().zip(ports) {
+        let taken = pool.checkout(&peer.endpoint, Instant::now(), false);
+        assert_eq!(taken.map(|taken| port(&taken)), Some(expected));
+        assert!(
+            pool.checkout(&peer.endpoint, Instant::now(), false)
+                .is_none()
+        );
+    }
+}
+
+/// The endpoint closes a connection that has been idle for so long; looked at every second.
+async fn closes_after(peer: &Peer, pool: &Pool, idle: Duration) {
+    let (connection, other) = peer.open().await;
+    pool.checkin(connection, keep(SECOND * 60, 10), Instant::now());
+    let mut left = idle;
+    while left > SECOND {
+        advance(SECOND).await;
+        pool.sweep(Instant::now());
+        assert_eq!(pool.len(), 1);
+        left -= SECOND;
+    }
+    advance(left).await;
+    drop(other);
+    settle().await;
+    pool.sweep(Instant::now());
+    assert!(pool.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_idle_time_of_an_endpoint_is_learned_and_kept_under() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    closes_after(&peer, &pool, Duration::from_millis(2500)).await;
+    // Seen open after 2 s, closed at the next look.
+    let limit = peer.endpoint.live.idle_limit().expect("it was learned");
+    assert!(limit < SECOND * 2 && limit > SECOND, "{limit:?}");
+    let (connection, _other) = peer.open().await;
+    pool.checkin(connection, keep(SECOND * 60, 10), Instant::now());
+    advance(limit).await;
+    assert!(
+        pool.checkout(&peer.endpoint, Instant::now(), false)
+            .is_none()
+    );
+    assert!(pool.is_empty(), "it was closed before the endpoint would");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_checkout_learns_as_well() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (connection, other) = peer.open().await;
+    pool.checkin(connection, keep(SECOND * 60, 10), Instant::now());
+    advance(SECOND * 3).await;
+    pool.sweep(Instant::now());
+    drop(other);
+    settle().await;
+    assert!(
+        pool.checkout(&peer.endpoint, Instant::now(), false)
+            .is_none()
+    );
+    let limit = peer.endpoint.live.idle_limit().expect("it was learned");
+    assert!(limit < SECOND * 3 && limit > SECOND * 2, "{limit:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_says_nothing_about_the_idle_time_is_not_learned() {
+    let early = Peer::new().await;
+    closes_after(&early, &Pool::default(), SECOND / 2).await;
+    assert_eq!(early.endpoint.live.idle_limit(), None, "it restarted");
+
+    let unhealthy = Peer::new().await;
+    unhealthy.endpoint.live.set_health(Health::Unhealthy, None);
+    closes_after(&unhealthy, &Pool::default(), SECOND * 3).await;
+    assert_eq!(unhealthy.endpoint.live.idle_limit(), None, "it is failing");
+
+    let (gone, pool) = (Peer::new().await, Pool::default());
+    let (connection, other) = gone.open().await;
+    pool.checkin(connection, keep(SECOND * 60, 10), Instant::now());
+    advance(SECOND * 3).await;
+    pool.sweep(Instant::now());
+    gone.endpoint.live.connect_failed(Instant::now());
+    drop(other);
+    settle().await;
+    pool.sweep(Instant::now());
+    assert_eq!(
+        gone.endpoint.live.idle_limit(),
+        None,
+        "it cannot be reached"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn clearing_closes_everything() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (connection, mut other) = peer.open().await;
+    pool.checkin(connection, keep(SECOND, 10), Instant::now());
+    pool.clear();
+    closed(&mut other).await;
+    assert!(pool.is_empty());
+    assert_eq!(peer.endpoint.live.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_connections_than_allowed_are_opened() {
+    let peer = Peer::with_connections(1).await;
+    let (first, _other) = peer.open().await;
+    let error = Connection::open(&peer.endpoint).await.expect_err("one is");
+    assert!(matches!(error, ConnectError::Limit), "{error}");
+    drop(first);
+    assert!(Connection::open(&peer.endpoint).await.is_ok());
+    // One that failed is not counted.
+    drop(peer.listener);
+    for _ in 0..2 {
+        let error = Connection::open(&peer.endpoint).await.expect_err("refused");
+        assert!(matches!(error, ConnectError::Refused(_)), "{error}");
+    }
+    assert_eq!(peer.endpoint.live.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_knows_that_it_was_used() {
+    let (peer, pool) = (Peer::new().await, Rc::new(Pool::default()));
+    let (connection, other) = peer.open().await;
+    assert_eq!(port(&connection), peer_port(&other));
+    assert!(!connection.is_reused());
+    home(&pool).checkin(connection);
+    let again = pool.checkout(&peer.endpoint, Instant::now(), false);
+    assert!(again.expect("it is kept").is_reused());
+}

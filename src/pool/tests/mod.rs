@@ -1,0 +1,107 @@
+//! Connections over loopback, with time standing still until a test moves it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::endpoint::{Limits, LiveStates, Metrics, Names};
+use crate::net::Address;
+use crate::telemetry::metrics::Registry;
+
+mod body;
+mod calls;
+mod idle;
+
+/// An endpoint whose side of each connection is in the hands of the test.
+struct Peer {
+    listener: TcpListener,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Peer {
+    async fn new() -> Self {
+        Self::with_connections(u32::MAX).await
+    }
+
+    /// One that takes so many connections at most.
+    async fn with_connections(max_connections: u32) -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = TcpListener::bind(any).await.expect("a free port");
+        let address = Address::Ip(listener.local_addr().expect("a bound address"));
+        let names = Names {
+            upstream: "api".into(),
+            zone: "".into(),
+            endpoint: "one".into(),
+        };
+        let endpoint = Endpoint {
+            live: LiveStates::new().get_or_create("api", &address),
+            address,
+            name: "one".into(),
+            zone: "".into(),
+            weight: 1,
+            backup: false,
+            limits: Limits {
+                max_connections,
+                ..Limits::NONE
+            },
+            metrics: Arc::new(Metrics::new(&Registry::new(1), names)),
+        };
+        Self {
+            listener,
+            endpoint: Arc::new(endpoint),
+        }
+    }
+
+    /// A connection, and the endpoint's side of it.
+    async fn open(&self) -> (Connection, TcpStream) {
+        let connection = Connection::open(&self.endpoint).await.expect("it listens");
+        let (stream, _) = self.listener.accept().await.expect("it was opened");
+        (connection, stream)
+    }
+}
+
+/// Which connection this is.
+fn port(connection: &Connection) -> u16 {
+    connection
+        .stream
+        .local_address()
+        .expect("it is open")
+        .port()
+}
+
+/// The other side's name of the same.
+fn peer_port(stream: &TcpStream) -> u16 {
+    stream.peer_addr().expect("it is open").port()
+}
+
+fn keep(idle: Duration, count: usize) -> Keep {
+    Keep { idle, count }
+}
+
+fn home(pool: &Rc<Pool>) -> Return {
+    Return {
+        pool: Rc::clone(pool),
+        keep: keep(SECOND * 10, 10),
+    }
+}
+
+/// Lets the runtime hear what the kernel knows: what is sent over loopback has arrived by then.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until our side has closed the connection, orderly or by a reset (of one with bytes that
+/// nobody read). One that stays open never comes back from here.
+async fn closed(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    drop(stream.read_to_end(&mut rest).await);
+}
+
+const SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,75 @@
+//! The example configurations: each is checked as it stands, and started.
+//!
+//! An example that does not work is worse than none, since it is what people begin with.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::client::Client;
+use support::evenkeel::Evenkeel;
+
+/// Every file of `config/`.
+fn examples() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let entries = fs::read_dir(folder).expect("a readable folder");
+    let paths = entries.map(|entry| entry.expect("a readable entry").path());
+    paths
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect()
+}
+
+#[test]
+fn each_is_without_fault() {
+    let examples = examples();
+    assert!(!examples.is_empty());
+    for path in examples {
+        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["check", "--strict", "--config"])
+            .arg(&path)
+            .output()
+            .expect("the program was built");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", path.display());
+    }
+}
+
+#[test]
+fn each_starts_and_listens() {
+    for path in examples() {
+        let text = fs::read_to_string(&path).expect("text");
+        let (config, listeners) = with_free_ports(&text);
+        let proxy = Evenkeel::start(&config);
+        assert!(!listeners.is_empty(), "{}", path.display());
+        for listener in listeners {
+            // Panics when nobody listens.
+            drop(Client::connect(proxy.address(&listener)));
+        }
+    }
+}
+
+/// The text with a free port for each address that it binds, and the names that these have.
+fn with_free_ports(text: &str) -> (String, Vec<String>) {
+    let mut names = Vec::new();
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let key = line.split('=').next().unwrap_or_default().trim();
+        match key {
+            "bind" => {
+                let name = format!("listener{}", names.len());
+                lines.push(format!("bind = \"@{name}\""));
+                names.push(name);
+            }
+            // The admin's; probes are tables.
+            "http" if line.contains("127.0.0.1") => lines.push("http = \"@admin\"".to_owned()),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    (lines.join("\n"), names)
+}
