@@ -102,12 +102,15 @@ step_fuzz() {
         --target "$host" --target-dir "$target/fuzz"
     for path in fuzz/fuzz_targets/*.rs; do
         name=$(basename "$path" .rs)
+        # Configurations to begin with are there already; heads have seeds of their own.
+        local seeds=(fuzz/seeds/"$name")
+        [[ $name == config ]] && seeds=(config src/config/cases)
         # What is found on the way is kept for the next run, seeds stay as they are.
         mkdir -p "$target/fuzz/corpus/$name"
         echo "fuzzing $name for $FUZZ_SECONDS s"
         "$target/fuzz/$host/release/$name" -max_total_time="$FUZZ_SECONDS" -print_final_stats=1 \
-            -artifact_prefix="$target/fuzz/$name-" "$target/fuzz/corpus/$name" \
-            $(ls -d "fuzz/seeds/$name" 2>/dev/null || true) 2>"$target/fuzz/$name.log" \
+            -timeout=10 -dict="fuzz/dictionaries/$name.dict" -artifact_prefix="$target/fuzz/$name-" \
+            "$target/fuzz/corpus/$name" "${seeds[@]}" 2>"$target/fuzz/$name.log" \
             || { tail -n 40 "$target/fuzz/$name.log"; return 1; }
         grep -E 'number_of_executed_units|new_units_added' "$target/fuzz/$name.log"
     done

@@ -40,7 +40,7 @@ class Peer:
     arguments: Callable[[str], list]
 
     def version(self) -> str:
-        option = "version" if self.name == "evenkeel" else "-v"
+        option = "version" if self.file == "evenkeel.toml" else "-v"
         done = subprocess.run([self.program, option], capture_output=True, text=True, check=False)
         return (done.stdout + done.stderr).strip().splitlines()[0]
 
@@ -51,15 +51,21 @@ class Failed(Exception):
 
 def known(evenkeel: Path) -> list:
     """The proxies of this machine."""
+
+    def variant(name: str, configuration: Callable[[Site], str]) -> Peer:
+        return Peer(name, str(evenkeel), "evenkeel.toml", configuration, lambda file: ["run", "--config", file])
+
     peers = [
-        Peer("evenkeel", str(evenkeel), "evenkeel.toml", evenkeel_file, lambda file: ["run", "--config", file]),
+        variant("evenkeel", evenkeel_file),
+        variant("evenkeel-logs", lambda site: evenkeel_file(site, access_log=True)),
+        variant("evenkeel-routes", lambda site: evenkeel_file(site) + many_routes()),
         Peer("nginx", "nginx", "nginx.conf", nginx_file, lambda file: ["-e", "stderr", "-c", file]),
         Peer("haproxy", "haproxy", "haproxy.cfg", haproxy_file, lambda file: ["-db", "-f", file]),
     ]
     return [peer for peer in peers if shutil.which(peer.program)]
 
 
-def evenkeel_file(site: Site) -> str:
+def evenkeel_file(site: Site, access_log: bool = False) -> str:
     endpoints = ", ".join(f'"{endpoint}"' for endpoint in site.endpoints)
     return f"""
 version = 1
@@ -69,7 +75,8 @@ workers = 1
 socket = "{site.folder}/admin.sock"
 
 [log]
-access = false
+access = {str(access_log).lower()}
+output = "{site.folder}/access.log"
 
 [shutdown]
 grace = "10ms"
@@ -87,6 +94,17 @@ balance = "round_robin"
 endpoints = [{endpoints}]
 health = {{ http = {{ path = "/" }}, interval = "10s" }}
 """
+
+
+def many_routes() -> str:
+    """A thousand routes to ten endpoints each. One of them takes what the load asks for."""
+    text = f'[route.used]\nhosts = ["127.0.0.1"]\nupstream = "app"\n'
+    for number in range(999):
+        first = f"10.{number // 250}.{number % 250}"
+        endpoints = ", ".join(f'"{first}.{last}:80"' for last in range(1, 11))
+        text += f'[route.r{number}]\nhosts = ["host-{number}.example.com"]\nupstream = "u{number}"\n'
+        text += f"[upstream.u{number}]\nendpoints = [{endpoints}]\n"
+    return text
 
 
 def nginx_file(site: Site) -> str:

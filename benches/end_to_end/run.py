@@ -4,6 +4,7 @@
     benches/end_to_end/run.py                                   build, then everything: about 6 minutes
     benches/end_to_end/run.py --scenarios small,upload --rounds 9
     benches/end_to_end/run.py --scenarios instructions          by callgrind: slow, and steady
+    benches/end_to_end/run.py --scenarios small --peers evenkeel,evenkeel-logs,evenkeel-routes --reference evenkeel
 
 The figure is CPU time per request. One worker of each proxy has a core of its own; load, endpoints
 and this program share another, so that what they cost is not in it. The proxies take turns within
@@ -260,22 +261,20 @@ def one(scenario: Scenario, peer: Peer, options: argparse.Namespace, given: tupl
             return scenario.measure(Run(site, process.pid, options))
 
 
-def table(scenario: Scenario, figures: dict) -> str:
-    """Markdown: medians, the extremes of the figure, and its ratio to nginx."""
+def table(scenario: Scenario, figures: dict, reference: str) -> str:
+    """Markdown: medians, the extremes of the figure, and its ratio to that of the reference."""
     measured = {name: rounds for name, rounds in figures.items() if rounds}
     if not measured:
         return f"### {scenario.title}\n\nNothing could be measured.\n"
     columns = list(next(iter(next(iter(measured.values())).values())))
-    rows = [["", *columns, "least – most", "to nginx"]]
+    rows = [["", *columns, "least – most", f"to {reference}"]]
+    theirs = measured.get(reference, {})
     for name, rounds in measured.items():
         values = [[figures[column] for figures in rounds.values()] for column in columns]
         row = [name, *(shown(statistics.median(column)) for column in values)]
         rows.append([*row, f"{shown(min(values[0]))} – {shown(max(values[0]))}"])
-        reference = measured.get("nginx", {})
-        ratios = [
-            rounds[turn][scenario.figure] / reference[turn][scenario.figure]
-            for turn in rounds.keys() & reference.keys()
-        ]
+        shared = rounds.keys() & theirs.keys()
+        ratios = [rounds[turn][scenario.figure] / theirs[turn][scenario.figure] for turn in shared]
         rows[-1].append(f"{statistics.median(ratios):.2f}" if ratios else "–")
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|---" + "|--:" * (len(rows[0]) - 1) + "|")
@@ -294,7 +293,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     known_names = ", ".join(SCENARIOS)
     parser.add_argument("--scenarios", default=",".join(USUAL), help=f"of {known_names}")
-    parser.add_argument("--peers", default="evenkeel,nginx,haproxy", help="which proxies")
+    parser.add_argument("--peers", default="evenkeel,nginx,haproxy", help="also: evenkeel-logs, evenkeel-routes")
+    parser.add_argument("--reference", default="nginx", help="the proxy that ratios are taken to")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="length of a measurement")
     parser.add_argument("--idle", type=int, default=5000, help="idle clients")
@@ -339,7 +339,8 @@ def main() -> None:
                 if absent := [tool for tool in scenario.needs if not shutil.which(tool)]:
                     print(f"{name} is left out: there is no {', '.join(absent)}", file=sys.stderr)
                     continue
-                print(table(scenario, measure(scenario, peers, options, given)), flush=True)
+                figures = measure(scenario, peers, options, given)
+                print(table(scenario, figures, options.reference), flush=True)
 
 
 if __name__ == "__main__":

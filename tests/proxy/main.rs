@@ -8,12 +8,15 @@ mod support;
 
 mod admin;
 mod admin_api;
+mod attempts;
 mod cases;
 mod command_line;
 mod commands;
 mod drain;
 mod extremes;
 mod harness;
+mod health;
+mod logs;
 mod memory;
 mod metrics;
 mod own_answers;

@@ -132,6 +132,11 @@ impl Evenkeel {
         self.folder.0.join(SOCKET)
     }
 
+    /// A file of this name in the instance's own directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.0.join(name)
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
