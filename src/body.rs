@@ -41,6 +41,9 @@ enum Kind {
     Stream(Pin<Box<dyn Flow>>),
 }
 
+/// What a body answers when it is asked for its next piece: `None` after its end.
+pub type NextFrame = Option<Result<Frame<Bytes>, BodyError>>;
+
 /// A body that streams.
 pub trait Flow: HttpBody<Data = Bytes, Error = BodyError> {
     /// Lets what is behind this body go on while nobody asks for its next piece.
@@ -90,10 +93,7 @@ impl Body {
     }
 
     /// [`HttpBody::poll_frame`] without a pin, since every kind of body can be moved.
-    pub fn poll_frame_pinned(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub fn poll_frame_pinned(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         Pin::new(self).poll_frame(cx)
     }
 
@@ -119,10 +119,7 @@ impl HttpBody for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {

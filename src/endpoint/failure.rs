@@ -22,7 +22,7 @@ pub enum ConnectFailure {
 }
 
 impl ConnectFailure {
-    /// Every failure, in the order of [`ConnectFailure::index`].
+    /// Every failure, in the order of their numbers.
     pub const ALL: [Self; 6] = [
         Self::Refused,
         Self::TimedOut,

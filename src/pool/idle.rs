@@ -13,8 +13,11 @@ use crate::endpoint::{Endpoint, Health};
 /// A worker's idle connections.
 #[derive(Debug, Default)]
 pub struct Pool {
-    stacks: RefCell<HashMap<u64, Vec<Idle>, BuildHasherDefault<IdHasher>>>,
+    stacks: RefCell<Stacks>,
 }
+
+/// Idle connections by the id of their endpoint's live state.
+type Stacks = HashMap<u64, Vec<Idle>, BuildHasherDefault<IdHasher>>;
 
 /// How long an idle connection is kept, and how many.
 #[derive(Debug, Clone, Copy)]

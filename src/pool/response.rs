@@ -8,7 +8,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::call::{Call, Sent};
 use super::{Connection, Return};
-use crate::body::{BodyError, Flow};
+use crate::body::{BodyError, Flow, NextFrame};
 use crate::http1::{Amount, Decoded, Decoder, Framing};
 
 /// A response's body. Dropped before its end, it takes its connection with it: what is left of the
@@ -69,7 +69,7 @@ impl<G> ResponseBody<G> {
         Some(bytes)
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         if let Some(ahead) = self.ahead.take() {
             return Poll::Ready(Some(ahead));
         }
@@ -168,10 +168,7 @@ impl<G: Unpin> HttpBody for ResponseBody<G> {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame> {
         let body = self.get_mut();
         if let Some(call) = body.call.as_mut()
             && call.poll_request(cx).is_err()

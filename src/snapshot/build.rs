@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::Snapshot;
 use super::action::{Action, Choice, Route, Split};
 use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
+use super::{Snapshot, Upstreams};
 use crate::config::{self, Config, Protocol};
 use crate::http1;
 use crate::net::Sockets;
@@ -114,7 +114,7 @@ fn unnamed_upstream(listener: &str) -> String {
 fn build_upstreams(
     ingredients: &mut Ingredients<'_>,
     written: &BTreeMap<String, config::Upstream>,
-) -> Result<BTreeMap<Arc<str>, Arc<Upstream>>, BuildError> {
+) -> Result<Upstreams, BuildError> {
     let mut upstreams = BTreeMap::new();
     for (name, upstream) in written {
         let endpoints = ingredients.endpoints.remove(name).unwrap_or_default();
@@ -135,7 +135,7 @@ type Before<'a> = HashMap<&'a str, &'a RouteMetrics>;
 struct Builder<'a> {
     ingredients: &'a Ingredients<'a>,
     written: &'a BTreeMap<String, config::Upstream>,
-    upstreams: &'a BTreeMap<Arc<str>, Arc<Upstream>>,
+    upstreams: &'a Upstreams,
 }
 
 impl Builder<'_> {

@@ -48,8 +48,8 @@ pub struct RouteMetrics {
 #[derive(Debug, Default)]
 struct Seldom {
     requests: Lazy<(MethodLabel, u16), Counter>,
-    first_byte: Lazy<(Arc<str>, Arc<str>), Histogram>,
-    errors: Lazy<(Arc<str>, &'static str), Counter>,
+    first_byte: Lazy<UpstreamAndZone, Histogram>,
+    errors: Lazy<UpstreamAndReason, Counter>,
 }
 
 /// A request that is under way.
@@ -57,6 +57,10 @@ struct Seldom {
 pub struct UnderWay<'a> {
     gauge: &'a Gauge,
 }
+
+type UpstreamAndZone = (Arc<str>, Arc<str>);
+
+type UpstreamAndReason = (Arc<str>, &'static str);
 
 /// Counters of retries.
 #[derive(Debug)]
@@ -146,21 +150,23 @@ impl RouteMetrics {
     /// Counts a request that has ended.
     pub fn count(&self, method: &Method, code: u16) {
         let method = MethodLabel::of(method);
-        self.seldom.requests.with((method, code), Counter::inc, || {
-            let status = code.to_string();
-            let labels = [
-                ("listener", &*self.listener),
-                ("route", &*self.route),
-                ("method", method.0),
-                ("code", &*status),
-            ];
-            self.registry.counter(&REQUESTS, &labels)
-        });
+        self.seldom
+            .requests
+            .with(&(method, code), Counter::inc, || {
+                let status = code.to_string();
+                let labels = [
+                    ("listener", &*self.listener),
+                    ("route", &*self.route),
+                    ("method", method.0),
+                    ("code", &*status),
+                ];
+                self.registry.counter(&REQUESTS, &labels)
+            });
     }
 
     /// Records the time until the first byte of an upstream's response.
     pub fn observe_first_byte(&self, upstream: &Arc<str>, zone: &Arc<str>, after: Duration) {
-        let same = |key: &(Arc<str>, Arc<str>)| key.0 == *upstream && key.1 == *zone;
+        let same = |key: &UpstreamAndZone| key.0 == *upstream && key.1 == *zone;
         self.seldom.first_byte.with_matching(
             same,
             |histogram| histogram.observe(after),
@@ -178,7 +184,7 @@ impl RouteMetrics {
 
     /// Counts a response of our own.
     pub fn count_error(&self, upstream: &Arc<str>, reason: &'static str) {
-        let same = |key: &(Arc<str>, &'static str)| key.0 == *upstream && key.1 == reason;
+        let same = |key: &UpstreamAndReason| key.0 == *upstream && key.1 == reason;
         self.seldom.errors.with_matching(same, Counter::inc, || {
             let labels = [
                 ("route", &*self.route),
@@ -231,8 +237,8 @@ impl<K: Clone + PartialEq, H: Clone> Lazy<K, H> {
         Self(ArcSwap::from_pointee(entries))
     }
 
-    fn with(&self, key: K, act: impl Fn(&H), make: impl FnOnce() -> H) {
-        self.with_matching(|other| *other == key, act, || (key.clone(), make()));
+    fn with(&self, key: &K, act: impl Fn(&H), make: impl FnOnce() -> H) {
+        self.with_matching(|other| other == key, act, || (key.clone(), make()));
     }
 
     fn with_matching(
@@ -245,13 +251,13 @@ impl<K: Clone + PartialEq, H: Clone> Lazy<K, H> {
         if let Some((_, handle)) = present.iter().find(|(key, _)| same(key)) {
             return act(handle);
         }
-        let made = make();
-        act(&made.1);
+        let entry = make();
+        act(&entry.1);
         // Two workers may make the same series at once: the registry gives both the same cells, so
         // whichever entry stays is right.
         self.0.rcu(|present| {
             let mut next = Vec::clone(present);
-            next.push(made.clone());
+            next.push(entry.clone());
             next
         });
     }

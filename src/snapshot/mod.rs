@@ -31,6 +31,9 @@ pub use timeouts::{CallTimeouts, ClientTimeouts};
 use crate::config::Config;
 use crate::upstream::Upstream;
 
+/// Upstreams by name.
+pub type Upstreams = BTreeMap<Arc<str>, Arc<Upstream>>;
+
 /// One immutable, fully built configuration.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -45,7 +48,7 @@ pub struct Snapshot {
     /// In the order of their names.
     pub listeners: Vec<Arc<Listener>>,
     /// By name. An unnamed upstream (`to = […]`) has the name `listener.<name>`.
-    pub upstreams: BTreeMap<Arc<str>, Arc<Upstream>>,
+    pub upstreams: Upstreams,
     /// Whether requests are logged.
     pub access_log: bool,
     /// Whether queries are part of the access log.

@@ -203,15 +203,12 @@ impl<'a> Routing<'a> {
             location: None,
             candidates: table.explain(&question),
         };
-        let allows_connect = match table.find(&question) {
-            Some(found) => {
-                decision.take(&found.rule.name, found.target, inquiry);
-                found.target.connect.unwrap_or(false)
-            }
-            None => {
-                decision.fall_back(&self.config.listener[listener], listener);
-                false
-            }
+        let allows_connect = if let Some(found) = table.find(&question) {
+            decision.take(&found.rule.name, found.target, inquiry);
+            found.target.connect.unwrap_or(false)
+        } else {
+            decision.fall_back(&self.config.listener[listener], listener);
+            false
         };
         if let Some(status) = objection(inquiry, allows_connect) {
             decision.refuse(status);

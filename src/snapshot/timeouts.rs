@@ -77,7 +77,7 @@ const REQUEST_HEAD: Duration = Duration::from_secs(10);
 const CLIENT_IDLE: Duration = Duration::from_secs(75);
 
 /// Progress resets it, so that it bounds stalls and not sizes.
-const BODY_IDLE: Duration = Duration::from_secs(60);
+const BODY_IDLE: Duration = Duration::from_mins(1);
 
 /// One lost SYN is repeated after a second; two are within the limit.
 const CONNECT: Duration = Duration::from_secs(3);

@@ -1,4 +1,8 @@
-//! Load at a steady pace, and what its clients noticed.
+//! Load at a constant rate, and what its clients saw.
+//!
+//! Each client has a beat of its own and measures from the beat, not from the moment at which it got
+//! round to sending: a stall then costs all the requests that should have been sent meanwhile, as it
+//! costs real clients, instead of one.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -7,112 +11,132 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::support::client::Client;
-use crate::support::clock::{pause, timed};
-use crate::support::evenkeel::Evenkeel;
+use crate::support::client::{Client, Response};
+use crate::support::clock::Pace;
+use crate::support::message::Broken;
 
-/// Clients that send GETs over connections that stay, until they are stopped.
+/// Clients at work.
 #[derive(Debug)]
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<Figures>>,
+    clients: Vec<JoinHandle<Tally>>,
 }
 
-/// What clients noticed.
+/// What clients saw.
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) requests: usize,
-    /// What went wrong, with everything that a client could see of it.
+pub(crate) struct Tally {
+    /// From the beat to the last byte of the response, of each request that was answered.
+    pub(crate) latencies: Vec<Duration>,
+    /// What went wrong, in words.
     pub(crate) failures: Vec<String>,
-    latencies: Vec<Duration>,
+    /// How often a connection ended after a response that had said so.
+    pub(crate) farewells: usize,
 }
 
 impl Load {
-    /// `clients` connections to the listener `web`, each sending a request every `interval`.
-    pub(crate) fn start(proxy: &Evenkeel, clients: usize, interval: Duration) -> Self {
+    /// Starts `clients` keep-alive clients that send GETs for `/`, `rate` a second in all.
+    pub(crate) fn start(address: SocketAddr, clients: u32, rate: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let address = proxy.address("web");
-        let client = |_| {
-            let stop = Arc::clone(&stop);
-            thread::spawn(move || run_client(address, interval, &stop))
-        };
-        let clients = (0..clients).map(client).collect();
+        let every = Duration::from_secs(1) * clients / rate;
+        let clients = (0..clients)
+            .map(|number| {
+                let stop = Arc::clone(&stop);
+                // Spread over the beat, or all would send at once.
+                let pace = Pace::new(every, every * number / clients);
+                thread::spawn(move || run(address, pace, &stop))
+            })
+            .collect();
         Self { stop, clients }
     }
 
-    /// Stops the clients, and returns what they noticed together.
-    pub(crate) fn stop(self) -> Figures {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Figures::default();
+    /// Ends the load after the requests under way.
+    pub(crate) fn stop(self) -> Tally {
+        self.stop.store(true, Ordering::Release);
+        let mut all = Tally::default();
         for client in self.clients {
-            let figures = client.join().expect("a client only counts");
-            all.requests += figures.requests;
-            all.failures.extend(figures.failures);
-            all.latencies.extend(figures.latencies);
+            let tally = client.join().expect("a client does not fail");
+            all.latencies.extend(tally.latencies);
+            all.failures.extend(tally.failures);
+            all.farewells += tally.farewells;
         }
         all.latencies.sort_unstable();
         all
     }
 }
 
-impl Figures {
-    /// The latency that this share of the requests stayed below, in thousandths.
-    pub(crate) fn per_mille(&self, share: usize) -> Duration {
-        let index = self.latencies.len() * share / 1000;
-        let last = self.latencies.len().saturating_sub(1);
-        self.latencies
-            .get(index.min(last))
-            .copied()
-            .unwrap_or_default()
+impl Tally {
+    /// Requests that were sent.
+    pub(crate) fn requests(&self) -> usize {
+        self.latencies.len() + self.failures.len()
     }
 
-    /// Prints the figures where they are seen even of a test that passes.
-    pub(crate) fn print(&self, what: &str) {
-        say(&format!(
-            "{what}: {} requests, {} failed; p50 {:?}, p99 {:?}, p99.9 {:?}",
-            self.requests,
-            self.failures.len(),
-            self.per_mille(500),
-            self.per_mille(990),
-            self.per_mille(999),
-        ));
-        for failure in self.failures.iter().take(5) {
-            say(&format!("  {failure}"));
-        }
+    /// The latency below which this many of a thousand requests stayed.
+    ///
+    /// # Panics
+    /// When nothing was answered.
+    pub(crate) fn quantile(&self, per_mille: usize) -> Duration {
+        let last = self.latencies.len() - 1;
+        self.latencies[last * per_mille / 1000]
     }
 
-    /// Sends a request, and says how long its answer took and whether it was a good one.
-    fn ask(&mut self, client: &mut Client) -> (Duration, bool) {
-        let (took, answer) = timed(|| {
-            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-            client.try_response_to("GET")
-        });
-        self.requests += 1;
-        self.latencies.push(took);
-        match answer {
-            Ok(response) if response.status == 200 && response.is_whole() => (took, true),
-            other => {
-                self.failures.push(format!("{other:?}"));
-                (took, false)
+    /// The figures, on one line.
+    pub(crate) fn figures(&self) -> String {
+        let (requests, failed) = (self.requests(), self.failures.len());
+        let [p50, p99, p999, most] = [500, 990, 999, 1000].map(|share| self.quantile(share));
+        format!(
+            "{requests} requests, {failed} failed; p50 {p50:.1?}, p99 {p99:.1?}, p99.9 {p999:.1?}, \
+             most {most:.1?}"
+        )
+    }
+}
+
+/// Says something that is to be seen of a test that passes too, which the test framework hides
+/// otherwise.
+pub(crate) fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// How long a proof under load takes, in seconds: `EVENKEEL_PROOF_SECONDS`, or what is enough for
+/// every day. The full form takes 60.
+pub(crate) fn proof_seconds() -> u64 {
+    let written = std::env::var("EVENKEEL_PROOF_SECONDS").ok();
+    written
+        .and_then(|seconds| seconds.parse().ok())
+        .unwrap_or(EVERY_DAY)
+}
+
+fn run(address: SocketAddr, mut pace: Pace, stop: &AtomicBool) -> Tally {
+    let mut tally = Tally::default();
+    let mut client = None;
+    while !stop.load(Ordering::Acquire) {
+        let beat = pace.wait();
+        let connection = client.get_or_insert_with(|| Client::connect(address));
+        connection.send("GET / HTTP/1.1\r\nHost: load\r\n\r\n");
+        match connection.try_response_to("GET") {
+            Ok(response) if response.status == 200 && response.is_whole() => {
+                tally.latencies.push(beat.elapsed());
+                if response.head.list("connection") == ["close"] {
+                    tally.farewells += 1;
+                    client = None;
+                }
+            }
+            outcome => {
+                tally.failures.push(in_words(outcome));
+                client = None;
             }
         }
     }
+    tally
 }
 
-fn run_client(address: SocketAddr, interval: Duration, stop: &AtomicBool) -> Figures {
-    let mut client = Client::connect(address);
-    let mut figures = Figures::default();
-    while !stop.load(Ordering::Relaxed) {
-        let (took, succeeded) = figures.ask(&mut client);
-        if !succeeded {
-            client = Client::connect(address);
+fn in_words(outcome: Result<Response, Broken>) -> String {
+    match outcome {
+        Ok(response) => {
+            let why = response.head.value("proxy-status").unwrap_or_default();
+            format!("answered {} ({why})", response.status)
         }
-        pause(interval.saturating_sub(took));
+        Err(broken) => format!("{broken:?}"),
     }
-    figures
 }
 
-/// Past the capture of the test framework: these lines are what the proofs are for.
-pub(crate) fn say(line: &str) {
-    drop(writeln!(std::io::stderr(), "{line}"));
-}
+const EVERY_DAY: u64 = 20;

@@ -6,6 +6,7 @@ use crate::cases::get;
 use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::gated::Gated;
 
 fn start(endpoint: &Endpoint, shutdown: &str) -> Evenkeel {
     let address = endpoint.address();
@@ -111,4 +112,112 @@ fn a_second_signal_ends_the_wait() {
     proxy.signal(Signal::TERM);
     assert!(proxy.wait_for_exit().success());
     assert!(client.is_closed());
+}
+
+#[test]
+fn after_grace_nobody_is_let_in_and_who_rests_is_sent_away() {
+    let slow = Gated::answering("late");
+    let mut proxy = start(slow.endpoint(), "grace = \"300ms\"");
+    let mut resting = proxy.client();
+    let mut busy = proxy.client();
+    busy.send(get(""));
+    slow.wait_for(1);
+    proxy.signal(Signal::TERM);
+    assert!(resting.is_closed());
+    let address = proxy.address("web");
+    eventually("nobody listens any more", || {
+        std::net::TcpStream::connect(address).is_err().then_some(())
+    });
+    // What was asked before is answered, and the answer says that it is the last one.
+    slow.open();
+    let response = busy.response();
+    assert_eq!(response.body.text(), "late");
+    assert_eq!(response.head.list("connection"), ["close"]);
+    assert!(busy.is_closed());
+    assert!(proxy.wait_for_exit().success());
+    let log = proxy.log();
+    assert!(log.contains("nothing was cut"), "{log}");
+}
+
+#[test]
+fn a_body_on_its_way_in_is_taken_to_its_end() {
+    let endpoint = Endpoint::echo();
+    let mut proxy = start(&endpoint, "grace = \"0s\"");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234");
+    eventually("the first half is there", || {
+        let raw = endpoint.raw().concat();
+        raw.ends_with(b"01234").then_some(())
+    });
+    proxy.signal(Signal::TERM);
+    let address = proxy.address("web");
+    eventually("nobody listens any more", || {
+        std::net::TcpStream::connect(address).is_err().then_some(())
+    });
+    client.send("56789");
+    let response = client.response();
+    assert_eq!(response.status, 200);
+    assert!(response.body.text().ends_with("0123456789"));
+    assert!(proxy.wait_for_exit().success());
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_and_says_what_it_cost() {
+    let endpoint = Endpoint::start(|peer| {
+        while let Some(request) = peer.request() {
+            if request.head.value("upgrade").is_some() {
+                peer.send("HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+                return peer.send_all_back();
+            }
+            // Begins an answer, and never ends it.
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234");
+        }
+    });
+    let mut proxy = start(&endpoint, "grace = \"0s\"\ndrain = \"1h\"");
+    let mut tunnels = [(); 2].map(|()| proxy.client());
+    for tunnel in &mut tunnels {
+        tunnel.send(get("Connection: upgrade\r\nUpgrade: websocket"));
+        assert_eq!(tunnel.response().status, 101);
+    }
+    let mut download = proxy.client();
+    download.send(get(""));
+    assert_eq!(download.head().and_then(|head| head.status()), Ok(200));
+    proxy.signal(Signal::TERM);
+    let address = proxy.address("web");
+    eventually("nobody listens any more", || {
+        std::net::TcpStream::connect(address).is_err().then_some(())
+    });
+    // Whoever stays is served on.
+    for tunnel in &mut tunnels {
+        tunnel.send("still here");
+        assert_eq!(tunnel.bytes(10), b"still here");
+    }
+    proxy.signal(Signal::INT);
+    assert!(proxy.wait_for_exit().success());
+    assert!(
+        tunnels
+            .iter_mut()
+            .all(crate::support::client::Client::is_closed)
+    );
+    assert_eq!(download.read_to_end(), b"01234");
+    let log = proxy.log();
+    assert!(
+        log.contains("ended early by a second signal, 3 connections were cut"),
+        "{log}"
+    );
+}
+
+#[test]
+fn whoever_ends_changes_nothing_any_more() {
+    let endpoint = Endpoint::stalls_after("");
+    let proxy = start(&endpoint, "grace = \"1h\"");
+    proxy.signal(Signal::TERM);
+    eventually("it is not ready", || {
+        (proxy.admin("/readyz").status == 503).then_some(())
+    });
+    let output = proxy.command(&["reload"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("about to end"), "{said}");
+    assert_eq!(proxy.generation(), 1);
 }

@@ -7,15 +7,24 @@
 mod support;
 
 mod admin;
+mod admin_api;
+mod attempts;
 mod cases;
+mod command_line;
 mod commands;
 mod drain;
 mod harness;
+mod health;
+mod logs;
+mod memory;
+mod metrics;
 mod own_answers;
 mod reload;
+mod route_command;
 mod routing;
 mod streaming;
 mod tcp;
+mod time_limits;
 mod upstreams;
 mod wire_connection;
 mod wire_forwarding;

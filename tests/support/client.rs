@@ -48,6 +48,15 @@ impl Client {
         self
     }
 
+    /// Asks for a path, and returns the answer.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub(crate) fn get(&mut self, path: &str) -> Response {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        self.response()
+    }
+
     /// Sends as much as is taken without a pause of `limit`, and returns how much that was.
     pub(crate) fn send_until_blocked(&mut self, bytes: &[u8], limit: Duration) -> usize {
         self.stream
@@ -118,7 +127,7 @@ impl Client {
     /// # Panics
     /// When they do not come.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        self.wire.bytes(length).expect("the bytes come")
+        self.try_bytes(length).expect("the bytes come")
     }
 
     /// This many bytes, or why they do not come.

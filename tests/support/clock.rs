@@ -35,11 +35,40 @@ pub(crate) fn pause(duration: Duration) {
     thread::sleep(duration);
 }
 
-/// How long `work` takes, and what comes of it.
-pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
-    let start = Instant::now();
-    let result = work();
-    (start.elapsed(), result)
+/// A constant beat. Whoever is late catches up: the beats stay where they were due.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    next: Instant,
+    every: Duration,
+}
+
+/// A beat, which was due at this moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beat(Instant);
+
+impl Pace {
+    /// A beat of this length, the first after `offset`.
+    pub(crate) fn new(every: Duration, offset: Duration) -> Self {
+        Self {
+            next: Instant::now() + offset,
+            every,
+        }
+    }
+
+    /// Waits for the next beat.
+    pub(crate) fn wait(&mut self) -> Beat {
+        let due = self.next;
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        self.next += self.every;
+        Beat(due)
+    }
+}
+
+impl Beat {
+    /// Time since it was due.
+    pub(crate) fn elapsed(self) -> Duration {
+        self.0.elapsed()
+    }
 }
 
 /// How long an awaited thing may take: longer than any stall of a busy two-core machine.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::{env, thread};
 
@@ -127,6 +127,16 @@ impl Evenkeel {
         fs::write(self.folder.0.join(CONFIG), text).expect("a writable directory");
     }
 
+    /// The Unix socket of its admin API.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.0.join(SOCKET)
+    }
+
+    /// A file of this name in the instance's own directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.0.join(name)
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -231,8 +241,7 @@ impl Folder {
     }
 
     fn socket(&self) -> String {
-        let path: &Path = &self.0.join(SOCKET);
-        path.display().to_string()
+        self.0.join(SOCKET).display().to_string()
     }
 }
 

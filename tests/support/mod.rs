@@ -19,7 +19,10 @@
 
 pub(crate) mod client;
 pub(crate) mod clock;
+pub(crate) mod command;
 pub(crate) mod endpoint;
 pub(crate) mod evenkeel;
+pub(crate) mod gated;
+pub(crate) mod look;
 pub(crate) mod message;
 pub(crate) mod port;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::body::{Body, BodyError, Flow};
+use crate::body::{Body, BodyError, Flow, NextFrame};
 use crate::http1::{Amount, Buffer, Decoded, Decoder, Framing, Outgoing, Received, SendError};
 use crate::net::Stream;
 use crate::time::Deadline;
@@ -178,7 +178,7 @@ impl Client {
 }
 
 impl RequestBody {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         if self.client.has_whole_request() {
             return Poll::Ready(None);
         }
@@ -223,10 +223,7 @@ impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame> {
         self.get_mut().poll_next(cx)
     }
 

@@ -42,7 +42,7 @@ pub(super) async fn forward(
         let local = &exchange.connection.local;
         let pick = match local.with_random(|random| upstream.pick(&tried, random, now)) {
             Ok(pick) => pick,
-            Err(error) => return Some(unavailable(exchange, last, &error)),
+            Err(error) => return Some(unavailable(exchange, last, error)),
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
@@ -353,7 +353,7 @@ fn failure(exchange: &Exchange<'_>, failed: &Failed, tried: &[u64]) -> Answer {
 }
 
 /// The answer to a request that no endpoint can be picked for.
-fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: &PickError) -> Answer {
+fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: PickError) -> Answer {
     let (cause, end) = match (last, error) {
         (Some(cause), _) => (cause, End::EndpointReset),
         (None, PickError::NoEndpoints) => (Cause::DestinationUnavailable, End::Shed),

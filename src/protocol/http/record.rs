@@ -30,8 +30,11 @@ pub(super) struct Record {
     waited: Cell<Duration>,
     pub(super) cause: Cell<Option<Cause>>,
     pub(super) end: Cell<End>,
-    pub(super) target: RefCell<Option<(Arc<Upstream>, Arc<Endpoint>)>>,
+    target: RefCell<Option<Target>>,
 }
+
+/// Where an attempt went.
+type Target = (Arc<Upstream>, Arc<Endpoint>);
 
 /// What only the access log needs.
 #[derive(Debug)]

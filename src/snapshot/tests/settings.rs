@@ -79,8 +79,10 @@ fn weights_beyond_what_can_be_summed_still_pick() {
 type Setting = fn(&mut Timeouts) -> &mut Option<Time>;
 type Limit = fn(&CallTimeouts) -> Option<Duration>;
 
+type Row = (&'static str, Setting, Limit, Option<u64>);
+
 /// Each limit of a call, what sets it, and its default.
-const LIMITS: [(&str, Setting, Limit, Option<u64>); 6] = [
+const LIMITS: [Row; 6] = [
     ("connect", |t| &mut t.connect, |t| Some(t.connect), Some(3)),
     (
         "response_head",
@@ -166,7 +168,7 @@ fn a_listener_has_limits_on_its_clients() {
     let expected = ClientTimeouts {
         request_head: Duration::from_secs(10),
         idle: Duration::from_secs(75),
-        body_idle: Duration::from_secs(60),
+        body_idle: Duration::from_mins(1),
     };
     assert_eq!(ClientTimeouts::new(&none, &none), expected);
 }

@@ -1,0 +1,227 @@
+//! However much passes through and however slowly it is taken, the proxy holds little of it.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::support::clock::{PATIENCE, pause};
+use crate::support::evenkeel::Evenkeel;
+
+/// What the program has in RAM, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Memory {
+    now: usize,
+    /// The most that it ever was: no sample can miss it.
+    peak: usize,
+}
+
+fn memory(proxy: &Evenkeel) -> Memory {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).expect("it runs");
+    let bytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes: Option<usize> = number.and_then(|number| number.parse().ok());
+        kibibytes.expect("Linux says so") * 1024
+    };
+    Memory {
+        now: bytes("VmRSS:"),
+        peak: bytes("VmHWM:"),
+    }
+}
+
+/// A server that does this with each of its connections. Plain sockets, since what passes here is
+/// too much for the harness, which remembers every byte.
+fn server(behaviour: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("a bound address");
+    // Ends with the process of the tests: it holds nothing that anybody waits for.
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let behaviour = behaviour.clone();
+            thread::spawn(move || behaviour(stream));
+        }
+    });
+    address
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the proxy accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// Sends so many bytes; a peer that goes away shows in what it did not get.
+fn send(stream: &mut TcpStream, mut length: usize) {
+    let piece = vec![b'a'; 64 * 1024];
+    while length > 0 {
+        let part = length.min(piece.len());
+        if stream.write_all(&piece[..part]).is_err() {
+            return;
+        }
+        length -= part;
+    }
+}
+
+/// Takes bytes far more slowly than loopback brings them, until there are so many or an end.
+fn take_slowly(stream: &mut TcpStream, length: usize) -> usize {
+    let mut piece = vec![0; 256 * 1024];
+    let mut taken = 0;
+    while taken < length {
+        let part = piece.len().min(length - taken);
+        match stream.read(&mut piece[..part]) {
+            Ok(0) | Err(_) => break,
+            Ok(count) => taken += count,
+        }
+        pause(PAUSE);
+    }
+    taken
+}
+
+/// Reads up to the end of a head, and nothing behind it.
+fn head(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+        bytes.push(byte[0]);
+    }
+    String::from_utf8(bytes).expect("a head is text")
+}
+
+/// A server of one large download and one large upload.
+fn large() -> SocketAddr {
+    server(|mut stream| {
+        loop {
+            let request = head(&mut stream);
+            if request.starts_with("GET /small ") {
+                drop(stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+            } else if request.starts_with("GET ") {
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
+                drop(stream.write_all(answer.as_bytes()));
+                send(&mut stream, LARGE);
+            } else if request.starts_with("POST ") {
+                let taken = take_slowly(&mut stream, LARGE).to_string();
+                let length = taken.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{taken}");
+                drop(stream.write_all(answer.as_bytes()));
+            } else {
+                return;
+            }
+        }
+    })
+}
+
+/// A proxy that has served a request, so that what it needs once is there, and its memory then.
+fn warm(endpoint: SocketAddr) -> (Evenkeel, Memory) {
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nto = [\"{endpoint}\"]\n"
+    ));
+    let mut client = proxy.client();
+    for _ in 0..10 {
+        client.send("GET /small HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(client.response().status, 200);
+    }
+    let before = memory(&proxy);
+    (proxy, before)
+}
+
+fn assert_bounded(proxy: &Evenkeel, before: Memory) {
+    let after = memory(proxy);
+    let grown = after.peak.saturating_sub(before.now);
+    assert!(grown < BOUND, "{grown} bytes more: {before:?}, {after:?}");
+}
+
+#[test]
+fn a_response_to_a_slow_reader_is_not_kept() {
+    let (proxy, before) = warm(large());
+    let mut client = connect(proxy.address("web"));
+    client
+        .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("the proxy reads");
+    assert!(head(&mut client).starts_with("HTTP/1.1 200 "));
+    assert_eq!(take_slowly(&mut client, LARGE), LARGE);
+    assert_bounded(&proxy, before);
+}
+
+#[test]
+fn a_request_to_a_slow_endpoint_is_not_kept() {
+    let (proxy, before) = warm(large());
+    let mut client = connect(proxy.address("web"));
+    let request = format!("POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n");
+    client.write_all(request.as_bytes()).expect("it reads");
+    send(&mut client, LARGE);
+    assert!(head(&mut client).starts_with("HTTP/1.1 200 "));
+    let mut count = vec![0; LARGE.to_string().len()];
+    client.read_exact(&mut count).expect("the count");
+    assert_eq!(String::from_utf8_lossy(&count), LARGE.to_string());
+    assert_bounded(&proxy, before);
+}
+
+#[test]
+fn many_slow_readers_at_once_are_not_kept_either() {
+    // Each may hold its buffers, and they must be small: 32 readers within the same bound.
+    let (proxy, before) = warm(large());
+    let address = proxy.address("web");
+    let readers: Vec<JoinHandle<usize>> = (0..32)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = connect(address);
+                client
+                    .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+                    .expect("the proxy reads");
+                head(&mut client);
+                take_slowly(&mut client, LARGE / 32)
+            })
+        })
+        .collect();
+    for reader in readers {
+        assert_eq!(reader.join().expect("no reader failed"), LARGE / 32);
+    }
+    assert_bounded(&proxy, before);
+}
+
+#[test]
+fn a_relay_keeps_nothing_in_either_direction() {
+    // The first byte says which way the rest goes.
+    let endpoint = server(|mut stream| {
+        let mut direction = [0];
+        if stream.read_exact(&mut direction).is_err() {
+            return;
+        }
+        if direction == *b"d" {
+            send(&mut stream, LARGE);
+        } else {
+            let taken = take_slowly(&mut stream, LARGE).to_string();
+            drop(stream.write_all(taken.as_bytes()));
+        }
+    });
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nto = [\"{endpoint}\"]\n"
+    ));
+    let mut warm = connect(proxy.address("web"));
+    warm.write_all(b"u").expect("it reads");
+    drop(warm);
+    let before = memory(&proxy);
+
+    let mut client = connect(proxy.address("web"));
+    client.write_all(b"d").expect("it reads");
+    assert_eq!(take_slowly(&mut client, LARGE), LARGE);
+
+    let mut client = connect(proxy.address("web"));
+    client.write_all(b"u").expect("it reads");
+    send(&mut client, LARGE);
+    let mut count = vec![0; LARGE.to_string().len()];
+    client.read_exact(&mut count).expect("the count");
+    assert_eq!(String::from_utf8_lossy(&count), LARGE.to_string());
+    assert_bounded(&proxy, before);
+}
+
+/// Hundreds of times what the proxy may hold.
+const LARGE: usize = 256 * 1024 * 1024;
+
+/// What it may hold more than before.
+const BOUND: usize = 8 * 1024 * 1024;
+
+/// After each piece of at most 256 KiB: loopback is tens of times faster.
+const PAUSE: Duration = Duration::from_millis(1);

@@ -1,0 +1,293 @@
+//! Metrics: a list of names that dashboards rest on, in formats that scrapers read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cases::get;
+use crate::support::client::Client;
+use crate::support::clock::eventually;
+use crate::support::endpoint::Endpoint;
+use crate::support::evenkeel::Evenkeel;
+
+/// Families by name.
+type Families = BTreeMap<String, Family>;
+
+/// A family as it was scraped.
+#[derive(Debug, Default)]
+struct Family {
+    kind: String,
+    /// Sets of label names, without a histogram's `le`.
+    labels: BTreeSet<Vec<String>>,
+    /// Name, labels and value of each sample, in order.
+    samples: Vec<(String, Vec<(String, String)>, f64)>,
+}
+
+/// Reads a scrape as strictly as its format is written.
+fn parse(text: &str, open_metrics: bool) -> Families {
+    let mut families = Families::new();
+    let mut current = String::new();
+    let mut helped = String::new();
+    assert!(text.ends_with('\n'), "the last line does not end");
+    for line in text.lines() {
+        if line == "# EOF" {
+            assert!(open_metrics && text.ends_with("# EOF\n"), "an early end");
+        } else if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, words) = help.split_once(' ').expect("a help text");
+            assert!(words.ends_with('.'), "{line}");
+            helped = name.to_owned();
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').expect("a kind");
+            assert_eq!(name, helped, "a kind without a help text");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            let family = Family {
+                kind: kind.to_owned(),
+                ..Family::default()
+            };
+            let double = families.insert(name.to_owned(), family);
+            assert!(double.is_none(), "{name} stands twice");
+            name.clone_into(&mut current);
+        } else {
+            let (name, labels, value) = sample(line);
+            let family = families.get_mut(&current).expect("a kind comes first");
+            let suffixes: &[&str] = match (family.kind.as_str(), open_metrics) {
+                ("histogram", _) => &["_bucket", "_sum", "_count"],
+                ("counter", true) => &["_total"],
+                _ => &[""],
+            };
+            let fits = suffixes
+                .iter()
+                .any(|suffix| name == format!("{current}{suffix}"));
+            assert!(fits, "{name} stands below {current}");
+            let names = labels.iter().map(|(name, _)| name.clone());
+            family
+                .labels
+                .insert(names.filter(|name| name != "le").collect());
+            family.samples.push((name, labels, value));
+        }
+    }
+    families
+}
+
+/// `name{label="value",…} 1`
+fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
+    let (series, value) = line.rsplit_once(' ').expect("a value");
+    let value = match value {
+        "+Inf" => f64::INFINITY,
+        value => value.parse().unwrap_or_else(|_| panic!("{line}")),
+    };
+    let Some((name, labels)) = series.split_once('{') else {
+        return (series.to_owned(), Vec::new(), value);
+    };
+    let mut rest = labels.strip_suffix('}').expect("a closed brace");
+    let mut labels = Vec::new();
+    while !rest.is_empty() {
+        let (name, value) = rest.split_once("=\"").expect("a label");
+        let end = (0..value.len())
+            .find(|at| value[*at..].starts_with('"') && !value[..*at].ends_with('\\'))
+            .expect("a closed quote");
+        labels.push((name.to_owned(), value[..end].to_owned()));
+        rest = value[end + 1..].trim_start_matches(',');
+    }
+    (name.to_owned(), labels, value)
+}
+
+/// An instance in which everything has happened that is counted.
+fn eventful() -> (Evenkeel, Vec<Endpoint>) {
+    let (up, down) = (Endpoint::echo(), [Endpoint::refuses(), Endpoint::refuses()]);
+    let config = format!(
+        "[listener.web]\nbind = \"@web\"\n\
+         [listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         [route.all]\nupstream = \"app\"\n[route.down]\npath = \"/down\"\nupstream = \"down\"\n\
+         [upstream.app.zone.eu-1a]\nendpoints = [\"{}\"]\n\
+         [upstream.app.health]\ntcp = {{}}\ninterval = \"100ms\"\ntimeout = \"50ms\"\n\
+         [upstream.down]\nendpoints = [\"{}\", \"{}\"]\n",
+        up.address(),
+        down[0].address(),
+        down[1].address()
+    );
+    let mut proxy = Evenkeel::start(&config);
+    let mut client = proxy.client();
+    client.send(get("X-A: b"));
+    assert_eq!(client.response().status, 200);
+    client.send("GET /down HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status, 502);
+    let mut relayed = Client::connect(proxy.address("db"));
+    relayed.send(get("X-A: b"));
+    assert_eq!(relayed.response().status, 200);
+    drop(relayed);
+    proxy.reload(&config);
+    proxy.write_config("nonsense");
+    assert_eq!(proxy.command(&["reload"]).status.code(), Some(1));
+    let [first, second] = down;
+    (proxy, vec![up, first, second])
+}
+
+fn scrape(proxy: &Evenkeel, accept: &str) -> (String, String) {
+    let mut client = Client::connect(proxy.address("admin"));
+    client.send(format!(
+        "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n"
+    ));
+    let response = client.response();
+    assert_eq!(response.status, 200);
+    let media = response.head.value("content-type").unwrap_or_default();
+    (media.to_owned(), response.body.text())
+}
+
+/// Names, kinds and labels, one family a line.
+fn list(families: &Families) -> String {
+    let mut text = String::new();
+    for (name, family) in families {
+        for labels in &family.labels {
+            text += &format!("{name} {} {{{}}}\n", family.kind, labels.join(", "));
+        }
+    }
+    text
+}
+
+/// Renaming any of these breaks somebody's dashboard: it wants a line in the changelog.
+#[test]
+fn the_names_are_those_that_dashboards_know() {
+    let (proxy, _endpoints) = eventful();
+    let expected = include_str!("metrics.txt");
+    let (mut seen, mut missing) = (String::new(), usize::MAX);
+    // Some are counted after their cause can be seen, and probes take their time.
+    let complete = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        eventually("every family is there", || {
+            seen = list(&parse(&scrape(&proxy, "*/*").1, false));
+            missing = expected.lines().filter(|line| !seen.contains(line)).count();
+            (missing == 0).then_some(())
+        });
+    }));
+    assert!(
+        complete.is_ok() && seen == expected,
+        "what is there:\n{seen}"
+    );
+}
+
+#[test]
+fn both_formats_are_well_formed_and_agree() {
+    let (proxy, _endpoints) = eventful();
+    let (media, text) = scrape(&proxy, "text/plain");
+    assert_eq!(media, "text/plain; version=0.0.4; charset=utf-8");
+    let open = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let (media, open) = scrape(&proxy, open);
+    assert_eq!(
+        media,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert!(open.ends_with("# EOF\n"));
+    let (text, open) = (parse(&text, false), parse(&open, true));
+    let names = |families: &Families| -> Vec<String> {
+        let name = |(name, family): (&String, &Family)| match family.kind.as_str() {
+            "counter" => name.strip_suffix("_total").unwrap_or(name).to_owned(),
+            _ => name.clone(),
+        };
+        families.iter().map(name).collect()
+    };
+    let (mut from_text, mut from_open) = (names(&text), names(&open));
+    from_text.sort();
+    from_open.sort();
+    assert_eq!(from_text, from_open);
+    for (name, family) in text.iter().chain(&open) {
+        assert!(!family.samples.is_empty(), "{name} has no samples");
+        let series: BTreeSet<_> = family
+            .samples
+            .iter()
+            .map(|(name, labels, _)| (name, labels))
+            .collect();
+        assert_eq!(series.len(), family.samples.len(), "{name}: a series twice");
+        if family.kind == "histogram" {
+            assert_cumulative(name, family);
+        }
+        if family.kind == "counter" {
+            assert!(
+                family.samples.iter().all(|(.., value)| *value >= 0.0),
+                "{name}"
+            );
+        }
+    }
+}
+
+/// Buckets grow, the last one is infinite and equals the count.
+fn assert_cumulative(name: &str, family: &Family) {
+    let mut last = (f64::NEG_INFINITY, 0.0);
+    for (sample, labels, value) in &family.samples {
+        if let Some((_, bound)) = labels.iter().find(|(name, _)| name == "le") {
+            let bound = bound.parse().unwrap_or(f64::INFINITY);
+            assert!(bound > last.0 && *value >= last.1, "{name}: {family:?}");
+            last = (bound, *value);
+        } else if sample.ends_with("_count") {
+            assert!(last.0.is_infinite(), "{name} has no +Inf: {family:?}");
+            assert!((last.1 - value).abs() < 0.5, "{name}: {family:?}");
+            last = (f64::NEG_INFINITY, 0.0);
+        }
+    }
+}
+
+#[test]
+fn what_was_removed_is_no_longer_listed() {
+    let (up, gone) = (Endpoint::echo(), Endpoint::echo());
+    let config = |endpoints: &str| {
+        format!(
+            "[listener.web]\nbind = \"@web\"\n[route.all]\nupstream = \"app\"\n\
+             [upstream.app]\nbalance = \"round_robin\"\nendpoints = [{endpoints}]\n"
+        )
+    };
+    let (first, second) = (up.address(), gone.address());
+    let mut proxy = Evenkeel::start(&config(&format!("\"{first}\", \"{second}\"")));
+    let mut client = proxy.client();
+    for _ in 0..4 {
+        client.send(get("X-A: b"));
+        assert_eq!(client.response().status, 200);
+    }
+    let lists = |proxy: &Evenkeel, text: &str| scrape(proxy, "*/*").1.contains(text);
+    assert!(lists(&proxy, &second.to_string()));
+    let total = |proxy: &Evenkeel| {
+        let families = parse(&scrape(proxy, "*/*").1, false);
+        let samples = families["evenkeel_http_requests_total"].samples.iter();
+        samples.map(|(.., value)| value).sum::<f64>()
+    };
+    eventually("all are counted", || (total(&proxy) > 3.5).then_some(()));
+    proxy.reload(&config(&format!("\"{first}\"")));
+    // As soon as its idle connections are swept.
+    eventually("its series are gone", || {
+        (!lists(&proxy, &second.to_string())).then_some(())
+    });
+    assert!(lists(&proxy, &first.to_string()));
+    // What stays does not start at zero.
+    assert!(total(&proxy) > 3.5);
+}
+
+#[test]
+fn no_client_makes_series() {
+    let endpoint = Endpoint::echo();
+    let proxy = Evenkeel::forwarding_to(&endpoint);
+    let mut client = proxy.client();
+    let ask = |client: &mut Client, start: &str| {
+        client.send(format!(
+            "{start} HTTP/1.1\r\nHost: unheard-of\r\nUser-Agent: unheard-of\r\n\r\n"
+        ));
+        assert_eq!(client.response().status, 200);
+    };
+    ask(&mut client, "BREW /a");
+    let count = |proxy: &Evenkeel| {
+        let families = parse(&scrape(proxy, "*/*").1, false);
+        families
+            .values()
+            .map(|family| family.samples.len())
+            .sum::<usize>()
+    };
+    let before = eventually("the request is counted", || {
+        scrape(&proxy, "*/*")
+            .1
+            .contains("_OTHER")
+            .then(|| count(&proxy))
+    });
+    for number in 0..50 {
+        ask(
+            &mut client,
+            &format!("METHOD{number} /path/{number}?query={number}"),
+        );
+    }
+    assert_eq!(count(&proxy), before);
+    assert!(!scrape(&proxy, "*/*").1.contains("unheard-of"));
+}
