@@ -102,9 +102,8 @@ step_fuzz() {
         --target "$host" --target-dir "$target/fuzz"
     for path in fuzz/fuzz_targets/*.rs; do
         name=$(basename "$path" .rs)
-        # Configurations to begin with are there already; heads have seeds of their own.
-        local seeds=(fuzz/seeds/"$name")
-        [[ $name == config ]] && seeds=(config src/config/cases)
+        local seeds=("fuzz/seeds/$name")
+        [[ $name == config ]] && seeds+=(config src/config/cases)
         # What is found on the way is kept for the next run, seeds stay as they are.
         mkdir -p "$target/fuzz/corpus/$name"
         echo "fuzzing $name for $FUZZ_SECONDS s"

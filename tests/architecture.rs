@@ -361,6 +361,38 @@ fn examples_in_the_pages_are_configurations() {
     assert_none(&faults);
 }
 
+/// A page that points nowhere has been left behind by the tree.
+#[test]
+fn what_the_pages_point_to_exists() {
+    let mut faults = Vec::new();
+    for path in pages() {
+        let text = fs::read_to_string(&path).expect("text");
+        let folder = path.parent().expect("a page lies in a folder");
+        let links = text.split("](").skip(1);
+        let links = links.filter_map(|rest| rest.split([')', '#']).next());
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
+        let quoted = text
+            .lines()
+            .flat_map(|line| line.split('`').skip(1).step_by(2));
+        let quoted = quoted.filter(|word| names_a_path(word));
+        let there = links
+            .map(|link| (link, folder.join(link)))
+            .chain(quoted.map(|word| (word, root().join(word))));
+        let missing = there.filter(|(_, target)| !target.exists());
+        faults.extend(missing.map(|(name, _)| format!("{}: {name}", relative(&path))));
+    }
+    assert_none(&faults);
+}
+
+/// Whether a word in a page is a path in this repository, written without a pattern.
+fn names_a_path(word: &str) -> bool {
+    let folder = word.split_once('/').map(|(folder, _)| folder);
+    folder.is_some_and(|folder| TOP_LEVEL.contains(&folder))
+        && word
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "/._-".contains(letter))
+}
+
 /// The pages whose examples a reader may copy.
 fn pages() -> Vec<PathBuf> {
     let is_page = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");

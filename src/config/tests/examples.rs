@@ -38,6 +38,18 @@ fn examples_are_taken_without_a_finding() {
     }
 }
 
+/// The configuration within the manifest of a pod.
+#[test]
+fn the_sidecar_s_configuration_is_taken_without_a_finding() {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/sidecar.yaml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let (_, block) = manifest.split_once("  evenkeel.toml: |\n").unwrap();
+    let (block, _) = block.split_once("\n---").unwrap();
+    let lines = block.lines().map(|line| line.get(4..).unwrap_or_default());
+    let text: Vec<&str> = lines.collect();
+    assert_eq!(good(&text.join("\n"), &Nothing).listener["web"].bind, ":8080");
+}
+
 /// What is shown is itself a configuration, and the same one.
 #[test]
 fn what_is_shown_means_the_same() {
