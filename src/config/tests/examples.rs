@@ -47,7 +47,10 @@ fn the_sidecar_s_configuration_is_taken_without_a_finding() {
     let (block, _) = block.split_once("\n---").unwrap();
     let lines = block.lines().map(|line| line.get(4..).unwrap_or_default());
     let text: Vec<&str> = lines.collect();
-    assert_eq!(good(&text.join("\n"), &Nothing).listener["web"].bind, ":8080");
+    assert_eq!(
+        good(&text.join("\n"), &Nothing).listener["web"].bind,
+        ":8080"
+    );
 }
 
 /// What is shown is itself a configuration, and the same one.
