@@ -69,14 +69,6 @@ fn write_upgrade(out: &mut Vec<u8>, protocols: &HeaderValue) {
     out.extend_from_slice(CRLF);
 }
 
-/// Bytes that the fields of a map take at most.
-fn room_for(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + b": \r\n".len())
-        .sum()
-}
-
 const CRLF: &[u8] = b"\r\n";
 
 const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, Method, Uri, request};
 
-use super::{CRLF, room_for, write_field, write_length, write_upgrade};
+use super::{CRLF, write_field, write_length, write_upgrade};
 use crate::http1::frame::Framing;
 use crate::http1::names::{Role, role};
 
@@ -29,7 +29,6 @@ pub fn encode_request(
     options: RequestOptions<'_>,
 ) {
     let target = target(&parts.method, &parts.uri);
-    out.reserve(room_for(&parts.headers) + parts.method.as_str().len() + target.len() + EXTRA);
     out.extend_from_slice(parts.method.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.as_bytes());
@@ -95,5 +94,3 @@ fn target<'uri>(method: &Method, uri: &'uri Uri) -> &'uri str {
     }
 }
 
-/// Room for what stands around the fields: version, framing, connection, spaces.
-const EXTRA: usize = 160;

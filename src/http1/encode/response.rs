@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode, Version, header, response};
 
-use super::{CRLF, room_for, write_field, write_length, write_upgrade};
+use super::{CRLF, write_field, write_length, write_upgrade};
 use crate::http1::frame::{ResponseFraming, has_no_content};
 use crate::http1::names::{Role, role};
 
@@ -40,7 +40,6 @@ pub fn encode_response(
     } else {
         framing
     };
-    out.reserve(room_for(&parts.headers) + EXTRA);
     write_status_line(out, parts.status);
     write_fields(out, parts, framing);
     if framing == ResponseFraming::Chunked {
@@ -54,7 +53,6 @@ pub fn encode_response(
 /// (RFC 9110 §15.2).
 pub fn encode_interim(out: &mut Vec<u8>, parts: &response::Parts) {
     debug_assert!(parts.status.is_informational(), "an interim status");
-    out.reserve(room_for(&parts.headers) + EXTRA);
     write_status_line(out, parts.status);
     write_fields(out, parts, ResponseFraming::Bodiless);
     out.extend_from_slice(CRLF);
@@ -146,5 +144,3 @@ fn is_upgrade_required(parts: &response::Parts) -> bool {
     parts.status == StatusCode::UPGRADE_REQUIRED && parts.headers.contains_key(header::UPGRADE)
 }
 
-/// Room for what stands around the fields: status line, framing, connection, spaces.
-const EXTRA: usize = 160;
