@@ -87,6 +87,17 @@ impl Pool {
         }
     }
 
+    /// Closes one idle connection to an endpoint, the one that has rested longest. False if there is
+    /// none.
+    pub fn close_one(&self, endpoint: &Endpoint) -> bool {
+        let mut stacks = self.stacks.borrow_mut();
+        let stack = stacks.get_mut(&endpoint.live.id());
+        stack.is_some_and(|stack| {
+            let oldest = (!stack.is_empty()).then(|| stack.remove(0));
+            oldest.is_some()
+        })
+    }
+
     /// Closes what has been idle for too long, what its endpoint has closed, and what leads to an
     /// endpoint that no configuration has any more. To be called about once a second.
     pub fn sweep(&self, now: Instant) {

@@ -11,6 +11,7 @@ use std::task::Waker;
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use crate::context::ConnectionFacts;
 use crate::drain::Watcher;
 use crate::pool::Pool;
 use crate::snapshot::{Cache, Snapshot};
@@ -82,13 +83,13 @@ impl Local {
     }
 
     /// Whether a connection of this listener should end as soon as it has no request.
-    pub fn is_retired(&self, listener: &str) -> bool {
+    pub fn is_retired(&self, facts: &ConnectionFacts) -> bool {
         self.drain.is_closed()
             || self
                 .snapshot
                 .borrow_mut()
                 .load()
-                .listener(listener)
+                .listener_of(facts)
                 .is_none()
     }
 

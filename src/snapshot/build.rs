@@ -153,10 +153,13 @@ impl Builder<'_> {
         } else {
             Kind::Http(Arc::new(self.http(&shared, written)?))
         };
-        let previous = self
+        // By its sockets: a listener that was renamed still has its connections.
+        let mut before = self
             .ingredients
             .previous
-            .and_then(|world| world.listener(name));
+            .into_iter()
+            .flat_map(|world| &world.listeners);
+        let previous = before.find(|old| Arc::ptr_eq(&old.sockets, sockets));
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),

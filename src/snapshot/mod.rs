@@ -29,6 +29,7 @@ pub use sessions::{SessionMetrics, SessionResult};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
 
 use crate::config::Config;
+use crate::context::ConnectionFacts;
 use crate::upstream::Upstream;
 
 /// Upstreams by name.
@@ -56,6 +57,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The listener that serves a connection: by the name of the one that accepted it or, if that has
+    /// been renamed meanwhile, by its address.
+    pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
+        let same_address = |listener: &&Arc<Listener>| listener.sockets.local == facts.local;
+        self.listener(&facts.listener)
+            .or_else(|| self.listeners.iter().find(same_address))
+    }
+
     /// A listener by its name.
     pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
         let position = self

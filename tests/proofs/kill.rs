@@ -146,7 +146,7 @@ fn endpoint() {
     drop(io::stdin().read_to_end(&mut Vec::new()));
 }
 
-/// Answers every request without a body.
+/// Answers every request; none of them has a body.
 fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut received = Vec::new();

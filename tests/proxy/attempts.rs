@@ -96,7 +96,6 @@ fn a_post_goes_over_a_connection_that_is_surely_open() {
 }
 
 #[test]
-#[ignore = "known: an idle connection that is too old for a POST counts against the limit"]
 fn a_connection_that_is_kept_does_not_stand_in_its_own_way() {
     // One connection is all that there may be, and the one that is idle is too old for a POST.
     let endpoint = Endpoint::echo();

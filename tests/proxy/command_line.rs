@@ -58,7 +58,7 @@ fn results_go_to_one_stream_and_all_else_to_the_other() {
     assert_eq!((wrong.code, wrong.out.as_str()), (1, ""));
     assert!(wrong.err.contains("error[E0102]"), "{wrong:?}");
     assert!(wrong.err.contains("wrong:2:1"), "{wrong:?}");
-    assert!(wrong.err.contains("did you mean `bind`"), "{wrong:?}");
+    assert!(wrong.err.contains("+ bind = \":8080\""), "{wrong:?}");
     assert!(!wrong.err.contains('\x1b'), "colours are for terminals");
 
     let strict = check(&["--strict", "warned"]);

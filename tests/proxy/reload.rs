@@ -262,7 +262,6 @@ fn a_renamed_listener_goes_on_accepting() {
 }
 
 #[test]
-#[ignore = "known: a connection is looked up by the name of its listener, not by its address"]
 fn a_renamed_listener_keeps_its_connections() {
     let endpoint = Endpoint::echo();
     let base = config("x", &[&endpoint]);

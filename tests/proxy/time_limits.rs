@@ -111,9 +111,12 @@ fn the_whole_request_has_a_limit() {
                 let (head, body) = dripping.split_at(dripping.find("aa").unwrap_or_default());
                 peer.send(head);
                 for byte in body.bytes() {
-                    peer.send([byte]);
+                    if !peer.try_send([byte]) {
+                        break;
+                    }
                     pause(Duration::from_millis(20));
                 }
+                peer.drain();
             }
         }),
     );

@@ -11,12 +11,33 @@ use crate::config::node::{Node, Value};
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for upstream in world.upstreams.values() {
+        name(world, upstream, findings);
         endpoints(upstream, findings);
         weights(upstream, findings);
         panic_threshold(upstream, findings);
     }
     if world.is_whole() {
         unused(world, findings);
+    }
+}
+
+/// The unnamed upstream of a listener has a name after all, in metrics and logs.
+fn name(world: &World<'_>, upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    let name = upstream.name;
+    let of_listener = name.strip_prefix("listener.");
+    let Some(listener) = of_listener.and_then(|listener| world.listeners.get(listener)) else {
+        return;
+    };
+    if listener.has(&["to"]) {
+        let title = format!("two upstreams are called `{name}`");
+        findings.push(
+            Diagnostic::new(Code::DefinedTwice, title)
+                .at(upstream.key, "another name is needed")
+                .also(
+                    listener.key_place(&["to"]),
+                    "the unnamed upstream of a listener goes by that name",
+                ),
+        );
     }
 }
 

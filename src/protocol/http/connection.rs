@@ -79,7 +79,7 @@ impl Connection {
             if let Poll::Ready(result) = self.client.poll_receive(cx) {
                 return Poll::Ready(result.is_ok_and(|count| count > 0));
             }
-            if self.local.is_retired(&self.facts.listener) {
+            if self.local.is_retired(&self.facts) {
                 return Poll::Ready(false);
             }
             if !armed {
@@ -96,7 +96,7 @@ impl Connection {
         match self
             .local
             .snapshot()
-            .listener(&self.facts.listener)
+            .listener_of(&self.facts)
             .map(|listener| &listener.kind)
         {
             Some(Kind::Http(listener)) => listener.timeouts.idle,

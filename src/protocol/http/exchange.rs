@@ -52,7 +52,7 @@ pub(super) struct Message {
 /// Serves the request that begins with the bytes that are there or about to be.
 pub(super) async fn run(connection: &Connection) -> Next {
     let snapshot = connection.local.snapshot();
-    let Some(listener) = snapshot.listener(&connection.facts.listener) else {
+    let Some(listener) = snapshot.listener_of(&connection.facts) else {
         return Next::Close;
     };
     let Kind::Http(listener) = &listener.kind else {

@@ -143,6 +143,11 @@ async fn connection(
     if may_reuse && let Some(connection) = pool.checkout(endpoint, began, !repeatable) {
         return Ok(connection);
     }
+    // What rests here and was not taken (too old for a request that may not be repeated) would
+    // otherwise count against the limit and get in its own way.
+    if endpoint.live.connections() >= endpoint.limits.max_connections {
+        pool.close_one(endpoint);
+    }
     let client = &exchange.connection.client;
     exchange.wait_at_most(choice.timeouts.connect);
     let mut opening = std::pin::pin!(Connection::open(endpoint));

@@ -48,7 +48,11 @@ pub(super) fn write(listing: &Listing, format: Format, out: &mut String) {
         if series.is_empty() {
             continue;
         }
-        head(family, format, out);
+        let (name, kind) = match format {
+            Format::Text => (family.name, family.kind.as_str()),
+            Format::OpenMetrics => open_metrics_name(family, listing),
+        };
+        head(name, kind, family.help, format, out);
         for series in series {
             match series.values {
                 Values::Whole => line(out, series, "", "", &series.cells.sum(0)),
@@ -88,22 +92,32 @@ fn quality(range: &str) -> (&str, f64) {
     (media, quality.unwrap_or(0.0))
 }
 
-fn head(family: &Family, format: Format, out: &mut String) {
-    // OpenMetrics names a counter's family without the suffix of its samples.
-    let name = match (format, family.kind) {
-        (Format::OpenMetrics, Kind::Counter) => {
-            family.name.strip_suffix("_total").unwrap_or(family.name)
-        }
-        (Format::OpenMetrics | Format::Text, _) => family.name,
-    };
+/// `OpenMetrics` names a counter's family without the suffix of its samples. Where another family has
+/// that name (a gauge of what is there beside a counter of what there was), the counter's samples
+/// can only keep their name as a family of their own, whose kind is then not told.
+fn open_metrics_name(family: &Family, listing: &Listing) -> (&'static str, &'static str) {
+    let kind = family.kind.as_str();
+    if !matches!(family.kind, Kind::Counter) {
+        return (family.name, kind);
+    }
+    let name = family.name.strip_suffix("_total").unwrap_or(family.name);
+    let is_taken = listing.iter().any(|(other, _)| other.name == name);
+    if is_taken {
+        (family.name, "unknown")
+    } else {
+        (name, kind)
+    }
+}
+
+fn head(name: &str, kind: &str, help: &str, format: Format, out: &mut String) {
     out.push_str("# HELP ");
     out.push_str(name);
     out.push(' ');
-    escape(family.help, format == Format::OpenMetrics, out);
+    escape(help, format == Format::OpenMetrics, out);
     out.push_str("\n# TYPE ");
     out.push_str(name);
     out.push(' ');
-    out.push_str(family.kind.as_str());
+    out.push_str(kind);
     out.push('\n');
 }
 

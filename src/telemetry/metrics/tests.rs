@@ -138,6 +138,25 @@ fn open_metrics_differs_where_it_must() {
     assert!(text.ends_with("\n# EOF\n"));
 }
 
+/// Two families of one name are refused by strict readers.
+#[test]
+fn a_counter_beside_a_gauge_of_its_name_keeps_its_own() {
+    static ACTIVE: Family = Family {
+        name: "test_requests",
+        help: "Requests now.",
+        kind: Kind::Gauge,
+        buckets: None,
+    };
+    let registry = Registry::new(1);
+    let _counter = registry.counter(&REQUESTS, &[]);
+    let _gauge = registry.gauge(&ACTIVE, &[]);
+    let open = text(&registry, Format::OpenMetrics);
+    assert!(open.contains("# TYPE test_requests gauge\ntest_requests 0\n"));
+    assert!(open.contains("# TYPE test_requests_total unknown\ntest_requests_total 0\n"));
+    let plain = text(&registry, Format::Text);
+    assert!(plain.contains("# TYPE test_requests_total counter\ntest_requests_total 0\n"));
+}
+
 #[test]
 fn the_preferred_format_is_taken() {
     let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\

@@ -1,0 +1,161 @@
+//! How relayed connections end, what each side gets to know of it, and how it is counted.
+
+use std::time::Duration;
+
+use crate::support::client::Client;
+use crate::support::clock::{eventually, pause};
+use crate::support::endpoint::Endpoint;
+use crate::support::evenkeel::Evenkeel;
+use crate::support::message::Broken;
+
+fn relay(lines: &str, endpoints: &[&Endpoint]) -> Evenkeel {
+    let addresses: Vec<String> = endpoints
+        .iter()
+        .map(|endpoint| format!("\"{}\"", endpoint.address()))
+        .collect();
+    let addresses = addresses.join(", ");
+    Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n{lines}\
+         [upstream.app]\nbalance = \"first_healthy\"\nendpoints = [{addresses}]\n"
+    ))
+}
+
+/// The value of the only series with this beginning.
+fn value(proxy: &Evenkeel, series: &str) -> Option<u64> {
+    let metrics = proxy.admin("/metrics").body.text();
+    let line = metrics.lines().find(|line| line.starts_with(series))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// Waits until a session is counted with this result, and all are over.
+#[track_caller]
+fn assert_counted(proxy: &Evenkeel, result: &str) {
+    let ended = format!(
+        "evenkeel_l4_sessions_total{{listener=\"web\",upstream=\"app\",result=\"{result}\"}}"
+    );
+    eventually(&format!("a session is counted as {result}"), || {
+        let now = value(proxy, "evenkeel_l4_sessions{")?;
+        (value(proxy, &ended) == Some(1) && now == 0).then_some(())
+    });
+}
+
+/// A client whose first bytes have come back.
+fn greeted(proxy: &Evenkeel) -> Client {
+    let mut client = proxy.client();
+    client.send("hello");
+    assert_eq!(client.bytes(5), b"hello");
+    client
+}
+
+#[test]
+fn an_orderly_end_is_ok() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = relay("", &[&endpoint]);
+    let mut client = greeted(&proxy);
+    assert_eq!(value(&proxy, "evenkeel_l4_sessions{"), Some(1));
+    client.finish();
+    assert!(client.is_closed());
+    assert_counted(&proxy, "ok");
+}
+
+#[test]
+fn a_clients_reset_stays_one() {
+    // It has sent nothing yet, so that its end can be told from a break.
+    let endpoint = Endpoint::echo();
+    let proxy = relay("", &[&endpoint]);
+    let client = proxy.client();
+    eventually("the endpoint is connected", || {
+        (endpoint.connections() == 1).then_some(())
+    });
+    client.abort();
+    let end = endpoint.wait_for_end();
+    assert!(
+        matches!(end, Broken::Truncated(_)),
+        "an orderly end: {end:?}"
+    );
+    assert_counted(&proxy, "client_reset");
+}
+
+#[test]
+fn an_endpoints_reset_stays_one() {
+    let endpoint = Endpoint::start(|peer| {
+        let hello = peer.bytes(5);
+        peer.send(hello);
+        peer.bytes(1);
+        peer.reset();
+    });
+    let proxy = relay("", &[&endpoint]);
+    let mut client = greeted(&proxy);
+    client.send("x");
+    assert!(client.is_reset());
+    assert_counted(&proxy, "endpoint_reset");
+}
+
+#[test]
+fn silence_cuts_a_session_and_movement_keeps_it() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = relay("timeouts = { tunnel_idle = \"400ms\" }\n", &[&endpoint]);
+    let mut client = greeted(&proxy);
+    for _ in 0..6 {
+        pause(Duration::from_millis(150));
+        client.send("hello");
+        assert_eq!(client.bytes(5), b"hello");
+    }
+    assert!(client.is_closed());
+    assert_counted(&proxy, "idle");
+}
+
+#[test]
+fn nobody_there_is_no_connection() {
+    let proxy = relay("", &[&Endpoint::refuses(), &Endpoint::refuses()]);
+    let mut client = proxy.client();
+    assert!(client.is_closed() || client.is_reset());
+    assert_counted(&proxy, "connect_failed");
+}
+
+#[test]
+fn a_listener_takes_as_many_as_it_may() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = relay("max_connections = 2\n", &[&endpoint]);
+    let (first, second) = (greeted(&proxy), greeted(&proxy));
+    let mut third = proxy.client();
+    third.send("hello");
+    assert!(third.try_bytes(5).is_err(), "one too many");
+    drop(first);
+    eventually("there is room again", || {
+        let mut client = proxy.client();
+        client.send("hello");
+        client.try_bytes(5).is_ok().then_some(())
+    });
+    drop(second);
+}
+
+#[test]
+fn half_a_connection_carries_on_for_long() {
+    // The client has finished; what the endpoint goes on sending is longer than any buffer.
+    let data: Vec<u8> = (0..8_000_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+    let sent = data.clone();
+    let endpoint = Endpoint::start(move |peer| {
+        let question = peer.remainder();
+        assert_eq!(question, b"question");
+        for piece in sent.chunks(1_000_000) {
+            peer.send(piece);
+            pause(Duration::from_millis(10));
+        }
+    });
+    let proxy = relay("", &[&endpoint]);
+    let mut client = proxy.client();
+    client.send("question").finish();
+    assert!(
+        client.read_to_end() == data,
+        "the bytes changed on their way"
+    );
+    let bytes = |direction: &str| {
+        let labels = format!("listener=\"web\",upstream=\"app\",direction=\"{direction}\"");
+        value(&proxy, &format!("evenkeel_l4_bytes_total{{{labels}}}"))
+    };
+    eventually("every byte is counted", || {
+        (bytes("sent") == Some(8) && bytes("received") == Some(8_000_000)).then_some(())
+    });
+    assert_counted(&proxy, "ok");
+}
