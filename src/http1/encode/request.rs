@@ -93,4 +93,3 @@ fn target<'uri>(method: &Method, uri: &'uri Uri) -> &'uri str {
         Some(_) | None => uri.path_and_query().map_or("/", |path| path.as_str()),
     }
 }
-

@@ -143,4 +143,3 @@ fn write_connection(
 fn is_upgrade_required(parts: &response::Parts) -> bool {
     parts.status == StatusCode::UPGRADE_REQUIRED && parts.headers.contains_key(header::UPGRADE)
 }
-

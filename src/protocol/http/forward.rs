@@ -18,6 +18,7 @@ use crate::http1::{
     Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
 };
 use crate::policy::Via;
+use crate::policy::retry::Failure;
 use crate::pool::{Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return};
 use crate::snapshot::Choice;
 use crate::telemetry::access::End;
@@ -116,8 +117,12 @@ async fn attempt(
             Err(Some(error)) => error,
         };
         let left = call.into_untouched_body();
+        let is_stale = reused && error.is_before_response();
+        let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
         match left {
-            Some(left) if reused && repeatable && error.is_before_response() => {
+            Some(left)
+                if is_stale && retry.may_retry(&parts.method, attempts, Failure::Stale, true) =>
+            {
                 may_reuse = false;
                 body = left;
             }
