@@ -18,9 +18,19 @@ struct Family {
     kind: String,
     /// Sets of label names, without a histogram's `le`.
     labels: BTreeSet<Vec<String>>,
-    /// Name, labels and value of each sample, in order.
-    samples: Vec<(String, Vec<(String, String)>, f64)>,
+    samples: Vec<Sample>,
 }
+
+/// One line.
+#[derive(Debug)]
+struct Sample {
+    name: String,
+    labels: Vec<Label>,
+    value: f64,
+}
+
+/// Name and value.
+type Label = (String, String);
 
 /// Reads a scrape as strictly as its format is written.
 fn parse(text: &str, open_metrics: bool) -> Families {
@@ -34,7 +44,7 @@ fn parse(text: &str, open_metrics: bool) -> Families {
         } else if let Some(help) = line.strip_prefix("# HELP ") {
             let (name, words) = help.split_once(' ').expect("a help text");
             assert!(words.ends_with('.'), "{line}");
-            helped = name.to_owned();
+            name.clone_into(&mut helped);
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').expect("a kind");
             assert_eq!(name, helped, "a kind without a help text");
@@ -49,7 +59,8 @@ fn parse(text: &str, open_metrics: bool) -> Families {
             assert!(double.is_none(), "{name} stands twice");
             name.clone_into(&mut current);
         } else {
-            let (name, labels, value) = sample(line);
+            let sample = sample(line);
+            let name = &sample.name;
             let family = families.get_mut(&current).expect("a kind comes first");
             let suffixes: &[&str] = match (family.kind.as_str(), open_metrics) {
                 ("histogram", _) => &["_bucket", "_sum", "_count"],
@@ -58,29 +69,29 @@ fn parse(text: &str, open_metrics: bool) -> Families {
             };
             let fits = suffixes
                 .iter()
-                .any(|suffix| name == format!("{current}{suffix}"));
+                .any(|suffix| *name == format!("{current}{suffix}"));
             assert!(fits, "{name} stands below {current}");
-            let names = labels.iter().map(|(name, _)| name.clone());
+            let names = sample.labels.iter().map(|(name, _)| name.clone());
             family
                 .labels
                 .insert(names.filter(|name| name != "le").collect());
-            family.samples.push((name, labels, value));
+            family.samples.push(sample);
         }
     }
     families
 }
 
 /// `name{label="value",…} 1`
-fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
+fn sample(line: &str) -> Sample {
     let (series, value) = line.rsplit_once(' ').expect("a value");
     let value = match value {
         "+Inf" => f64::INFINITY,
         value => value.parse().unwrap_or_else(|_| panic!("{line}")),
     };
-    let Some((name, labels)) = series.split_once('{') else {
-        return (series.to_owned(), Vec::new(), value);
+    let (name, mut rest) = match series.split_once('{') {
+        Some((name, labels)) => (name, labels.strip_suffix('}').expect("a closed brace")),
+        None => (series, ""),
     };
-    let mut rest = labels.strip_suffix('}').expect("a closed brace");
     let mut labels = Vec::new();
     while !rest.is_empty() {
         let (name, value) = rest.split_once("=\"").expect("a label");
@@ -90,7 +101,11 @@ fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
         labels.push((name.to_owned(), value[..end].to_owned()));
         rest = value[end + 1..].trim_start_matches(',');
     }
-    (name.to_owned(), labels, value)
+    Sample {
+        name: name.to_owned(),
+        labels,
+        value,
+    }
 }
 
 /// An instance in which everything has happened that is counted.
@@ -140,7 +155,8 @@ fn list(families: &Families) -> String {
     let mut text = String::new();
     for (name, family) in families {
         for labels in &family.labels {
-            text += &format!("{name} {} {{{}}}\n", family.kind, labels.join(", "));
+            let (kind, labels) = (&family.kind, labels.join(", "));
+            text.extend([name, " ", kind, " {", &labels, "}\n"]);
         }
     }
     text
@@ -181,9 +197,9 @@ fn both_formats_are_well_formed_and_agree() {
     let series = |families: &Families| -> BTreeSet<String> {
         let samples = families.values().flat_map(|family| &family.samples);
         samples
-            .map(|(name, labels, _)| {
-                let plain = labels.iter().filter(|(name, _)| name != "le");
-                format!("{name} {:?}", plain.collect::<Vec<_>>())
+            .map(|sample| {
+                let plain = sample.labels.iter().filter(|(name, _)| name != "le");
+                format!("{} {:?}", sample.name, plain.collect::<Vec<_>>())
             })
             .collect()
     };
@@ -194,7 +210,7 @@ fn both_formats_are_well_formed_and_agree() {
         let series: BTreeSet<_> = family
             .samples
             .iter()
-            .map(|(name, labels, _)| (name, labels))
+            .map(|sample| (&sample.name, &sample.labels))
             .collect();
         assert_eq!(series.len(), family.samples.len(), "{name}: a series twice");
         if family.kind == "histogram" {
@@ -202,7 +218,7 @@ fn both_formats_are_well_formed_and_agree() {
         }
         if family.kind == "counter" {
             assert!(
-                family.samples.iter().all(|(.., value)| *value >= 0.0),
+                family.samples.iter().all(|sample| sample.value >= 0.0),
                 "{name}"
             );
         }
@@ -212,12 +228,13 @@ fn both_formats_are_well_formed_and_agree() {
 /// Buckets grow, the last one is infinite and equals the count.
 fn assert_cumulative(name: &str, family: &Family) {
     let mut last = (f64::NEG_INFINITY, 0.0);
-    for (sample, labels, value) in &family.samples {
-        if let Some((_, bound)) = labels.iter().find(|(name, _)| name == "le") {
+    for sample in &family.samples {
+        let value = sample.value;
+        if let Some((_, bound)) = sample.labels.iter().find(|(name, _)| name == "le") {
             let bound = bound.parse().unwrap_or(f64::INFINITY);
-            assert!(bound > last.0 && *value >= last.1, "{name}: {family:?}");
-            last = (bound, *value);
-        } else if sample.ends_with("_count") {
+            assert!(bound > last.0 && value >= last.1, "{name}: {family:?}");
+            last = (bound, value);
+        } else if sample.name.ends_with("_count") {
             assert!(last.0.is_infinite(), "{name} has no +Inf: {family:?}");
             assert!((last.1 - value).abs() < 0.5, "{name}: {family:?}");
             last = (f64::NEG_INFINITY, 0.0);
@@ -247,7 +264,7 @@ fn what_was_removed_is_no_longer_listed() {
         let families = parse(&scrape(proxy, "*/*").1, false);
         let family = families.get("evenkeel_http_requests_total");
         let samples = family.into_iter().flat_map(|family| &family.samples);
-        samples.map(|(.., value)| value).sum::<f64>()
+        samples.map(|sample| sample.value).sum::<f64>()
     };
     eventually("all are counted", || (total(&proxy) > 3.5).then_some(()));
     proxy.reload(&config(&format!("\"{first}\"")));
