@@ -243,6 +243,35 @@ fn a_client_that_goes_away_ends_the_work_for_it() {
 }
 
 #[test]
+fn a_client_that_has_ended_its_side_still_gets_its_answers() {
+    let step = Duration::from_millis(3);
+    let endpoint =
+        Endpoint::answers_slowly("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", step);
+    let proxy = Evenkeel::forwarding_to(&endpoint);
+    let mut client = proxy.client();
+    client.send([get(""), get("")].concat()).finish();
+    for _ in 0..2 {
+        let response = client.response();
+        assert_eq!(
+            (response.status, response.body.text().as_str()),
+            (200, "hello")
+        );
+    }
+    assert!(client.is_closed());
+}
+
+#[test]
+fn nobody_works_for_long_for_a_client_that_has_ended_its_side() {
+    for head in ["", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"] {
+        let endpoint = Endpoint::stalls_after(head);
+        let proxy = Evenkeel::forwarding_to(&endpoint);
+        let mut client = proxy.client();
+        client.send(get("")).finish();
+        endpoint.wait_for_end();
+    }
+}
+
+#[test]
 fn a_body_that_stands_still_is_cut() {
     let endpoint = Endpoint::stalls_after("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
     let address = endpoint.address();

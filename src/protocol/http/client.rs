@@ -1,6 +1,6 @@
 //! The client's side of a connection: its stream, what it has sent, and the body it is sending.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -26,6 +26,8 @@ pub(super) struct Client {
     body: Cell<BodyState>,
     body_bytes: Cell<u64>,
     has_failed: Cell<bool>,
+    /// Set once the client has ended its side: when it counts as gone.
+    ended: OnceCell<Box<Deadline>>,
 }
 
 /// What has become of the body of the request under way.
@@ -54,12 +56,14 @@ impl Client {
             body: Cell::new(BodyState::Received),
             body_bytes: Cell::new(0),
             has_failed: Cell::new(false),
+            ended: OnceCell::new(),
         }
     }
 
     /// The body of the request whose head has just been consumed.
     pub(super) fn request_body(self: &Rc<Self>, framing: Framing) -> Body {
         self.body_bytes.set(0);
+        self.grant();
         let left = match framing {
             Framing::None | Framing::Length(0) | Framing::UntilClose => {
                 self.body.set(BodyState::Received);
@@ -106,17 +110,38 @@ impl Client {
 
     /// Ready once the client has gone, while its request is being served. What it sends meanwhile is
     /// the next request, and waits.
+    ///
+    /// An end of its side may mean that it has closed the connection, or that it has nothing more to
+    /// say and listens (RFC 9112 §9.6 leaves that open). It is given a moment: an answer that comes
+    /// soon, or goes on coming, arrives; a slow endpoint does not work for nobody.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(ended) = self.ended.get() {
+            ready!(ended.poll_passed(cx));
+            self.has_failed.set(true);
+            return Poll::Ready(());
+        }
         while self.has_whole_request() && !self.received.borrow().is_full() {
             match ready!(self.poll_receive(cx)) {
                 Ok(count) if count > 0 => {}
-                Ok(_) | Err(_) => {
+                Ok(_) => {
+                    self.ended.get_or_init(Box::default);
+                    self.grant();
+                    return self.poll_gone(cx);
+                }
+                Err(_) => {
                     self.has_failed.set(true);
                     return Poll::Ready(());
                 }
             }
         }
         Poll::Pending
+    }
+
+    /// Gives a client that has ended its side a further moment.
+    fn grant(&self) {
+        if let Some(ended) = self.ended.get() {
+            ended.set(HALF_CLOSED);
+        }
     }
 
     /// Sends a message; `None` if the deadline passed, which `limit` sets whenever something moved.
@@ -130,15 +155,16 @@ impl Client {
             if let Poll::Ready(result) = outgoing.poll_send(cx, &self.stream) {
                 return Poll::Ready(Some(result));
             }
-            if self.poll_gone(cx).is_ready() {
-                let error = io::Error::from(io::ErrorKind::ConnectionReset);
-                return Poll::Ready(Some(Err(error.into())));
-            }
             outgoing.poll_behind(cx);
             let progress = (outgoing.progress(), self.body_bytes());
             if armed != Some(progress) {
                 armed = Some(progress);
                 limit();
+                self.grant();
+            }
+            if self.poll_gone(cx).is_ready() {
+                let error = io::Error::from(io::ErrorKind::ConnectionReset);
+                return Poll::Ready(Some(Err(error.into())));
             }
             self.deadline.poll_passed(cx).map(|()| None)
         })
@@ -241,6 +267,9 @@ impl Flow for RequestBody {}
 
 /// Enough for the last packets of a client that is sending to arrive and for our close to reach it.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a client that has ended its side is taken to listen while nothing is said to it.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
 
 /// A client that goes on sending more than this is not listening.
 const LINGER_BYTES: usize = 256 * 1024;
