@@ -175,10 +175,13 @@ impl Table {
         (healthy, self.seen.len())
     }
 
-    /// Picks, in this order: a candidate that was not tried yet and is not being left alone; a backup
-    /// if all candidates were tried or are being left alone; one that is being left alone; at last
+    /// Picks, in this order: a candidate in a zone where none was tried yet; one that was not tried
+    /// yet and is not being left alone; a backup if all candidates were tried or are being left alone; one that is being left alone; at last
     /// one that was tried. Never one that is full.
     pub(super) fn pick(&self, wish: Wish<'_>, random: &mut Rng) -> Result<Found<'_>, PickError> {
+        if let Some(found) = self.try_another_zone(wish, random) {
+            return Ok(found);
+        }
         if let Some(found) = self.try_pick(&self.first, wish, Backoff::Heed, random) {
             return Ok(found);
         }
@@ -192,6 +195,32 @@ impl Table {
             None if self.first.members.is_empty() => Err(PickError::NoEndpoints),
             None => Err(PickError::AllAtLimit),
         }
+    }
+
+    /// What fails in a zone often fails with all of it, before any probe can know: the next attempt
+    /// should not depend on the same power and the same cable.
+    fn try_another_zone(&self, wish: Wish<'_>, random: &mut Rng) -> Option<Found<'_>> {
+        if wish.tried.is_empty() {
+            return None;
+        }
+        let was_tried = |endpoint: &&Arc<Endpoint>| wish.tried.contains(&endpoint.live.id());
+        let zones: Vec<&str> = self
+            .endpoints
+            .iter()
+            .filter(was_tried)
+            .map(|endpoint| &*endpoint.zone)
+            .collect();
+        if zones.iter().all(|zone| zone.is_empty()) {
+            return None;
+        }
+        let shares_zone = |endpoint: &&Arc<Endpoint>| zones.contains(&&*endpoint.zone);
+        let near = self.endpoints.iter().filter(shares_zone);
+        let near: Vec<u64> = near.map(|endpoint| endpoint.live.id()).collect();
+        let elsewhere = Wish {
+            tried: &near,
+            now: wish.now,
+        };
+        self.try_pick(&self.first, elsewhere, Backoff::Heed, random)
     }
 
     /// A backup stands in for candidates that fail, not for those that are full: it is there for

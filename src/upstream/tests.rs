@@ -222,6 +222,24 @@ fn a_retry_goes_elsewhere_if_there_is_an_elsewhere() {
 }
 
 #[test]
+fn a_retry_leaves_the_zone_of_what_failed() {
+    let world = world();
+    let mut endpoints = all(6);
+    for (number, endpoint) in endpoints.iter_mut().enumerate() {
+        endpoint.zone = ["eu-1a", "eu-1b"][number % 2].into();
+    }
+    let upstream = running(&world, &unchecked(), endpoints, None);
+    for _ in 0..20 {
+        let next = pick(&upstream, &[id(&upstream, 0)]).expect("five are left");
+        assert_eq!(&*next.endpoint.zone, "eu-1b");
+    }
+    // With a failure in both, the best that can be had is one that has not failed.
+    let tried = [id(&upstream, 0), id(&upstream, 1)];
+    let next = pick(&upstream, &tried).expect("four are left");
+    assert!(!tried.contains(&next.endpoint.live.id()));
+}
+
+#[test]
 fn an_endpoint_that_failed_is_left_alone_unless_nothing_else_is_left() {
     let upstream = running(&world(), &unchecked(), all(2), None);
     let now = Instant::now();

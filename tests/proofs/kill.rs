@@ -68,9 +68,9 @@ fn endpoints_that_are_killed_cost_no_request() {
     let addresses = endpoints
         .each_ref()
         .map(|endpoint| endpoint.address().to_string());
-    // Nothing is configured but where to: the defaults are on trial.
+    // The defaults are on trial, with more than one worker: only where to is configured.
     let proxy = Evenkeel::start(&format!(
-        "[listener.web]\nbind = \"@web\"\nto = {addresses:?}\n"
+        "workers = 2\n[listener.web]\nbind = \"@web\"\nto = {addresses:?}\n"
     ));
     let seconds = proof_seconds();
 

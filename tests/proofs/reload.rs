@@ -54,7 +54,7 @@ impl Site {
         let balance = ["power_of_two", "round_robin", "least_connections"][turn % 3];
         let most = 1000 + turn;
         let mut text = format!(
-            "[shutdown]\ngrace = \"0s\"\n\
+            "workers = 2\n[shutdown]\ngrace = \"0s\"\n\
              [listener.web]\nbind = \"@web\"\nmax_connections = {most}\nforwarded = {forwarded}\n\
              [route.app]\nupstream = \"app\"\ntimeouts.response_head = \"{wait}s\"\n\
              response_headers.set = {{ x-generation = \"{generation}\" }}\n\
