@@ -87,27 +87,32 @@ impl Received {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(stream.poll_read_ready(cx))?;
-            let buffer = self.buffer.get_or_insert_with(|| match amount {
-                Amount::Usual => Buffer::take(),
-                Amount::Large => Buffer::take_large(),
-            });
-            if self.start > 0 {
-                buffer.drain(..self.start);
-                self.start = 0;
-            }
-            if buffer.len() == buffer.capacity() {
-                // Only for a head that may be larger than a buffer: the caller bounds it.
-                buffer.reserve(super::buffer::BUFFER);
-            }
-            let result = stream.try_read(buffer);
-            if buffer.is_empty() {
-                self.buffer = None;
-            }
-            match result {
+            match self.try_fill(stream, amount) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
+    }
+
+    /// Reads once what is there, without waiting. Costs no system call where nothing has come.
+    pub fn try_fill(&mut self, stream: &Stream, amount: Amount) -> io::Result<usize> {
+        let buffer = self.buffer.get_or_insert_with(|| match amount {
+            Amount::Usual => Buffer::take(),
+            Amount::Large => Buffer::take_large(),
+        });
+        if self.start > 0 {
+            buffer.drain(..self.start);
+            self.start = 0;
+        }
+        if buffer.len() == buffer.capacity() {
+            // Only for a head that may be larger than a buffer: the caller bounds it.
+            buffer.reserve(super::buffer::BUFFER);
+        }
+        let result = stream.try_read(buffer);
+        if buffer.is_empty() {
+            self.buffer = None;
+        }
+        result
     }
 
     /// Whether a whole buffer waits to be consumed.

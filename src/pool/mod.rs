@@ -12,7 +12,6 @@ mod response;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
@@ -21,7 +20,7 @@ pub use idle::{Keep, Pool};
 pub use response::ResponseBody;
 
 use crate::endpoint::{Endpoint, OpenConnection};
-use crate::http1::Received;
+use crate::http1::{Amount, Received};
 use crate::net::Stream;
 
 /// A connection to an endpoint.
@@ -91,14 +90,12 @@ impl Connection {
         if !self.received.is_empty() {
             return State::Dirty;
         }
-        let mut cx = Context::from_waker(Waker::noop());
-        match self
-            .received
-            .poll_fill(&mut cx, &self.stream, crate::http1::Amount::Usual)
-        {
-            Poll::Pending => State::Quiet,
-            Poll::Ready(Ok(0) | Err(_)) => State::Closed,
-            Poll::Ready(Ok(_)) => State::Dirty,
+        // Tried, not polled: a poll would be told to wait once the task has used up its turn, and take
+        // every further connection for quiet.
+        match self.received.try_fill(&self.stream, Amount::Usual) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => State::Quiet,
+            Ok(0) | Err(_) => State::Closed,
+            Ok(_) => State::Dirty,
         }
     }
 }

@@ -57,12 +57,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The listener that serves a connection: by the name of the one that accepted it or, if that has
-    /// been renamed meanwhile, by its address.
+    /// The listener that serves a connection: the one at its address, whatever its name is now, since
+    /// the name may meanwhile belong to a listener for others; or, if the address was given up, the
+    /// one that still has the name.
     pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
         let same_address = |listener: &&Arc<Listener>| listener.sockets.local == facts.local;
-        self.listener(&facts.listener)
-            .or_else(|| self.listeners.iter().find(same_address))
+        let at_address = self.listeners.iter().find(same_address);
+        at_address.or_else(|| self.listener(&facts.listener))
     }
 
     /// A listener by its name.

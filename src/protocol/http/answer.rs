@@ -7,6 +7,7 @@ use super::forward;
 use super::respond::{Asked, Cause, Details, options, respond};
 use super::upgrade::Tunnel;
 use crate::body::Body;
+use crate::http1::Framing;
 use crate::policy::{self, MaxForwards};
 use crate::route::path;
 use crate::snapshot::Action;
@@ -58,6 +59,11 @@ impl Exchange<'_> {
         if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !self.route.connect)
         {
             return own(Cause::MethodNotAllowed);
+        }
+        // What follows CONNECT is the tunnel: a body before it would be read in two ways.
+        let has_body = !matches!(self.message.framing, Framing::None | Framing::Length(0));
+        if parts.method == Method::CONNECT && has_body {
+            return own(Cause::BadRequest);
         }
         match policy::max_forwards(&parts.method, &mut parts.headers) {
             MaxForwards::Forward => {}

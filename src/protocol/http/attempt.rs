@@ -76,13 +76,17 @@ pub(super) fn failed_call(
 }
 
 /// A connection that could not be had: nothing was sent.
-pub(super) fn failed_connect(pick: &Pick, error: &ConnectError) -> Failed {
+///
+/// `in_vain` tells that the endpoint had all the time that a connection may take.
+pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -> Failed {
     let failure = match error {
         ConnectError::Limit => None,
         ConnectError::TimedOut => Some(ConnectFailure::TimedOut),
         ConnectError::Refused(error) => Some(ConnectFailure::of(error)),
     };
-    if let Some(failure) = failure {
+    if let Some(failure) = failure
+        && (in_vain || failure != ConnectFailure::TimedOut)
+    {
         pick.endpoint.connect_failed(failure, Instant::now());
     }
     let (cause, end) = match failure {

@@ -39,6 +39,15 @@ enum BodyState {
     Coming,
 }
 
+/// A message on its way. If it does not get to its end (also because its task is dropped with the
+/// worker), the connection must end by a reset: to a client of HTTP/1.0 a close would be the end of a
+/// body that is whole.
+#[derive(Debug)]
+struct Unfinished<'a> {
+    stream: &'a Stream,
+    is_cut: bool,
+}
+
 /// The body of a request, read from its client's connection as it is asked for.
 #[derive(Debug)]
 struct RequestBody {
@@ -78,6 +87,11 @@ impl Client {
             decoder: Decoder::new(framing),
             left,
         })
+    }
+
+    /// Forgets the request before: what has come is none.
+    pub(super) fn no_request(&self) {
+        self.body_bytes.set(0);
     }
 
     /// Whether the request under way has been received wholly, so that another may follow.
@@ -151,7 +165,11 @@ impl Client {
         limit: impl Fn(),
     ) -> Option<Result<(), SendError>> {
         let mut armed = None;
-        poll_fn(|cx| {
+        let mut unfinished = Unfinished {
+            stream: &self.stream,
+            is_cut: true,
+        };
+        let sent = poll_fn(|cx| {
             if let Poll::Ready(result) = outgoing.poll_send(cx, &self.stream) {
                 return Poll::Ready(Some(result));
             }
@@ -168,7 +186,9 @@ impl Client {
             }
             self.deadline.poll_passed(cx).map(|()| None)
         })
-        .await
+        .await;
+        unfinished.is_cut = !matches!(sent, Some(Ok(())));
+        sent
     }
 
     /// Sends an encoded head without a body.
@@ -200,6 +220,14 @@ impl Client {
             Poll::Ready(())
         });
         _ = self.deadline.guard(drained).await;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.is_cut {
+            self.stream.reset_on_close();
+        }
     }
 }
 
@@ -271,8 +299,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long a client that has ended its side is taken to listen while nothing is said to it.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
-/// A client that goes on sending more than this is not listening.
-const LINGER_BYTES: usize = 256 * 1024;
+/// More than what can be under way when the response starts to travel; throwing it away is cheap.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// What a usual buffer holds: a remainder of this size needs no large one.
 const SMALL: u64 = 16 * 1024;

@@ -46,7 +46,9 @@ pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
         facts,
         local,
     };
-    while connection.request_begins(&member).await {
+    let mut is_new = true;
+    while connection.request_begins(&member, is_new).await {
+        is_new = false;
         match Box::pin(exchange::run(&connection)).await {
             Next::Again => {}
             Next::Close if connection.client.is_silent() => return,
@@ -69,18 +71,28 @@ pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
 impl Connection {
     /// Waits for the first bytes of a request, without a buffer. False when there will be none: the
     /// client has gone or was silent for too long, or the listener is to end.
-    async fn request_begins(&self, member: &Member) -> bool {
+    async fn request_begins(&self, member: &Member, is_new: bool) -> bool {
         if !self.client.received.borrow().is_empty() {
             return true;
         }
-        let mut armed = false;
+        let (mut armed, mut is_leaving) = (false, false);
         poll_fn(|cx| {
             // Asked first: a request that has arrived is served, whatever is to end.
             if let Poll::Ready(result) = self.client.poll_receive(cx) {
                 return Poll::Ready(result.is_ok_and(|count| count > 0));
             }
             if self.local.is_retired(&self.facts) {
-                return Poll::Ready(false);
+                // A connection that is only just there (it may have waited in the accept queue) has
+                // its first request on the way, or in the socket without our knowing yet.
+                if !is_new {
+                    return Poll::Ready(false);
+                }
+                if !is_leaving {
+                    is_leaving = true;
+                    armed = true;
+                    self.client.deadline.set(FIRST_REQUEST);
+                    member.register(cx.waker());
+                }
             }
             if !armed {
                 armed = true;
@@ -105,3 +117,7 @@ impl Connection {
         }
     }
 }
+
+/// How long a connection that is to end is kept for its first request: two round trips around the
+/// world.
+const FIRST_REQUEST: std::time::Duration = std::time::Duration::from_secs(1);

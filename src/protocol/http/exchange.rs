@@ -58,17 +58,26 @@ pub(super) async fn run(connection: &Connection) -> Next {
     let Kind::Http(listener) = &listener.kind else {
         return Next::Close;
     };
+    let began = Instant::now();
     match read_head(connection, listener).await {
-        Ok(head) => serve(connection, &snapshot, listener, head).await,
+        Ok(head) => serve(connection, &snapshot, listener, (head, began)).await,
         Err(NoHead::Gone) => Next::Ended,
-        Err(NoHead::Late) => refuse(connection, &snapshot, listener, Cause::RequestTimeout).await,
+        Err(NoHead::Late) => {
+            refuse(
+                connection,
+                &snapshot,
+                listener,
+                (Cause::RequestTimeout, began),
+            )
+            .await
+        }
         Err(NoHead::Refused(error)) => {
             tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
             refuse(
                 connection,
                 &snapshot,
                 listener,
-                Cause::of_bad_request(error.status()),
+                (Cause::of_bad_request(error.status()), began),
             )
             .await
         }
@@ -80,9 +89,15 @@ async fn refuse(
     connection: &Connection,
     snapshot: &Snapshot,
     listener: &HttpListener,
-    cause: Cause,
+    (cause, began): (Cause, Instant),
 ) -> Next {
-    let record = Record::new(Method::default());
+    connection.client.no_request();
+    // Its method is not known; this one is counted with those that are not.
+    let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
+    let mut record = Record::new(method, began);
+    if snapshot.access_log {
+        record.keep_unread();
+    }
     record.cause.set(Some(cause));
     record.end.set(End::Denied);
     let exchange = Exchange {
@@ -114,17 +129,18 @@ async fn serve(
     connection: &Connection,
     snapshot: &Arc<Snapshot>,
     listener: &HttpListener,
-    head: RequestHead,
+    (head, began): (RequestHead, Instant),
 ) -> Next {
     let mut parts = head.parts;
-    let mut record = Record::new(parts.method.clone());
+    let mut record = Record::new(parts.method.clone(), began);
     if snapshot.access_log {
         record.keep(&parts);
     }
     let body = connection.client.request_body(head.framing);
     let message = Message {
         framing: head.framing,
-        upgrade: head.upgrade,
+        // A request with a body is not sent on as one that wants to switch, so no answer to it may.
+        upgrade: head.upgrade.filter(|_| head.framing == Framing::None),
         te_trailers: head.te_trailers,
         version: parts.version,
         accept: parts.headers.get(header::ACCEPT).cloned(),
@@ -199,6 +215,11 @@ impl Exchange<'_> {
         self.overdue
             .set(timeouts.request.map(|limit| self.record.started() + limit));
         self.body_idle.set(timeouts.body_idle);
+    }
+
+    /// Whether the limit of the whole request has passed.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.overdue.get().is_some_and(|at| Instant::now() >= at)
     }
 
     /// Whether the attempt under way had a limit of its own, and it has passed.

@@ -59,7 +59,7 @@ pub(super) async fn forward(
                     let is_trusted = exchange.peer_is_trusted;
                     let details = Details::for_peer(is_trusted, next_hop.as_deref(), &text);
                     let retried = proxy_status(None, details.as_ref());
-                    answer.response.headers_mut().insert(&PROXY_STATUS, retried);
+                    answer.response.headers_mut().append(&PROXY_STATUS, retried);
                 }
                 return Some(answer);
             }
@@ -69,7 +69,9 @@ pub(super) async fn forward(
         tried.push(endpoint.live.id());
         let attempts = exchange.record.attempts.get();
         let replayable = failed.body.is_some();
-        if !retry.may_retry(&parts.method, attempts, failed.failure, replayable) {
+        if exchange.is_overdue()
+            || !retry.may_retry(&parts.method, attempts, failed.failure, replayable)
+        {
             if tried.len() > 1 {
                 exchange.route.metrics.retries.failure.inc();
             }
@@ -178,7 +180,11 @@ async fn connection(
             exchange.record.connect.set(Some(took));
             Ok(connection)
         }
-        Some(Err(error)) => Err(Attempt::Failed(failed_connect(pick, &error))),
+        Some(Err(error)) => {
+            // A limit of the request that ran out is no fault of the endpoint.
+            let in_vain = began.elapsed() >= choice.timeouts.connect;
+            Err(Attempt::Failed(failed_connect(pick, &error, in_vain)))
+        }
     }
 }
 
@@ -191,10 +197,7 @@ fn call(exchange: &Exchange<'_>, connection: Connection, parts: &Parts, body: Bo
     };
     let mut head = Buffer::take();
     let options = RequestOptions {
-        upgrade: message
-            .upgrade
-            .as_ref()
-            .filter(|_| framing == Framing::None),
+        upgrade: message.upgrade.as_ref(),
         te_trailers: message.te_trailers,
     };
     encode_request(&mut head, parts, framing, options);

@@ -40,7 +40,8 @@ type Target = (Arc<Upstream>, Arc<Endpoint>);
 #[derive(Debug)]
 struct Asked {
     at: SystemTime,
-    uri: Uri,
+    /// None of a head that could not be read.
+    uri: Option<Uri>,
     version: Version,
     host: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
@@ -56,9 +57,9 @@ pub(super) struct Ending {
 
 impl Record {
     /// Starts the record of a request that has no head yet.
-    pub(super) fn new(method: Method) -> Self {
+    pub(super) fn new(method: Method, started: Instant) -> Self {
         Self {
-            started: Instant::now(),
+            started,
             method,
             asked: None,
             client: Cell::new(None),
@@ -79,11 +80,23 @@ impl Record {
         let field = |name| HeaderMap::get(&parts.headers, name).cloned();
         self.asked = Some(Asked {
             at: SystemTime::now(),
-            uri: parts.uri.clone(),
+            uri: Some(parts.uri.clone()),
             version: parts.version,
             host: field(header::HOST),
             user_agent: field(header::USER_AGENT),
             referer: field(header::REFERER),
+        });
+    }
+
+    /// Keeps that there was something which could not be read as a request.
+    pub(super) fn keep_unread(&mut self) {
+        self.asked = Some(Asked {
+            at: SystemTime::now(),
+            uri: None,
+            version: Version::HTTP_11,
+            host: None,
+            user_agent: None,
+            referer: None,
         });
     }
 
@@ -167,8 +180,12 @@ impl Record {
             method: self.method.as_str(),
             scheme: self.scheme.get(),
             host: text(asked.host.as_ref()),
-            path: asked.uri.path(),
-            query: asked.uri.query().filter(|_| snapshot.log_query),
+            path: asked.uri.as_ref().map_or("", Uri::path),
+            query: asked
+                .uri
+                .as_ref()
+                .and_then(Uri::query)
+                .filter(|_| snapshot.log_query),
             status: ending.status,
             request_bytes,
             response_bytes: ending.response_bytes,

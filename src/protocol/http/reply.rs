@@ -2,6 +2,7 @@
 
 use http::{Version, header};
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::connection::Next;
@@ -87,7 +88,7 @@ impl Exchange<'_> {
     /// The fields that every response gets, whoever made it.
     fn complete(&self, parts: &mut http::response::Parts) {
         if !parts.headers.contains_key(header::DATE) {
-            let date = self.connection.local.date(self.record.started());
+            let date = self.connection.local.date(Instant::now());
             parts.headers.insert(header::DATE, date);
         }
         if let Some(request_id) = self.record.request_id.borrow().as_ref() {
@@ -101,6 +102,7 @@ impl Exchange<'_> {
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
             && !self.connection.local.drain.is_draining()
+            && !self.connection.local.is_retired(&self.connection.facts)
     }
 }
 
