@@ -257,3 +257,16 @@ fn flood_until(proxy: &Evenkeel, is_enough: impl Fn() -> bool) {
         is_enough().then_some(())
     });
 }
+
+#[test]
+fn what_could_not_be_read_is_logged_too() {
+    let endpoint = Endpoint::echo();
+    let proxy = Evenkeel::forwarding_to(&endpoint);
+    let mut client = proxy.client();
+    client.send("GARBAGE\r\n\r\n");
+    assert_eq!(client.response().status, 400);
+    let line = &proxy.access_lines(1)[0];
+    assert_eq!(line["http.response.status_code"], 400);
+    assert_eq!(line["http.request.method"], "_OTHER");
+    assert_eq!(line["end"], "denied");
+}

@@ -210,3 +210,21 @@ fn connect_opens_a_tunnel_where_configured() {
     client.send(b"\0hello");
     assert_eq!(client.bytes(6), b"\0hello");
 }
+
+#[test]
+fn connect_has_no_body() {
+    let endpoint = Endpoint::sends_back();
+    let address = endpoint.address();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\n[route.tunnel]\nmethods = [\"CONNECT\"]\nconnect = true\n\
+         upstream = \"app\"\n[upstream.app]\nendpoints = [\"{address}\"]\n"
+    ));
+    for framing in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let mut client = proxy.client();
+        client.send(format!(
+            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n{framing}\r\n\r\nhello"
+        ));
+        assert_eq!(client.response().status, 400, "{framing}");
+    }
+    assert_eq!(endpoint.connections(), 0);
+}

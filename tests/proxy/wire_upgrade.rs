@@ -112,6 +112,17 @@ fn an_upgrade_that_was_not_asked_for_is_a_bad_gateway() {
 }
 
 #[test]
+fn a_request_with_a_body_asks_for_no_upgrade() {
+    let endpoint = Endpoint::upgrades_to("websocket");
+    let proxy = Evenkeel::forwarding_to(&endpoint);
+    let mut client = proxy.client();
+    client.send(get(format!("{ASK}\r\nContent-Length: 5")));
+    client.send("hello");
+    assert_eq!(client.response().status, 502);
+    endpoint.wait_for_end();
+}
+
+#[test]
 fn a_grant_without_its_protocol_is_a_bad_gateway() {
     for lines in ["X-A: b", "Connection: upgrade", "Upgrade:"] {
         let endpoint = Endpoint::answers(format!("HTTP/1.1 101 X\r\n{lines}\r\n\r\n"));
