@@ -58,6 +58,8 @@ bind = "127.0.0.1:{port}"
 
 [route.shop]
 upstream = "shop"
+# Two is the default. Here three of four endpoints may be stopped at once.
+retry = {{ attempts = 4 }}
 
 # Take the `#` off the next three lines, save and reload: a route of its own, no request lost.
 #[route.hello]
