@@ -27,6 +27,16 @@ pub enum Amount {
     Large,
 }
 
+impl Amount {
+    /// For a body of which `left` bytes, or an unknown number, are still to come.
+    pub fn for_rest(left: Option<u64>) -> Self {
+        match left {
+            Some(left) if left <= super::buffer::BUFFER as u64 => Self::Usual,
+            Some(_) | None => Self::Large,
+        }
+    }
+}
+
 impl Received {
     /// The bytes that are there.
     pub fn bytes(&self) -> &[u8] {

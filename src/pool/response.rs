@@ -88,7 +88,7 @@ impl<G> ResponseBody<G> {
             let Connection {
                 stream, received, ..
             } = &mut call.connection;
-            match ready!(received.poll_fill(cx, stream, amount(self.left))) {
+            match ready!(received.poll_fill(cx, stream, Amount::for_rest(self.left))) {
                 Ok(count) if count > 0 => {}
                 Ok(_) => return Poll::Ready(self.end_of_input().map(Err)),
                 Err(_) => {
@@ -198,13 +198,3 @@ impl<G: Unpin> Flow for ResponseBody<G> {
         }
     }
 }
-
-fn amount(left: Option<u64>) -> Amount {
-    match left {
-        Some(left) if left <= SMALL => Amount::Usual,
-        Some(_) | None => Amount::Large,
-    }
-}
-
-/// What a usual buffer holds: a remainder of this size needs no large one.
-const SMALL: u64 = 16 * 1024;

@@ -258,10 +258,7 @@ impl RequestBody {
                 }
                 Ok(Decoded::More { consumed }) => received.consume(consumed),
             }
-            let amount = match self.left {
-                Some(left) if left <= SMALL => Amount::Usual,
-                Some(_) | None => Amount::Large,
-            };
+            let amount = Amount::for_rest(self.left);
             match ready!(received.poll_fill(cx, &self.client.stream, amount)) {
                 Ok(count) if count > 0 => {}
                 Ok(_) | Err(_) => {
@@ -301,6 +298,3 @@ const HALF_CLOSED: Duration = Duration::from_secs(1);
 
 /// More than what can be under way when the response starts to travel; throwing it away is cheap.
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
-
-/// What a usual buffer holds: a remainder of this size needs no large one.
-const SMALL: u64 = 16 * 1024;
