@@ -15,6 +15,7 @@ pub mod drain;
 pub mod endpoint;
 pub mod http1;
 pub mod listener;
+pub mod message;
 pub mod net;
 pub mod policy;
 pub mod pool;

@@ -190,14 +190,15 @@ const RANKS: [(u8, &[&str]); 14] = [
     (4, &["endpoint"]),
     (3, &["telemetry"]),
     (2, &["route", "http1", "context"]),
-    (1, &["net", "time", "body", "drain"]),
+    (1, &["net", "time", "body", "drain", "message"]),
     (0, &["config"]),
 ];
 
 /// Crates that a room must not know: what is pure stays pure.
-const FORBIDDEN_CRATES: [(&str, &[&str]); 4] = [
+const FORBIDDEN_CRATES: [(&str, &[&str]); 5] = [
     ("config", &["tokio", "hyper", "rustls"]),
     ("http1", &["tokio", "hyper"]),
+    ("message", &["tokio", "hyper"]),
     ("route", &["tokio", "hyper"]),
     ("balance", &["tokio", "hyper"]),
 ];

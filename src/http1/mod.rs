@@ -17,9 +17,7 @@
 mod buffer;
 mod encode;
 mod frame;
-mod known;
 mod lines;
-mod names;
 mod parse;
 mod receive;
 mod send;
@@ -31,7 +29,6 @@ pub use encode::{
 };
 pub use frame::{Decoded, Decoder, FrameError, Framing, FramingError, ResponseFraming};
 pub use lines::FieldError;
-pub use names::{header_name_is_forbidden_in_trailers, header_name_is_hop_by_hop};
 pub use parse::{
     RequestError, RequestHead, ResponseError, ResponseHead, parse_request, parse_response,
     resume_request, resume_response,

@@ -1,12 +1,13 @@
 //! Both directions together: what is written is read as it was meant.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
 use proptest::prelude::*;
 
 use super::{
     Framing, Limits, RequestOptions, ResponseFraming, ResponseOptions, encode_request,
-    encode_response, header_name_is_hop_by_hop, parse_request, parse_response,
+    encode_response, parse_request, parse_response,
 };
+use crate::message::{Fields, RequestParts, ResponseParts, header_name_is_hop_by_hop};
 
 const LIMITS: Limits = Limits {
     head: 64 * 1024,
@@ -65,12 +66,14 @@ proptest! {
     ) {
         prop_assume!(method != "CONNECT");
         headers.insert("host", HeaderValue::from_static("example.org"));
-        let mut parts = Request::new(()).into_parts().0;
-        parts.method = method.parse().expect("a token");
-        parts.uri = path.parse::<Uri>().expect("a path");
-        parts.headers = headers;
+        let mut parts = RequestParts {
+            method: method.parse().expect("a token"),
+            uri: path.parse::<Uri>().expect("a path"),
+            version: Version::HTTP_11,
+            headers: Fields::from(&headers),
+        };
         if let Framing::Length(length) = framing {
-            parts.headers.insert("content-length", HeaderValue::from(length));
+            parts.headers.insert(&header::CONTENT_LENGTH, &HeaderValue::from(length));
         }
         let mut out = Vec::new();
         let options = RequestOptions { upgrade: upgrade.as_ref(), te_trailers };
@@ -104,12 +107,11 @@ proptest! {
             Framing::Length(length) => Some(length),
             Framing::None | Framing::Chunked | Framing::UntilClose => None,
         };
-        let written = ResponseFraming::choose(&method, http::Version::HTTP_11, status, length);
-        let mut parts = Response::new(()).into_parts().0;
-        parts.status = status;
-        parts.headers = headers;
+        let written = ResponseFraming::choose(&method, Version::HTTP_11, status, length);
+        let version = Version::HTTP_11;
+        let mut parts = ResponseParts { status, version, headers: Fields::from(&headers) };
         if let (Some(length), false) = (length, status == StatusCode::NO_CONTENT) {
-            parts.headers.insert("content-length", HeaderValue::from(length));
+            parts.headers.insert(&header::CONTENT_LENGTH, &HeaderValue::from(length));
         }
         let mut out = Vec::new();
         let options = ResponseOptions { close, ..ResponseOptions::default() };

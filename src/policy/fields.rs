@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use crate::config;
+use crate::message::Fields;
 
 /// Edits of one direction.
 #[derive(Debug, Clone, Default)]
@@ -49,15 +50,15 @@ impl FieldEdits {
         })
     }
 
-    pub(super) fn apply(&self, headers: &mut HeaderMap) {
+    pub(super) fn apply(&self, headers: &mut Fields) {
         for name in &self.remove {
             headers.remove(name);
         }
         for (name, value) in &self.set {
-            headers.insert(name, value.clone());
+            headers.insert(name, value);
         }
         for (name, value) in &self.add {
-            headers.append(name, value.clone());
+            headers.append(name, value);
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The filters of one route, as one value.
 
-use http::{request, response};
-
 use crate::config;
+use crate::message::{RequestParts, ResponseParts};
 
 use super::fields::{EditError, FieldEdits};
 use super::rewrite::{Rewrite, RewriteError, TooLong};
@@ -42,14 +41,14 @@ impl Filters {
     /// Edits a request. `matched` is how many bytes of its path the route's path took
     /// (`route::Match::prefix`). A request whose target would become too long is left as it was and
     /// is to be refused with 414.
-    pub fn request(&self, parts: &mut request::Parts, matched: usize) -> Result<(), TooLong> {
+    pub fn request(&self, parts: &mut RequestParts, matched: usize) -> Result<(), TooLong> {
         self.rewrite.apply(parts, matched)?;
         self.request.apply(&mut parts.headers);
         Ok(())
     }
 
     /// Edits a response.
-    pub fn response(&self, parts: &mut response::Parts) {
+    pub fn response(&self, parts: &mut ResponseParts) {
         self.response.apply(&mut parts.headers);
     }
 }

@@ -3,7 +3,9 @@
 //! For every other method the field means nothing and is left alone.
 
 use http::header::MAX_FORWARDS;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
+
+use crate::message::Fields;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,21 +19,23 @@ pub enum MaxForwards {
 }
 
 /// Counts a request's `Max-Forwards` down.
-pub fn max_forwards(method: &Method, headers: &mut HeaderMap) -> MaxForwards {
+pub fn max_forwards(method: &Method, headers: &mut Fields) -> MaxForwards {
     if *method != Method::OPTIONS && *method != Method::TRACE {
         return MaxForwards::Forward;
     }
-    let mut lines = headers.get_all(MAX_FORWARDS).iter();
+    let mut lines = headers.get_all(MAX_FORWARDS.as_str());
     let Some(value) = lines.next() else {
         return MaxForwards::Forward;
     };
     let several = lines.next().is_some();
-    match parse(value.as_bytes()) {
+    let count = parse(value.as_bytes());
+    drop(lines);
+    match count {
         None => MaxForwards::Malformed,
         Some(_) if several => MaxForwards::Malformed,
         Some(0) => MaxForwards::Answer,
         Some(count) => {
-            headers.insert(MAX_FORWARDS, HeaderValue::from(count - 1));
+            headers.insert(&MAX_FORWARDS, &HeaderValue::from(count - 1));
             MaxForwards::Forward
         }
     }

@@ -6,9 +6,10 @@
 
 use bytes::Bytes;
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, header, request};
+use http::{HeaderValue, header};
 
 use crate::config;
+use crate::message::RequestParts;
 use crate::route::path;
 
 /// What becomes of a target and a host.
@@ -59,14 +60,14 @@ impl Rewrite {
         })
     }
 
-    pub(super) fn apply(&self, parts: &mut request::Parts, matched: usize) -> Result<(), TooLong> {
+    pub(super) fn apply(&self, parts: &mut RequestParts, matched: usize) -> Result<(), TooLong> {
         if let Some(prefix) = &self.prefix
             && parts.uri.path().starts_with('/')
         {
             parts.uri = self.target(prefix, &parts.uri, matched)?;
         }
         if let Some(host) = &self.host {
-            parts.headers.insert(header::HOST, host.clone());
+            parts.headers.insert(&header::HOST, host);
         }
         Ok(())
     }

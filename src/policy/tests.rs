@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 use http_body::Body as _;
 use proptest::prelude::*;
 
@@ -8,14 +8,16 @@ use super::forwarding::X_REQUEST_ID;
 use super::retry::Failure;
 use super::*;
 use crate::config;
+use crate::message::{Fields, RequestParts, ResponseParts, Value};
 
-fn request(target: &str) -> http::request::Parts {
+fn request(target: &str) -> RequestParts {
     http::Request::builder()
         .uri(target)
         .body(())
         .unwrap()
         .into_parts()
         .0
+        .into()
 }
 
 fn route(rewrite: config::Rewrite) -> config::Route {
@@ -39,10 +41,9 @@ fn edits(remove: &[&str], set: &[(&str, &str)], add: &[(&str, &str)]) -> config:
     }
 }
 
-fn lines<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+fn lines<'a>(headers: &'a Fields, name: &'a str) -> Vec<&'a str> {
     headers
         .get_all(name)
-        .iter()
         .map(|value| value.to_str().unwrap())
         .collect()
 }
@@ -66,7 +67,10 @@ fn fields_are_removed_set_and_added_in_this_order() {
         ("x-b", "old too"),
         ("x-c", "old"),
     ] {
-        parts.headers.append(name, HeaderValue::from_static(value));
+        parts.headers.append(
+            &HeaderName::from_static(name),
+            &HeaderValue::from_static(value),
+        );
     }
     filters.request(&mut parts, 0).unwrap();
     assert!(!parts.headers.contains_key("x-a"));
@@ -76,7 +80,7 @@ fn fields_are_removed_set_and_added_in_this_order() {
     let response = http::Response::builder()
         .header("server", "x")
         .header("x-d", "old");
-    let mut parts = response.body(()).unwrap().into_parts().0;
+    let mut parts: ResponseParts = response.body(()).unwrap().into_parts().0.into();
     filters.response(&mut parts);
     assert!(!parts.headers.contains_key("server"));
     assert_eq!(lines(&parts.headers, "x-d"), ["old", "4"]);
@@ -168,7 +172,7 @@ fn a_host_is_rewritten_and_the_rest_left_alone() {
     let mut parts = request("/foo?x");
     parts
         .headers
-        .insert("host", HeaderValue::from_static("outer"));
+        .insert(&http::header::HOST, &HeaderValue::from_static("outer"));
     Filters::new(&route(rewrite))
         .unwrap()
         .request(&mut parts, 4)
@@ -220,10 +224,10 @@ fn via_is_appended_and_loops_are_found() {
     // RFC 9110 §7.6.3.
     let mut random = fastrand::Rng::with_seed(3);
     let (edge, sidecar) = (Via::new(&mut random), Via::new(&mut random));
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     headers.insert(
-        "via",
-        HeaderValue::from_static("1.1 somebody, 1.1 evenkeel"),
+        &http::header::VIA,
+        &HeaderValue::from_static("1.1 somebody, 1.1 evenkeel"),
     );
     edge.request(&mut headers, Version::HTTP_10).unwrap();
     sidecar.request(&mut headers, Version::HTTP_11).unwrap();
@@ -237,12 +241,12 @@ fn via_is_appended_and_loops_are_found() {
         Err(LoopDetected)
     );
     assert_eq!(
-        headers.get_all("via").iter().count(),
+        headers.get_all("via").count(),
         3,
         "what is refused is not marked"
     );
-    let mut headers = HeaderMap::new();
-    headers.insert("via", joined);
+    let mut headers = Fields::new();
+    headers.insert(&http::header::VIA, &joined);
     assert_eq!(
         sidecar.request(&mut headers, Version::HTTP_11),
         Err(LoopDetected)
@@ -251,7 +255,7 @@ fn via_is_appended_and_loops_are_found() {
 
 #[test]
 fn responses_are_marked_by_name_alone() {
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     Via::response(&mut headers, Version::HTTP_10);
     Via::response(&mut headers, Version::HTTP_11);
     assert_eq!(lines(&headers, "via"), ["1.0 evenkeel", "1.1 evenkeel"]);
@@ -261,9 +265,10 @@ fn responses_are_marked_by_name_alone() {
 fn max_forwards_counts_down_for_options_and_trace_alone() {
     // RFC 9110 §7.6.2.
     let count = |method: Method, values: &[&'static str]| {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for value in values {
-            headers.append("max-forwards", HeaderValue::from_static(value));
+            let value = HeaderValue::from_static(value);
+            headers.append(&http::header::MAX_FORWARDS, &value);
         }
         let outcome = max_forwards(&method, &mut headers);
         (outcome, lines(&headers, "max-forwards").join("|"))
@@ -576,9 +581,9 @@ proptest! {
     ) {
         let mut parts = request("/");
         for (name, value) in others.iter().chain(&set) {
-            parts.headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            parts.headers.append(&name.parse().unwrap(), Value::new(value.as_bytes()).unwrap());
         }
-        parts.headers.insert(&X_REQUEST_ID, HeaderValue::from_static("id"));
+        parts.headers.insert(&X_REQUEST_ID, Value::new(b"id").unwrap());
         let filters = Filters::new(&config::Route {
             request_headers: config::FieldEdits { set: set.clone(), remove: removed, ..Default::default() },
             ..config::Route::default()

@@ -12,8 +12,10 @@
 
 use bytes::Bytes;
 use http::header::VIA;
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderValue, Version};
 use memchr::memmem;
+
+use crate::message::Fields;
 
 /// One passer-by's own entry in `Via`.
 #[derive(Debug, Clone)]
@@ -41,27 +43,29 @@ impl Via {
     }
 
     /// Marks a request that was received in this version, unless it is marked already.
-    pub fn request(&self, headers: &mut HeaderMap, version: Version) -> Result<(), LoopDetected> {
+    pub fn request(&self, headers: &mut Fields, version: Version) -> Result<(), LoopDetected> {
         let mark = self.mark.as_bytes();
-        let mut entries = headers.get_all(VIA).iter();
-        if entries.any(|entry| memmem::find(entry.as_bytes(), mark).is_some()) {
+        let has_mark = headers
+            .get_all(VIA.as_str())
+            .any(|entry| memmem::find(entry.as_bytes(), mark).is_some());
+        if has_mark {
             return Err(LoopDetected);
         }
         let entry = match version {
             Version::HTTP_10 => &self.http_1_0,
             _ => &self.http_1_1,
         };
-        headers.append(VIA, entry.clone());
+        headers.append(&VIA, entry);
         Ok(())
     }
 
     /// Marks a response that was received in this version.
-    pub fn response(headers: &mut HeaderMap, version: Version) {
+    pub fn response(headers: &mut Fields, version: Version) {
         let entry = match version {
             Version::HTTP_10 => "1.0 evenkeel",
             _ => "1.1 evenkeel",
         };
-        headers.append(VIA, HeaderValue::from_static(entry));
+        headers.append(&VIA, &HeaderValue::from_static(entry));
     }
 }
 

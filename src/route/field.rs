@@ -3,7 +3,9 @@
 //! Where a field has several lines, one line that matches is enough: only the field's own definition
 //! says whether its lines may be joined to a list (RFC 9110 §5.3).
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
+
+use crate::message::Fields;
 
 use super::pattern::Value;
 use super::rule::RuleError;
@@ -24,8 +26,8 @@ impl FieldMatcher {
         Ok(Self { name, value })
     }
 
-    pub(super) fn matches(&self, headers: &HeaderMap) -> bool {
-        let mut lines = headers.get_all(&self.name).iter();
+    pub(super) fn matches(&self, headers: &Fields) -> bool {
+        let mut lines = headers.get_all(self.name.as_str());
         match &self.value {
             Value::Any => lines.next().is_some(),
             Value::Exact(value) => lines.any(|line| line.as_bytes() == value.as_bytes()),

@@ -24,7 +24,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::Method;
+
+use crate::message::Fields;
 
 mod field;
 pub mod host;
@@ -53,7 +55,7 @@ pub struct Question<'a> {
     /// The method.
     pub method: &'a Method,
     /// The fields of the request.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
 }
 
 /// The rule that won.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Route;
+use crate::message::{Fields, Value};
 
 #[derive(Debug, Clone)]
 struct Asked {
@@ -13,7 +14,7 @@ struct Asked {
     path: String,
     query: Option<String>,
     method: Method,
-    headers: HeaderMap,
+    headers: Fields,
 }
 
 impl Asked {
@@ -64,7 +65,7 @@ fn key(name: &str, route: &Route, asked: &Asked) -> Option<Key> {
         asked
             .headers
             .get(name)
-            .is_some_and(|got| value == "*" || got == value)
+            .is_some_and(|got| value == "*" || got == value.as_str())
     });
     let parameters = route.query.iter().all(|(name, value)| {
         let pairs = asked.query.as_deref().unwrap_or_default().split('&');
@@ -130,15 +131,14 @@ fn asked() -> impl Strategy<Value = Asked> {
             path,
             query,
             method,
-            headers: headers
-                .iter()
-                .map(|(name, value)| {
-                    (
-                        name.parse::<http::HeaderName>().unwrap(),
-                        value.parse().unwrap(),
-                    )
-                })
-                .collect(),
+            headers: {
+                let mut fields = Fields::new();
+                for (name, value) in &headers {
+                    let value = Value::new(value.as_bytes()).unwrap();
+                    fields.append(&name.parse().unwrap(), value);
+                }
+                fields
+            },
         },
     )
 }
@@ -227,7 +227,7 @@ proptest! {
             Route { query: [("a".to_owned(), "~b".to_owned())].into(), ..Route::default() },
         ];
         let table = table(&routes, &[0, 1, 2]);
-        let asked = Asked { host, path, query, method: Method::GET, headers: HeaderMap::new() };
+        let asked = Asked { host, path, query, method: Method::GET, headers: Fields::new() };
         if let Some(found) = table.find(&asked.question()) {
             prop_assert!(found.prefix <= asked.path.len());
         }

@@ -1,5 +1,8 @@
+use http::HeaderName;
+
 use super::*;
 use crate::config::Route;
+use crate::message::{Fields, Value};
 
 fn route(hosts: &[&str], path: &str) -> Route {
     Route {
@@ -26,7 +29,7 @@ fn ask<R>(method: &str, target: &str, answer: impl FnOnce(&Question<'_>) -> R) -
         path,
         query,
         method: &Method::from_bytes(method.as_bytes()).unwrap(),
-        headers: &HeaderMap::new(),
+        headers: &Fields::new(),
     })
 }
 
@@ -129,7 +132,7 @@ fn the_root_prefix_alone_takes_targets_without_a_path() {
             path,
             query: None,
             method: &Method::OPTIONS,
-            headers: &HeaderMap::new(),
+            headers: &Fields::new(),
         };
         assert_eq!(
             all.find(&question).map(|found| found.prefix),
@@ -215,11 +218,20 @@ fn methods_fields_and_queries_decide_in_this_order() {
         ("query", by_query),
         ("plain", route(&[], "/")),
     ]);
-    let mut headers = HeaderMap::new();
-    headers.insert("x-canary", "".parse().unwrap());
-    headers.append("x-ring", "3".parse().unwrap());
-    headers.append("x-ring", "2".parse().unwrap());
-    let choose = |method: Method, headers: &HeaderMap, query: Option<&str>| {
+    let mut headers = Fields::new();
+    headers.insert(
+        &HeaderName::from_static("x-canary"),
+        Value::new(b"").unwrap(),
+    );
+    headers.append(
+        &HeaderName::from_static("x-ring"),
+        Value::new(b"3").unwrap(),
+    );
+    headers.append(
+        &HeaderName::from_static("x-ring"),
+        Value::new(b"2").unwrap(),
+    );
+    let choose = |method: Method, headers: &Fields, query: Option<&str>| {
         let question = Question {
             host: "h",
             path: "/",
@@ -236,7 +248,7 @@ fn methods_fields_and_queries_decide_in_this_order() {
         "fields",
         "one of two lines is enough"
     );
-    assert_eq!(choose(Method::POST, &HeaderMap::new(), query), "query");
+    assert_eq!(choose(Method::POST, &Fields::new(), query), "query");
     for other in [
         "b=x%20y&a",
         "a&b=x&b=x+y&c=%C3%A9",
@@ -244,17 +256,13 @@ fn methods_fields_and_queries_decide_in_this_order() {
         "",
     ] {
         assert_eq!(
-            choose(Method::POST, &HeaderMap::new(), Some(other)),
+            choose(Method::POST, &Fields::new(), Some(other)),
             "plain",
             "{other}"
         );
     }
     assert_eq!(
-        choose(
-            Method::POST,
-            &HeaderMap::new(),
-            Some("%61=&b=x%20y&c=%C3%A9")
-        ),
+        choose(Method::POST, &Fields::new(), Some("%61=&b=x%20y&c=%C3%A9")),
         "query"
     );
     headers.remove("x-canary");
@@ -268,8 +276,11 @@ fn regexes_see_field_values_that_are_not_utf8() {
         .headers
         .insert("x-raw".to_owned(), r"~(?-u)^\xFF".to_owned());
     let table = table(&[("raw", written)]);
-    let mut headers = HeaderMap::new();
-    headers.insert("x-raw", http::HeaderValue::from_bytes(b"\xff").unwrap());
+    let mut headers = Fields::new();
+    headers.insert(
+        &HeaderName::from_static("x-raw"),
+        Value::new(b"\xff").unwrap(),
+    );
     let question = Question {
         host: "",
         path: "/",

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::build::BuildError;
 use crate::config::{Config, Protocol, Route, RouteExpectation, RouteTest};
+use crate::message::Fields;
 use crate::policy::{Redirect, Target};
 use crate::route::{Candidate, Question, RouteTable, Rule, path};
 
@@ -34,7 +35,7 @@ pub struct Inquiry {
     /// Its query.
     pub query: Option<String>,
     /// Its fields.
-    pub headers: HeaderMap,
+    pub headers: Fields,
 }
 
 /// What would happen to a request.
@@ -90,11 +91,12 @@ impl Inquiry {
         let method = Method::from_str(method).map_err(|_| form())?;
         let uri = Uri::from_str(url.trim()).map_err(|_| form())?;
         let authority = uri.authority().ok_or_else(form)?.to_string();
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for (name, value) in fields {
             let field = || InquiryError::Field(format!("{name}: {value}"));
             let name = HeaderName::from_str(name).map_err(|_| field())?;
-            headers.append(name, HeaderValue::from_str(value).map_err(|_| field())?);
+            let value = HeaderValue::from_str(value).map_err(|_| field())?;
+            headers.append(&name, &value);
         }
         Ok(Self {
             method,

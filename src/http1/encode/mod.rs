@@ -13,6 +13,7 @@ pub use response::{ResponseOptions, encode_interim, encode_response};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::http1::frame::trailers_to_write;
+use crate::message::Value;
 
 /// Appends what stands before `length` bytes of payload. A chunk of 0 bytes would end the body, so
 /// there is none.
@@ -53,6 +54,11 @@ fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());
     out.extend_from_slice(CRLF);
+}
+
+/// Whether a value is this number, written plainly.
+fn is_number(value: Value<'_>, number: u64) -> bool {
+    value.as_bytes() == itoa::Buffer::new().format(number).as_bytes()
 }
 
 /// Appends `Content-Length`.

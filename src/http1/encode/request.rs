@@ -1,10 +1,10 @@
 //! Request heads, towards an endpoint.
 
-use http::{HeaderValue, Method, Uri, request};
+use http::{HeaderValue, Method, Uri};
 
-use super::{CRLF, write_field, write_length, write_upgrade};
+use super::{CRLF, is_number, write_length, write_upgrade};
 use crate::http1::frame::Framing;
-use crate::http1::names::{Role, role};
+use crate::message::{RequestParts, Role};
 
 /// What a request says about its connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,13 +18,13 @@ pub struct RequestOptions<'a> {
 /// Appends the head of an HTTP/1.1 request.
 ///
 /// The target is the path and query of the URI, or `*`; for CONNECT, its authority. The fields are
-/// written in their order; those of the connection and of the framing that are in the map by mistake
-/// are not. A `Content-Length` in the map only marks the place for that of `framing`. There is one
-/// `Host`; if the map has none, which only a request of HTTP/1.0 can mean, it is empty, since
+/// written in their order; those of the connection and of the framing that are there by mistake
+/// are not. A `Content-Length` stays where it stands if it is that of `framing`. There is one
+/// `Host`; if there is none, which only a request of HTTP/1.0 can mean, it is empty, since
 /// HTTP/1.1 needs the field (RFC 9110 §7.2). Nothing can end a request by closing, so [`Framing::UntilClose`] is written as no body.
 pub fn encode_request(
     out: &mut Vec<u8>,
-    parts: &request::Parts,
+    parts: &RequestParts,
     framing: Framing,
     options: RequestOptions<'_>,
 ) {
@@ -39,26 +39,14 @@ pub fn encode_request(
         Framing::None | Framing::Chunked | Framing::UntilClose => None,
     };
     let mut has_host = false;
-    for (name, value) in &parts.headers {
-        match role(name.as_str().as_bytes()) {
-            Role::Host if has_host => {}
-            Role::Host => {
-                has_host = true;
-                write_field(out, name, value);
-            }
-            Role::EndToEnd | Role::Expect => write_field(out, name, value),
-            Role::ContentLength => {
-                if let Some(length) = length.take() {
-                    write_length(out, length);
-                }
-            }
-            Role::Connection
-            | Role::TransferEncoding
-            | Role::Te
-            | Role::Upgrade
-            | Role::Dropped => {}
+    parts.headers.write_to(out, |role, value| match role {
+        Role::Host => !std::mem::replace(&mut has_host, true),
+        Role::EndToEnd | Role::Expect => true,
+        Role::ContentLength => length.take_if(|length| is_number(value, *length)).is_some(),
+        Role::Connection | Role::TransferEncoding | Role::Te | Role::Upgrade | Role::Dropped => {
+            false
         }
-    }
+    });
     if !has_host {
         out.extend_from_slice(b"Host: \r\n");
     }

@@ -1,10 +1,10 @@
 //! Response heads, towards a client.
 
-use http::{HeaderValue, StatusCode, Version, header, response};
+use http::{HeaderValue, StatusCode, Version, header};
 
-use super::{CRLF, write_field, write_length, write_upgrade};
+use super::{CRLF, is_number, write_length, write_upgrade};
 use crate::http1::frame::{ResponseFraming, has_no_content};
-use crate::http1::names::{Role, role};
+use crate::message::{ResponseParts, Role};
 
 /// What a response says about its connection.
 #[derive(Debug, Clone, Copy)]
@@ -22,12 +22,12 @@ pub struct ResponseOptions<'a> {
 /// Appends the head of a response.
 ///
 /// The version is that of the server, HTTP/1.1, whatever the client's (RFC 9110 §2.5). The fields
-/// are written in their order; those of the connection and of the framing that are in the map by
-/// mistake are not. A `Content-Length` in the map marks the place for that of `framing`, and stands
-/// as it is where no body follows but could have.
+/// are written in their order; those of the connection and of the framing that are there by
+/// mistake are not. A `Content-Length` stays where it stands if it is that of `framing`, and as it is
+/// where no body follows but could have.
 pub fn encode_response(
     out: &mut Vec<u8>,
-    parts: &response::Parts,
+    parts: &ResponseParts,
     framing: ResponseFraming,
     options: ResponseOptions<'_>,
 ) {
@@ -51,7 +51,7 @@ pub fn encode_response(
 
 /// Appends an interim response (1xx except 101); HTTP/1.0 clients must not get one
 /// (RFC 9110 §15.2).
-pub fn encode_interim(out: &mut Vec<u8>, parts: &response::Parts) {
+pub fn encode_interim(out: &mut Vec<u8>, parts: &ResponseParts) {
     debug_assert!(parts.status.is_informational(), "an interim status");
     write_status_line(out, parts.status);
     write_fields(out, parts, ResponseFraming::Bodiless);
@@ -82,34 +82,19 @@ fn write_status_line(out: &mut Vec<u8>, status: StatusCode) {
     out.extend_from_slice(CRLF);
 }
 
-fn write_fields(out: &mut Vec<u8>, parts: &response::Parts, framing: ResponseFraming) {
+fn write_fields(out: &mut Vec<u8>, parts: &ResponseParts, framing: ResponseFraming) {
     let mut length = match framing {
         ResponseFraming::Length(length) => Some(length),
         ResponseFraming::Bodiless | ResponseFraming::Chunked | ResponseFraming::UntilClose => None,
     };
     let mut keeps_length = framing == ResponseFraming::Bodiless && !has_no_content(parts.status);
-    for (name, value) in &parts.headers {
-        match role(name.as_str().as_bytes()) {
-            Role::EndToEnd | Role::Host | Role::Expect => write_field(out, name, value),
-            Role::ContentLength if keeps_length => {
-                keeps_length = false;
-                write_field(out, name, value);
-            }
-            Role::ContentLength => {
-                if let Some(length) = length.take() {
-                    write_length(out, length);
-                }
-            }
-            Role::Upgrade if parts.status == StatusCode::UPGRADE_REQUIRED => {
-                write_upgrade(out, value);
-            }
-            Role::Connection
-            | Role::TransferEncoding
-            | Role::Te
-            | Role::Upgrade
-            | Role::Dropped => {}
-        }
-    }
+    parts.headers.write_to(out, |role, value| match role {
+        Role::EndToEnd | Role::Host | Role::Expect => true,
+        Role::ContentLength if std::mem::take(&mut keeps_length) => true,
+        Role::ContentLength => length.take_if(|length| is_number(value, *length)).is_some(),
+        Role::Upgrade => parts.status == StatusCode::UPGRADE_REQUIRED,
+        Role::Connection | Role::TransferEncoding | Role::Te | Role::Dropped => false,
+    });
     if let Some(length) = length {
         write_length(out, length);
     }
@@ -117,7 +102,7 @@ fn write_fields(out: &mut Vec<u8>, parts: &response::Parts, framing: ResponseFra
 
 fn write_connection(
     out: &mut Vec<u8>,
-    parts: &response::Parts,
+    parts: &ResponseParts,
     framing: ResponseFraming,
     options: ResponseOptions<'_>,
 ) {
@@ -140,6 +125,6 @@ fn write_connection(
 
 /// Whether the response says which protocols it wants; that field is of the connection and travels
 /// on all the same (RFC 9110 §15.5.22).
-fn is_upgrade_required(parts: &response::Parts) -> bool {
+fn is_upgrade_required(parts: &ResponseParts) -> bool {
     parts.status == StatusCode::UPGRADE_REQUIRED && parts.headers.contains_key(header::UPGRADE)
 }

@@ -1,12 +1,13 @@
 //! What is written, to the byte.
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, request, response};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use super::{
     RequestOptions, ResponseOptions, encode_chunk_head, encode_chunk_tail, encode_interim,
     encode_last_chunk, encode_request, encode_response,
 };
 use crate::http1::{Framing, ResponseFraming};
+use crate::message::{Fields, RequestParts, ResponseParts};
 
 fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -16,19 +17,21 @@ fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     map
 }
 
-fn request(method: Method, uri: &str, fields: &[(&'static str, &'static str)]) -> request::Parts {
-    let mut parts = Request::new(()).into_parts().0;
-    parts.method = method;
-    parts.uri = uri.parse::<Uri>().expect(uri);
-    parts.headers = map(&[&[("host", "a")], fields].concat());
-    parts
+fn request(method: Method, uri: &str, fields: &[(&'static str, &'static str)]) -> RequestParts {
+    RequestParts {
+        method,
+        uri: uri.parse::<Uri>().expect(uri),
+        version: Version::HTTP_11,
+        headers: Fields::from(&map(&[&[("host", "a")], fields].concat())),
+    }
 }
 
-fn response(status: u16, fields: &[(&'static str, &'static str)]) -> response::Parts {
-    let mut parts = Response::new(()).into_parts().0;
-    parts.status = StatusCode::from_u16(status).expect("a status");
-    parts.headers = map(fields);
-    parts
+fn response(status: u16, fields: &[(&'static str, &'static str)]) -> ResponseParts {
+    ResponseParts {
+        status: StatusCode::from_u16(status).expect("a status"),
+        version: Version::HTTP_11,
+        headers: Fields::from(&map(fields)),
+    }
 }
 
 fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -39,19 +42,15 @@ fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
         .split_off("before ".len())
 }
 
-fn plain(parts: &request::Parts, framing: Framing) -> String {
+fn plain(parts: &RequestParts, framing: Framing) -> String {
     text(|out| encode_request(out, parts, framing, RequestOptions::default()))
 }
 
-fn answer(
-    parts: &response::Parts,
-    framing: ResponseFraming,
-    options: ResponseOptions<'_>,
-) -> String {
+fn answer(parts: &ResponseParts, framing: ResponseFraming, options: ResponseOptions<'_>) -> String {
     text(|out| encode_response(out, parts, framing, options))
 }
 
-/// Fields that only a mistake or an attack puts into a map.
+/// Fields that only a mistake or an attack puts among the fields.
 const HOP: &[(&str, &str)] = &[
     ("connection", "close, a"),
     ("keep-alive", "5"),
@@ -99,7 +98,8 @@ fn a_request_is_framed_once() {
     let without = request(Method::POST, "/", &[("a", "b")]);
     let line = "POST / HTTP/1.1\r\nhost: a\r\n";
     for (parts, framing, fields) in [
-        (&with, Framing::Length(5), "Content-Length: 5\r\na: b\r\n"),
+        (&with, Framing::Length(7), "content-length: 7\r\na: b\r\n"),
+        (&with, Framing::Length(5), "a: b\r\nContent-Length: 5\r\n"),
         (
             &without,
             Framing::Length(5),
@@ -134,7 +134,7 @@ fn a_request_has_one_host() {
         plain(&parts, Framing::None),
         "GET / HTTP/1.1\r\nhost: a\r\n\r\n"
     );
-    parts.headers.clear();
+    parts.headers = Fields::new();
     assert_eq!(
         plain(&parts, Framing::None),
         "GET / HTTP/1.1\r\nHost: \r\n\r\n"
@@ -199,7 +199,8 @@ fn a_response_is_framed_once() {
     ];
     fields.extend_from_slice(HOP);
     for (status, framing, expected) in [
-        (200, Length(5), "a: b\r\nContent-Length: 5\r\nc: d\r\n"),
+        (200, Length(7), "a: b\r\ncontent-length: 7\r\nc: d\r\n"),
+        (200, Length(5), "a: b\r\nc: d\r\nContent-Length: 5\r\n"),
         (
             200,
             Chunked,
@@ -286,7 +287,7 @@ fn what_a_response_says_of_its_connection() {
     let required = response(426, &[("upgrade", "a/1")]);
     assert_eq!(
         answer(&required, length, closing),
-        "HTTP/1.1 426 Upgrade Required\r\nUpgrade: a/1\r\nContent-Length: 0\r\n\
+        "HTTP/1.1 426 Upgrade Required\r\nupgrade: a/1\r\nContent-Length: 0\r\n\
          Connection: close, upgrade\r\n\r\n"
     );
 }

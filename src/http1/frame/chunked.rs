@@ -9,7 +9,7 @@ use memchr::memchr;
 
 use super::{Decoded, FrameError};
 use crate::http1::lines::{FieldError, Slots, is_token_byte};
-use crate::http1::names::header_name_is_forbidden_in_trailers;
+use crate::message::header_name_is_forbidden_in_trailers;
 
 /// The state of one chunked body.
 #[derive(Debug, Default)]

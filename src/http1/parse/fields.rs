@@ -1,19 +1,11 @@
-//! What both sides read from field lines: values as slices of the head, `Connection`, `Upgrade`.
+//! What both sides read from field lines: where they are, `Connection`, `Upgrade`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 use httparse::Header;
 
-use crate::http1::known::header_name;
-use crate::http1::lines::{FieldError, is_token, offset};
-use crate::http1::names::{Role, role};
-
-/// The bytes of a head, as they were received and as they are kept: copied once, shared by the
-/// target and all values.
-pub(super) struct Source<'bytes> {
-    received: &'bytes [u8],
-    kept: Bytes,
-}
+use crate::http1::lines::{is_token, offset};
+use crate::message::{Place, Role, role};
 
 /// What `Connection` says (RFC 9110 §7.6.1, RFC 9112 §9.3, §9.6).
 #[derive(Debug, Default)]
@@ -28,52 +20,6 @@ pub(super) struct Connection<'bytes> {
     /// A member is not a token, or there are too many.
     pub(super) malformed: bool,
     named: Vec<&'bytes [u8]>,
-}
-
-impl<'bytes> Source<'bytes> {
-    pub(super) fn new(received: &'bytes [u8]) -> Self {
-        Self {
-            received,
-            // `Bytes` of its own making would look at each clone whether it is shared yet.
-            kept: Bytes::from_owner(Box::<[u8]>::from(received)),
-        }
-    }
-
-    /// The kept bytes of a part of the received ones.
-    #[inline]
-    pub(super) fn keep(&self, part: &[u8]) -> Bytes {
-        if part.is_empty() {
-            return Bytes::new();
-        }
-        let at = offset(self.received, part);
-        self.kept.slice(at..at + part.len())
-    }
-
-    /// The value of a line.
-    #[inline]
-    pub(super) fn value(&self, line: &Header<'_>) -> Result<HeaderValue, FieldError> {
-        HeaderValue::from_maybe_shared(self.keep(line.value)).map_err(|_| FieldError::Value)
-    }
-
-    /// The value of a `Content-Length` line that says `length`, without leading zeros.
-    pub(super) fn length(&self, line: &Header<'_>, length: u64) -> Result<HeaderValue, FieldError> {
-        if line.value.len() > 1 && line.value.starts_with(b"0") {
-            Ok(HeaderValue::from(length))
-        } else {
-            self.value(line)
-        }
-    }
-
-    /// Appends a line to a map, as it is.
-    #[inline]
-    pub(super) fn append(
-        &self,
-        headers: &mut HeaderMap,
-        line: &Header<'_>,
-    ) -> Result<(), FieldError> {
-        let name = header_name(line.name.as_bytes())?;
-        append(headers, name, self.value(line)?)
-    }
 }
 
 impl<'bytes> Connection<'bytes> {
@@ -129,21 +75,20 @@ pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
-/// A map with room for so many fields and for those that a proxy adds.
-pub(super) fn map_for(fields: usize) -> Result<HeaderMap, FieldError> {
-    HeaderMap::try_with_capacity(fields + ADDED).map_err(|_| FieldError::TooMany)
-}
-
-/// Appends a field to a map that may be full.
+/// Where a line is in its block.
 #[inline]
-pub(super) fn append(
-    headers: &mut HeaderMap,
-    name: HeaderName,
-    value: HeaderValue,
-) -> Result<(), FieldError> {
-    match headers.try_append(name, value) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(FieldError::TooMany),
+pub(super) fn place(block: &[u8], line: &Header<'_>) -> Place {
+    let name = offset(block, line.name.as_bytes());
+    Place {
+        name,
+        name_length: line.name.len(),
+        // An empty value is a slice of nowhere.
+        value: if line.value.is_empty() {
+            name + line.name.len() + ": ".len()
+        } else {
+            offset(block, line.value)
+        },
+        value_length: line.value.len(),
     }
 }
 
@@ -177,9 +122,6 @@ pub(super) fn protocols(protocols: Vec<u8>) -> Option<HeaderValue> {
     }
     HeaderValue::from_maybe_shared(Bytes::from(protocols)).ok()
 }
-
-/// Fields that a proxy adds on the way: forwarding, `Via`, the request id, `Date`.
-const ADDED: usize = 6;
 
 /// Fields that one `Connection` may name. Two are usual; each costs a comparison for every field.
 const MAX_NAMED: usize = 16;

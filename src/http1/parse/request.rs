@@ -2,18 +2,19 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, request};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use httparse::Header;
 use memchr::{memchr, memrchr};
 
-use super::fields::{Connection, Source, add_protocols, append, map_for, members, protocols};
+use super::fields::{Connection, add_protocols, members, place, protocols};
 use super::host::Authority;
 use super::target::Target;
 use super::{check_line_ends, first_line, may_be_complete};
 use crate::http1::Limits;
 use crate::http1::frame::{Declared, Framing, FramingError, request_framing};
 use crate::http1::lines::{FieldError, Slots, is_token_byte};
-use crate::http1::names::{Role, role};
+use crate::message::{Fields, RequestParts, Role, role};
 
 /// A request head that was read and checked.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct RequestHead {
     /// The URI is path and query, or `*`, or for CONNECT the authority. `Host` is the authority
     /// that counts, and there is exactly one, except in an HTTP/1.0 request that named none.
     /// `Content-Length` is there as the framing says. Fields of the connection are left out.
-    pub parts: request::Parts,
+    pub parts: RequestParts,
     /// Where the body ends.
     pub framing: Framing,
     /// Whether the client means to go on after the response (RFC 9112 §9.3).
@@ -82,12 +83,21 @@ struct Draft {
     version: Version,
     /// The authority of the target, until a `Host` takes it.
     authority: Option<HeaderValue>,
-    has_host: bool,
-    headers: HeaderMap,
+    host: Host,
+    headers: Fields,
     declared: Declared,
     expects_continue: bool,
     te_trailers: bool,
     protocols: Vec<u8>,
+}
+
+/// What is known of the host that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Host {
+    Unsaid,
+    /// The authority lacks its host.
+    Empty,
+    Said,
 }
 
 /// Reads the request head at the start of `bytes`; `None` while its end is not there.
@@ -157,16 +167,16 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
     let mut slots = Slots::new();
     let block = slots.read(&head[first.next..], limit)?;
     let size = first.next + block.size;
-    let source = Source::new(&head[..size]);
-    let target = Target::parse(&line.method, source.keep(line.target))?;
+    let fields = &head[first.next..size];
+    let target = Target::parse(&line.method, keep(line.target))?;
     let connection = Connection::read(block.lines);
     if connection.malformed {
         return Err(RequestError::Connection);
     }
 
-    let mut draft = Draft::new(line.version, target.authority, block.lines.len())?;
+    let mut draft = Draft::new(line.version, target.authority, fields);
     for field in block.lines {
-        draft.take(&source, &connection, field)?;
+        draft.take(fields, &connection, field)?;
     }
     draft.check_host(target.uri.path() == "*")?;
 
@@ -175,13 +185,13 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
     let may_upgrade = is_11 && connection.upgrade;
     let has_body = !matches!(framing, Framing::None | Framing::Length(0));
 
-    let mut parts = Request::new(()).into_parts().0;
-    parts.method = line.method;
-    parts.uri = target.uri;
-    parts.version = line.version;
-    parts.headers = draft.headers;
     Ok(RequestHead {
-        parts,
+        parts: RequestParts {
+            method: line.method,
+            uri: target.uri,
+            version: line.version,
+            headers: draft.headers,
+        },
         framing,
         persistent: !connection.close && (is_11 || connection.keep_alive),
         expect_continue: draft.expects_continue && has_body,
@@ -275,41 +285,43 @@ impl<'bytes> Line<'bytes> {
 }
 
 impl Draft {
-    fn new(
-        version: Version,
-        authority: Option<HeaderValue>,
-        fields: usize,
-    ) -> Result<Self, FieldError> {
-        Ok(Self {
+    fn new(version: Version, authority: Option<HeaderValue>, fields: &[u8]) -> Self {
+        Self {
             version,
             authority,
-            has_host: false,
-            headers: map_for(fields)?,
+            host: Host::Unsaid,
+            headers: Fields::of_block(fields),
             declared: Declared::default(),
             expects_continue: false,
             te_trailers: false,
             protocols: Vec::new(),
-        })
+        }
     }
 
+    #[inline]
     fn take(
         &mut self,
-        source: &Source<'_>,
+        block: &[u8],
         connection: &Connection<'_>,
         field: &Header<'_>,
     ) -> Result<(), RequestError> {
         let name = field.name.as_bytes();
-        match role(name) {
+        let role = role(name);
+        match role {
             Role::EndToEnd if connection.names(name) => {}
-            Role::EndToEnd => source.append(&mut self.headers, field)?,
-            Role::Host => self.host(source, field)?,
+            Role::EndToEnd => self.headers.keep(place(block, field), role),
+            Role::Host => self.host(block, field)?,
             Role::ContentLength => {
                 let length = self.declared.content_length(field.value)?;
-                let value = source.length(field, length)?;
-                append(&mut self.headers, header::CONTENT_LENGTH, value)?;
+                if field.value.len() > 1 && field.value.starts_with(b"0") {
+                    let length = HeaderValue::from(length);
+                    self.headers.append(&header::CONTENT_LENGTH, &length);
+                } else {
+                    self.headers.keep(place(block, field), role);
+                }
             }
             Role::TransferEncoding => self.declared.transfer_encoding(field.value)?,
-            Role::Expect => self.expect(source, field)?,
+            Role::Expect => self.expect(block, field)?,
             Role::Te => {
                 let mut codings = members(field.value);
                 self.te_trailers |= codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
@@ -321,24 +333,27 @@ impl Draft {
     }
 
     /// Every `Host` is checked, also the one that an absolute target replaces (RFC 9112 §3.2).
-    fn host(&mut self, source: &Source<'_>, field: &Header<'_>) -> Result<(), RequestError> {
-        if self.has_host {
+    fn host(&mut self, block: &[u8], field: &Header<'_>) -> Result<(), RequestError> {
+        if self.host != Host::Unsaid {
             return Err(RequestError::HostRepeated);
         }
-        self.has_host = true;
-        if Authority::parse(field.value).is_none() {
-            return Err(RequestError::HostMalformed);
+        let authority = Authority::parse(field.value).ok_or(RequestError::HostMalformed)?;
+        if let Some(authority) = self.authority.take() {
+            self.headers.append(&header::HOST, &authority);
+            self.host = Host::Said;
+        } else {
+            self.headers.keep(place(block, field), Role::Host);
+            self.host = if authority.host.is_empty() {
+                Host::Empty
+            } else {
+                Host::Said
+            };
         }
-        let value = match self.authority.take() {
-            Some(authority) => authority,
-            None => source.value(field)?,
-        };
-        append(&mut self.headers, header::HOST, value)?;
         Ok(())
     }
 
     /// A server ignores expectations of HTTP/1.0; sent on as they are they would become ours.
-    fn expect(&mut self, source: &Source<'_>, field: &Header<'_>) -> Result<(), RequestError> {
+    fn expect(&mut self, block: &[u8], field: &Header<'_>) -> Result<(), RequestError> {
         if self.version == Version::HTTP_10 {
             return Ok(());
         }
@@ -348,29 +363,34 @@ impl Draft {
             }
             self.expects_continue = true;
         }
-        source.append(&mut self.headers, field)?;
+        self.headers.keep(place(block, field), Role::Expect);
         Ok(())
     }
 
     /// An empty `Host` says that the target has no authority; only `*` needs none here, since a
     /// path without a host cannot be routed (RFC 9110 §7.2).
     fn check_host(&mut self, is_asterisk: bool) -> Result<(), RequestError> {
-        if !self.has_host && self.version == Version::HTTP_11 {
-            return Err(RequestError::HostMissing);
+        if self.host == Host::Unsaid {
+            if self.version == Version::HTTP_11 {
+                return Err(RequestError::HostMissing);
+            }
+            if let Some(authority) = self.authority.take() {
+                self.headers.append(&header::HOST, &authority);
+            }
         }
-        if let Some(authority) = self.authority.take() {
-            append(&mut self.headers, header::HOST, authority)?;
+        if self.host == Host::Empty && !is_asterisk {
+            return Err(RequestError::HostMalformed);
         }
-        match self.headers.get(header::HOST) {
-            Some(host) if is_malformed(host) && !is_asterisk => Err(RequestError::HostMalformed),
-            Some(_) | None => Ok(()),
-        }
+        Ok(())
     }
 }
 
-/// Whether a well-formed authority lacks its host.
-fn is_malformed(host: &HeaderValue) -> bool {
-    matches!(host.as_bytes(), [] | [b':', ..])
+/// The bytes of a target, to be kept.
+fn keep(target: &[u8]) -> Bytes {
+    match target {
+        b"/" => Bytes::from_static(b"/"),
+        target => Bytes::copy_from_slice(target),
+    }
 }
 
 /// A later minor version is read as the latest that we know (RFC 9110 §6.2).

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header, response};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use httparse::Header;
 
-use super::fields::{Connection, Source, add_protocols, append, map_for, protocols};
+use super::fields::{Connection, add_protocols, place, protocols};
 use super::{check_line_ends, first_line, may_be_complete};
 use crate::http1::Limits;
 use crate::http1::frame::{Declared, Framing, FramingError, has_no_content, response_framing};
 use crate::http1::lines::{FieldError, Slots};
-use crate::http1::names::{Role, role};
+use crate::message::{Fields, ResponseParts, Role, role};
 
 /// A response head that was read and checked; also an interim one (1xx).
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct ResponseHead {
     /// `Content-Length` is there where it says something: as the framing, or of the content that
     /// HEAD and 304 leave out. Fields of the connection are left out, except that a 426 keeps its
     /// `Upgrade` (RFC 9110 §15.5.22).
-    pub parts: response::Parts,
+    pub parts: ResponseParts,
     /// Where the body ends.
     pub framing: Framing,
     /// Whether the connection can be used again once the body is over.
@@ -59,7 +59,7 @@ struct Draft {
     /// The answer to CONNECT that opens the tunnel, where framing fields are ignored
     /// (RFC 9110 §9.3.6).
     is_tunnel: bool,
-    headers: HeaderMap,
+    headers: Fields,
     declared: Declared,
     protocols: Vec<u8>,
 }
@@ -117,18 +117,18 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, Resp
     let mut slots = Slots::new();
     let block = slots.read(&head[first.next..], limit)?;
     let size = first.next + block.size;
-    let source = Source::new(&head[..size]);
+    let fields = &head[first.next..size];
     let connection = Connection::read(block.lines);
 
     let mut draft = Draft {
         status,
         is_tunnel: *method == Method::CONNECT && status.is_success(),
-        headers: map_for(block.lines.len())?,
+        headers: Fields::of_block(fields),
         declared: Declared::default(),
         protocols: Vec::new(),
     };
     for field in block.lines {
-        draft.take(&source, &connection, field)?;
+        draft.take(fields, &connection, field)?;
     }
 
     let declared = draft.declared;
@@ -139,12 +139,12 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, Resp
     let is_11 = version == Version::HTTP_11;
     let switches = status == StatusCode::SWITCHING_PROTOCOLS && is_11 && connection.upgrade;
 
-    let mut parts = Response::new(()).into_parts().0;
-    parts.status = status;
-    parts.version = version;
-    parts.headers = draft.headers;
     Ok(ResponseHead {
-        parts,
+        parts: ResponseParts {
+            status,
+            version,
+            headers: draft.headers,
+        },
         framing,
         persistent: is_clean
             && framing != Framing::UntilClose
@@ -215,42 +215,40 @@ impl Line {
 }
 
 impl Draft {
+    #[inline]
     fn take(
         &mut self,
-        source: &Source<'_>,
+        block: &[u8],
         connection: &Connection<'_>,
         field: &Header<'_>,
     ) -> Result<(), ResponseError> {
         let name = field.name.as_bytes();
-        match role(name) {
+        let role = role(name);
+        match role {
             Role::ContentLength | Role::TransferEncoding if self.is_tunnel => {}
-            Role::ContentLength => self.content_length(source, field)?,
+            Role::ContentLength => {
+                let length = self.declared.content_length(field.value)?;
+                if has_no_content(self.status) {
+                } else if field.value.len() > 1 && field.value.starts_with(b"0") {
+                    let length = HeaderValue::from(length);
+                    self.headers.append(&header::CONTENT_LENGTH, &length);
+                } else {
+                    self.headers.keep(place(block, field), role);
+                }
+            }
             Role::TransferEncoding => self.declared.transfer_encoding(field.value)?,
             Role::Upgrade => {
                 add_protocols(&mut self.protocols, field.value);
                 if self.status == StatusCode::UPGRADE_REQUIRED && connection.upgrade {
-                    source.append(&mut self.headers, field)?;
+                    self.headers.keep(place(block, field), role);
                 }
             }
             Role::EndToEnd | Role::Host | Role::Expect => {
                 if !connection.names(name) {
-                    source.append(&mut self.headers, field)?;
+                    self.headers.keep(place(block, field), role);
                 }
             }
             Role::Te | Role::Connection | Role::Dropped => {}
-        }
-        Ok(())
-    }
-
-    fn content_length(
-        &mut self,
-        source: &Source<'_>,
-        field: &Header<'_>,
-    ) -> Result<(), ResponseError> {
-        let length = self.declared.content_length(field.value)?;
-        if !has_no_content(self.status) {
-            let value = source.length(field, length)?;
-            append(&mut self.headers, header::CONTENT_LENGTH, value)?;
         }
         Ok(())
     }

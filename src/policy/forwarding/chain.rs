@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::HeaderMap;
+use crate::message::Fields;
 
 use super::X_FORWARDED_FOR;
 
 /// The hops, from the nearest to the farthest; `None` for what is no address.
-pub(super) fn x_forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
+pub(super) fn x_forwarded_for(headers: &Fields) -> Vec<Option<IpAddr>> {
+    let lines = headers.get_all(X_FORWARDED_FOR.as_str()).rev();
     lines
         .flat_map(|line| line.as_bytes().rsplit(|&byte| byte == b','))
         .map(<[u8]>::trim_ascii)

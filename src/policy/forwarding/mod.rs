@@ -20,14 +20,13 @@
 //! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts.
 //! `traceparent` and `tracestate` pass through untouched, whoever sends them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bytes::Bytes;
-use http::header::Entry;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 use crate::config;
+use crate::message::{Fields, Value};
 
 mod chain;
 mod names;
@@ -68,7 +67,7 @@ impl Forwarding {
     /// Rewrites the forwarding fields of a request from `peer`, which came by `scheme`.
     pub fn apply(
         &self,
-        headers: &mut HeaderMap,
+        headers: &mut Fields,
         peer: SocketAddr,
         scheme: &'static str,
         random: &mut fastrand::Rng,
@@ -83,10 +82,10 @@ impl Forwarding {
             peer
         };
         let scheme = set_scheme(headers, scheme);
-        set_host(headers);
+        headers.copy_if_missing(&header::HOST, &X_FORWARDED_HOST);
         if self.forwarded {
             let element = rfc7239::element(peer, headers.get(header::HOST), scheme);
-            append(headers, &header::FORWARDED, element);
+            append(headers, &header::FORWARDED, element.as_bytes());
         }
         set_chain(headers, peer, client);
         let request_id = request_id::set(headers, peer_is_trusted, random);
@@ -104,7 +103,7 @@ impl Forwarding {
 
     /// The first untrusted address from the right; the leftmost where all are trusted. What is no
     /// address ends the search: nothing left of it can be placed.
-    fn client(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+    fn client(&self, headers: &Fields, peer: IpAddr) -> IpAddr {
         let hops = if headers.contains_key(&X_FORWARDED_FOR) {
             chain::x_forwarded_for(headers)
         } else {
@@ -122,92 +121,79 @@ impl Forwarding {
     }
 }
 
-/// Takes out what would be believed wrongly. One pass over the names: most requests have none.
-fn remove_spoofed(headers: &mut HeaderMap, peer_is_trusted: bool) {
-    let is_spoofed = |name: &&HeaderName| match names::standing(name.as_str()) {
+/// Takes out what would be believed wrongly.
+fn remove_spoofed(headers: &mut Fields, peer_is_trusted: bool) {
+    headers.remove_if(|name| match names::standing(name) {
         Standing::Stranger => false,
         Standing::Family => !peer_is_trusted,
         Standing::Twin => true,
-    };
-    let spoofed: Vec<HeaderName> = headers.keys().filter(is_spoofed).cloned().collect();
-    for name in &spoofed {
-        headers.remove(name);
-    }
+    });
 }
 
 /// What is still there at this point came from a trusted peer.
-fn set_scheme(headers: &mut HeaderMap, scheme: &'static str) -> &'static str {
-    match headers.entry(&X_FORWARDED_PROTO) {
-        Entry::Vacant(place) => {
-            place.insert(HeaderValue::from_static(scheme));
+fn set_scheme(headers: &mut Fields, scheme: &'static str) -> &'static str {
+    match headers.get(&X_FORWARDED_PROTO).map(Value::as_bytes) {
+        None => {
+            headers.append(&X_FORWARDED_PROTO, &HeaderValue::from_static(scheme));
             scheme
         }
-        Entry::Occupied(theirs) => match theirs.get().as_bytes() {
-            b"http" => "http",
-            b"https" => "https",
-            _ => scheme, // a list or another word: kept for the endpoint, no basis for ours
-        },
-    }
-}
-
-fn set_host(headers: &mut HeaderMap) {
-    if let Some(host) = headers.get(header::HOST).cloned()
-        && let Entry::Vacant(place) = headers.entry(&X_FORWARDED_HOST)
-    {
-        place.insert(host);
+        Some(b"http") => "http",
+        Some(b"https") => "https",
+        Some(_) => scheme, // a list or another word: kept for the endpoint, no basis for ours
     }
 }
 
 /// Continues the chain of addresses. Where a trusted peer told the client by `Forwarded` alone, the
 /// client is put in front, so that applications that read only this field learn it.
-fn set_chain(headers: &mut HeaderMap, peer: IpAddr, client: IpAddr) {
+fn set_chain(headers: &mut Fields, peer: IpAddr, client: IpAddr) {
     if client != peer && !headers.contains_key(&X_FORWARDED_FOR) {
-        append(headers, &X_FORWARDED_FOR, format!("{client}, {peer}"));
-    } else {
-        append(headers, &X_FORWARDED_FOR, text(peer));
+        let both = format!("{client}, {peer}");
+        append(headers, &X_FORWARDED_FOR, both.as_bytes());
+        return;
+    }
+    match peer {
+        IpAddr::V4(address) => {
+            let (text, length) = dotted(address);
+            append(headers, &X_FORWARDED_FOR, &text[..length]);
+        }
+        IpAddr::V6(address) => {
+            append(headers, &X_FORWARDED_FOR, address.to_string().as_bytes());
+        }
     }
 }
 
-/// An address as text. Formatting IPv4 by the general means takes ten times as long, on every request.
-fn text(address: IpAddr) -> String {
-    let IpAddr::V4(address) = address else {
-        return address.to_string();
-    };
-    let mut text = String::with_capacity("255.255.255.255".len());
+/// An address as text, and how long it is. The general means take ten times as long, on every
+/// request.
+fn dotted(address: Ipv4Addr) -> ([u8; 15], usize) {
+    let mut text = [b'.'; 15];
+    let mut end = 0;
     for octet in address.octets() {
-        if !text.is_empty() {
-            text.push('.');
-        }
-        text.push_str(itoa::Buffer::new().format(octet));
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(octet).as_bytes();
+        text[end..end + digits.len()].copy_from_slice(digits);
+        end += digits.len() + 1;
     }
-    text
+    (text, end - 1)
 }
 
 /// Appends an element to a list, on one line: some applications read only the first.
-fn append(headers: &mut HeaderMap, name: &HeaderName, element: String) {
-    match headers.entry(name) {
-        Entry::Vacant(place) => {
-            if let Some(value) = field_value(element.into_bytes()) {
-                place.insert(value);
-            }
-        }
-        Entry::Occupied(mut there) => {
-            let mut line = Vec::new();
-            for value in there.iter().filter(|value| !value.is_empty()) {
-                line.extend_from_slice(value.as_bytes());
-                line.extend_from_slice(b", ");
-            }
-            line.extend_from_slice(element.as_bytes());
-            if let Some(value) = field_value(line) {
-                there.insert(value);
-            }
-        }
+fn append(headers: &mut Fields, name: &HeaderName, element: &[u8]) {
+    let mut line = Vec::new();
+    let others = headers.get_all(name.as_str());
+    for value in others.filter(|value| !value.is_empty()) {
+        line.extend_from_slice(value.as_bytes());
+        line.extend_from_slice(b", ");
     }
-}
-
-/// A value made of other values and of what is allowed in one; so there always is one.
-fn field_value(line: Vec<u8>) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(Bytes::from(line)).ok()
+    let whole = if line.is_empty() {
+        element
+    } else {
+        line.extend_from_slice(element);
+        &line
+    };
+    // Made of other values and of what is allowed in one; so it always is one.
+    if let Some(value) = Value::new(whole) {
+        headers.insert(name, value);
+    }
 }
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

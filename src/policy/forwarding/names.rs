@@ -11,15 +11,14 @@ pub(super) enum Standing {
     Twin,
 }
 
-/// The standing of a name in lower case.
-pub(super) fn standing(name: &str) -> Standing {
-    let name = name.as_bytes();
+/// The standing of a name, in any case.
+pub(super) fn standing(name: &[u8]) -> Standing {
     // Most names are out at the first letter.
-    if !matches!(name.first(), Some(b'f' | b't' | b'x')) {
+    if !matches!(name.first(), Some(b'f' | b't' | b'x' | b'F' | b'T' | b'X')) {
         return Standing::Stranger;
     }
     let is_family = begins_with(name, FORWARDED_FAMILY)
-        && !matches!(name.get(11), Some(b'a'..=b'z'))
+        && !name.get(11).is_some_and(u8::is_ascii_alphabetic)
         || FAMILY.iter().any(|member| is_spelt(name, member));
     let is_twin = name
         .iter()
@@ -40,7 +39,7 @@ fn is_spelt(name: &[u8], other: &[u8]) -> bool {
 
 fn begins_with(name: &[u8], start: &[u8]) -> bool {
     let same = |(&byte, &other): (&u8, &u8)| {
-        byte == other || other == b'-' && !byte.is_ascii_alphanumeric()
+        byte.to_ascii_lowercase() == other || other == b'-' && !byte.is_ascii_alphanumeric()
     };
     name.len() >= start.len() && name.iter().zip(start).all(same)
 }

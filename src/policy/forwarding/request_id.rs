@@ -4,31 +4,33 @@
 //! W3C Trace Context as well. It is a name, not a secret: it comes from a fast generator.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use super::X_REQUEST_ID;
+use crate::message::{Fields, Value};
 
 /// Keeps or makes the id of a request.
 pub(super) fn set(
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     peer_is_trusted: bool,
     random: &mut fastrand::Rng,
 ) -> HeaderValue {
     if peer_is_trusted {
-        let mut lines = headers.get_all(&X_REQUEST_ID).iter();
+        let mut lines = headers.get_all(X_REQUEST_ID.as_str());
         if let (Some(id), None) = (lines.next(), lines.next())
             && is_well_formed(id)
+            && let Some(id) = id.to_header_value()
         {
-            return id.clone();
+            return id;
         }
     }
     let id = new(random);
-    headers.insert(&X_REQUEST_ID, id.clone());
+    headers.insert(&X_REQUEST_ID, &id);
     id
 }
 
 /// Short enough for a column of a log, and nothing that a log or a shell would trip over.
-fn is_well_formed(id: &HeaderValue) -> bool {
+fn is_well_formed(id: Value<'_>) -> bool {
     (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 

@@ -2,19 +2,20 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::header;
 
+use crate::message::{Fields, Value};
 use crate::policy::list::split;
 
 use super::chain;
 
 /// Our element: whom we got the request from, for which host and by which scheme.
-pub(super) fn element(peer: IpAddr, host: Option<&HeaderValue>, scheme: &str) -> String {
+pub(super) fn element(peer: IpAddr, host: Option<Value<'_>>, scheme: &str) -> String {
     let node = match peer {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("\"[{address}]\""), // §6: quoted, for its colons
     };
-    let host = match host.and_then(|host| host.to_str().ok()) {
+    let host = match host.and_then(Value::to_str) {
         Some(host) if !host.is_empty() => format!(";host={}", value(host)),
         _ => String::new(),
     };
@@ -23,9 +24,9 @@ pub(super) fn element(peer: IpAddr, host: Option<&HeaderValue>, scheme: &str) ->
 
 /// The hops that `for` names, from the nearest to the farthest; `None` for `unknown`, hidden names
 /// (§6.3) and whatever is no address.
-pub(super) fn chain(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+pub(super) fn chain(headers: &Fields) -> Vec<Option<IpAddr>> {
     let mut hops = Vec::new();
-    for line in headers.get_all(header::FORWARDED) {
+    for line in headers.get_all(header::FORWARDED.as_str()) {
         let line = line.to_str().unwrap_or("unreadable");
         let elements = split(line, ',')
             .map(str::trim)

@@ -1,6 +1,6 @@
 //! Decides how a request is answered: by what its route says, or by why it is not let through.
 
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Response, header};
 
 use super::exchange::Exchange;
 use super::forward;
@@ -8,6 +8,7 @@ use super::respond::{Asked, Cause, Details, options, respond};
 use super::upgrade::Tunnel;
 use crate::body::Body;
 use crate::http1::Framing;
+use crate::message::{Fields, RequestParts, ResponseParts, Value};
 use crate::policy::{self, MaxForwards};
 use crate::route::path;
 use crate::snapshot::Action;
@@ -15,7 +16,8 @@ use crate::snapshot::Action;
 /// An answer: a response, and the tunnel that begins behind it.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) response: Response<Body>,
+    pub(super) parts: ResponseParts,
+    pub(super) body: Body,
     pub(super) tunnel: Option<Box<Tunnel>>,
     /// What the response's own field said: endpoints choose a protocol, and the client is told which.
     pub(super) upgrade: Option<HeaderValue>,
@@ -23,8 +25,12 @@ pub(super) struct Answer {
 
 impl Exchange<'_> {
     /// Decides on a request. `None` if its client has gone.
-    pub(super) async fn answer(&self, request: Request<Body>, matched: usize) -> Option<Answer> {
-        let (mut parts, body) = request.into_parts();
+    pub(super) async fn answer(
+        &self,
+        mut parts: RequestParts,
+        body: Body,
+        matched: usize,
+    ) -> Option<Answer> {
         if let Some(answer) = self.objection(&mut parts) {
             return Some(answer);
         }
@@ -33,13 +39,13 @@ impl Exchange<'_> {
             Action::Redirect(redirect) => {
                 Some(match redirect.response(&target(&parts, self.scheme)) {
                     Ok(response) => self.filtered(response),
-                    Err(_) => self.own(Cause::BadRequest, None),
+                    Err(_) => self.own(&parts.headers, Cause::BadRequest, None),
                 })
             }
-            Action::NotFound => Some(self.own(Cause::NoRoute, None)),
+            Action::NotFound => Some(self.own(&parts.headers, Cause::NoRoute, None)),
             Action::Forward(split) => {
                 if self.route.filters.request(&mut parts, matched).is_err() {
-                    return Some(self.own(Cause::TargetTooLong, None));
+                    return Some(self.own(&parts.headers, Cause::TargetTooLong, None));
                 }
                 let choice = self
                     .connection
@@ -51,19 +57,19 @@ impl Exchange<'_> {
     }
 
     /// Why a request is answered here, before its action.
-    fn objection(&self, parts: &mut http::request::Parts) -> Option<Answer> {
-        let own = |cause| Some(self.own(cause, None));
+    fn objection(&self, parts: &mut RequestParts) -> Option<Answer> {
+        let own = |parts: &RequestParts, cause| Some(self.own(&parts.headers, cause, None));
         if path::is_ambiguous(parts.uri.path()) {
-            return own(Cause::BadRequest);
+            return own(parts, Cause::BadRequest);
         }
         if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !self.route.connect)
         {
-            return own(Cause::MethodNotAllowed);
+            return own(parts, Cause::MethodNotAllowed);
         }
         // What follows CONNECT is the tunnel: a body before it would be read in two ways.
         let has_body = !matches!(self.message.framing, Framing::None | Framing::Length(0));
         if parts.method == Method::CONNECT && has_body {
-            return own(Cause::BadRequest);
+            return own(parts, Cause::BadRequest);
         }
         match policy::max_forwards(&parts.method, &mut parts.headers) {
             MaxForwards::Forward => {}
@@ -71,7 +77,7 @@ impl Exchange<'_> {
                 let request_id = self.record.request_id.borrow();
                 return Some(Answer::plain(options(request_id.as_ref())));
             }
-            MaxForwards::Malformed => return own(Cause::BadRequest),
+            MaxForwards::Malformed => return own(parts, Cause::BadRequest),
         }
         if self
             .listener
@@ -79,26 +85,31 @@ impl Exchange<'_> {
             .request(&mut parts.headers, parts.version)
             .is_err()
         {
-            return own(Cause::LoopDetected);
+            return own(parts, Cause::LoopDetected);
         }
         None
     }
 
     /// An answer that the route asked for.
-    pub(super) fn filtered(&self, response: Response<Body>) -> Answer {
-        let (mut parts, body) = response.into_parts();
-        self.route.filters.response(&mut parts);
-        Answer::plain(Response::from_parts(parts, body))
+    fn filtered(&self, response: Response<Body>) -> Answer {
+        let mut answer = Answer::plain(response);
+        self.route.filters.response(&mut answer.parts);
+        answer
     }
 
-    /// A response of our own.
-    pub(super) fn own(&self, cause: Cause, details: Option<Details<'_>>) -> Answer {
+    /// A response of our own to a request with these fields.
+    pub(super) fn own(
+        &self,
+        headers: &Fields,
+        cause: Cause,
+        details: Option<Details<'_>>,
+    ) -> Answer {
         self.record.cause.set(Some(cause));
         let request_id = self.record.request_id.borrow();
         let response = respond(
             cause,
             &Asked {
-                accept: self.message.accept.as_ref(),
+                accept: headers.get(header::ACCEPT),
                 request_id: request_id.as_ref(),
                 details,
             },
@@ -108,10 +119,17 @@ impl Exchange<'_> {
 }
 
 impl Answer {
-    /// An answer without a tunnel.
+    /// An answer of our own.
     pub(super) fn plain(response: Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        Self::new(parts.into(), body)
+    }
+
+    /// An answer without a tunnel.
+    pub(super) fn new(parts: ResponseParts, body: Body) -> Self {
         Self {
-            response,
+            parts,
+            body,
             tunnel: None,
             upgrade: None,
         }
@@ -119,11 +137,8 @@ impl Answer {
 }
 
 /// What a redirect keeps of a request.
-fn target<'a>(parts: &'a http::request::Parts, scheme: &'static str) -> policy::Target<'a> {
-    let host = parts
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
+fn target<'a>(parts: &'a RequestParts, scheme: &'static str) -> policy::Target<'a> {
+    let host = parts.headers.get(header::HOST).and_then(Value::to_str);
     policy::Target {
         scheme,
         authority: host.unwrap_or_default(),

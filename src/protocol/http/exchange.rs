@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Version, header};
+use http::{HeaderValue, Method, Version, header};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Next};
@@ -12,6 +12,7 @@ use super::head::{NoHead, read_head};
 use super::record::Record;
 use super::respond::Cause;
 use crate::http1::{Framing, RequestHead};
+use crate::message::{Fields, RequestParts, Value};
 use crate::route::Question;
 use crate::snapshot::{CallTimeouts, HttpListener, Kind, Route, Snapshot};
 use crate::telemetry::access::End;
@@ -45,7 +46,6 @@ pub(super) struct Message {
     pub(super) upgrade: Option<HeaderValue>,
     pub(super) te_trailers: bool,
     pub(super) version: Version,
-    pub(super) accept: Option<HeaderValue>,
     pub(super) persistent: bool,
 }
 
@@ -111,7 +111,6 @@ async fn refuse(
             upgrade: None,
             te_trailers: false,
             version: Version::HTTP_11,
-            accept: None,
             persistent: false,
         },
         peer_is_trusted: false,
@@ -121,7 +120,7 @@ async fn refuse(
         body_idle: Cell::new(listener.timeouts.body_idle),
         waiting_since: Cell::new(None),
     };
-    let answer = exchange.own(cause, None);
+    let answer = exchange.own(&Fields::new(), cause, None);
     exchange.finish(answer).await
 }
 
@@ -143,7 +142,6 @@ async fn serve(
         upgrade: head.upgrade.filter(|_| head.framing == Framing::None),
         te_trailers: head.te_trailers,
         version: parts.version,
-        accept: parts.headers.get(header::ACCEPT).cloned(),
         persistent: head.persistent,
     };
     let identity = connection.local.with_random(|random| {
@@ -170,9 +168,7 @@ async fn serve(
         body_idle: Cell::new(listener.timeouts.body_idle),
         waiting_since: Cell::new(None),
     };
-    let answer = exchange
-        .answer(Request::from_parts(parts, body), matched)
-        .await;
+    let answer = exchange.answer(parts, body, matched).await;
     let next = match answer {
         Some(answer) => exchange.finish(answer).await,
         None => exchange.abandon(),
@@ -182,11 +178,8 @@ async fn serve(
 }
 
 /// The route of a request, and how much of its path the route's prefix took.
-fn find_route<'a>(listener: &'a HttpListener, parts: &http::request::Parts) -> (&'a Route, usize) {
-    let host = parts
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
+fn find_route<'a>(listener: &'a HttpListener, parts: &RequestParts) -> (&'a Route, usize) {
+    let host = parts.headers.get(header::HOST).and_then(Value::to_str);
     // `OPTIONS *` asks about the server as a whole: it goes where everything goes.
     let target = parts.uri.path();
     let question = Question {

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
@@ -17,6 +16,7 @@ use crate::body::{Body, BodyError};
 use crate::http1::{
     Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
 };
+use crate::message::RequestParts;
 use crate::policy::Via;
 use crate::policy::retry::Failure;
 use crate::pool::{Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return};
@@ -28,7 +28,7 @@ use crate::upstream::{Pick, PickError};
 pub(super) async fn forward(
     exchange: &Exchange<'_>,
     choice: &Choice,
-    parts: Parts,
+    parts: RequestParts,
     mut body: Body,
 ) -> Option<Answer> {
     let upstream = &choice.upstream;
@@ -43,7 +43,7 @@ pub(super) async fn forward(
         let local = &exchange.connection.local;
         let pick = match local.with_random(|random| upstream.pick(&tried, random, now)) {
             Ok(pick) => pick,
-            Err(error) => return Some(unavailable(exchange, last, error)),
+            Err(error) => return Some(unavailable(exchange, &parts, last, error)),
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
@@ -59,7 +59,7 @@ pub(super) async fn forward(
                     let is_trusted = exchange.peer_is_trusted;
                     let details = Details::for_peer(is_trusted, next_hop.as_deref(), &text);
                     let retried = proxy_status(None, details.as_ref());
-                    answer.response.headers_mut().append(&PROXY_STATUS, retried);
+                    answer.parts.headers.append(&PROXY_STATUS, &retried);
                 }
                 return Some(answer);
             }
@@ -75,11 +75,11 @@ pub(super) async fn forward(
             if tried.len() > 1 {
                 exchange.route.metrics.retries.failure.inc();
             }
-            return Some(failure(exchange, &failed, &tried));
+            return Some(failure(exchange, &parts, &failed, &tried));
         }
         if !budget.withdraw() {
             exchange.route.metrics.retries.budget_exhausted.inc();
-            return Some(failure(exchange, &failed, &tried));
+            return Some(failure(exchange, &parts, &failed, &tried));
         }
         last = Some(failed.cause);
         body = failed.body.unwrap_or_default();
@@ -92,7 +92,7 @@ async fn attempt(
     exchange: &Exchange<'_>,
     choice: &Choice,
     pick: Pick,
-    parts: &Parts,
+    parts: &RequestParts,
     mut body: Body,
 ) -> Result<Answer, Attempt> {
     let repeatable = parts.method.is_idempotent();
@@ -188,7 +188,7 @@ async fn connection(
     }
 }
 
-fn call(exchange: &Exchange<'_>, connection: Connection, parts: &Parts, body: Body) -> Call {
+fn call(exchange: &Exchange<'_>, connection: Connection, parts: &RequestParts, body: Body) -> Call {
     let message = &exchange.message;
     let framing = match message.framing {
         // What has no body needs no framing, unless its method suggests one (RFC 9110 §8.6).
@@ -316,9 +316,9 @@ fn accept(
             pick,
         };
         return Ok(Answer {
-            response: Response::from_parts(parts, Body::empty()),
             tunnel: Some(Box::new(tunnel)),
             upgrade: Some(chosen),
+            ..Answer::new(parts, Body::empty())
         });
     }
     let home = Return {
@@ -332,7 +332,8 @@ fn accept(
     let body = body
         .take_ready()
         .map_or_else(|| Body::stream(body), Body::full);
-    Ok(exchange.filtered(Response::from_parts(parts, body)))
+    exchange.route.filters.response(&mut parts);
+    Ok(Answer::new(parts, body))
 }
 
 /// Whether a client that asked for one of the protocols in `asked` may be switched to `chosen`.
@@ -350,30 +351,39 @@ fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
         pick,
     };
     Answer {
-        response: Response::new(Body::empty()),
         tunnel: Some(Box::new(tunnel)),
-        upgrade: None,
+        ..Answer::plain(Response::new(Body::empty()))
     }
 }
 
 /// The answer to a request all of whose attempts failed.
-fn failure(exchange: &Exchange<'_>, failed: &Failed, tried: &[u64]) -> Answer {
+fn failure(
+    exchange: &Exchange<'_>,
+    parts: &RequestParts,
+    failed: &Failed,
+    tried: &[u64],
+) -> Answer {
     exchange.record.end.set(failed.end);
     let text = tried_text(tried);
     let next_hop = exchange.record.endpoint_name();
     let details = Details::for_peer(exchange.peer_is_trusted, next_hop.as_deref(), &text);
-    exchange.own(failed.cause, details)
+    exchange.own(&parts.headers, failed.cause, details)
 }
 
 /// The answer to a request that no endpoint can be picked for.
-fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: PickError) -> Answer {
+fn unavailable(
+    exchange: &Exchange<'_>,
+    parts: &RequestParts,
+    last: Option<Cause>,
+    error: PickError,
+) -> Answer {
     let (cause, end) = match (last, error) {
         (Some(cause), _) => (cause, End::EndpointReset),
         (None, PickError::NoEndpoints) => (Cause::DestinationUnavailable, End::Shed),
         (None, PickError::AllAtLimit) => (Cause::Overload, End::Shed),
     };
     exchange.record.end.set(end);
-    exchange.own(cause, None)
+    exchange.own(&parts.headers, cause, None)
 }
 
 fn tried_text(tried: &[u64]) -> String {

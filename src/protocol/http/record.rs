@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
+use crate::message::{RequestParts, Value};
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access::{End, Entry};
 use crate::upstream::Upstream;
@@ -76,8 +77,8 @@ impl Record {
     }
 
     /// Keeps what the access log tells about a request, before it is changed.
-    pub(super) fn keep(&mut self, parts: &http::request::Parts) {
-        let field = |name| HeaderMap::get(&parts.headers, name).cloned();
+    pub(super) fn keep(&mut self, parts: &RequestParts) {
+        let field = |name: HeaderName| parts.headers.get(&name).and_then(Value::to_header_value);
         self.asked = Some(Asked {
             at: SystemTime::now(),
             uri: Some(parts.uri.clone()),

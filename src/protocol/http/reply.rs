@@ -12,6 +12,7 @@ use crate::body::BodyError;
 use crate::http1::{
     Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_response,
 };
+use crate::message::ResponseParts;
 use crate::policy::forwarding::X_REQUEST_ID;
 use crate::telemetry::access::End;
 
@@ -31,11 +32,11 @@ impl Exchange<'_> {
     /// Sends the answer, keeps the record, and decides what becomes of the connection.
     pub(super) async fn finish(&self, answer: Answer) -> Next {
         let Answer {
-            response,
+            mut parts,
+            body,
             tunnel,
             upgrade,
         } = answer;
-        let (mut parts, body) = response.into_parts();
         self.complete(&mut parts);
         let length = body.size_hint().exact();
         let (method, version) = (self.record.method(), self.message.version);
@@ -86,13 +87,13 @@ impl Exchange<'_> {
     }
 
     /// The fields that every response gets, whoever made it.
-    fn complete(&self, parts: &mut http::response::Parts) {
+    fn complete(&self, parts: &mut ResponseParts) {
         if !parts.headers.contains_key(header::DATE) {
             let date = self.connection.local.date(Instant::now());
-            parts.headers.insert(header::DATE, date);
+            parts.headers.append(&header::DATE, &date);
         }
         if let Some(request_id) = self.record.request_id.borrow().as_ref() {
-            parts.headers.insert(&X_REQUEST_ID, request_id.clone());
+            parts.headers.insert(&X_REQUEST_ID, request_id);
         }
     }
 

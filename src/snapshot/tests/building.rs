@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::{HeaderMap, Version};
+use http::Version;
+
+use crate::message::{Fields, Value};
 
 use super::{config, shared};
 use crate::config::{Config, EndpointEntry};
@@ -128,10 +130,11 @@ fn http<'a>(snapshot: &'a Snapshot, name: &str) -> &'a HttpListener {
 
 /// What a listener leaves in `Via`.
 fn mark(via: &Via) -> String {
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     via.request(&mut headers, Version::HTTP_11)
         .expect("it was not here before");
-    headers["via"].to_str().expect("text").to_owned()
+    let via = headers.get("via").and_then(Value::to_str);
+    via.expect("text").to_owned()
 }
 
 #[test]

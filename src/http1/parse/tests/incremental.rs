@@ -82,19 +82,13 @@ fn limits() {
     assert!(matches!(status(&fields(2)), Ok(Some(_))));
     assert_eq!(status(&fields(3)).err(), Some(too_large));
 
-    // Past the tokens that fit the stack, past what a map holds, past what a URI holds.
+    // Past the tokens that fit the stack, past what a URI holds.
     let huge = Limits {
         head: 1 << 20,
         fields: usize::from(u16::MAX),
     };
     let parse = |text: &str| parse_request(text.as_bytes(), huge).map_err(RequestError::status);
     assert!(matches!(parse(&fields(1000)), Ok(Some(head)) if head.parts.headers.len() == 1001));
-    let distinct: Vec<String> = (0..40_000)
-        .map(|number| format!("a{number}:\r\n"))
-        .collect();
-    let distinct = distinct.concat();
-    let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{distinct}\r\n");
-    assert_eq!(parse(&text).err(), Some(too_large));
     let text = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(70_000));
     assert_eq!(parse(&text).err(), Some(StatusCode::URI_TOO_LONG));
 }

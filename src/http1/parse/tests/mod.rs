@@ -6,21 +6,22 @@ mod request;
 mod response;
 mod smuggling;
 
-use http::HeaderMap;
-
 use crate::http1::{Limits, RequestError, RequestHead, parse_request};
+use crate::message::Fields;
 
 const LIMITS: Limits = Limits {
     head: 16 * 1024,
     fields: 100,
 };
 
-/// The fields of a map as lines.
-fn lines(headers: &HeaderMap) -> Vec<String> {
-    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+/// Fields as lines; their names in small letters.
+fn lines(headers: &Fields) -> Vec<String> {
+    let lines = headers.iter().map(|(name, value)| {
+        let name = name.to_ascii_lowercase();
+        let name = String::from_utf8_lossy(&name);
         format!("{name}: {}", value.as_bytes().escape_ascii())
-    };
-    headers.iter().map(line).collect()
+    });
+    lines.collect()
 }
 
 /// Reads a head that is well-formed.

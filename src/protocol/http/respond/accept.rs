@@ -5,8 +5,7 @@
 //! `curl` (`*/*`) gets text, a browser HTML, a program that asks for JSON a problem document. A client
 //! that accepts none gets text, since some answer is better than 406.
 
-use http::HeaderValue;
-
+use crate::message::Value;
 use crate::policy::list::split;
 
 /// The form of a body.
@@ -26,8 +25,8 @@ struct Range<'a> {
 }
 
 impl Media {
-    pub(super) fn choose(accept: Option<&HeaderValue>) -> Self {
-        let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else {
+    pub(super) fn choose(accept: Option<Value<'_>>) -> Self {
+        let Some(accept) = accept.and_then(Value::to_str) else {
             return Self::Text;
         };
         let ranges: Vec<_> = split(accept, ',').filter_map(Range::parse).collect();

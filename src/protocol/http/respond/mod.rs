@@ -12,6 +12,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response};
 
 use crate::body::Body;
+use crate::message::Value;
 use crate::policy::forwarding::X_REQUEST_ID;
 
 mod accept;
@@ -27,7 +28,7 @@ pub use self::proxy_status::{Details, proxy_status};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Asked<'a> {
     /// Its `Accept`.
-    pub accept: Option<&'a HeaderValue>,
+    pub accept: Option<Value<'a>>,
     /// Its id; `None` before it has one, as where the head cannot be read.
     pub request_id: Option<&'a HeaderValue>,
     /// What a trusted peer is told besides.

@@ -7,7 +7,7 @@ fn answer(cause: Cause, accept: &str, id: &str) -> (Response<Body>, String) {
     let accept = HeaderValue::from_str(accept).unwrap();
     let id = HeaderValue::from_str(id).unwrap();
     let asked = Asked {
-        accept: Some(&accept),
+        accept: Some(Value::from(&accept)),
         request_id: Some(&id),
         details: None,
     };
@@ -265,7 +265,7 @@ proptest! {
     ) {
         let accept = HeaderValue::from_bytes(&accept).ok();
         let asked = Asked {
-            accept: accept.as_ref(),
+            accept: accept.as_ref().map(Value::from),
             request_id: None,
             details: Details::for_peer(true, Some(&text), &text),
         };

@@ -7,14 +7,22 @@ use http::HeaderName;
 
 /// What a hop does with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
+    /// It travels on.
     EndToEnd,
+    /// `Host`: whom the request is for.
     Host,
+    /// `Content-Length`: frames the message.
     ContentLength,
+    /// `Expect`: for whoever takes the body.
     Expect,
+    /// `Connection`: what belongs to this connection.
     Connection,
+    /// `Transfer-Encoding`: frames the message.
     TransferEncoding,
+    /// `TE`: how this connection's response may be coded.
     Te,
+    /// `Upgrade`: what this connection may become.
     Upgrade,
     /// Hop-by-hop by custom, without a meaning for us: `Keep-Alive`, `Proxy-Connection`,
     /// `HTTP2-Settings`.
@@ -27,7 +35,7 @@ pub(super) enum Role {
     reason = "the compiler does not, at 400 instructions a request"
 )]
 #[inline(always)]
-pub(super) fn role(name: &[u8]) -> Role {
+pub fn role(name: &[u8]) -> Role {
     // Setting this bit makes a letter small; a byte that becomes one by mistake fails the
     // comparison below.
     let first = name.first().map_or(0, |byte| byte | 0x20);

@@ -1,0 +1,349 @@
+//! Fields of a head: the text as it came, and where each line is in it.
+//!
+//! Problem: a map of names and values costs most of what a proxy does to a request: each field is
+//! hashed, checked, counted and copied on the way in and again on the way out, and hardly any of them
+//! is ever asked for. Here the text is copied once, the lines are remembered by their places, and what
+//! was not touched is written as it stands, in as few pieces as there are. Looking a name up compares
+//! four bytes a line, which for the number of fields that messages have is quicker than a hash.
+//!
+//! The order is that of the wire and names keep their spelling, since some endpoints look at it; they
+//! compare in any case (RFC 9110 §5.1). Each line is stored as `name: value CRLF`, so that what is
+//! written is one form whatever came.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName};
+
+use super::names::{Role, role};
+use super::recycle::Store;
+use super::value::Value;
+
+/// Fields, in their order.
+#[derive(Clone)]
+pub struct Fields {
+    store: Store,
+}
+
+/// Where a line of a block is: its name, and its value without the white space around it.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Where the name begins.
+    pub name: usize,
+    /// Bytes of the name.
+    pub name_length: usize,
+    /// Where the value begins.
+    pub value: usize,
+    /// Bytes of the value.
+    pub value_length: usize,
+}
+
+/// A line of the text: name, colon, space, value, CRLF.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    key: Key,
+    start: u32,
+    name: u32,
+    value: u32,
+    role: Role,
+}
+
+/// What names that are the same have in common: their length and their first and last letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Key(u32);
+
+impl Fields {
+    /// No fields.
+    pub fn new() -> Self {
+        Self {
+            store: Store::take(),
+        }
+    }
+
+    /// No fields yet, but the text of a block, lines of which are to be [kept](Self::keep).
+    pub fn of_block(block: &[u8]) -> Self {
+        let mut fields = Self::new();
+        fields.store.text.extend_from_slice(block);
+        fields
+    }
+
+    /// Keeps a line of the block, whose name is a token and whose value is one.
+    ///
+    /// # Panics
+    ///
+    /// If the place is not within the block.
+    #[inline]
+    pub fn keep(&mut self, place: Place, role: Role) {
+        let Place {
+            name,
+            name_length,
+            value,
+            value_length,
+        } = place;
+        let text = &mut self.store.text;
+        let name_end = name + name_length;
+        let value_end = value + value_length;
+        let is_plain = text[name_end..].starts_with(b": ")
+            && value == name_end + SEPARATOR.len()
+            && text[value_end..].starts_with(END);
+        let start = if is_plain {
+            name
+        } else {
+            let start = text.len();
+            text.extend_from_within(name..name_end);
+            text.extend_from_slice(SEPARATOR);
+            text.extend_from_within(value..value_end);
+            text.extend_from_slice(END);
+            start
+        };
+        let key = Key::of(&text[name..name_end]);
+        self.store.lines.push(Line {
+            key,
+            start: small(start),
+            name: small(name_length),
+            value: small(value_length),
+            role,
+        });
+    }
+
+    /// Number of lines.
+    pub fn len(&self) -> usize {
+        self.store.lines.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.store.lines.is_empty()
+    }
+
+    /// The value of the first line of this name.
+    pub fn get(&self, name: impl AsRef<str>) -> Option<Value<'_>> {
+        let wanted = Wanted::new(name.as_ref().as_bytes());
+        let Store { text, lines } = &self.store;
+        let line = lines.iter().find(|line| wanted.is(line, text))?;
+        Some(line.value(text))
+    }
+
+    /// The values of all lines of this name, in their order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = Value<'a>> + 'a {
+        let wanted = Wanted::new(name.as_bytes());
+        let text = &self.store.text;
+        self.store
+            .lines
+            .iter()
+            .filter(move |line| wanted.is(line, text))
+            .map(move |line| line.value(text))
+    }
+
+    /// Whether there is a line of this name.
+    pub fn contains_key(&self, name: impl AsRef<str>) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// All lines: names as they are spelt, and values.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], Value<'_>)> {
+        let text = &self.store.text;
+        self.store
+            .lines
+            .iter()
+            .map(move |line| (line.name(text), line.value(text)))
+    }
+
+    /// Adds a line behind the others.
+    pub fn append<'v>(&mut self, name: &HeaderName, value: impl Into<Value<'v>>) {
+        let name = name.as_str().as_bytes();
+        let line = self.write(name, value.into());
+        self.store.lines.push(line);
+    }
+
+    /// Makes this the only line of its name; it takes the place of the first, if there was one.
+    pub fn insert<'v>(&mut self, name: &HeaderName, value: impl Into<Value<'v>>) {
+        let name = name.as_str().as_bytes();
+        let new = self.write(name, value.into());
+        let Store { text, lines } = &mut self.store;
+        let wanted = Wanted::new(name);
+        let Some(first) = lines.iter().position(|line| wanted.is(line, text)) else {
+            lines.push(new);
+            return;
+        };
+        lines[first] = new;
+        let mut place = 0;
+        lines.retain(|line| {
+            place += 1;
+            place <= first + 1 || !wanted.is(line, text)
+        });
+    }
+
+    /// Gives a field the value that another one has, unless there is none or it has one already.
+    pub fn copy_if_missing(&mut self, from: &HeaderName, to: &HeaderName) {
+        let to = to.as_str();
+        let Store { text, lines } = &mut self.store;
+        let wanted = Wanted::new(from.as_str().as_bytes());
+        let Some(source) = lines.iter().copied().find(|line| wanted.is(line, text)) else {
+            return;
+        };
+        let present = Wanted::new(to.as_bytes());
+        if lines.iter().any(|line| present.is(line, text)) {
+            return;
+        }
+        let start = text.len();
+        text.extend_from_slice(to.as_bytes());
+        text.extend_from_slice(SEPARATOR);
+        text.extend_from_within(source.value_range());
+        text.extend_from_slice(END);
+        lines.push(Line {
+            key: present.key,
+            start: small(start),
+            name: small(to.len()),
+            value: source.value,
+            role: role(to.as_bytes()),
+        });
+    }
+
+    /// Takes out all lines of this name.
+    pub fn remove(&mut self, name: impl AsRef<str>) {
+        let wanted = Wanted::new(name.as_ref().as_bytes());
+        let Store { text, lines } = &mut self.store;
+        lines.retain(|line| !wanted.is(line, text));
+    }
+
+    /// Takes out the lines whose names are such.
+    pub fn remove_if(&mut self, mut is_such: impl FnMut(&[u8]) -> bool) {
+        let Store { text, lines } = &mut self.store;
+        lines.retain(|line| !is_such(line.name(text)));
+    }
+
+    /// Writes the lines that are to be kept, in their order.
+    pub fn write_to(&self, out: &mut Vec<u8>, mut keep: impl FnMut(Role, Value<'_>) -> bool) {
+        let text = &self.store.text[..];
+        // Lines that stand next to each other leave in one piece.
+        let mut piece = 0..0;
+        for line in &self.store.lines {
+            if !keep(line.role, line.value(text)) {
+                continue;
+            }
+            let range = line.range();
+            if range.start == piece.end {
+                piece.end = range.end;
+            } else {
+                out.extend_from_slice(&text[piece]);
+                piece = range;
+            }
+        }
+        out.extend_from_slice(&text[piece]);
+    }
+
+    /// Writes a line at the end of the text.
+    fn write(&mut self, name: &[u8], value: Value<'_>) -> Line {
+        let value = value.as_bytes();
+        let text = &mut self.store.text;
+        let start = text.len();
+        text.reserve(name.len() + SEPARATOR.len() + value.len() + END.len());
+        text.extend_from_slice(name);
+        text.extend_from_slice(SEPARATOR);
+        text.extend_from_slice(value);
+        text.extend_from_slice(END);
+        Line {
+            key: Key::of(name),
+            start: small(start),
+            name: small(name.len()),
+            value: small(value.len()),
+            role: role(name),
+        }
+    }
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.iter().map(|(name, value)| {
+            let (name, value) = (name.escape_ascii(), value.as_bytes().escape_ascii());
+            format!("{name}: {value}")
+        });
+        f.debug_list().entries(lines).finish()
+    }
+}
+
+impl From<&HeaderMap> for Fields {
+    fn from(map: &HeaderMap) -> Self {
+        let mut fields = Self::new();
+        for (name, value) in map {
+            fields.append(name, value);
+        }
+        fields
+    }
+}
+
+impl Line {
+    fn range(&self) -> std::ops::Range<usize> {
+        let value = self.value_range();
+        self.start as usize..value.end + END.len()
+    }
+
+    fn value_range(&self) -> std::ops::Range<usize> {
+        let value = self.start as usize + self.name as usize + SEPARATOR.len();
+        value..value + self.value as usize
+    }
+
+    fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let start = self.start as usize;
+        &text[start..start + self.name as usize]
+    }
+
+    fn value<'a>(&self, text: &'a [u8]) -> Value<'a> {
+        Value::of_line(&text[self.value_range()])
+    }
+}
+
+impl Key {
+    #[inline]
+    fn of(name: &[u8]) -> Self {
+        let (first, last) = match name {
+            [first, .., last] => (*first, *last),
+            [only] => (*only, *only),
+            [] => (0, 0),
+        };
+        // Setting this bit makes a letter small. That other bytes may fall together, and lengths
+        // beyond 64 KiB, does no harm: names with the same key are compared.
+        let [_, _, high, low] = small(name.len()).to_be_bytes();
+        Self(u32::from_be_bytes([high, low, first | 0x20, last | 0x20]))
+    }
+}
+
+/// A name that is looked for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    name: &'a [u8],
+    key: Key,
+}
+
+impl<'a> Wanted<'a> {
+    #[inline]
+    fn new(name: &'a [u8]) -> Self {
+        Self {
+            name,
+            key: Key::of(name),
+        }
+    }
+
+    #[inline]
+    fn is(&self, line: &Line, text: &[u8]) -> bool {
+        line.key == self.key && line.name(text).eq_ignore_ascii_case(self.name)
+    }
+}
+
+/// A place or a length as it is stored.
+#[inline]
+fn small(number: usize) -> u32 {
+    u32::try_from(number).expect("the limit of a head is far below 4 GiB")
+}
+
+/// Between name and value.
+const SEPARATOR: &[u8] = b": ";
+
+/// Behind a line.
+const END: &[u8] = b"\r\n";

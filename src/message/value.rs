@@ -1,0 +1,64 @@
+//! Values of fields.
+
+use http::HeaderValue;
+use memchr::memchr3;
+
+/// A value that cannot end its line: it has neither CR nor LF nor NUL (RFC 9110 §5.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Value<'a>(&'a [u8]);
+
+impl<'a> Value<'a> {
+    /// These bytes as a value; `None` if they would end the line.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        memchr3(b'\r', b'\n', 0, bytes)
+            .is_none()
+            .then_some(Self(bytes))
+    }
+
+    /// What was checked when it became a line.
+    pub(super) fn of_line(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The text; `None` if it has bytes other than visible ASCII, spaces and tabs.
+    pub fn to_str(self) -> Option<&'a str> {
+        let is_text = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+        if self.0.iter().all(is_text) {
+            std::str::from_utf8(self.0).ok()
+        } else {
+            None
+        }
+    }
+
+    /// A copy that belongs to nobody.
+    pub fn to_header_value(self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(self.0).ok()
+    }
+
+    /// Number of bytes.
+    pub fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> From<&'a HeaderValue> for Value<'a> {
+    fn from(value: &'a HeaderValue) -> Self {
+        Self(value.as_bytes())
+    }
+}
+
+impl PartialEq<&str> for Value<'_> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
