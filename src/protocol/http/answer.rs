@@ -74,6 +74,7 @@ impl Exchange<'_> {
             MaxForwards::Malformed => return own(Cause::BadRequest),
         }
         if self
+            .terms
             .listener
             .via
             .request(&mut parts.headers, parts.version)

@@ -24,7 +24,7 @@ impl Exchange<'_> {
             response_bytes: 0,
         };
         self.record
-            .finish(self.connection, self.snapshot, self.route, ending);
+            .finish(self.connection, &self.terms.snapshot, self.route, ending);
         Next::Abort
     }
 
@@ -67,7 +67,7 @@ impl Exchange<'_> {
             response_bytes: outgoing.body_bytes(),
         };
         self.record
-            .finish(self.connection, self.snapshot, self.route, ending);
+            .finish(self.connection, &self.terms.snapshot, self.route, ending);
         next
     }
 
@@ -102,7 +102,9 @@ impl Exchange<'_> {
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
             && !self.connection.local.drain.is_draining()
-            && !self.connection.local.is_retired(&self.connection.facts)
+            && self
+                .terms
+                .hold(&self.connection.facts, &self.connection.local)
     }
 }
 
