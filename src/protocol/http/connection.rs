@@ -41,12 +41,14 @@ pub(super) enum Next {
 }
 
 /// Serves a client, whom this listener let in, until its connection ends.
-pub async fn serve(
+///
+/// No `async fn`: its future would hold the arguments beside what is made of them.
+pub fn serve(
     stream: Stream,
     facts: ConnectionFacts,
     listener: Arc<HttpListener>,
     local: Rc<Local>,
-) {
+) -> impl Future<Output = ()> {
     let member = local.join();
     let mut terms = Terms::new(listener, &facts, &local);
     let connection = Connection {
@@ -54,25 +56,27 @@ pub async fn serve(
         facts,
         local,
     };
-    let mut is_new = true;
-    while connection.request_begins(&member, &mut terms, is_new).await {
-        is_new = false;
-        // It may have come together with a reload.
-        terms.renew(&connection.facts, &connection.local);
-        match Box::pin(exchange::run(&connection, &terms)).await {
-            Next::Again => {}
-            Next::Close if connection.client.is_silent() => return,
-            Next::Close => return Box::pin(connection.client.linger()).await,
-            Next::Ended => return,
-            Next::Abort => return connection.client.stream.reset_on_close(),
-            Next::Tunnel(tunnel) => {
-                drop(member);
-                let Connection { client, facts, .. } = connection;
-                // Whatever shared the client has ended with the exchange.
-                if let Some(client) = Rc::into_inner(client) {
-                    Box::pin(tunnel.run(client, facts)).await;
+    async move {
+        let mut is_new = true;
+        while connection.request_begins(&member, &mut terms, is_new).await {
+            is_new = false;
+            // It may have come together with a reload.
+            terms.renew(&connection.facts, &connection.local);
+            match Box::pin(exchange::run(&connection, &terms)).await {
+                Next::Again => {}
+                Next::Close if connection.client.is_silent() => return,
+                Next::Close => return Box::pin(connection.client.linger()).await,
+                Next::Ended => return,
+                Next::Abort => return connection.client.stream.reset_on_close(),
+                Next::Tunnel(tunnel) => {
+                    drop(member);
+                    let Connection { client, facts, .. } = connection;
+                    // Whatever shared the client has ended with the exchange.
+                    if let Some(client) = Rc::into_inner(client) {
+                        Box::pin(tunnel.run(client, facts)).await;
+                    }
+                    return;
                 }
-                return;
             }
         }
     }
