@@ -169,6 +169,7 @@ impl Machine {
             threads.push(worker::spawn(index, self.shared.clone(), inbox)?);
         }
         let generation = self.shared.handle.load().generation;
+        let drain = self.shared.drain.clone();
         drop(self.shared); // the drain counts who still watches it
         let readiness = &self.control.readiness;
         readiness.listening();
@@ -187,6 +188,16 @@ impl Machine {
         let sink = self.control.sink.clone();
         let ended = self.control.run(tasks).await;
         join(threads).await;
+        let ended = Ended {
+            cut_requests: drain.cut_requests(),
+            ..ended
+        };
+        tracing::info!(
+            cut = ended.cut,
+            cut_requests = ended.cut_requests,
+            "{}",
+            ended.summary()
+        );
         sink.finish(LAST_LINES);
         Ok(ended)
     }

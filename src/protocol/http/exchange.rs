@@ -170,6 +170,15 @@ fn find_route<'a>(listener: &'a HttpListener, parts: &http::request::Parts) -> (
     }
 }
 
+/// A request that a fault of ours ends is told by the fault, and not here.
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if !self.record.is_finished() && !std::thread::panicking() {
+            self.cut();
+        }
+    }
+}
+
 impl Exchange<'_> {
     /// What was waited for is there.
     pub(super) fn wait_over(&self) {

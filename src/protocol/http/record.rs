@@ -30,6 +30,9 @@ pub(super) struct Record {
     waited: Cell<Duration>,
     pub(super) cause: Cell<Option<Cause>>,
     pub(super) end: Cell<End>,
+    /// What has been sent of the response, once that has begun.
+    pub(super) sent: Cell<Option<Ending>>,
+    is_finished: Cell<bool>,
     target: RefCell<Option<Target>>,
 }
 
@@ -71,6 +74,8 @@ impl Record {
             waited: Cell::new(Duration::ZERO),
             cause: Cell::new(None),
             end: Cell::new(End::Ok),
+            sent: Cell::new(None),
+            is_finished: Cell::new(false),
             target: RefCell::new(None),
         }
     }
@@ -129,6 +134,11 @@ impl Record {
             .map(|(_, endpoint)| Arc::clone(&endpoint.name))
     }
 
+    /// Whether it has been counted and logged.
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished.get()
+    }
+
     /// Counts and logs the request that has ended.
     pub(super) fn finish(
         &self,
@@ -137,6 +147,7 @@ impl Record {
         route: &Route,
         ending: Ending,
     ) {
+        self.is_finished.set(true);
         let total = self.started.elapsed();
         let metrics = &route.metrics;
         let request_bytes = connection.client.body_bytes();

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::context::ConnectionFacts;
-use crate::drain::{self, Trigger};
+use crate::drain;
 use crate::net::{Address, Sockets, Stream};
 use crate::protocol::local::Local;
 use crate::snapshot::{Handle, Ingredients, Kind, Snapshot, build};
@@ -28,7 +28,6 @@ struct Rig {
     sockets: Arc<Sockets>,
     listener: TcpListener,
     local: Rc<Local>,
-    trigger: Trigger,
     _sink: Sink,
 }
 
@@ -42,20 +41,19 @@ impl Rig {
         let socket = sockets.take(0).expect("a socket").expect("a socket");
         let config = ["[listener.web]\nbind = \":0\"\n", routes].concat();
         let handle = Handle::new(snapshot(&world, None, &config, &sockets));
-        let (trigger, watcher) = drain::channel();
+        let (_, watcher) = drain::channel();
         Self {
             local: Local::new(handle.cache(), sink.access_log(), watcher, 1),
             listener: TcpListener::from_std(socket).expect("a runtime"),
             world,
             handle,
             sockets,
-            trigger,
             _sink: sink,
         }
     }
 
-    /// A connection that is accepted, and that nobody serves yet.
-    async fn connect(&self) -> (TcpStream, impl Future<Output = ()> + use<>) {
+    /// A connection that is accepted, and how it will be served.
+    async fn connect(&self) -> (TcpStream, impl FnOnce() -> JoinHandle<()> + use<>) {
         let client = TcpStream::connect(self.sockets.local);
         let client = client.await.expect("a connection");
         let (stream, peer) = self.listener.accept().await.expect("a connection");
@@ -68,8 +66,8 @@ impl Rig {
             panic!("it speaks HTTP");
         };
         let local = Rc::clone(&self.local);
-        let served = super::serve(Stream::Tcp(stream), facts, listener, local);
-        (client, served)
+        let serve = move || spawn_local(super::serve(Stream::Tcp(stream), facts, listener, local));
+        (client, serve)
     }
 
     /// Puts a configuration in force, without letting anybody else run.
@@ -90,6 +88,7 @@ impl Rig {
     }
 }
 
+/// The endpoint of every upstream is the listener itself, where only the test accepts.
 fn snapshot(
     world: &World,
     previous: Option<&Snapshot>,
@@ -97,9 +96,9 @@ fn snapshot(
     sockets: &Arc<Sockets>,
 ) -> Snapshot {
     let config: Config = toml::from_str(config).expect("a configuration");
-    let nobody = ResolvedEndpoint {
-        address: Address::Ip(([127, 0, 0, 1], 1).into()),
-        name: "nobody".into(),
+    let itself = ResolvedEndpoint {
+        address: Address::Ip(sockets.local),
+        name: "itself".into(),
         zone: "".into(),
         weight: 1,
         backup: false,
@@ -112,7 +111,7 @@ fn snapshot(
         endpoints: config
             .upstream
             .keys()
-            .map(|name| (name.clone(), vec![nobody.clone()]))
+            .map(|name| (name.clone(), vec![itself.clone()]))
             .collect(),
         sockets: config
             .listener
@@ -135,7 +134,7 @@ async fn rest(client: &mut TcpStream) -> String {
     text
 }
 
-/// One response without a body of its own length's knowledge: ours are short and come at once.
+/// A response of ours: short, so that it comes at once.
 async fn response(client: &mut TcpStream) -> String {
     let mut bytes = vec![0; 4096];
     let read = timeout(LONG, client.read(&mut bytes)).await;
@@ -148,10 +147,10 @@ async fn the_first_request_is_answered_although_its_listener_has_gone() {
     LocalSet::new()
         .run_until(async {
             let rig = Rig::new(HELLO);
-            let (mut client, served) = rig.connect().await;
+            let (mut client, serve) = rig.connect().await;
             client.write_all(GET).await.expect("sent");
             rig.reload("");
-            let task: JoinHandle<()> = spawn_local(served);
+            let task = serve();
             let text = rest(&mut client).await;
             assert!(text.starts_with("HTTP/1.1 200 OK"), "{text:?}");
             assert!(text.contains("\r\nConnection: close\r\n"), "{text:?}");
@@ -170,8 +169,8 @@ async fn a_request_that_comes_together_with_a_reload_is_answered() {
         LocalSet::new()
             .run_until(async {
                 let rig = Rig::new(HELLO);
-                let (mut client, served) = rig.connect().await;
-                let task = spawn_local(served);
+                let (mut client, serve) = rig.connect().await;
+                let task = serve();
                 client.write_all(GET).await.expect("sent");
                 let text = response(&mut client).await;
                 assert!(!text.contains("Connection: close"), "{text:?}");
@@ -188,12 +187,39 @@ async fn a_request_that_comes_together_with_a_reload_is_answered() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_cut_is_counted() {
+    LocalSet::new()
+        .run_until(async {
+            let rig =
+                Rig::new("[upstream.u]\nendpoints = [\"a:1\"]\n[route.all]\nupstream = \"u\"\n");
+            let (mut client, serve) = rig.connect().await;
+            let task = serve();
+            client.write_all(GET).await.expect("sent");
+            let (mut endpoint, _) = rig.listener.accept().await.expect("an attempt");
+            let request = response(&mut endpoint).await;
+            assert!(request.starts_with("GET / "), "{request:?}");
+            task.abort();
+            assert!(task.await.expect_err("aborted").is_cancelled());
+            let metrics = rig.metrics();
+            for line in [
+                "requests_total{listener=\"web\",route=\"all\",method=\"GET\",code=\"503\"} 1\n",
+                "errors_total{route=\"all\",upstream=\"u\",reason=\"draining\"} 1\n",
+                "requests_in_flight{listener=\"web\",route=\"all\"} 0\n",
+            ] {
+                assert!(metrics.contains(line), "{line} is not in {metrics}");
+            }
+            assert_eq!(rig.local.drain.cut_requests(), 1);
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn a_connection_at_rest_follows_reloads_and_keeps_nothing_old() {
     LocalSet::new()
         .run_until(async {
             let rig = Rig::new(HELLO);
-            let (mut client, served) = rig.connect().await;
-            let task = spawn_local(served);
+            let (mut client, serve) = rig.connect().await;
+            let task = serve();
             client.write_all(GET).await.expect("sent");
             assert!(response(&mut client).await.ends_with("hello"));
             let first = Arc::downgrade(&rig.handle.load());
