@@ -197,7 +197,7 @@ impl Record {
                 .as_ref()
                 .and_then(Uri::query)
                 .filter(|_| snapshot.log_query),
-            status: ending.status,
+            status: Some(ending.status),
             request_bytes,
             response_bytes: ending.response_bytes,
             version: if asked.version == Version::HTTP_10 {
@@ -211,7 +211,7 @@ impl Record {
             connect: self.connect.get(),
             first_byte: self.first_byte.get(),
             total,
-            overhead,
+            overhead: Some(overhead),
             end: self.end.get(),
             error: self.cause.get().map(Cause::word),
             generation: snapshot.generation,
