@@ -61,8 +61,9 @@ pub(super) async fn assemble(
     let config = Arc::clone(&candidate.config);
     files::raise_limit();
     let ground = Ground::new(&config)?;
-    let snapshot = ground.workshop.prepare(candidate, None).await?;
+    // Before a listener can take a connection: where this fails, no client has noticed.
     let doors = open_doors(&config.admin, &options)?;
+    let snapshot = ground.workshop.prepare(candidate, None).await?;
     let signals = options.signals.then(Signals::install).transpose();
     let signals = signals.map_err(system("the signals cannot be taken over"))?;
     ground.workshop.world.install(snapshot.upstreams.values());
