@@ -87,12 +87,18 @@ impl FromStr for AdminAddress {
                 Ok(Self::Http(authority.to_owned()))
             }
             // A lone word is more likely a host whose port was forgotten.
-            None if text.ends_with(".sock") || text.contains('/') && !text.contains("//") => {
+            None if is_socket(Path::new(text)) || text.contains('/') && !text.contains("//") => {
                 Ok(Self::Unix(text.into()))
             }
             _ => Err(AdminAddressError),
         }
     }
+}
+
+/// Whether a path's name says that it is a socket.
+fn is_socket(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "sock")
 }
 
 impl fmt::Display for AdminAddress {
