@@ -4,7 +4,7 @@
 
 use evenkeel::config::Route;
 use evenkeel::route::{Question, RouteTable, Rule, path};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{Fields, HeaderName, HeaderValue, Method};
 
 fn main() {
     divan::main();
@@ -38,7 +38,7 @@ fn find(bencher: divan::Bencher<'_, '_>, table: &RouteTable<usize>, host: &str, 
 }
 
 /// The fields that a rule may ask for.
-fn fields() -> HeaderMap {
+fn fields() -> Fields {
     let fields = [
         ("host", "host-7.example.com"),
         ("accept", "text/html"),

@@ -52,6 +52,7 @@ pub struct Hold {
 #[derive(Debug, Default)]
 struct Shared {
     blockers: AtomicUsize,
+    cut_requests: AtomicUsize,
     holds: AtomicUsize,
     ended: Notify,
 }
@@ -154,6 +155,16 @@ impl Watcher {
         Hold {
             shared: Arc::clone(&self.shared),
         }
+    }
+
+    /// Tells that a request was cut with its connection.
+    pub fn request_cut(&self) {
+        self.shared.cut_requests.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Requests that were cut; all of them once the workers have ended.
+    pub fn cut_requests(&self) -> usize {
+        self.shared.cut_requests.load(Ordering::Acquire)
     }
 
     async fn reached(&mut self, wanted: Step) {

@@ -61,8 +61,9 @@ pub(super) async fn assemble(
     let config = Arc::clone(&candidate.config);
     files::raise_limit();
     let ground = Ground::new(&config)?;
-    let snapshot = ground.workshop.prepare(candidate, None).await?;
+    // Before a listener can take a connection: where this fails, no client has noticed.
     let doors = open_doors(&config.admin, &options)?;
+    let snapshot = ground.workshop.prepare(candidate, None).await?;
     let signals = options.signals.then(Signals::install).transpose();
     let signals = signals.map_err(system("the signals cannot be taken over"))?;
     ground.workshop.world.install(snapshot.upstreams.values());
@@ -169,6 +170,7 @@ impl Machine {
             threads.push(worker::spawn(index, self.shared.clone(), inbox)?);
         }
         let generation = self.shared.handle.load().generation;
+        let drain = self.shared.drain.clone();
         drop(self.shared); // the drain counts who still watches it
         let readiness = &self.control.readiness;
         readiness.listening();
@@ -187,6 +189,16 @@ impl Machine {
         let sink = self.control.sink.clone();
         let ended = self.control.run(tasks).await;
         join(threads).await;
+        let ended = Ended {
+            cut_requests: drain.cut_requests(),
+            ..ended
+        };
+        tracing::info!(
+            cut = ended.cut,
+            cut_requests = ended.cut_requests,
+            "{}",
+            ended.summary()
+        );
         sink.finish(LAST_LINES);
         Ok(ended)
     }

@@ -24,13 +24,18 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
         let file = self.file.as_deref().unwrap_or_else(|| global.config());
-        let outcome = config::load(file, &System);
+        let mut outcome = config::load(file, &System);
         let failures = match &outcome.config {
             Some(config) => Routing::new(config)
                 .map_err(|error| Failure::new(Exit::Refused, error.to_string()))?
                 .failures(),
             None => Vec::new(), // the mistakes come first
         };
+        let findings: Vec<_> = failures
+            .iter()
+            .map(|failure| failure.finding(&outcome.places))
+            .collect();
+        outcome.add(findings);
         let is_valid = outcome.config.is_some()
             && failures.is_empty()
             && !(self.strict && outcome.warnings() > 0);
@@ -44,9 +49,6 @@ impl Check {
             output.json(&report);
         } else {
             show::findings(&outcome, output);
-            for failure in &failures {
-                show::test_failure(failure, output);
-            }
         }
         if is_valid {
             if !global.json {
@@ -66,10 +68,9 @@ impl Check {
         if !global.json {
             let (file, errors, warnings) = (file.display(), outcome.errors(), outcome.warnings());
             output.note(format_args!(
-                "{file}: {}, {}, {} failed\n",
+                "{file}: {}, {}\n",
                 show::counted(errors, "error"),
-                show::counted(warnings, "warning"),
-                show::counted(failures.len(), "test")
+                show::counted(warnings, "warning")
             ));
         }
         Ok(Exit::Refused)
@@ -80,10 +81,12 @@ fn tests(run: usize, failures: &[TestFailure]) -> Value {
     let failed: Vec<Value> = failures
         .iter()
         .map(|failure| {
+            let differences = failure.differences.iter();
+            let differences = differences.map(|difference| &difference.sentence);
             json!({
                 "index": failure.index,
                 "request": failure.request,
-                "differences": failure.differences,
+                "differences": differences.collect::<Vec<_>>(),
             })
         })
         .collect();

@@ -35,7 +35,7 @@ pub enum AdminAddress {
 
 /// A text that names no admin socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("expected unix:/path, /path, http://host:port or host:port")]
+#[error("expected a path, unix:path, http://host:port or host:port")]
 pub struct AdminAddressError;
 
 /// What an instance answered.
@@ -86,9 +86,19 @@ impl FromStr for AdminAddress {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
                 Ok(Self::Http(authority.to_owned()))
             }
+            // A lone word is more likely a host whose port was forgotten.
+            None if is_socket(Path::new(text)) || text.contains('/') && !text.contains("//") => {
+                Ok(Self::Unix(text.into()))
+            }
             _ => Err(AdminAddressError),
         }
     }
+}
+
+/// Whether a path's name says that it is a socket.
+fn is_socket(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "sock")
 }
 
 impl fmt::Display for AdminAddress {
@@ -292,10 +302,14 @@ mod tests {
         assert_eq!(parsed("unix:/run/a.sock"), unix("/run/a.sock"));
         assert_eq!(parsed("unix:///run/a.sock"), unix("/run/a.sock"));
         assert_eq!(parsed("/run/a.sock"), unix("/run/a.sock"));
-        assert_eq!(parsed("./a.sock"), unix("./a.sock"));
+        for relative in ["./a.sock", "../a.sock", "run/admin", "admin.sock"] {
+            assert_eq!(parsed(relative), unix(relative));
+        }
+        assert_eq!(parsed("unix:a"), unix("a"));
         assert_eq!(parsed("http://127.0.0.1:9901/"), http("127.0.0.1:9901"));
         assert_eq!(parsed("[::1]:9901"), http("[::1]:9901"));
-        for wrong in ["", "unix:", "localhost", ":9901", "host:99999", "https://a"] {
+        let wrong = ["", "unix:", "localhost", ":9901", "host:99999", "https://a"];
+        for wrong in wrong.into_iter().chain(["http://a/b", "http://a"]) {
             assert_eq!(parsed(wrong), Err(AdminAddressError), "{wrong}");
         }
     }

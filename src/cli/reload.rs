@@ -39,9 +39,6 @@ impl Reload {
 
 fn print(report: &Report, output: &mut Output) {
     output.note(&report.text);
-    for detail in &report.details {
-        output.error(detail, None);
-    }
     for note in &report.notes {
         let word = output.paint(Paint::Warning, "note");
         output.note(format_args!("{word}: {note}\n"));

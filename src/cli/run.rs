@@ -58,9 +58,10 @@ pub(super) fn bind(
     output: &mut Output,
 ) -> Result<Bound, Failure> {
     show::findings(&outcome, output);
+    let (places, sources) = (outcome.places.clone(), outcome.sources.clone());
     App::bind(outcome, options).map_err(|error| {
         if let BindError::Rejected(rejection) = &error {
-            show::reasons(rejection, output);
+            show::drawn(&rejection.findings(&places), &sources, output);
         }
         Failure::new(Exit::Refused, error.to_string())
     })

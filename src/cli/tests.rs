@@ -206,7 +206,8 @@ fn a_test_that_fails_is_exit_code_1_in_both_forms() {
     assert_eq!(done.exit, Exit::Refused);
     let report: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(report["valid"], false);
-    assert_eq!(report["errors"], 0);
+    assert_eq!(report["errors"], 1);
+    assert_eq!(report["diagnostics"][0]["code"], "E0219");
     assert_eq!(report["tests"]["run"], 1);
     assert_eq!(report["tests"]["failed"][0]["index"], 0);
 }

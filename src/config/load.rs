@@ -11,8 +11,9 @@ use super::environment::{Environment, reason};
 use super::format::Config;
 use super::include;
 use super::interpolate::interpolate;
-use super::node::Node;
+use super::node::{Node, Table, Value};
 use super::overrides;
+use super::places::Places;
 use super::render::{self, Style};
 use super::schema::Schema;
 use super::source::{Place, SourceId, Sources};
@@ -26,6 +27,8 @@ pub struct Outcome {
     pub diagnostics: Vec<Diagnostic>,
     /// The texts that the findings point into.
     pub sources: Sources,
+    /// Where in them everything was written.
+    pub places: Places,
 }
 
 /// Reads and checks a file and what it includes.
@@ -35,11 +38,15 @@ pub fn load(path: &Path, environment: &dyn Environment) -> Outcome {
         Ok(text) => load_text(&name, &text, environment),
         Err(why) => {
             let mut sources = Sources::default();
-            sources.add(name.as_str(), "");
+            let nothing = sources.add(name.as_str(), "");
             let title = format!("the configuration `{name}` cannot be read: {why}");
             Outcome {
                 config: None,
                 diagnostics: vec![Diagnostic::new(Code::Unreadable, title)],
+                places: Places::new(Node::new(
+                    sources.place(nothing, 0..0),
+                    Value::Table(Table::new()),
+                )),
                 sources,
             }
         }
@@ -88,10 +95,17 @@ pub fn load_text(name: &str, text: &str, environment: &dyn Environment) -> Outco
         config,
         diagnostics,
         sources,
+        places: Places::new(root),
     }
 }
 
 impl Outcome {
+    /// Adds what was found by those who know what the configuration means.
+    pub fn add(&mut self, findings: impl IntoIterator<Item = Diagnostic>) {
+        self.diagnostics.extend(findings);
+        diagnostic::sort(&mut self.diagnostics);
+    }
+
     /// How many errors were found.
     pub fn errors(&self) -> usize {
         render::count(&self.diagnostics, Severity::Error)

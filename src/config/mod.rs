@@ -35,6 +35,7 @@ mod near;
 mod node;
 mod overrides;
 mod path;
+mod places;
 mod reference;
 mod render;
 mod schema;
@@ -54,6 +55,7 @@ pub use self::format::{
     Rewrite, Route, RouteExpectation, RouteTest, Shutdown, StatusPattern, Timeouts, Upstream, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
+pub use self::places::{Difference, Places};
 pub use self::reference::reference_page;
 pub use self::render::{Style, json as diagnostics_json, text as diagnostics_text};
 pub use self::schema::schema;

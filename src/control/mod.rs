@@ -78,9 +78,7 @@ impl Control {
         let Shutdown { grace, drain } = shutdown;
         tracing::info!(by, ?grace, ?drain, "draining");
         let hurry = second_stop(&mut signals, &sink);
-        let ended = shutdown.run(&trigger, &readiness, hurry).await;
-        tracing::info!(cut = ended.cut, "{}", ended.summary());
-        ended
+        shutdown.run(&trigger, &readiness, hurry).await
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::resolve::{self, Unresolved};
-use crate::config::{Config, Outcome, Sources};
+use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
 use crate::net::{Bind, Sockets};
 use crate::snapshot::{BuildError, Ingredients, Routing, Snapshot, TestFailure, build};
 use crate::upstream::World;
@@ -93,18 +93,11 @@ impl Candidate {
 }
 
 impl Rejection {
-    /// Every single reason, where there are several.
-    pub fn details(&self) -> Vec<String> {
+    /// What is wrong in the configuration's text, with the places.
+    pub fn findings(&self, places: &Places) -> Vec<Diagnostic> {
         match self {
-            Self::Tests(failures) => failures
-                .iter()
-                .flat_map(|failure| {
-                    let request = &failure.request;
-                    let differences = failure.differences.iter();
-                    differences.map(move |text| format!("test `{request}`: {text}"))
-                })
-                .collect(),
-            Self::Unresolved(failures) => failures.iter().map(ToString::to_string).collect(),
+            Self::Tests(failed) => failed.iter().map(|test| test.finding(places)).collect(),
+            Self::Unresolved(failed) => failed.iter().map(|name| name.finding(places)).collect(),
             Self::Mistakes(_)
             | Self::Bind { .. }
             | Self::Build(_)

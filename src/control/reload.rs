@@ -73,8 +73,6 @@ pub struct Report {
     pub result: Verdict,
     /// What changed, or why nothing did.
     pub why: String,
-    /// Every single reason, where `why` stands for several.
-    pub details: Vec<String>,
     /// What is to be known beside it.
     pub notes: Vec<String>,
     /// The generation that is in force now.
@@ -175,9 +173,13 @@ impl Reloader {
     async fn reload(&mut self, by: &'static str) -> Report {
         notify::reloading();
         let report = match self.read().await {
-            Ok(outcome) => match self.apply(&outcome).await {
+            Ok(mut outcome) => match self.apply(&outcome).await {
                 Ok(change) => self.applied(change, &outcome, by),
-                Err(rejection) => self.rejected(&rejection, Some(&outcome), by),
+                Err(rejection) => {
+                    let findings = rejection.findings(&outcome.places);
+                    outcome.add(findings);
+                    self.rejected(&rejection, Some(&outcome), by)
+                }
             },
             Err(rejection) => self.rejected(&rejection, None, by),
         };
@@ -245,14 +247,10 @@ impl Reloader {
         by: &'static str,
     ) -> Report {
         self.metrics.rejected();
-        let details = rejection.details();
         let mistakes = outcome.map(mistakes).unwrap_or_default();
-        let reasons = [vec![rejection.to_string()], mistakes, details.clone()];
+        let reasons = [vec![rejection.to_string()], mistakes];
         self.publish("config_rejected", reasons.concat().join("; "), by);
-        Report {
-            details,
-            ..self.report(Verdict::Rejected, rejection.to_string(), outcome)
-        }
+        self.report(Verdict::Rejected, rejection.to_string(), outcome)
     }
 
     fn publish(&self, kind: &'static str, why: String, by: &'static str) {
@@ -273,7 +271,6 @@ impl Reloader {
         Report {
             result,
             why,
-            details: Vec::new(),
             notes: Vec::new(),
             generation: snapshot.generation,
             sha256: snapshot.sha256.to_string(),

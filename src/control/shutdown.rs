@@ -34,6 +34,8 @@ pub struct Shutdown {
 pub struct Ended {
     /// Connections that still ran and were cut.
     pub cut: usize,
+    /// Requests that ran on them. Known once the workers have dropped what was cut.
+    pub cut_requests: usize,
     /// From the first signal to the end.
     pub took: Duration,
     /// Whether the waiting was ended before its time.
@@ -91,6 +93,7 @@ impl Shutdown {
         trigger.cut();
         Ended {
             cut,
+            cut_requests: 0,
             took: start.elapsed(),
             hurried,
         }
@@ -106,10 +109,15 @@ impl Ended {
         } else {
             ""
         };
+        let with = match self.cut_requests {
+            0 => String::new(),
+            1 => ", with 1 request".to_owned(),
+            requests => format!(", with {requests} requests"),
+        };
         match self.cut {
             0 => format!("drained in {seconds:.1} s{hurried}, nothing was cut"),
-            1 => format!("drained for {seconds:.1} s{hurried}, 1 connection was cut"),
-            cut => format!("drained for {seconds:.1} s{hurried}, {cut} connections were cut"),
+            1 => format!("drained for {seconds:.1} s{hurried}, 1 connection was cut{with}"),
+            cut => format!("drained for {seconds:.1} s{hurried}, {cut} connections were cut{with}"),
         }
     }
 }
@@ -156,6 +164,12 @@ mod tests {
         let ended = SHUTDOWN.run(&trigger, &Readiness::new(), pending()).await;
         assert_eq!((ended.cut, ended.took.as_secs()), (2, 35));
         assert!(ended.summary().ends_with("2 connections were cut"));
+        let ended = Ended {
+            cut_requests: 1,
+            ..ended
+        };
+        let summary = ended.summary();
+        assert!(summary.ends_with("2 connections were cut, with 1 request"));
         drop(guards);
     }
 

@@ -4,22 +4,24 @@
 //! §2.2 permits and which has let requests through that the next hop read differently. Here every
 //! line ends with CRLF.
 
-use std::fmt;
-
 use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
 
 /// What is wrong with a field line, on either side or in a trailer section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
     /// A CR or LF stands alone (RFC 9112 §2.2).
+    #[error("a CR or LF stands alone")]
     LineEnd,
     /// No colon, an empty name, a byte that no token has, a space before the colon, a folded line
     /// (RFC 9112 §5.1, §5.2).
+    #[error("malformed field line")]
     Name,
     /// A control byte in a value (RFC 9110 §5.5).
+    #[error("control byte in a field value")]
     Value,
     /// More lines than the limit.
+    #[error("too many fields")]
     TooMany,
 }
 
@@ -35,26 +37,6 @@ pub(super) struct Block<'slots, 'bytes> {
     /// Bytes of the block, its empty line included.
     pub(super) size: usize,
 }
-
-impl FieldError {
-    /// One phrase for the log.
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::LineEnd => "a CR or LF stands alone",
-            Self::Name => "malformed field line",
-            Self::Value => "control byte in a field value",
-            Self::TooMany => "too many fields",
-        }
-    }
-}
-
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.detail())
-    }
-}
-
-impl std::error::Error for FieldError {}
 
 impl From<httparse::Error> for FieldError {
     fn from(error: httparse::Error) -> Self {

@@ -11,7 +11,6 @@ use std::task::Waker;
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use crate::context::ConnectionFacts;
 use crate::drain::Watcher;
 use crate::pool::Pool;
 use crate::snapshot::{Cache, Snapshot};
@@ -82,15 +81,11 @@ impl Local {
         Arc::clone(self.snapshot.borrow_mut().load())
     }
 
-    /// Whether a connection of this listener should end as soon as it has no request.
-    pub fn is_retired(&self, facts: &ConnectionFacts) -> bool {
-        self.drain.is_closed()
-            || self
-                .snapshot
-                .borrow_mut()
-                .load()
-                .listener_of(facts)
-                .is_none()
+    /// The snapshot in force, if it is another one than `known`.
+    pub fn newer_than(&self, known: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
+        let mut cache = self.snapshot.borrow_mut();
+        let current = cache.load();
+        (!Arc::ptr_eq(current, known)).then(|| Arc::clone(current))
     }
 
     /// Runs a choice with this worker's randomness.

@@ -9,7 +9,9 @@ use std::str::FromStr;
 use http::{HeaderName, HeaderValue, Method, Uri};
 
 use super::build::BuildError;
-use crate::config::{Config, Protocol, Route, RouteExpectation, RouteTest};
+use crate::config::{
+    Config, Diagnostic, Difference, Places, Protocol, Route, RouteExpectation, RouteTest,
+};
 use crate::message::Fields;
 use crate::policy::{Redirect, Target};
 use crate::route::{Candidate, Question, RouteTable, Rule, path};
@@ -45,6 +47,8 @@ pub struct Decision {
     pub listener: String,
     /// The route that wins; `None` if the listener's own upstream gets it, or nobody.
     pub route: Option<String>,
+    /// Whether the listener's own upstream gets it.
+    pub falls_back: bool,
     /// Where it goes; several for a split, with their weights.
     pub upstreams: Vec<(String, u32)>,
     /// The status of an answer that is given without an upstream.
@@ -76,8 +80,30 @@ pub struct TestFailure {
     pub index: usize,
     /// The request.
     pub request: String,
-    /// What was expected and what happens, one line each.
-    pub differences: Vec<String>,
+    /// What was expected and what happens.
+    pub differences: Vec<Difference>,
+}
+
+impl TestFailure {
+    /// The finding about it.
+    pub fn finding(&self, places: &Places) -> Diagnostic {
+        places.failed_test(self.index, &self.request, &self.differences)
+    }
+}
+
+impl InquiryError {
+    fn difference(&self) -> Difference {
+        let sentence = self.to_string();
+        Difference {
+            setting: match self {
+                Self::Form(_) => &["request"],
+                Self::Field(_) => &["headers"],
+                Self::Listener(_) => &["listener"],
+            },
+            found: sentence.clone(),
+            sentence,
+        }
+    }
 }
 
 impl Inquiry {
@@ -180,7 +206,7 @@ impl<'a> Routing<'a> {
             .and_then(|inquiry| self.decide(test.listener.as_deref(), &inquiry));
         let differences = match decision {
             Ok(decision) => decision.differences(&test.expect),
-            Err(error) => vec![error.to_string()],
+            Err(error) => vec![error.difference()],
         };
         (!differences.is_empty()).then(|| TestFailure {
             index,
@@ -200,6 +226,7 @@ impl<'a> Routing<'a> {
         let mut decision = Decision {
             listener: listener.to_owned(),
             route: None,
+            falls_back: false,
             upstreams: Vec::new(),
             status: None,
             location: None,
@@ -222,6 +249,13 @@ impl<'a> Routing<'a> {
 impl Decision {
     fn leads_somewhere(&self) -> bool {
         self.route.is_some() || !self.upstreams.is_empty()
+    }
+
+    /// The name under which logs and metrics have it: that of the route, or of the listener if its own
+    /// upstream gets it.
+    fn known_as(&self) -> Option<&str> {
+        let listener = self.falls_back.then_some(self.listener.as_str());
+        self.route.as_deref().or(listener)
     }
 
     fn take(&mut self, name: &str, route: &Route, inquiry: &Inquiry) {
@@ -259,26 +293,31 @@ impl Decision {
 
     fn fall_back(&mut self, written: &crate::config::Listener, name: &str) {
         match super::build::own_upstream(name, written) {
-            Some(upstream) => self.upstreams.push((upstream, 1)),
+            Some(upstream) => {
+                self.falls_back = true;
+                self.upstreams.push((upstream, 1));
+            }
             None => self.status = Some(404),
         }
     }
 
-    fn differences(&self, expected: &RouteExpectation) -> Vec<String> {
+    fn differences(&self, expected: &RouteExpectation) -> Vec<Difference> {
         let mut differences = Vec::new();
-        let mut compare = |what: &str, expected: Option<String>, holds: bool, found: String| {
+        let mut compare = |setting: Setting, expected: Option<String>, holds: bool, found| {
+            let found: String = found;
             if let Some(expected) = expected.filter(|_| !holds) {
-                let found = if found.is_empty() {
-                    "none".to_owned()
-                } else {
-                    found
-                };
-                differences.push(format!("{what} `{expected}` was expected, it is {found}"));
+                let found = if found.is_empty() { "none" } else { &found };
+                let what = setting[1];
+                differences.push(Difference {
+                    setting,
+                    sentence: format!("{what} `{expected}` was expected, it is {found}"),
+                    found: format!("it is {found}"),
+                });
             }
         };
-        let route = self.route.clone().unwrap_or_default();
-        let holds = expected.route.as_deref() == self.route.as_deref();
-        compare("route", expected.route.clone(), holds, quoted(&route));
+        let route = quoted(self.known_as().unwrap_or_default());
+        let holds = expected.route.as_deref() == self.known_as();
+        compare(&["expect", "route"], expected.route.clone(), holds, route);
         let names: Vec<_> = self
             .upstreams
             .iter()
@@ -289,19 +328,28 @@ impl Decision {
             .upstreams
             .iter()
             .any(|(name, _)| Some(name) == wanted.as_ref());
-        compare("upstream", wanted, holds, names.join(" or "));
+        compare(&["expect", "upstream"], wanted, holds, names.join(" or "));
         let found = self
             .status
             .map(|status| status.to_string())
             .unwrap_or_default();
         let wanted = expected.status.map(|status| status.to_string());
-        compare("status", wanted, expected.status == self.status, found);
+        let holds = expected.status == self.status;
+        compare(&["expect", "status"], wanted, holds, found);
         let holds = expected.location == self.location;
         let found = quoted(self.location.as_deref().unwrap_or_default());
-        compare("location", expected.location.clone(), holds, found);
+        compare(
+            &["expect", "location"],
+            expected.location.clone(),
+            holds,
+            found,
+        );
         differences
     }
 }
+
+/// Keys of a setting in a `[[test]]`.
+type Setting = &'static [&'static str; 2];
 
 /// The status of what is answered before any action: an ambiguous path, TRACE, a tunnel that the
 /// route does not allow.

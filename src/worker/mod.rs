@@ -180,10 +180,13 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
     let local = Rc::clone(local);
     // The task belongs to the worker's runtime, which ends it.
     let task = match &listener.kind {
-        Kind::Http(_) => spawn_local(async move {
-            http::serve(stream, facts, local).await;
-            drop(guard);
-        }),
+        Kind::Http(http) => {
+            let http = Arc::clone(http);
+            spawn_local(async move {
+                http::serve(stream, facts, http, local).await;
+                drop(guard);
+            })
+        }
         Kind::Tcp(tcp) => {
             let tcp = Arc::clone(tcp);
             spawn_local(async move {

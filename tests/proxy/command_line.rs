@@ -282,7 +282,7 @@ fn the_environment_overrides_and_fills_in() {
     assert_eq!(client.response().body.text(), "here");
     // The instance is found through either door.
     let http = admin.address().to_string();
-    for door in ["./admin.sock", &http] {
+    for door in ["./admin.sock", "admin.sock", "unix:admin.sock", &http] {
         let status = files.run(&["--admin", door, "status", "--ready"]);
         assert_eq!(status.code, 0, "{door}: {status:?}");
     }

@@ -97,6 +97,44 @@ fn what_does_not_end_is_cut_and_counted() {
 }
 
 #[test]
+fn a_request_that_is_cut_is_told_of() {
+    let endpoint = Endpoint::start(|peer| {
+        while let Some(request) = peer.request() {
+            if request.target() == "/begun" {
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234");
+            }
+        }
+    });
+    let mut proxy = start(&endpoint, "grace = \"0s\"\ndrain = \"300ms\"");
+    let mut waiting = proxy.client();
+    waiting.send("GET /waiting HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut begun = proxy.client();
+    begun.send("GET /begun HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(begun.head().and_then(|head| head.status()), Ok(200));
+    assert_eq!(begun.bytes(5), b"01234");
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait_for_exit().success());
+    let log = proxy.log();
+    assert!(
+        log.contains("2 connections were cut, with 2 requests"),
+        "{log}"
+    );
+    let logged = |path: &str| -> serde_json::Value {
+        let mut lines = log.lines();
+        let line = lines.find(|line| line.contains(path)).expect("a line");
+        serde_json::from_str(line).expect("JSON")
+    };
+    for (path, status, size) in [("/waiting", 503, 0), ("/begun", 200, 5)] {
+        let line = logged(path);
+        assert_eq!(line["http.response.status_code"], status, "{line}");
+        assert_eq!(line["http.response.body.size"], size, "{line}");
+        assert_eq!(line["end"], "shed", "{line}");
+        assert_eq!(line["error.type"], "draining", "{line}");
+        assert_eq!(line["attempts"], 1, "{line}");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_the_wait() {
     let endpoint = Endpoint::stalls_after("");
     let mut proxy = start(&endpoint, "grace = \"1h\"\ndrain = \"1h\"");

@@ -251,7 +251,8 @@ fn tests_hold_or_stop_the_configuration() {
     let wrong = files.run(&["check", "wrong.toml"]);
     assert_eq!((wrong.code, wrong.out.as_str()), (1, ""), "{wrong:?}");
     for part in [
-        "test 2 failed: GET http://a/older",
+        "error[E0219]: the test `GET http://a/older` fails",
+        "wrong.toml:16:21",
         "status `308` was expected, it is 404",
         "location `http://a/new?q` was expected, it is none",
     ] {
@@ -270,6 +271,7 @@ fn tests_hold_or_stop_the_configuration() {
     let run = files.run(&["run", "-c", "wrong.toml"]);
     assert_eq!(run.code, 1, "{run:?}");
     assert!(run.err.contains("status `308` was expected"), "{run:?}");
+    assert!(run.err.contains("wrong.toml:16:21"), "{run:?}");
 }
 
 #[test]

@@ -41,6 +41,40 @@ fn a_connection_carries_many_requests() {
 }
 
 #[test]
+fn an_empty_line_between_requests_is_no_beginning_of_one() {
+    // RFC 9112 §2.2: old clients leave one behind a body.
+    let endpoint = Endpoint::echo();
+    let address = endpoint.address();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nto = [\"{address}\"]\ntimeouts = {{ request_head = \"100ms\" }}\n"
+    ));
+    let longer_than_a_head_may_take = Duration::from_millis(300);
+    for pieces in [vec!["\r\n"], vec!["\r", "\n"]] {
+        let mut client = proxy.client();
+        for _ in 0..3 {
+            client.send(post("Content-Length: 2", "hi"));
+            for piece in &pieces {
+                client.send(piece);
+                pause(longer_than_a_head_may_take);
+            }
+            assert_eq!(client.response().status, 200, "{pieces:?}");
+        }
+        // Another one is the beginning of a head, which does not end.
+        client.send("\r\n");
+        assert_eq!(client.response().status, 408, "{pieces:?}");
+        assert!(client.is_closed());
+    }
+    // Also before the first request, and in one piece with the next one.
+    let mut client = proxy.client();
+    client.send("\r\n");
+    pause(longer_than_a_head_may_take);
+    client.send([get(""), b"\r\n".to_vec(), get("")].concat());
+    for _ in 0..2 {
+        assert_eq!(client.response().status, 200);
+    }
+}
+
+#[test]
 fn a_client_that_says_close_is_obeyed() {
     for value in ["close", "Close", "keep-alive, close", "close, x-a"] {
         let endpoint = Endpoint::echo();

@@ -28,6 +28,7 @@ mod retries;
 pub(super) mod structure;
 mod tests_of_routes;
 mod timeouts;
+mod unused;
 mod upstreams;
 mod zones;
 
@@ -82,6 +83,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     timeouts::check(&world, &mut findings);
     retries::check(&world, &mut findings);
     upstreams::check(&world, &mut findings);
+    unused::check(&world, &mut findings);
     endpoints::check(&world, &mut findings);
     zones::check(&world, &mut findings);
     health::check(&world, &mut findings);

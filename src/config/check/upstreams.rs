@@ -1,13 +1,9 @@
-//! Upstreams: that they have endpoints, are used, and that their settings do something.
-
-use std::collections::BTreeSet;
+//! Upstreams: that they have endpoints, and that their settings do something.
 
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::format::{Balance, Upstream};
-use crate::config::near::nearest;
-use crate::config::node::{Node, Value};
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for upstream in world.upstreams.values() {
@@ -15,9 +11,6 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         endpoints(upstream, findings);
         weights(upstream, findings);
         panic_threshold(upstream, findings);
-    }
-    if world.is_whole() {
-        unused(world, findings);
     }
 }
 
@@ -102,35 +95,4 @@ fn panic_threshold(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
                 .help("without [upstream.<name>.health] no endpoint is ever unhealthy"),
         );
     }
-}
-
-fn unused(world: &World<'_>, findings: &mut Findings) {
-    let used = used(world);
-    for upstream in world.upstreams.values() {
-        if !used.contains(upstream.name) {
-            let title = format!("nothing sends traffic to upstream `{}`", upstream.name);
-            findings.push(
-                Diagnostic::new(Code::UnusedUpstream, title)
-                    .at(upstream.key, "no route and no listener names it"),
-            );
-        }
-    }
-}
-
-/// Every upstream that is named, or was probably meant by a name that does not exist.
-fn used<'a>(world: &World<'a>) -> BTreeSet<&'a str> {
-    let routes = world.routes.values().map(|route| route.node);
-    let listeners = world.listeners.values().map(|listener| listener.node);
-    let mut wanted: Vec<&str> = Vec::new();
-    for node in routes.chain(listeners) {
-        wanted.extend(node.at(&["upstream"]).and_then(Node::str));
-        if let Some(Value::Table(shares)) = node.at(&["split"]).map(|node| &node.value) {
-            wanted.extend(shares.keys().map(String::as_str));
-        }
-    }
-    let known = |name: &str| -> Option<&'a str> {
-        let exact = world.upstreams.get_key_value(name).map(|(name, _)| *name);
-        exact.or_else(|| nearest(name, world.upstreams.keys().copied()))
-    };
-    wanted.into_iter().filter_map(known).collect()
 }

@@ -164,6 +164,14 @@ pub const CODES: [Explanation; Code::OwnListener as usize + 1] = [
                for a later program.",
     },
     Explanation {
+        code: Code::NoAddress,
+        id: "E0122",
+        summary: "a name without an address",
+        text: "The name of an endpoint cannot be looked up. It is found at a start and a reload, which \
+               need every address; `evenkeel check` asks no name server. The configuration is refused \
+               as a whole: an upstream that lacks endpoints is noticed when they are needed.",
+    },
+    Explanation {
         code: Code::UnknownName,
         id: "E0201",
         summary: "a name that does not exist",
@@ -288,6 +296,14 @@ pub const CODES: [Explanation; Code::OwnListener as usize + 1] = [
         summary: "a redirect to where the request came from",
         text: "None of `scheme`, `host`, `port` and `path` is changed: the client would come back for \
                ever.",
+    },
+    Explanation {
+        code: Code::FailedTest,
+        id: "E0219",
+        summary: "a test that fails",
+        text: "A `[[test]]` does not hold: the request gets another route, upstream, status or \
+               location than its author promised. Either the routes changed what they should not \
+               have, or the promise is out of date.",
     },
     Explanation {
         code: Code::ZoneLoss,

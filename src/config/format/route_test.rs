@@ -31,7 +31,7 @@ pub struct RouteTest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteExpectation {
-    /// Name of the route that wins.
+    /// Name of the route that wins; of the listener, if its own `upstream` or `to` gets the request.
     pub route: Option<String>,
     /// Upstream that it goes to (one of them, for a split).
     pub upstream: Option<String>,

@@ -10,6 +10,7 @@ mod cases;
 mod examples;
 mod robustness;
 mod sources;
+mod unused;
 
 /// Variables and files that a test makes up.
 #[derive(Debug, Default)]

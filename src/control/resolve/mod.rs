@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Config, EndpointDetails, EndpointEntry, Upstream};
+use crate::config::{Config, Diagnostic, EndpointDetails, EndpointEntry, Places, Upstream};
 use crate::net::Address;
 use crate::snapshot::effective_upstreams;
 use crate::upstream::{ResolvedEndpoint, entries};
@@ -54,6 +54,13 @@ enum Written<'a> {
 
 /// What is known of each `host` after the look-ups.
 type Found = BTreeMap<String, Result<Vec<IpAddr>, String>>;
+
+impl Unresolved {
+    /// The finding about it.
+    pub fn finding(&self, places: &Places) -> Diagnostic {
+        places.no_address(&self.upstream, &self.endpoint, &self.why)
+    }
+}
 
 impl<'a> Written<'a> {
     fn parse(text: &'a str) -> Self {

@@ -9,8 +9,6 @@ mod decoder;
 mod request;
 mod response;
 
-use std::fmt;
-
 pub(super) use chunked::trailers_to_write;
 pub(super) use declared::Declared;
 pub use decoder::{Decoded, Decoder, FrameError};
@@ -32,43 +30,27 @@ pub enum Framing {
 }
 
 /// Why the framing fields of a head are refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {
     /// `Content-Length` is not a decimal number below 2^64 (RFC 9112 §6.3).
+    #[error("malformed Content-Length")]
     Length,
     /// `Content-Length` came twice, be it with the same value (RFC 9112 §6.3 lets us choose).
+    #[error("repeated Content-Length")]
     RepeatedLength,
     /// `Transfer-Encoding` is not `chunked` and nothing else (RFC 9112 §6.3).
+    #[error("Transfer-Encoding is not exactly chunked")]
     Coding,
     /// `chunked` is the last coding, but another that we do not know is below it (RFC 9112 §6.1).
+    #[error("unknown transfer coding")]
     UnknownCoding,
     /// Both `Transfer-Encoding` and `Content-Length` (RFC 9112 §6.3).
+    #[error("both Transfer-Encoding and Content-Length")]
     LengthAndCoding,
     /// `Transfer-Encoding` in an HTTP/1.0 message, whose sender cannot mean it (RFC 9112 §6.1).
+    #[error("Transfer-Encoding in an HTTP/1.0 message")]
     CodingInHttp10,
 }
-
-impl FramingError {
-    /// One phrase for the log.
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::Length => "malformed Content-Length",
-            Self::RepeatedLength => "repeated Content-Length",
-            Self::Coding => "Transfer-Encoding is not exactly chunked",
-            Self::UnknownCoding => "unknown transfer coding",
-            Self::LengthAndCoding => "both Transfer-Encoding and Content-Length",
-            Self::CodingInHttp10 => "Transfer-Encoding in an HTTP/1.0 message",
-        }
-    }
-}
-
-impl fmt::Display for FramingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.detail())
-    }
-}
-
-impl std::error::Error for FramingError {}
 
 #[cfg(test)]
 mod tests;

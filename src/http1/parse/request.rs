@@ -1,7 +1,5 @@
 //! Request heads.
 
-use std::fmt;
-
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use httparse::Header;
@@ -40,34 +38,47 @@ pub struct RequestHead {
 }
 
 /// Why a request is refused. The bytes behind it mean nothing any more: the connection closes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// The request line is not method, target and version with one space between each
     /// (RFC 9112 §3).
+    #[error("malformed request line")]
     Line,
     /// The method is longer than any that there is (RFC 9112 §3).
+    #[error("method too long")]
     MethodTooLong,
     /// The target has none of the four forms, or a byte that no target has (RFC 9112 §3.2).
+    #[error("malformed request target")]
     Target,
     /// The request line is longer than a head may be (RFC 9112 §3).
+    #[error("request target too long")]
     TargetTooLong,
     /// Another major version of HTTP (RFC 9110 §15.6.6).
+    #[error("HTTP version not supported")]
     Version,
     /// The head is longer than the limit (RFC 6585 §5).
+    #[error("request head too large")]
     HeadTooLarge,
     /// A field line is malformed, or there are too many.
-    Field(FieldError),
+    #[error(transparent)]
+    Field(#[from] FieldError),
     /// The framing is malformed or ambiguous.
-    Framing(FramingError),
+    #[error(transparent)]
+    Framing(#[from] FramingError),
     /// An HTTP/1.1 request without `Host` (RFC 9112 §3.2).
+    #[error("no Host")]
     HostMissing,
     /// More than one `Host`, be it with the same value (RFC 9112 §3.2).
+    #[error("more than one Host")]
     HostRepeated,
     /// `Host` is not a host and a port (RFC 9112 §3.2).
+    #[error("malformed Host")]
     HostMalformed,
     /// A member of `Connection` is not a token, or there are too many (RFC 9110 §7.6.1).
+    #[error("malformed Connection")]
     Connection,
     /// An expectation other than `100-continue` (RFC 9110 §10.1.1).
+    #[error("unknown expectation")]
     Expectation,
 }
 
@@ -223,45 +234,6 @@ impl RequestError {
             | Self::HostMalformed
             | Self::Connection => StatusCode::BAD_REQUEST,
         }
-    }
-
-    /// One phrase for the log.
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::Line => "malformed request line",
-            Self::MethodTooLong => "method too long",
-            Self::Target => "malformed request target",
-            Self::TargetTooLong => "request target too long",
-            Self::Version => "HTTP version not supported",
-            Self::HeadTooLarge => "request head too large",
-            Self::Field(error) => error.detail(),
-            Self::Framing(error) => error.detail(),
-            Self::HostMissing => "no Host",
-            Self::HostRepeated => "more than one Host",
-            Self::HostMalformed => "malformed Host",
-            Self::Connection => "malformed Connection",
-            Self::Expectation => "unknown expectation",
-        }
-    }
-}
-
-impl fmt::Display for RequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.detail())
-    }
-}
-
-impl std::error::Error for RequestError {}
-
-impl From<FieldError> for RequestError {
-    fn from(error: FieldError) -> Self {
-        Self::Field(error)
-    }
-}
-
-impl From<FramingError> for RequestError {
-    fn from(error: FramingError) -> Self {
-        Self::Framing(error)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Response heads.
 
-use std::fmt;
-
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use httparse::Header;
 
@@ -33,18 +31,23 @@ pub struct ResponseHead {
 
 /// Why a response is refused. What it was meant to be cannot be known, so nothing of it may be
 /// relayed, and the connection closes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResponseError {
     /// No status line of HTTP/1.0 or HTTP/1.1 (RFC 9112 §4).
+    #[error("malformed status line")]
     Line,
     /// The status is not between 100 and 599 (RFC 9110 §15).
+    #[error("status out of range")]
     Status,
     /// The head is longer than the limit.
+    #[error("response head too large")]
     HeadTooLarge,
     /// A field line is malformed, or there are too many.
-    Field(FieldError),
+    #[error(transparent)]
+    Field(#[from] FieldError),
     /// The framing is malformed or ambiguous.
-    Framing(FramingError),
+    #[error(transparent)]
+    Framing(#[from] FramingError),
 }
 
 /// The parts of a status line that mean something.
@@ -154,39 +157,6 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, Resp
         upgrade: switches.then(|| protocols(draft.protocols)).flatten(),
         size,
     })
-}
-
-impl ResponseError {
-    /// One phrase for the log.
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::Line => "malformed status line",
-            Self::Status => "status out of range",
-            Self::HeadTooLarge => "response head too large",
-            Self::Field(error) => error.detail(),
-            Self::Framing(error) => error.detail(),
-        }
-    }
-}
-
-impl fmt::Display for ResponseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.detail())
-    }
-}
-
-impl std::error::Error for ResponseError {}
-
-impl From<FieldError> for ResponseError {
-    fn from(error: FieldError) -> Self {
-        Self::Field(error)
-    }
-}
-
-impl From<FramingError> for ResponseError {
-    fn from(error: FramingError) -> Self {
-        Self::Framing(error)
-    }
 }
 
 impl Line {

@@ -80,6 +80,7 @@ impl Exchange<'_> {
             MaxForwards::Malformed => return own(parts, Cause::BadRequest),
         }
         if self
+            .terms
             .listener
             .via
             .request(&mut parts.headers, parts.version)

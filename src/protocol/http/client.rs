@@ -122,6 +122,21 @@ impl Client {
             .poll_fill(cx, &self.stream, Amount::Usual)
     }
 
+    /// Whether bytes of a request are there. An empty line before it is dropped and taken off those
+    /// that are left; half of one is waited for.
+    pub(super) fn has_request_begun(&self, empty_lines: &mut u32) -> bool {
+        let mut received = self.received.borrow_mut();
+        while *empty_lines > 0 && received.bytes().starts_with(b"\r\n") {
+            received.consume(2);
+            *empty_lines -= 1;
+        }
+        match received.bytes() {
+            [] => false,
+            [b'\r'] => *empty_lines == 0,
+            _ => true,
+        }
+    }
+
     /// Ready once the client has gone, while its request is being served. What it sends meanwhile is
     /// the next request, and waits.
     ///

@@ -5,15 +5,17 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use super::client::Client;
 use super::exchange;
+use super::terms::Terms;
 use super::upgrade::Tunnel;
 use crate::context::ConnectionFacts;
 use crate::net::Stream;
 use crate::protocol::local::{Local, Member};
-use crate::snapshot::Kind;
+use crate::snapshot::HttpListener;
 
 /// What an exchange needs of the connection that it runs on.
 #[derive(Debug)]
@@ -38,31 +40,43 @@ pub(super) enum Next {
     Tunnel(Box<Tunnel>),
 }
 
-/// Serves a client until its connection ends.
-pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
+/// Serves a client, whom this listener let in, until its connection ends.
+///
+/// No `async fn`: its future would hold the arguments beside what is made of them.
+pub fn serve(
+    stream: Stream,
+    facts: ConnectionFacts,
+    listener: Arc<HttpListener>,
+    local: Rc<Local>,
+) -> impl Future<Output = ()> {
     let member = local.join();
+    let mut terms = Terms::new(listener, &facts, &local);
     let connection = Connection {
         client: Rc::new(Client::new(stream)),
         facts,
         local,
     };
-    let mut is_new = true;
-    while connection.request_begins(&member, is_new).await {
-        is_new = false;
-        match Box::pin(exchange::run(&connection)).await {
-            Next::Again => {}
-            Next::Close if connection.client.is_silent() => return,
-            Next::Close => return Box::pin(connection.client.linger()).await,
-            Next::Ended => return,
-            Next::Abort => return connection.client.stream.reset_on_close(),
-            Next::Tunnel(tunnel) => {
-                drop(member);
-                let Connection { client, facts, .. } = connection;
-                // Whatever shared the client has ended with the exchange.
-                if let Some(client) = Rc::into_inner(client) {
-                    Box::pin(tunnel.run(client, facts)).await;
+    async move {
+        let mut is_new = true;
+        while connection.request_begins(&member, &mut terms, is_new).await {
+            is_new = false;
+            // It may have come together with a reload.
+            terms.renew(&connection.facts, &connection.local);
+            match Box::pin(exchange::run(&connection, &terms)).await {
+                Next::Again => {}
+                Next::Close if connection.client.is_silent() => return,
+                Next::Close => return Box::pin(connection.client.linger()).await,
+                Next::Ended => return,
+                Next::Abort => return connection.client.stream.reset_on_close(),
+                Next::Tunnel(tunnel) => {
+                    drop(member);
+                    let Connection { client, facts, .. } = connection;
+                    // Whatever shared the client has ended with the exchange.
+                    if let Some(client) = Rc::into_inner(client) {
+                        Box::pin(tunnel.run(client, facts)).await;
+                    }
+                    return;
                 }
-                return;
             }
         }
     }
@@ -71,17 +85,24 @@ pub async fn serve(stream: Stream, facts: ConnectionFacts, local: Rc<Local>) {
 impl Connection {
     /// Waits for the first bytes of a request, without a buffer. False when there will be none: the
     /// client has gone or was silent for too long, or the listener is to end.
-    async fn request_begins(&self, member: &Member, is_new: bool) -> bool {
-        if !self.client.received.borrow().is_empty() {
+    async fn request_begins(&self, member: &Member, terms: &mut Terms, is_new: bool) -> bool {
+        let mut empty_lines = EMPTY_LINES;
+        if self.client.has_request_begun(&mut empty_lines) {
             return true;
         }
         let (mut armed, mut is_leaving) = (false, false);
         poll_fn(|cx| {
             // Asked first: a request that has arrived is served, whatever is to end.
-            if let Poll::Ready(result) = self.client.poll_receive(cx) {
-                return Poll::Ready(result.is_ok_and(|count| count > 0));
+            while let Poll::Ready(result) = self.client.poll_receive(cx) {
+                if !result.is_ok_and(|count| count > 0) {
+                    return Poll::Ready(false);
+                }
+                if self.client.has_request_begun(&mut empty_lines) {
+                    return Poll::Ready(true);
+                }
             }
-            if self.local.is_retired(&self.facts) {
+            terms.renew(&self.facts, &self.local);
+            if terms.is_over() || self.local.drain.is_closed() {
                 // A connection that is only just there (it may have waited in the accept queue) has
                 // its first request on the way, or in the socket without our knowing yet.
                 if !is_new {
@@ -96,27 +117,18 @@ impl Connection {
             }
             if !armed {
                 armed = true;
-                self.client.deadline.set(self.idle_limit());
+                self.client.deadline.set(terms.listener.timeouts.idle);
                 member.register(cx.waker());
             }
             self.client.deadline.poll_passed(cx).map(|()| false)
         })
         .await
     }
-
-    fn idle_limit(&self) -> std::time::Duration {
-        match self
-            .local
-            .snapshot()
-            .listener_of(&self.facts)
-            .map(|listener| &listener.kind)
-        {
-            Some(Kind::Http(listener)) => listener.timeouts.idle,
-            // The listener has gone, or speaks something else now: the connection is to end.
-            Some(Kind::Tcp(_)) | None => std::time::Duration::ZERO,
-        }
-    }
 }
+
+/// Empty lines between two requests that begin none: what old clients leave behind a body
+/// (RFC 9112 §2.2). Another one counts as the beginning of a head, which has little time.
+const EMPTY_LINES: u32 = 1;
 
 /// How long a connection that is to end is kept for its first request: two round trips around the
 /// world.

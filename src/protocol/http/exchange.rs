@@ -1,7 +1,6 @@
 //! The life of one request: its head, its route, its answer, its record.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version, header};
@@ -11,18 +10,18 @@ use super::connection::{Connection, Next};
 use super::head::{NoHead, read_head};
 use super::record::Record;
 use super::respond::Cause;
+use super::terms::Terms;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
 use crate::route::Question;
-use crate::snapshot::{CallTimeouts, HttpListener, Kind, Route, Snapshot};
+use crate::snapshot::{CallTimeouts, HttpListener, Route};
 use crate::telemetry::access::End;
 
 /// A request that is being served, and what it is served by.
 #[derive(Debug)]
 pub(super) struct Exchange<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) listener: &'a HttpListener,
+    pub(super) terms: &'a Terms,
     pub(super) route: &'a Route,
     pub(super) record: &'a Record,
     /// What the head said of the message itself.
@@ -50,61 +49,35 @@ pub(super) struct Message {
 }
 
 /// Serves the request that begins with the bytes that are there or about to be.
-pub(super) async fn run(connection: &Connection) -> Next {
-    let snapshot = connection.local.snapshot();
-    let Some(listener) = snapshot.listener_of(&connection.facts) else {
-        return Next::Close;
-    };
-    let Kind::Http(listener) = &listener.kind else {
-        return Next::Close;
-    };
+pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
     let began = Instant::now();
-    match read_head(connection, listener).await {
-        Ok(head) => serve(connection, &snapshot, listener, (head, began)).await,
+    match read_head(connection, &terms.listener).await {
+        Ok(head) => serve(connection, terms, head, began).await,
         Err(NoHead::Gone) => Next::Ended,
-        Err(NoHead::Late) => {
-            refuse(
-                connection,
-                &snapshot,
-                listener,
-                (Cause::RequestTimeout, began),
-            )
-            .await
-        }
+        Err(NoHead::Late) => refuse(connection, terms, Cause::RequestTimeout, began).await,
         Err(NoHead::Refused(error)) => {
             tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
-            refuse(
-                connection,
-                &snapshot,
-                listener,
-                (Cause::of_bad_request(error.status()), began),
-            )
-            .await
+            let cause = Cause::of_bad_request(error.status());
+            refuse(connection, terms, cause, began).await
         }
     }
 }
 
 /// Answers what is no request that could be served, and ends the connection.
-async fn refuse(
-    connection: &Connection,
-    snapshot: &Snapshot,
-    listener: &HttpListener,
-    (cause, began): (Cause, Instant),
-) -> Next {
+async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Instant) -> Next {
     connection.client.no_request();
     // Its method is not known; this one is counted with those that are not.
     let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
     let mut record = Record::new(method, began);
-    if snapshot.access_log {
+    if terms.snapshot.access_log {
         record.keep_unread();
     }
     record.cause.set(Some(cause));
     record.end.set(End::Denied);
     let exchange = Exchange {
         connection,
-        snapshot,
-        listener,
-        route: &listener.unrouted,
+        terms,
+        route: &terms.listener.unrouted,
         record: &record,
         message: Message {
             framing: Framing::None,
@@ -117,22 +90,18 @@ async fn refuse(
         scheme: "http",
         overdue: Cell::new(None),
         attempt_overdue: Cell::new(None),
-        body_idle: Cell::new(listener.timeouts.body_idle),
+        body_idle: Cell::new(terms.listener.timeouts.body_idle),
         waiting_since: Cell::new(None),
     };
     let answer = exchange.own(&Fields::new(), cause, None);
     exchange.finish(answer).await
 }
 
-async fn serve(
-    connection: &Connection,
-    snapshot: &Arc<Snapshot>,
-    listener: &HttpListener,
-    (head, began): (RequestHead, Instant),
-) -> Next {
+async fn serve(connection: &Connection, terms: &Terms, head: RequestHead, began: Instant) -> Next {
+    let listener = &*terms.listener;
     let mut parts = head.parts;
     let mut record = Record::new(parts.method.clone(), began);
-    if snapshot.access_log {
+    if terms.snapshot.access_log {
         record.keep(&parts);
     }
     let body = connection.client.request_body(head.framing);
@@ -156,8 +125,7 @@ async fn serve(
     let under_way = route.metrics.begin();
     let exchange = Exchange {
         connection,
-        snapshot,
-        listener,
+        terms,
         route,
         record: &record,
         message,
@@ -192,6 +160,15 @@ fn find_route<'a>(listener: &'a HttpListener, parts: &RequestParts) -> (&'a Rout
     match listener.routes.find(&question) {
         Some(found) => (found.target, found.prefix),
         None => (listener.fallback.as_ref().unwrap_or(&listener.unrouted), 0),
+    }
+}
+
+/// A request that a fault of ours ends is told by the fault, and not here.
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if !self.record.is_finished() && !std::thread::panicking() {
+            self.cut();
+        }
     }
 }
 

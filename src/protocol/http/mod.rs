@@ -2,7 +2,7 @@
 //!
 //! `connection` waits for requests; `exchange` is the life of one; `forward` asks an upstream, and
 //! again where that is allowed; `record` keeps what is logged and measured; `respond` alone turns
-//! causes into statuses.
+//! causes into statuses; `terms` are what a connection is served by.
 
 mod answer;
 mod attempt;
@@ -14,6 +14,10 @@ mod head;
 mod record;
 mod reply;
 pub mod respond;
+mod terms;
 mod upgrade;
 
 pub use connection::serve;
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,9 @@ pub(super) struct Record {
     waited: Cell<Duration>,
     pub(super) cause: Cell<Option<Cause>>,
     pub(super) end: Cell<End>,
+    /// What has been sent of the response, once that has begun.
+    pub(super) sent: Cell<Option<Ending>>,
+    is_finished: Cell<bool>,
     target: RefCell<Option<Target>>,
 }
 
@@ -72,6 +75,8 @@ impl Record {
             waited: Cell::new(Duration::ZERO),
             cause: Cell::new(None),
             end: Cell::new(End::Ok),
+            sent: Cell::new(None),
+            is_finished: Cell::new(false),
             target: RefCell::new(None),
         }
     }
@@ -130,6 +135,11 @@ impl Record {
             .map(|(_, endpoint)| Arc::clone(&endpoint.name))
     }
 
+    /// Whether it has been counted and logged.
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished.get()
+    }
+
     /// Counts and logs the request that has ended.
     pub(super) fn finish(
         &self,
@@ -138,6 +148,7 @@ impl Record {
         route: &Route,
         ending: Ending,
     ) {
+        self.is_finished.set(true);
         let total = self.started.elapsed();
         let metrics = &route.metrics;
         let request_bytes = connection.client.body_bytes();
@@ -187,7 +198,7 @@ impl Record {
                 .as_ref()
                 .and_then(Uri::query)
                 .filter(|_| snapshot.log_query),
-            status: ending.status,
+            status: Some(ending.status),
             request_bytes,
             response_bytes: ending.response_bytes,
             version: if asked.version == Version::HTTP_10 {
@@ -201,7 +212,7 @@ impl Record {
             connect: self.connect.get(),
             first_byte: self.first_byte.get(),
             total,
-            overhead,
+            overhead: Some(overhead),
             end: self.end.get(),
             error: self.cause.get().map(Cause::word),
             generation: snapshot.generation,

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::answer::Answer;
 use super::connection::Next;
 use super::exchange::Exchange;
-use super::record::Ending;
+use super::record::{Ending, Record};
+use super::respond::Cause;
 use crate::body::BodyError;
 use crate::http1::{
     Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_response,
@@ -15,6 +16,14 @@ use crate::http1::{
 use crate::message::ResponseParts;
 use crate::policy::forwarding::X_REQUEST_ID;
 use crate::telemetry::access::End;
+
+/// A response on its way. Where it is dropped, what has been sent is known.
+#[derive(Debug)]
+struct Sending<'a> {
+    record: &'a Record,
+    status: u16,
+    outgoing: Outgoing,
+}
 
 impl Exchange<'_> {
     /// The client has gone before there was an answer: there is nobody to tell.
@@ -25,7 +34,7 @@ impl Exchange<'_> {
             response_bytes: 0,
         };
         self.record
-            .finish(self.connection, self.snapshot, self.route, ending);
+            .finish(self.connection, &self.terms.snapshot, self.route, ending);
         Next::Abort
     }
 
@@ -50,8 +59,13 @@ impl Exchange<'_> {
             keep_alive_1_0: persistent && version == Version::HTTP_10,
         };
         encode_response(&mut head, &parts, framing, options);
-        let mut outgoing = Outgoing::new(head, body, body_framing(framing));
-        let sent = self.send(&mut outgoing).await;
+        let mut sending = Sending {
+            record: self.record,
+            status: parts.status.as_u16(),
+            outgoing: Outgoing::new(head, body, body_framing(framing)),
+        };
+        let sent = self.send(&mut sending.outgoing).await;
+        let ending = sending.ending();
         let next = match sent {
             Ok(()) => match tunnel {
                 Some(tunnel) => Next::Tunnel(tunnel),
@@ -63,13 +77,25 @@ impl Exchange<'_> {
                 Next::Abort
             }
         };
-        let ending = Ending {
-            status: parts.status.as_u16(),
-            response_bytes: outgoing.body_bytes(),
-        };
         self.record
-            .finish(self.connection, self.snapshot, self.route, ending);
+            .finish(self.connection, &self.terms.snapshot, self.route, ending);
         next
+    }
+
+    /// Keeps the record of a request that is dropped before its end, as all are at the end of a drain
+    /// that took too long.
+    pub(super) fn cut(&self) {
+        self.connection.local.drain.request_cut();
+        self.record.end.set(End::Shed);
+        let nothing_sent = Ending {
+            status: Cause::Draining.status().as_u16(),
+            response_bytes: 0,
+        };
+        let cause = self.record.cause.get().unwrap_or(Cause::Draining);
+        self.record.cause.set(Some(cause));
+        let ending = self.record.sent.get().unwrap_or(nothing_sent);
+        self.record
+            .finish(self.connection, &self.terms.snapshot, self.route, ending);
     }
 
     async fn send(&self, outgoing: &mut Outgoing) -> Result<(), End> {
@@ -103,7 +129,24 @@ impl Exchange<'_> {
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
             && !self.connection.local.drain.is_draining()
-            && !self.connection.local.is_retired(&self.connection.facts)
+            && self
+                .terms
+                .hold(&self.connection.facts, &self.connection.local)
+    }
+}
+
+impl Sending<'_> {
+    fn ending(&self) -> Ending {
+        Ending {
+            status: self.status,
+            response_bytes: self.outgoing.body_bytes(),
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.record.sent.set(Some(self.ending()));
     }
 }
 

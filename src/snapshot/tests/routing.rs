@@ -1,8 +1,11 @@
 //! Decisions without sockets, and the `[[test]]`s that rest on them.
 
+use std::fs;
+use std::path::Path;
+
 use super::config;
-use crate::config::{Config, RouteTest};
-use crate::snapshot::{Decision, Inquiry, InquiryError, Routing};
+use crate::config::{Config, Nothing, RouteTest, Style, load_text};
+use crate::snapshot::{Decision, Inquiry, InquiryError, Routing, TestFailure};
 
 /// Two HTTP listeners, of which only the first has an upstream of its own, and one that relays.
 const TEXT: &str = r#"
@@ -234,9 +237,39 @@ fn differences(request: &str, expect: &str) -> Vec<String> {
         .pop()
         .map(|failure| {
             assert_eq!((failure.index, &*failure.request), (0, request));
-            failure.differences
+            sentences(&failure)
         })
         .unwrap_or_default()
+}
+
+fn sentences(failure: &TestFailure) -> Vec<String> {
+    let differences = failure.differences.iter();
+    differences
+        .map(|difference| difference.sentence.clone())
+        .collect()
+}
+
+/// As `src/config/tests/cases.rs` does for what is found there.
+#[test]
+fn a_test_that_fails_has_its_place() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
+    let text = fs::read_to_string(folder.join("cases/E0219.toml")).expect("the case");
+    let mut outcome = load_text("evenkeel.toml", &text, &Nothing);
+    let config = outcome.config.as_ref().expect("nothing else is wrong");
+    let failures = Routing::new(config).expect("valid routes").failures();
+    let findings: Vec<_> = failures
+        .iter()
+        .map(|test| test.finding(&outcome.places))
+        .collect();
+    outcome.add(findings);
+    let drawn = [outcome.render(Style::default()), outcome.summary("")].concat();
+    insta::with_settings!({
+        snapshot_path => folder.join("snapshots"),
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("E0219", drawn);
+    });
 }
 
 #[test]
@@ -251,6 +284,7 @@ fn a_test_that_holds_is_silent() {
             "route = 'moved', status = 301, location = 'https://moved.example/x'",
         ),
         ("GET http://other.example/", "upstream = 'listener.a-web'"),
+        ("GET http://other.example/", "route = 'a-web'"),
         ("CONNECT http://tunnel.example/", "status = 405"),
     ] {
         assert_eq!(
@@ -277,7 +311,7 @@ fn a_test_that_fails_says_what_happens_instead() {
         (
             "GET http://other.example/",
             "route = 'shared'",
-            &["route `shared` was expected, it is none"],
+            &["route `shared` was expected, it is `a-web`"],
         ),
         (
             "GET http://moved.example/x",
@@ -322,11 +356,11 @@ fn each_test_asks_its_own_listener_with_its_own_fields() {
     let indexes: Vec<_> = failures.iter().map(|failure| failure.index).collect();
     assert_eq!(indexes, [2, 3]);
     assert_eq!(
-        failures[0].differences,
+        sentences(&failures[0]),
         ["route `new` was expected, it is `old`"]
     );
     assert_eq!(
-        failures[1].differences,
+        sentences(&failures[1]),
         ["no listener `no` that speaks HTTP"]
     );
 }

@@ -11,6 +11,24 @@ pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, entry: &Entry<'_>, quer
     out.extend_from_slice(b" - - [");
     clock.combined(out, entry.at);
     out.extend_from_slice(b"] \"");
+    request(out, entry, query);
+    out.extend_from_slice(b"\" ");
+    match entry.status {
+        Some(status) => text::number(out, status),
+        None => out.push(b'-'),
+    }
+    out.push(b' ');
+    text::number(out, entry.response_bytes);
+    quoted(out, entry.referer);
+    quoted(out, entry.user_agent);
+    out.push(b'\n');
+}
+
+/// What was asked for; `-`, as for all that is not known, where the bytes were not read.
+fn request(out: &mut Vec<u8>, entry: &Entry<'_>, query: Option<&str>) {
+    if entry.method.is_empty() {
+        return out.push(b'-');
+    }
     text::hex_escaped(out, entry.method.as_bytes());
     out.push(b' ');
     text::hex_escaped(out, entry.path.as_bytes());
@@ -20,13 +38,6 @@ pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, entry: &Entry<'_>, quer
     }
     out.extend_from_slice(b" HTTP/");
     out.extend_from_slice(entry.version.as_bytes());
-    out.extend_from_slice(b"\" ");
-    text::number(out, entry.status);
-    out.push(b' ');
-    text::number(out, entry.response_bytes);
-    quoted(out, entry.referer);
-    quoted(out, entry.user_agent);
-    out.push(b'\n');
 }
 
 fn quoted(out: &mut Vec<u8>, value: &[u8]) {

@@ -35,7 +35,9 @@ fn what(object: &mut Object<'_>, entry: &Entry<'_>, query: Option<&str>) {
     object.text(br#","server.address":""#, entry.host);
     object.text(br#","url.path":""#, entry.path);
     object.text(br#","url.query":""#, query.unwrap_or_default());
-    object.number(br#","http.response.status_code":"#, entry.status.into());
+    if let Some(status) = entry.status {
+        object.number(br#","http.response.status_code":"#, status.into());
+    }
     object.number(br#","http.request.body.size":"#, entry.request_bytes);
     object.number(br#","http.response.body.size":"#, entry.response_bytes);
     object.text(br#","network.protocol.version":""#, entry.version);
@@ -51,7 +53,9 @@ fn how(object: &mut Object<'_>, entry: &Entry<'_>) {
         object.seconds(br#","first_byte_s":"#, first_byte);
     }
     object.seconds(br#","total_s":"#, entry.total);
-    object.seconds(br#","overhead_s":"#, entry.overhead);
+    if let Some(overhead) = entry.overhead {
+        object.seconds(br#","overhead_s":"#, overhead);
+    }
     object.text(br#","end":""#, entry.end.as_str());
     object.text(br#","error.type":""#, entry.error.unwrap_or_default());
     object.number(br#","generation":"#, entry.generation);

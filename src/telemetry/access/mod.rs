@@ -58,9 +58,9 @@ pub struct Entry<'a> {
     pub endpoint: &'a str,
     /// The client, as found behind trusted proxies.
     pub client: SocketAddr,
-    /// Method as sent.
+    /// Method as sent; empty where HTTP is not spoken.
     pub method: &'a str,
-    /// `http` or `https`.
+    /// `http` or `https`; `tcp` where the bytes are not read.
     pub scheme: &'a str,
     /// Host as asked for.
     pub host: &'a str,
@@ -68,8 +68,8 @@ pub struct Entry<'a> {
     pub path: &'a str,
     /// Query as asked for; written only if the configuration says so.
     pub query: Option<&'a str>,
-    /// Status that was sent.
-    pub status: u16,
+    /// Status that was sent; none where HTTP is not spoken.
+    pub status: Option<u16>,
     /// Bytes of the request's body.
     pub request_bytes: u64,
     /// Bytes of the response's body.
@@ -88,8 +88,8 @@ pub struct Entry<'a> {
     pub first_byte: Option<Duration>,
     /// From the first byte of the request to the last of the response.
     pub total: Duration,
-    /// Of that, what was not waiting for the client or the endpoint.
-    pub overhead: Duration,
+    /// Of that, what was not waiting for the client or the endpoint, where that is told apart.
+    pub overhead: Option<Duration>,
     /// How it ended.
     pub end: End,
     /// The cause of a failure, as a word of RFC 9209.

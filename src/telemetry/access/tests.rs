@@ -32,7 +32,7 @@ fn entry() -> Entry<'static> {
         host: "api.example.com",
         path: "/v1/users",
         query: Some("token=secret"),
-        status: 200,
+        status: Some(200),
         request_bytes: 0,
         response_bytes: 1_234,
         version: "1.1",
@@ -42,7 +42,7 @@ fn entry() -> Entry<'static> {
         connect: None,
         first_byte: Some(Duration::from_micros(2_345)),
         total: Duration::from_micros(2_500),
-        overhead: Duration::from_micros(45),
+        overhead: Some(Duration::from_micros(45)),
         end: End::Ok,
         error: None,
         generation: 41,
@@ -117,6 +117,48 @@ fn a_json_line_takes_whatever_a_client_sends() {
     assert_eq!(line["error.type"], "connection_timeout");
     assert_eq!(line["connect_s"], 3.0);
     assert_eq!(line["end"], "timeout");
+}
+
+/// A session of bytes that nobody reads.
+fn session() -> Entry<'static> {
+    Entry {
+        request_id: "",
+        route: "",
+        method: "",
+        scheme: "tcp",
+        host: "",
+        path: "",
+        query: None,
+        status: None,
+        version: "",
+        user_agent: b"",
+        first_byte: None,
+        overhead: None,
+        ..entry()
+    }
+}
+
+#[test]
+fn what_does_not_exist_is_left_out() {
+    let mut out = Vec::new();
+    json::line(&mut out, &mut Clock::default(), &session(), None);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        concat!(
+            r#"{"ts":"2026-01-02T03:04:05.000006Z","level":"info","kind":"access","#,
+            r#""listener":"web","upstream":"api","zone":"eu-1a","endpoint":"10.1.0.11:8080","#,
+            r#""client.address":"192.0.2.7","url.scheme":"tcp","http.request.body.size":0,"#,
+            r#""http.response.body.size":1234,"attempts":1,"total_s":0.002500,"end":"ok","#,
+            r#""generation":41}"#,
+            "\n"
+        )
+    );
+    let mut out = Vec::new();
+    combined::line(&mut out, &mut Clock::default(), &session(), None);
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "192.0.2.7 - - [02/Jan/2026:03:04:05 +0000] \"-\" - 1234 \"-\" \"-\"\n"
+    );
 }
 
 #[test]

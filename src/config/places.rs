@@ -1,0 +1,98 @@
+//! Where things were written, for findings of those who know what a configuration means.
+//!
+//! Whether a `[[test]]` holds is found out by the router, and whether a name has an address by the
+//! resolver. Both see typed data, which has no places; here it gets them back, so that such a finding
+//! looks like every other one.
+
+use super::codes::Code;
+use super::diagnostic::Diagnostic;
+use super::node::{Node, Text};
+
+/// The places of everything that a configuration holds.
+#[derive(Debug, Clone)]
+pub struct Places {
+    root: Node,
+}
+
+/// Something that a `[[test]]` expects and does not get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Keys of the setting in the test, such as `expect` and `route`.
+    pub setting: &'static [&'static str],
+    /// The whole of it: ``route `api` was expected, it is `web` ``.
+    pub sentence: String,
+    /// What is said at the setting's place: ``it is `web` ``.
+    pub found: String,
+}
+
+impl Places {
+    pub(super) fn new(root: Node) -> Self {
+        Self { root }
+    }
+
+    /// The finding about the `[[test]]` with this number, from 0, which does not hold.
+    pub fn failed_test(
+        &self,
+        index: usize,
+        request: &str,
+        differences: &[Difference],
+    ) -> Diagnostic {
+        let sentences: Vec<&str> = differences
+            .iter()
+            .map(|difference| difference.sentence.as_str())
+            .collect();
+        let title = format!("the test `{request}` fails: {}", sentences.join("; "));
+        let mut finding = Diagnostic::new(Code::FailedTest, title)
+            .help("`evenkeel route` tells which route gets a request, and why");
+        let Some(test) = self.root.at(&["test"]).map(Node::items) else {
+            return finding;
+        };
+        let Some(test) = test.get(index) else {
+            return finding;
+        };
+        for difference in differences {
+            let place = test
+                .at(difference.setting)
+                .map_or(test.place, |at| at.place);
+            finding = if finding.primary.is_none() {
+                finding.at(place, &difference.found)
+            } else {
+                finding.also(place, &difference.found)
+            };
+        }
+        match test.at(&["request"]) {
+            Some(request) => finding.also(request.place, "this request"),
+            None => finding,
+        }
+    }
+
+    /// The finding about an endpoint, as it is written, whose name has no address.
+    pub fn no_address(&self, upstream: &str, endpoint: &str, why: &str) -> Diagnostic {
+        let written = self.endpoint(upstream, endpoint);
+        let endpoint = written.and_then(Node::text).map_or(endpoint, Text::shown);
+        let title =
+            format!("endpoint `{endpoint}` of upstream `{upstream}` cannot be looked up: {why}");
+        let finding = Diagnostic::new(Code::NoAddress, title)
+            .help("correct the name, or write an address instead of it");
+        match written {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
+    fn endpoint(&self, upstream: &str, endpoint: &str) -> Option<&Node> {
+        let written = self.root.at(&["upstream", upstream]);
+        let zones = written.and_then(|written| written.at(&["zone"])?.table());
+        let zones = zones.into_iter().flatten().map(|(_, zone)| &zone.value);
+        let of_listener = upstream.strip_prefix("listener.");
+        let unnamed = of_listener.and_then(|listener| self.root.at(&["listener", listener, "to"]));
+        written
+            .into_iter()
+            .chain(zones)
+            .filter_map(|holder| holder.at(&["endpoints"]))
+            .chain(unnamed)
+            .flat_map(Node::items)
+            .map(|item| item.at(&["address"]).unwrap_or(item))
+            .find(|item| item.str() == Some(endpoint))
+    }
+}

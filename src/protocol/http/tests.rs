@@ -1,0 +1,247 @@
+//! What a connection is told in moments that cannot be hit from outside.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::context::ConnectionFacts;
+use crate::drain;
+use crate::net::{Address, Sockets, Stream};
+use crate::protocol::local::Local;
+use crate::snapshot::{Handle, Ingredients, Kind, Snapshot, build};
+use crate::telemetry::access::{Settings, Sink, Writer};
+use crate::telemetry::events::Events;
+use crate::telemetry::metrics::{Format, Registry};
+use crate::upstream::{ResolvedEndpoint, World};
+
+/// One client of the listener `web`, and the thread's data plane.
+struct Rig {
+    world: World,
+    handle: Handle,
+    sockets: Arc<Sockets>,
+    listener: TcpListener,
+    local: Rc<Local>,
+    _sink: Sink,
+}
+
+impl Rig {
+    fn new(routes: &str) -> Self {
+        let registry = Registry::new(1);
+        let settings = Settings::new(&crate::config::Log::default());
+        let sink = Writer::spawn(&settings, &registry).expect("a log");
+        let world = World::new(registry, Events::default());
+        let sockets = Arc::new(Sockets::bind("127.0.0.1:0", 1).expect("a port"));
+        let socket = sockets.take(0).expect("a socket").expect("a socket");
+        let config = ["[listener.web]\nbind = \":0\"\n", routes].concat();
+        let handle = Handle::new(snapshot(&world, None, &config, &sockets));
+        let (_, watcher) = drain::channel();
+        Self {
+            local: Local::new(handle.cache(), sink.access_log(), watcher, 1),
+            listener: TcpListener::from_std(socket).expect("a runtime"),
+            world,
+            handle,
+            sockets,
+            _sink: sink,
+        }
+    }
+
+    /// A connection that is accepted, and how it will be served.
+    async fn connect(&self) -> (TcpStream, impl FnOnce() -> JoinHandle<()> + use<>) {
+        let client = TcpStream::connect(self.sockets.local);
+        let client = client.await.expect("a connection");
+        let (stream, peer) = self.listener.accept().await.expect("a connection");
+        let facts = ConnectionFacts {
+            listener: "web".into(),
+            peer,
+            local: self.sockets.local,
+        };
+        let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {
+            panic!("it speaks HTTP");
+        };
+        let local = Rc::clone(&self.local);
+        let serve = move || spawn_local(super::serve(Stream::Tcp(stream), facts, listener, local));
+        (client, serve)
+    }
+
+    /// Puts a configuration in force, without letting anybody else run.
+    fn reload(&self, config: &str) {
+        let next = snapshot(
+            &self.world,
+            Some(&self.handle.load()),
+            config,
+            &self.sockets,
+        );
+        drop(self.handle.replace(next));
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = String::new();
+        self.world.registry.encode(Format::Text, &mut text);
+        text
+    }
+}
+
+/// The endpoint of every upstream is the listener itself, where only the test accepts.
+fn snapshot(
+    world: &World,
+    previous: Option<&Snapshot>,
+    config: &str,
+    sockets: &Arc<Sockets>,
+) -> Snapshot {
+    let config: Config = toml::from_str(config).expect("a configuration");
+    let itself = ResolvedEndpoint {
+        address: Address::Ip(sockets.local),
+        name: "itself".into(),
+        zone: "".into(),
+        weight: 1,
+        backup: false,
+        max_in_flight: None,
+        max_connections: None,
+    };
+    build(Ingredients {
+        generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
+        sha256: "".into(),
+        endpoints: config
+            .upstream
+            .keys()
+            .map(|name| (name.clone(), vec![itself.clone()]))
+            .collect(),
+        sockets: config
+            .listener
+            .keys()
+            .map(|name| (name.clone(), Arc::clone(sockets)))
+            .collect::<BTreeMap<_, _>>(),
+        config: Arc::new(config),
+        world,
+        previous,
+        seed: 1,
+    })
+    .expect("a snapshot")
+}
+
+/// What a client receives until its connection ends.
+async fn rest(client: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let read = timeout(LONG, client.read_to_string(&mut text)).await;
+    read.expect("an end").expect("an orderly end");
+    text
+}
+
+/// A response of ours: short, so that it comes at once.
+async fn response(client: &mut TcpStream) -> String {
+    let mut bytes = vec![0; 4096];
+    let read = timeout(LONG, client.read(&mut bytes)).await;
+    let count = read.expect("an answer").expect("an answer");
+    String::from_utf8_lossy(&bytes[..count]).into_owned()
+}
+
+#[tokio::test]
+async fn the_first_request_is_answered_although_its_listener_has_gone() {
+    LocalSet::new()
+        .run_until(async {
+            let rig = Rig::new(HELLO);
+            let (mut client, serve) = rig.connect().await;
+            client.write_all(GET).await.expect("sent");
+            rig.reload("");
+            let task = serve();
+            let text = rest(&mut client).await;
+            assert!(text.starts_with("HTTP/1.1 200 OK"), "{text:?}");
+            assert!(text.contains("\r\nConnection: close\r\n"), "{text:?}");
+            assert!(text.ends_with("hello"), "{text:?}");
+            task.await.expect("no panic");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_request_that_comes_together_with_a_reload_is_answered() {
+    // Without the listener, and with another protocol in its place.
+    let instead = "[upstream.u]\nendpoints = [\"127.0.0.1:1\"]\n\
+                   [listener.other]\nbind = \":0\"\nprotocols = [\"tcp\"]\nupstream = \"u\"\n";
+    for next in ["", instead] {
+        LocalSet::new()
+            .run_until(async {
+                let rig = Rig::new(HELLO);
+                let (mut client, serve) = rig.connect().await;
+                let task = serve();
+                client.write_all(GET).await.expect("sent");
+                let text = response(&mut client).await;
+                assert!(!text.contains("Connection: close"), "{text:?}");
+                // The task cannot run between these two.
+                assert_eq!(client.try_write(GET).expect("sent"), GET.len());
+                rig.reload(next);
+                let text = rest(&mut client).await;
+                assert!(text.starts_with("HTTP/1.1 200 OK"), "{text:?}");
+                assert!(text.contains("\r\nConnection: close\r\n"), "{text:?}");
+                task.await.expect("no panic");
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_cut_is_counted() {
+    LocalSet::new()
+        .run_until(async {
+            let rig =
+                Rig::new("[upstream.u]\nendpoints = [\"a:1\"]\n[route.all]\nupstream = \"u\"\n");
+            let (mut client, serve) = rig.connect().await;
+            let task = serve();
+            client.write_all(GET).await.expect("sent");
+            let (mut endpoint, _) = rig.listener.accept().await.expect("an attempt");
+            let request = response(&mut endpoint).await;
+            assert!(request.starts_with("GET / "), "{request:?}");
+            task.abort();
+            assert!(task.await.expect_err("aborted").is_cancelled());
+            let metrics = rig.metrics();
+            for line in [
+                "requests_total{listener=\"web\",route=\"all\",method=\"GET\",code=\"503\"} 1\n",
+                "errors_total{route=\"all\",upstream=\"u\",reason=\"draining\"} 1\n",
+                "requests_in_flight{listener=\"web\",route=\"all\"} 0\n",
+            ] {
+                assert!(metrics.contains(line), "{line} is not in {metrics}");
+            }
+            assert_eq!(rig.local.drain.cut_requests(), 1);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_follows_reloads_and_keeps_nothing_old() {
+    LocalSet::new()
+        .run_until(async {
+            let rig = Rig::new(HELLO);
+            let (mut client, serve) = rig.connect().await;
+            let task = serve();
+            client.write_all(GET).await.expect("sent");
+            assert!(response(&mut client).await.ends_with("hello"));
+            let first = Arc::downgrade(&rig.handle.load());
+            rig.reload(&["[listener.web]\nbind = \":0\"\n", BYE].concat());
+            rig.local.resting.wake_all();
+            tokio::task::yield_now().await;
+            assert!(first.upgrade().is_none(), "an old snapshot is kept");
+            client.write_all(GET).await.expect("sent");
+            assert!(response(&mut client).await.ends_with("bye"));
+            rig.reload("");
+            rig.local.resting.wake_all();
+            assert_eq!(rest(&mut client).await, "", "nobody asked");
+            task.await.expect("no panic");
+        })
+        .await;
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+const HELLO: &str = "[route.all]\nrespond = { body = \"hello\" }\n";
+
+const BYE: &str = "[route.all]\nrespond = { body = \"bye\" }\n";
+
+/// Far longer than anything here takes.
+const LONG: Duration = Duration::from_secs(10);
