@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use divan::Bencher;
 use evenkeel::config::{FieldEdits, Listener, Rewrite, Route, Timeouts};
+use evenkeel::message::{Fields, RequestParts};
 use evenkeel::policy::{Filters, Forwarding, Via};
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderName, HeaderValue, Version};
 
 fn main() {
     divan::main();
@@ -64,7 +65,7 @@ fn apply(bencher: Bencher<'_, '_>, route: &Route) {
     let filters = Filters::new(route).expect("the filters of a bench are right");
     let parts = || {
         let request = http::Request::builder().uri("/v1/users/42?page=2").body(());
-        let mut parts = request.expect("a request that is right").into_parts().0;
+        let mut parts = RequestParts::from(request.expect("a request that is right").into_parts().0);
         parts.headers = fields();
         parts
     };
@@ -92,7 +93,7 @@ fn listener() -> Listener {
 }
 
 /// The fields of a browser's request behind one proxy.
-fn fields() -> HeaderMap {
+fn fields() -> Fields {
     [
         ("host", "host-7.example.com"),
         (

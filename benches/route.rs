@@ -3,8 +3,9 @@
 //! `cargo bench --bench route`. The figures to look at are ratios: a thousand rules against two.
 
 use evenkeel::config::Route;
+use evenkeel::message::Fields;
 use evenkeel::route::{Question, RouteTable, Rule, path};
-use http::{Fields, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 
 fn main() {
     divan::main();

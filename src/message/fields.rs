@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::names::{Role, role};
 use super::recycle::Store;
@@ -273,6 +273,16 @@ impl From<&HeaderMap> for Fields {
         let mut fields = Self::new();
         for (name, value) in map {
             fields.append(name, value);
+        }
+        fields
+    }
+}
+
+impl FromIterator<(HeaderName, HeaderValue)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (HeaderName, HeaderValue)>>(lines: I) -> Self {
+        let mut fields = Self::new();
+        for (name, value) in lines {
+            fields.append(&name, &value);
         }
         fields
     }

@@ -34,7 +34,7 @@ fn fields(lines: &[(&'static str, &str)]) -> Fields {
             HeaderValue::from_str(value).unwrap(),
         )
     };
-    Fields::from(&lines.iter().map(field).collect::<HeaderMap>())
+    lines.iter().map(field).collect()
 }
 
 fn apply(forwarded: bool, peer: &str, headers: &mut Fields) -> Identity {
