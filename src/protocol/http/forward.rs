@@ -127,10 +127,17 @@ async fn attempt(
         };
         let left = call.into_untouched_body();
         let is_stale = reused && error.is_before_response();
+        let unsent = error.is_unsent();
         let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
         match left {
             Some(left)
-                if is_stale && retry.may_retry(&parts.method, attempts, Failure::Stale, true) =>
+                if is_stale
+                    && retry.may_retry(
+                        &parts.method,
+                        attempts,
+                        Failure::Stale { unsent },
+                        true,
+                    ) =>
             {
                 may_reuse = false;
                 body = left;
