@@ -65,7 +65,8 @@ fn apply(bencher: Bencher<'_, '_>, route: &Route) {
     let filters = Filters::new(route).expect("the filters of a bench are right");
     let parts = || {
         let request = http::Request::builder().uri("/v1/users/42?page=2").body(());
-        let mut parts = RequestParts::from(request.expect("a request that is right").into_parts().0);
+        let mut parts =
+            RequestParts::from(request.expect("a request that is right").into_parts().0);
         parts.headers = fields();
         parts
     };
