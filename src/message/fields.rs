@@ -66,7 +66,7 @@ impl Fields {
         fields
     }
 
-    /// Keeps a line of the block, whose name is a token and whose value is one.
+    /// Keeps a line of the block: a name that is a token, a colon, a value that may be one, CRLF.
     ///
     /// # Panics
     ///
@@ -82,9 +82,10 @@ impl Fields {
         let text = &mut self.store.text;
         let name_end = name + name_length;
         let value_end = value + value_length;
-        let is_plain = text[name_end..].starts_with(b": ")
-            && value == name_end + SEPARATOR.len()
-            && text[value_end..].starts_with(END);
+        // Behind a name stands its colon, and a line ends with CRLF: what is in between may vary.
+        let is_plain = value == name_end + SEPARATOR.len()
+            && text.get(name_end + 1) == Some(&b' ')
+            && text.get(value_end) == Some(&b'\r');
         let start = if is_plain {
             name
         } else {
@@ -95,9 +96,8 @@ impl Fields {
             text.extend_from_slice(END);
             start
         };
-        let key = Key::of(&text[name..name_end]);
         self.store.lines.push(Line {
-            key,
+            key: Key::of(&text[name..name_end]),
             start: small(start),
             name: small(name_length),
             value: small(value_length),

@@ -88,6 +88,15 @@ impl Stream {
         })
     }
 
+    /// Whether bytes are there, which stay: 0 is the end of the stream. [`io::ErrorKind::WouldBlock`]
+    /// costs no system call if it is known.
+    pub fn try_peek(&self) -> io::Result<usize> {
+        self.attempt(Interest::READABLE, 1, |socket| {
+            retried(|| rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK))
+                .map(|(_, count)| count)
+        })
+    }
+
     /// Waits for bytes and appends them to the buffer as [`Stream::try_read`] does.
     pub fn poll_read_into(
         &self,

@@ -6,9 +6,11 @@
 use std::io;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::Method;
+use tokio::time::Instant;
 
-use super::Connection;
+use super::{Connection, Keep, Pool};
 use crate::body::{Body, BodyError};
 use crate::http1::{
     Amount, Buffer, Framing, Limits, Outgoing, ResponseError, ResponseHead, SendError,
@@ -110,12 +112,14 @@ impl Call {
         self.poll_request(cx)?;
         loop {
             let bytes = self.connection.received.bytes();
-            if let Some(head) = resume_response(bytes, self.seen, &self.method, self.limits)? {
-                self.seen = 0;
-                self.connection.received.consume(head.size);
-                return Poll::Ready(self.event(head));
+            if bytes.len() > self.seen {
+                if let Some(head) = resume_response(bytes, self.seen, &self.method, self.limits)? {
+                    self.seen = 0;
+                    self.connection.received.consume(head.size);
+                    return Poll::Ready(self.event(head));
+                }
+                self.seen = bytes.len();
             }
-            self.seen = bytes.len();
             let Connection {
                 stream, received, ..
             } = &mut self.connection;
@@ -128,6 +132,25 @@ impl Call {
                 Poll::Ready(Ok(_)) => return Poll::Ready(Err(CallError::Closed)),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(CallError::Reset(error))),
             }
+        }
+    }
+
+    /// The whole body of a response whose head has come, if it came together with it: then it need not
+    /// stream.
+    pub fn take_whole_body(&mut self, framing: Framing) -> Option<Bytes> {
+        let length = match framing {
+            Framing::None => 0,
+            Framing::Length(length) => usize::try_from(length).ok()?,
+            Framing::Chunked | Framing::UntilClose => return None,
+        };
+        let received = &mut self.connection.received;
+        (received.bytes().len() >= length).then(|| received.take(0, length))
+    }
+
+    /// The response has been received: its connection is free, if it can be used again.
+    pub fn end(self, persistent: bool, pool: &Pool, keep: Keep, now: Instant) {
+        if persistent && self.sent == Sent::Wholly {
+            pool.checkin(self.connection, keep, now);
         }
     }
 

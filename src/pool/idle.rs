@@ -84,13 +84,15 @@ impl Pool {
     }
 
     /// Keeps a connection for the next call, if there is room and nobody waits for one.
-    pub(super) fn checkin(&self, connection: Connection, keep: Keep, now: Instant) {
+    pub(super) fn checkin(&self, mut connection: Connection, keep: Keep, now: Instant) {
         let live = &connection.endpoint().live;
         if !live.may_rest() || !connection.received.is_empty() {
             return;
         }
+        let id = live.id();
+        connection.reused = true;
         let mut stacks = self.stacks.borrow_mut();
-        let stack = stacks.entry(live.id()).or_default();
+        let stack = stacks.entry(id).or_default();
         if stack.len() < keep.count {
             stack.push(Idle {
                 connection,

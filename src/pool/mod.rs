@@ -13,14 +13,12 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 pub use call::{Call, CallError, Event};
 pub use idle::{Keep, Pool};
 pub use response::ResponseBody;
 
 use crate::endpoint::{Endpoint, OpenConnection};
-use crate::http1::{Amount, Received};
+use crate::http1::Received;
 use crate::net::Stream;
 
 /// A connection to an endpoint.
@@ -101,7 +99,7 @@ impl Connection {
         }
         // Tried, not polled: a poll would be told to wait once the task has used up its turn, and take
         // every further connection for quiet.
-        match self.received.try_fill(&self.stream, Amount::Usual) {
+        match self.stream.try_peek() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => State::Quiet,
             Ok(0) | Err(_) => State::Closed,
             Ok(_) => State::Dirty,
@@ -138,14 +136,6 @@ pub struct Return {
     pub pool: Rc<Pool>,
     /// How long and how many.
     pub keep: Keep,
-}
-
-impl Return {
-    /// Puts a connection back.
-    fn checkin(&self, mut connection: Connection) {
-        connection.reused = true;
-        self.pool.checkin(connection, self.keep, Instant::now());
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::call::{Call, Sent};
 use super::{Connection, Return};
@@ -49,24 +50,6 @@ impl<G> ResponseBody<G> {
             body.finish();
         }
         body
-    }
-
-    /// The whole body, if it has been received together with its head: then it need not stream.
-    pub fn take_ready(&mut self) -> Option<Bytes> {
-        let Some(call) = self.call.as_mut() else {
-            return Some(Bytes::new());
-        };
-        let Framing::Length(length) = self.framing else {
-            return None;
-        };
-        let length = usize::try_from(length).ok()?;
-        if call.connection.received.bytes().len() < length {
-            return None;
-        }
-        let bytes = call.connection.received.take(0, length);
-        self.left = Some(0);
-        self.finish();
-        Some(bytes)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
@@ -158,9 +141,8 @@ impl<G> ResponseBody<G> {
     fn finish(&mut self) {
         drop(self.guard.take());
         let Some(call) = self.call.take() else { return };
-        if self.persistent && call.sent == Sent::Wholly {
-            self.home.checkin(call.connection);
-        }
+        let Return { pool, keep } = &self.home;
+        call.end(self.persistent, pool, *keep, Instant::now());
     }
 }
 

@@ -78,8 +78,12 @@ impl std::fmt::Display for HostPattern {
 /// A host without its port and its trailing dot: `[::1]:80` is `[::1]`, `a.example.:80` is
 /// `a.example`.
 pub fn bare(authority: &str) -> &str {
-    let host = match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+    // The colon of a port is the last, and not one inside brackets.
+    let mark = authority
+        .bytes()
+        .rposition(|byte| byte == b':' || byte == b']');
+    let host = match mark {
+        Some(mark) if authority.as_bytes()[mark] == b':' => &authority[..mark],
         _ => authority,
     };
     host.strip_suffix('.').unwrap_or(host)

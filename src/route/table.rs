@@ -50,6 +50,9 @@ impl<T> RouteTable<T> {
 
     /// The most specific rule that matches.
     pub fn find(&self, question: &Question<'_>) -> Option<Match<'_, T>> {
+        if self.rules.is_empty() {
+            return None;
+        }
         let path = Spelling::of(question.path);
         let mut buffer = [0; LONGEST_NAME];
         let host = host::lower(host::bare(question.host), &mut buffer);
@@ -104,8 +107,10 @@ impl<T> RouteTable<T> {
     /// The wildcards that a host falls under, the longest first.
     fn below<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a PathIndex> {
         // The first label is not empty: `.example.com` is not below `example.com`.
-        let dots = host.match_indices('.').filter(|(at, _)| *at > 0);
-        dots.map(|(at, _)| &host[at + 1..])
+        let there_are = !self.below.is_empty();
+        let text = if there_are { host.as_bytes() } else { b"" };
+        let dots = memchr::memchr_iter(b'.', text).filter(|at| *at > 0);
+        dots.map(|at| &host[at + 1..])
             .filter(|name| name.len() <= self.longest_below)
             .filter_map(|name| self.below.get(name))
     }

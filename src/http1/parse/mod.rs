@@ -13,7 +13,10 @@ mod target;
 pub use request::{RequestError, RequestHead, parse_request, resume_request};
 pub use response::{ResponseError, ResponseHead, parse_response, resume_response};
 
-use memchr::{memchr, memchr2_iter, memmem};
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+use memchr::{memchr, memchr2_iter};
 
 use crate::http1::lines::FieldError;
 
@@ -29,7 +32,7 @@ struct FirstLine<'bytes> {
 fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
     let seen = seen.saturating_sub(END.len() - 1).min(bytes.len());
     // Most heads come alone and whole.
-    bytes.ends_with(END) || memmem::find(&bytes[seen..], END).is_some()
+    bytes.ends_with(END) || FINDER.find(&bytes[seen..]).is_some()
 }
 
 /// Refuses a CR or LF that stands alone in the bytes behind the first `seen`. The last byte may be a
@@ -59,6 +62,9 @@ fn first_line(bytes: &[u8]) -> Option<Result<FirstLine<'_>, FieldError>> {
     });
     Some(line.ok_or(FieldError::LineEnd))
 }
+
+/// Made once: that costs more than a search.
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
 
 /// The end of the last line and the empty line.
 const END: &[u8] = b"\r\n\r\n";

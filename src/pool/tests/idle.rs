@@ -319,11 +319,11 @@ async fn no_more_connections_than_allowed_are_opened() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_knows_that_it_was_used() {
-    let (peer, pool) = (Peer::new().await, Rc::new(Pool::default()));
+    let (peer, pool) = (Peer::new().await, Pool::default());
     let (connection, other) = peer.open().await;
     assert_eq!(port(&connection), peer_port(&other));
     assert!(!connection.is_reused());
-    home(&pool).checkin(connection);
+    pool.checkin(connection, keep(SECOND, 1), Instant::now());
     let again = pool.checkout(&peer.endpoint, Instant::now(), false);
     assert!(again.expect("it is kept").is_reused());
 }

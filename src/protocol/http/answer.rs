@@ -27,24 +27,24 @@ impl Exchange<'_> {
     /// Decides on a request. `None` if its client has gone.
     pub(super) async fn answer(
         &self,
-        mut parts: RequestParts,
+        parts: &mut RequestParts,
         body: Body,
         matched: usize,
     ) -> Option<Answer> {
-        if let Some(answer) = self.objection(&mut parts) {
+        if let Some(answer) = self.objection(parts) {
             return Some(answer);
         }
         match &self.route.action {
             Action::Respond(fixed) => Some(self.filtered(fixed.response())),
             Action::Redirect(redirect) => {
-                Some(match redirect.response(&target(&parts, self.scheme)) {
+                Some(match redirect.response(&target(parts, self.scheme)) {
                     Ok(response) => self.filtered(response),
                     Err(_) => self.own(&parts.headers, Cause::BadRequest, None),
                 })
             }
             Action::NotFound => Some(self.own(&parts.headers, Cause::NoRoute, None)),
             Action::Forward(split) => {
-                if self.route.filters.request(&mut parts, matched).is_err() {
+                if self.route.filters.request(parts, matched).is_err() {
                     return Some(self.own(&parts.headers, Cause::TargetTooLong, None));
                 }
                 let choice = self

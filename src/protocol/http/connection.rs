@@ -3,10 +3,13 @@
 //! What only a request needs lives in the box of its exchange and goes with it; a connection that
 //! waits holds its stream, a place in the roster, and no buffer.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+
+use tokio::time::Instant;
 
 use super::client::Client;
 use super::exchange;
@@ -23,6 +26,8 @@ pub(super) struct Connection {
     pub(super) client: Rc<Client>,
     pub(super) facts: ConnectionFacts,
     pub(super) local: Rc<Local>,
+    /// When the last request ended, until it is asked.
+    pub(super) rests_since: Cell<Option<Instant>>,
 }
 
 /// What becomes of a connection after an exchange.
@@ -55,6 +60,7 @@ pub fn serve(
         client: Rc::new(Client::new(stream)),
         facts,
         local,
+        rests_since: Cell::new(None),
     };
     async move {
         let mut is_new = true;
@@ -117,7 +123,9 @@ impl Connection {
             }
             if !armed {
                 armed = true;
-                self.client.deadline.set(terms.listener.timeouts.idle);
+                let since = self.rests_since.take().unwrap_or_else(Instant::now);
+                let end = since + terms.listener.timeouts.idle;
+                self.client.deadline.set_at(end);
                 member.register(cx.waker());
             }
             self.client.deadline.poll_passed(cx).map(|()| false)

@@ -34,6 +34,8 @@ pub(super) struct Exchange<'a> {
     /// When the attempt under way is, until it brings a response.
     pub(super) attempt_overdue: Cell<Option<Instant>>,
     pub(super) body_idle: Cell<Duration>,
+    /// The last look at the clock: what need not be exact to the microsecond does without its own.
+    pub(super) now: Cell<Instant>,
     /// When the waiting began, for a client or an endpoint.
     waiting_since: Cell<Option<Instant>>,
 }
@@ -51,8 +53,8 @@ pub(super) struct Message {
 /// Serves the request that begins with the bytes that are there or about to be.
 pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
     let began = Instant::now();
-    match read_head(connection, &terms.listener).await {
-        Ok(head) => serve(connection, terms, head, began).await,
+    match read_head(connection, &terms.listener, began).await {
+        Ok((head, now)) => serve(connection, terms, head, (began, now)).await,
         Err(NoHead::Gone) => Next::Ended,
         Err(NoHead::Late) => refuse(connection, terms, Cause::RequestTimeout, began).await,
         Err(NoHead::Refused(error)) => {
@@ -92,17 +94,22 @@ async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Ins
         attempt_overdue: Cell::new(None),
         body_idle: Cell::new(terms.listener.timeouts.body_idle),
         waiting_since: Cell::new(None),
+        now: Cell::new(began),
     };
     let answer = exchange.own(&Fields::new(), cause, None);
     exchange.finish(answer).await
 }
 
-async fn serve(connection: &Connection, terms: &Terms, head: RequestHead, began: Instant) -> Next {
+async fn serve(
+    connection: &Connection,
+    terms: &Terms,
+    mut head: RequestHead,
+    (began, now): (Instant, Instant),
+) -> Next {
     let listener = &*terms.listener;
-    let mut parts = head.parts;
-    let mut record = Record::new(parts.method.clone(), began);
+    let mut record = Record::new(head.parts.method.clone(), began);
     if terms.snapshot.access_log {
-        record.keep(&parts);
+        record.keep(&head.parts);
     }
     let body = connection.client.request_body(head.framing);
     let message = Message {
@@ -110,18 +117,21 @@ async fn serve(connection: &Connection, terms: &Terms, head: RequestHead, began:
         // A request with a body is not sent on as one that wants to switch, so no answer to it may.
         upgrade: head.upgrade.filter(|_| head.framing == Framing::None),
         te_trailers: head.te_trailers,
-        version: parts.version,
+        version: head.parts.version,
         persistent: head.persistent,
     };
     let identity = connection.local.with_random(|random| {
-        listener
-            .forwarding
-            .apply(&mut parts.headers, connection.facts.peer, "http", random)
+        listener.forwarding.apply(
+            &mut head.parts.headers,
+            connection.facts.peer,
+            "http",
+            random,
+        )
     });
     record.scheme.set(identity.scheme);
     record.client.set(Some(identity.client));
     *record.request_id.borrow_mut() = Some(identity.request_id);
-    let (route, matched) = find_route(listener, &parts);
+    let (route, matched) = find_route(listener, &head.parts);
     let under_way = route.metrics.begin();
     let exchange = Exchange {
         connection,
@@ -135,8 +145,9 @@ async fn serve(connection: &Connection, terms: &Terms, head: RequestHead, began:
         attempt_overdue: Cell::new(None),
         body_idle: Cell::new(listener.timeouts.body_idle),
         waiting_since: Cell::new(None),
+        now: Cell::new(now),
     };
-    let answer = exchange.answer(parts, body, matched).await;
+    let answer = exchange.answer(&mut head.parts, body, matched).await;
     let next = match answer {
         Some(answer) => exchange.finish(answer).await,
         None => exchange.abandon(),
@@ -176,7 +187,9 @@ impl Exchange<'_> {
     /// What was waited for is there.
     pub(super) fn wait_over(&self) {
         if let Some(since) = self.waiting_since.take() {
-            self.record.wait_ended(since);
+            let now = Instant::now();
+            self.now.set(now);
+            self.record.waited(now - since);
         }
     }
 
@@ -204,6 +217,7 @@ impl Exchange<'_> {
     /// not ours, until [`Exchange::wait_over`].
     pub(super) fn wait_at_most(&self, limit: Duration) {
         let now = Instant::now();
+        self.now.set(now);
         self.waiting_since
             .set(self.waiting_since.get().or(Some(now)));
         let ends = [self.overdue.get(), self.attempt_overdue.get()];

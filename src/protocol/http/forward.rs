@@ -1,16 +1,16 @@
 //! Asks an upstream, and another endpoint of it where that is allowed.
 
-use std::cell::Cell;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::attempt::{Attempt, Failed, failed_call, failed_connect, protocol_error};
+use super::attempt::{Attempt, Failed, failed_call, protocol_error};
+use super::connect::connection;
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
@@ -21,7 +21,7 @@ use crate::http1::{
 use crate::message::RequestParts;
 use crate::policy::Via;
 use crate::policy::retry::Failure;
-use crate::pool::{Call, CallError, ConnectError, Connection, Event, Keep, ResponseBody, Return};
+use crate::pool::{Call, CallError, Connection, Event, Keep, ResponseBody, Return};
 use crate::snapshot::Choice;
 use crate::telemetry::access::End;
 use crate::upstream::{Pick, PickError};
@@ -30,7 +30,7 @@ use crate::upstream::{Pick, PickError};
 pub(super) async fn forward(
     exchange: &Exchange<'_>,
     choice: &Choice,
-    parts: RequestParts,
+    parts: &RequestParts,
     mut body: Body,
 ) -> Option<Answer> {
     let upstream = &choice.upstream;
@@ -41,7 +41,7 @@ pub(super) async fn forward(
     let mut tried = Vec::new();
     let mut last: Option<Cause> = None;
     loop {
-        let now = Instant::now();
+        let now = exchange.now.get();
         let local = &exchange.connection.local;
         let pick = match local.with_random(|random| upstream.pick(&tried, random, now)) {
             Ok(pick) => pick,
@@ -49,7 +49,7 @@ pub(super) async fn forward(
                 if !tried.is_empty() {
                     exchange.route.metrics.retries.failure.inc();
                 }
-                return Some(unavailable(exchange, &parts, last, error));
+                return Some(unavailable(exchange, parts, last, error));
             }
         };
         let endpoint = Arc::clone(&pick.endpoint);
@@ -57,7 +57,7 @@ pub(super) async fn forward(
         exchange
             .attempt_overdue
             .set(retry.per_try_timeout.map(|limit| now + limit));
-        let failed = match attempt(exchange, choice, pick, &parts, body).await {
+        let failed = match attempt(exchange, choice, pick, parts, body).await {
             Ok(mut answer) => {
                 if !tried.is_empty() {
                     exchange.route.metrics.retries.success.inc();
@@ -82,14 +82,15 @@ pub(super) async fn forward(
             if tried.len() > 1 {
                 exchange.route.metrics.retries.failure.inc();
             }
-            return Some(failure(exchange, &parts, &failed, &tried));
+            return Some(failure(exchange, parts, &failed, &tried));
         }
         if !budget.withdraw() {
             exchange.route.metrics.retries.budget_exhausted.inc();
-            return Some(failure(exchange, &parts, &failed, &tried));
+            return Some(failure(exchange, parts, &failed, &tried));
         }
         last = Some(failed.cause);
         body = failed.body.unwrap_or_default();
+        exchange.now.set(Instant::now());
     }
 }
 
@@ -146,61 +147,6 @@ async fn attempt(
                 let state = (reused, exchange.is_attempt_overdue());
                 return Err(failed_call(&pick, state, &error, left));
             }
-        }
-    }
-}
-
-/// A connection from the pool, or a new one.
-async fn connection(
-    exchange: &Exchange<'_>,
-    choice: &Choice,
-    pick: &Pick,
-    repeatable: bool,
-    may_reuse: bool,
-) -> Result<Connection, Attempt> {
-    let endpoint = &pick.endpoint;
-    let pool = &exchange.connection.local.pool;
-    let began = Instant::now();
-    if may_reuse && let Some(connection) = pool.checkout(endpoint, began, !repeatable) {
-        return Ok(connection);
-    }
-    let client = &exchange.connection.client;
-    exchange.wait_at_most(choice.timeouts.connect);
-    let allowed = Cell::new(None);
-    let mut opening = std::pin::pin!(async {
-        let open = pool.may_open(endpoint).await;
-        allowed.set(Some(Instant::now()));
-        Ok(Connection::open(endpoint, open).await?)
-    });
-    let opened = poll_fn(|cx| {
-        if let Poll::Ready(result) = opening.as_mut().poll(cx) {
-            return Poll::Ready(Some(result));
-        }
-        if client.poll_gone(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        client
-            .deadline
-            .poll_passed(cx)
-            .map(|()| Some(Err(ConnectError::overdue(allowed.get().is_some()))))
-    })
-    .await;
-    exchange.wait_over();
-    // What passed before was not spent on the endpoint.
-    let took = allowed
-        .get()
-        .map_or(Duration::ZERO, |since| since.elapsed());
-    match opened {
-        None => Err(Attempt::ClientGone),
-        Some(Ok(connection)) => {
-            endpoint.connected(took);
-            exchange.record.connect.set(Some(began.elapsed()));
-            Ok(connection)
-        }
-        Some(Err(error)) => {
-            // A limit of the request that ran out is no fault of the endpoint.
-            let in_vain = took >= choice.timeouts.connect;
-            Err(Attempt::Failed(failed_connect(pick, &error, in_vain)))
         }
     }
 }
@@ -267,10 +213,8 @@ async fn response_head(
             Some(Err(_)) if client.has_failed() => return Err(None),
             Some(Err(error)) => return Err(Some(error)),
             Some(Ok(Event::Response(head))) => {
-                exchange
-                    .record
-                    .first_byte
-                    .set(Some(exchange.record.started().elapsed()));
+                let first_byte = exchange.now.get() - exchange.record.started();
+                exchange.record.first_byte.set(Some(first_byte));
                 return Ok(head);
             }
             Some(Ok(Event::Interim(head))) => {
@@ -308,7 +252,7 @@ fn accept(
     exchange: &Exchange<'_>,
     choice: &Choice,
     pick: Pick,
-    call: Call,
+    mut call: Call,
     head: ResponseHead,
 ) -> Result<Answer, Attempt> {
     let endpoint = Arc::clone(&pick.endpoint);
@@ -338,18 +282,30 @@ fn accept(
             ..Answer::new(parts, Body::empty())
         });
     }
-    let home = Return {
-        pool: exchange.connection.local.pool.clone(),
-        keep: Keep {
-            idle: choice.timeouts.upstream_idle,
-            count: choice.upstream.max_idle_per_endpoint as usize,
-        },
-    };
-    let mut body = ResponseBody::new(call, head.framing, head.persistent, home, pick);
-    let body = body
-        .take_ready()
-        .map_or_else(|| Body::stream(body), Body::full);
     exchange.route.filters.response(&mut parts);
+    let keep = Keep {
+        idle: choice.timeouts.upstream_idle,
+        count: choice.upstream.max_idle_per_endpoint as usize,
+    };
+    let pool = &exchange.connection.local.pool;
+    let body = if let Some(whole) = call.take_whole_body(head.framing) {
+        drop(pick);
+        call.end(head.persistent, pool, keep, exchange.now.get());
+        Body::full(whole)
+    } else {
+        let home = Return {
+            pool: Rc::clone(pool),
+            keep,
+        };
+        let persistent = head.persistent;
+        Body::stream(ResponseBody::new(
+            call,
+            head.framing,
+            persistent,
+            home,
+            pick,
+        ))
+    };
     Ok(Answer::new(parts, body))
 }
 

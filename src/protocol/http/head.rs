@@ -3,6 +3,8 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
+use tokio::time::Instant;
+
 use super::connection::Connection;
 use crate::http1::{RequestError, RequestHead, resume_request};
 use crate::snapshot::HttpListener;
@@ -18,11 +20,12 @@ pub(super) enum NoHead {
     Refused(RequestError),
 }
 
-/// Reads until a head is there.
+/// Reads until a head is there, and says when that was.
 pub(super) async fn read_head(
     connection: &Connection,
     listener: &HttpListener,
-) -> Result<RequestHead, NoHead> {
+    began: Instant,
+) -> Result<(RequestHead, Instant), NoHead> {
     let client = &connection.client;
     let mut armed = false;
     let mut seen = 0;
@@ -33,7 +36,8 @@ pub(super) async fn read_head(
             match parsed {
                 Ok(Some(head)) => {
                     client.received.borrow_mut().consume(head.size);
-                    return Poll::Ready(Ok(head));
+                    let now = if armed { Instant::now() } else { began };
+                    return Poll::Ready(Ok((head, now)));
                 }
                 Ok(None) => seen = there,
                 Err(error) => return Poll::Ready(Err(NoHead::Refused(error))),
@@ -46,7 +50,9 @@ pub(super) async fn read_head(
         }
         if !armed {
             armed = true;
-            client.deadline.set(listener.timeouts.request_head);
+            client
+                .deadline
+                .set_at(began + listener.timeouts.request_head);
         }
         client.deadline.poll_passed(cx).map(|()| Err(NoHead::Late))
     })

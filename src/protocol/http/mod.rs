@@ -7,6 +7,7 @@
 mod answer;
 mod attempt;
 mod client;
+mod connect;
 mod connection;
 mod exchange;
 mod forward;

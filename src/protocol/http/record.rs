@@ -123,8 +123,8 @@ impl Record {
     }
 
     /// Takes time that was spent waiting for the client or an endpoint: what is left is our own.
-    pub(super) fn wait_ended(&self, since: Instant) {
-        self.waited.set(self.waited.get() + since.elapsed());
+    pub(super) fn waited(&self, time: Duration) {
+        self.waited.set(self.waited.get() + time);
     }
 
     /// The endpoint that was asked last.
@@ -149,7 +149,9 @@ impl Record {
         ending: Ending,
     ) {
         self.is_finished.set(true);
-        let total = self.started.elapsed();
+        let now = Instant::now();
+        connection.rests_since.set(Some(now));
+        let total = now - self.started;
         let metrics = &route.metrics;
         let request_bytes = connection.client.body_bytes();
         metrics.count(&self.method, ending.status);

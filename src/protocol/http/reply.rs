@@ -2,7 +2,6 @@
 
 use http::{Version, header};
 use http_body::Body as _;
-use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::connection::Next;
@@ -115,7 +114,7 @@ impl Exchange<'_> {
     /// The fields that every response gets, whoever made it.
     fn complete(&self, parts: &mut ResponseParts) {
         if !parts.headers.contains_key(header::DATE) {
-            let date = self.connection.local.date(Instant::now());
+            let date = self.connection.local.date(self.now.get());
             parts.headers.append(&header::DATE, &date);
         }
         if let Some(request_id) = self.record.request_id.borrow().as_ref() {

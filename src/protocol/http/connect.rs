@@ -1,0 +1,82 @@
+//! Gets a connection to the endpoint that was picked.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::attempt::{Attempt, failed_connect};
+use super::exchange::Exchange;
+use crate::pool::{ConnectError, Connection};
+use crate::snapshot::Choice;
+use crate::upstream::Pick;
+
+/// A connection from the pool, or a new one.
+pub(super) async fn connection(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    pick: &Pick,
+    repeatable: bool,
+    may_reuse: bool,
+) -> Result<Connection, Attempt> {
+    let endpoint = &pick.endpoint;
+    let pool = &exchange.connection.local.pool;
+    let now = exchange.now.get();
+    if may_reuse && let Some(connection) = pool.checkout(endpoint, now, !repeatable) {
+        return Ok(connection);
+    }
+    // In a box: most requests find one in the pool, and do not carry the room for opening one.
+    Box::pin(open(exchange, choice, pick)).await
+}
+
+/// Opens a connection.
+async fn open(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    pick: &Pick,
+) -> Result<Connection, Attempt> {
+    let endpoint = &pick.endpoint;
+    let pool = &exchange.connection.local.pool;
+    let began = Instant::now();
+    let client = &exchange.connection.client;
+    exchange.wait_at_most(choice.timeouts.connect);
+    let allowed = Cell::new(None);
+    let mut opening = std::pin::pin!(async {
+        let open = pool.may_open(endpoint).await;
+        allowed.set(Some(Instant::now()));
+        Ok(Connection::open(endpoint, open).await?)
+    });
+    let opened = poll_fn(|cx| {
+        if let Poll::Ready(result) = opening.as_mut().poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        if client.poll_gone(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        client
+            .deadline
+            .poll_passed(cx)
+            .map(|()| Some(Err(ConnectError::overdue(allowed.get().is_some()))))
+    })
+    .await;
+    exchange.wait_over();
+    // What passed before was not spent on the endpoint.
+    let took = allowed
+        .get()
+        .map_or(Duration::ZERO, |since| since.elapsed());
+    match opened {
+        None => Err(Attempt::ClientGone),
+        Some(Ok(connection)) => {
+            endpoint.connected(took);
+            exchange.record.connect.set(Some(began.elapsed()));
+            Ok(connection)
+        }
+        Some(Err(error)) => {
+            // A limit of the request that ran out is no fault of the endpoint.
+            let in_vain = took >= choice.timeouts.connect;
+            Err(Attempt::Failed(failed_connect(pick, &error, in_vain)))
+        }
+    }
+}
