@@ -13,6 +13,7 @@ use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
+use super::unnamed::{effective_upstreams, own_upstream};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config, Protocol};
 use crate::http1;
@@ -65,22 +66,6 @@ pub enum BuildError {
     },
 }
 
-/// Every upstream by name, with the unnamed ones of `to = […]`, which go by `listener.<name>`.
-pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream> {
-    let mut upstreams = config.upstream.clone();
-    for (name, listener) in &config.listener {
-        if !listener.to.is_empty() {
-            let endpoints = listener.to.clone();
-            let unnamed = config::Upstream {
-                endpoints,
-                ..config::Upstream::default()
-            };
-            upstreams.insert(unnamed_upstream(name), unnamed);
-        }
-    }
-    upstreams
-}
-
 /// Builds a snapshot.
 pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     let written = effective_upstreams(&ingredients.config);
@@ -105,10 +90,6 @@ pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
         upstreams,
         config,
     })
-}
-
-fn unnamed_upstream(listener: &str) -> String {
-    format!("listener.{listener}")
 }
 
 fn build_upstreams(
@@ -363,15 +344,6 @@ impl Builder<'_> {
             metrics: self.route_metrics(listener, &name, before),
             name,
         })
-    }
-}
-
-/// The upstream that gets what no route takes.
-pub(super) fn own_upstream(name: &str, written: &config::Listener) -> Option<String> {
-    if written.to.is_empty() {
-        written.upstream.clone()
-    } else {
-        Some(unnamed_upstream(name))
     }
 }
 
