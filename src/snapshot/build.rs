@@ -83,7 +83,7 @@ pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     Ok(Snapshot {
         generation: ingredients.generation,
         sha256: ingredients.sha256,
-        zone: config.zone.as_deref().unwrap_or_default().into(),
+        zone: own_zone(&config).into(),
         access_log: config.log.access.unwrap_or(true),
         log_query: config.log.query.unwrap_or(false),
         listeners,
@@ -96,17 +96,30 @@ fn build_upstreams(
     ingredients: &mut Ingredients<'_>,
     written: &BTreeMap<String, config::Upstream>,
 ) -> Result<Upstreams, BuildError> {
+    let own_zone = own_zone(&ingredients.config).to_owned();
     let mut upstreams = BTreeMap::new();
     for (name, upstream) in written {
         let endpoints = ingredients.endpoints.remove(name).unwrap_or_default();
         let previous = ingredients
             .previous
             .and_then(|world| world.upstreams.get(name.as_str()));
-        let built = Upstream::build(name, upstream, endpoints, ingredients.world, previous)
-            .map_err(|error| refused(name, &error.to_string()))?;
+        let built = Upstream::build(
+            name,
+            upstream,
+            endpoints,
+            &own_zone,
+            ingredients.world,
+            previous,
+        )
+        .map_err(|error| refused(name, &error.to_string()))?;
         upstreams.insert(Arc::from(name.as_str()), built);
     }
     Ok(upstreams)
+}
+
+/// The zone that this instance stands in; empty if it was not told.
+fn own_zone(config: &Config) -> &str {
+    config.zone.as_deref().unwrap_or_default()
 }
 
 /// The measures of routes by their names.
@@ -134,6 +147,7 @@ impl Builder<'_> {
         } else {
             Kind::Http(Arc::new(self.http(&shared, written)?))
         };
+        let protocol = kind.protocol();
         // By its sockets: a listener that was renamed still has its connections.
         let mut before = self
             .ingredients
@@ -150,7 +164,7 @@ impl Builder<'_> {
                 || Arc::new(AtomicU32::new(0)),
                 |old| Arc::clone(&old.connections),
             ),
-            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name),
+            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, protocol),
             name: shared,
         })
     }

@@ -273,7 +273,7 @@ async fn a_session_is_relayed_counted_and_logged() {
         let labels = format!("{{listener=\"l\",upstream=\"u\",direction=\"{direction}\"}}");
         assert_eq!(rig.metric(&format!("evenkeel_l4_bytes_total{labels}")), 5);
     }
-    let open = "evenkeel_connections{listener=\"l\"}";
+    let open = "evenkeel_connections{listener=\"l\",protocol=\"tcp\"}";
     eventually("the end of the connection", || rig.metric(open) == 0).await;
     let log = rig.end();
     for part in [
@@ -369,10 +369,13 @@ async fn beyond_the_limit_connections_are_reset_at_once() {
     }
     let refused = "evenkeel_connections_refused_total{listener=\"l\",reason=\"full\"}";
     assert_eq!(rig.metric(refused), 4);
-    assert_eq!(rig.metric("evenkeel_connections{listener=\"l\"}"), 3);
+    assert_eq!(
+        rig.metric("evenkeel_connections{listener=\"l\",protocol=\"tcp\"}"),
+        3
+    );
     clients.pop();
     eventually("a free place", || {
-        rig.metric("evenkeel_connections{listener=\"l\"}") == 2
+        rig.metric("evenkeel_connections{listener=\"l\",protocol=\"tcp\"}") == 2
     })
     .await;
     assert!(

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::endpoint::{Limits, LiveStates, Metrics, Names};
 use crate::net::Address;
-use crate::telemetry::metrics::Registry;
+use crate::telemetry::metrics::{Family, Kind, Registry};
 
 mod body;
 mod calls;
@@ -35,9 +35,12 @@ impl Peer {
         let address = Address::Ip(listener.local_addr().expect("a bound address"));
         let names = Names {
             upstream: "api".into(),
+            own_zone: "".into(),
             zone: "".into(),
             endpoint: "one".into(),
         };
+        let registry = Registry::new(1);
+        let flow = registry.counter(&FLOW, &[]);
         let endpoint = Endpoint {
             live: LiveStates::new().get_or_create("api", &address),
             address,
@@ -49,7 +52,7 @@ impl Peer {
                 max_connections,
                 ..Limits::NONE
             },
-            metrics: Arc::new(Metrics::new(&Registry::new(1), names)),
+            metrics: Arc::new(Metrics::new(&registry, names, flow)),
         };
         Self {
             listener,
@@ -103,5 +106,12 @@ async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     drop(stream.read_to_end(&mut rest).await);
 }
+
+static FLOW: Family = Family {
+    name: "test_flow_total",
+    help: "Attempts.",
+    kind: Kind::Counter,
+    buckets: None,
+};
 
 const SECOND: Duration = Duration::from_secs(1);

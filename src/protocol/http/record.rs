@@ -157,6 +157,9 @@ impl Record {
                 .as_ref()
                 .map_or(&nobody, |(upstream, _)| &upstream.name);
             metrics.count_error(upstream, cause.word());
+            if cause.is_overload() {
+                metrics.overloaded.inc();
+            }
         }
         let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) else {
             return;
