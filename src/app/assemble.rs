@@ -132,6 +132,7 @@ impl Ground {
                 balance,
                 sink: sink.clone(),
                 events: self.events,
+                registry: self.registry.clone(),
                 seed: seed(),
             },
             control: Control {

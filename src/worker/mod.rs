@@ -9,6 +9,7 @@
 //! drain is cut, so the trigger's owner always cuts, also when nothing was left to wait for.
 
 mod accepting;
+mod pulse;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::accepting::Accepting;
+use self::pulse::Pulse;
 use crate::context::ConnectionFacts;
 use crate::drain::Watcher;
 use crate::listener::{Accepted, Acceptor, Balance, Inbox};
@@ -31,7 +33,7 @@ use crate::protocol::{http, tcp};
 use crate::snapshot::{Handle, Kind};
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
 use crate::telemetry::events::Events;
-use crate::telemetry::metrics::set_worker_shard;
+use crate::telemetry::metrics::{Registry, set_worker_shard};
 
 /// What every worker is given.
 #[derive(Debug, Clone)]
@@ -46,6 +48,8 @@ pub struct Shared {
     pub sink: Sink,
     /// Where changes of state are told.
     pub events: Events,
+    /// Where it is measured how workers fare.
+    pub registry: Registry,
     /// Makes the random choices of all workers; each derives its own.
     pub seed: u64,
 }
@@ -56,6 +60,7 @@ struct Worker {
     local: Rc<Local>,
     accepting: Accepting,
     inbox: Inbox,
+    pulse: Pulse,
     shared: Shared,
 }
 
@@ -111,6 +116,7 @@ pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
         accepting: Accepting::new(acceptor, shared.events.clone()),
         local,
         inbox,
+        pulse: Pulse::new(index, &shared.registry, &shared.balance, FLUSH_EVERY),
         shared,
     };
     worker.run().await;
@@ -137,6 +143,7 @@ impl Worker {
                 Ok(()) = generation.changed(), if is_open => self.follow(),
                 Some(accepted) = self.inbox.next() => serve(&self.local, accepted),
                 now = tick.tick() => {
+                    self.pulse.beat(now, FLUSH_EVERY);
                     self.local.access_log.flush();
                     if now - swept >= SWEEP_EVERY {
                         swept = now;

@@ -50,7 +50,7 @@ impl Rig {
         });
         let sink = Writer::spawn(&settings, &registry).expect("a log");
         let events = Events::default();
-        let world = World::new(registry, events.clone());
+        let world = World::new(registry.clone(), events.clone());
         let handle = Handle::new(snapshot(&world, None, listeners, endpoints));
         let (trigger, watcher) = drain::channel();
         let (balance, inboxes) = Balance::new(workers);
@@ -60,6 +60,7 @@ impl Rig {
             balance,
             sink: sink.clone(),
             events,
+            registry,
             seed: 1,
         };
         let threads = inboxes
