@@ -34,6 +34,7 @@ use crate::snapshot::{Handle, Kind};
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Registry, set_worker_shard};
+use crate::telemetry::panics;
 
 /// What every worker is given.
 #[derive(Debug, Clone)]
@@ -74,6 +75,7 @@ pub fn spawn(index: usize, shared: Shared, inbox: Inbox) -> io::Result<JoinHandl
         .name(format!("worker-{index}"))
         .spawn(move || {
             set_worker_shard(index);
+            panics::tell(&shared.events);
             let runtime = runtime::Builder::new_current_thread()
                 .enable_io()
                 .enable_time()
@@ -171,7 +173,7 @@ impl Worker {
 }
 
 /// Gives a connection a task. A panic in it ends that connection alone: the runtime catches it, the
-/// connection's guard counts it, and the panic hook has logged it by then.
+/// connection's guard counts it, and it is an event by then.
 fn serve(local: &Rc<Local>, accepted: Accepted) {
     let Accepted {
         stream,

@@ -24,6 +24,7 @@ use crate::snapshot::{Handle, Ingredients, Listener, Snapshot, build};
 use crate::telemetry::access::{Settings, Sink, Writer};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Format, Registry};
+use crate::telemetry::panics;
 use crate::upstream::{ResolvedEndpoint, World};
 
 /// Workers that serve TCP listeners, all to the upstream `u`.
@@ -509,8 +510,10 @@ async fn connections_in_the_queue_are_served_although_the_listener_goes() {
 }
 
 #[tokio::test]
-async fn a_panic_ends_one_connection_and_is_counted() {
+async fn a_panic_ends_one_connection_and_is_counted_and_told() {
     let bench = Bench::new();
+    let events = Events::default();
+    panics::tell(&events);
     let serve = |accepted| {
         let connection = async move {
             let _held: Accepted = accepted;
@@ -528,6 +531,9 @@ async fn a_panic_ends_one_connection_and_is_counted() {
         })
         .await;
     assert_eq!(bench.listener.metrics.panicked.value(), 2);
+    let told = events.list(0);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].event.why.contains("a fault of ours"), "{told:?}");
     assert_eq!(
         bench.listener.connections.load(Ordering::Relaxed),
         0,
