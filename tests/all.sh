@@ -54,10 +54,14 @@ step_deny() {
 
 # The program as it is shipped, used as on its first day.
 step_smoke() {
-    cargo build --locked --release
-    local evenkeel=$target/release/evenkeel folder
+    # What `evenkeel version` and the metric evenkeel_build_info say; only here, since each new one
+    # means that the program is built again.
+    local evenkeel=$target/release/evenkeel folder revision=${EVENKEEL_REVISION:-}
+    [[ -n $revision ]] || revision=$(git describe --always --dirty --abbrev=12 2>/dev/null || true)
+    EVENKEEL_REVISION=$revision cargo build --locked --release
     folder=$(mktemp -d)
     "$evenkeel" version
+    "$evenkeel" version | grep -qF "${revision:-unknown}" || { echo "not of $revision"; return 1; }
     cat >"$folder/evenkeel.toml" <<TOML
 version = 1
 
