@@ -13,7 +13,7 @@ use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
-use super::unnamed::{effective_upstreams, own_upstream};
+use super::unnamed::{effective_upstreams, of_listener, own_upstream};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config, Protocol};
 use crate::http1;
@@ -212,7 +212,12 @@ impl Builder<'_> {
                     upstream: Some(upstream),
                     ..config::Route::default()
                 };
-                Some(Arc::new(self.route(name, name, &plain, &before)?))
+                Some(Arc::new(self.route(
+                    name,
+                    &of_listener(name),
+                    &plain,
+                    &before,
+                )?))
             }
         };
         let defaults = &self.ingredients.config.defaults.timeouts;
@@ -290,7 +295,6 @@ impl Builder<'_> {
             return Before::new();
         };
         let own = listener.fallback.iter().chain([&listener.unrouted]);
-        // A route may go by the name of its listener: what was written wins.
         own.chain(listener.routes.targets())
             .map(|route| (&*route.name, &route.metrics))
             .collect()

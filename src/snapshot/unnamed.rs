@@ -1,4 +1,8 @@
-//! Upstreams that were not written as such: a listener's `to = […]` is one, without a table of its own.
+//! What a listener brings along without a table of its own: the upstream of its `to = […]`, and the
+//! route to whatever it sends what no route takes.
+//!
+//! Both go by `listener.<name>` in metrics and logs, which no table may be called then: a route of the
+//! listener's own name is another one, and has its own series.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +18,7 @@ pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream
                 endpoints,
                 ..config::Upstream::default()
             };
-            upstreams.insert(unnamed_upstream(name), unnamed);
+            upstreams.insert(of_listener(name), unnamed);
         }
     }
     upstreams
@@ -25,10 +29,11 @@ pub(super) fn own_upstream(name: &str, written: &config::Listener) -> Option<Str
     if written.to.is_empty() {
         written.upstream.clone()
     } else {
-        Some(unnamed_upstream(name))
+        Some(of_listener(name))
     }
 }
 
-fn unnamed_upstream(listener: &str) -> String {
+/// The name of what a listener brings along.
+pub(super) fn of_listener(listener: &str) -> String {
     format!("listener.{listener}")
 }

@@ -300,6 +300,27 @@ fn what_is_turned_away_for_lack_of_room_is_shed() {
 }
 
 #[test]
+fn a_route_may_have_the_name_of_its_listener() {
+    let (routed, rest) = (Endpoint::says("routed"), Endpoint::says("rest"));
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nto = [\"{}\"]\n\
+         [route.web]\npath = \"/v1/\"\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{}\"]\n",
+        rest.address(),
+        routed.address()
+    ));
+    let mut client = proxy.client();
+    for (path, body) in [("/v1/a", "routed"), ("/", "rest"), ("/b", "rest")] {
+        assert_eq!(client.get(path).body.text(), body);
+    }
+    for (route, count) in [("web", 1), ("listener.web", 2)] {
+        let labels = [("listener", "web"), ("route", route)];
+        let counted = || value(&proxy, "evenkeel_http_requests_total", &labels);
+        eventually(route, || (counted() == Some(count)).then_some(()));
+    }
+}
+
+#[test]
 fn traffic_between_zones_is_seen() {
     let (near, far) = (Endpoint::echo(), Endpoint::echo());
     let mut proxy = Evenkeel::start(&zoned("eu-1a", &near, &far));
