@@ -1,10 +1,10 @@
-//! Time: a deadline that costs nothing to move, and a backoff with jitter.
+//! Time: a deadline that costs nothing to move, a backoff with jitter, and the wall clock as a number.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, Sleep};
 
@@ -130,6 +130,12 @@ impl Backoff {
     }
 }
 
+/// From 1970 to a time of the wall clock, in UTC and without leap seconds, as logs and metrics count.
+/// A clock that stands before 1970 counts as 1970.
+pub fn since_epoch(at: SystemTime) -> Duration {
+    at.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// The default limit of a response's head, the shortest that every request waits for.
 const STRIDE: Duration = Duration::from_secs(30);
 
@@ -160,6 +166,12 @@ mod tests {
         assert!(deadline.guard(std::future::pending::<()>()).await.is_none());
         deadline.clear();
         assert!(deadline.guard(tokio::time::sleep(SECOND)).await.is_some());
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_no_panic() {
+        assert_eq!(since_epoch(UNIX_EPOCH + SECOND), SECOND);
+        assert_eq!(since_epoch(UNIX_EPOCH - SECOND), Duration::ZERO);
     }
 
     #[test]

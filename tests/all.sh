@@ -4,7 +4,7 @@
 #   tests/all.sh              all of it: what CI runs
 #   tests/all.sh lint test    only these steps
 #
-# It needs cargo, a C++ compiler and curl. Nothing is downloaded but crates and, once, cargo-deny.
+# It needs cargo, a C++ compiler and curl; promtool is used where it is there. Nothing is downloaded but crates and, once, cargo-deny.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,6 +23,8 @@ step_lint() {
 
 # Unit tests, the rules of the house, the black-box suites, the examples in the docs.
 step_test() {
+    command -v promtool >/dev/null \
+        || echo "skipped: without promtool the alert rules and the dashboard's queries are not run"
     cargo test --locked
 }
 
@@ -54,10 +56,14 @@ step_deny() {
 
 # The program as it is shipped, used as on its first day.
 step_smoke() {
-    cargo build --locked --release
-    local evenkeel=$target/release/evenkeel folder
+    # What `evenkeel version` and the metric evenkeel_build_info say; only here, since each new one
+    # means that the program is built again.
+    local evenkeel=$target/release/evenkeel folder revision=${EVENKEEL_REVISION:-}
+    [[ -n $revision ]] || revision=$(git describe --always --dirty --abbrev=12 2>/dev/null || true)
+    EVENKEEL_REVISION=$revision cargo build --locked --release
     folder=$(mktemp -d)
     "$evenkeel" version
+    "$evenkeel" version | grep -qF "${revision:-unknown}" || { echo "not of $revision"; return 1; }
     cat >"$folder/evenkeel.toml" <<TOML
 version = 1
 

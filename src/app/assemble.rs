@@ -26,7 +26,7 @@ use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::access::{Settings, Writer};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Registry, set_worker_shard};
-use crate::telemetry::{self, process};
+use crate::telemetry::{self, panics, process};
 use crate::upstream::World;
 use crate::worker;
 
@@ -91,6 +91,7 @@ impl Ground {
         // An embedding program with a subscriber of its own keeps it.
         let level = telemetry::init_tracing(settings.level, !human, &sink).ok();
         let events = Events::new(sink.clone(), human);
+        panics::tell(&events);
         Ok(Self {
             workshop: Workshop {
                 world: World::new(registry.clone(), events.clone()),
@@ -135,6 +136,7 @@ impl Ground {
                 idle_requests,
                 sink: sink.clone(),
                 events: self.events,
+                registry: self.registry.clone(),
                 seed: seed(),
             },
             control: Control {

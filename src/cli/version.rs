@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Exit, Global, Output, Paint};
+use crate::telemetry::process::BUILD;
 
 /// Print the version, the build and the licence
 #[derive(Debug, Args)]
@@ -22,8 +23,8 @@ impl Version {
     #[expect(clippy::unused_self, reason = "every command is carried out alike")]
     pub(super) fn execute(self, global: &Global, output: &mut Output) -> Exit {
         let build = Build {
-            version: env!("CARGO_PKG_VERSION"),
-            revision: option_env!("EVENKEEL_REVISION").unwrap_or("unknown"),
+            version: BUILD.version,
+            revision: BUILD.revision,
             target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
             profile: if cfg!(debug_assertions) {
                 "debug"

@@ -25,6 +25,7 @@ use crate::telemetry::LevelHandle;
 use crate::telemetry::access::{Settings, Sink};
 use crate::telemetry::events::Event;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
+use crate::time::since_epoch;
 
 /// Asks for reloads. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -320,9 +321,8 @@ impl Metrics {
 
     fn finished(&self, success: bool) {
         self.success.set(i64::from(success));
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        self.timestamp
-            .set_f64(now.map_or(0.0, |now| now.as_secs_f64()));
+        let now = since_epoch(SystemTime::now());
+        self.timestamp.set_f64(now.as_secs_f64());
     }
 }
 

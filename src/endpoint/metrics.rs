@@ -19,6 +19,7 @@ use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registr
 pub struct Metrics {
     registry: Registry,
     names: Names,
+    flow: Counter,
     requests: [OnceLock<Counter>; CLASSES.len()],
     connect_errors: [OnceLock<Counter>; ConnectFailure::ALL.len()],
     connect_duration: OnceLock<Histogram>,
@@ -28,10 +29,12 @@ pub struct Metrics {
 }
 
 /// The labels of an endpoint's series.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
     /// Name of the upstream.
     pub upstream: Arc<str>,
+    /// Zone that this instance stands in; empty if it was not told.
+    pub own_zone: Arc<str>,
     /// Zone; empty if none was written.
     pub zone: Arc<str>,
     /// Name of the endpoint.
@@ -71,11 +74,13 @@ struct Gauges {
 }
 
 impl Metrics {
-    /// Series with these names, none of which exists yet.
-    pub fn new(registry: &Registry, names: Names) -> Self {
+    /// Series with these names, none of which exists yet. `flow` counts what goes from this
+    /// instance's zone to the endpoint's: all endpoints there share it.
+    pub fn new(registry: &Registry, names: Names, flow: Counter) -> Self {
         Self {
             registry: registry.clone(),
             names,
+            flow,
             requests: Default::default(),
             connect_errors: Default::default(),
             connect_duration: OnceLock::new(),
@@ -86,12 +91,13 @@ impl Metrics {
     }
 
     /// Whether the series have these names.
-    pub fn is_for(&self, zone: &str, endpoint: &str) -> bool {
-        &*self.names.zone == zone && &*self.names.endpoint == endpoint
+    pub fn are_for(&self, names: &Names) -> bool {
+        self.names == *names
     }
 
     /// Counts an attempt by the class of its status; `None` ended without a response.
     pub(super) fn responded(&self, status: Option<StatusCode>) {
+        self.flow.inc();
         let class = status.map_or(0, |status| usize::from(status.as_u16() / 100));
         let class = if class < CLASSES.len() { class } else { 0 };
         let counter = self.requests[class].get_or_init(|| {

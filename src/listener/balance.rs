@@ -76,6 +76,12 @@ impl Balance {
             .sum()
     }
 
+    /// Connections on their way to a worker.
+    pub fn waiting(&self, worker: usize) -> usize {
+        let inbox = &self.seats[worker].inbox;
+        inbox.max_capacity() - inbox.capacity()
+    }
+
     /// The worker that should serve the next connection that this one accepts.
     pub(super) fn server(&self, mine: usize) -> usize {
         let counts = self

@@ -13,6 +13,7 @@ use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
+use super::unnamed::{effective_upstreams, of_listener, own_upstream};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config, Protocol};
 use crate::http1;
@@ -65,22 +66,6 @@ pub enum BuildError {
     },
 }
 
-/// Every upstream by name, with the unnamed ones of `to = […]`, which go by `listener.<name>`.
-pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream> {
-    let mut upstreams = config.upstream.clone();
-    for (name, listener) in &config.listener {
-        if !listener.to.is_empty() {
-            let endpoints = listener.to.clone();
-            let unnamed = config::Upstream {
-                endpoints,
-                ..config::Upstream::default()
-            };
-            upstreams.insert(unnamed_upstream(name), unnamed);
-        }
-    }
-    upstreams
-}
-
 /// Builds a snapshot.
 pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     let written = effective_upstreams(&ingredients.config);
@@ -98,7 +83,7 @@ pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     Ok(Snapshot {
         generation: ingredients.generation,
         sha256: ingredients.sha256,
-        zone: config.zone.as_deref().unwrap_or_default().into(),
+        zone: own_zone(&config).into(),
         access_log: config.log.access.unwrap_or(true),
         log_query: config.log.query.unwrap_or(false),
         listeners,
@@ -107,25 +92,34 @@ pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     })
 }
 
-fn unnamed_upstream(listener: &str) -> String {
-    format!("listener.{listener}")
-}
-
 fn build_upstreams(
     ingredients: &mut Ingredients<'_>,
     written: &BTreeMap<String, config::Upstream>,
 ) -> Result<Upstreams, BuildError> {
+    let own_zone = own_zone(&ingredients.config).to_owned();
     let mut upstreams = BTreeMap::new();
     for (name, upstream) in written {
         let endpoints = ingredients.endpoints.remove(name).unwrap_or_default();
         let previous = ingredients
             .previous
             .and_then(|world| world.upstreams.get(name.as_str()));
-        let built = Upstream::build(name, upstream, endpoints, ingredients.world, previous)
-            .map_err(|error| refused(name, &error.to_string()))?;
+        let built = Upstream::build(
+            name,
+            upstream,
+            endpoints,
+            &own_zone,
+            ingredients.world,
+            previous,
+        )
+        .map_err(|error| refused(name, &error.to_string()))?;
         upstreams.insert(Arc::from(name.as_str()), built);
     }
     Ok(upstreams)
+}
+
+/// The zone that this instance stands in; empty if it was not told.
+fn own_zone(config: &Config) -> &str {
+    config.zone.as_deref().unwrap_or_default()
 }
 
 /// The measures of routes by their names.
@@ -153,6 +147,7 @@ impl Builder<'_> {
         } else {
             Kind::Http(Arc::new(self.http(&shared, written)?))
         };
+        let protocol = kind.protocol();
         // By its sockets: a listener that was renamed still has its connections.
         let mut before = self
             .ingredients
@@ -169,7 +164,7 @@ impl Builder<'_> {
                 || Arc::new(AtomicU32::new(0)),
                 |old| Arc::clone(&old.connections),
             ),
-            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name),
+            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, protocol),
             name: shared,
         })
     }
@@ -217,7 +212,12 @@ impl Builder<'_> {
                     upstream: Some(upstream),
                     ..config::Route::default()
                 };
-                Some(Arc::new(self.route(name, name, &plain, &before)?))
+                Some(Arc::new(self.route(
+                    name,
+                    &of_listener(name),
+                    &plain,
+                    &before,
+                )?))
             }
         };
         let defaults = &self.ingredients.config.defaults.timeouts;
@@ -295,7 +295,6 @@ impl Builder<'_> {
             return Before::new();
         };
         let own = listener.fallback.iter().chain([&listener.unrouted]);
-        // A route may go by the name of its listener: what was written wins.
         own.chain(listener.routes.targets())
             .map(|route| (&*route.name, &route.metrics))
             .collect()
@@ -363,15 +362,6 @@ impl Builder<'_> {
             metrics: self.route_metrics(listener, &name, before),
             name,
         })
-    }
-}
-
-/// The upstream that gets what no route takes.
-pub(super) fn own_upstream(name: &str, written: &config::Listener) -> Option<String> {
-    if written.to.is_empty() {
-        written.upstream.clone()
-    } else {
-        Some(unnamed_upstream(name))
     }
 }
 

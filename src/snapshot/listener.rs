@@ -71,3 +71,13 @@ pub struct TcpListener {
     /// What is measured about it.
     pub metrics: SessionMetrics,
 }
+
+impl Kind {
+    /// The word for it in the metrics.
+    pub(super) fn protocol(&self) -> &'static str {
+        match self {
+            Self::Http(_) => "http1",
+            Self::Tcp(_) => "tcp",
+        }
+    }
+}

@@ -40,6 +40,8 @@ pub struct RouteMetrics {
     pub response_bytes: Counter,
     /// Retries by their outcome.
     pub retries: Retries,
+    /// Requests that were turned away because there was more to do than the limits allow.
+    pub overloaded: Counter,
     seldom: Arc<Seldom>,
 }
 
@@ -83,8 +85,8 @@ struct Lazy<K, H>(ArcSwap<Vec<(K, H)>>);
 struct MethodLabel(&'static str);
 
 impl ListenerMetrics {
-    /// Resolves the handles of a listener.
-    pub fn new(registry: &Registry, listener: &str) -> Self {
+    /// Resolves the handles of a listener. `protocol`: the word for what it speaks.
+    pub fn new(registry: &Registry, listener: &str, protocol: &str) -> Self {
         let labels = [("listener", listener)];
         let refused = |reason| {
             registry.counter(
@@ -93,7 +95,7 @@ impl ListenerMetrics {
             )
         };
         Self {
-            connections: registry.gauge(&CONNECTIONS, &labels),
+            connections: registry.gauge(&CONNECTIONS, &[labels[0], ("protocol", protocol)]),
             accepted: registry.counter(&CONNECTIONS_ACCEPTED, &labels),
             refused_full: refused("full"),
             refused_error: refused("accept_error"),
@@ -127,6 +129,7 @@ impl RouteMetrics {
                 failure: retries("failure"),
                 budget_exhausted: retries("budget_exhausted"),
             },
+            overloaded: registry.counter(&SHED, &[labels[1], ("reason", "overload")]),
             seldom: before.map_or_else(Arc::default, |before| before.seldom.kept(exists)),
             registry: registry.clone(),
             listener: Arc::clone(listener),
@@ -364,6 +367,13 @@ static RESPONSE_BYTES: Family = Family {
 static ERRORS: Family = Family {
     name: "evenkeel_http_errors_total",
     help: "Responses that the proxy made itself, by RFC 9209 reason.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static SHED: Family = Family {
+    name: "evenkeel_shed_total",
+    help: "Requests that were turned away to protect what is running.",
     kind: Kind::Counter,
     buckets: None,
 };

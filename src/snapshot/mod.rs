@@ -15,18 +15,20 @@ mod metrics;
 mod probe;
 mod sessions;
 mod timeouts;
+mod unnamed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use action::{Action, Choice, Route, Split};
-pub use build::{BuildError, Ingredients, build, effective_upstreams};
+pub use build::{BuildError, Ingredients, build};
 pub use handle::{Cache, Handle};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
 pub use probe::{Decision, Inquiry, InquiryError, Routing, TestFailure};
 pub use sessions::{SessionMetrics, SessionResult};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
+pub use unnamed::effective_upstreams;
 
 use crate::config::Config;
 use crate::context::ConnectionFacts;

@@ -292,7 +292,7 @@ impl Decision {
     }
 
     fn fall_back(&mut self, written: &crate::config::Listener, name: &str) {
-        match super::build::own_upstream(name, written) {
+        match super::unnamed::own_upstream(name, written) {
             Some(upstream) => {
                 self.falls_back = true;
                 self.upstreams.push((upstream, 1));

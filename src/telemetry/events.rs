@@ -22,7 +22,7 @@ pub struct Events {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// What changed: `endpoint_down`, `endpoint_up`, `config_applied`, `config_rejected`,
-    /// `panic_on`, `panic_off`, …
+    /// `panic_on`, `panic_off`, `fault`, …
     pub kind: &'static str,
     /// Why, in words, with the numbers that led to it.
     pub why: String,
@@ -96,6 +96,11 @@ impl Events {
         }
     }
 
+    /// Whether they are also written to a log.
+    pub fn are_written(&self) -> bool {
+        self.shared.out.is_some()
+    }
+
     /// The events after the one with this number, oldest first; 0 for all that are kept.
     pub fn list(&self, since: u64) -> Vec<Arc<Recorded>> {
         let ring = self.ring();
@@ -120,6 +125,13 @@ impl fmt::Debug for Events {
     }
 }
 
+impl Event {
+    /// What is wrong with the world is no error of this program; what is wrong with this program is.
+    fn level(&self) -> &'static str {
+        if self.kind == FAULT { "error" } else { "info" }
+    }
+}
+
 impl Recorded {
     /// When it happened, in RFC 3339.
     pub fn time(&self) -> String {
@@ -130,7 +142,9 @@ impl Recorded {
         let mut line = Vec::with_capacity(256);
         line.extend_from_slice(br#"{"ts":""#);
         line.extend_from_slice(self.time().as_bytes());
-        line.extend_from_slice(br#"","level":"info","kind":"event","event":""#);
+        line.extend_from_slice(br#"","level":""#);
+        line.extend_from_slice(self.event.level().as_bytes());
+        line.extend_from_slice(br#"","kind":"event","event":""#);
         text::json_str(&mut line, self.event.kind);
         line.extend_from_slice(br#"","id":"#);
         text::number(&mut line, self.id);
@@ -150,7 +164,8 @@ impl Recorded {
         let why = self.event.why.replace(char::is_control, " ");
         let separator = if why.is_empty() { "" } else { ": " };
         let (time, kind) = (self.time(), self.event.kind);
-        format!("{time}  INFO {kind}{fields}{separator}{why}\n").into_bytes()
+        let level = self.event.level().to_ascii_uppercase();
+        format!("{time} {level:>5} {kind}{fields}{separator}{why}\n").into_bytes()
     }
 }
 
@@ -161,6 +176,9 @@ fn member(line: &mut Vec<u8>, name: &str, value: &str) {
     text::json_str(line, value);
     line.push(b'"');
 }
+
+/// The kind of event that a panic is: a bug of ours.
+pub const FAULT: &str = "fault";
 
 /// Events in memory: a bad night's worth, in well under a megabyte.
 const KEPT: usize = 1000;
@@ -202,6 +220,23 @@ mod tests {
         assert_eq!(line["upstream"], "api");
         assert_eq!(line["why"], "probe 7: \"refused\"");
         assert_eq!(line["ts"], recorded.time());
+    }
+
+    #[test]
+    fn only_a_fault_of_ours_is_an_error() {
+        let events = Events::default();
+        events.publish(event(1));
+        events.publish(Event {
+            kind: FAULT,
+            ..event(2)
+        });
+        let levels = [r#""level":"info""#, r#""level":"error""#];
+        for ((recorded, level), word) in events.list(0).iter().zip(levels).zip(["INFO", "ERROR"]) {
+            let line = String::from_utf8(recorded.json()).unwrap();
+            assert!(line.contains(level), "{line}");
+            let line = String::from_utf8(recorded.human()).unwrap();
+            assert_eq!(line.split_whitespace().nth(1), Some(word));
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub mod access;
 pub mod events;
 pub mod metrics;
+pub mod panics;
 pub mod process;
 mod program;
 mod text;

@@ -22,8 +22,8 @@ pub struct Build {
 pub const BUILD: Build = Build {
     version: env!("CARGO_PKG_VERSION"),
     revision: match option_env!("EVENKEEL_REVISION") {
-        Some(revision) => revision,
-        None => "unknown",
+        Some(revision) if !revision.is_empty() => revision,
+        Some(_) | None => "unknown",
     },
 };
 

@@ -4,9 +4,11 @@
 //! about what copying the bytes costs.
 
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+
+use crate::time::since_epoch;
 
 /// Writes times, and formats each second only once.
 #[derive(Debug, Default)]
@@ -187,11 +189,6 @@ fn six_digits(value: u32) -> [u8; 6] {
     digits
 }
 
-/// A clock that stands before 1970 is shown as 1970.
-fn since_epoch(at: SystemTime) -> Duration {
-    at.duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 const DELETE: u8 = 0x7f;
@@ -230,6 +227,8 @@ const SPECIAL: [bool; 256] = {
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     fn json(bytes: &[u8]) -> String {

@@ -72,17 +72,19 @@ impl Upstream {
         endpoint: &ResolvedEndpoint,
         known: Option<&Arc<Endpoint>>,
     ) -> Arc<Metrics> {
-        if let Some(known) = known
-            && known.metrics.is_for(&endpoint.zone, &endpoint.name)
-        {
-            return Arc::clone(&known.metrics);
-        }
         let names = Names {
             upstream: Arc::clone(&self.name),
+            own_zone: Arc::clone(&self.own_zone),
             zone: Arc::clone(&endpoint.zone),
             endpoint: Arc::clone(&endpoint.name),
         };
-        Arc::new(Metrics::new(&self.registry, names))
+        if let Some(known) = known
+            && known.metrics.are_for(&names)
+        {
+            return Arc::clone(&known.metrics);
+        }
+        let flow = self.metrics.flow(&self.own_zone, &endpoint.zone);
+        Arc::new(Metrics::new(&self.registry, names, flow))
     }
 }
 

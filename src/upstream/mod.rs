@@ -45,6 +45,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// Idle connections that each worker keeps per endpoint.
     pub max_idle_per_endpoint: u32,
+    /// The zone that this instance stands in; empty if it was not told.
+    own_zone: Arc<str>,
     rules: Rules,
     limits: Limits,
     check: Option<HealthCheck>,
@@ -61,10 +63,12 @@ pub struct Upstream {
 impl Upstream {
     /// Builds an upstream and changes nothing that runs. What was learned is found again: the live
     /// state of each endpoint by name and address, counters, retry budget and turn in `previous`.
+    /// `own_zone` is where this instance stands; empty if it was not told.
     pub fn build(
         name: &str,
         written: &config::Upstream,
         endpoints: Vec<ResolvedEndpoint>,
+        own_zone: &str,
         world: &World,
         previous: Option<&Arc<Self>>,
     ) -> Result<Arc<Self>, HealthCheckError> {
@@ -78,6 +82,7 @@ impl Upstream {
         };
         let upstream = Self {
             name: name.into(),
+            own_zone: own_zone.into(),
             max_idle_per_endpoint: written.max_idle_per_endpoint.unwrap_or(MAX_IDLE),
             rules,
             limits: Limits {
@@ -142,6 +147,7 @@ impl Upstream {
             .observe(table.endpoints(), table.standing(), |endpoint| {
                 self.health_of(endpoint)
             });
+        self.metrics.forget_flows(&self.own_zone, table.endpoints());
     }
 }
 

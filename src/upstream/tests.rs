@@ -59,8 +59,8 @@ fn running(
     endpoints: Vec<ResolvedEndpoint>,
     previous: Option<&Arc<Upstream>>,
 ) -> Arc<Upstream> {
-    let upstream =
-        Upstream::build("api", written, endpoints, world, previous).expect("valid settings");
+    let upstream = Upstream::build("api", written, endpoints, "eu-1a", world, previous)
+        .expect("valid settings");
     world.install([&upstream]);
     upstream
 }
@@ -300,6 +300,7 @@ fn a_build_that_is_not_installed_changes_nothing() {
         "api",
         &unchecked(),
         vec![resolved(2), resolved(9)],
+        "eu-1a",
         &world,
         Some(&old),
     )
@@ -368,7 +369,8 @@ fn a_verdict_between_build_and_install_is_not_lost() {
     let world = world();
     let old = running(&world, &checked(), all(2), None);
     judge_all(&old, &[Healthy, Healthy]);
-    let new = Upstream::build("api", &checked(), all(2), &world, Some(&old)).expect("valid");
+    let new =
+        Upstream::build("api", &checked(), all(2), "eu-1a", &world, Some(&old)).expect("valid");
     judge(&old, 0, Unhealthy);
     world.install([&new]);
     assert_eq!(reached(&new), BTreeSet::from([1]));
@@ -461,6 +463,42 @@ fn the_exposition_shows_states_and_forgets_removed_upstreams() {
     text.clear();
     world.registry.encode(Format::Text, &mut text);
     assert!(!text.contains("api"), "{text}");
+}
+
+#[test]
+fn traffic_between_zones_outlives_the_endpoints_that_had_it() {
+    let world = world();
+    let elsewhere = |number| ResolvedEndpoint {
+        zone: "eu-1b".into(),
+        ..resolved(number)
+    };
+    let flows = || {
+        let mut text = String::new();
+        world.registry.encode(Format::Text, &mut text);
+        let lines = text.lines().filter_map(|line| {
+            let line = line.strip_prefix("evenkeel_zone_requests_total{upstream=\"api\",")?;
+            Some(line.to_owned())
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let upstream = running(&world, &unchecked(), vec![resolved(1), elsewhere(2)], None);
+    for endpoint in upstream.endpoints().iter() {
+        endpoint.responded(http::StatusCode::OK);
+    }
+    upstream.endpoints()[1].unanswered();
+    let near = r#"from_zone="eu-1a",to_zone="eu-1a"} 1"#;
+    let far = |count| format!(r#"from_zone="eu-1a",to_zone="eu-1b"}} {count}"#);
+    assert_eq!(flows(), [near, &far(2)]);
+    // A rolling update: none of those that counted is left, and nobody has looked in between.
+    upstream.replace_endpoints(vec![resolved(3), elsewhere(4)]);
+    upstream.endpoints()[1].responded(http::StatusCode::OK);
+    assert_eq!(flows(), [near, &far(3)]);
+    let next = running(&world, &unchecked(), vec![elsewhere(5)], Some(&upstream));
+    drop(upstream);
+    assert_eq!(flows(), [far(3)], "a zone that is gone shows nothing");
+    drop(next);
+    world.install([]);
+    assert!(flows().is_empty());
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! drain is cut, so the trigger's owner always cuts, also when nothing was left to wait for.
 
 mod accepting;
+mod pulse;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::accepting::Accepting;
+use self::pulse::Pulse;
 use crate::context::ConnectionFacts;
 use crate::drain::Watcher;
 use crate::endpoint::{IdleInbox, IdleRequests};
@@ -33,7 +35,8 @@ use crate::protocol::{http, tcp};
 use crate::snapshot::{Handle, Kind};
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
 use crate::telemetry::events::Events;
-use crate::telemetry::metrics::set_worker_shard;
+use crate::telemetry::metrics::{Registry, set_worker_shard};
+use crate::telemetry::panics;
 
 /// What every worker is given.
 #[derive(Debug, Clone)]
@@ -50,6 +53,8 @@ pub struct Shared {
     pub sink: Sink,
     /// Where changes of state are told.
     pub events: Events,
+    /// Where it is measured how workers fare.
+    pub registry: Registry,
     /// Makes the random choices of all workers; each derives its own.
     pub seed: u64,
 }
@@ -61,6 +66,7 @@ struct Worker {
     accepting: Accepting,
     inbox: Inbox,
     wanted: IdleInbox,
+    pulse: Pulse,
     shared: Shared,
 }
 
@@ -74,6 +80,7 @@ pub fn spawn(index: usize, shared: Shared, inbox: Inbox) -> io::Result<JoinHandl
         .name(format!("worker-{index}"))
         .spawn(move || {
             set_worker_shard(index);
+            panics::tell(&shared.events);
             let runtime = runtime::Builder::new_current_thread()
                 .enable_io()
                 .enable_time()
@@ -117,6 +124,7 @@ pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
         local,
         inbox,
         wanted: shared.idle_requests.subscribe(),
+        pulse: Pulse::new(index, &shared.registry, &shared.balance, FLUSH_EVERY),
         shared,
     };
     worker.run().await;
@@ -144,6 +152,7 @@ impl Worker {
                 Some(accepted) = self.inbox.next() => serve(&self.local, accepted),
                 Some(request) = self.wanted.next() => self.local.pool.make_room(request),
                 now = tick.tick() => {
+                    self.pulse.beat(now, FLUSH_EVERY);
                     self.local.access_log.flush();
                     if now - swept >= SWEEP_EVERY {
                         swept = now;
@@ -171,7 +180,7 @@ impl Worker {
 }
 
 /// Gives a connection a task. A panic in it ends that connection alone: the runtime catches it, the
-/// connection's guard counts it, and the panic hook has logged it by then.
+/// connection's guard counts it, and it is an event by then.
 fn serve(local: &Rc<Local>, accepted: Accepted) {
     let Accepted {
         stream,

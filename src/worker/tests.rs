@@ -24,6 +24,7 @@ use crate::snapshot::{Handle, Ingredients, Listener, Snapshot, build};
 use crate::telemetry::access::{Settings, Sink, Writer};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Format, Registry};
+use crate::telemetry::panics;
 use crate::upstream::{ResolvedEndpoint, World};
 
 /// Workers that serve TCP listeners, all to the upstream `u`.
@@ -50,7 +51,7 @@ impl Rig {
         });
         let sink = Writer::spawn(&settings, &registry).expect("a log");
         let events = Events::default();
-        let world = World::new(registry, events.clone());
+        let world = World::new(registry.clone(), events.clone());
         let handle = Handle::new(snapshot(&world, None, listeners, endpoints));
         let (trigger, watcher) = drain::channel();
         let (balance, inboxes) = Balance::new(workers);
@@ -61,6 +62,7 @@ impl Rig {
             idle_requests: world.live.idle_requests().clone(),
             sink: sink.clone(),
             events,
+            registry,
             seed: 1,
         };
         let threads = inboxes
@@ -274,7 +276,7 @@ async fn a_session_is_relayed_counted_and_logged() {
         let labels = format!("{{listener=\"l\",upstream=\"u\",direction=\"{direction}\"}}");
         assert_eq!(rig.metric(&format!("evenkeel_l4_bytes_total{labels}")), 5);
     }
-    let open = "evenkeel_connections{listener=\"l\"}";
+    let open = "evenkeel_connections{listener=\"l\",protocol=\"tcp\"}";
     eventually("the end of the connection", || rig.metric(open) == 0).await;
     let log = rig.end();
     for part in [
@@ -370,10 +372,13 @@ async fn beyond_the_limit_connections_are_reset_at_once() {
     }
     let refused = "evenkeel_connections_refused_total{listener=\"l\",reason=\"full\"}";
     assert_eq!(rig.metric(refused), 4);
-    assert_eq!(rig.metric("evenkeel_connections{listener=\"l\"}"), 3);
+    assert_eq!(
+        rig.metric("evenkeel_connections{listener=\"l\",protocol=\"tcp\"}"),
+        3
+    );
     clients.pop();
     eventually("a free place", || {
-        rig.metric("evenkeel_connections{listener=\"l\"}") == 2
+        rig.metric("evenkeel_connections{listener=\"l\",protocol=\"tcp\"}") == 2
     })
     .await;
     assert!(
@@ -506,8 +511,10 @@ async fn connections_in_the_queue_are_served_although_the_listener_goes() {
 }
 
 #[tokio::test]
-async fn a_panic_ends_one_connection_and_is_counted() {
+async fn a_panic_ends_one_connection_and_is_counted_and_told() {
     let bench = Bench::new();
+    let events = Events::default();
+    panics::tell(&events);
     let serve = |accepted| {
         let connection = async move {
             let _held: Accepted = accepted;
@@ -525,6 +532,9 @@ async fn a_panic_ends_one_connection_and_is_counted() {
         })
         .await;
     assert_eq!(bench.listener.metrics.panicked.value(), 2);
+    let told = events.list(0);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].event.why.contains("a fault of ours"), "{told:?}");
     assert_eq!(
         bench.listener.connections.load(Ordering::Relaxed),
         0,

@@ -278,6 +278,101 @@ fn what_was_removed_is_no_longer_listed() {
 }
 
 #[test]
+fn what_is_turned_away_for_lack_of_room_is_shed() {
+    let stalled = Endpoint::stalls_after("");
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\n[route.all]\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\n",
+        stalled.address()
+    ));
+    let labels = [("route", "all"), ("reason", "overload")];
+    let shed = |proxy: &Evenkeel| value(proxy, "evenkeel_shed_total", &labels);
+    assert_eq!(shed(&proxy), Some(0), "it is there before it happens");
+    let mut first = proxy.client();
+    first.send(get("X-A: b"));
+    eventually("the first is on its way", || {
+        (!stalled.requests().is_empty()).then_some(())
+    });
+    let mut second = proxy.client();
+    second.send(get("X-A: b"));
+    assert_eq!(second.response().status, 503);
+    eventually("it is counted", || (shed(&proxy) == Some(1)).then_some(()));
+}
+
+#[test]
+fn a_route_may_have_the_name_of_its_listener() {
+    let (routed, rest) = (Endpoint::says("routed"), Endpoint::says("rest"));
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nto = [\"{}\"]\n\
+         [route.web]\npath = \"/v1/\"\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{}\"]\n",
+        rest.address(),
+        routed.address()
+    ));
+    let mut client = proxy.client();
+    for (path, body) in [("/v1/a", "routed"), ("/", "rest"), ("/b", "rest")] {
+        assert_eq!(client.get(path).body.text(), body);
+    }
+    for (route, count) in [("web", 1), ("listener.web", 2)] {
+        let labels = [("listener", "web"), ("route", route)];
+        let counted = || value(&proxy, "evenkeel_http_requests_total", &labels);
+        eventually(route, || (counted() == Some(count)).then_some(()));
+    }
+}
+
+#[test]
+fn traffic_between_zones_is_seen() {
+    let (near, far) = (Endpoint::echo(), Endpoint::echo());
+    let mut proxy = Evenkeel::start(&zoned("eu-1a", &near, &far));
+    let flow = |proxy: &Evenkeel, from: &str, to: &str| {
+        let labels = [("upstream", "app"), ("from_zone", from), ("to_zone", to)];
+        value(proxy, "evenkeel_zone_requests_total", &labels)
+    };
+    let mut client = proxy.client();
+    for _ in 0..4 {
+        client.send(get("X-A: b"));
+        assert_eq!(client.response().status, 200);
+    }
+    for to in ["eu-1a", "eu-1b"] {
+        eventually("half of them", || {
+            (flow(&proxy, "eu-1a", to) == Some(2)).then_some(())
+        });
+    }
+    // An instance that is told to stand elsewhere counts from there.
+    proxy.reload(&zoned("eu-1c", &near, &far));
+    eventually("it starts anew", || {
+        let moved = flow(&proxy, "eu-1c", "eu-1a") == Some(0);
+        (moved && flow(&proxy, "eu-1a", "eu-1a").is_none()).then_some(())
+    });
+}
+
+/// An instance in this zone, with an endpoint in each of two.
+fn zoned(own: &str, near: &Endpoint, far: &Endpoint) -> String {
+    format!(
+        "zone = \"{own}\"\n[listener.web]\nbind = \"@web\"\n[route.all]\nupstream = \"app\"\n\
+         [upstream.app]\nbalance = \"round_robin\"\n\
+         [upstream.app.zone.eu-1a]\nendpoints = [\"{}\"]\n\
+         [upstream.app.zone.eu-1b]\nendpoints = [\"{}\"]\n",
+        near.address(),
+        far.address()
+    )
+}
+
+/// The value of the first series with these labels, rounded.
+#[expect(clippy::cast_possible_truncation, reason = "counts of a few")]
+fn value(proxy: &Evenkeel, name: &str, labels: &[(&str, &str)]) -> Option<i64> {
+    let families = parse(&scrape(proxy, "*/*").1, false);
+    let fits = |sample: &&Sample| {
+        labels.iter().all(|(name, value)| {
+            let mut own = sample.labels.iter();
+            own.any(|label| (label.0.as_str(), label.1.as_str()) == (*name, *value))
+        })
+    };
+    let found = families.get(name)?.samples.iter().find(fits)?;
+    Some(found.value.round() as i64)
+}
+
+#[test]
 fn no_client_makes_series() {
     let endpoint = Endpoint::echo();
     let proxy = Evenkeel::forwarding_to(&endpoint);

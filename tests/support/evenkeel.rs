@@ -205,7 +205,9 @@ impl Drop for Evenkeel {
             // The test framework shows a failed test's output, and only that.
             report(&log);
         } else {
-            assert!(!log.contains("panicked at"), "the program panicked:\n{log}");
+            let panicked = ["panicked at", "\"event\":\"fault\""];
+            let panicked = panicked.iter().any(|words| log.contains(words));
+            assert!(!panicked, "the program panicked:\n{log}");
             assert!(
                 self.killed || ended.is_none_or(|status| status.success()),
                 "the program ended with {ended:?}:\n{log}"

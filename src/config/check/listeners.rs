@@ -25,6 +25,7 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         }
     }
     routes_on_tcp(world, findings);
+    own_routes(world, findings);
 }
 
 /// Whether a listener relays bytes.
@@ -150,6 +151,29 @@ fn routes_on_tcp(world: &World<'_>, findings: &mut Findings) {
                 .at(node.place, "nothing is read there that a route could match")
                 .also(listener.place(&["protocols"]), "bytes are relayed unread")
                 .help("give the listener an `upstream` instead of a route"),
+        );
+    }
+}
+
+/// The route to a listener's own upstream has a name after all, in metrics and logs.
+fn own_routes(world: &World<'_>, findings: &mut Findings) {
+    for route in world.routes.values() {
+        let of_listener = route.name.strip_prefix("listener.");
+        let Some(listener) = of_listener.and_then(|listener| world.listeners.get(listener)) else {
+            continue;
+        };
+        let target = [&["to"][..], &["upstream"]];
+        let Some(target) = target.into_iter().find(|target| listener.has(target)) else {
+            continue;
+        };
+        let title = format!("two routes are called `{}`", route.name);
+        findings.push(
+            Diagnostic::new(Code::DefinedTwice, title)
+                .at(route.key, "another name is needed")
+                .also(
+                    listener.key_place(target),
+                    "the route to a listener's own upstream goes by that name",
+                ),
         );
     }
 }

@@ -71,8 +71,9 @@ pub const CODES: [Explanation; Code::OwnListener as usize + 1] = [
         summary: "defined twice",
         text: "The same table or setting stands twice, in one file or in two. Neither is preferred: \
                the order of files would decide what is served. Names of header fields count as the \
-               same whatever their case. The unnamed upstream of a listener's `to` goes by \
-               `listener.<name>`, which no other upstream may be called then.",
+               same whatever their case. The unnamed upstream of a listener's `to`, and the route to a \
+               listener's own upstream, go by `listener.<name>`, which no other upstream or route \
+               may be called then.",
     },
     Explanation {
         code: Code::Override,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::endpoint::{Limits, LiveStates, Metrics, Names};
 use crate::net::Address;
-use crate::telemetry::metrics::Registry;
+use crate::telemetry::metrics::{Family, Kind, Registry};
 
 mod body;
 mod calls;
@@ -64,9 +64,12 @@ impl Peer {
 fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endpoint {
     let names = Names {
         upstream: "api".into(),
+        own_zone: "".into(),
         zone: "".into(),
         endpoint: "one".into(),
     };
+    let registry = Registry::new(1);
+    let flow = registry.counter(&FLOW, &[]);
     Endpoint {
         live: states.get_or_create("api", &address),
         address,
@@ -78,7 +81,7 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
             max_connections,
             ..Limits::NONE
         },
-        metrics: Arc::new(Metrics::new(&Registry::new(1), names)),
+        metrics: Arc::new(Metrics::new(&registry, names, flow)),
     }
 }
 
@@ -120,5 +123,12 @@ async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     drop(stream.read_to_end(&mut rest).await);
 }
+
+static FLOW: Family = Family {
+    name: "test_flow_total",
+    help: "Attempts.",
+    kind: Kind::Counter,
+    buckets: None,
+};
 
 const SECOND: Duration = Duration::from_secs(1);

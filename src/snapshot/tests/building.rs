@@ -171,7 +171,7 @@ fn a_listeners_own_upstream_is_its_last_resort() {
     let snapshot = Stage::new().build(TEXT, None);
     let web = http(&snapshot, "web");
     let fallback = web.fallback.as_ref().expect("it has endpoints");
-    assert_eq!(&*fallback.name, "web");
+    assert_eq!(&*fallback.name, "listener.web");
     let Action::Forward(split) = &fallback.action else {
         panic!("{fallback:?}")
     };

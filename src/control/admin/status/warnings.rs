@@ -119,9 +119,9 @@ fn upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
         )
     } else if bad > 0 {
         let what = format!("{bad} of {all} endpoints {} unhealthy", are(bad));
-        (Gravity::Weakened, what, "the others get its traffic")
+        (Gravity::Weakened, what, OTHERS)
     } else {
-        return None;
+        return left_alone(upstream).map(|warning| (Gravity::Weakened, warning));
     };
     let warning = Warning {
         why: reasons(&unhealthy),
@@ -129,6 +129,20 @@ fn upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
         ..warning(&format!("upstream {}", upstream.name), &what, effect)
     };
     Some((gravity, warning))
+}
+
+/// Endpoints that no check has found unhealthy, while connections to them fail. One line: it may be
+/// over in a second, and the table says for which upstream.
+fn left_alone(upstream: &Upstream) -> Option<Warning> {
+    let avoided = |endpoint: &&Endpoint| endpoint.avoided;
+    let number = upstream.endpoints.iter().filter(avoided).count();
+    let all = upstream.endpoints.len();
+    if number == 0 {
+        return None;
+    }
+    let are = are(number);
+    let what = format!("{number} of {all} endpoints {are} left alone after failed connections");
+    Some(warning(&format!("upstream {}", upstream.name), &what, ""))
 }
 
 fn reasons(unhealthy: &[&Endpoint]) -> Vec<String> {
@@ -156,5 +170,55 @@ fn are(number: usize) -> &'static str {
 
 const REFUSED: &str = "its requests are answered with 503";
 
+const OTHERS: &str = "the others get its traffic";
+
 /// Enough to see the pattern; `/v1/upstreams` has all.
 const REASONS: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(state: &str, avoided: bool) -> Endpoint {
+        Endpoint {
+            name: "10.0.0.1:80".into(),
+            address: "10.0.0.1:80".into(),
+            zone: String::new(),
+            state: state.into(),
+            for_s: None,
+            why: "refused".into(),
+            avoided,
+            backup: false,
+            weight: 1,
+            in_flight: 0,
+            connections: 0,
+        }
+    }
+
+    fn found(endpoints: Vec<Endpoint>) -> Option<String> {
+        let api = Upstream {
+            name: "api".into(),
+            standing: Standing::Healthy.as_str().into(),
+            is_checked: true,
+            healthy: 1,
+            endpoints,
+        };
+        let (_, warning) = upstream(&api)?;
+        Some(format!("{}: {}", warning.about, warning.what))
+    }
+
+    #[test]
+    fn an_endpoint_that_is_left_alone_is_not_as_it_should_be() {
+        let well = || endpoint("healthy", false);
+        assert_eq!(found(vec![well(), well()]), None);
+        assert_eq!(
+            found(vec![well(), endpoint("healthy", true)]).as_deref(),
+            Some("upstream api: 1 of 2 endpoints is left alone after failed connections")
+        );
+        // The graver one is told; the table has the other.
+        assert_eq!(
+            found(vec![well(), endpoint("unhealthy", true)]).as_deref(),
+            Some("upstream api: 1 of 2 endpoints is unhealthy")
+        );
+    }
+}

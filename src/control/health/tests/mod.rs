@@ -64,7 +64,7 @@ fn upstream(
     };
     let endpoints = addresses.iter().map(|address| resolved(address)).collect();
     let upstream =
-        Upstream::build("api", &written, endpoints, world, previous).expect("valid settings");
+        Upstream::build("api", &written, endpoints, "", world, previous).expect("valid settings");
     world.install([&upstream]);
     upstream
 }

@@ -137,6 +137,12 @@ impl Cause {
         self.row().3.then_some(RETRY_AFTER)
     }
 
+    /// Whether it was answered to protect what is running: nothing was wrong with the request, nor
+    /// with an endpoint.
+    pub fn is_overload(self) -> bool {
+        [Self::ConnectionLimitReached, Self::Overload].contains(&self)
+    }
+
     /// The cause for a request that could not be read, from the status that the parser chose.
     pub fn of_bad_request(status: StatusCode) -> Self {
         match status {
