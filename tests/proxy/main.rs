@@ -12,6 +12,7 @@ mod attempts;
 mod cases;
 mod command_line;
 mod commands;
+mod demo;
 mod drain;
 mod extremes;
 mod harness;
