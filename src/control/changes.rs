@@ -36,13 +36,13 @@ pub(super) fn describe(old: &Config, new: &Config) -> String {
     }
 }
 
-/// What a new configuration asks for that only a start can do.
-pub(super) fn only_at_start(old: &Config, new: &Config) -> Vec<String> {
+/// What a new configuration asks for that only a start can do, beside the one of this start.
+pub(super) fn only_at_start(started: &Config, new: &Config) -> Vec<String> {
     let mut notes = Vec::new();
-    if old.workers != new.workers {
+    if started.workers != new.workers {
         notes.push("a change of `workers` is taken at the next start".to_owned());
     }
-    if old.admin != new.admin {
+    if started.admin != new.admin {
         notes.push("a change of `[admin]` is taken at the next start".to_owned());
     }
     notes

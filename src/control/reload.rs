@@ -8,6 +8,7 @@
 //! one, together with all who asked meanwhile, since it reads the file after they asked.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use super::health::Prober;
 use super::prepare::{Candidate, Rejection, Workshop};
 use super::ready::Readiness;
 use super::{changes, notify};
-use crate::config::{self, Outcome, Severity, Style, System};
+use crate::config::{self, Config, Outcome, Severity, Style, System};
 use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::LevelHandle;
 use crate::telemetry::access::{Settings, Sink};
@@ -37,6 +38,8 @@ pub struct Requests {
 #[derive(Debug)]
 pub struct Reloader {
     parts: Parts,
+    /// What this process was started with.
+    started: Arc<Config>,
     metrics: Metrics,
     requests: mpsc::Receiver<Request>,
 }
@@ -148,6 +151,7 @@ impl Reloader {
         let metrics = Metrics::new(&parts.workshop.world.registry, &snapshot);
         parts.prober.apply(snapshot.upstreams.values());
         let reloader = Self {
+            started: Arc::clone(&snapshot.config),
             parts,
             metrics,
             requests,
@@ -226,7 +230,7 @@ impl Reloader {
         self.parts.prober.apply(snapshot.upstreams.values());
         Ok(Change {
             what: changes::describe(&previous.config, &snapshot.config),
-            notes: changes::only_at_start(&previous.config, &snapshot.config),
+            notes: changes::only_at_start(&self.started, &snapshot.config),
         })
     }
 

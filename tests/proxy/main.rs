@@ -13,6 +13,7 @@ mod cases;
 mod command_line;
 mod commands;
 mod connection_limits;
+mod demo;
 mod drain;
 mod extremes;
 mod harness;

@@ -370,6 +370,18 @@ fn what_needs_a_start_is_said() {
         said.contains("`workers` is taken at the next start"),
         "{said}"
     );
+    // For as long as it waits for one, whatever else is reloaded.
+    let status = |proxy: &Evenkeel| {
+        let output = proxy.command(&["status"]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    proxy.reload(&format!("workers = 2\n{}", config("y", &[&endpoint])));
+    let screen = status(&proxy);
+    let waits = "configuration: a change of `workers` is taken at the next start";
+    assert!(screen.contains(waits), "{screen}");
+    proxy.reload(&config("y", &[&endpoint]));
+    let screen = status(&proxy);
+    assert!(!screen.contains("next start"), "{screen}");
 }
 
 #[test]

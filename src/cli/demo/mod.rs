@@ -32,7 +32,7 @@ use story::Story;
 /// See it work: sample endpoints in two zones behind the real proxy, and what to try
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Port of the proxy; another free one is taken if this one is in use
+    /// Port of the proxy; another free one is taken if this one is in use, or for 0
     #[arg(long, default_value_t = 8080)]
     port: u16,
 }
@@ -47,9 +47,11 @@ impl Demo {
     pub(super) fn execute(self, output: &mut Output) -> Result<Exit, Failure> {
         let fleet = Fleet::start().map_err(|error| failed("start the sample endpoints", &error))?;
         let home = Home::create().map_err(|error| failed("make a temporary directory", &error))?;
+        // Two demos that begin at once would both find the usual port free.
+        let admin_port = if self.port == 0 { 0 } else { ADMIN_PORT };
         let story = Story {
             port: free_port(self.port).map_err(|error| failed("find a free port", &error))?,
-            admin_port: free_port(ADMIN_PORT)
+            admin_port: free_port(admin_port)
                 .map_err(|error| failed("find a free port", &error))?,
             home: &home.path,
             samples: fleet.samples(),

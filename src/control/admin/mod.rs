@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::ready::Readiness;
 use super::reload::{Requests, Verdict};
+use crate::config::Config;
 use crate::snapshot::Handle;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Format, Registry};
@@ -62,6 +63,7 @@ pub struct Parts {
 struct Shared {
     parts: Parts,
     started: SystemTime,
+    started_with: Arc<Config>,
     applied: Mutex<Applied>,
 }
 
@@ -76,14 +78,16 @@ impl Admin {
     /// The admin API of a program that has just started.
     pub fn new(parts: Parts) -> Self {
         let now = SystemTime::now();
+        let snapshot = parts.snapshot.load();
         let applied = Applied {
-            generation: parts.snapshot.load().generation,
+            generation: snapshot.generation,
             at: now,
         };
         Self {
             shared: Arc::new(Shared {
                 parts,
                 started: now,
+                started_with: Arc::clone(&snapshot.config),
                 applied: Mutex::new(applied),
             }),
         }

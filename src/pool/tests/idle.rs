@@ -5,6 +5,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::endpoint::Health;
+use crate::http1::Amount;
 
 #[tokio::test(start_paused = true)]
 async fn the_connection_used_last_is_taken_first() {
@@ -99,6 +100,13 @@ async fn bytes_behind_a_response_keep_its_connection_out() {
     settle().await;
     assert_eq!(connection.state(), State::Dirty);
     assert_eq!(connection.state(), State::Dirty, "it does not become clean");
+    let Connection {
+        stream, received, ..
+    } = &mut connection;
+    received
+        .try_fill(stream, Amount::Usual)
+        .expect("it was sent");
+    assert_eq!(connection.state(), State::Dirty, "read or not");
     pool.checkin(connection, keep(SECOND, 10), Instant::now());
     assert!(pool.is_empty());
     closed(&mut other).await;

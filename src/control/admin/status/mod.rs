@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::Admin;
+use crate::control::changes::only_at_start;
 use crate::telemetry::events::{Events, Recorded};
 use crate::telemetry::process::BUILD;
 use crate::telemetry::rfc3339;
@@ -186,7 +187,13 @@ impl Admin {
                 applied_s: since(applied),
                 by: by.map(|event| field(event, "by")).unwrap_or_default(),
             },
-            warnings: warnings::find(&listeners, &upstreams, last.as_deref(), &parts.readiness),
+            warnings: warnings::find(&warnings::Seen {
+                listeners: &listeners,
+                upstreams: &upstreams,
+                last_reload: last.as_deref(),
+                waiting: only_at_start(&self.shared.started_with, &snapshot.config),
+                readiness: &parts.readiness,
+            }),
             routes: routes(&snapshot),
             listeners,
             upstreams,

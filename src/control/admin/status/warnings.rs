@@ -5,26 +5,37 @@ use crate::control::ready::Readiness;
 use crate::telemetry::events::Recorded;
 use crate::upstream::Standing;
 
+/// What warnings are found in.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    pub(super) listeners: &'a [Listener],
+    pub(super) upstreams: &'a [Upstream],
+    pub(super) last_reload: Option<&'a Recorded>,
+    /// Changes of the configuration in force that only a start can carry out.
+    pub(super) waiting: Vec<String>,
+    pub(super) readiness: &'a Readiness,
+}
+
 /// Everything that needs attention, the gravest first.
-pub(super) fn find(
-    listeners: &[Listener],
-    upstreams: &[Upstream],
-    last_reload: Option<&Recorded>,
-    readiness: &Readiness,
-) -> Vec<Warning> {
+pub(super) fn find(seen: &Seen<'_>) -> Vec<Warning> {
     let mut found: Vec<(Gravity, Warning)> = Vec::new();
-    found.extend(not_ready(readiness).map(|warning| (Gravity::Outage, warning)));
-    found.extend(upstreams.iter().filter_map(upstream));
+    found.extend(not_ready(seen.readiness).map(|warning| (Gravity::Outage, warning)));
+    found.extend(seen.upstreams.iter().filter_map(upstream));
     found.extend(
-        listeners
+        seen.listeners
             .iter()
             .filter_map(full)
             .map(|warning| (Gravity::Outage, warning)),
     );
     found.extend(
-        last_reload
+        seen.last_reload
             .and_then(rejected)
             .map(|warning| (Gravity::Weakened, warning)),
+    );
+    found.extend(
+        seen.waiting
+            .iter()
+            .map(|change| (Gravity::Waiting, warning("configuration", change, ""))),
     );
     // Stable: within one gravity the order above stays.
     found.sort_by_key(|(gravity, _)| *gravity);
@@ -38,6 +49,8 @@ enum Gravity {
     Outage,
     /// Requests are served, with less in reserve than there should be.
     Weakened,
+    /// Nothing is wrong, and something is left to do.
+    Waiting,
 }
 
 fn not_ready(readiness: &Readiness) -> Option<Warning> {
