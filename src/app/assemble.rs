@@ -116,6 +116,7 @@ impl Ground {
         let (balance, inboxes) = Balance::new(self.workshop.workers);
         let sink = self.log.sink.clone();
         let random = fastrand::Rng::with_seed(seed());
+        let idle_requests = self.workshop.world.live.idle_requests().clone();
         let prober = Prober::start(self.workshop.world.live.probe_requests(), random);
         let (reloader, requests) = Reloader::new(reload::Parts {
             file: options.file,
@@ -130,6 +131,7 @@ impl Ground {
                 handle: handle.clone(),
                 drain,
                 balance,
+                idle_requests,
                 sink: sink.clone(),
                 events: self.events,
                 seed: seed(),

@@ -7,13 +7,15 @@
 //! upstream and the address. Keyed by the address alone, two upstreams would poison each other.
 //!
 //! Use: a pick holds [`InFlight`] while its request runs, a connection holds [`OpenConnection`]
-//! while it stands; both count down when dropped. How attempts end is told to [`Endpoint`]
+//! while it stands; both count down when dropped. Who meets the limit of connections waits for a
+//! [`Turn`]. How attempts end is told to [`Endpoint`]
 //! ([`Endpoint::connected`], [`Endpoint::connect_failed`], [`Endpoint::responded`]).
 
 mod backoff;
 mod failure;
 mod health;
 mod idle;
+mod idle_requests;
 mod live;
 mod metrics;
 mod probes;
@@ -28,7 +30,8 @@ use crate::net::Address;
 
 pub use failure::ConnectFailure;
 pub use health::{By, Health, Machine, ProbeResult, Transition};
-pub use live::{InFlight, Live, OpenConnection, Verdict};
+pub use idle_requests::{IdleInbox, IdleRequest, IdleRequests};
+pub use live::{InFlight, Live, OpenConnection, Turn, Verdict};
 pub use metrics::{CheckResult, Metrics, Names};
 pub use probes::ProbeRequests;
 pub use states::LiveStates;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::time::Instant;
 
 use super::live::Epoch;
-use super::{Live, ProbeRequests};
+use super::{IdleRequests, Live, ProbeRequests};
 use crate::net::Address;
 
 /// Hands the live state of an endpoint from build to build.
@@ -20,6 +20,7 @@ pub struct LiveStates {
     epoch: Epoch,
     next_id: AtomicU64,
     requests: Arc<ProbeRequests>,
+    idle_requests: IdleRequests,
     known: Mutex<Known>,
 }
 
@@ -39,6 +40,7 @@ impl LiveStates {
             epoch: Epoch(Instant::now()),
             next_id: AtomicU64::new(1),
             requests: Arc::default(),
+            idle_requests: IdleRequests::default(),
             known: Mutex::new(Known {
                 by_upstream: HashMap::new(),
                 entries: 0,
@@ -59,7 +61,8 @@ impl LiveStates {
             return live;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let live = Arc::new(Live::new(id, self.epoch, Arc::clone(&self.requests)));
+        let (requests, idle) = (Arc::clone(&self.requests), self.idle_requests.clone());
+        let live = Arc::new(Live::new(id, self.epoch, requests, idle));
         known.insert(upstream, address, &live);
         live
     }
@@ -67,6 +70,11 @@ impl LiveStates {
     /// Where workers ask for probes.
     pub fn probe_requests(&self) -> &Arc<ProbeRequests> {
         &self.requests
+    }
+
+    /// Where workers ask for connections that rest with others.
+    pub fn idle_requests(&self) -> &IdleRequests {
+        &self.idle_requests
     }
 }
 

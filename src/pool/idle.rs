@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Connection, State};
-use crate::endpoint::{Endpoint, Health};
+use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection};
 
 /// A worker's idle connections.
 #[derive(Debug, Default)]
@@ -69,10 +69,24 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection for the next call, if there is room.
+    /// Counts in a connection that may then be opened. At the endpoint's limit what rests here makes
+    /// room for it, and else what rests with other workers, for which it waits; the caller sets the
+    /// time limit. For requests in flight: see
+    /// [`Live::wait_for_connection`](crate::endpoint::Live::wait_for_connection).
+    pub async fn may_open(&self, endpoint: &Endpoint) -> OpenConnection {
+        let (live, max) = (&endpoint.live, endpoint.limits.max_connections);
+        if let Some(open) = live.open_connection(max) {
+            return open;
+        }
+        // It was not taken: too old for a request that may not be repeated, or for a tunnel.
+        self.close_one(live.id());
+        live.wait_for_connection(max).await
+    }
+
+    /// Keeps a connection for the next call, if there is room and nobody waits for one.
     pub(super) fn checkin(&self, connection: Connection, keep: Keep, now: Instant) {
         let live = &connection.endpoint().live;
-        if live.is_retired() || !connection.received.is_empty() {
+        if !live.may_rest() || !connection.received.is_empty() {
             return;
         }
         let mut stacks = self.stacks.borrow_mut();
@@ -87,15 +101,23 @@ impl Pool {
         }
     }
 
-    /// Closes one idle connection to an endpoint, the one that has rested longest. False if there is
-    /// none.
-    pub fn close_one(&self, endpoint: &Endpoint) -> bool {
+    /// Closes idle connections for as long as somebody waits for one to the same endpoint.
+    pub fn make_room(&self, request: IdleRequest) {
         let mut stacks = self.stacks.borrow_mut();
-        let stack = stacks.get_mut(&endpoint.live.id());
-        stack.is_some_and(|stack| {
-            let oldest = (!stack.is_empty()).then(|| stack.remove(0));
-            oldest.is_some()
-        })
+        match request {
+            IdleRequest::For(id) => {
+                if let Some(stack) = stacks.get_mut(&id) {
+                    while stack.first().is_some_and(Idle::is_wanted) {
+                        stack.remove(0);
+                    }
+                }
+            }
+            IdleRequest::ForAny => {
+                stacks
+                    .values_mut()
+                    .for_each(|stack| stack.retain(|idle| !idle.is_wanted()));
+            }
+        }
     }
 
     /// Closes what has been idle for too long, what its endpoint has closed, and what leads to an
@@ -106,6 +128,15 @@ impl Pool {
             stack.retain_mut(|idle| idle.stays(now));
             !stack.is_empty()
         });
+    }
+
+    /// Closes the idle connection to an endpoint that has rested longest, if there is one.
+    fn close_one(&self, id: u64) {
+        if let Some(stack) = self.stacks.borrow_mut().get_mut(&id)
+            && !stack.is_empty()
+        {
+            stack.remove(0);
+        }
     }
 
     /// Closes everything.
@@ -132,6 +163,11 @@ impl Idle {
             .live
             .idle_limit()
             .unwrap_or(self.keep)
+    }
+
+    /// Whether it stands in the way of somebody.
+    fn is_wanted(&self) -> bool {
+        !self.connection.endpoint().live.may_rest()
     }
 
     fn stays(&mut self, now: Instant) -> bool {

@@ -37,7 +37,8 @@ pub struct Connection {
 /// Why no connection to an endpoint could be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The endpoint has as many connections as its limit allows.
+    /// The endpoint has as many connections as its limit allows, and none was closed in time. Said by
+    /// who waits.
     #[error("the endpoint has as many connections as its limit allows")]
     Limit,
     /// It did not stand in time. Said by who waits.
@@ -48,14 +49,22 @@ pub enum ConnectError {
     Refused(#[from] io::Error),
 }
 
+impl ConnectError {
+    /// The time is up: for the endpoint, if the connection had been allowed, else for those that hold
+    /// the others.
+    pub fn overdue(was_allowed: bool) -> Self {
+        if was_allowed {
+            Self::TimedOut
+        } else {
+            Self::Limit
+        }
+    }
+}
+
 impl Connection {
-    /// Opens a connection. The caller sets the time limit, and tells the endpoint how it went.
-    pub async fn open(endpoint: &Arc<Endpoint>) -> Result<Self, ConnectError> {
-        let limit = endpoint.limits.max_connections;
-        let open = endpoint
-            .live
-            .open_connection(limit)
-            .ok_or(ConnectError::Limit)?;
+    /// Opens a connection that has been counted in. The caller sets the time limit, and tells the
+    /// endpoint how it went.
+    pub async fn open(endpoint: &Arc<Endpoint>, open: OpenConnection) -> io::Result<Self> {
         let stream = Stream::connect(&endpoint.address).await?;
         Ok(Self {
             stream,

@@ -43,10 +43,10 @@ struct Session {
 #[derive(Debug)]
 struct Opened {
     stream: Stream,
-    /// One more in flight there.
-    _pick: Pick,
     /// One more of its connections.
     _open: OpenConnection,
+    /// One more in flight there.
+    _pick: Pick,
 }
 
 /// Serves a client until its session ends.
@@ -124,15 +124,12 @@ impl Session {
         let endpoint = Arc::clone(&pick.endpoint);
         self.endpoint = Some(Arc::clone(&endpoint));
         self.attempts += 1;
-        let Some(open) = endpoint
-            .live
-            .open_connection(endpoint.limits.max_connections)
-        else {
+        let limit = self.listener.choice.timeouts.connect;
+        let Ok(open) = timeout(limit, self.local.pool.may_open(&endpoint)).await else {
             self.error = Some(LIMIT_REACHED);
             return Err(SessionResult::Unavailable);
         };
         let began = Instant::now();
-        let limit = self.listener.choice.timeouts.connect;
         let failure = match timeout(limit, Stream::connect(&endpoint.address)).await {
             Ok(Ok(stream)) => {
                 let took = began.elapsed();
@@ -142,8 +139,8 @@ impl Session {
                 self.error = None;
                 return Ok(Opened {
                     stream,
-                    _pick: pick,
                     _open: open,
+                    _pick: pick,
                 });
             }
             Ok(Err(error)) => ConnectFailure::of(&error),

@@ -2,8 +2,9 @@
 //!
 //! Workers share nothing on the path of a request but the snapshot and the live state of endpoints,
 //! so a worker is a loop around a few things that happen seldom: a new snapshot, a connection from
-//! an overloaded neighbour, a step of the drain, a tick for what must not wait for traffic. All else
-//! happens in the tasks of its connections, which belong to the worker and end with it.
+//! an overloaded neighbour, an idle one that a neighbour wants, a step of the drain, a tick for what
+//! must not wait for traffic. All else happens in the tasks of its connections, which belong to the
+//! worker and end with it.
 //!
 //! Use: [`spawn`] puts a worker on a thread; [`run`] is the worker itself, for tests. Both end when the
 //! drain is cut, so the trigger's owner always cuts, also when nothing was left to wait for.
@@ -25,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use self::accepting::Accepting;
 use crate::context::ConnectionFacts;
 use crate::drain::Watcher;
+use crate::endpoint::{IdleInbox, IdleRequests};
 use crate::listener::{Accepted, Acceptor, Balance, Inbox};
 use crate::protocol::local::Local;
 use crate::protocol::{http, tcp};
@@ -42,6 +44,8 @@ pub struct Shared {
     pub drain: Watcher,
     /// Connections of every worker.
     pub balance: Arc<Balance>,
+    /// Idle connections that one worker wants of the others.
+    pub idle_requests: IdleRequests,
     /// Where log lines go.
     pub sink: Sink,
     /// Where changes of state are told.
@@ -56,6 +60,7 @@ struct Worker {
     local: Rc<Local>,
     accepting: Accepting,
     inbox: Inbox,
+    wanted: IdleInbox,
     shared: Shared,
 }
 
@@ -111,6 +116,7 @@ pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
         accepting: Accepting::new(acceptor, shared.events.clone()),
         local,
         inbox,
+        wanted: shared.idle_requests.subscribe(),
         shared,
     };
     worker.run().await;
@@ -146,6 +152,8 @@ impl Worker {
                         }
                     }
                 }
+                // Behind the tick, which it could otherwise hold up when there are very many.
+                Some(request) = self.wanted.next() => self.local.pool.make_room(request),
             }
         }
     }

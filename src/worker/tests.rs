@@ -58,6 +58,7 @@ impl Rig {
             handle: handle.clone(),
             drain: watcher,
             balance,
+            idle_requests: world.live.idle_requests().clone(),
             sink: sink.clone(),
             events,
             seed: 1,

@@ -226,7 +226,6 @@ fn beyond_the_limit_of_connections_others_are_asked() {
 }
 
 #[test]
-#[ignore = "known: a worker cannot use what rests in the pool of another one"]
 fn a_limit_of_connections_holds_over_all_workers() {
     // Connections that rest in one worker's pool must not keep the other one from its work.
     let endpoint = Endpoint::echo();

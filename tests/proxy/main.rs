@@ -12,6 +12,7 @@ mod attempts;
 mod cases;
 mod command_line;
 mod commands;
+mod connection_limits;
 mod drain;
 mod extremes;
 mod harness;

@@ -29,7 +29,9 @@ pub struct Upstream {
     /// Requests in flight at one endpoint. Default: no limit.
     #[schemars(range(min = 1))]
     pub max_in_flight_per_endpoint: Option<u32>,
-    /// Connections to one endpoint, over all workers. Default: no limit.
+    /// Connections to one endpoint, over all workers, probes not counted. Idle ones make room for a
+    /// request, whichever worker keeps them. While all are in use, requests go to other endpoints, or
+    /// are refused (503). Default: no limit.
     #[schemars(range(min = 1))]
     pub max_connections_per_endpoint: Option<u32>,
     /// Idle connections kept per endpoint and worker; 0 keeps none. Default: 256.

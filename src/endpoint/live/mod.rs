@@ -1,26 +1,31 @@
 //! The live state of one endpoint: atomics that all workers share.
 
+mod turns;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ProbeRequests;
+pub use turns::Turn;
+
+use self::turns::Turns;
 use super::backoff::ConnectBackoff;
 use super::health::Health;
 use super::idle::IdleClose;
+use super::{IdleRequests, ProbeRequests};
 
 /// What is known about one endpoint of one upstream. Survives reloads.
 ///
-/// Counters are relaxed: each is a fact of its own, nothing is published through them.
+/// Counters are relaxed: each is a fact of its own, nothing is published through them. The count of
+/// connections is not, for somebody may wait for it to change: see [`Turn`].
 #[derive(Debug)]
 pub struct Live {
     id: u64,
     in_flight: AtomicU32,
-    connections: AtomicU32,
+    turns: Turns,
     health: AtomicU8,
-    is_retired: AtomicBool,
     is_probed: AtomicBool,
     probe_is_wanted: AtomicBool,
     backoff: ConnectBackoff,
@@ -28,6 +33,7 @@ pub struct Live {
     verdict: Mutex<Option<Verdict>>,
     epoch: Epoch,
     requests: Arc<ProbeRequests>,
+    idle_requests: IdleRequests,
 }
 
 /// Why the health is what it is, and since when.
@@ -58,13 +64,17 @@ pub struct OpenConnection {
 pub(super) struct Epoch(pub(super) Instant);
 
 impl Live {
-    pub(super) fn new(id: u64, epoch: Epoch, requests: Arc<ProbeRequests>) -> Self {
+    pub(super) fn new(
+        id: u64,
+        epoch: Epoch,
+        requests: Arc<ProbeRequests>,
+        idle_requests: IdleRequests,
+    ) -> Self {
         Self {
             id,
             in_flight: AtomicU32::new(0),
-            connections: AtomicU32::new(0),
+            turns: Turns::default(),
             health: AtomicU8::new(Health::Unknown as u8),
-            is_retired: AtomicBool::new(false),
             is_probed: AtomicBool::new(false),
             probe_is_wanted: AtomicBool::new(false),
             backoff: ConnectBackoff::default(),
@@ -72,6 +82,7 @@ impl Live {
             verdict: Mutex::new(None),
             epoch,
             requests,
+            idle_requests,
         }
     }
 
@@ -95,21 +106,34 @@ impl Live {
 
     /// Counts a request in unless `max` are in flight already; `u32::MAX` is no limit.
     pub fn try_begin(self: &Arc<Self>, max: u32) -> Option<InFlight> {
-        count_in(&self.in_flight, max).then(|| InFlight {
+        count_in(&self.in_flight, max, Ordering::Relaxed).then(|| InFlight {
             live: Arc::clone(self),
         })
     }
 
     /// Open connections, over all workers.
     pub fn connections(&self) -> u32 {
-        self.connections.load(Ordering::Relaxed)
+        self.turns.open()
     }
 
     /// Counts a connection in unless `max` are open already; `u32::MAX` is no limit.
     pub fn open_connection(self: &Arc<Self>, max: u32) -> Option<OpenConnection> {
-        count_in(&self.connections, max).then(|| OpenConnection {
+        self.turns.try_open(max).then(|| OpenConnection {
             live: Arc::clone(self),
         })
+    }
+
+    /// Waits until a connection can be counted in, and has the workers close idle ones for it. For
+    /// requests that are in flight here, whose number no limit of connections may be below: of them
+    /// nobody waits in vain. The caller sets the time limit all the same, since a worker may be held
+    /// up.
+    pub fn wait_for_connection(self: &Arc<Self>, max: u32) -> Turn {
+        Turn::new(self, max)
+    }
+
+    /// Whether connections may be kept idle. Costs one load.
+    pub fn may_rest(&self) -> bool {
+        self.turns.may_rest()
     }
 
     /// The verdict of the health checks.
@@ -132,11 +156,11 @@ impl Live {
 
     /// Whether a reload removed the endpoint: what runs may finish, idle connections are dropped.
     pub fn is_retired(&self) -> bool {
-        self.is_retired.load(Ordering::Relaxed)
+        self.turns.is_retired()
     }
 
     pub(crate) fn set_retired(&self, is_retired: bool) {
-        self.is_retired.store(is_retired, Ordering::Relaxed);
+        self.turns.set_retired(is_retired);
     }
 
     /// Takes in that a connection failed, or died before a byte of the first response: for a second,
@@ -208,7 +232,7 @@ impl Drop for InFlight {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.live.connections.fetch_sub(1, Ordering::Relaxed);
+        self.live.turns.close();
     }
 }
 
@@ -221,15 +245,13 @@ impl Epoch {
 
 /// Adds one unless `max` is reached. Never passes `max` even for a moment, which an add that is
 /// taken back would: it would turn others away for nothing.
-fn count_in(counter: &AtomicU32, max: u32) -> bool {
+fn count_in(counter: &AtomicU32, max: u32, order: Ordering) -> bool {
     if max == u32::MAX {
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(1, order);
         return true;
     }
     counter
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-            (count < max).then_some(count + 1)
-        })
+        .fetch_update(order, order, |count| (count < max).then_some(count + 1))
         .is_ok()
 }
 

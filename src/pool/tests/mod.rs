@@ -16,10 +16,12 @@ use crate::telemetry::metrics::Registry;
 mod body;
 mod calls;
 mod idle;
+mod limit;
 
 /// An endpoint whose side of each connection is in the hands of the test.
 struct Peer {
     listener: TcpListener,
+    states: LiveStates,
     endpoint: Arc<Endpoint>,
 }
 
@@ -33,35 +35,49 @@ impl Peer {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = TcpListener::bind(any).await.expect("a free port");
         let address = Address::Ip(listener.local_addr().expect("a bound address"));
-        let names = Names {
-            upstream: "api".into(),
-            zone: "".into(),
-            endpoint: "one".into(),
-        };
-        let endpoint = Endpoint {
-            live: LiveStates::new().get_or_create("api", &address),
-            address,
-            name: "one".into(),
-            zone: "".into(),
-            weight: 1,
-            backup: false,
-            limits: Limits {
-                max_connections,
-                ..Limits::NONE
-            },
-            metrics: Arc::new(Metrics::new(&Registry::new(1), names)),
-        };
+        let states = LiveStates::new();
+        let endpoint = Arc::new(endpoint(&states, address, max_connections));
         Self {
             listener,
-            endpoint: Arc::new(endpoint),
+            states,
+            endpoint,
         }
+    }
+
+    /// Another limit, as by a reload.
+    fn limit(&mut self, max_connections: u32) {
+        let address = self.endpoint.address.clone();
+        self.endpoint = Arc::new(endpoint(&self.states, address, max_connections));
     }
 
     /// A connection, and the endpoint's side of it.
     async fn open(&self) -> (Connection, TcpStream) {
-        let connection = Connection::open(&self.endpoint).await.expect("it listens");
+        let open = Pool::default().may_open(&self.endpoint).await;
+        let opened = Connection::open(&self.endpoint, open).await;
+        let connection = opened.expect("it listens");
         let (stream, _) = self.listener.accept().await.expect("it was opened");
         (connection, stream)
+    }
+}
+
+fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endpoint {
+    let names = Names {
+        upstream: "api".into(),
+        zone: "".into(),
+        endpoint: "one".into(),
+    };
+    Endpoint {
+        live: states.get_or_create("api", &address),
+        address,
+        name: "one".into(),
+        zone: "".into(),
+        weight: 1,
+        backup: false,
+        limits: Limits {
+            max_connections,
+            ..Limits::NONE
+        },
+        metrics: Arc::new(Metrics::new(&Registry::new(1), names)),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Asks an upstream, and another endpoint of it where that is allowed.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
@@ -150,14 +152,14 @@ async fn connection(
     if may_reuse && let Some(connection) = pool.checkout(endpoint, began, !repeatable) {
         return Ok(connection);
     }
-    // What rests here and was not taken (too old for a request that may not be repeated) would
-    // otherwise count against the limit and get in its own way.
-    if endpoint.live.connections() >= endpoint.limits.max_connections {
-        pool.close_one(endpoint);
-    }
     let client = &exchange.connection.client;
     exchange.wait_at_most(choice.timeouts.connect);
-    let mut opening = std::pin::pin!(Connection::open(endpoint));
+    let allowed = Cell::new(None);
+    let mut opening = std::pin::pin!(async {
+        let open = pool.may_open(endpoint).await;
+        allowed.set(Some(Instant::now()));
+        Ok(Connection::open(endpoint, open).await?)
+    });
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
@@ -168,21 +170,24 @@ async fn connection(
         client
             .deadline
             .poll_passed(cx)
-            .map(|()| Some(Err(ConnectError::TimedOut)))
+            .map(|()| Some(Err(ConnectError::overdue(allowed.get().is_some()))))
     })
     .await;
     exchange.wait_over();
+    // What passed before was not spent on the endpoint.
+    let took = allowed
+        .get()
+        .map_or(Duration::ZERO, |since| since.elapsed());
     match opened {
         None => Err(Attempt::ClientGone),
         Some(Ok(connection)) => {
-            let took = began.elapsed();
             endpoint.connected(took);
-            exchange.record.connect.set(Some(took));
+            exchange.record.connect.set(Some(began.elapsed()));
             Ok(connection)
         }
         Some(Err(error)) => {
             // A limit of the request that ran out is no fault of the endpoint.
-            let in_vain = began.elapsed() >= choice.timeouts.connect;
+            let in_vain = took >= choice.timeouts.connect;
             Err(Attempt::Failed(failed_connect(pick, &error, in_vain)))
         }
     }

@@ -46,7 +46,7 @@ impl Tunnel {
             meters: None,
         };
         let outcome = tunnel(&mut stream, &mut endpoint, prefix, watch).await;
-        drop((open, pick));
+        drop((endpoint, open, pick)); // in this order: whoever counts must find what is still there
         tracing::debug!(peer = %facts.peer, ?outcome, "tunnel ended");
     }
 }

@@ -1,0 +1,212 @@
+//! Waiting for a connection to an endpoint that has as many as its limit allows.
+//!
+//! Problem: the limit counts the connections of all workers, but each worker keeps its idle ones to
+//! itself. So a worker can find the limit reached although nothing is in use. Then it stands in line
+//! and asks the others ([`IdleRequests`](crate::endpoint::IdleRequests)), which close what rests in their pools.
+//!
+//! There always is something to close. A request asks for a connection only after it was counted in
+//! as in flight, which never goes beyond the limit of connections
+//! ([`Endpoint::most_in_flight`](crate::endpoint::Endpoint::most_in_flight)), and every connection in
+//! use belongs to another request in flight. So of as many connections as there may be, one is idle
+//! for each that waits, or is just being closed. A request to an endpoint whose connections are all in
+//! use never comes here: it is not picked.
+//!
+//! And nobody waits for a connection that has been closed. Three things make sure of it:
+//!
+//! 1. Who waits is counted in before it looks for the last time whether there is room, and who closes
+//!    makes room before it looks whether anybody waits. Both pairs are sequentially consistent, so at
+//!    least one of the two sees the other.
+//! 2. Who waits asks all pools after it is counted in, and a pool that is asked closes what is idle
+//!    for as long as anybody waits. The channel tells a pool that has missed something.
+//! 3. A pool keeps no connection while anybody waits. One that has been asked sees the count; one that
+//!    kept a connection because it did not see the count is yet to be asked.
+//!
+//! So a wait lasts as long as another worker needs to get to it: microseconds, unless that one is
+//! held up. The caller sets a limit to it.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::{Live, OpenConnection, count_in};
+
+/// The connections of one endpoint, over all workers.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    open: AtomicU32,
+    /// Why none may be kept idle: how many wait for one, and [`RETIRED`]. One word, so that a checkin
+    /// has one question.
+    unrest: AtomicU32,
+    line: Mutex<Line>,
+}
+
+/// Who waits, in the order in which they came.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    /// The limit by the configuration that the request runs with.
+    max: u32,
+    waker: Waker,
+}
+
+/// Ready with a connection counted in. Dropping it gives the turn to the next. That none waits in vain
+/// is shown at the head of this file.
+#[derive(Debug)]
+#[must_use = "nothing is counted in before it is ready"]
+pub struct Turn {
+    live: Arc<Live>,
+    max: u32,
+    /// Its number in the line, once it stands there and until it has been told that it was served.
+    number: Option<u64>,
+}
+
+impl Turns {
+    pub(super) fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+
+    /// Counts a connection in, unless `max` are open.
+    pub(super) fn try_open(&self, max: u32) -> bool {
+        count_in(&self.open, max, SeqCst)
+    }
+
+    /// Counts a connection out. Who waits gets its turn.
+    pub(super) fn close(&self) {
+        self.open.fetch_sub(1, SeqCst);
+        if self.unrest.load(SeqCst) & !RETIRED != 0 {
+            self.serve();
+        }
+    }
+
+    /// Whether connections may be kept idle: nobody waits for one, and the endpoint is in use.
+    pub(super) fn may_rest(&self) -> bool {
+        self.unrest.load(Relaxed) == 0
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.unrest.load(Relaxed) & RETIRED != 0
+    }
+
+    pub(super) fn set_retired(&self, is_retired: bool) {
+        if is_retired {
+            self.unrest.fetch_or(RETIRED, Relaxed);
+        } else {
+            self.unrest.fetch_and(!RETIRED, Relaxed);
+        }
+    }
+
+    /// Joins the line.
+    fn join(&self, max: u32, waker: Waker) -> u64 {
+        let mut line = self.line();
+        let number = line.next;
+        line.next += 1;
+        line.waiting.push_back(Waiting { number, max, waker });
+        self.unrest.fetch_add(1, SeqCst);
+        number
+    }
+
+    /// Whether this number still waits; its task is woken when it has been served.
+    fn is_waiting(&self, number: u64, waker: &Waker) -> bool {
+        let mut line = self.line();
+        let waiting = line.waiting.iter_mut().find(|it| it.number == number);
+        let Some(waiting) = waiting else { return false };
+        waiting.waker.clone_from(waker);
+        true
+    }
+
+    /// Leaves the line. False for a number that has been served: it has a connection to give back.
+    fn leave(&self, number: u64) -> bool {
+        let mut line = self.line();
+        let place = line.waiting.iter().position(|it| it.number == number);
+        let left = place.and_then(|place| line.waiting.remove(place));
+        if left.is_some() {
+            self.unrest.fetch_sub(1, SeqCst);
+        }
+        left.is_some()
+    }
+
+    /// Gives their turn to as many as there is room for.
+    fn serve(&self) {
+        while let Some(waker) = self.serve_one() {
+            waker.wake();
+        }
+    }
+
+    /// The first by whose own limit there is room: requests of two configurations may stand in line.
+    fn serve_one(&self) -> Option<Waker> {
+        let mut line = self.line();
+        let place = line
+            .waiting
+            .iter()
+            .position(|waiting| self.try_open(waiting.max))?;
+        let served = line.waiting.remove(place)?;
+        self.unrest.fetch_sub(1, SeqCst);
+        Some(served.waker)
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    pub(super) fn new(live: &Arc<Live>, max: u32) -> Self {
+        Self {
+            live: Arc::clone(live),
+            max,
+            number: None,
+        }
+    }
+}
+
+impl Future for Turn {
+    type Output = OpenConnection;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<OpenConnection> {
+        let turn = self.get_mut();
+        let turns = &turn.live.turns;
+        let is_new = turn.number.is_none();
+        let number = *turn
+            .number
+            .get_or_insert_with(|| turns.join(turn.max, cx.waker().clone()));
+        if is_new {
+            turns.serve();
+        }
+        if turns.is_waiting(number, cx.waker()) {
+            if is_new {
+                turn.live.idle_requests.push(turn.live.id);
+            }
+            return Poll::Pending;
+        }
+        turn.number = None;
+        Poll::Ready(OpenConnection {
+            live: Arc::clone(&turn.live),
+        })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(number) = self.number
+            && !self.live.turns.leave(number)
+        {
+            self.live.turns.close(); // served, and nobody came to take it
+        }
+    }
+}
+
+/// The highest bit: the rest counts those who wait, of whom there are never as many.
+const RETIRED: u32 = 1 << 31;
+
+#[cfg(test)]
+mod tests;
