@@ -3,6 +3,7 @@
 //! `upstreams.rs` asks which endpoint is picked; this asks what becomes of a request once it is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -138,6 +139,39 @@ fn a_get_that_was_not_answered_goes_elsewhere_once() {
         assert_eq!(proxy.client().get("/").status, 200);
         assert_eq!(good.requests().len(), 2);
     }
+}
+
+#[test]
+fn a_retry_that_finds_nobody_has_failed() {
+    // Well until it is asked, it ends unhealthy, and is the only one.
+    let was_asked = AtomicBool::new(false);
+    let endpoint = Endpoint::start(move |peer| {
+        let Some(request) = peer.request() else {
+            return;
+        };
+        if request.target() != "/healthz" {
+            was_asked.store(true, Ordering::Release);
+            peer.wait_for_release();
+        } else if !was_asked.load(Ordering::Acquire) {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let health = "panic_threshold = \"0%\"\n[upstream.app.health]\nhttp.path = \"/healthz\"\n\
+                  interval = \"1s\"\nunhealthy_after = 1\nhealthy_after = 1";
+    let proxy = in_order("", health, &[&endpoint]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let address = endpoint.address().to_string();
+    eventually("the endpoint is unhealthy", || {
+        (proxy.endpoint("app", &address)["state"] == "unhealthy").then_some(())
+    });
+    endpoint.release("");
+    let response = client.response();
+    assert_eq!(response.status, 502);
+    assert_eq!(cause(&response), "connection_terminated");
+    assert_eq!(proxy.access_lines(1)[0]["attempts"], 1);
+    let failed = ["outcome=\"failure\""];
+    assert_eq!(proxy.metric("evenkeel_retries_total", &failed), 1);
 }
 
 #[test]

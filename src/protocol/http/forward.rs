@@ -45,7 +45,12 @@ pub(super) async fn forward(
         let local = &exchange.connection.local;
         let pick = match local.with_random(|random| upstream.pick(&tried, random, now)) {
             Ok(pick) => pick,
-            Err(error) => return Some(unavailable(exchange, last, error)),
+            Err(error) => {
+                if !tried.is_empty() {
+                    exchange.route.metrics.retries.failure.inc();
+                }
+                return Some(unavailable(exchange, last, error));
+            }
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
