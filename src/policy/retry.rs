@@ -6,7 +6,7 @@
 //! | what failed | who may try again |
 //! |---|---|
 //! | [`Failure::NotSent`]: nothing of the request left | every method |
-//! | [`Failure::Stale`]: a kept connection was closed while the request was on its way | idempotent methods, beyond the count of attempts |
+//! | [`Failure::Stale`]: a kept connection was closed while the request was on its way | idempotent methods, and every method if nothing of the request left; beyond the count of attempts |
 //! | [`Failure::NoResponse`]: the endpoint closed before a byte of the response | idempotent methods |
 //! | [`Failure::TryTimeout`]: no response within the limit of one attempt | idempotent methods |
 //! | [`Failure::Responding`]: a byte of the response has come | nobody |
@@ -38,7 +38,10 @@ pub enum Failure {
     /// A connection kept from before was closed by the endpoint before a byte of the response. It says
     /// nothing about the endpoint: its idle time ran out just then (RFC 9112 §9.3.1). The caller
     /// repeats on a fresh connection, so it can happen once an attempt.
-    Stale,
+    Stale {
+        /// The connection took no byte of the request.
+        unsent: bool,
+    },
     /// A fresh connection was closed or reset before a byte of the response.
     NoResponse,
     /// The limit of one attempt passed.
@@ -71,7 +74,7 @@ impl RetryPolicy {
         body_replayable
             && match failure {
                 Failure::NotSent => attempts_left,
-                Failure::Stale => method.is_idempotent(),
+                Failure::Stale { unsent } => unsent || method.is_idempotent(),
                 Failure::NoResponse | Failure::TryTimeout => {
                     attempts_left && method.is_idempotent()
                 }

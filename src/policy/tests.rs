@@ -306,7 +306,8 @@ fn the_table_of_retries() {
     assert_eq!(policy.attempts, 2, "one retry");
     for (failure, get_first, get_last, post_first, post_last) in [
         (NotSent, true, false, true, false),
-        (Stale, true, true, false, false),
+        (Stale { unsent: false }, true, true, false, false),
+        (Stale { unsent: true }, true, true, true, true),
         (NoResponse, true, false, false, false),
         (TryTimeout, true, false, false, false),
         (Responding, false, false, false, false),
@@ -352,8 +353,9 @@ fn retries_are_as_written() {
         per_try_timeout: None,
     });
     assert!(!off.may_retry(&Method::GET, 1, Failure::NotSent, true));
+    let stale = Failure::Stale { unsent: false };
     assert!(
-        off.may_retry(&Method::GET, 1, Failure::Stale, true),
+        off.may_retry(&Method::GET, 1, stale, true),
         "a replacement is no retry"
     );
 }

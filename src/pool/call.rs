@@ -52,6 +52,9 @@ pub enum Event {
 /// Why a call failed before the head of its response.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
+    /// The connection took no byte of the request: the endpoint cannot have acted on it.
+    #[error("the connection took nothing of the request: {0}")]
+    Unsent(io::Error),
     /// The endpoint closed the connection before a byte of the response.
     #[error("the endpoint closed the connection before it answered")]
     Closed,
@@ -137,6 +140,10 @@ impl Call {
         match self.outgoing.poll_send(cx, &self.connection.stream) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.sent = Sent::Wholly,
+            // What may have been said before is no answer to what was not asked.
+            Poll::Ready(Err(SendError::Write(error))) if self.progress() == 0 => {
+                return Err(CallError::Unsent(error));
+            }
             Poll::Ready(Err(SendError::Write(_))) => self.sent = Sent::Refused,
             Poll::Ready(Err(SendError::Body(error))) => return Err(CallError::RequestBody(error)),
             Poll::Ready(Err(SendError::Length)) => return Err(CallError::RequestLength),
@@ -191,7 +198,12 @@ impl CallError {
     /// Whether the connection ended before a byte of the response: then the endpoint may never have
     /// seen the request.
     pub fn is_before_response(&self) -> bool {
-        matches!(self, Self::Closed | Self::Reset(_))
+        matches!(self, Self::Unsent(_) | Self::Closed | Self::Reset(_))
+    }
+
+    /// Whether the endpoint has surely seen nothing of the request.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unsent(_))
     }
 }
 

@@ -1,13 +1,14 @@
 //! The stack of idle connections of each endpoint.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Connection, State};
+use super::{ConnectError, Connection, State};
 use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection};
 
 /// A worker's idle connections.
@@ -81,6 +82,26 @@ impl Pool {
         // It was not taken: too old for a request that may not be repeated, or for a tunnel.
         self.close_one(live.id());
         live.wait_for_connection(max).await
+    }
+
+    /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood in
+    /// the way. The caller sets the time limit.
+    pub async fn open(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        now: Instant,
+        allowed: &Cell<Option<Instant>>,
+    ) -> Result<Connection, ConnectError> {
+        let limit = endpoint.limits.max_connections;
+        let open = if let Some(open) = endpoint.live.open_connection(limit) {
+            allowed.set(Some(now));
+            open
+        } else {
+            let open = self.may_open(endpoint).await;
+            allowed.set(Some(Instant::now()));
+            open
+        };
+        Ok(Connection::open(endpoint, open).await?)
     }
 
     /// Keeps a connection for the next call, if there is room and nobody waits for one.

@@ -129,6 +129,25 @@ async fn a_reset_before_the_response_may_be_repeated() {
 }
 
 #[tokio::test]
+async fn a_connection_that_took_nothing_says_so() {
+    // Whatever was said on it before, the runtime has heard of nothing yet.
+    for said in [
+        "",
+        "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        let (mut call, other) = answered(said).await;
+        SockRef::from(&other)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket option");
+        drop(other);
+        let error = event(&mut call).await.expect_err("a reset");
+        assert!(matches!(error, CallError::Unsent(_)), "{error:?}");
+        assert!(error.is_before_response() && error.is_unsent());
+        assert!(call.into_untouched_body().is_some());
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_nobody_asked_for_comes_back() {
     let peer = Peer::new().await;
     let (connection, _other) = peer.open().await;

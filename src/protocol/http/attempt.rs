@@ -44,7 +44,7 @@ pub(super) fn failed_call(
     }
     endpoint.unanswered();
     let (cause, end) = match error {
-        CallError::Closed | CallError::Reset(_) => {
+        CallError::Unsent(_) | CallError::Closed | CallError::Reset(_) => {
             (Cause::ConnectionTerminated, End::EndpointReset)
         }
         CallError::Truncated => (Cause::ResponseIncomplete, End::EndpointReset),
@@ -59,7 +59,9 @@ pub(super) fn failed_call(
         }
         CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
     };
-    let failure = if before_response {
+    let failure = if error.is_unsent() {
+        Failure::NotSent
+    } else if before_response {
         Failure::NoResponse
     } else if timed_out && try_timed_out {
         Failure::TryTimeout

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, Version};
@@ -45,12 +44,7 @@ pub(super) async fn forward(
         let local = &exchange.connection.local;
         let pick = match local.with_random(|random| upstream.pick(&tried, random, now)) {
             Ok(pick) => pick,
-            Err(error) => {
-                if !tried.is_empty() {
-                    exchange.route.metrics.retries.failure.inc();
-                }
-                return Some(unavailable(exchange, last, error));
-            }
+            Err(error) => return Some(unavailable(exchange, last, error)),
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
@@ -128,10 +122,10 @@ async fn attempt(
         let left = call.into_untouched_body();
         let is_stale = reused && error.is_before_response();
         let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
+        let unsent = error.is_unsent();
+        let failure = Failure::Stale { unsent };
         match left {
-            Some(left)
-                if is_stale && retry.may_retry(&parts.method, attempts, Failure::Stale, true) =>
-            {
+            Some(left) if is_stale && retry.may_retry(&parts.method, attempts, failure, true) => {
                 may_reuse = false;
                 body = left;
             }
@@ -160,11 +154,7 @@ async fn connection(
     let client = &exchange.connection.client;
     exchange.wait_at_most(choice.timeouts.connect);
     let allowed = Cell::new(None);
-    let mut opening = std::pin::pin!(async {
-        let open = pool.may_open(endpoint).await;
-        allowed.set(Some(Instant::now()));
-        Ok(Connection::open(endpoint, open).await?)
-    });
+    let mut opening = std::pin::pin!(pool.open(endpoint, began, &allowed));
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
@@ -180,9 +170,7 @@ async fn connection(
     .await;
     exchange.wait_over();
     // What passed before was not spent on the endpoint.
-    let took = allowed
-        .get()
-        .map_or(Duration::ZERO, |since| since.elapsed());
+    let took = allowed.get().unwrap_or_else(Instant::now).elapsed();
     match opened {
         None => Err(Attempt::ClientGone),
         Some(Ok(connection)) => {
@@ -375,8 +363,11 @@ fn failure(exchange: &Exchange<'_>, failed: &Failed, tried: &[u64]) -> Answer {
     exchange.own(failed.cause, details)
 }
 
-/// The answer to a request that no endpoint can be picked for.
+/// The answer to a request that no endpoint can be picked for, or none any more.
 fn unavailable(exchange: &Exchange<'_>, last: Option<Cause>, error: PickError) -> Answer {
+    if last.is_some() {
+        exchange.route.metrics.retries.failure.inc();
+    }
     let (cause, end) = match (last, error) {
         (Some(cause), _) => (cause, End::EndpointReset),
         (None, PickError::NoEndpoints) => (Cause::DestinationUnavailable, End::Shed),
