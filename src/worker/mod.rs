@@ -144,6 +144,7 @@ impl Worker {
                 Some(accepted) = self.inbox.next() => serve(&self.local, accepted),
                 now = tick.tick() => {
                     self.local.access_log.flush();
+                    self.local.pool.look(now);
                     if now - swept >= SWEEP_EVERY {
                         swept = now;
                         self.local.pool.sweep(now);
