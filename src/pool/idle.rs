@@ -1,13 +1,14 @@
 //! The stack of idle connections of each endpoint.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Connection, State};
+use super::{ConnectError, Connection, State};
 use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection};
 
 /// A worker's idle connections.
@@ -22,7 +23,7 @@ type Stacks = HashMap<u64, Vec<Idle>, BuildHasherDefault<IdHasher>>;
 /// How long an idle connection is kept, and how many.
 #[derive(Debug, Clone, Copy)]
 pub struct Keep {
-    /// The time to keep under, until the endpoint's own has been learned.
+    /// The time to keep under, or under the endpoint's own if that is known to be shorter.
     pub idle: Duration,
     /// At most so many per endpoint and worker.
     pub count: usize,
@@ -83,6 +84,26 @@ impl Pool {
         live.wait_for_connection(max).await
     }
 
+    /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood in
+    /// the way. The caller sets the time limit.
+    pub async fn open(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        now: Instant,
+        allowed: &Cell<Option<Instant>>,
+    ) -> Result<Connection, ConnectError> {
+        let limit = endpoint.limits.max_connections;
+        let open = if let Some(open) = endpoint.live.open_connection(limit) {
+            allowed.set(Some(now));
+            open
+        } else {
+            let open = self.may_open(endpoint).await;
+            allowed.set(Some(Instant::now()));
+            open
+        };
+        Ok(Connection::open(endpoint, open).await?)
+    }
+
     /// Keeps a connection for the next call, if there is room and nobody waits for one.
     pub(super) fn checkin(&self, mut connection: Connection, keep: Keep, now: Instant) {
         let live = &connection.endpoint().live;
@@ -122,6 +143,21 @@ impl Pool {
         }
     }
 
+    /// Looks at what has not been idle for long, so that a close is known to a fifth of a second where
+    /// that matters: the time of the last look is what is learned from it. To be called that often.
+    pub fn look(&self, now: Instant) {
+        self.stacks.borrow_mut().values_mut().for_each(|stack| {
+            let is_old = |idle: &Idle| now.duration_since(idle.since) >= YOUNG;
+            let old = stack.partition_point(is_old);
+            // Back to front, so that what is taken out moves nothing that is still to be looked at.
+            for place in (old..stack.len()).rev() {
+                if !stack[place].stays(now) {
+                    stack.remove(place);
+                }
+            }
+        });
+    }
+
     /// Closes what has been idle for too long, what its endpoint has closed, and what leads to an
     /// endpoint that no configuration has any more. To be called about once a second.
     pub fn sweep(&self, now: Instant) {
@@ -158,13 +194,11 @@ impl Pool {
 }
 
 impl Idle {
-    /// The learned time of the endpoint if there is one, else the configured one.
+    /// The configured time, or what was learned of the endpoint. The latter can be the longer one only
+    /// if a reload has shortened the former.
     fn limit(&self) -> Duration {
-        self.connection
-            .endpoint()
-            .live
-            .idle_limit()
-            .unwrap_or(self.keep)
+        let learned = self.connection.endpoint().live.idle_limit();
+        learned.map_or(self.keep, |learned| learned.min(self.keep))
     }
 
     /// Whether it stands in the way of somebody.
@@ -190,8 +224,8 @@ impl Idle {
         }
     }
 
-    /// Tells the endpoint after how long it closed this connection. A close in the first second, or
-    /// by an endpoint that is failing, says nothing about its idle time: it restarts, or sheds load.
+    /// Tells the endpoint after how long it closed this connection. A close right after it was used,
+    /// or by an endpoint that is failing, says nothing about its idle time: it restarts, or sheds load.
     fn learn(&self) {
         let endpoint = self.connection.endpoint();
         let idle = self.seen.duration_since(self.since);
@@ -219,8 +253,12 @@ impl Hasher for IdHasher {
     }
 }
 
-/// Shortest idle time that is taken for an endpoint's setting.
-const LEARN_FROM: Duration = Duration::from_secs(1);
+/// Shortest idle time that is taken for an endpoint's setting: no server is known to have a shorter one,
+/// and looks are as far apart.
+const LEARN_FROM: Duration = Duration::from_millis(200);
+
+/// For how long a connection is looked at often. Beyond, a second more or less is a small part.
+const YOUNG: Duration = Duration::from_secs(3);
 
 /// 2⁶⁴ divided by the golden ratio (Knuth, The Art of Computer Programming, vol. 3, §6.4).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -26,7 +26,7 @@ pub struct CallTimeouts {
     pub body_idle: Duration,
     /// An upgraded or TCP connection on which nothing moves.
     pub tunnel_idle: Duration,
-    /// An idle connection is kept this long, until the endpoint's own time has been learned.
+    /// An idle connection is kept this long, or under the endpoint's own time if that is shorter.
     pub upstream_idle: Duration,
     /// The whole request.
     pub request: Option<Duration>,

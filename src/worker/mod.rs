@@ -150,10 +150,10 @@ impl Worker {
                 }
                 Ok(()) = generation.changed(), if is_open => self.follow(),
                 Some(accepted) = self.inbox.next() => serve(&self.local, accepted),
-                Some(request) = self.wanted.next() => self.local.pool.make_room(request),
                 now = tick.tick() => {
                     self.pulse.beat(now, FLUSH_EVERY);
                     self.local.access_log.flush();
+                    self.local.pool.look(now);
                     if now - swept >= SWEEP_EVERY {
                         swept = now;
                         self.local.pool.sweep(now);
@@ -162,6 +162,8 @@ impl Worker {
                         }
                     }
                 }
+                // Behind the tick, which it could otherwise hold up when there are very many.
+                Some(request) = self.wanted.next() => self.local.pool.make_room(request),
             }
         }
     }

@@ -6,9 +6,10 @@
 //!
 //! So the pool reports every idle connection that the endpoint closed, with its idle time. A single
 //! report may come from a restart, which closes everything at once, whatever its age: it is believed
-//! for half a minute only. Two that agree are the endpoint's setting: that is believed for minutes,
-//! and longer each time it is confirmed. When belief runs out the caller's default holds again, and
-//! a setting that still stands is seen again at once.
+//! for half a minute only, and not at all if the time was short, as it is for most of what a restart
+//! closes; to believe that would be to do without kept connections. Two that agree are the endpoint's
+//! setting: that is believed for minutes, and longer each time it is confirmed. When belief runs out
+//! the caller's default holds again, and a setting that still stands is seen again at once.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -94,7 +95,7 @@ impl Learned {
         match self.suspicion {
             // Of what closes together the shortest counts: it is the safe side.
             Some(first) if now < first.reported + APART && idle >= first.idle => {}
-            Some(first) if now >= first.reported + APART && agree(first.idle, idle) => {
+            Some(first) if first.is_confirmed_by(idle, now) => {
                 self.setting = Some(Setting::new(first.idle.min(idle), now));
                 self.suspicion = None;
             }
@@ -112,12 +113,22 @@ impl Learned {
         let setting = self.setting.map(|setting| (setting.idle, setting.until));
         let suspicion = self
             .suspicion
+            .filter(|suspicion| suspicion.idle >= SUSPECTED_FROM)
             .map(|suspicion| (suspicion.idle, suspicion.reported + SUSPECTED_FOR));
         [setting, suspicion]
             .into_iter()
             .flatten()
             .filter(|(_, until)| *until > now)
             .min()
+    }
+}
+
+impl Suspicion {
+    /// Whether a further report makes it a setting: it agrees, is another event, and came soon enough
+    /// not to be the next restart.
+    fn is_confirmed_by(&self, idle: u64, now: u64) -> bool {
+        agree(self.idle, idle)
+            && (self.reported + APART..=self.reported + CONFIRMED_WITHIN).contains(&now)
     }
 }
 
@@ -155,6 +166,11 @@ fn kept_under(idle: u64) -> u64 {
 const APART: u64 = 1_000;
 /// How long a single report is believed.
 const SUSPECTED_FOR: u64 = 30_000;
+/// The shortest idle time that a single report is believed of: what traffic keeps busy has rested for
+/// less when a restart closes it.
+const SUSPECTED_FROM: u64 = 1_000;
+/// Restarts are further apart, and so are the requests of a service that has no need of this.
+const CONFIRMED_WITHIN: u64 = 300_000;
 /// How long two reports that agree are believed; doubled by each further one.
 const BELIEVED_FOR: u64 = 300_000;
 /// 5 minutes doubled six times: more than five hours.

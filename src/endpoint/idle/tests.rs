@@ -26,16 +26,37 @@ fn the_limit_keeps_a_margin() {
     ] {
         let close = IdleClose::default();
         learn(&close, idle, 0);
-        assert_eq!(limit(&close, 0), Some(kept), "closed after {idle} ms");
+        learn(&close, idle, 1_000);
+        assert_eq!(limit(&close, 1_000), Some(kept), "closed after {idle} ms");
     }
 }
 
 #[test]
 fn one_report_is_believed_for_half_a_minute() {
     let close = IdleClose::default();
-    learn(&close, 200, 5_000);
+    learn(&close, 2_000, 5_000);
     assert!(limit(&close, 34_000).is_some());
     assert_eq!(limit(&close, 36_000), None);
+}
+
+#[test]
+fn a_short_time_is_believed_once_it_is_seen_twice() {
+    let close = IdleClose::default();
+    learn(&close, 500, 0);
+    assert_eq!(limit(&close, 0), None, "it may be a restart");
+    learn(&close, 480, 900);
+    assert_eq!(limit(&close, 900), None, "it may be the same one");
+    learn(&close, 490, 3_000);
+    assert_eq!(limit(&close, 3_000), Some(432));
+}
+
+#[test]
+fn restarts_far_apart_do_not_confirm_each_other() {
+    let close = IdleClose::default();
+    for now in [0, 400_000, 800_000] {
+        learn(&close, 500, now);
+        assert_eq!(limit(&close, now), None);
+    }
 }
 
 #[test]
@@ -44,8 +65,7 @@ fn a_restart_that_closes_all_confirms_nothing() {
     for idle in [900, 850, 3_000, 870, 10] {
         learn(&close, idle, 7_000);
     }
-    assert_eq!(limit(&close, 7_000), Some(0));
-    assert_eq!(limit(&close, 40_000), None);
+    assert_eq!(limit(&close, 7_000), None);
 }
 
 #[test]
@@ -70,7 +90,9 @@ fn a_restart_shadows_the_setting_only_for_a_while() {
     learn(&close, 5_000, 0);
     learn(&close, 5_000, 6_000);
     learn(&close, 100, 10_000);
-    assert_eq!(limit(&close, 10_000), Some(90));
+    assert_eq!(limit(&close, 10_000), Some(4_500));
+    learn(&close, 1_100, 12_000);
+    assert_eq!(limit(&close, 12_000), Some(990));
     assert_eq!(limit(&close, 45_000), Some(4_500));
 }
 

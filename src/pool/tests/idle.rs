@@ -268,6 +268,61 @@ async fn the_checkout_learns_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_short_idle_time_is_learned_by_looking_often() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    for round in 0..2 {
+        assert_eq!(peer.endpoint.live.idle_limit(), None, "round {round}");
+        let (connection, other) = peer.open().await;
+        pool.checkin(connection, keep(SECOND * 60, 10), Instant::now());
+        for _ in 0..3 {
+            advance(LOOK).await;
+            pool.look(Instant::now());
+            assert_eq!(pool.len(), 1);
+        }
+        drop(other);
+        settle().await;
+        advance(LOOK).await;
+        pool.look(Instant::now());
+        assert!(pool.is_empty());
+        advance(SECOND).await;
+    }
+    let limit = peer.endpoint.live.idle_limit();
+    assert_eq!(limit, Some(Duration::from_millis(540)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_young_is_looked_at_often() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    let (old, old_other) = peer.open().await;
+    pool.checkin(old, keep(SECOND * 60, 10), Instant::now());
+    advance(SECOND * 5).await;
+    let (young, young_other) = peer.open().await;
+    pool.checkin(young, keep(SECOND * 60, 10), Instant::now());
+    let (kept, kept_other) = peer.open().await;
+    pool.checkin(kept, keep(SECOND * 60, 10), Instant::now());
+    drop((old_other, young_other));
+    settle().await;
+    advance(LOOK).await;
+    pool.look(Instant::now());
+    assert_eq!(pool.len(), 2);
+    pool.sweep(Instant::now());
+    assert_eq!(pool.len(), 1);
+    let left = pool.checkout(&peer.endpoint, Instant::now(), false);
+    assert_eq!(left.map(|left| port(&left)), Some(peer_port(&kept_other)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_learned_keeps_nothing_for_longer() {
+    let (peer, pool) = (Peer::new().await, Pool::default());
+    peer.endpoint.live.learn_idle_close(SECOND * 20);
+    let (connection, _other) = peer.open().await;
+    pool.checkin(connection, keep(SECOND * 4, 10), Instant::now());
+    advance(SECOND * 4).await;
+    pool.sweep(Instant::now());
+    assert!(pool.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_close_that_says_nothing_about_the_idle_time_is_not_learned() {
     let early = Peer::new().await;
     closes_after(&early, &Pool::default(), SECOND / 2).await;
@@ -335,3 +390,6 @@ async fn a_connection_knows_that_it_was_used() {
     let again = pool.checkout(&peer.endpoint, Instant::now(), false);
     assert!(again.expect("it is kept").is_reused());
 }
+
+/// How often a worker looks.
+const LOOK: Duration = Duration::from_millis(200);

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -43,11 +42,7 @@ async fn open(
     let client = &exchange.connection.client;
     exchange.wait_at_most(choice.timeouts.connect);
     let allowed = Cell::new(None);
-    let mut opening = std::pin::pin!(async {
-        let open = pool.may_open(endpoint).await;
-        allowed.set(Some(Instant::now()));
-        Ok(Connection::open(endpoint, open).await?)
-    });
+    let mut opening = std::pin::pin!(pool.open(endpoint, began, &allowed));
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
@@ -63,9 +58,7 @@ async fn open(
     .await;
     exchange.wait_over();
     // What passed before was not spent on the endpoint.
-    let took = allowed
-        .get()
-        .map_or(Duration::ZERO, |since| since.elapsed());
+    let took = allowed.get().unwrap_or_else(Instant::now).elapsed();
     match opened {
         None => Err(Attempt::ClientGone),
         Some(Ok(connection)) => {

@@ -45,12 +45,7 @@ pub(super) async fn forward(
         let local = &exchange.connection.local;
         let pick = match local.with_random(|random| upstream.pick(&tried, random, now)) {
             Ok(pick) => pick,
-            Err(error) => {
-                if !tried.is_empty() {
-                    exchange.route.metrics.retries.failure.inc();
-                }
-                return Some(unavailable(exchange, parts, last, error));
-            }
+            Err(error) => return Some(unavailable(exchange, parts, last, error)),
         };
         let endpoint = Arc::clone(&pick.endpoint);
         exchange.record.attempt(upstream, &endpoint);
@@ -128,18 +123,11 @@ async fn attempt(
         };
         let left = call.into_untouched_body();
         let is_stale = reused && error.is_before_response();
-        let unsent = error.is_unsent();
         let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
+        let unsent = error.is_unsent();
+        let failure = Failure::Stale { unsent };
         match left {
-            Some(left)
-                if is_stale
-                    && retry.may_retry(
-                        &parts.method,
-                        attempts,
-                        Failure::Stale { unsent },
-                        true,
-                    ) =>
-            {
+            Some(left) if is_stale && retry.may_retry(&parts.method, attempts, failure, true) => {
                 may_reuse = false;
                 body = left;
             }
@@ -343,13 +331,16 @@ fn failure(
     exchange.own(&parts.headers, failed.cause, details)
 }
 
-/// The answer to a request that no endpoint can be picked for.
+/// The answer to a request that no endpoint can be picked for, or none any more.
 fn unavailable(
     exchange: &Exchange<'_>,
     parts: &RequestParts,
     last: Option<Cause>,
     error: PickError,
 ) -> Answer {
+    if last.is_some() {
+        exchange.route.metrics.retries.failure.inc();
+    }
     let (cause, end) = match (last, error) {
         (Some(cause), _) => (cause, End::EndpointReset),
         (None, PickError::NoEndpoints) => (Cause::DestinationUnavailable, End::Shed),
