@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use http::Method;
 
+use super::lazy::Lazy;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registry};
 
 /// Handles of one listener.
@@ -74,11 +74,6 @@ pub struct Retries {
     /// A retry was wanted, and the budget was empty.
     pub budget_exhausted: Counter,
 }
-
-/// Series that come into being when they are first needed, since most combinations never occur. A
-/// look-up is a scan of the few that did.
-#[derive(Debug)]
-struct Lazy<K, H>(ArcSwap<Vec<(K, H)>>);
 
 /// A method as a label: from a closed list, so that no client can make series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,57 +207,16 @@ impl Seldom {
     fn kept(self: &Arc<Self>, exists: impl Fn(&str) -> bool) -> Arc<Self> {
         // Our own answers without an upstream are counted under the empty name.
         let stays = |upstream: &str| upstream.is_empty() || exists(upstream);
-        let first_bytes = self.first_byte.0.load();
-        let errors = self.errors.0.load();
-        if first_bytes.iter().all(|((upstream, _), _)| stays(upstream))
-            && errors.iter().all(|((upstream, _), _)| stays(upstream))
+        if self.first_byte.all(|(upstream, _)| stays(upstream))
+            && self.errors.all(|(upstream, _)| stays(upstream))
         {
             return Arc::clone(self);
         }
         Arc::new(Self {
-            requests: Lazy(ArcSwap::new(self.requests.0.load_full())),
+            requests: self.requests.filtered(|_| true),
             first_byte: self.first_byte.filtered(|(upstream, _)| stays(upstream)),
             errors: self.errors.filtered(|(upstream, _)| stays(upstream)),
         })
-    }
-}
-
-impl<K, H> Default for Lazy<K, H> {
-    fn default() -> Self {
-        Self(ArcSwap::from_pointee(Vec::new()))
-    }
-}
-
-impl<K: Clone + PartialEq, H: Clone> Lazy<K, H> {
-    fn filtered(&self, stays: impl Fn(&K) -> bool) -> Self {
-        let mut entries = Vec::clone(&self.0.load());
-        entries.retain(|(key, _)| stays(key));
-        Self(ArcSwap::from_pointee(entries))
-    }
-
-    fn with(&self, key: &K, act: impl Fn(&H), make: impl FnOnce() -> H) {
-        self.with_matching(|other| other == key, act, || (key.clone(), make()));
-    }
-
-    fn with_matching(
-        &self,
-        same: impl Fn(&K) -> bool,
-        act: impl Fn(&H),
-        make: impl FnOnce() -> (K, H),
-    ) {
-        let present = self.0.load();
-        if let Some((_, handle)) = present.iter().find(|(key, _)| same(key)) {
-            return act(handle);
-        }
-        let entry = make();
-        act(&entry.1);
-        // Two workers may make the same series at once: the registry gives both the same cells, so
-        // whichever entry stays is right.
-        self.0.rcu(|present| {
-            let mut next = Vec::clone(present);
-            next.push(entry.clone());
-            next
-        });
     }
 }
 

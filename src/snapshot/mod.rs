@@ -10,6 +10,7 @@
 mod action;
 mod build;
 mod handle;
+mod lazy;
 mod listener;
 mod metrics;
 mod probe;
