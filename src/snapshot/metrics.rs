@@ -40,8 +40,7 @@ pub struct RouteMetrics {
     pub response_bytes: Counter,
     /// Retries by their outcome.
     pub retries: Retries,
-    /// Requests that were turned away because there was more to do than the limits allow.
-    pub overloaded: Counter,
+    shed: [Counter; Shed::ALL.len()],
     seldom: Arc<Seldom>,
 }
 
@@ -73,6 +72,15 @@ pub struct Retries {
     pub failure: Counter,
     /// A retry was wanted, and the budget was empty.
     pub budget_exhausted: Counter,
+}
+
+/// Why a request is turned away although nothing is wrong with it, nor with an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// Every endpoint is at its limit.
+    Overload,
+    /// The instance ends before the request has.
+    Draining,
 }
 
 /// A method as a label: from a closed list, so that no client can make series.
@@ -124,7 +132,8 @@ impl RouteMetrics {
                 failure: retries("failure"),
                 budget_exhausted: retries("budget_exhausted"),
             },
-            overloaded: registry.counter(&SHED, &[labels[1], ("reason", "overload")]),
+            shed: Shed::ALL
+                .map(|shed| registry.counter(&SHED, &[labels[1], ("reason", shed.as_str())])),
             seldom: before.map_or_else(Arc::default, |before| before.seldom.kept(exists)),
             registry: registry.clone(),
             listener: Arc::clone(listener),
@@ -180,8 +189,11 @@ impl RouteMetrics {
         );
     }
 
-    /// Counts a response of our own.
-    pub fn count_error(&self, upstream: &Arc<str>, reason: &'static str) {
+    /// Counts a response of our own; `shed` if it was made to protect what is running.
+    pub fn count_error(&self, upstream: &Arc<str>, reason: &'static str, shed: Option<Shed>) {
+        if let Some(shed) = shed {
+            self.shed[shed as usize].inc();
+        }
         let same = |key: &UpstreamAndReason| key.0 == *upstream && key.1 == reason;
         self.seldom.errors.with_matching(same, Counter::inc, || {
             let labels = [
@@ -194,6 +206,18 @@ impl RouteMetrics {
                 self.registry.counter(&ERRORS, &labels),
             )
         });
+    }
+}
+
+impl Shed {
+    /// In the order of their declaration, which is the order of their counters.
+    const ALL: [Self; 2] = [Self::Overload, Self::Draining];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Overload => "overload",
+            Self::Draining => "draining",
+        }
     }
 }
 
