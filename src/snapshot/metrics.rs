@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use http::Method;
 
+use super::lazy::Lazy;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registry};
 
 /// Handles of one listener.
@@ -40,8 +40,7 @@ pub struct RouteMetrics {
     pub response_bytes: Counter,
     /// Retries by their outcome.
     pub retries: Retries,
-    /// Requests that were turned away because there was more to do than the limits allow.
-    pub overloaded: Counter,
+    shed: [Counter; Shed::ALL.len()],
     seldom: Arc<Seldom>,
 }
 
@@ -75,10 +74,14 @@ pub struct Retries {
     pub budget_exhausted: Counter,
 }
 
-/// Series that come into being when they are first needed, since most combinations never occur. A
-/// look-up is a scan of the few that did.
-#[derive(Debug)]
-struct Lazy<K, H>(ArcSwap<Vec<(K, H)>>);
+/// Why a request is turned away although nothing is wrong with it, nor with an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// Every endpoint is at its limit.
+    Overload,
+    /// The instance ends before the request has.
+    Draining,
+}
 
 /// A method as a label: from a closed list, so that no client can make series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +132,8 @@ impl RouteMetrics {
                 failure: retries("failure"),
                 budget_exhausted: retries("budget_exhausted"),
             },
-            overloaded: registry.counter(&SHED, &[labels[1], ("reason", "overload")]),
+            shed: Shed::ALL
+                .map(|shed| registry.counter(&SHED, &[labels[1], ("reason", shed.as_str())])),
             seldom: before.map_or_else(Arc::default, |before| before.seldom.kept(exists)),
             registry: registry.clone(),
             listener: Arc::clone(listener),
@@ -185,8 +189,11 @@ impl RouteMetrics {
         );
     }
 
-    /// Counts a response of our own.
-    pub fn count_error(&self, upstream: &Arc<str>, reason: &'static str) {
+    /// Counts a response of our own; `shed` if it was made to protect what is running.
+    pub fn count_error(&self, upstream: &Arc<str>, reason: &'static str, shed: Option<Shed>) {
+        if let Some(shed) = shed {
+            self.shed[shed as usize].inc();
+        }
         let same = |key: &UpstreamAndReason| key.0 == *upstream && key.1 == reason;
         self.seldom.errors.with_matching(same, Counter::inc, || {
             let labels = [
@@ -202,6 +209,18 @@ impl RouteMetrics {
     }
 }
 
+impl Shed {
+    /// In the order of their declaration, which is the order of their counters.
+    const ALL: [Self; 2] = [Self::Overload, Self::Draining];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Overload => "overload",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.gauge.dec();
@@ -212,57 +231,16 @@ impl Seldom {
     fn kept(self: &Arc<Self>, exists: impl Fn(&str) -> bool) -> Arc<Self> {
         // Our own answers without an upstream are counted under the empty name.
         let stays = |upstream: &str| upstream.is_empty() || exists(upstream);
-        let first_bytes = self.first_byte.0.load();
-        let errors = self.errors.0.load();
-        if first_bytes.iter().all(|((upstream, _), _)| stays(upstream))
-            && errors.iter().all(|((upstream, _), _)| stays(upstream))
+        if self.first_byte.all(|(upstream, _)| stays(upstream))
+            && self.errors.all(|(upstream, _)| stays(upstream))
         {
             return Arc::clone(self);
         }
         Arc::new(Self {
-            requests: Lazy(ArcSwap::new(self.requests.0.load_full())),
+            requests: self.requests.filtered(|_| true),
             first_byte: self.first_byte.filtered(|(upstream, _)| stays(upstream)),
             errors: self.errors.filtered(|(upstream, _)| stays(upstream)),
         })
-    }
-}
-
-impl<K, H> Default for Lazy<K, H> {
-    fn default() -> Self {
-        Self(ArcSwap::from_pointee(Vec::new()))
-    }
-}
-
-impl<K: Clone + PartialEq, H: Clone> Lazy<K, H> {
-    fn filtered(&self, stays: impl Fn(&K) -> bool) -> Self {
-        let mut entries = Vec::clone(&self.0.load());
-        entries.retain(|(key, _)| stays(key));
-        Self(ArcSwap::from_pointee(entries))
-    }
-
-    fn with(&self, key: &K, act: impl Fn(&H), make: impl FnOnce() -> H) {
-        self.with_matching(|other| other == key, act, || (key.clone(), make()));
-    }
-
-    fn with_matching(
-        &self,
-        same: impl Fn(&K) -> bool,
-        act: impl Fn(&H),
-        make: impl FnOnce() -> (K, H),
-    ) {
-        let present = self.0.load();
-        if let Some((_, handle)) = present.iter().find(|(key, _)| same(key)) {
-            return act(handle);
-        }
-        let entry = make();
-        act(&entry.1);
-        // Two workers may make the same series at once: the registry gives both the same cells, so
-        // whichever entry stays is right.
-        self.0.rcu(|present| {
-            let mut next = Vec::clone(present);
-            next.push(entry.clone());
-            next
-        });
     }
 }
 

@@ -10,6 +10,7 @@
 mod action;
 mod build;
 mod handle;
+mod lazy;
 mod listener;
 mod metrics;
 mod probe;
@@ -24,7 +25,7 @@ pub use action::{Action, Choice, Route, Split};
 pub use build::{BuildError, Ingredients, build};
 pub use handle::{Cache, Handle};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
-pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
+pub use metrics::{ListenerMetrics, Retries, RouteMetrics, Shed, UnderWay};
 pub use probe::{Decision, Inquiry, InquiryError, Routing, TestFailure};
 pub use sessions::{SessionMetrics, SessionResult};
 pub use timeouts::{CallTimeouts, ClientTimeouts};

@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
-use crate::snapshot::{Route, RouteMetrics, Snapshot};
+use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::access::{End, Entry};
 use crate::upstream::Upstream;
 
@@ -140,22 +140,6 @@ impl Record {
         self.is_finished.get()
     }
 
-    /// Counts why the answer was our own, if it was.
-    fn count_cause(&self, metrics: &RouteMetrics) {
-        let Some(cause) = self.cause.get() else {
-            return;
-        };
-        let target = self.target.borrow();
-        let nobody: Arc<str> = Arc::from("");
-        let upstream = target
-            .as_ref()
-            .map_or(&nobody, |(upstream, _)| &upstream.name);
-        metrics.count_error(upstream, cause.word());
-        if cause.is_overload() {
-            metrics.overloaded.inc();
-        }
-    }
-
     /// Counts and logs the request that has ended.
     pub(super) fn finish(
         &self,
@@ -180,8 +164,14 @@ impl Record {
         if ending.response_bytes > 0 {
             metrics.response_bytes.add(ending.response_bytes);
         }
-        self.count_cause(metrics);
         let target = self.target.borrow();
+        if let Some(cause) = self.cause.get() {
+            let nobody: Arc<str> = Arc::from("");
+            let upstream = target
+                .as_ref()
+                .map_or(&nobody, |(upstream, _)| &upstream.name);
+            metrics.count_error(upstream, cause.word(), cause.shed());
+        }
         let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) else {
             return;
         };

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::snapshot::Shed;
+
 /// Why a request is answered by us. The words and statuses are RFC 9209 §2.3's; where it knows no
 /// word for what happened ([`Self::Overload`], [`Self::Draining`], [`Self::RateLimited`]), the word is
 /// our own.
@@ -137,10 +139,15 @@ impl Cause {
         self.row().3.then_some(RETRY_AFTER)
     }
 
-    /// Whether it was answered to protect what is running: nothing was wrong with the request, nor
-    /// with an endpoint.
-    pub fn is_overload(self) -> bool {
-        [Self::ConnectionLimitReached, Self::Overload].contains(&self)
+    /// What the request was turned away for, if nothing was wrong with it, nor with an endpoint.
+    pub fn shed(self) -> Option<Shed> {
+        let reasons = [
+            (Self::ConnectionLimitReached, Shed::Overload),
+            (Self::Overload, Shed::Overload),
+            (Self::Draining, Shed::Draining),
+        ];
+        let found = reasons.into_iter().find(|(cause, _)| *cause == self);
+        found.map(|(_, shed)| shed)
     }
 
     /// The cause for a request that could not be read, from the status that the parser chose.

@@ -2,6 +2,7 @@ use http::{HeaderValue, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
+use crate::snapshot::Shed;
 
 fn answer(cause: Cause, accept: &str, id: &str) -> (Response<Body>, String) {
     let accept = HeaderValue::from_str(accept).unwrap();
@@ -273,4 +274,18 @@ proptest! {
         let field = response.headers()["proxy-status"].to_str().unwrap();
         prop_assert!(field.starts_with("evenkeel; error=proxy_internal_error; next-hop=\""));
     }
+}
+
+#[test]
+fn only_what_protects_the_running_is_shed() {
+    let shed: Vec<_> = Cause::ALL
+        .into_iter()
+        .filter_map(|cause| Some((cause, cause.shed()?)))
+        .collect();
+    let expected = [
+        (Cause::ConnectionLimitReached, Shed::Overload),
+        (Cause::Overload, Shed::Overload),
+        (Cause::Draining, Shed::Draining),
+    ];
+    assert_eq!(shed, expected);
 }
