@@ -94,6 +94,12 @@ TOML
     trap - EXIT
 }
 
+# The promises about reloads and dying endpoints, a minute each; the step `test` has had their short
+# form. Another profile would prove the same, and compile everything once more.
+step_proofs() {
+    EVENKEEL_PROOF_SECONDS=60 cargo test --locked --test proofs -- --nocapture
+}
+
 # Coverage-guided fuzzing with the stable compiler: libFuzzer only needs LLVM's instrumentation,
 # and safe Rust needs no sanitizer. --target keeps the flags away from build scripts and macros.
 step_fuzz() {
@@ -122,7 +128,7 @@ step_fuzz() {
 }
 
 steps=("$@")
-((${#steps[@]})) || steps=(format lint test bench docs deny fuzz smoke)
+((${#steps[@]})) || steps=(format lint test proofs bench docs deny fuzz smoke)
 for step in "${steps[@]}"; do
     if ! declare -F "step_$step" >/dev/null; then
         echo "no step is called $step" >&2

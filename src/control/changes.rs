@@ -21,6 +21,12 @@ pub(super) fn describe(old: &Config, new: &Config) -> String {
     if old.shutdown != new.shutdown {
         changes.push("shutdown changed".to_owned());
     }
+    if old.workers != new.workers {
+        changes.push("workers changed".to_owned());
+    }
+    if old.admin != new.admin {
+        changes.push("admin changed".to_owned());
+    }
     if old.zone != new.zone {
         changes.push("zone changed".to_owned());
     }
@@ -88,6 +94,11 @@ mod tests {
         assert_eq!(
             describe(&old, &new),
             "route b changed, route c added, route a removed, zone changed"
+        );
+        let more = config("workers = 3\n[admin]\nhttp = \"127.0.0.1:1\"\n");
+        assert_eq!(
+            describe(&Config::default(), &more),
+            "workers changed, admin changed"
         );
         assert_eq!(describe(&old, &old), "nothing changed");
     }

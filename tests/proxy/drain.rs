@@ -131,6 +131,9 @@ fn a_request_that_is_cut_is_told_of() {
         assert_eq!(line["end"], "shed", "{line}");
         assert_eq!(line["error.type"], "draining", "{line}");
         assert_eq!(line["attempts"], 1, "{line}");
+        // The time was the endpoint's, not ours.
+        let seconds = |field: &str| line[field].as_f64().expect("a number");
+        assert!(seconds("overhead_s") < seconds("total_s") / 2.0, "{line}");
     }
 }
 

@@ -96,7 +96,7 @@ impl Connection {
         if self.client.has_request_begun(&mut empty_lines) {
             return true;
         }
-        let (mut armed, mut is_leaving) = (false, false);
+        let mut armed = None;
         poll_fn(|cx| {
             // Asked first: a request that has arrived is served, whatever is to end.
             while let Poll::Ready(result) = self.client.poll_receive(cx) {
@@ -108,23 +108,23 @@ impl Connection {
                 }
             }
             terms.renew(&self.facts, &self.local);
-            if terms.is_over() || self.local.drain.is_closed() {
-                // A connection that is only just there (it may have waited in the accept queue) has
-                // its first request on the way, or in the socket without our knowing yet.
-                if !is_new {
-                    return Poll::Ready(false);
-                }
-                if !is_leaving {
-                    is_leaving = true;
-                    armed = true;
-                    self.client.deadline.set(FIRST_REQUEST);
-                    member.register(cx.waker());
-                }
+            let is_draining = self.local.drain.is_closed();
+            // During the grace of the drain every answer has said so.
+            if is_draining && !is_new {
+                return Poll::Ready(false);
             }
-            if !armed {
-                armed = true;
-                let since = self.rests_since.take().unwrap_or_else(Instant::now);
-                let end = since + terms.listener.timeouts.idle;
+            // A request may be on its way, or in the socket without our knowing yet, to a listener that
+            // has just gone, or from a client that was let in just now.
+            let is_leaving = is_draining || terms.is_over();
+            if armed != Some(is_leaving) {
+                armed = Some(is_leaving);
+                let since = self.rests_since.take().filter(|_| !is_leaving);
+                let limit = if is_leaving {
+                    LAST_REQUEST
+                } else {
+                    terms.listener.timeouts.idle
+                };
+                let end = since.unwrap_or_else(Instant::now) + limit;
                 self.client.deadline.set_at(end);
                 member.register(cx.waker());
             }
@@ -138,6 +138,6 @@ impl Connection {
 /// (RFC 9112 §2.2). Another one counts as the beginning of a head, which has little time.
 const EMPTY_LINES: u32 = 1;
 
-/// How long a connection that is to end is kept for its first request: two round trips around the
-/// world.
-const FIRST_REQUEST: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long a connection that is to end is kept for a request that may be on its way: two round trips
+/// around the world.
+const LAST_REQUEST: std::time::Duration = std::time::Duration::from_secs(1);

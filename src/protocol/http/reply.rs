@@ -84,6 +84,7 @@ impl Exchange<'_> {
     /// Keeps the record of a request that is dropped before its end, as all are at the end of a drain
     /// that took too long.
     pub(super) fn cut(&self) {
+        self.wait_over();
         self.connection.local.drain.request_cut();
         self.record.end.set(End::Shed);
         let nothing_sent = Ending {

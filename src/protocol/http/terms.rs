@@ -4,7 +4,7 @@
 //! connections, and that request must be answered. So a connection holds its listener from the moment
 //! it was accepted, and follows the snapshot in force with each request and whenever it is woken at
 //! rest. Where the new snapshot has no such listener, what was held serves the last request. A
-//! connection at rest ends then, so nothing old is kept alive for longer than a request takes.
+//! connection at rest waits a moment for one, so nothing old is kept alive for long.
 
 use std::sync::Arc;
 

@@ -237,6 +237,27 @@ async fn a_connection_at_rest_follows_reloads_and_keeps_nothing_old() {
         .await;
 }
 
+#[tokio::test]
+async fn a_request_on_its_way_when_the_listener_goes_is_waited_for() {
+    LocalSet::new()
+        .run_until(async {
+            let rig = Rig::new(HELLO);
+            let (mut client, serve) = rig.connect().await;
+            let task = serve();
+            client.write_all(GET).await.expect("sent");
+            assert!(response(&mut client).await.ends_with("hello"));
+            rig.reload("");
+            rig.local.resting.wake_all();
+            tokio::task::yield_now().await;
+            client.write_all(GET).await.expect("sent");
+            let text = rest(&mut client).await;
+            assert!(text.contains("\r\nConnection: close\r\n"), "{text:?}");
+            assert!(text.ends_with("hello"), "{text:?}");
+            task.await.expect("no panic");
+        })
+        .await;
+}
+
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 const HELLO: &str = "[route.all]\nrespond = { body = \"hello\" }\n";
