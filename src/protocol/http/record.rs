@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Route, RouteMetrics, Snapshot};
 use crate::telemetry::access::{End, Entry};
 use crate::upstream::Upstream;
 
@@ -57,6 +57,16 @@ struct Asked {
 pub(super) struct Ending {
     pub(super) status: u16,
     pub(super) response_bytes: u64,
+}
+
+/// The figures of a request that has ended.
+struct Ended {
+    status: u16,
+    request_bytes: u64,
+    response_bytes: u64,
+    total: Duration,
+    /// What of that time was ours.
+    overhead: Duration,
 }
 
 impl Record {
@@ -152,29 +162,48 @@ impl Record {
         let now = Instant::now();
         connection.rests_since.set(Some(now));
         let total = now - self.started;
-        let metrics = &route.metrics;
-        let request_bytes = connection.client.body_bytes();
-        metrics.count(&self.method, ending.status);
-        let overhead = total.saturating_sub(self.waited.get());
-        metrics.duration.observe(total);
-        metrics.overhead.observe(overhead);
-        if request_bytes > 0 {
-            metrics.request_bytes.add(request_bytes);
+        let ended = Ended {
+            status: ending.status,
+            request_bytes: connection.client.body_bytes(),
+            response_bytes: ending.response_bytes,
+            total,
+            overhead: total.saturating_sub(self.waited.get()),
+        };
+        self.count(&route.metrics, &ended);
+        if let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) {
+            self.log(connection, snapshot, &route.name, asked, &ended);
         }
-        if ending.response_bytes > 0 {
-            metrics.response_bytes.add(ending.response_bytes);
+    }
+
+    fn count(&self, metrics: &RouteMetrics, ended: &Ended) {
+        metrics.count(&self.method, ended.status);
+        metrics.duration.observe(ended.total);
+        metrics.overhead.observe(ended.overhead);
+        if ended.request_bytes > 0 {
+            metrics.request_bytes.add(ended.request_bytes);
         }
-        let target = self.target.borrow();
+        if ended.response_bytes > 0 {
+            metrics.response_bytes.add(ended.response_bytes);
+        }
         if let Some(cause) = self.cause.get() {
+            let target = self.target.borrow();
             let nobody: Arc<str> = Arc::from("");
             let upstream = target
                 .as_ref()
                 .map_or(&nobody, |(upstream, _)| &upstream.name);
             metrics.count_error(upstream, cause.word(), cause.shed());
         }
-        let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) else {
-            return;
-        };
+    }
+
+    fn log(
+        &self,
+        connection: &Connection,
+        snapshot: &Snapshot,
+        route: &str,
+        asked: &Asked,
+        ended: &Ended,
+    ) {
+        let target = self.target.borrow();
         let (upstream, zone, endpoint) = target.as_ref().map_or(("", "", ""), |(upstream, to)| {
             (&*upstream.name, &*to.zone, &*to.name)
         });
@@ -183,7 +212,7 @@ impl Record {
             at: asked.at,
             request_id: text(self.request_id.borrow().as_ref()),
             listener: &connection.facts.listener,
-            route: &route.name,
+            route,
             upstream,
             zone,
             endpoint,
@@ -200,9 +229,9 @@ impl Record {
                 .as_ref()
                 .and_then(Uri::query)
                 .filter(|_| snapshot.log_query),
-            status: Some(ending.status),
-            request_bytes,
-            response_bytes: ending.response_bytes,
+            status: Some(ended.status),
+            request_bytes: ended.request_bytes,
+            response_bytes: ended.response_bytes,
             version: if asked.version == Version::HTTP_10 {
                 "1.0"
             } else {
@@ -213,8 +242,8 @@ impl Record {
             attempts: self.attempts.get(),
             connect: self.connect.get(),
             first_byte: self.first_byte.get(),
-            total,
-            overhead: Some(overhead),
+            total: ended.total,
+            overhead: Some(ended.overhead),
             end: self.end.get(),
             error: self.cause.get().map(Cause::word),
             generation: snapshot.generation,
