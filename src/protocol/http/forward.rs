@@ -290,7 +290,7 @@ fn accept(
         let persistent = head.persistent;
         Body::stream(ResponseBody::new(
             call,
-            head.framing,
+            (head.framing, head.trailers),
             persistent,
             home,
             pick,
