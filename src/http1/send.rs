@@ -76,6 +76,7 @@ impl Outgoing {
 
     /// Keeps the first piece of the body, if it is no longer than a buffer: until a second one is
     /// taken, the message may be sent again. Nearly all that are worth repeating are that short.
+    #[must_use]
     pub fn keep_piece(mut self) -> Self {
         self.kept = Kept::Untouched;
         self
