@@ -258,6 +258,36 @@ fn what_has_little_content_may_be_put_twice() {
 }
 
 #[test]
+fn a_body_that_has_only_begun_goes_elsewhere_as_a_whole() {
+    for (framing, first, second) in [
+        ("Content-Length: 6", "abc", "def"),
+        (
+            "Transfer-Encoding: chunked",
+            "3\r\nabc\r\n",
+            "3\r\ndef\r\n0\r\n\r\n",
+        ),
+    ] {
+        let bad = Endpoint::start(|peer| {
+            peer.head();
+            peer.bytes(first.len());
+            peer.reset();
+        });
+        let good = Endpoint::echo();
+        let proxy = in_order("", "", &[&bad, &good]);
+        let mut client = proxy.client();
+        client.send(format!(
+            "PUT / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{first}"
+        ));
+        eventually("another one is asked", || {
+            (good.connections() == 1).then_some(())
+        });
+        client.send(second);
+        assert_eq!(client.response().status, 200, "{framing}");
+        assert_eq!(good.request().body.text(), "abcdef", "{framing}");
+    }
+}
+
+#[test]
 fn one_attempt_may_have_a_limit_of_its_own() {
     let (silent, good) = (Endpoint::stalls_after(""), Endpoint::echo());
     let limit = "retry.per_try_timeout = \"200ms\"";
