@@ -137,7 +137,7 @@ impl Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.poll_write_ready(cx))?;
+            // Tried before it is asked for: a stream nearly always takes what it is given.
             let result = match slices {
                 [slice] => self.try_write(slice),
                 slices => self.try_write_vectored(slices),
@@ -146,6 +146,7 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
+            ready!(self.poll_write_ready(cx))?;
         }
     }
 

@@ -21,12 +21,13 @@
 //! `traceparent` and `tracestate` pass through untouched, whoever sends them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use http::{HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 use crate::config;
-use crate::message::{Fields, Value};
+use crate::message::{Fields, PreparedLine, Value};
 
 mod chain;
 mod names;
@@ -123,7 +124,7 @@ impl Forwarding {
 
 /// Takes out what would be believed wrongly.
 fn remove_spoofed(headers: &mut Fields, peer_is_trusted: bool) {
-    headers.remove_if(|name| match names::standing(name) {
+    headers.remove_if(names::INITIALS, |name| match names::standing(name) {
         Standing::Stranger => false,
         Standing::Family => !peer_is_trusted,
         Standing::Twin => true,
@@ -134,7 +135,11 @@ fn remove_spoofed(headers: &mut Fields, peer_is_trusted: bool) {
 fn set_scheme(headers: &mut Fields, scheme: &'static str) -> &'static str {
     match headers.get(&X_FORWARDED_PROTO).map(Value::as_bytes) {
         None => {
-            headers.append(&X_FORWARDED_PROTO, &HeaderValue::from_static(scheme));
+            if scheme == "http" {
+                headers.append_prepared(&HTTP);
+            } else {
+                headers.append(&X_FORWARDED_PROTO, &HeaderValue::from_static(scheme));
+            }
             scheme
         }
         Some(b"http") => "http",
@@ -195,6 +200,10 @@ fn append(headers: &mut Fields, name: &HeaderName, element: &[u8]) {
         headers.insert(name, value);
     }
 }
+
+/// What nearly every request gets that does not come by TLS.
+static HTTP: LazyLock<PreparedLine> =
+    LazyLock::new(|| PreparedLine::new(&X_FORWARDED_PROTO, &HeaderValue::from_static("http")));
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
