@@ -81,39 +81,44 @@ impl Fields {
     /// # Panics
     ///
     /// If the place is not within the block.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "the compiler does not, at 400 instructions a request"
+    )]
+    #[inline(always)]
     pub fn keep(&mut self, place: Place, role: Role) {
-        let Place {
-            name,
-            name_length,
-            value,
-            value_length,
-        } = place;
-        let text = &mut self.store.text;
-        let name_end = name + name_length;
-        let value_end = value + value_length;
+        let text = &self.store.text;
+        let name_end = place.name + place.name_length;
+        let value_end = place.value + place.value_length;
         // Behind a name stands its colon, and a line ends with CRLF: what is in between may vary.
-        let is_plain = value == name_end + SEPARATOR.len()
+        let is_plain = place.value == name_end + SEPARATOR.len()
             && text.get(name_end + 1) == Some(&b' ')
             && text.get(value_end) == Some(&b'\r');
+        let key = Key::of(&text[place.name..name_end]);
         let start = if is_plain {
-            name
+            place.name
         } else {
-            let start = text.len();
-            text.extend_from_within(name..name_end);
-            text.extend_from_slice(SEPARATOR);
-            text.extend_from_within(value..value_end);
-            text.extend_from_slice(END);
-            start
+            self.rewrite(place)
         };
-        let key = Key::of(&text[name..name_end]);
         self.push(Line {
             key,
             start: small(start),
-            name: small(name_length),
-            value: small(value_length),
+            name: small(place.name_length),
+            value: small(place.value_length),
             role,
         });
+    }
+
+    /// Writes a line that is not as we write one, and says where.
+    #[cold]
+    fn rewrite(&mut self, place: Place) -> usize {
+        let text = &mut self.store.text;
+        let start = text.len();
+        text.extend_from_within(place.name..place.name + place.name_length);
+        text.extend_from_slice(SEPARATOR);
+        text.extend_from_within(place.value..place.value + place.value_length);
+        text.extend_from_slice(END);
+        start
     }
 
     /// Number of lines.
