@@ -35,15 +35,15 @@ pub struct PreparedLine {
 
 /// Where a line of a block is: its name, and its value without the white space around it.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub(crate) struct Place {
     /// Where the name begins.
-    pub name: usize,
+    pub(crate) name: usize,
     /// Bytes of the name.
-    pub name_length: usize,
+    pub(crate) name_length: usize,
     /// Where the value begins.
-    pub value: usize,
+    pub(crate) value: usize,
     /// Bytes of the value.
-    pub value_length: usize,
+    pub(crate) value_length: usize,
 }
 
 /// A line of the text: name, colon, space, value, CRLF.
@@ -70,13 +70,14 @@ impl Fields {
     }
 
     /// No fields yet, but the text of a block, lines of which are to be [kept](Self::keep).
-    pub fn of_block(block: &[u8]) -> Self {
+    pub(crate) fn of_block(block: &[u8]) -> Self {
         let mut fields = Self::new();
         fields.store.text.extend_from_slice(block);
         fields
     }
 
-    /// Keeps a line of the block: a name that is a token, a colon, a value that may be one, CRLF.
+    /// Keeps a line of the block: a name that is a token, a colon, a value that may be one, CRLF. For
+    /// the parser, which has checked all that.
     ///
     /// # Panics
     ///
@@ -86,10 +87,14 @@ impl Fields {
         reason = "the compiler does not, at 400 instructions a request"
     )]
     #[inline(always)]
-    pub fn keep(&mut self, place: Place, role: Role) {
+    pub(crate) fn keep(&mut self, place: Place, role: Role) {
         let text = &self.store.text;
         let name_end = place.name + place.name_length;
         let value_end = place.value + place.value_length;
+        debug_assert!(
+            Value::new(&text[place.value..value_end]).is_some(),
+            "the parser has checked it"
+        );
         // Behind a name stands its colon, and a line ends with CRLF: what is in between may vary.
         let is_plain = place.value == name_end + SEPARATOR.len()
             && text.get(name_end + 1) == Some(&b' ')
