@@ -7,9 +7,9 @@
 //! upstream and the address. Keyed by the address alone, two upstreams would poison each other.
 //!
 //! Use: a pick holds [`InFlight`] while its request runs, a connection holds [`OpenConnection`]
-//! while it stands; both count down when dropped. Who meets the limit of connections waits for a
-//! [`Turn`]. How attempts end is told to [`Endpoint`]
-//! ([`Endpoint::connected`], [`Endpoint::connect_failed`], [`Endpoint::responded`]).
+//! while it stands; both count down when dropped. Who meets the limit of connections is a
+//! [`Waiter`]. How attempts end is told to [`Endpoint`] ([`Endpoint::connected`],
+//! [`Endpoint::connect_failed`], [`Endpoint::responded`]).
 
 mod backoff;
 mod failure;
@@ -31,7 +31,7 @@ use crate::net::Address;
 pub use failure::ConnectFailure;
 pub use health::{By, Health, Machine, ProbeResult, Transition};
 pub use idle_requests::{IdleInbox, IdleRequest, IdleRequests};
-pub use live::{InFlight, Live, OpenConnection, Turn, Verdict};
+pub use live::{InFlight, Live, OpenConnection, Verdict, Waiter};
 pub use metrics::{CheckResult, Metrics, Names};
 pub use probes::ProbeRequests;
 pub use states::LiveStates;

@@ -1,11 +1,12 @@
 //! Waiting for a connection to an endpoint that has as many as its limit allows.
 //!
 //! Problem: the limit counts the connections of all workers, but each worker keeps its idle ones to
-//! itself. So a worker can find the limit reached although nothing is in use. Then it stands in line
-//! and asks the others ([`IdleRequests`](crate::endpoint::IdleRequests)), which close what rests in their pools.
+//! itself. So a worker can find the limit reached although nothing is in use. Then it joins the queue
+//! and asks the others ([`IdleRequests`](crate::endpoint::IdleRequests)), which close what rests in
+//! their pools.
 //!
-//! There always is something to close. A request asks for a connection only after it was counted in
-//! as in flight, which never goes beyond the limit of connections
+//! There always is something to close. A request asks for a connection only once it counts as in
+//! flight, of which there are never more than the limit of connections allows
 //! ([`Endpoint::most_in_flight`](crate::endpoint::Endpoint::most_in_flight)), and every connection in
 //! use belongs to another request in flight. So of as many connections as there may be, one is idle
 //! for each that waits, or is just being closed. A request to an endpoint whose connections are all in
@@ -34,19 +35,19 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Live, OpenConnection, count_in};
 
-/// The connections of one endpoint, over all workers.
+/// The connections of one endpoint, over all workers, and who waits for one.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct Waiters {
     open: AtomicU32,
     /// Why none may be kept idle: how many wait for one, and [`RETIRED`]. One word, so that a checkin
     /// has one question.
-    unrest: AtomicU32,
-    line: Mutex<Line>,
+    waiting_or_retired: AtomicU32,
+    queue: Mutex<Queue>,
 }
 
 /// Who waits, in the order in which they came.
 #[derive(Debug, Default)]
-struct Line {
+struct Queue {
     waiting: VecDeque<Waiting>,
     next: u64,
 }
@@ -59,18 +60,18 @@ struct Waiting {
     waker: Waker,
 }
 
-/// Ready with a connection counted in. Dropping it gives the turn to the next. That none waits in vain
-/// is shown at the head of this file.
+/// Waits for a connection: ready with one counted in. Dropping it lets the next one have it. That none
+/// waits in vain is shown at the head of this file.
 #[derive(Debug)]
 #[must_use = "nothing is counted in before it is ready"]
-pub struct Turn {
+pub struct Waiter {
     live: Arc<Live>,
     max: u32,
-    /// Its number in the line, once it stands there and until it has been told that it was served.
+    /// Its number in the queue, once it stands there and until it has been told that it was served.
     number: Option<u64>,
 }
 
-impl Turns {
+impl Waiters {
     pub(super) fn open(&self) -> u32 {
         self.open.load(Relaxed)
     }
@@ -80,86 +81,86 @@ impl Turns {
         count_in(&self.open, max, SeqCst)
     }
 
-    /// Counts a connection out. Who waits gets its turn.
+    /// Counts a connection out. Who waits gets its place.
     pub(super) fn close(&self) {
         self.open.fetch_sub(1, SeqCst);
-        if self.unrest.load(SeqCst) & !RETIRED != 0 {
+        if self.waiting_or_retired.load(SeqCst) & !RETIRED != 0 {
             self.serve();
         }
     }
 
     /// Whether connections may be kept idle: nobody waits for one, and the endpoint is in use.
     pub(super) fn may_rest(&self) -> bool {
-        self.unrest.load(Relaxed) == 0
+        self.waiting_or_retired.load(Relaxed) == 0
     }
 
     pub(super) fn is_retired(&self) -> bool {
-        self.unrest.load(Relaxed) & RETIRED != 0
+        self.waiting_or_retired.load(Relaxed) & RETIRED != 0
     }
 
     pub(super) fn set_retired(&self, is_retired: bool) {
         if is_retired {
-            self.unrest.fetch_or(RETIRED, Relaxed);
+            self.waiting_or_retired.fetch_or(RETIRED, Relaxed);
         } else {
-            self.unrest.fetch_and(!RETIRED, Relaxed);
+            self.waiting_or_retired.fetch_and(!RETIRED, Relaxed);
         }
     }
 
-    /// Joins the line.
+    /// Joins the queue.
     fn join(&self, max: u32, waker: Waker) -> u64 {
-        let mut line = self.line();
-        let number = line.next;
-        line.next += 1;
-        line.waiting.push_back(Waiting { number, max, waker });
-        self.unrest.fetch_add(1, SeqCst);
+        let mut queue = self.queue();
+        let number = queue.next;
+        queue.next += 1;
+        queue.waiting.push_back(Waiting { number, max, waker });
+        self.waiting_or_retired.fetch_add(1, SeqCst);
         number
     }
 
     /// Whether this number still waits; its task is woken when it has been served.
     fn is_waiting(&self, number: u64, waker: &Waker) -> bool {
-        let mut line = self.line();
-        let waiting = line.waiting.iter_mut().find(|it| it.number == number);
+        let mut queue = self.queue();
+        let waiting = queue.waiting.iter_mut().find(|it| it.number == number);
         let Some(waiting) = waiting else { return false };
         waiting.waker.clone_from(waker);
         true
     }
 
-    /// Leaves the line. False for a number that has been served: it has a connection to give back.
+    /// Leaves the queue. False for a number that has been served: it has a connection to give back.
     fn leave(&self, number: u64) -> bool {
-        let mut line = self.line();
-        let place = line.waiting.iter().position(|it| it.number == number);
-        let left = place.and_then(|place| line.waiting.remove(place));
+        let mut queue = self.queue();
+        let place = queue.waiting.iter().position(|it| it.number == number);
+        let left = place.and_then(|place| queue.waiting.remove(place));
         if left.is_some() {
-            self.unrest.fetch_sub(1, SeqCst);
+            self.waiting_or_retired.fetch_sub(1, SeqCst);
         }
         left.is_some()
     }
 
-    /// Gives their turn to as many as there is room for.
+    /// Serves as many as there is room for.
     fn serve(&self) {
         while let Some(waker) = self.serve_one() {
             waker.wake();
         }
     }
 
-    /// The first by whose own limit there is room: requests of two configurations may stand in line.
+    /// The first by whose own limit there is room: requests of two configurations may wait.
     fn serve_one(&self) -> Option<Waker> {
-        let mut line = self.line();
-        let place = line
+        let mut queue = self.queue();
+        let place = queue
             .waiting
             .iter()
             .position(|waiting| self.try_open(waiting.max))?;
-        let served = line.waiting.remove(place)?;
-        self.unrest.fetch_sub(1, SeqCst);
+        let served = queue.waiting.remove(place)?;
+        self.waiting_or_retired.fetch_sub(1, SeqCst);
         Some(served.waker)
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turn {
+impl Waiter {
     pub(super) fn new(live: &Arc<Live>, max: u32) -> Self {
         Self {
             live: Arc::clone(live),
@@ -169,38 +170,38 @@ impl Turn {
     }
 }
 
-impl Future for Turn {
+impl Future for Waiter {
     type Output = OpenConnection;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<OpenConnection> {
-        let turn = self.get_mut();
-        let turns = &turn.live.turns;
-        let is_new = turn.number.is_none();
-        let number = *turn
+        let waiter = self.get_mut();
+        let waiters = &waiter.live.waiters;
+        let is_new = waiter.number.is_none();
+        let number = *waiter
             .number
-            .get_or_insert_with(|| turns.join(turn.max, cx.waker().clone()));
+            .get_or_insert_with(|| waiters.join(waiter.max, cx.waker().clone()));
         if is_new {
-            turns.serve();
+            waiters.serve();
         }
-        if turns.is_waiting(number, cx.waker()) {
+        if waiters.is_waiting(number, cx.waker()) {
             if is_new {
-                turn.live.idle_requests.push(turn.live.id);
+                waiter.live.idle_requests.push(waiter.live.id);
             }
             return Poll::Pending;
         }
-        turn.number = None;
+        waiter.number = None;
         Poll::Ready(OpenConnection {
-            live: Arc::clone(&turn.live),
+            live: Arc::clone(&waiter.live),
         })
     }
 }
 
-impl Drop for Turn {
+impl Drop for Waiter {
     fn drop(&mut self) {
         if let Some(number) = self.number
-            && !self.live.turns.leave(number)
+            && !self.live.waiters.leave(number)
         {
-            self.live.turns.close(); // served, and nobody came to take it
+            self.live.waiters.close(); // served, and nobody came to take it
         }
     }
 }
