@@ -191,14 +191,11 @@ impl Machine {
         let doors = self.doors;
         tasks.spawn(async move { match admin.serve(doors).await {} });
         let sink = self.control.sink.clone();
-        let ended = self.control.run(tasks).await;
+        let drained = self.control.run(tasks).await;
         join(threads).await;
-        let ended = Ended {
-            cut_requests: drain.cut_requests(),
-            ..ended
-        };
+        let ended = drained.with_requests(drain.cut_requests());
         tracing::info!(
-            cut = ended.cut,
+            cut = ended.drained.cut,
             cut_requests = ended.cut_requests,
             "{}",
             ended.summary()
