@@ -168,8 +168,8 @@ pub struct Timeouts {
     pub response_head: Option<Time>,
     /// The whole request, from its head to the last byte of the response. Default: none.
     pub request: Option<Time>,
-    /// How long an idle connection to an endpoint is kept. An endpoint that turns out to close them
-    /// earlier is kept under. Default: 4s.
+    /// How long an idle connection to an endpoint is kept. Less for an endpoint that is found to close
+    /// idle connections earlier. Default: 4s.
     pub upstream_idle: Option<Time>,
     /// A TCP connection or upgraded connection on which nothing moves. Default: 1h.
     pub tunnel_idle: Option<Time>,
