@@ -229,8 +229,9 @@ fn workers(config: &Config) -> usize {
         .unwrap_or_else(cpus::available)
 }
 
-/// The admin API where the options or the configuration say. Where neither names a socket, the usual
-/// place is tried, since that is where the command line looks; it is no fault if it is not to be had.
+/// The admin API where the options or the configuration say. Where neither names a socket,
+/// the usual place is tried, since that is where the command line looks; it is no fault if it
+/// is not to be had.
 fn open_doors(written: &AdminSettings, options: &Options) -> Result<Doors, BindError> {
     let settings = AdminSettings {
         socket: options
@@ -275,7 +276,8 @@ const FIRST: u64 = 1;
 /// Time for workers to drop what was cut. It takes microseconds; a worker that needs longer hangs.
 const LAST_STEPS: Duration = Duration::from_secs(2);
 
-/// Time between two looks whether the workers have ended: nobody notices it at the end of a process.
+/// Time between two looks whether the workers have ended: nobody notices it at the
+/// end of a process.
 const JOIN_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Time for the log's last lines. A pipe that nobody reads must not hold the end up.

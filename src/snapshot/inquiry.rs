@@ -98,8 +98,8 @@ impl InquiryError {
     }
 }
 
-/// Asks the proxy's own parser about the URL, since `Uri` cuts a fragment off and takes userinfo. The
-/// method of a tunnel would want another form of target; its URL stands for host and port here.
+/// Asks the proxy's own parser about the URL, since `Uri` cuts a fragment off and takes userinfo.
+/// The method of a tunnel would want another form of target; its URL stands for host and port here.
 fn check_target(method: &Method, url: &str) -> Result<(), RequestError> {
     if url.bytes().any(|byte| byte.is_ascii_whitespace()) {
         return Err(RequestError::Target);

@@ -4,8 +4,8 @@
 //! configuration and half of the new, and cannot take back a change that fails in the middle. So a
 //! configuration becomes one [`Snapshot`]; workers reach it through one [`Handle`]; a reload builds
 //! the next one, and all that can fail comes before the swap. What must outlive a configuration
-//! (health, in-flight counts, learned times, counters, sockets) is not in it but shared with the one
-//! before, by key.
+//! (health, in-flight counts, learned times, counters, sockets) is not in it but shared with the
+//! one before, by key.
 
 mod action;
 mod build;
@@ -62,9 +62,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The listener that serves a connection: the one at its address, whatever its name is now, since
-    /// the name may meanwhile belong to a listener for others; or, if the address was given up, the
-    /// one that still has the name.
+    /// The listener that serves a connection: the one at its address, whatever its name is now,
+    /// since the name may meanwhile belong to a listener for others; or, if the address was given
+    /// up, the one that still has the name.
     pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
         let same_address = |listener: &&Arc<Listener>| listener.sockets.local == facts.local;
         let at_address = self.listeners.iter().find(same_address);

@@ -1,7 +1,7 @@
 //! What a configuration would do with a request: `evenkeel route` and `[[test]]`.
 //!
-//! Works on what was written alone, with the same rules and the same table as the running proxy, but
-//! without its sockets and endpoints: a check must touch nothing.
+//! Works on what was written alone, with the same rules and the same table as the running proxy,
+//! but without its sockets and endpoints: a check must touch nothing.
 
 use std::collections::BTreeMap;
 
@@ -176,8 +176,8 @@ impl Decision {
         self.route.is_some() || !self.upstreams.is_empty()
     }
 
-    /// The name under which logs and metrics have it: that of the route, or `listener.<name>` if the
-    /// listener's own upstream gets it.
+    /// The name under which logs and metrics have it: that of the route, or `listener.<name>` if
+    /// the listener's own upstream gets it.
     fn known_as(&self) -> Option<String> {
         let own = || {
             self.falls_back

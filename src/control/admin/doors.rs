@@ -1,9 +1,9 @@
 //! The two doors of the admin API: a Unix socket for everything, a TCP address for looking.
 //!
 //! Problem: a socket file outlives a process that was killed, and the next start must neither fail
-//! for it nor take the socket of an instance that lives. So a socket file is replaced only if nobody
-//! answers on it, and in one step: the new socket is made beside it, closed to other users, and
-//! renamed over it.
+//! for it nor take the socket of an instance that lives. So a socket file is replaced only if
+//! nobody answers on it, and in one step: the new socket is made beside it, closed to other users,
+//! and renamed over it.
 
 use std::fs;
 use std::io;
@@ -133,7 +133,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Sees that a socket may be put at this path: nothing is there, or a socket that nobody answers on.
+/// Sees that a socket may be put at this path: nothing is there, or a socket that
+/// nobody answers on.
 fn make_way(path: &Path) -> Result<(), DoorError> {
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,

@@ -2,7 +2,8 @@
 //!
 //! It runs on the control plane's runtime and only reads what the data plane shares anyway: the
 //! snapshot in force and the endpoints' atomics. So nothing that is asked here, and nobody who asks
-//! too much, can delay a request. The Unix socket carries all of it, the TCP address only what reads.
+//! too much, can delay a request. The Unix socket carries all of it, the TCP address
+//! only what reads.
 //!
 //! Use: [`Doors::bind`] while the program starts, then [`Admin::serve`] for as long as it runs.
 

@@ -2,8 +2,8 @@
 //!
 //! Problem: whoever can reach a door can hold it open, and this runtime also probes endpoints and
 //! applies configurations. So heads are small and have to arrive in time, bodies are never read,
-//! connections are few and end after a while, and each door has a limit of its own, so that scrapers
-//! cannot lock the operator out.
+//! connections are few and end after a while, and each door has a limit of its own, so that
+//! scrapers cannot lock the operator out.
 
 use std::convert::Infallible;
 use std::io;

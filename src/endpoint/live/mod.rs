@@ -125,8 +125,8 @@ impl Live {
 
     /// Waits until a connection can be counted in, and has the workers close idle ones for it. For
     /// requests that are in flight here, whose number no limit of connections may be below: of them
-    /// nobody waits in vain. The caller sets the time limit all the same, since a worker may be held
-    /// up.
+    /// nobody waits in vain. The caller sets the time limit all the same, since a worker
+    /// may be held up.
     pub fn wait_for_connection(self: &Arc<Self>, max: u32) -> Waiter {
         Waiter::new(self, max)
     }
@@ -146,7 +146,8 @@ impl Live {
         self.verdict.lock().ok()?.clone()
     }
 
-    /// Sets the verdict without telling anybody. Only the upstream does so, which rebuilds its table.
+    /// Sets the verdict without telling anybody. Only the upstream does so, which
+    /// rebuilds its table.
     pub(crate) fn set_health(&self, health: Health, verdict: Option<Verdict>) -> Health {
         if let Ok(mut known) = self.verdict.lock() {
             *known = verdict;
@@ -163,8 +164,9 @@ impl Live {
         self.waiters.set_retired(is_retired);
     }
 
-    /// Takes in that a connection failed, or died before a byte of the first response: for a second,
-    /// doubling up to ten, the endpoint is picked only if nothing else is left. Asks for a probe.
+    /// Takes in that a connection failed, or died before a byte of the first response: for
+    /// a second, doubling up to ten, the endpoint is picked only if nothing else is left.
+    /// Asks for a probe.
     pub fn connect_failed(&self, now: Instant) {
         if self.backoff.fail(self.epoch.millis(now)) {
             self.request_probe();

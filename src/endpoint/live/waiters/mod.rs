@@ -1,26 +1,26 @@
 //! Waiting for a connection to an endpoint that has as many as its limit allows.
 //!
 //! Problem: the limit counts the connections of all workers, but each worker keeps its idle ones to
-//! itself. So a worker can find the limit reached although nothing is in use. Then it joins the queue
-//! and asks the others ([`IdleRequests`](crate::endpoint::IdleRequests)), which close what rests in
-//! their pools.
+//! itself. So a worker can find the limit reached although nothing is in use. Then it joins the
+//! queue and asks the others ([`IdleRequests`](crate::endpoint::IdleRequests)), which close what
+//! rests in their pools.
 //!
 //! There always is something to close. A request asks for a connection only once it counts as in
 //! flight, of which there are never more than the limit of connections allows
-//! ([`Endpoint::most_in_flight`](crate::endpoint::Endpoint::most_in_flight)), and every connection in
-//! use belongs to another request in flight. So of as many connections as there may be, one is idle
-//! for each that waits, or is just being closed. A request to an endpoint whose connections are all in
-//! use never comes here: it is not picked.
+//! ([`Endpoint::most_in_flight`](crate::endpoint::Endpoint::most_in_flight)), and every connection
+//! in use belongs to another request in flight. So of as many connections as there may be, one is
+//! idle for each that waits, or is just being closed. A request to an endpoint whose connections
+//! are all in use never comes here: it is not picked.
 //!
 //! And nobody waits for a connection that has been closed. Three things make sure of it:
 //!
-//! 1. Who waits is counted in before it looks for the last time whether there is room, and who closes
-//!    makes room before it looks whether anybody waits. Both pairs are sequentially consistent, so at
-//!    least one of the two sees the other.
+//! 1. Who waits is counted in before it looks for the last time whether there is room, and who
+//!    closes makes room before it looks whether anybody waits. Both pairs are sequentially
+//!    consistent, so at least one of the two sees the other.
 //! 2. Who waits asks all pools after it is counted in, and a pool that is asked closes what is idle
 //!    for as long as anybody waits. The channel tells a pool that has missed something.
-//! 3. A pool keeps no connection while anybody waits. One that has been asked sees the count; one that
-//!    kept a connection because it did not see the count is yet to be asked.
+//! 3. A pool keeps no connection while anybody waits. One that has been asked sees the count; one
+//!    that kept a connection because it did not see the count is yet to be asked.
 //!
 //! So a wait lasts as long as another worker needs to get to it: microseconds, unless that one is
 //! held up. The caller sets a limit to it.
@@ -39,8 +39,8 @@ use super::{Live, OpenConnection, count_in};
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     open: AtomicU32,
-    /// Why none may be kept idle: how many wait for one, and [`RETIRED`]. One word, so that a checkin
-    /// has one question.
+    /// Why none may be kept idle: how many wait for one, and [`RETIRED`]. One word, so that a
+    /// checkin has one question.
     waiting_or_retired: AtomicU32,
     queue: Mutex<Queue>,
 }
@@ -60,8 +60,8 @@ struct Waiting {
     waker: Waker,
 }
 
-/// Waits for a connection: ready with one counted in. Dropping it lets the next one have it. That none
-/// waits in vain is shown at the head of this file.
+/// Waits for a connection: ready with one counted in. Dropping it lets the next one have it. That
+/// none waits in vain is shown at the head of this file.
 #[derive(Debug)]
 #[must_use = "nothing is counted in before it is ready"]
 pub struct Waiter {
