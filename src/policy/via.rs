@@ -5,8 +5,9 @@
 //!
 //! Two instances in a row are common (an edge in front of a sidecar), so the name `evenkeel` cannot
 //! be the mark. The mark is a random number that no one else has, in the comment that the field
-//! allows: `Via: 1.1 evenkeel (5f3a9c1e0b7d2a64)`. A listener may rightly forward to another listener
-//! of the same process, so each listener should have its own [`Via`], made once and kept over reloads.
+//! allows: `Via: 1.1 evenkeel (5f3a9c1e0b7d2a64)`. A listener may rightly forward to another
+//! listener of the same process, so each listener should have its own [`Via`], made once and
+//! kept over reloads.
 //!
 //! Responses are marked by name only: nobody looks for loops in them.
 

@@ -1,9 +1,9 @@
 //! Who asks: the forwarding fields, and whom to believe.
 //!
-//! Problem: every client can write `X-Forwarded-For: 127.0.0.1`, and applications believe it. So what
-//! comes from a peer outside `trusted_proxies` is removed and written afresh; what comes from a
-//! trusted one is kept and continued. The client's address is the first untrusted one from the right:
-//! everything left of it was written by somebody unknown (RFC 7239 §8.1).
+//! Problem: every client can write `X-Forwarded-For: 127.0.0.1`, and applications believe it. So
+//! what comes from a peer outside `trusted_proxies` is removed and written afresh; what comes from
+//! a trusted one is kept and continued. The client's address is the first untrusted one from the
+//! right: everything left of it was written by somebody unknown (RFC 7239 §8.1).
 //!
 //! | field | peer not trusted | peer trusted |
 //! |---|---|---|
@@ -14,8 +14,8 @@
 //! | other fields of the family (`X-Forwarded-Port`, `X-Real-IP`, …) | removed | kept |
 //! | twins of any of these, as `X_Forwarded_For` | removed | removed |
 //!
-//! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`, and
-//! a proxy that passes unknown fields on passes its client's twins on too.
+//! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`,
+//! and a proxy that passes unknown fields on passes its client's twins on too.
 //!
 //! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts.
 //! `traceparent` and `tracestate` pass through untouched, whoever sends them.
