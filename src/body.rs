@@ -45,6 +45,12 @@ enum Kind {
 /// What a body answers when it is asked for its next piece: `None` after its end.
 pub type NextFrame = Option<Result<Frame<Bytes>, BodyError>>;
 
+/// A body with bytes in front of it.
+struct Behind {
+    first: Bytes,
+    rest: Body,
+}
+
 /// A body that streams.
 pub trait Flow: HttpBody<Data = Bytes, Error = BodyError> {
     /// Lets what is behind this body go on while nobody asks for its next piece.
@@ -91,6 +97,15 @@ impl Body {
                 self.kind = stream;
                 None
             }
+        }
+    }
+
+    /// This body with bytes in front of it, as where its first piece was given back.
+    pub fn behind(self, first: Bytes) -> Self {
+        if self.is_end_stream() {
+            Self::full(first)
+        } else {
+            Self::stream(Behind { first, rest: self })
         }
     }
 
@@ -147,5 +162,40 @@ impl HttpBody for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(body) => body.size_hint(),
         }
+    }
+}
+
+impl HttpBody for Behind {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        if self.first.is_empty() {
+            self.rest.poll_frame_pinned(cx)
+        } else {
+            let first = std::mem::take(&mut self.first);
+            Poll::Ready(Some(Ok(Frame::data(first))))
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.len() as u64;
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(first));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(first)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
+
+impl Flow for Behind {
+    fn poll_behind(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.rest.poll_behind(cx);
     }
 }

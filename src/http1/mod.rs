@@ -27,7 +27,7 @@ pub use encode::{
     RequestOptions, ResponseOptions, encode_chunk_head, encode_chunk_tail, encode_interim,
     encode_last_chunk, encode_request, encode_response,
 };
-pub use frame::{Decoded, Decoder, FrameError, Framing, FramingError, ResponseFraming};
+pub use frame::{Decoded, Decoder, FrameError, Framing, FramingError, ResponseFraming, Trailers};
 pub use lines::FieldError;
 pub use parse::{
     RequestError, RequestHead, ResponseError, ResponseHead, parse_request, parse_response,

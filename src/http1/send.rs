@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http_body::Body as _;
 
-use super::buffer::Buffer;
+use super::buffer::{BUFFER, Buffer};
 use super::encode::{encode_chunk_head, encode_last_chunk};
 use super::frame::Framing;
 use crate::body::{Body, BodyError};
@@ -28,7 +28,18 @@ pub struct Outgoing {
     ended: bool,
     body_bytes: u64,
     progress: u64,
-    touched: bool,
+    kept: Kept,
+}
+
+/// What of a body is still at hand after it was asked for its first piece.
+#[derive(Debug)]
+enum Kept {
+    /// It has given nothing yet.
+    Untouched,
+    /// All that it has given.
+    Piece(Bytes),
+    /// It has given more than is kept, or nobody wants it back.
+    Gone,
 }
 
 /// Why a message could not be sent.
@@ -59,8 +70,20 @@ impl Outgoing {
             framing,
             body_bytes: 0,
             progress: 0,
-            touched: false,
+            kept: Kept::Gone,
         }
+    }
+
+    /// Keeps the first piece of the body, if it is no longer than a buffer: until a second one is
+    /// taken, the message may be sent again. Nearly all that are worth repeating are that short.
+    pub fn keep_piece(mut self) -> Self {
+        self.kept = Kept::Untouched;
+        self
+    }
+
+    /// Gives up what is kept: the message will not be sent again.
+    pub fn keep_nothing(&mut self) {
+        self.kept = Kept::Gone;
     }
 
     /// Sends as much as goes. Ready when everything has left.
@@ -108,9 +131,17 @@ impl Outgoing {
         !self.ended && self.is_flushed()
     }
 
-    /// Gives the body back if none of it was asked for: then the message may be sent again.
-    pub fn into_untouched_body(self) -> Option<Body> {
-        (!self.touched).then_some(self.body)
+    /// Gives the body back, if all of it is still at hand: then the message may be sent again.
+    pub fn into_whole_body(self) -> Option<Body> {
+        match self.kept {
+            Kept::Untouched => Some(self.body),
+            Kept::Piece(piece) => Some(self.body.behind(piece)),
+            // Before the first write there has been one piece, and it is whole, however long.
+            Kept::Gone if self.progress == 0 && !self.piece.is_empty() => {
+                Some(self.body.behind(self.piece))
+            }
+            Kept::Gone => None,
+        }
     }
 
     fn is_flushed(&self) -> bool {
@@ -121,12 +152,13 @@ impl Outgoing {
     /// Asks the body for its next piece and frames it. Ready if something was staged or it ended.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         loop {
-            let frame = self.body.poll_frame_pinned(cx);
-            self.touched |= frame.is_ready();
-            let Some(frame) = ready!(frame) else {
+            let Some(frame) = ready!(self.body.poll_frame_pinned(cx)) else {
                 self.end(None)?;
                 return Poll::Ready(Ok(()));
             };
+            if frame.is_err() {
+                self.kept = Kept::Gone;
+            }
             match frame?.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => {
@@ -134,6 +166,7 @@ impl Outgoing {
                     return Poll::Ready(Ok(()));
                 }
                 Err(frame) => {
+                    self.kept = Kept::Gone;
                     self.end(frame.into_trailers().ok().as_ref())?;
                     return Poll::Ready(Ok(()));
                 }
@@ -142,6 +175,7 @@ impl Outgoing {
     }
 
     fn stage(&mut self, data: Bytes) -> Result<(), SendError> {
+        self.keep(&data);
         let length = data.len() as u64;
         self.body_bytes += length;
         match &mut self.framing {
@@ -163,6 +197,13 @@ impl Outgoing {
         }
         self.piece = data;
         Ok(())
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        self.kept = match self.kept {
+            Kept::Untouched if data.len() <= BUFFER => Kept::Piece(data.clone()),
+            Kept::Untouched | Kept::Piece(_) | Kept::Gone => Kept::Gone,
+        };
     }
 
     fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), SendError> {

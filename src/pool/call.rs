@@ -97,7 +97,7 @@ impl Call {
     ) -> Self {
         Self {
             connection,
-            outgoing: Outgoing::new(head, body.0, body.1),
+            outgoing: Outgoing::new(head, body.0, body.1).keep_piece(),
             sent: Sent::Partly,
             method,
             limits,
@@ -199,14 +199,15 @@ impl Call {
         self.connection
     }
 
-    /// Gives the body back if none of it was asked for: then the request may be sent again.
-    pub fn into_untouched_body(self) -> Option<Body> {
-        self.outgoing.into_untouched_body()
+    /// Gives the body back, if all of it is still at hand: then the request may be sent again.
+    pub fn into_whole_body(self) -> Option<Body> {
+        self.outgoing.into_whole_body()
     }
 
     fn event(&mut self, head: ResponseHead) -> Result<Event, CallError> {
         let status = head.parts.status;
         if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
+            self.outgoing.keep_nothing();
             return Ok(Event::Response(head));
         }
         self.interim += 1;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::call::{Call, Sent};
 use super::{Connection, Return};
 use crate::body::{BodyError, Flow, NextFrame};
-use crate::http1::{Amount, Decoded, Decoder, Framing};
+use crate::http1::{Amount, Decoded, Decoder, Framing, Trailers};
 
 /// A response's body. Dropped before its end, it takes its connection with it: what is left of the
 /// response must never be taken for the next one.
@@ -30,7 +30,13 @@ pub struct ResponseBody<G> {
 
 impl<G> ResponseBody<G> {
     /// The body behind a head that a call has brought.
-    pub fn new(call: Call, framing: Framing, persistent: bool, home: Return, guard: G) -> Self {
+    pub fn new(
+        call: Call,
+        (framing, trailers): (Framing, Trailers),
+        persistent: bool,
+        home: Return,
+        guard: G,
+    ) -> Self {
         let left = if let Framing::Length(length) = framing {
             Some(length)
         } else {
@@ -38,7 +44,7 @@ impl<G> ResponseBody<G> {
         };
         let mut body = Self {
             call: Some(call),
-            decoder: Decoder::new(framing),
+            decoder: Decoder::with_trailers(framing, trailers),
             framing,
             persistent,
             home,

@@ -275,6 +275,19 @@ fn a_head_with_a_bad_field_is_a_bad_gateway() {
             message("HTTP/1.1 200 OK\n X-A: b\nContent-Length: 2\n\nok"),
         ),
         (
+            "more fields of the connection than are kept apart",
+            ok(
+                format!(
+                    "Connection: {}\r\nX-16: secret\r\nContent-Length: 2",
+                    (0..17)
+                        .map(|at| format!("x-{at}"))
+                        .collect::<Vec<_>>()
+                        .join(",")
+                ),
+                "ok",
+            ),
+        ),
+        (
             "101 that nobody asked for",
             message(
                 "HTTP/1.1 101 Switching Protocols\nConnection: upgrade\nUpgrade: websocket\n\n",

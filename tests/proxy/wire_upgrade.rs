@@ -29,6 +29,17 @@ fn a_granted_upgrade_is_a_tunnel() {
 }
 
 #[test]
+fn content_of_no_length_is_no_body() {
+    let endpoint = Endpoint::upgrades_to("websocket");
+    let proxy = Evenkeel::forwarding_to(&endpoint);
+    let mut client = proxy.client();
+    client.send(get(format!("{ASK}\r\nContent-Length: 0")));
+    assert_eq!(client.response().status, 101);
+    client.send("hello");
+    assert_eq!(client.bytes(5), b"hello");
+}
+
+#[test]
 fn bytes_sent_with_the_request_wait_for_the_grant() {
     let endpoint = Endpoint::upgrades_to("websocket");
     let proxy = Evenkeel::forwarding_to(&endpoint);

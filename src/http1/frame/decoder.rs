@@ -12,6 +12,17 @@ use crate::body::BodyError;
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
+    trailers: Trailers,
+}
+
+/// What becomes of the trailers behind a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trailers {
+    /// Those that may travel on do.
+    Kept,
+    /// None travels on: `Connection` named fields, and what it names ends with its hop wherever it
+    /// stands (RFC 9110 §7.6.1). Nobody is known to do that, so one is not told from another.
+    Dropped,
 }
 
 /// What a step of the decoder found in the input.
@@ -81,13 +92,24 @@ impl Decoder {
             Framing::Chunked => State::Chunked(Chunked::default()),
             Framing::UntilClose => State::UntilClose,
         };
-        Self { state }
+        Self {
+            state,
+            trailers: Trailers::Kept,
+        }
+    }
+
+    /// As [`Decoder::new`], with trailers as their head has it.
+    pub fn with_trailers(framing: Framing, trailers: Trailers) -> Self {
+        Self {
+            trailers,
+            ..Self::new(framing)
+        }
     }
 
     /// Looks at the input that follows what was consumed so far. After an error the decoder is of
     /// no further use, and the connection neither.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, FrameError> {
-        let decoded = match &mut self.state {
+        let mut decoded = match &mut self.state {
             State::Done => Decoded::End {
                 consumed: 0,
                 trailers: None,
@@ -104,8 +126,11 @@ impl Decoder {
             }
             State::Chunked(chunked) => chunked.decode(input)?,
         };
-        if matches!(decoded, Decoded::End { .. }) {
+        if let Decoded::End { trailers, .. } = &mut decoded {
             self.state = State::Done;
+            if self.trailers == Trailers::Dropped {
+                *trailers = None;
+            }
         }
         Ok(decoded)
     }

@@ -11,7 +11,7 @@ mod response;
 
 pub(super) use chunked::trailers_to_write;
 pub(super) use declared::Declared;
-pub use decoder::{Decoded, Decoder, FrameError};
+pub use decoder::{Decoded, Decoder, FrameError, Trailers};
 pub(super) use request::request_framing;
 pub use response::ResponseFraming;
 pub(super) use response::{has_no_content, response_framing};

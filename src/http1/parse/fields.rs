@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use httparse::Header;
 
+use crate::http1::frame::Trailers;
 use crate::http1::lines::{is_token, offset};
 use crate::message::{Place, Role, role};
 
@@ -17,8 +18,10 @@ pub(super) struct Connection<'bytes> {
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     pub(super) upgrade: bool,
-    /// A member is not a token, or there are too many.
+    /// A member is not a token.
     pub(super) malformed: bool,
+    /// There are too many members: which fields end here is not known.
+    pub(super) too_many: bool,
     named: Vec<&'bytes [u8]>,
 }
 
@@ -43,6 +46,16 @@ impl<'bytes> Connection<'bytes> {
             .any(|named| named.eq_ignore_ascii_case(name))
     }
 
+    /// What becomes of trailers, which may be named like fields. `TE` is a field only.
+    pub(super) fn trailers(&self) -> Trailers {
+        let mut named = self.named.iter();
+        if self.malformed || named.any(|name| !name.eq_ignore_ascii_case(b"te")) {
+            Trailers::Dropped
+        } else {
+            Trailers::Kept
+        }
+    }
+
     fn line(&mut self, value: &'bytes [u8]) {
         // What nearly every line says, and nothing else.
         match value {
@@ -59,8 +72,10 @@ impl<'bytes> Connection<'bytes> {
             self.keep_alive = true;
         } else if member.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
-        } else if !is_token(member) || self.named.len() == MAX_NAMED {
+        } else if !is_token(member) {
             self.malformed = true;
+        } else if self.named.len() == MAX_NAMED {
+            self.too_many = true;
         } else {
             self.named.push(member);
         }

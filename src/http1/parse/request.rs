@@ -10,7 +10,7 @@ use super::host::Authority;
 use super::target::Target;
 use super::{check_line_ends, first_line, may_be_complete};
 use crate::http1::Limits;
-use crate::http1::frame::{Declared, Framing, FramingError, request_framing};
+use crate::http1::frame::{Declared, Framing, FramingError, Trailers, request_framing};
 use crate::http1::lines::{FieldError, Slots, is_token_byte};
 use crate::message::{Fields, RequestParts, Role, role};
 
@@ -25,6 +25,8 @@ pub struct RequestHead {
     pub parts: RequestParts,
     /// Where the body ends.
     pub framing: Framing,
+    /// What becomes of the trailers behind it.
+    pub trailers: Trailers,
     /// Whether the client means to go on after the response (RFC 9112 §9.3).
     pub persistent: bool,
     /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
@@ -181,7 +183,7 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
     let fields = &head[first.next..size];
     let target = Target::parse(&line.method, keep(line.target))?;
     let connection = Connection::read(block.lines);
-    if connection.malformed {
+    if connection.malformed || connection.too_many {
         return Err(RequestError::Connection);
     }
 
@@ -204,6 +206,7 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
             headers: draft.headers,
         },
         framing,
+        trailers: connection.trailers(),
         persistent: !connection.close && (is_11 || connection.keep_alive),
         expect_continue: draft.expects_continue && has_body,
         upgrade: may_upgrade.then(|| protocols(draft.protocols)).flatten(),

@@ -6,7 +6,9 @@ use httparse::Header;
 use super::fields::{Connection, add_protocols, place, protocols};
 use super::{check_line_ends, first_line, may_be_complete};
 use crate::http1::Limits;
-use crate::http1::frame::{Declared, Framing, FramingError, has_no_content, response_framing};
+use crate::http1::frame::{
+    Declared, Framing, FramingError, Trailers, has_no_content, response_framing,
+};
 use crate::http1::lines::{FieldError, Slots};
 use crate::message::{Fields, ResponseParts, Role, role};
 
@@ -21,6 +23,8 @@ pub struct ResponseHead {
     pub parts: ResponseParts,
     /// Where the body ends.
     pub framing: Framing,
+    /// What becomes of the trailers behind it.
+    pub trailers: Trailers,
     /// Whether the connection can be used again once the body is over.
     pub persistent: bool,
     /// The protocol that a 101 switches to. Whether it was asked for is the caller's to check.
@@ -42,6 +46,9 @@ pub enum ResponseError {
     /// The head is longer than the limit.
     #[error("response head too large")]
     HeadTooLarge,
+    /// `Connection` names more fields than are kept apart (RFC 9110 §7.6.1).
+    #[error("Connection names too many fields")]
+    Connection,
     /// A field line is malformed, or there are too many.
     #[error(transparent)]
     Field(#[from] FieldError),
@@ -122,6 +129,9 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, Resp
     let size = first.next + block.size;
     let fields = &head[first.next..size];
     let connection = Connection::read(block.lines);
+    if connection.too_many {
+        return Err(ResponseError::Connection);
+    }
 
     let mut draft = Draft {
         status,
@@ -149,6 +159,7 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, Resp
             headers: draft.headers,
         },
         framing,
+        trailers: connection.trailers(),
         persistent: is_clean
             && framing != Framing::UntilClose
             && !connection.close

@@ -51,7 +51,8 @@ impl Scene {
         };
         let (pool, in_flight) = (Rc::new(Pool::default()), Rc::new(()));
         let guard = Rc::clone(&in_flight);
-        let body = ResponseBody::new(call, head.framing, head.persistent, home(&pool), guard);
+        let framing = (head.framing, head.trailers);
+        let body = ResponseBody::new(call, framing, head.persistent, home(&pool), guard);
         Self {
             pool,
             peer,

@@ -1,14 +1,16 @@
 //! One request and what the endpoint says to it, up to the head of its response.
 
 use std::future::poll_fn;
+use std::task::{Context, Waker};
 
+use bytes::Bytes;
 use http::Method;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::body::Body;
-use crate::http1::{Buffer, Framing, Limits as HeadLimits};
+use crate::http1::{BUFFER, Buffer, Framing, Limits as HeadLimits};
 
 /// Gives a request with this body to the connection.
 pub(super) fn call(connection: Connection, body: Body, framing: Framing) -> Call {
@@ -23,6 +25,21 @@ pub(super) fn call(connection: Connection, body: Body, framing: Framing) -> Call
 
 pub(super) async fn event(call: &mut Call) -> Result<Event, CallError> {
     poll_fn(|cx| call.poll_event(cx)).await
+}
+
+/// Lets the socket take what it takes.
+fn send(call: &mut Call) {
+    call.poll_request(&mut Context::from_waker(Waker::noop()))
+        .expect("the connection stands");
+}
+
+/// Ends a connection with a reset.
+fn reset(other: TcpStream) {
+    let at_once = Some(Duration::ZERO);
+    SockRef::from(&other)
+        .set_linger(at_once)
+        .expect("a socket option");
+    drop(other);
 }
 
 /// A call without a body, to an endpoint that says this and closes.
@@ -117,10 +134,7 @@ async fn a_reset_before_the_response_may_be_repeated() {
     let endpoint = async {
         let mut request = [0; 28];
         other.read_exact(&mut request).await.expect("it is sent");
-        SockRef::from(&other)
-            .set_linger(Some(Duration::ZERO))
-            .expect("a socket option");
-        drop(other);
+        reset(other);
     };
     let ((), said) = tokio::join!(endpoint, event(&mut call));
     let error = said.expect_err("a reset");
@@ -136,32 +150,53 @@ async fn a_connection_that_took_nothing_says_so() {
         "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
     ] {
         let (mut call, other) = answered(said).await;
-        SockRef::from(&other)
-            .set_linger(Some(Duration::ZERO))
-            .expect("a socket option");
-        drop(other);
+        reset(other);
         let error = event(&mut call).await.expect_err("a reset");
         assert!(matches!(error, CallError::Unsent(_)), "{error:?}");
         assert!(error.is_before_response() && error.is_unsent());
-        assert!(call.into_untouched_body().is_some());
+        assert!(call.into_whole_body().is_some());
     }
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_asked_for_comes_back() {
+async fn a_body_comes_back_while_all_of_it_is_at_hand() {
+    let peer = Peer::new().await;
+    let (short, long) = (vec![b'x'; BUFFER], vec![b'x'; BUFFER + 1]);
+    let whole = |call: Call| call.into_whole_body().and_then(|mut body| body.take_full());
+    for (body, is_kept) in [(&short, true), (&long, false)] {
+        let framing = Framing::Length(body.len() as u64);
+        let (connection, _other) = peer.open().await;
+        let untouched = call(connection, Body::full(body.clone()), framing);
+        assert_eq!(whole(untouched).as_ref(), Some(&Bytes::from(body.clone())));
+
+        let (connection, other) = peer.open().await;
+        let mut sent = call(connection, Body::full(body.clone()), framing);
+        send(&mut sent);
+        drop(other);
+        drop(event(&mut sent).await);
+        assert!(sent.progress() > 0);
+        assert_eq!(whole(sent).is_some(), is_kept);
+
+        // Nothing has left, so nothing is lost, however long.
+        let (connection, other) = peer.open().await;
+        reset(other);
+        settle().await;
+        let mut unsent = call(connection, Body::full(body.clone()), framing);
+        let error = event(&mut unsent).await.expect_err("a reset");
+        assert!(error.is_unsent(), "{error:?}");
+        assert_eq!(whole(unsent).as_ref(), Some(&Bytes::from(body.clone())));
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_given_up_with_its_second_piece() {
     let peer = Peer::new().await;
     let (connection, _other) = peer.open().await;
-    let untouched = call(connection, Body::full("hello"), Framing::Length(5));
-    let body = untouched.into_untouched_body();
-    assert_eq!(
-        body.and_then(|mut body| body.take_full()).as_deref(),
-        Some(&b"hello"[..])
-    );
-    let (connection, other) = peer.open().await;
-    let mut sent = call(connection, Body::full("hello"), Framing::Length(5));
-    drop(other);
-    drop(event(&mut sent).await);
-    assert!(sent.into_untouched_body().is_none());
+    let body = Body::full("lo").behind(Bytes::from_static(b"hel"));
+    let mut call = call(connection, body, Framing::Chunked);
+    send(&mut call);
+    assert!(call.is_sent());
+    assert!(call.into_whole_body().is_none());
 }
 
 #[tokio::test]

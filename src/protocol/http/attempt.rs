@@ -17,7 +17,7 @@ pub(super) struct Failed {
     pub(super) cause: Cause,
     pub(super) end: End,
     pub(super) failure: Failure,
-    /// What is left of the request's body, if none of it was used up.
+    /// The request's body, if all of it is still at hand.
     pub(super) body: Option<Body>,
 }
 

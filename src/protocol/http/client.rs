@@ -12,7 +12,9 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::body::{Body, BodyError, Flow, NextFrame};
-use crate::http1::{Amount, Buffer, Decoded, Decoder, Framing, Outgoing, Received, SendError};
+use crate::http1::{
+    Amount, Buffer, Decoded, Decoder, Framing, Outgoing, Received, SendError, Trailers,
+};
 use crate::net::Stream;
 use crate::time::Deadline;
 
@@ -70,7 +72,7 @@ impl Client {
     }
 
     /// The body of the request whose head has just been consumed.
-    pub(super) fn request_body(self: &Rc<Self>, framing: Framing) -> Body {
+    pub(super) fn request_body(self: &Rc<Self>, framing: Framing, trailers: Trailers) -> Body {
         self.body_bytes.set(0);
         self.grant();
         let left = match framing {
@@ -84,7 +86,7 @@ impl Client {
         self.body.set(BodyState::Coming);
         Body::stream(RequestBody {
             client: Rc::clone(self),
-            decoder: Decoder::new(framing),
+            decoder: Decoder::with_trailers(framing, trailers),
             left,
         })
     }

@@ -111,11 +111,13 @@ async fn serve(
     if terms.snapshot.access_log {
         record.keep(&head.parts);
     }
-    let body = connection.client.request_body(head.framing);
+    let body = connection.client.request_body(head.framing, head.trailers);
     let message = Message {
         framing: head.framing,
         // A request with a body is not sent on as one that wants to switch, so no answer to it may.
-        upgrade: head.upgrade.filter(|_| head.framing == Framing::None),
+        upgrade: head
+            .upgrade
+            .filter(|_| matches!(head.framing, Framing::None | Framing::Length(0))),
         te_trailers: head.te_trailers,
         version: head.parts.version,
         persistent: head.persistent,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::answer::Answer;
@@ -98,7 +99,8 @@ async fn attempt(
     parts: &RequestParts,
     mut body: Body,
 ) -> Result<Answer, Attempt> {
-    let repeatable = parts.method.is_idempotent();
+    // A body may turn out to be longer than what is kept of it.
+    let repeatable = parts.method.is_idempotent() && body.is_end_stream();
     let mut may_reuse = parts.method != Method::CONNECT;
     loop {
         let connection = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
@@ -121,7 +123,7 @@ async fn attempt(
             Err(None) => return Err(Attempt::ClientGone),
             Err(Some(error)) => error,
         };
-        let left = call.into_untouched_body();
+        let left = call.into_whole_body();
         let is_stale = reused && error.is_before_response();
         let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
         let unsent = error.is_unsent();
@@ -288,7 +290,7 @@ fn accept(
         let persistent = head.persistent;
         Body::stream(ResponseBody::new(
             call,
-            head.framing,
+            (head.framing, head.trailers),
             persistent,
             home,
             pick,
