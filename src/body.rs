@@ -101,6 +101,7 @@ impl Body {
     }
 
     /// This body with bytes in front of it, as where its first piece was given back.
+    #[must_use]
     pub fn behind(self, first: Bytes) -> Self {
         if self.is_end_stream() {
             Self::full(first)

@@ -76,6 +76,7 @@ impl Outgoing {
 
     /// Keeps the first piece of the body, if it is no longer than a buffer: until a second one is
     /// taken, the message may be sent again. Nearly all that are worth repeating are that short.
+    #[must_use]
     pub fn keep_piece(mut self) -> Self {
         self.kept = Kept::Untouched;
         self
@@ -195,7 +196,15 @@ impl Outgoing {
                 };
             }
         }
-        self.piece = data;
+        if data.len() <= SMALL && self.staged.is_some() {
+            // With what stands before it: one slice is cheaper to send than two or three.
+            let tail = std::mem::take(&mut self.tail);
+            let staged = self.staging();
+            staged.extend_from_slice(&data);
+            staged.extend_from_slice(tail);
+        } else {
+            self.piece = data;
+        }
         Ok(())
     }
 
@@ -267,6 +276,9 @@ impl Outgoing {
         Poll::Ready(Ok(()))
     }
 }
+
+/// A piece that is copied rather than sent from where it is.
+const SMALL: usize = 1024;
 
 /// Ends a chunk's data (RFC 9112 §7.1).
 const CHUNK_END: &[u8] = b"\r\n";
