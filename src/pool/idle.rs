@@ -77,12 +77,10 @@ impl Pool {
     /// [`Live::wait_for_connection`](crate::endpoint::Live::wait_for_connection).
     pub async fn may_open(&self, endpoint: &Endpoint) -> OpenConnection {
         let (live, max) = (&endpoint.live, endpoint.limits.max_connections);
-        if let Some(open) = live.open_connection(max) {
-            return open;
+        match live.open_connection(max) {
+            Some(open) => open,
+            None => self.wait_to_open(endpoint).await,
         }
-        // It was not taken: too old for a request that may not be repeated, or for a tunnel.
-        self.close_one(live.id());
-        live.wait_for_connection(max).await
     }
 
     /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood
@@ -98,11 +96,19 @@ impl Pool {
             allowed.set(Some(now));
             open
         } else {
-            let open = self.may_open(endpoint).await;
+            let open = self.wait_to_open(endpoint).await;
             allowed.set(Some(Instant::now()));
             open
         };
         Ok(Connection::open(endpoint, open).await?)
+    }
+
+    /// What [`Pool::may_open`] does at the limit.
+    async fn wait_to_open(&self, endpoint: &Endpoint) -> OpenConnection {
+        // It was not taken: too old for a request that may not be repeated, or for a tunnel.
+        self.close_one(endpoint.live.id());
+        let limit = endpoint.limits.max_connections;
+        endpoint.live.wait_for_connection(limit).await
     }
 
     /// Keeps a connection for the next call, if there is room and nobody waits for one.

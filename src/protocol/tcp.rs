@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::local::Local;
 use super::tunnel::{Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
@@ -124,13 +124,15 @@ impl Session {
         let endpoint = Arc::clone(&pick.endpoint);
         self.endpoint = Some(Arc::clone(&endpoint));
         self.attempts += 1;
+        // One limit for both: a place among its connections, and the connection.
         let limit = self.listener.choice.timeouts.connect;
-        let Ok(open) = timeout(limit, self.local.pool.may_open(&endpoint)).await else {
+        let end = Instant::now() + limit;
+        let Ok(open) = timeout_at(end, self.local.pool.may_open(&endpoint)).await else {
             self.error = Some(LIMIT_REACHED);
             return Err(SessionResult::Unavailable);
         };
         let began = Instant::now();
-        let failure = match timeout(limit, Stream::connect(&endpoint.address)).await {
+        let failure = match timeout_at(end, Stream::connect(&endpoint.address)).await {
             Ok(Ok(stream)) => {
                 let took = began.elapsed();
                 endpoint.connected(took);
@@ -146,7 +148,10 @@ impl Session {
             Ok(Err(error)) => ConnectFailure::of(&error),
             Err(_) => ConnectFailure::TimedOut,
         };
-        endpoint.connect_failed(failure, Instant::now());
+        // Waiting for a place is no fault of the endpoint.
+        if failure != ConnectFailure::TimedOut || began.elapsed() >= limit {
+            endpoint.connect_failed(failure, Instant::now());
+        }
         self.error = Some(failure.as_str());
         Err(SessionResult::ConnectFailed)
     }
@@ -186,9 +191,9 @@ impl Session {
             return;
         }
         let endpoint = self.endpoint.as_deref();
-        let total = self.began.elapsed();
+        let (total, now) = (self.began.elapsed(), SystemTime::now());
         self.local.access_log.record(&Entry {
-            at: SystemTime::now(),
+            at: now.checked_sub(total).unwrap_or(now),
             request_id: "",
             listener: &self.facts.listener,
             route: "",
@@ -212,7 +217,7 @@ impl Session {
             first_byte: None,
             total,
             overhead: None,
-            end: end(self.result),
+            end: end(self.result, self.error),
             error: self.error,
             generation: self.generation,
         });
@@ -229,12 +234,13 @@ impl Drop for Session {
 }
 
 /// The log's word for how a session ended.
-fn end(result: SessionResult) -> End {
+fn end(result: SessionResult, error: Option<&str>) -> End {
     match result {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
         SessionResult::Idle => End::Timeout,
+        SessionResult::Unavailable if error != Some(LIMIT_REACHED) => End::EndpointReset,
         SessionResult::Unavailable | SessionResult::Cut => End::Shed,
     }
 }

@@ -171,7 +171,7 @@ impl RouteMetrics {
             });
     }
 
-    /// Records the time until the first byte of an upstream's response.
+    /// Records the time from the end of a request to the first byte of an upstream's response.
     pub fn observe_first_byte(&self, upstream: &Arc<str>, zone: &Arc<str>, after: Duration) {
         let same = |key: &UpstreamAndZone| key.0 == *upstream && key.1 == *zone;
         self.seldom.first_byte.with_matching(
@@ -310,7 +310,7 @@ static REQUEST_DURATION: Family = Family {
 
 static ENDPOINT_DURATION: Family = Family {
     name: "evenkeel_http_endpoint_duration_seconds",
-    help: "Time until the first byte of an endpoint's response.",
+    help: "Time from the end of a request to the first byte of an endpoint's response.",
     kind: Kind::Histogram,
     buckets: None,
 };

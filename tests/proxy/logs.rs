@@ -4,10 +4,12 @@ use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 
-use crate::support::clock::eventually;
+use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 
@@ -176,12 +178,12 @@ fn nobody_waits_for_a_reader_that_has_stopped() {
     eventually("lines are written again", || {
         let before = dropped();
         assert_eq!(proxy.client().get("/behind").status, 200);
-        crate::support::clock::pause(std::time::Duration::from_millis(300));
+        pause(Duration::from_millis(300));
         (dropped() == before).then_some(())
     });
     drop(proxy);
     let text = reading.join().expect("the reader does not fail");
-    let whole = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
+    let whole = |line: &str| serde_json::from_str::<Value>(line).is_ok();
     assert!(text.lines().all(whole), "a line was torn");
     assert!(text.contains("/behind"));
 }
@@ -256,6 +258,102 @@ fn flood_until(proxy: &Evenkeel, is_enough: impl Fn() -> bool) {
         }
         is_enough().then_some(())
     });
+}
+
+/// What a clock of the log showed.
+fn clock(line: &Value) -> jiff::Timestamp {
+    let text = line["ts"].as_str().expect("a time");
+    text.parse().expect("a time of RFC 3339")
+}
+
+#[test]
+fn a_slow_client_is_not_taken_for_the_proxy_or_the_endpoint() {
+    let endpoint = Endpoint::echo();
+    let proxy = Evenkeel::forwarding_to(&endpoint);
+    let mut client = proxy.client();
+    let began = jiff::Timestamp::now();
+    for part in [
+        "POST / HTTP/1.1\r\nHost:",
+        " a\r\nContent-Length: 3\r\n\r\n",
+        "abc",
+    ] {
+        client.send(part);
+        pause(Duration::from_millis(300));
+    }
+    assert_eq!(client.response().status, 200);
+    let line = &proxy.access_lines(1)[0];
+    let seconds = |name: &str| line[name].as_f64().expect("seconds");
+    assert!(seconds("total_s") >= 0.6, "{line}");
+    assert!(
+        seconds("overhead_s") < 0.25,
+        "the head and the body: {line}"
+    );
+    assert!(seconds("first_byte_s") < 0.25, "the body: {line}");
+    // The line's time is when the request began, however long it took.
+    let after = clock(line).duration_since(began).as_secs_f64();
+    assert!((-0.01..0.25).contains(&after), "{after} s: {line}");
+}
+
+#[test]
+fn a_head_that_does_not_come_is_the_clients_time() {
+    let endpoint = Endpoint::echo();
+    let address = endpoint.address();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nto = [\"{address}\"]\n\
+         timeouts = {{ request_head = \"1500ms\" }}\n"
+    ));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost");
+    // Another answer shortly after that is what dates are remembered from.
+    pause(Duration::from_millis(100));
+    assert_eq!(proxy.client().get("/").status, 200);
+    let response = client.response();
+    assert_eq!(response.status, 408);
+    let date = response.head.value("date").expect("a date");
+    let date = jiff::fmt::rfc2822::parse(date).expect("a date").timestamp();
+    let age = jiff::Timestamp::now().duration_since(date).as_secs_f64();
+    assert!(age < 1.4, "{age} s old");
+    let line = &proxy.access_lines(2)[1];
+    assert!(
+        line["overhead_s"].as_f64().expect("seconds") < 0.5,
+        "{line}"
+    );
+    assert_eq!(line["end"], "timeout");
+}
+
+#[test]
+fn a_session_has_the_time_at_which_it_began() {
+    let endpoint = Endpoint::sends_back();
+    let address = endpoint.address();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nto = [\"{address}\"]\n"
+    ));
+    let began = jiff::Timestamp::now();
+    let mut client = proxy.client();
+    client.send("hello");
+    assert_eq!(client.bytes(5), b"hello");
+    pause(Duration::from_millis(500));
+    client.abort();
+    let line = &proxy.access_lines(1)[0];
+    let after = clock(line).duration_since(began).as_secs_f64();
+    assert!((-0.01..0.25).contains(&after), "{after} s: {line}");
+}
+
+#[test]
+fn who_had_nobody_to_ask_is_not_shed() {
+    let address = Endpoint::refuses().address().to_string();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{address}\"]\npanic_threshold = \"0%\"\n\
+         [upstream.app.health]\nhttp.path = \"/\"\ninterval = \"1s\"\nunhealthy_after = 1\n"
+    ));
+    eventually("the endpoint is unhealthy", || {
+        (proxy.endpoint("app", &address)["state"] == "unhealthy").then_some(())
+    });
+    assert_eq!(proxy.client().get("/").status, 503);
+    let line = &proxy.access_lines(1)[0];
+    assert_eq!(line["error.type"], "destination_unavailable");
+    assert_eq!(line["end"], "endpoint_reset", "{line}");
 }
 
 #[test]

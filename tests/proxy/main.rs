@@ -37,4 +37,5 @@ mod wire_requests;
 mod wire_response_bodies;
 mod wire_responses;
 mod wire_smuggling;
+mod wire_trailers;
 mod wire_upgrade;

@@ -106,6 +106,7 @@ impl Exchange<'_> {
         details: Option<Details<'_>>,
     ) -> Answer {
         self.record.cause.set(Some(cause));
+        self.record.end.set(cause.end());
         let request_id = self.record.request_id.borrow();
         let response = respond(
             cause,

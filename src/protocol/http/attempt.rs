@@ -8,14 +8,12 @@ use crate::body::{Body, BodyError};
 use crate::endpoint::ConnectFailure;
 use crate::policy::retry::Failure;
 use crate::pool::{CallError, ConnectError};
-use crate::telemetry::access::End;
 use crate::upstream::Pick;
 
 /// An attempt that brought no response.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) cause: Cause,
-    pub(super) end: End,
     pub(super) failure: Failure,
     /// The request's body, if all of it is still at hand.
     pub(super) body: Option<Body>,
@@ -43,21 +41,18 @@ pub(super) fn failed_call(
         endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
     }
     endpoint.unanswered();
-    let (cause, end) = match error {
+    let cause = match error {
         CallError::Unsent(_) | CallError::Closed | CallError::Reset(_) => {
-            (Cause::ConnectionTerminated, End::EndpointReset)
+            Cause::ConnectionTerminated
         }
-        CallError::Truncated => (Cause::ResponseIncomplete, End::EndpointReset),
-        CallError::Malformed(_) | CallError::TooManyInterim => {
-            (Cause::ProtocolError, End::EndpointReset)
-        }
-        CallError::TimedOut => (Cause::ResponseTimeout, End::Timeout),
-        CallError::NotTaken => (Cause::ConnectionWriteTimeout, End::Timeout),
-        CallError::RequestBody(BodyError::Idle) => (Cause::RequestTimeout, End::Timeout),
+        CallError::Truncated => Cause::ResponseIncomplete,
+        CallError::Malformed(_) | CallError::TooManyInterim => Cause::ProtocolError,
+        CallError::TimedOut => Cause::ResponseTimeout,
+        CallError::NotTaken => Cause::ConnectionWriteTimeout,
         CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
-            (Cause::BadRequest, End::Denied)
+            Cause::BadRequest
         }
-        CallError::RequestBody(_) => (Cause::RequestTimeout, End::ClientAbort),
+        CallError::RequestBody(_) => Cause::RequestTimeout,
     };
     let failure = if error.is_unsent() {
         Failure::NotSent
@@ -71,7 +66,6 @@ pub(super) fn failed_call(
     tracing::debug!(endpoint = %endpoint.name, why = %error, "attempt failed");
     Attempt::Failed(Failed {
         cause,
-        end,
         failure,
         body,
     })
@@ -91,18 +85,17 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
     {
         pick.endpoint.connect_failed(failure, Instant::now());
     }
-    let (cause, end) = match failure {
-        None => (Cause::ConnectionLimitReached, End::Shed),
-        Some(ConnectFailure::TimedOut) => (Cause::ConnectionTimeout, End::Timeout),
-        Some(ConnectFailure::Refused) => (Cause::ConnectionRefused, End::EndpointReset),
-        Some(ConnectFailure::Terminated) => (Cause::ConnectionTerminated, End::EndpointReset),
-        Some(ConnectFailure::Unroutable) => (Cause::DestinationIpUnroutable, End::EndpointReset),
-        Some(ConnectFailure::Unavailable) => (Cause::DestinationUnavailable, End::EndpointReset),
-        Some(ConnectFailure::Ours) => (Cause::Internal, End::EndpointReset),
+    let cause = match failure {
+        None => Cause::ConnectionLimitReached,
+        Some(ConnectFailure::TimedOut) => Cause::ConnectionTimeout,
+        Some(ConnectFailure::Refused) => Cause::ConnectionRefused,
+        Some(ConnectFailure::Terminated) => Cause::ConnectionTerminated,
+        Some(ConnectFailure::Unroutable) => Cause::DestinationIpUnroutable,
+        Some(ConnectFailure::Unavailable) => Cause::DestinationUnavailable,
+        Some(ConnectFailure::Ours) => Cause::Internal,
     };
     Failed {
         cause,
-        end,
         failure: Failure::NotSent,
         body: None,
     }
@@ -112,7 +105,6 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
 pub(super) fn protocol_error(cause: Cause) -> Attempt {
     Attempt::Failed(Failed {
         cause,
-        end: End::EndpointReset,
         failure: Failure::Responding,
         body: None,
     })

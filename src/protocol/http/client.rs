@@ -12,9 +12,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::body::{Body, BodyError, Flow, NextFrame};
-use crate::http1::{
-    Amount, Buffer, Decoded, Decoder, Framing, Outgoing, Received, SendError, Trailers,
-};
+use crate::http1::{Amount, Decoded, Decoder, Framing, Outgoing, Received, SendError, Trailers};
 use crate::net::Stream;
 use crate::time::Deadline;
 
@@ -206,13 +204,6 @@ impl Client {
         .await;
         unfinished.is_cut = !matches!(sent, Some(Ok(())));
         sent
-    }
-
-    /// Sends an encoded head without a body.
-    pub(super) async fn send_head(&self, head: Buffer, idle: Duration) -> Result<(), SendError> {
-        let mut outgoing = Outgoing::new(head, Body::empty(), Framing::None);
-        let sent = self.send(&mut outgoing, || self.deadline.set(idle)).await;
-        sent.unwrap_or(Err(SendError::Body(BodyError::Idle)))
     }
 
     /// Ends a connection on which the client may still be sending (RFC 9112 §9.6): our side is

@@ -97,6 +97,7 @@ impl Connection {
             return true;
         }
         let mut armed = None;
+        let mut since = self.rests_since.take();
         poll_fn(|cx| {
             // Asked first: a request that has arrived is served, whatever is to end.
             while let Poll::Ready(result) = self.client.poll_receive(cx) {
@@ -116,16 +117,19 @@ impl Connection {
             // A request may be on its way, or in the socket without our knowing yet, to a listener that
             // has just gone, or from a client that was let in just now.
             let is_leaving = is_draining || terms.is_over();
-            if armed != Some(is_leaving) {
-                armed = Some(is_leaving);
-                let since = self.rests_since.take().filter(|_| !is_leaving);
-                let limit = if is_leaving {
-                    LAST_REQUEST
+            let limit = if is_leaving {
+                LAST_REQUEST
+            } else {
+                terms.listener.timeouts.idle
+            };
+            if armed != Some((is_leaving, limit)) {
+                armed = Some((is_leaving, limit));
+                let since = if is_leaving {
+                    Instant::now()
                 } else {
-                    terms.listener.timeouts.idle
+                    *since.get_or_insert_with(Instant::now)
                 };
-                let end = since.unwrap_or_else(Instant::now) + limit;
-                self.client.deadline.set_at(end);
+                self.client.deadline.set_at(since + limit);
                 member.register(cx.waker());
             }
             self.client.deadline.poll_passed(cx).map(|()| false)

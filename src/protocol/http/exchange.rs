@@ -15,7 +15,6 @@ use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
 use crate::route::Question;
 use crate::snapshot::{CallTimeouts, HttpListener, Route};
-use crate::telemetry::access::End;
 
 /// A request that is being served, and what it is served by.
 #[derive(Debug)]
@@ -68,14 +67,14 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
 /// Answers what is no request that could be served, and ends the connection.
 async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Instant) -> Next {
     connection.client.no_request();
+    let now = Instant::now();
     // Its method is not known; this one is counted with those that are not.
     let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
     let mut record = Record::new(method, began);
+    record.waited(now - began);
     if terms.snapshot.access_log {
         record.keep_unread();
     }
-    record.cause.set(Some(cause));
-    record.end.set(End::Denied);
     let exchange = Exchange {
         connection,
         terms,
@@ -94,7 +93,7 @@ async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Ins
         attempt_overdue: Cell::new(None),
         body_idle: Cell::new(terms.listener.timeouts.body_idle),
         waiting_since: Cell::new(None),
-        now: Cell::new(began),
+        now: Cell::new(now),
     };
     let answer = exchange.own(&Fields::new(), cause, None);
     exchange.finish(answer).await
@@ -108,6 +107,7 @@ async fn serve(
 ) -> Next {
     let listener = &*terms.listener;
     let mut record = Record::new(head.parts.method.clone(), began);
+    record.waited(now - began);
     if terms.snapshot.access_log {
         record.keep(&head.parts);
     }

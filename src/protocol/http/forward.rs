@@ -16,15 +16,12 @@ use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
-use crate::http1::{
-    Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
-};
+use crate::http1::{Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_request};
 use crate::message::RequestParts;
 use crate::policy::Via;
 use crate::policy::retry::Failure;
 use crate::pool::{Call, CallError, Connection, Event, Keep, ResponseBody, Return};
 use crate::snapshot::Choice;
-use crate::telemetry::access::End;
 use crate::upstream::{Pick, PickError};
 
 /// Forwards a request. `None` if its client has gone.
@@ -171,6 +168,8 @@ async fn response_head(
     call: &mut Call,
 ) -> Result<ResponseHead, Option<CallError>> {
     let client = &exchange.connection.client;
+    // The wait that begins then has looked at the clock. Without one it took no time to speak of.
+    let mut sent = None;
     loop {
         let mut armed = None;
         let event = poll_fn(|cx| {
@@ -190,6 +189,9 @@ async fn response_head(
                     timeouts.body_idle
                 };
                 exchange.wait_at_most(limit);
+                if call.is_sent() && sent.is_none() {
+                    sent = Some(exchange.now.get());
+                }
             }
             client
                 .deadline
@@ -203,7 +205,8 @@ async fn response_head(
             Some(Err(_)) if client.has_failed() => return Err(None),
             Some(Err(error)) => return Err(Some(error)),
             Some(Ok(Event::Response(head))) => {
-                let first_byte = exchange.now.get() - exchange.record.started();
+                let first_byte = sent.map(|sent| exchange.now.get() - sent);
+                let first_byte = first_byte.unwrap_or_default();
                 exchange.record.first_byte.set(Some(first_byte));
                 return Ok(head);
             }
@@ -212,13 +215,7 @@ async fn response_head(
                 if exchange.message.version == Version::HTTP_10 {
                     continue;
                 }
-                let mut encoded = Buffer::take();
-                encode_interim(&mut encoded, &head.parts);
-                if client
-                    .send_head(encoded, choice.timeouts.body_idle)
-                    .await
-                    .is_err()
-                {
+                if !exchange.relay_interim(&head.parts).await {
                     return Err(None);
                 }
             }
@@ -326,7 +323,6 @@ fn failure(
     failed: &Failed,
     tried: &[u64],
 ) -> Answer {
-    exchange.record.end.set(failed.end);
     let text = tried_text(tried);
     let next_hop = exchange.record.endpoint_name();
     let details = Details::for_peer(exchange.peer_is_trusted, next_hop.as_deref(), &text);
@@ -343,12 +339,11 @@ fn unavailable(
     if last.is_some() {
         exchange.route.metrics.retries.failure.inc();
     }
-    let (cause, end) = match (last, error) {
-        (Some(cause), _) => (cause, End::EndpointReset),
-        (None, PickError::NoEndpoints) => (Cause::DestinationUnavailable, End::Shed),
-        (None, PickError::AllAtLimit) => (Cause::Overload, End::Shed),
+    let cause = match (last, error) {
+        (Some(cause), _) => cause,
+        (None, PickError::NoEndpoints) => Cause::DestinationUnavailable,
+        (None, PickError::AllAtLimit) => Cause::Overload,
     };
-    exchange.record.end.set(end);
     exchange.own(&parts.headers, cause, None)
 }
 

@@ -92,11 +92,11 @@ impl Record {
         }
     }
 
-    /// Keeps what the access log tells about a request, before it is changed.
+    /// Keeps what the access log tells about a request whose head has just come, before it is changed.
     pub(super) fn keep(&mut self, parts: &RequestParts) {
         let field = |name: HeaderName| parts.headers.get(&name).and_then(Value::to_header_value);
         self.asked = Some(Box::new(Asked {
-            at: SystemTime::now(),
+            at: self.began(),
             uri: Some(parts.uri.clone()),
             version: parts.version,
             host: field(header::HOST),
@@ -108,13 +108,19 @@ impl Record {
     /// Keeps that there was something which could not be read as a request.
     pub(super) fn keep_unread(&mut self) {
         self.asked = Some(Box::new(Asked {
-            at: SystemTime::now(),
+            at: self.began(),
             uri: None,
             version: Version::HTTP_11,
             host: None,
             user_agent: None,
             referer: None,
         }));
+    }
+
+    /// When the request began, by the wall clock. All that has passed was waiting for its head.
+    fn began(&self) -> SystemTime {
+        let now = SystemTime::now();
+        now.checked_sub(self.waited.get()).unwrap_or(now)
     }
 
     /// When the request began.

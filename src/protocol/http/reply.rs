@@ -8,9 +8,10 @@ use super::connection::Next;
 use super::exchange::Exchange;
 use super::record::{Ending, Record};
 use super::respond::Cause;
-use crate::body::BodyError;
+use crate::body::{Body, BodyError};
 use crate::http1::{
-    Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_response,
+    Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_interim,
+    encode_response,
 };
 use crate::message::ResponseParts;
 use crate::policy::forwarding::X_REQUEST_ID;
@@ -27,7 +28,10 @@ struct Sending<'a> {
 impl Exchange<'_> {
     /// The client has gone before there was an answer: there is nobody to tell.
     pub(super) fn abandon(&self) -> Next {
-        self.record.end.set(End::ClientAbort);
+        // Unless a limit passed while it did not take what it was told.
+        if self.record.end.get() == End::Ok {
+            self.record.end.set(End::ClientAbort);
+        }
         let ending = Ending {
             status: CLIENT_CLOSED_REQUEST,
             response_bytes: 0,
@@ -35,6 +39,15 @@ impl Exchange<'_> {
         self.record
             .finish(self.connection, &self.terms.snapshot, self.route, ending);
         Next::Abort
+    }
+
+    /// Relays an interim response. False if its client has gone, or has not taken it in time.
+    pub(super) async fn relay_interim(&self, parts: &ResponseParts) -> bool {
+        let mut head = Buffer::take();
+        encode_interim(&mut head, parts);
+        let mut outgoing = Outgoing::new(head, Body::empty(), Framing::None);
+        let sent = self.send(&mut outgoing).await;
+        sent.map_err(|end| self.record.end.set(end)).is_ok()
     }
 
     /// Sends the answer, keeps the record, and decides what becomes of the connection.

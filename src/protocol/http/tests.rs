@@ -1,12 +1,13 @@
 //! What a connection is told in moments that cannot be hit from outside.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::timeout;
 
@@ -57,6 +58,11 @@ impl Rig {
         let client = TcpStream::connect(self.sockets.local);
         let client = client.await.expect("a connection");
         let (stream, peer) = self.listener.accept().await.expect("a connection");
+        (client, self.server(Stream::Tcp(stream), peer))
+    }
+
+    /// How a connection will be served.
+    fn server(&self, stream: Stream, peer: SocketAddr) -> impl FnOnce() -> JoinHandle<()> + use<> {
         let facts = ConnectionFacts {
             listener: "web".into(),
             peer,
@@ -66,8 +72,7 @@ impl Rig {
             panic!("it speaks HTTP");
         };
         let local = Rc::clone(&self.local);
-        let serve = move || spawn_local(super::serve(Stream::Tcp(stream), facts, listener, local));
-        (client, serve)
+        move || spawn_local(super::serve(stream, facts, listener, local))
     }
 
     /// Puts a configuration in force, without letting anybody else run.
@@ -214,7 +219,53 @@ async fn a_request_that_is_cut_is_counted() {
 }
 
 #[tokio::test]
-async fn a_connection_at_rest_follows_reloads_and_keeps_nothing_old() {
+async fn the_limits_of_a_request_hold_while_its_client_takes_no_interim_response() {
+    LocalSet::new()
+        .run_until(async {
+            let rig = Rig::new(
+                "[upstream.u]\nendpoints = [\"a:1\"]\n[route.all]\nupstream = \"u\"\n\
+                 timeouts = { request = \"300ms\" }\n",
+            );
+            // What a Unix socket holds is little.
+            let (mut client, stream) = UnixStream::pair().expect("a pair");
+            let task = rig.server(Stream::Unix(stream), rig.sockets.local)();
+            client.write_all(GET).await.expect("sent");
+            let (mut endpoint, _) = rig.listener.accept().await.expect("an attempt");
+            response(&mut endpoint).await;
+            let hint = format!(
+                "HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n",
+                "x".repeat(30_000)
+            );
+            let hints = endpoint.write_all(hint.repeat(30).as_bytes()).await;
+            hints.expect("the kernel takes it");
+            timeout(LONG, task)
+                .await
+                .expect("an end")
+                .expect("no panic");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_follows_a_new_limit() {
+    LocalSet::new()
+        .run_until(async {
+            let rig = Rig::new(HELLO);
+            let (mut client, serve) = rig.connect().await;
+            let task = serve();
+            client.write_all(GET).await.expect("sent");
+            assert!(response(&mut client).await.ends_with("hello"));
+            let short = "timeouts = { client_idle = \"200ms\" }\n";
+            rig.reload(&["[listener.web]\nbind = \":0\"\n", short, HELLO].concat());
+            rig.local.resting.wake_all();
+            assert_eq!(rest(&mut client).await, "");
+            task.await.expect("no panic");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_connection_at_rest_follows_reloads_reloads_and_keeps_nothing_old() {
     LocalSet::new()
         .run_until(async {
             let rig = Rig::new(HELLO);

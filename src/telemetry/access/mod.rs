@@ -42,7 +42,7 @@ struct Page {
 /// What is known about a request when it has ended. An empty string stands for "none".
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// When it ended.
+    /// When it began: with `total`, also when it ended.
     pub at: SystemTime,
     /// As in `X-Request-Id`.
     pub request_id: &'a str,
@@ -84,7 +84,7 @@ pub struct Entry<'a> {
     pub attempts: u32,
     /// Until the connection to the endpoint stood, if one was made.
     pub connect: Option<Duration>,
-    /// From the request's end to the first byte of the response.
+    /// From the request's end to the first byte of the response, at the last endpoint that was tried.
     pub first_byte: Option<Duration>,
     /// From the first byte of the request to the last of the response.
     pub total: Duration,
@@ -105,11 +105,11 @@ pub enum End {
     Ok,
     /// The client went away.
     ClientAbort,
-    /// The endpoint broke the connection.
+    /// The endpoint broke the connection, could not be reached, or there was none to ask.
     EndpointReset,
     /// A time limit passed.
     Timeout,
-    /// Refused for lack of capacity.
+    /// Turned away to protect what is running.
     Shed,
     /// Refused by a rule.
     Denied,

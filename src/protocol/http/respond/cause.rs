@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use crate::snapshot::Shed;
+use crate::telemetry::access::End;
 
 /// Why a request is answered by us. The words and statuses are RFC 9209 §2.3's; where it knows no
 /// word for what happened ([`Self::Overload`], [`Self::Draining`], [`Self::RateLimited`]), the word is
@@ -148,6 +149,43 @@ impl Cause {
         ];
         let found = reasons.into_iter().find(|(cause, _)| *cause == self);
         found.map(|(_, shed)| shed)
+    }
+
+    /// How a request ends that is answered for it.
+    pub fn end(self) -> End {
+        match self {
+            Self::NoRoute => End::Ok, // asking for what is not there is answered like any other
+            Self::ConnectionLimitReached | Self::Overload | Self::Draining => End::Shed,
+            Self::DnsTimeout
+            | Self::ConnectionTimeout
+            | Self::ConnectionReadTimeout
+            | Self::ConnectionWriteTimeout
+            | Self::RequestTimeout
+            | Self::ResponseTimeout => End::Timeout,
+            Self::BadRequest
+            | Self::MethodNotAllowed
+            | Self::TargetTooLong
+            | Self::HeadTooLarge
+            | Self::BodyTooLarge
+            | Self::ExpectationFailed
+            | Self::Misdirected
+            | Self::NotImplemented
+            | Self::VersionNotSupported
+            | Self::RequestDenied
+            | Self::LoopDetected
+            | Self::RateLimited => End::Denied,
+            Self::DnsError
+            | Self::DestinationUnavailable
+            | Self::DestinationIpUnroutable
+            | Self::ConnectionRefused
+            | Self::ConnectionTerminated
+            | Self::ResponseIncomplete
+            | Self::ResponseHeadTooLarge
+            | Self::ResponseTransferCoding
+            | Self::UpgradeFailed
+            | Self::ProtocolError
+            | Self::Internal => End::EndpointReset,
+        }
     }
 
     /// The cause for a request that could not be read, from the status that the parser chose.

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::snapshot::Shed;
+use crate::telemetry::access::End;
 
 fn answer(cause: Cause, accept: &str, id: &str) -> (Response<Body>, String) {
     let accept = HeaderValue::from_str(accept).unwrap();
@@ -288,4 +289,9 @@ fn only_what_protects_the_running_is_shed() {
         (Cause::Draining, Shed::Draining),
     ];
     assert_eq!(shed, expected);
+    // The log and the metrics tell the same.
+    for cause in Cause::ALL {
+        let is_shed = cause.end() == End::Shed;
+        assert_eq!(is_shed, cause.shed().is_some(), "{}", cause.word());
+    }
 }
