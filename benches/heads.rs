@@ -1,6 +1,7 @@
 //! What the rules for a request's head cost: who asks, `Via`, and a route's filters.
 //!
-//! `cargo bench --bench heads`. Look at `filters` against `no_filters`: who writes none pays for none.
+//! `cargo bench --bench heads`. Look at `filters` against `no_filters`: who writes
+//! none pays for none.
 
 use std::collections::BTreeMap;
 

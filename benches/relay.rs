@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench relay`. Client, tunnel and endpoint run on one thread over loopback, so the
 //! kernel's share is the same for all. The figures to look at are the ratios to tokio's
-//! `copy_bidirectional`, with its own buffers of 8 KiB and with large ones that it holds for as long
-//! as the connection lives.
+//! `copy_bidirectional`, with its own buffers of 8 KiB and with large ones that it holds for as
+//! long as the connection lives.
 
 use std::time::Duration;
 

@@ -6,9 +6,9 @@
 //! curl -i http://127.0.0.1:8080/size/1000
 //! ```
 //!
-//! It answers every request with 100 bytes, or with as many as `/size/N` asks for, after it has read
-//! the request wholly; `X-Endpoint` says which one answered. It runs on one thread. The end-to-end
-//! benches stand on it.
+//! It answers every request with 100 bytes, or with as many as `/size/N` asks for, after it has
+//! read the request wholly; `X-Endpoint` says which one answered. It runs on one thread. The
+//! end-to-end benches stand on it.
 
 use std::convert::Infallible;
 use std::io;
@@ -63,8 +63,8 @@ async fn listen(address: String) -> String {
 }
 
 async fn serve(stream: TcpStream, name: Bytes) {
-    // Without it the kernel holds small answers back for what may follow. Where it cannot be set, the
-    // client has gone, and nothing that it does matters here.
+    // Without it the kernel holds small answers back for what may follow. Where it cannot be set,
+    // the client has gone, and nothing that it does matters here.
     stream.set_nodelay(true).ok();
     let service = service_fn(|request| answer(request, name.clone()));
     let connection = http1::Builder::new()

@@ -1,7 +1,8 @@
 //! The one HTTP body: what flows behind a head, whoever sends it.
 //!
-//! A type-erasure point of the data plane. Most bodies are empty or arrive with their head, so those
-//! two cost nothing; what streams lives in a box. A body belongs to its worker and is not `Send`.
+//! A type-erasure point of the data plane. Most bodies are empty or arrive with their
+//! head, so those two cost nothing; what streams lives in a box. A body belongs to its
+//! worker and is not `Send`.
 
 use std::fmt;
 use std::pin::Pin;
@@ -54,8 +55,9 @@ struct Behind {
 pub trait Flow: HttpBody<Data = Bytes, Error = BodyError> {
     /// Lets what is behind this body go on while nobody asks for its next piece.
     ///
-    /// A response may start before its request has wholly been sent. If the client takes the response
-    /// only after it has sent the request, waiting for the one without moving the other never ends.
+    /// A response may start before its request has wholly been sent. If the client takes the
+    /// response only after it has sent the request, waiting for the one without moving the
+    /// other never ends.
     fn poll_behind(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         _ = cx;
     }

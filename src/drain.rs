@@ -1,8 +1,9 @@
 //! Drain as a value that one holds: a trigger, its watchers, and the guards that hold it up.
 //!
 //! A process that is asked to end does so in steps, and each part of it needs another one: answers
-//! tell clients to come back elsewhere while connections are still accepted (the others in a cluster
-//! need a moment to learn), then accepting ends, then what runs may finish, then what is left is cut.
+//! tell clients to come back elsewhere while connections are still accepted (the others in a
+//! cluster need a moment to learn), then accepting ends, then what runs may finish, then what
+//! is left is cut.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-//! Time: a deadline that costs nothing to move, a backoff with jitter, and the wall clock as a number.
+//! Time: a deadline that costs nothing to move, a backoff with jitter, and the wall
+//! clock as a number.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -92,8 +93,9 @@ impl Armed {
     }
 }
 
-/// Where a timer on its way to `at` stops first. A connection waits for a request for longer than its
-/// request then waits for an endpoint; with a stop before both, the timer stays as it is for both.
+/// Where a timer on its way to `at` stops first. A connection waits for a request for longer
+/// than its request then waits for an endpoint; with a stop before both, the timer stays as
+/// it is for both.
 fn first_stop(at: Instant) -> Instant {
     at.min(Instant::now() + STRIDE)
 }
@@ -130,8 +132,8 @@ impl Backoff {
     }
 }
 
-/// From 1970 to a time of the wall clock, in UTC and without leap seconds, as logs and metrics count.
-/// A clock that stands before 1970 counts as 1970.
+/// From 1970 to a time of the wall clock, in UTC and without leap seconds, as logs and metrics
+/// count. A clock that stands before 1970 counts as 1970.
 pub fn since_epoch(at: SystemTime) -> Duration {
     at.duration_since(UNIX_EPOCH).unwrap_or_default()
 }

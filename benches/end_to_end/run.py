@@ -5,6 +5,7 @@
     benches/end_to_end/run.py --scenarios small,upload --rounds 9
     benches/end_to_end/run.py --scenarios instructions          by callgrind: slow, and steady
     benches/end_to_end/run.py --scenarios small --peers evenkeel,evenkeel-logs,evenkeel-routes --reference evenkeel
+    benches/end_to_end/run.py --scenarios reload --peers evenkeel-routes
 
 The figure is CPU time per request. One worker of each proxy has a core of its own; load, endpoints
 and this program share another, so that what they cost is not in it. The proxies take turns within
@@ -27,6 +28,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +183,63 @@ def control(option: str, pids: list) -> None:
         subprocess.run(["callgrind_control", option, str(pid)], capture_output=True, check=False)
 
 
+def reloads(run: Run) -> dict:
+    """What a reload takes, and what one client sees of it. For `evenkeel-routes`: 10,000 endpoints."""
+    file = run.site.folder / "evenkeel.toml"
+    if "[route.r998]" not in file.read_text():
+        raise Failed("only for evenkeel-routes")
+    for task in Path(f"/proc/{run.pid}/task").iterdir():  # the control thread may use the other core
+        os.sched_setaffinity(int(task.name), set(run.options.cores))
+    client = socket.create_connection(("127.0.0.1", run.site.port), 10)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    quiet = latencies(client, 5)
+    taken = []
+    done = threading.Event()
+
+    def reload() -> None:
+        written = file.read_text()
+        for turn in range(10):
+            file.write_text(written.replace("10.1.7.1:80", f"10.9.{turn}.1:80"))
+            began = time.monotonic()
+            subprocess.run(
+                [run.options.evenkeel, "reload", "--admin", run.site.folder / "admin.sock"],
+                check=True,
+                capture_output=True,
+            )
+            taken.append(time.monotonic() - began)
+            time.sleep(0.3)
+        done.set()
+
+    thread = threading.Thread(target=reload)
+    thread.start()
+    busy = latencies(client, 60, done)
+    thread.join()
+    client.close()
+    at = lambda values, share: sorted(values)[int(len(values) * share)] * 1000
+    return {
+        "ms a reload": statistics.median(taken) * 1000,
+        "p99 ms": at(quiet, 0.99),
+        "p99 ms meanwhile": at(busy, 0.99),
+        "p99.9 ms": at(quiet, 0.999),
+        "p99.9 ms meanwhile": at(busy, 0.999),
+    }
+
+
+def latencies(client: socket.socket, seconds: float, done: threading.Event | None = None) -> list:
+    """Of one request after the other, about 500 a second, for so long or until it is done."""
+    request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    end, seen = time.monotonic() + seconds, []
+    while time.monotonic() < end and not (done and done.is_set()):
+        began = time.monotonic()
+        client.sendall(request)
+        received = b""
+        while not received.endswith(b"x" * 100):
+            received += client.recv(4096) or b"x" * 100
+        seen.append(time.monotonic() - began)
+        time.sleep(0.002)
+    return seen
+
+
 INSTRUMENTED = 20_000  # requests; enough that a health check in between does not show
 
 SCENARIOS = {
@@ -189,6 +248,7 @@ SCENARIOS = {
     "download": Scenario("GET of 1 MiB, 16 clients", "CPU µs", cpu("/size/1048576", clients=16)),
     "upload": Scenario("POST of 64 KiB, 64 clients", "CPU µs", cpu(upload=65536)),
     "idle": Scenario("Memory of an idle client", "bytes", idle, needs=(), rounds=3),
+    "reload": Scenario("Reloads of 10,000 endpoints", "ms a reload", reloads, needs=(), rounds=3),
     "instructions": Scenario(
         "User-space instructions of a GET of 100 bytes",
         "instructions",
@@ -198,7 +258,7 @@ SCENARIOS = {
         rounds=1,
     ),
 }
-USUAL = [name for name in SCENARIOS if name != "instructions"]
+USUAL = [name for name in SCENARIOS if name not in ("instructions", "reload")]
 
 
 # --- What the kernel knows -----------------------------------------------------------------------

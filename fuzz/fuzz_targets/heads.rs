@@ -1,8 +1,8 @@
 //! Messages of HTTP/1.1, of both sides: head, body, and what is sent on.
 //!
 //! Whatever the bytes: nothing panics; it does not matter how they were split; and what is accepted
-//! leaves in a form that is read as the same message, wholly and with nothing behind it. The last is
-//! what keeps a smuggled request from existing: there is one reading, also at the next hop.
+//! leaves in a form that is read as the same message, wholly and with nothing behind it. The last
+//! is what keeps a smuggled request from existing: there is one reading, also at the next hop.
 
 #![no_main]
 

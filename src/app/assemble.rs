@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{BindError, Facts, Options};
 use crate::config::{Admin as AdminSettings, Config, Outcome};
-use crate::control::admin::{self, Admin, Doors};
+use crate::control::admin::{self, Admin, Entrances};
 use crate::control::health::Prober;
 use crate::control::reload::{self, Log, Reloader};
 use crate::control::{
@@ -37,7 +37,7 @@ pub(super) struct Machine {
     reloader: Reloader,
     requests: Requests,
     registry: Registry,
-    doors: Doors,
+    entrances: Entrances,
     shared: worker::Shared,
     inboxes: Vec<Inbox>,
 }
@@ -62,16 +62,16 @@ pub(super) async fn assemble(
     files::raise_limit();
     let ground = Ground::new(&config)?;
     // Before a listener can take a connection: where this fails, no client has noticed.
-    let doors = open_doors(&config.admin, &options)?;
+    let entrances = open_entrances(&config.admin, &options)?;
     let snapshot = ground.workshop.prepare(candidate, None).await?;
     let signals = options.signals.then(Signals::install).transpose();
     let signals = signals.map_err(system("the signals cannot be taken over"))?;
     ground.workshop.world.install(snapshot.upstreams.values());
     let addresses = addresses(&snapshot);
-    let machine = ground.machine(options, snapshot, doors, signals, stop);
+    let machine = ground.machine(options, snapshot, entrances, signals, stop);
     let facts = Facts {
         addresses,
-        admin: machine.doors.http_address(),
+        admin: machine.entrances.http_address(),
         events: machine.shared.events.clone(),
         requests: machine.requests.clone(),
     };
@@ -108,7 +108,7 @@ impl Ground {
         self,
         options: Options,
         snapshot: Snapshot,
-        doors: Doors,
+        entrances: Entrances,
         signals: Option<Signals>,
         stop: watch::Receiver<bool>,
     ) -> Machine {
@@ -151,7 +151,7 @@ impl Ground {
             reloader,
             requests,
             registry: self.registry,
-            doors,
+            entrances,
             inboxes,
         }
     }
@@ -188,17 +188,14 @@ impl Machine {
         notify::ready(&format!("configuration {generation}"));
         let mut tasks = JoinSet::new();
         tasks.spawn(self.reloader.run());
-        let doors = self.doors;
-        tasks.spawn(async move { match admin.serve(doors).await {} });
+        let entrances = self.entrances;
+        tasks.spawn(async move { match admin.serve(entrances).await {} });
         let sink = self.control.sink.clone();
-        let ended = self.control.run(tasks).await;
+        let drained = self.control.run(tasks).await;
         join(threads).await;
-        let ended = Ended {
-            cut_requests: drain.cut_requests(),
-            ..ended
-        };
+        let ended = drained.with_requests(drain.cut_requests());
         tracing::info!(
-            cut = ended.cut,
+            cut = ended.drained.cut,
             cut_requests = ended.cut_requests,
             "{}",
             ended.summary()
@@ -232,9 +229,10 @@ fn workers(config: &Config) -> usize {
         .unwrap_or_else(cpus::available)
 }
 
-/// The admin API where the options or the configuration say. Where neither names a socket, the usual
-/// place is tried, since that is where the command line looks; it is no fault if it is not to be had.
-fn open_doors(written: &AdminSettings, options: &Options) -> Result<Doors, BindError> {
+/// The admin API where the options or the configuration say. Where neither names a socket,
+/// the usual place is tried, since that is where the command line looks; it is no fault if it
+/// is not to be had.
+fn open_entrances(written: &AdminSettings, options: &Options) -> Result<Entrances, BindError> {
     let settings = AdminSettings {
         socket: options
             .admin
@@ -248,12 +246,12 @@ fn open_doors(written: &AdminSettings, options: &Options) -> Result<Doors, BindE
             socket: Some(usual.clone()),
             ..settings.clone()
         };
-        match Doors::bind(&with_socket) {
-            Ok(doors) => return Ok(doors),
+        match Entrances::bind(&with_socket) {
+            Ok(entrances) => return Ok(entrances),
             Err(error) => tracing::info!(%error, "no admin socket at the usual place"),
         }
     }
-    Ok(Doors::bind(&settings)?)
+    Ok(Entrances::bind(&settings)?)
 }
 
 fn addresses(snapshot: &Snapshot) -> BTreeMap<String, SocketAddr> {
@@ -278,7 +276,8 @@ const FIRST: u64 = 1;
 /// Time for workers to drop what was cut. It takes microseconds; a worker that needs longer hangs.
 const LAST_STEPS: Duration = Duration::from_secs(2);
 
-/// Time between two looks whether the workers have ended: nobody notices it at the end of a process.
+/// Time between two looks whether the workers have ended: nobody notices it at the
+/// end of a process.
 const JOIN_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Time for the log's last lines. A pipe that nobody reads must not hold the end up.

@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Outcome};
-use crate::control::admin::DoorError;
+use crate::control::admin::EntranceError;
 use crate::control::{Ended, Rejection, Requests};
 use crate::telemetry::events::Events;
 
@@ -81,7 +81,7 @@ pub enum BindError {
     Rejected(#[from] Rejection),
     /// The admin API cannot be served.
     #[error(transparent)]
-    Admin(#[from] DoorError),
+    Admin(#[from] EntranceError),
     /// The system refuses something that every start needs.
     #[error("{what}: {source}")]
     System {

@@ -294,7 +294,7 @@ async fn without_a_file_there_is_nothing_to_reload() {
         report.why
     );
     running.stop();
-    assert_eq!(running.wait().unwrap().cut, 0);
+    assert_eq!(running.wait().unwrap().drained.cut, 0);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Least connections: the member with the least in flight for its weight.
 //!
 //! It looks at every member, so it is for groups of tens, not of thousands. The load is shared by
-//! all workers, which makes it fair over them; members that tie are chosen from at random by weight,
-//! or every worker of every instance would send its next request to the same one.
+//! all workers, which makes it fair over them; members that tie are chosen from at random by
+//! weight, or every worker of every instance would send its next request to the same one.
 
 use fastrand::Rng;
 

@@ -42,8 +42,8 @@ enum Algorithm {
 
 impl Balancer {
     /// A balancer for members with these weights (0 counts as 1). `position` is where the turn of
-    /// the balancer before it stood ([`Balancer::position`]), or 0: were the turn to start anew with
-    /// every change, the first member would be favoured whenever another one flaps.
+    /// the balancer before it stood ([`Balancer::position`]), or 0: were the turn to start anew
+    /// with every change, the first member would be favoured whenever another one flaps.
     pub fn new(balance: Balance, weights: &[u32], position: usize) -> Self {
         let algorithm = match balance {
             Balance::RoundRobin => Algorithm::RoundRobin(RoundRobin::new(weights, position)),

@@ -1,9 +1,9 @@
 //! Power of two choices: of two members drawn at random, the one that carries less for its weight.
 //!
-//! Two choices instead of one bring the longest queue down from `ln n / ln ln n` to `ln ln n / ln 2`
-//! (M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001), at the price of
-//! two loads to compare. Unlike the minimum over all, it does not send everybody to the one member
-//! that has just become idle.
+//! Two choices instead of one bring the longest queue down from `ln n / ln ln n` to
+//! `ln ln n / ln 2` (M. Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing",
+//! 2001), at the price of two loads to compare. Unlike the minimum over all, it does not send
+//! everybody to the one member that has just become idle.
 //!
 //! Members are drawn by weight and compared by load per weight. A tie goes to the first drawn, so
 //! that an idle group is shared by weight exactly, and a busy one so that all carry the same for

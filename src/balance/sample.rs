@@ -2,8 +2,8 @@
 //!
 //! Walker's alias method (A. J. Walker, 1977) in the form of M. D. Vose ("A linear algorithm for
 //! generating random numbers with a given distribution", 1991): as many columns as members, each of
-//! the same capacity, split between its own member and one other. Held in whole numbers, so that the
-//! shares are exact.
+//! the same capacity, split between its own member and one other. Held in whole numbers, so that
+//! the shares are exact.
 
 use fastrand::Rng;
 

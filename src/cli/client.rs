@@ -113,8 +113,8 @@ impl fmt::Display for AdminAddress {
 impl AdminAddress {
     /// The socket that the options name, else that of the configuration file, else the default.
     ///
-    /// A file with mistakes still says where the socket is: the mistakes may be what the instance is
-    /// going to be asked about.
+    /// A file with mistakes still says where the socket is: the mistakes may be what the instance
+    /// is going to be asked about.
     pub(super) fn of(global: &Global) -> Self {
         if let Some(address) = &global.admin {
             return address.clone();

@@ -1,8 +1,8 @@
 //! What a command prints, and where.
 //!
-//! Problem: `println!` panics when the reader is gone, so `evenkeel status | head -1` would end in a
-//! backtrace. Here a closed pipe ends the printing and nothing else; any other failure to write (a
-//! full disk behind `>`) is kept and turns into the exit code at the end.
+//! Problem: `println!` panics when the reader is gone, so `evenkeel status | head -1` would end in
+//! a backtrace. Here a closed pipe ends the printing and nothing else; any other failure to write
+//! (a full disk behind `>`) is kept and turns into the exit code at the end.
 
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};

@@ -126,8 +126,8 @@ impl Outcome {
         render::json(&self.diagnostics, &self.sources)
     }
 
-    /// The closing line: `evenkeel.toml: 5 errors, 2 warnings; <consequence>`. The consequence is the
-    /// caller's: only it knows what was at stake.
+    /// The closing line: `evenkeel.toml: 5 errors, 2 warnings; <consequence>`. The consequence is
+    /// the caller's: only it knows what was at stake.
     pub fn summary(&self, consequence: &str) -> String {
         let name = self.sources.names().next().unwrap_or_default();
         let (errors, warnings) = (self.errors(), self.warnings());
@@ -205,8 +205,8 @@ fn uses_of(key: &str, node: &Node, uses: &mut Vec<Place>) {
     }
 }
 
-/// The tree as data. The checks have found everything that could fail here, and a property test holds
-/// them to it; should they not have, the file is still refused with serde's words.
+/// The tree as data. The checks have found everything that could fail here, and a property test
+/// holds them to it; should they not have, the file is still refused with serde's words.
 fn typed(root: &Node) -> Result<Config, Box<Diagnostic>> {
     let value = root
         .to_toml()

@@ -65,4 +65,4 @@ pub use self::source::{Place, Position, SourceId, Sources};
 pub use self::units::{Ratio, Size, Time, UnitError};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,8 +12,8 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters to insert, take out, replace or swap with a neighbour (optimal string alignment), ignoring
-/// case, with `-` and `_` alike. Words longer than any name are far
+/// Letters to insert, take out, replace or swap with a neighbour (optimal string alignment),
+/// ignoring case, with `-` and `_` alike. Words longer than any name are far
 /// from everything, so that a hostile file costs nothing.
 fn distance(from: &str, to: &str) -> usize {
     if from.len() > LONGEST || to.len() > LONGEST {

@@ -1,8 +1,9 @@
 //! `EVENKEEL__UPSTREAM__API__BALANCE=random`: settings from the environment (12-factor).
 //!
-//! The rule leaves no choice: the path to the setting in capitals, everything but letters and digits
-//! as `_`, parts joined by `__`. A variable that names no setting is an error like a misspelt key;
-//! that it would silently do nothing is worse here, since nobody sees the environment.
+//! The rule leaves no choice: the path to the setting in capitals, everything but letters
+//! and digits as `_`, parts joined by `__`. A variable that names no setting is an error
+//! like a misspelt key; that it would silently do nothing is worse here, since nobody sees
+//! the environment.
 
 use super::codes::Code;
 use super::diagnostic::Diagnostic;

@@ -1,8 +1,8 @@
 //! Where things were written, for findings of those who know what a configuration means.
 //!
 //! Whether a `[[test]]` holds is found out by the router, and whether a name has an address by the
-//! resolver. Both see typed data, which has no places; here it gets them back, so that such a finding
-//! looks like every other one.
+//! resolver. Both see typed data, which has no places; here it gets them back, so that such a
+//! finding looks like every other one.
 
 use super::codes::Code;
 use super::diagnostic::Diagnostic;

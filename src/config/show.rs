@@ -120,8 +120,8 @@ fn always_exists(key: &str, shape: Shape<'_>) -> bool {
     }
 }
 
-/// Whether a setting does anything beside what else is written; the check of a configuration refuses
-/// what does not, and what is shown is a configuration.
+/// Whether a setting does anything beside what else is written; the check of a configuration
+/// refuses what does not, and what is shown is a configuration.
 fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
     match (shape.definition_name(), key) {
         (Some("Listener"), key) if HTTP_ONLY.contains(&key) => !is_tcp(table),

@@ -1,8 +1,8 @@
 //! The control plane: everything that changes what the data plane does, and nothing that serves.
 //!
 //! It has a thread and a runtime of its own and reaches the data plane through three doors only: it
-//! swaps the snapshot, replaces an upstream's endpoints, and sets an endpoint's health. If it stands
-//! still, traffic flows on with what is known.
+//! swaps the snapshot, replaces an upstream's endpoints, and sets an endpoint's health. If it
+//! stands still, traffic flows on with what is known.
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -23,7 +23,7 @@ mod signal;
 pub use prepare::{Candidate, Rejection, Workshop};
 pub use ready::{Check, Readiness};
 pub use reload::{Report, Requests, Verdict};
-pub use shutdown::{Ended, Shutdown};
+pub use shutdown::{Drained, Ended, Shutdown};
 pub use signal::Signals;
 
 use crate::drain::Trigger;
@@ -53,7 +53,7 @@ pub struct Control {
 impl Control {
     /// Obeys signals until somebody wants the end, then drains. `tasks` (health checks, admin,
     /// reload) go on until the drain is over, and are cut with it.
-    pub async fn run(self, mut tasks: JoinSet<()>) -> Ended {
+    pub async fn run(self, mut tasks: JoinSet<()>) -> Drained {
         let Self {
             handle,
             trigger,

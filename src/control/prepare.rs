@@ -1,8 +1,8 @@
 //! From a checked configuration to a snapshot that could be in force: all that can fail.
 //!
-//! The start and every reload go this one way, in this order: `[[test]]`s, names, sockets, snapshot.
-//! Nothing of it touches what is running, so the caller may drop the result at any point; sockets
-//! that were bound for it are closed with it.
+//! The start and every reload go this one way, in this order: `[[test]]`s, names, sockets,
+//! snapshot. Nothing of it touches what is running, so the caller may drop the result at any point;
+//! sockets that were bound for it are closed with it.
 
 use std::collections::BTreeMap;
 use std::io;

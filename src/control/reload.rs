@@ -1,8 +1,8 @@
 //! Reload: a new configuration without a request noticing, or no change at all.
 //!
 //! All that can fail comes before the swap: reading, checking, `[[test]]`s, names, sockets, the
-//! snapshot, the log's output. A refused configuration changes nothing. After the swap, what the new
-//! snapshot does not have is retired; it ends on its own.
+//! snapshot, the log's output. A refused configuration changes nothing. After the swap, what the
+//! new snapshot does not have is retired; it ends on its own.
 //!
 //! Reloads run one after another in one task. Whoever asks while one runs is answered by the next
 //! one, together with all who asked meanwhile, since it reads the file after they asked.
@@ -143,8 +143,8 @@ impl Requests {
 }
 
 impl Reloader {
-    /// A reloader, and the way to ask it. What is in force counts as applied, and is probed from now
-    /// on.
+    /// A reloader, and the way to ask it. What is in force counts as applied, and is
+    /// probed from now on.
     pub fn new(parts: Parts) -> (Self, Requests) {
         let (sender, requests) = mpsc::channel(QUEUE);
         let snapshot = parts.handle.load();

@@ -29,17 +29,25 @@ pub struct Shutdown {
     pub drain: Duration,
 }
 
-/// How the process ended.
+/// How the drain went. How many requests were cut is known once the workers have dropped them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+#[must_use = "the end is told with the requests that were cut"]
+pub struct Drained {
     /// Connections that still ran and were cut.
     pub cut: usize,
-    /// Requests that ran on them. Known once the workers have dropped what was cut.
-    pub cut_requests: usize,
     /// From the first signal to the end.
     pub took: Duration,
     /// Whether the waiting was ended before its time.
     pub hurried: bool,
+}
+
+/// How the process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// How the drain went.
+    pub drained: Drained,
+    /// Requests that ran on the connections that were cut.
+    pub cut_requests: usize,
 }
 
 impl Default for Shutdown {
@@ -68,7 +76,7 @@ impl Shutdown {
         trigger: &Trigger,
         readiness: &Readiness,
         hurry: impl Future<Output = ()>,
-    ) -> Ended {
+    ) -> Drained {
         let start = Instant::now();
         readiness.draining();
         trigger.start();
@@ -91,11 +99,20 @@ impl Shutdown {
         }
         let cut = trigger.blockers();
         trigger.cut();
-        Ended {
+        Drained {
             cut,
-            cut_requests: 0,
             took: start.elapsed(),
             hurried,
+        }
+    }
+}
+
+impl Drained {
+    /// The end, with the number of requests that were cut.
+    pub fn with_requests(self, cut_requests: usize) -> Ended {
+        Ended {
+            drained: self,
+            cut_requests,
         }
     }
 }
@@ -103,8 +120,9 @@ impl Shutdown {
 impl Ended {
     /// The last line of the log.
     pub fn summary(&self) -> String {
-        let seconds = self.took.as_secs_f32();
-        let hurried = if self.hurried {
+        let Drained { cut, took, hurried } = self.drained;
+        let seconds = took.as_secs_f32();
+        let hurried = if hurried {
             ", ended early by a second signal"
         } else {
             ""
@@ -114,7 +132,7 @@ impl Ended {
             1 => ", with 1 request".to_owned(),
             requests => format!(", with {requests} requests"),
         };
-        match self.cut {
+        match cut {
             0 => format!("drained in {seconds:.1} s{hurried}, nothing was cut"),
             1 => format!("drained for {seconds:.1} s{hurried}, 1 connection was cut{with}"),
             cut => format!("drained for {seconds:.1} s{hurried}, {cut} connections were cut{with}"),
@@ -149,11 +167,11 @@ mod tests {
             watcher.closed().await;
             (started, start.elapsed())
         };
-        let (ended, (started, closed)) =
+        let (drained, (started, closed)) =
             tokio::join!(SHUTDOWN.run(&trigger, &readiness, pending()), steps);
         assert_eq!(started, Duration::ZERO);
         assert_eq!(closed.as_secs(), 5);
-        assert_eq!((ended.cut, ended.took.as_secs()), (0, 5));
+        assert_eq!((drained.cut, drained.took.as_secs()), (0, 5));
         assert!(readiness.is_draining());
     }
 
@@ -161,15 +179,11 @@ mod tests {
     async fn what_runs_too_long_is_cut_and_counted() {
         let (trigger, watcher) = drain::channel();
         let guards = [watcher.blocker(), watcher.blocker()];
-        let ended = SHUTDOWN.run(&trigger, &Readiness::new(), pending()).await;
-        assert_eq!((ended.cut, ended.took.as_secs()), (2, 35));
-        assert!(ended.summary().ends_with("2 connections were cut"));
-        let ended = Ended {
-            cut_requests: 1,
-            ..ended
-        };
-        let summary = ended.summary();
-        assert!(summary.ends_with("2 connections were cut, with 1 request"));
+        let drained = SHUTDOWN.run(&trigger, &Readiness::new(), pending()).await;
+        assert_eq!((drained.cut, drained.took.as_secs()), (2, 35));
+        let summary = |requests| drained.with_requests(requests).summary();
+        assert!(summary(0).ends_with("2 connections were cut"));
+        assert!(summary(1).ends_with("2 connections were cut, with 1 request"));
         drop(guards);
     }
 
@@ -178,9 +192,9 @@ mod tests {
         let (trigger, watcher) = drain::channel();
         let guard = watcher.blocker();
         let hurry = sleep(Duration::from_secs(1));
-        let ended = SHUTDOWN.run(&trigger, &Readiness::new(), hurry).await;
-        assert!(ended.hurried);
-        assert_eq!((ended.cut, ended.took.as_secs()), (1, 1));
+        let drained = SHUTDOWN.run(&trigger, &Readiness::new(), hurry).await;
+        assert!(drained.hurried);
+        assert_eq!((drained.cut, drained.took.as_secs()), (1, 1));
         drop(guard);
     }
 
@@ -196,8 +210,8 @@ mod tests {
         };
         let hurry = sleep(Duration::from_secs(1));
         let readiness = Readiness::new();
-        let (ended, ()) = tokio::join!(SHUTDOWN.run(&trigger, &readiness, hurry), loops);
-        assert_eq!(ended.cut, 1);
+        let (drained, ()) = tokio::join!(SHUTDOWN.run(&trigger, &readiness, hurry), loops);
+        assert_eq!(drained.cut, 1);
         drop(running);
     }
 

@@ -1,7 +1,7 @@
 //! What the operating system asks for: signals as values.
 //!
-//! SIGPIPE needs nothing: Rust's runtime ignores it from the start, so a closed pipe or socket is an
-//! error of the write that met it. While a reload runs, further SIGHUPs coalesce into one, since
+//! SIGPIPE needs nothing: Rust's runtime ignores it from the start, so a closed pipe or socket is
+//! an error of the write that met it. While a reload runs, further SIGHUPs coalesce into one, since
 //! tokio keeps one pending notification per kind.
 
 use std::io;

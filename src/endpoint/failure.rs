@@ -15,7 +15,8 @@ pub enum ConnectFailure {
     Terminated,
     /// There is no way to that address.
     Unroutable,
-    /// Anything else that the endpoint's side is to blame for: a missing Unix socket, a full backlog.
+    /// Anything else that the endpoint's side is to blame for: a missing Unix socket,
+    /// a full backlog.
     Unavailable,
     /// We have run out of something: descriptors, local ports, memory.
     Ours,

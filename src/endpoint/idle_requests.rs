@@ -2,8 +2,9 @@
 //!
 //! Problem: a worker may neither look into the pool of another one nor wait for it. So it sends the
 //! endpoint's number to all and goes on; each takes it when it gets to it. The channel is bounded:
-//! whoever was held up for so long that something was lost is told so, and looks at all of its pool.
-//! Who really waits is known to the endpoint's live state, so that a late request does no harm.
+//! whoever was held up for so long that something was lost is told so, and looks at all of
+//! its pool. Who really waits is known to the endpoint's live state, so that a late
+//! request does no harm.
 
 use tokio::sync::broadcast::{Receiver, Sender, error::RecvError};
 

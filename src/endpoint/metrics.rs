@@ -1,9 +1,9 @@
 //! What is counted about one endpoint.
 //!
-//! Problem: an endpoint could have twenty series, most of which never count anything, and a fleet of
-//! ten thousand would spend its start on creating them. So each series is made by the first thing
-//! that it counts. The handles outlive a reload (a build takes them over from the one before), or a
-//! counter that did not move since would start again at zero.
+//! Problem: an endpoint could have twenty series, most of which never count anything, and a fleet
+//! of ten thousand would spend its start on creating them. So each series is made by the first
+//! thing that it counts. The handles outlive a reload (a build takes them over from the one
+//! before), or a counter that did not move since would start again at zero.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;

@@ -2,14 +2,14 @@
 //!
 //! Problem: a configuration is replaced wholly at every reload, but what was learned about an
 //! endpoint (its health, what is in flight, when it closes idle connections) must outlive it. So an
-//! endpoint is two things: [`Endpoint`], immutable, made anew by every build, and [`Live`], shared by
-//! all builds and all workers, made of atomics, and found again in [`LiveStates`] by the name of the
-//! upstream and the address. Keyed by the address alone, two upstreams would poison each other.
+//! endpoint is two things: [`Endpoint`], immutable, made anew by every build, and [`Live`], shared
+//! by all builds and all workers, made of atomics, and found again in [`LiveStates`] by the name of
+//! the upstream and the address. Keyed by the address alone, two upstreams would poison each other.
 //!
 //! Use: a pick holds [`InFlight`] while its request runs, a connection holds [`OpenConnection`]
-//! while it stands; both count down when dropped. Who meets the limit of connections waits for a
-//! [`Turn`]. How attempts end is told to [`Endpoint`]
-//! ([`Endpoint::connected`], [`Endpoint::connect_failed`], [`Endpoint::responded`]).
+//! while it stands; both count down when dropped. Who meets the limit of connections is a
+//! [`Waiter`]. How attempts end is told to [`Endpoint`] ([`Endpoint::connected`],
+//! [`Endpoint::connect_failed`], [`Endpoint::responded`]).
 
 mod backoff;
 mod failure;
@@ -31,7 +31,7 @@ use crate::net::Address;
 pub use failure::ConnectFailure;
 pub use health::{By, Health, Machine, ProbeResult, Transition};
 pub use idle_requests::{IdleInbox, IdleRequest, IdleRequests};
-pub use live::{InFlight, Live, OpenConnection, Turn, Verdict};
+pub use live::{InFlight, Live, OpenConnection, Verdict, Waiter};
 pub use metrics::{CheckResult, Metrics, Names};
 pub use probes::ProbeRequests;
 pub use states::LiveStates;

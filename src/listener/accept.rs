@@ -167,8 +167,8 @@ impl Loop<'_> {
     }
 
     /// Accepts what is left in the queue. Those clients were told that they are connected: serve
-    /// them. The kernel is asked until it says that there are none, for an event may still be on its
-    /// way. A shortage ends it: it would hold a drain up for nothing.
+    /// them. The kernel is asked until it says that there are none, for an event may still be on
+    /// its way. A shortage ends it: it would hold a drain up for nothing.
     async fn empty(&mut self, socket: TcpListener, serve: &impl Fn(Accepted)) {
         let Ok(socket) = socket.into_std() else {
             return; // the runtime is ending

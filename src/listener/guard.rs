@@ -89,7 +89,8 @@ impl Drop for Guard {
         self.ledger.balance.remove(self.worker);
         self.ledger.metrics.connections.dec();
         if std::thread::panicking() {
-            // The runtime has caught it by the time that anybody could ask. What it was is an event.
+            // The runtime has caught it by the time that anybody could ask. What it
+            // was is an event.
             self.ledger.metrics.panicked.inc();
         }
     }

@@ -22,19 +22,28 @@ use super::value::Value;
 #[derive(Clone)]
 pub struct Fields {
     store: Store,
+    /// A bit for each name that is or was there: most that are asked for never were.
+    seen: u64,
+}
+
+/// A line that is made once and added often.
+#[derive(Debug, Clone)]
+pub struct PreparedLine {
+    text: Box<[u8]>,
+    line: Line,
 }
 
 /// Where a line of a block is: its name, and its value without the white space around it.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub(crate) struct Place {
     /// Where the name begins.
-    pub name: usize,
+    pub(crate) name: usize,
     /// Bytes of the name.
-    pub name_length: usize,
+    pub(crate) name_length: usize,
     /// Where the value begins.
-    pub value: usize,
+    pub(crate) value: usize,
     /// Bytes of the value.
-    pub value_length: usize,
+    pub(crate) value_length: usize,
 }
 
 /// A line of the text: name, colon, space, value, CRLF.
@@ -56,53 +65,65 @@ impl Fields {
     pub fn new() -> Self {
         Self {
             store: Store::take(),
+            seen: 0,
         }
     }
 
     /// No fields yet, but the text of a block, lines of which are to be [kept](Self::keep).
-    pub fn of_block(block: &[u8]) -> Self {
+    pub(crate) fn of_block(block: &[u8]) -> Self {
         let mut fields = Self::new();
         fields.store.text.extend_from_slice(block);
         fields
     }
 
-    /// Keeps a line of the block: a name that is a token, a colon, a value that may be one, CRLF.
+    /// Keeps a line of the block: a name that is a token, a colon, a value that may be one, CRLF. For
+    /// the parser, which has checked all that.
     ///
     /// # Panics
     ///
     /// If the place is not within the block.
-    #[inline]
-    pub fn keep(&mut self, place: Place, role: Role) {
-        let Place {
-            name,
-            name_length,
-            value,
-            value_length,
-        } = place;
-        let text = &mut self.store.text;
-        let name_end = name + name_length;
-        let value_end = value + value_length;
+    #[expect(
+        clippy::inline_always,
+        reason = "the compiler does not, at 400 instructions a request"
+    )]
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, place: Place, role: Role) {
+        let text = &self.store.text;
+        let name_end = place.name + place.name_length;
+        let value_end = place.value + place.value_length;
+        debug_assert!(
+            Value::new(&text[place.value..value_end]).is_some(),
+            "the parser has checked it"
+        );
         // Behind a name stands its colon, and a line ends with CRLF: what is in between may vary.
-        let is_plain = value == name_end + SEPARATOR.len()
+        let is_plain = place.value == name_end + SEPARATOR.len()
             && text.get(name_end + 1) == Some(&b' ')
             && text.get(value_end) == Some(&b'\r');
+        let key = Key::of(&text[place.name..name_end]);
         let start = if is_plain {
-            name
+            place.name
         } else {
-            let start = text.len();
-            text.extend_from_within(name..name_end);
-            text.extend_from_slice(SEPARATOR);
-            text.extend_from_within(value..value_end);
-            text.extend_from_slice(END);
-            start
+            self.rewrite(place)
         };
-        self.store.lines.push(Line {
-            key: Key::of(&text[name..name_end]),
+        self.push(Line {
+            key,
             start: small(start),
-            name: small(name_length),
-            value: small(value_length),
+            name: small(place.name_length),
+            value: small(place.value_length),
             role,
         });
+    }
+
+    /// Writes a line that is not as we write one, and says where.
+    #[cold]
+    fn rewrite(&mut self, place: Place) -> usize {
+        let text = &mut self.store.text;
+        let start = text.len();
+        text.extend_from_within(place.name..place.name + place.name_length);
+        text.extend_from_slice(SEPARATOR);
+        text.extend_from_within(place.value..place.value + place.value_length);
+        text.extend_from_slice(END);
+        start
     }
 
     /// Number of lines.
@@ -118,8 +139,11 @@ impl Fields {
     /// The value of the first line of this name.
     pub fn get(&self, name: impl AsRef<str>) -> Option<Value<'_>> {
         let wanted = Wanted::new(name.as_ref().as_bytes());
-        let Store { text, lines } = &self.store;
-        let line = lines.iter().find(|line| wanted.is(line, text))?;
+        let text = &self.store.text;
+        let line = self
+            .lines(wanted.key)
+            .iter()
+            .find(|line| wanted.is(line, text))?;
         Some(line.value(text))
     }
 
@@ -127,8 +151,7 @@ impl Fields {
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = Value<'a>> + 'a {
         let wanted = Wanted::new(name.as_bytes());
         let text = &self.store.text;
-        self.store
-            .lines
+        self.lines(wanted.key)
             .iter()
             .filter(move |line| wanted.is(line, text))
             .map(move |line| line.value(text))
@@ -152,15 +175,30 @@ impl Fields {
     pub fn append<'v>(&mut self, name: &HeaderName, value: impl Into<Value<'v>>) {
         let name = name.as_str().as_bytes();
         let line = self.write(name, value.into());
-        self.store.lines.push(line);
+        self.push(line);
+    }
+
+    /// Adds a prepared line behind the others.
+    pub fn append_prepared(&mut self, prepared: &PreparedLine) {
+        let text = &mut self.store.text;
+        let start = small(text.len());
+        text.extend_from_slice(&prepared.text);
+        self.push(Line {
+            start,
+            ..prepared.line
+        });
     }
 
     /// Makes this the only line of its name; it takes the place of the first, if there was one.
     pub fn insert<'v>(&mut self, name: &HeaderName, value: impl Into<Value<'v>>) {
         let name = name.as_str().as_bytes();
         let new = self.write(name, value.into());
-        let Store { text, lines } = &mut self.store;
+        if !self.may_have(new.key) {
+            self.push(new);
+            return;
+        }
         let wanted = Wanted::new(name);
+        let Store { text, lines } = &mut self.store;
         let Some(first) = lines.iter().position(|line| wanted.is(line, text)) else {
             lines.push(new);
             return;
@@ -176,21 +214,23 @@ impl Fields {
     /// Gives a field the value that another one has, unless there is none or it has one already.
     pub fn copy_if_missing(&mut self, from: &HeaderName, to: &HeaderName) {
         let to = to.as_str();
-        let Store { text, lines } = &mut self.store;
         let wanted = Wanted::new(from.as_str().as_bytes());
-        let Some(source) = lines.iter().copied().find(|line| wanted.is(line, text)) else {
+        let present = Wanted::new(to.as_bytes());
+        let text = &self.store.text;
+        let find = |wanted: &Wanted<'_>| {
+            let mut lines = self.lines(wanted.key).iter();
+            lines.find(|line| wanted.is(line, text)).copied()
+        };
+        let (Some(source), None) = (find(&wanted), find(&present)) else {
             return;
         };
-        let present = Wanted::new(to.as_bytes());
-        if lines.iter().any(|line| present.is(line, text)) {
-            return;
-        }
+        let text = &mut self.store.text;
         let start = text.len();
         text.extend_from_slice(to.as_bytes());
         text.extend_from_slice(SEPARATOR);
         text.extend_from_within(source.value_range());
         text.extend_from_slice(END);
-        lines.push(Line {
+        self.push(Line {
             key: present.key,
             start: small(start),
             name: small(to.len()),
@@ -206,10 +246,13 @@ impl Fields {
         lines.retain(|line| !wanted.is(line, text));
     }
 
-    /// Takes out the lines whose names are such.
-    pub fn remove_if(&mut self, mut is_such: impl FnMut(&[u8]) -> bool) {
+    /// Takes out the lines whose names are such and begin with one of these letters, which are small.
+    pub fn remove_if(&mut self, initials: &[u8], mut is_such: impl FnMut(&[u8]) -> bool) {
         let Store { text, lines } = &mut self.store;
-        lines.retain(|line| !is_such(line.name(text)));
+        let begins = |line: &Line| initials.contains(&line.key.first());
+        if lines.iter().any(begins) {
+            lines.retain(|line| !(begins(line) && is_such(line.name(text))));
+        }
     }
 
     /// Writes the lines that are to be kept, in their order.
@@ -232,6 +275,27 @@ impl Fields {
         out.extend_from_slice(&text[piece]);
     }
 
+    #[inline]
+    fn push(&mut self, line: Line) {
+        self.seen |= line.key.bit();
+        self.store.lines.push(line);
+    }
+
+    #[inline]
+    fn may_have(&self, key: Key) -> bool {
+        self.seen & key.bit() != 0
+    }
+
+    /// The lines among which those with this key are.
+    #[inline]
+    fn lines(&self, key: Key) -> &[Line] {
+        if self.may_have(key) {
+            &self.store.lines
+        } else {
+            &[]
+        }
+    }
+
     /// Writes a line at the end of the text.
     fn write(&mut self, name: &[u8], value: Value<'_>) -> Line {
         let value = value.as_bytes();
@@ -248,6 +312,18 @@ impl Fields {
             name: small(name.len()),
             value: small(value.len()),
             role: role(name),
+        }
+    }
+}
+
+impl PreparedLine {
+    /// The line of this name and value.
+    pub fn new<'v>(name: &HeaderName, value: impl Into<Value<'v>>) -> Self {
+        let mut fields = Fields::new();
+        let line = fields.write(name.as_str().as_bytes(), value.into());
+        Self {
+            text: fields.store.text.as_slice().into(),
+            line,
         }
     }
 }
@@ -319,8 +395,19 @@ impl Key {
         };
         // Setting this bit makes a letter small. That other bytes may fall together, and lengths
         // beyond 64 KiB, does no harm: names with the same key are compared.
-        let [_, _, high, low] = small(name.len()).to_be_bytes();
-        Self(u32::from_be_bytes([high, low, first | 0x20, last | 0x20]))
+        Self(small(name.len()) << 16 | u32::from(first | 0x20) << 8 | u32::from(last | 0x20))
+    }
+
+    /// The first letter, small.
+    fn first(self) -> u8 {
+        let [_, _, first, _] = self.0.to_be_bytes();
+        first
+    }
+
+    /// One of 64 bits, by Knuth's multiplicative hash.
+    #[inline]
+    fn bit(self) -> u64 {
+        1 << (self.0.wrapping_mul(0x9e37_79b1) >> 26)
     }
 }
 
@@ -347,9 +434,14 @@ impl<'a> Wanted<'a> {
 }
 
 /// A place or a length as it is stored.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "heads have at most 1 MiB, and what is added to them is small"
+)]
 #[inline]
 fn small(number: usize) -> u32 {
-    u32::try_from(number).expect("the limit of a head is far below 4 GiB")
+    debug_assert!(u32::try_from(number).is_ok(), "no head is as large");
+    number as u32
 }
 
 /// Between name and value.

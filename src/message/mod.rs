@@ -12,7 +12,8 @@ mod value;
 
 use http::{Method, StatusCode, Uri, Version};
 
-pub use fields::{Fields, Place};
+pub(crate) use fields::Place;
+pub use fields::{Fields, PreparedLine};
 pub use names::{Role, header_name_is_forbidden_in_trailers, header_name_is_hop_by_hop, role};
 pub use value::Value;
 

@@ -1,8 +1,8 @@
 //! Addresses, streams and listening sockets: what a connection is made to and what it is made of.
 //!
-//! One enum of streams is a type-erasure point of the data plane: plain TCP, Unix sockets, and later
-//! TLS, behind the same calls. All that the rest of the program needs to know about socket options
-//! is decided here, once.
+//! One enum of streams is a type-erasure point of the data plane: plain TCP, Unix sockets, and
+//! later TLS, behind the same calls. All that the rest of the program needs to know about socket
+//! options is decided here, once.
 
 mod address;
 mod bind;

@@ -72,8 +72,8 @@ impl Stream {
         }
     }
 
-    /// Appends what is there to the buffer, up to its capacity, of which some must be free. 0 is the
-    /// end of the stream; [`io::ErrorKind::WouldBlock`] costs no system call if it is known.
+    /// Appends what is there to the buffer, up to its capacity, of which some must be free. 0 is
+    /// the end of the stream; [`io::ErrorKind::WouldBlock`] costs no system call if it is known.
     pub fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let space = buffer.capacity() - buffer.len();
         if space == 0 {
@@ -88,8 +88,8 @@ impl Stream {
         })
     }
 
-    /// Whether bytes are there, which stay: 0 is the end of the stream. [`io::ErrorKind::WouldBlock`]
-    /// costs no system call if it is known.
+    /// Whether bytes are there, which stay: 0 is the end of the stream.
+    /// [`io::ErrorKind::WouldBlock`] costs no system call if it is known.
     pub fn try_peek(&self) -> io::Result<usize> {
         self.attempt(Interest::READABLE, 1, |socket| {
             retried(|| rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK))
@@ -137,7 +137,7 @@ impl Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.poll_write_ready(cx))?;
+            // Tried before it is asked for: a stream nearly always takes what it is given.
             let result = match slices {
                 [slice] => self.try_write(slice),
                 slices => self.try_write_vectored(slices),
@@ -146,6 +146,7 @@ impl Stream {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
+            ready!(self.poll_write_ready(cx))?;
         }
     }
 
@@ -166,8 +167,8 @@ impl Stream {
         }
     }
 
-    /// Returns once the other end has broken the connection. Bytes that wait to be read and an orderly
-    /// end are not that.
+    /// Returns once the other end has broken the connection. Bytes that wait to be read and an
+    /// orderly end are not that.
     pub async fn broken(&self) {
         // The only error is that the runtime ends, and this future with it.
         let broken = match self {

@@ -1,7 +1,7 @@
 //! Fields that are removed, set or added, in this order.
 //!
-//! Fields that frame a message or speak to the neighbour are not for editing: a `Content-Length` that
-//! contradicts the body is how requests are smuggled, and `Connection` belongs to the engine.
+//! Fields that frame a message or speak to the neighbour are not for editing: a `Content-Length`
+//! that contradicts the body is how requests are smuggled, and `Connection` belongs to the engine.
 
 use std::collections::BTreeMap;
 

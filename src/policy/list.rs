@@ -1,7 +1,7 @@
 //! Lists and parameters in field values.
 
-/// Splits at a separator that stands outside quoted strings (RFC 9110 §5.6.4). A string that is never
-/// closed holds all that follows it.
+/// Splits at a separator that stands outside quoted strings (RFC 9110 §5.6.4). A string that is
+/// never closed holds all that follows it.
 pub fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let mut escaped = false;

@@ -14,7 +14,8 @@ pub enum MaxForwards {
     Forward,
     /// It must go no further: the answer is ours.
     Answer,
-    /// The field is not one number. Refused with 400, since guessing could forward what must not be.
+    /// The field is not one number. Refused with 400, since guessing could forward
+    /// what must not be.
     Malformed,
 }
 

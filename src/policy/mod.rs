@@ -1,37 +1,37 @@
 //! What is done to requests and responses on their way: THE order, and each step's reason.
 //!
-//! A *filter* edits or refuses a head and is a plain function; a *layer* wraps the call. Their order
-//! is part of what a configuration means, so it stands here and nowhere else.
+//! A *filter* edits or refuses a head and is a plain function; a *layer* wraps the call. Their
+//! order is part of what a configuration means, so it stands here and nowhere else.
 //!
 //! A request, from the client to the endpoint:
 //!
 //! 1. Fields between neighbours (`Connection` and all that it names) are gone before anything here
-//!    runs: the parser of `http1` leaves them out. *So nothing that is added below can be taken away
-//!    by a client that names it in `Connection` (RFC 9110 §7.6.1).*
+//!    runs: the parser of `http1` leaves them out. *So nothing that is added below can be taken
+//!    away by a client that names it in `Connection` (RFC 9110 §7.6.1).*
 //! 2. [`forwarding`]: who asks, and the request id. *First, so that whatever is answered or logged
 //!    from here on carries both, and so that routes see no spoofed field.*
-//! 3. The route is found. *Before anything is refused, so that what is refused is counted and logged
-//!    under its route. Nothing of it acts yet.*
-//! 4. A path that servers read differently is refused (`route::path::is_ambiguous`). *Before the route
-//!    acts: it was found by one of the readings.*
+//! 3. The route is found. *Before anything is refused, so that what is refused is counted and
+//!    logged under its route. Nothing of it acts yet.*
+//! 4. A path that servers read differently is refused (`route::path::is_ambiguous`). *Before the
+//!    route acts: it was found by one of the readings.*
 //! 5. TRACE is refused, and CONNECT unless the route says otherwise. *Before the steps that answer
 //!    them.*
-//! 6. [`max_forwards`]: OPTIONS that goes no further is answered. *Before the action: it asks about the
-//!    path to a resource, not for the resource.*
-//! 7. [`Via`]: a request that has been here is refused. *Behind the count of hops, which ends a loop
-//!    that was asked for politely.*
+//! 6. [`max_forwards`]: OPTIONS that goes no further is answered. *Before the action: it asks about
+//!    the path to a resource, not for the resource.*
+//! 7. [`Via`]: a request that has been here is refused. *Behind the count of hops, which ends a
+//!    loop that was asked for politely.*
 //! 8. [`Redirect`] and [`Fixed`] answer here. *With the target as it came: `Location` is for the
 //!    client, which does not know rewritten paths.*
-//! 9. [`Filters::request`]: the rewrite, then the edits of fields (remove, set, add). *Edits last, so
-//!    that what a person wrote about a field is what the endpoint gets.*
-//! 10. The layers, from the outside to the inside: the request's total time limit, then [`retry`], then
-//!     the limit of one attempt, then pick, limits and connection. *A retry inside the total limit
-//!     cannot outlive it; outside the limit of one attempt it gets a fresh one each time; outside
-//!     the pick it can go elsewhere.*
+//! 9. [`Filters::request`]: the rewrite, then the edits of fields (remove, set, add). *Edits last,
+//!    so that what a person wrote about a field is what the endpoint gets.*
+//! 10. The layers, from the outside to the inside: the request's total time limit, then [`retry`],
+//!     then the limit of one attempt, then pick, limits and connection. *A retry inside the total
+//!     limit cannot outlive it; outside the limit of one attempt it gets a fresh one each time;
+//!     outside the pick it can go elsewhere.*
 //!
-//! A response, from the endpoint to the client: fields between neighbours are gone, [`Via`] is added,
-//! then [`Filters::response`]. *The edits last, for the same reason.* What a route answers itself
-//! passes [`Filters::response`] too; an error of ours passes none of these.
+//! A response, from the endpoint to the client: fields between neighbours are gone, [`Via`] is
+//! added, then [`Filters::response`]. *The edits last, for the same reason.* What a route answers
+//! itself passes [`Filters::response`] too; an error of ours passes none of these.
 
 mod fields;
 mod filters;

@@ -1,8 +1,9 @@
 //! Redirects: where else the client shall ask.
 //!
 //! What is left out is kept from the request. The port follows the Gateway API: a scheme without a
-//! port means the scheme's own, since the port of this listener would be wrong for the other scheme.
-//! `Location` is always absolute, so a path that begins with `//` cannot be taken for a host.
+//! port means the scheme's own, since the port of this listener would be wrong for the
+//! other scheme. `Location` is always absolute, so a path that begins with `//` cannot be
+//! taken for a host.
 
 use bytes::Bytes;
 use http::header::{InvalidHeaderValue, LOCATION};
@@ -88,8 +89,8 @@ impl Redirect {
         self.status
     }
 
-    /// Where it leads from a request. An error only if the request's parts could not have been parts
-    /// of a request.
+    /// Where it leads from a request. An error only if the request's parts could not have been
+    /// parts of a request.
     pub fn location(&self, target: &Target<'_>) -> Result<HeaderValue, InvalidHeaderValue> {
         let scheme = match self.scheme {
             Some(scheme) => scheme.word(),

@@ -11,9 +11,10 @@
 //! | [`Failure::TryTimeout`]: no response within the limit of one attempt | idempotent methods |
 //! | [`Failure::Responding`]: a byte of the response has come | nobody |
 //!
-//! A proxy must not repeat a request with a method that is not idempotent (RFC 9110 §9.2.2), whatever
-//! the odds that the endpoint did nothing. And nothing can be repeated whose body is not at hand any more:
-//! its first piece is kept, up to the size of a buffer, and given up when a second one is taken. The budget of retries belongs to the upstream and is asked after this.
+//! A proxy must not repeat a request with a method that is not idempotent (RFC 9110 §9.2.2),
+//! whatever the odds that the endpoint did nothing. And nothing can be repeated whose body is not at
+//! hand any more: its first piece is kept, up to the size of a buffer, and given up when a second one
+//! is taken. The budget of retries belongs to the upstream and is asked after this.
 
 use std::time::Duration;
 
@@ -35,9 +36,9 @@ pub struct RetryPolicy {
 pub enum Failure {
     /// No connection stood, or it took no byte of the request.
     NotSent,
-    /// A connection kept from before was closed by the endpoint before a byte of the response. It says
-    /// nothing about the endpoint: its idle time ran out just then (RFC 9112 §9.3.1). The caller
-    /// repeats on a fresh connection, so it can happen once an attempt.
+    /// A connection kept from before was closed by the endpoint before a byte of the response. It
+    /// says nothing about the endpoint: its idle time ran out just then (RFC 9112 §9.3.1). The
+    /// caller repeats on a fresh connection, so it can happen once an attempt.
     Stale {
         /// The connection took no byte of the request.
         unsent: bool,

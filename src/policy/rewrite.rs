@@ -17,7 +17,8 @@ use crate::route::path;
 pub(super) struct Rewrite {
     /// The new prefix, without trailing slash.
     prefix: Option<Box<str>>,
-    /// Whether the new prefix was written with a trailing slash, which it keeps where nothing remains.
+    /// Whether the new prefix was written with a trailing slash, which it keeps where
+    /// nothing remains.
     slash: bool,
     host: Option<HeaderValue>,
 }

@@ -5,25 +5,27 @@
 //!
 //! Two instances in a row are common (an edge in front of a sidecar), so the name `evenkeel` cannot
 //! be the mark. The mark is a random number that no one else has, in the comment that the field
-//! allows: `Via: 1.1 evenkeel (5f3a9c1e0b7d2a64)`. A listener may rightly forward to another listener
-//! of the same process, so each listener should have its own [`Via`], made once and kept over reloads.
+//! allows: `Via: 1.1 evenkeel (5f3a9c1e0b7d2a64)`. A listener may rightly forward to another
+//! listener of the same process, so each listener should have its own [`Via`], made once and
+//! kept over reloads.
 //!
 //! Responses are marked by name only: nobody looks for loops in them.
 
-use bytes::Bytes;
+use std::sync::LazyLock;
+
 use http::header::VIA;
 use http::{HeaderValue, Version};
 use memchr::memmem;
 
-use crate::message::Fields;
+use crate::message::{Fields, PreparedLine, Value};
 
 /// One passer-by's own entry in `Via`.
 #[derive(Debug, Clone)]
 pub struct Via {
     /// The comment, which is looked for.
     mark: Box<str>,
-    http_1_0: HeaderValue,
-    http_1_1: HeaderValue,
+    http_1_0: PreparedLine,
+    http_1_1: PreparedLine,
 }
 
 /// The request has been here before.
@@ -55,21 +57,29 @@ impl Via {
             Version::HTTP_10 => &self.http_1_0,
             _ => &self.http_1_1,
         };
-        headers.append(&VIA, entry);
+        headers.append_prepared(entry);
         Ok(())
     }
 
     /// Marks a response that was received in this version.
     pub fn response(headers: &mut Fields, version: Version) {
-        let entry = match version {
-            Version::HTTP_10 => "1.0 evenkeel",
-            _ => "1.1 evenkeel",
-        };
-        headers.append(&VIA, &HeaderValue::from_static(entry));
+        headers.append_prepared(match version {
+            Version::HTTP_10 => &RESPONSE_1_0,
+            _ => &RESPONSE_1_1,
+        });
     }
 }
 
-fn entry(version: &str, mark: &str) -> HeaderValue {
-    HeaderValue::from_maybe_shared(Bytes::from(format!("{version} evenkeel {mark}")))
-        .expect("digits, letters, spaces and parentheses are allowed in a field")
+fn entry(version: &str, mark: &str) -> PreparedLine {
+    let entry = format!("{version} evenkeel {mark}");
+    let value = Value::new(entry.as_bytes()).expect("digits, letters, spaces and parentheses");
+    PreparedLine::new(&VIA, value)
+}
+
+static RESPONSE_1_0: LazyLock<PreparedLine> = LazyLock::new(|| response("1.0 evenkeel"));
+
+static RESPONSE_1_1: LazyLock<PreparedLine> = LazyLock::new(|| response("1.1 evenkeel"));
+
+fn response(entry: &'static str) -> PreparedLine {
+    PreparedLine::new(&VIA, &HeaderValue::from_static(entry))
 }

@@ -44,8 +44,9 @@ struct IdHasher(u64);
 
 impl Pool {
     /// Takes the connection that was used last, if it can still be used after the time it has been
-    /// idle. With `fresh`, only one that has been idle for less than half its time: for requests that
-    /// may not be repeated if it turns out that the endpoint closed the connection at this moment.
+    /// idle. With `fresh`, only one that has been idle for less than half its time: for
+    /// requests that may not be repeated if it turns out that the endpoint closed the
+    /// connection at this moment.
     pub fn checkout(&self, endpoint: &Endpoint, now: Instant, fresh: bool) -> Option<Connection> {
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.get_mut(&endpoint.live.id())?;
@@ -70,9 +71,9 @@ impl Pool {
         None
     }
 
-    /// Counts in a connection that may then be opened. At the endpoint's limit what rests here makes
-    /// room for it, and else what rests with other workers, for which it waits; the caller sets the
-    /// time limit. For requests in flight: see
+    /// Counts in a connection that may then be opened. At the endpoint's limit what rests here
+    /// makes room for it, and else what rests with other workers, for which it waits; the caller
+    /// sets the time limit. For requests in flight: see
     /// [`Live::wait_for_connection`](crate::endpoint::Live::wait_for_connection).
     pub async fn may_open(&self, endpoint: &Endpoint) -> OpenConnection {
         let (live, max) = (&endpoint.live, endpoint.limits.max_connections);
@@ -82,8 +83,8 @@ impl Pool {
         }
     }
 
-    /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood in
-    /// the way. The caller sets the time limit.
+    /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood
+    /// in the way. The caller sets the time limit.
     pub async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -149,8 +150,9 @@ impl Pool {
         }
     }
 
-    /// Looks at what has not been idle for long, so that a close is known to a fifth of a second where
-    /// that matters: the time of the last look is what is learned from it. To be called that often.
+    /// Looks at what has not been idle for long, so that a close is known to a fifth of a
+    /// second where that matters: the time of the last look is what is learned from it. To be
+    /// called that often.
     pub fn look(&self, now: Instant) {
         self.stacks.borrow_mut().values_mut().for_each(|stack| {
             let is_old = |idle: &Idle| now.duration_since(idle.since) >= YOUNG;
@@ -200,8 +202,8 @@ impl Pool {
 }
 
 impl Idle {
-    /// The configured time, or what was learned of the endpoint. The latter can be the longer one only
-    /// if a reload has shortened the former.
+    /// The configured time, or what was learned of the endpoint. The latter can be the longer one
+    /// only if a reload has shortened the former.
     fn limit(&self) -> Duration {
         let learned = self.connection.endpoint().live.idle_limit();
         learned.map_or(self.keep, |learned| learned.min(self.keep))
@@ -230,8 +232,9 @@ impl Idle {
         }
     }
 
-    /// Tells the endpoint after how long it closed this connection. A close right after it was used,
-    /// or by an endpoint that is failing, says nothing about its idle time: it restarts, or sheds load.
+    /// Tells the endpoint after how long it closed this connection. A close right after it
+    /// was used, or by an endpoint that is failing, says nothing about its idle time: it
+    /// restarts, or sheds load.
     fn learn(&self) {
         let endpoint = self.connection.endpoint();
         let idle = self.seen.duration_since(self.since);
@@ -259,8 +262,8 @@ impl Hasher for IdHasher {
     }
 }
 
-/// Shortest idle time that is taken for an endpoint's setting: no server is known to have a shorter one,
-/// and looks are as far apart.
+/// Shortest idle time that is taken for an endpoint's setting: no server is known to have a shorter
+/// one, and looks are as far apart.
 const LEARN_FROM: Duration = Duration::from_millis(200);
 
 /// For how long a connection is looked at often. Beyond, a second more or less is a small part.

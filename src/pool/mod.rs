@@ -2,8 +2,8 @@
 //!
 //! Each worker has a pool of its own, so nothing here is locked or shared. Idle connections are
 //! stacked per endpoint: the one used last is taken first, so that a pool that has become too large
-//! shrinks by itself. Nothing is read from an idle connection; a readiness that appears on one means
-//! that the endpoint closed it (or said something unasked), and it is not used again.
+//! shrinks by itself. Nothing is read from an idle connection; a readiness that appears on one
+//! means that the endpoint closed it (or said something unasked), and it is not used again.
 
 mod call;
 mod idle;
@@ -35,8 +35,8 @@ pub struct Connection {
 /// Why no connection to an endpoint could be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The endpoint has as many connections as its limit allows, and none was closed in time. Said by
-    /// who waits.
+    /// The endpoint has as many connections as its limit allows, and none was closed in time.
+    /// Said by who waits.
     #[error("the endpoint has as many connections as its limit allows")]
     Limit,
     /// It did not stand in time. Said by who waits.
@@ -48,8 +48,8 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// The time is up: for the endpoint, if the connection had been allowed, else for those that hold
-    /// the others.
+    /// The time is up: for the endpoint, if the connection had been allowed, else for those that
+    /// hold the others.
     pub fn overdue(was_allowed: bool) -> Self {
         if was_allowed {
             Self::TimedOut
@@ -97,8 +97,8 @@ impl Connection {
         if !self.received.is_empty() {
             return State::Dirty;
         }
-        // Tried, not polled: a poll would be told to wait once the task has used up its turn, and take
-        // every further connection for quiet.
+        // Tried, not polled: a poll would be told to wait once the task has used up its turn, and
+        // take every further connection for quiet.
         match self.stream.try_peek() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => State::Quiet,
             Ok(0) | Err(_) => State::Closed,

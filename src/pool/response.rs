@@ -122,7 +122,8 @@ impl<G> ResponseBody<G> {
     }
 
     /// Looks whether a chunked piece was the last: then its end leaves in the same write, and the
-    /// connection is free before the client has taken the piece. An error is kept for the next call.
+    /// connection is free before the client has taken the piece. An error is kept
+    /// for the next call.
     fn look_ahead(&mut self) {
         if self.framing == Framing::Chunked && self.call.is_some() {
             self.ahead = self.decode().transpose();

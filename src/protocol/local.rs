@@ -1,7 +1,7 @@
 //! What the connections of one worker share.
 //!
-//! Everything here belongs to one thread, so nothing is locked; only the snapshot and the live state
-//! of endpoints, which it leads to, are shared with other threads.
+//! Everything here belongs to one thread, so nothing is locked; only the snapshot and the live
+//! state of endpoints, which it leads to, are shared with other threads.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -1,8 +1,8 @@
 //! A listener straight to an upstream: bytes that nobody reads.
 //!
 //! A session is one client's connection: an endpoint is picked and connected, another one if that
-//! fails, and then the tunnel runs. Until an endpoint stands nothing is read from the client, so its
-//! first bytes wait in the socket and no attempt can lose them.
+//! fails, and then the tunnel runs. Until an endpoint stands nothing is read from the client, so
+//! its first bytes wait in the socket and no attempt can lose them.
 
 use std::rc::Rc;
 use std::sync::Arc;

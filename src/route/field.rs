@@ -1,7 +1,7 @@
 //! Fields that a request must have.
 //!
-//! Where a field has several lines, one line that matches is enough: only the field's own definition
-//! says whether its lines may be joined to a list (RFC 9110 §5.3).
+//! Where a field has several lines, one line that matches is enough: only the field's own
+//! definition says whether its lines may be joined to a list (RFC 9110 §5.3).
 
 use http::HeaderName;
 

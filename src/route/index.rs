@@ -10,9 +10,9 @@ type Ordered = Vec<usize>;
 
 /// The rules of one host, by path.
 ///
-/// A prefix can only match where a segment of the path ends, so a path is looked up once for each of
-/// its segments at most, and only at lengths that some prefix has: a path of eight thousand slashes
-/// costs no more than the configuration made possible.
+/// A prefix can only match where a segment of the path ends, so a path is looked up once for each
+/// of its segments at most, and only at lengths that some prefix has: a path of eight thousand
+/// slashes costs no more than the configuration made possible.
 #[derive(Debug, Default)]
 pub(super) struct PathIndex {
     exact: HashMap<Box<str>, Ordered>,

@@ -2,25 +2,27 @@
 //!
 //! Problem: where the order of a file decides, every line added in the middle can take traffic from
 //! those below it, and nobody sees it in review. Here the order in the file never matters: of all
-//! rules that match, the most specific wins, by the precedence of the Gateway API (`HTTPRouteRule`):
+//! rules that match, the most specific wins, by the precedence of the Gateway API
+//! (`HTTPRouteRule`):
 //!
 //! 1. host: an exact name, then the longest wildcard, then any host;
 //! 2. path: exact, then a regular expression (the longer text first), then the longest prefix;
 //! 3. a rule that names methods, before one that takes any;
 //! 4. more fields, then more query parameters;
-//! 5. the name, in the order of the alphabet, so that a tie is decided the same way on every machine.
+//! 5. the name, in the order of the alphabet, so that a tie is decided the same way on
+//!    every machine.
 //!
 //! The Gateway API leaves the place of regular expressions to the implementation. They stand before
 //! prefixes, because a person who writes one means a part of what a prefix would take.
 //!
-//! Use: one [`Rule`] for each route as written, one [`RouteTable`] for each listener (which routes a
-//! listener has is the caller's knowledge), then [`RouteTable::find`] for each request, or
+//! Use: one [`Rule`] for each route as written, one [`RouteTable`] for each listener (which routes
+//! a listener has is the caller's knowledge), then [`RouteTable::find`] for each request, or
 //! [`RouteTable::explain`] for a person who asks why. A path for which [`path::is_ambiguous`] holds
 //! is to be refused before it gets here.
 //!
-//! `find` is meant for thousands of rules: hosts, exact paths and prefixes are looked up by hash, so
-//! only rules that agree on both are compared one by one. Nothing is allocated unless the path has
-//! percent-escapes or a query regex meets one.
+//! `find` is meant for thousands of rules: hosts, exact paths and prefixes are looked up by hash,
+//! so only rules that agree on both are compared one by one. Nothing is allocated unless the path
+//! has percent-escapes or a query regex meets one.
 
 use std::sync::Arc;
 

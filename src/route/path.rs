@@ -1,12 +1,13 @@
 //! Paths: a prefix on segment borders, `=` an exact path, `~` a regular expression.
 //!
-//! **Prefixes** follow the Gateway API's `PathPrefix`: `/v1` takes `/v1`, `/v1/` and `/v1/users` but
-//! not `/v10`. One trailing slash of the pattern is ignored, so `/v1/` means the same.
+//! **Prefixes** follow the Gateway API's `PathPrefix`: `/v1` takes `/v1`, `/v1/` and `/v1/users`
+//! but not `/v10`. One trailing slash of the pattern is ignored, so `/v1/` means the same.
 //!
 //! **Escapes.** What is forwarded is what came, byte for byte (RFC 9110 §7.7). For comparison, two
-//! spellings that RFC 3986 §6.2.2 declares the same are the same: `/%61dmin` is `/admin` and `%c3` is
-//! `%C3`. Otherwise whoever guards `/admin` with a route is passed by in the other spelling. Escapes
-//! of reserved characters are data and stay: `/v1%2Fusers` is one segment, here as for the endpoint.
+//! spellings that RFC 3986 §6.2.2 declares the same are the same: `/%61dmin` is `/admin` and
+//! `%c3` is `%C3`. Otherwise whoever guards `/admin` with a route is passed by in the other
+//! spelling. Escapes of reserved characters are data and stay: `/v1%2Fusers` is one segment, here
+//! as for the endpoint.
 //!
 //! **Ambiguity.** What a path means with dot segments in it depends on who resolves them, so they
 //! are not resolved but refused: see [`is_ambiguous`].

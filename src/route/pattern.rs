@@ -97,8 +97,8 @@ impl std::fmt::Display for Value {
 }
 
 /// The compiler draws a picture of the expression on several lines and says on the last what is
-/// wrong; the picture has no place in a diagnostic that has its own. Its outer error only says which
-/// stage failed, the source says why.
+/// wrong; the picture has no place in a diagnostic that has its own. Its outer error only says
+/// which stage failed, the source says why.
 fn last_line(error: &meta::BuildError) -> String {
     let innermost = error
         .syntax_error()

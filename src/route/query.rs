@@ -1,7 +1,7 @@
 //! Query parameters that a request must have.
 //!
-//! Names and values are compared as the form encoding means them: percent-escapes decoded and `+` as
-//! a space. Of a parameter that is repeated the first counts, as the Gateway API recommends.
+//! Names and values are compared as the form encoding means them: percent-escapes decoded and `+`
+//! as a space. Of a parameter that is repeated the first counts, as the Gateway API recommends.
 
 use std::borrow::Cow;
 

@@ -48,11 +48,13 @@ impl<T> RouteTable<T> {
         self.rules.iter().map(|(_, target)| target)
     }
 
+    /// Whether there are no rules.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// The most specific rule that matches.
     pub fn find(&self, question: &Question<'_>) -> Option<Match<'_, T>> {
-        if self.rules.is_empty() {
-            return None;
-        }
         let path = Spelling::of(question.path);
         let mut buffer = [0; LONGEST_NAME];
         let host = host::lower(host::bare(question.host), &mut buffer);

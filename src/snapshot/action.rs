@@ -10,8 +10,8 @@ use crate::upstream::Upstream;
 /// A route's action with everything that surrounds it.
 #[derive(Debug)]
 pub struct Route {
-    /// Its name in the configuration; the one to a listener's own upstream is
-    /// called `listener.<name>`.
+    /// Its name in the configuration; the one to a listener's own upstream is called
+    /// `listener.<name>`.
     pub name: Arc<str>,
     /// What happens.
     pub action: Action,

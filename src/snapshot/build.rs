@@ -1,8 +1,8 @@
 //! From what was written to what is meant: calls each owner's conversion and resolves the names.
 //!
-//! Everything that can fail has been checked by the configuration room before; what still fails here
-//! (a regular expression that a later library refuses, say) is returned, never assumed away, and the
-//! snapshot in force stays.
+//! Everything that can fail has been checked by the configuration room before; what still fails
+//! here (a regular expression that a later library refuses, say) is returned, never assumed away,
+//! and the snapshot in force stays.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -4,12 +4,13 @@
 //! configuration and half of the new, and cannot take back a change that fails in the middle. So a
 //! configuration becomes one [`Snapshot`]; workers reach it through one [`Handle`]; a reload builds
 //! the next one, and all that can fail comes before the swap. What must outlive a configuration
-//! (health, in-flight counts, learned times, counters, sockets) is not in it but shared with the one
-//! before, by key.
+//! (health, in-flight counts, learned times, counters, sockets) is not in it but shared with the
+//! one before, by key.
 
 mod action;
 mod build;
 mod handle;
+mod inquiry;
 mod lazy;
 mod listener;
 mod metrics;
@@ -24,9 +25,10 @@ use std::sync::Arc;
 pub use action::{Action, Choice, Route, Split};
 pub use build::{BuildError, Ingredients, build};
 pub use handle::{Cache, Handle};
+pub use inquiry::{Inquiry, InquiryError};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, Retries, RouteMetrics, Shed, UnderWay};
-pub use probe::{Decision, Inquiry, InquiryError, Routing, TestFailure};
+pub use probe::{Decision, Routing, TestFailure};
 pub use sessions::{SessionMetrics, SessionResult};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
 pub use unnamed::effective_upstreams;
@@ -60,9 +62,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The listener that serves a connection: the one at its address, whatever its name is now, since
-    /// the name may meanwhile belong to a listener for others; or, if the address was given up, the
-    /// one that still has the name.
+    /// The listener that serves a connection: the one at its address, whatever its name is now,
+    /// since the name may meanwhile belong to a listener for others; or, if the address was given
+    /// up, the one that still has the name.
     pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
         let same_address = |listener: &&Arc<Listener>| listener.sockets.local == facts.local;
         let at_address = self.listeners.iter().find(same_address);

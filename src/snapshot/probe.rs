@@ -1,18 +1,18 @@
 //! What a configuration would do with a request: `evenkeel route` and `[[test]]`.
 //!
-//! Works on what was written alone, with the same rules and the same table as the running proxy, but
-//! without its sockets and endpoints: a check must touch nothing.
+//! Works on what was written alone, with the same rules and the same table as the running proxy,
+//! but without its sockets and endpoints: a check must touch nothing.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
-use http::{HeaderName, HeaderValue, Method, Uri};
+use http::Method;
 
 use super::build::BuildError;
+use super::inquiry::{Inquiry, InquiryError};
+use super::unnamed;
 use crate::config::{
     Config, Diagnostic, Difference, Places, Protocol, Route, RouteExpectation, RouteTest,
 };
-use crate::message::Fields;
 use crate::policy::{Redirect, Target};
 use crate::route::{Candidate, Question, RouteTable, Rule, path};
 
@@ -21,23 +21,6 @@ use crate::route::{Candidate, Question, RouteTable, Rule, path};
 pub struct Routing<'a> {
     config: &'a Config,
     tables: BTreeMap<&'a str, RouteTable<&'a Route>>,
-}
-
-/// A request that one wants to know about.
-#[derive(Debug, Clone)]
-pub struct Inquiry {
-    /// Its method.
-    pub method: Method,
-    /// Its scheme, `http` or `https`.
-    pub scheme: String,
-    /// Its host, with the port if there is one.
-    pub authority: String,
-    /// Its path.
-    pub path: String,
-    /// Its query.
-    pub query: Option<String>,
-    /// Its fields.
-    pub headers: Fields,
 }
 
 /// What would happen to a request.
@@ -59,20 +42,6 @@ pub struct Decision {
     pub candidates: Vec<Candidate>,
 }
 
-/// Why a request cannot be inquired about.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InquiryError {
-    /// It is not a method and a URL.
-    #[error("`{0}` is not a method and a URL, such as `GET https://example.com/path`")]
-    Form(String),
-    /// A field that is none.
-    #[error("`{0}` is not a field, such as `x-version: 2`")]
-    Field(String),
-    /// No listener of that name speaks HTTP.
-    #[error("no listener `{0}` that speaks HTTP")]
-    Listener(String),
-}
-
 /// A `[[test]]` that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestFailure {
@@ -88,50 +57,6 @@ impl TestFailure {
     /// The finding about it.
     pub fn finding(&self, places: &Places) -> Diagnostic {
         places.failed_test(self.index, &self.request, &self.differences)
-    }
-}
-
-impl InquiryError {
-    fn difference(&self) -> Difference {
-        let sentence = self.to_string();
-        Difference {
-            setting: match self {
-                Self::Form(_) => &["request"],
-                Self::Field(_) => &["headers"],
-                Self::Listener(_) => &["listener"],
-            },
-            found: sentence.clone(),
-            sentence,
-        }
-    }
-}
-
-impl Inquiry {
-    /// An inquiry of `GET https://host/path` and fields.
-    pub fn new<'a>(
-        request: &str,
-        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, InquiryError> {
-        let form = || InquiryError::Form(request.to_owned());
-        let (method, url) = request.trim().split_once(' ').ok_or_else(form)?;
-        let method = Method::from_str(method).map_err(|_| form())?;
-        let uri = Uri::from_str(url.trim()).map_err(|_| form())?;
-        let authority = uri.authority().ok_or_else(form)?.to_string();
-        let mut headers = Fields::new();
-        for (name, value) in fields {
-            let field = || InquiryError::Field(format!("{name}: {value}"));
-            let name = HeaderName::from_str(name).map_err(|_| field())?;
-            let value = HeaderValue::from_str(value).map_err(|_| field())?;
-            headers.append(&name, &value);
-        }
-        Ok(Self {
-            method,
-            scheme: uri.scheme_str().unwrap_or("http").to_owned(),
-            path: uri.path().to_owned(),
-            query: uri.query().map(str::to_owned),
-            authority,
-            headers,
-        })
     }
 }
 
@@ -251,11 +176,14 @@ impl Decision {
         self.route.is_some() || !self.upstreams.is_empty()
     }
 
-    /// The name under which logs and metrics have it: that of the route, or of the listener if its own
-    /// upstream gets it.
-    fn known_as(&self) -> Option<&str> {
-        let listener = self.falls_back.then_some(self.listener.as_str());
-        self.route.as_deref().or(listener)
+    /// The name under which logs and metrics have it: that of the route, or `listener.<name>` if
+    /// the listener's own upstream gets it.
+    fn known_as(&self) -> Option<String> {
+        let own = || {
+            self.falls_back
+                .then(|| unnamed::of_listener(&self.listener))
+        };
+        self.route.clone().or_else(own)
     }
 
     fn take(&mut self, name: &str, route: &Route, inquiry: &Inquiry) {
@@ -292,7 +220,7 @@ impl Decision {
     }
 
     fn fall_back(&mut self, written: &crate::config::Listener, name: &str) {
-        match super::unnamed::own_upstream(name, written) {
+        match unnamed::own_upstream(name, written) {
             Some(upstream) => {
                 self.falls_back = true;
                 self.upstreams.push((upstream, 1));
@@ -315,9 +243,10 @@ impl Decision {
                 });
             }
         };
-        let route = quoted(self.known_as().unwrap_or_default());
-        let holds = expected.route.as_deref() == self.known_as();
-        compare(&["expect", "route"], expected.route.clone(), holds, route);
+        let route = self.known_as();
+        let holds = expected.route == route;
+        let found = quoted(&route.unwrap_or_default());
+        compare(&["expect", "route"], expected.route.clone(), holds, found);
         let names: Vec<_> = self
             .upstreams
             .iter()

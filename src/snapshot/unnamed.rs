@@ -1,8 +1,8 @@
 //! What a listener brings along without a table of its own: the upstream of its `to = […]`, and the
 //! route to whatever it sends what no route takes.
 //!
-//! Both go by `listener.<name>` in metrics and logs, which no table may be called then: a route of the
-//! listener's own name is another one, and has its own series.
+//! Both go by `listener.<name>` in metrics and logs, which no table may be called then: a route of
+//! the listener's own name is another one, and has its own series.
 
 use std::collections::BTreeMap;
 

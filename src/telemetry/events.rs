@@ -126,7 +126,8 @@ impl fmt::Debug for Events {
 }
 
 impl Event {
-    /// What is wrong with the world is no error of this program; what is wrong with this program is.
+    /// What is wrong with the world is no error of this program; what is wrong with
+    /// this program is.
     fn level(&self) -> &'static str {
         if self.kind == FAULT { "error" } else { "info" }
     }

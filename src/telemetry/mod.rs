@@ -2,8 +2,9 @@
 //!
 //! Problem: logs, metrics and traces are where proxies die on a bad day: a log pipe that nobody
 //! reads, a full disk, a label that grows without end. So everything here is bounded. A metric is a
-//! few adds into cells that belong to the worker; a log line is formatted into a buffer that belongs
-//! to the worker and written by a thread of its own; what does not fit is dropped and counted.
+//! few adds into cells that belong to the worker; a log line is formatted into a buffer
+//! that belongs to the worker and written by a thread of its own; what does not fit is
+//! dropped and counted.
 //!
 //! This room owns the means, not the measures: each metric family is declared next to what it
 //! measures, and handles are resolved when a snapshot is built, never looked up per request.

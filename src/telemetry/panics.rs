@@ -1,9 +1,9 @@
 //! Panics: a bug that ended a task must be found in the log by those who look there.
 //!
-//! Problem: the runtime catches the panic of a task, so the process and its other connections go on;
-//! but what was wrong stands in several lines of plain text on standard error, which no search for
-//! events finds and many collectors drop. Here a thread says once where it tells its events, and a
-//! panic on it becomes one of them, `fault`, with the message and the place.
+//! Problem: the runtime catches the panic of a task, so the process and its other connections go
+//! on; but what was wrong stands in several lines of plain text on standard error, which no search
+//! for events finds and many collectors drop. Here a thread says once where it tells its events,
+//! and a panic on it becomes one of them, `fault`, with the message and the place.
 //!
 //! Threads that did not say so, such as those of a program that embeds this one, keep the hook that
 //! was there before.

@@ -112,8 +112,8 @@ pub(super) fn json_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Appends bytes as nginx and Apache do within the quotes of a log line: what could end the field or
-/// the line, and what a terminal could obey, as `\xHH`.
+/// Appends bytes as nginx and Apache do within the quotes of a log line: what could end the field
+/// or the line, and what a terminal could obey, as `\xHH`.
 pub(super) fn hex_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     if is_plain(bytes) {
         out.extend_from_slice(bytes);

@@ -1,7 +1,8 @@
 //! What is measured about an upstream as a whole.
 //!
-//! Traffic between zones belongs here and not to the endpoints: what an endpoint was sent must still
-//! be counted when it is gone, or a rolling update would look as if the traffic had never been.
+//! Traffic between zones belongs here and not to the endpoints: what an endpoint was sent
+//! must still be counted when it is gone, or a rolling update would look as if the traffic
+//! had never been.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -53,8 +54,8 @@ impl UpstreamMetrics {
         counter.clone()
     }
 
-    /// Lets the flows go that no endpoint has any more. Their series disappear once the last request
-    /// there has ended.
+    /// Lets the flows go that no endpoint has any more. Their series disappear once the last
+    /// request there has ended.
     pub(super) fn forget_flows(&self, own_zone: &str, endpoints: &[Arc<Endpoint>]) {
         let zones: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.zone).collect();
         lock(&self.flows).retain(|(from, to), _| **from == *own_zone && zones.contains(&**to));

@@ -1,9 +1,9 @@
 //! An upstream: endpoints, a balancer and limits under one name.
 //!
-//! Problem: health changes every few seconds and picks happen every few microseconds, so a pick must
-//! not work out who may be picked. Here every change (of health, of the endpoints) makes a new table
-//! with the candidates written down, and puts it in place at once; a pick loads the table and asks
-//! the balancer. That table is this room's one truth behind one [`ArcSwap`].
+//! Problem: health changes every few seconds and picks happen every few microseconds, so a pick
+//! must not work out who may be picked. Here every change (of health, of the endpoints) makes a new
+//! table with the candidates written down, and puts it in place at once; a pick loads the table and
+//! asks the balancer. That table is this room's one truth behind one [`ArcSwap`].
 //!
 //! Control changes it through two doors: [`Upstream::set_health`] and
 //! [`Upstream::replace_endpoints`]. The third, a reload, builds new upstreams ([`Upstream::build`])
@@ -154,8 +154,8 @@ impl Upstream {
 /// Below half healthy, the rest would probably drown in the load of all.
 const PANIC_THRESHOLD: f64 = 0.5;
 
-/// Enough for a burst to find warm connections, bounded since every one costs a descriptor at either
-/// end.
+/// Enough for a burst to find warm connections, bounded since every one costs a
+/// descriptor at either end.
 const MAX_IDLE: u32 = 256;
 
 #[cfg(test)]

@@ -176,8 +176,8 @@ impl Table {
     }
 
     /// Picks, in this order: a candidate in a zone where none was tried yet; one that was not tried
-    /// yet and is not being left alone; a backup if all candidates were tried or are being left alone; one that is being left alone; at last
-    /// one that was tried. Never one that is full.
+    /// yet and is not backing off; a backup if all candidates were tried or are backing off; one
+    /// that is backing off; at last one that was tried. Never one that is full.
     pub(super) fn pick(&self, wish: Wish<'_>, random: &mut Rng) -> Result<Found<'_>, PickError> {
         if let Some(found) = self.try_another_zone(wish, random) {
             return Ok(found);
@@ -276,5 +276,6 @@ impl Table {
     }
 }
 
-/// Races lost in a row after which a pick gives up on a group: with that many, it is as good as full.
+/// Races lost in a row after which a pick gives up on a group: with that many, it is
+/// as good as full.
 const RACES: usize = 16;

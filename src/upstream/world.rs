@@ -48,7 +48,8 @@ impl World {
     }
 
     /// Makes these the running upstreams. Called right after their snapshot took the place of the
-    /// one before, and never for one that was refused: only now are endpoints that are gone retired.
+    /// one before, and never for one that was refused: only now are endpoints that
+    /// are gone retired.
     pub fn install<'a>(&self, upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>) {
         let new: ByName = upstreams
             .into_iter()

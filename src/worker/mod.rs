@@ -2,12 +2,12 @@
 //!
 //! Workers share nothing on the path of a request but the snapshot and the live state of endpoints,
 //! so a worker is a loop around a few things that happen seldom: a new snapshot, a connection from
-//! an overloaded neighbour, an idle one that a neighbour wants, a step of the drain, a tick for what
-//! must not wait for traffic. All else happens in the tasks of its connections, which belong to the
-//! worker and end with it.
+//! an overloaded neighbour, an idle one that a neighbour wants, a step of the drain, a tick for
+//! what must not wait for traffic. All else happens in the tasks of its connections, which belong
+//! to the worker and end with it.
 //!
-//! Use: [`spawn`] puts a worker on a thread; [`run`] is the worker itself, for tests. Both end when the
-//! drain is cut, so the trigger's owner always cuts, also when nothing was left to wait for.
+//! Use: [`spawn`] puts a worker on a thread; [`run`] is the worker itself, for tests. Both end when
+//! the drain is cut, so the trigger's owner always cuts, also when nothing was left to wait for.
 
 mod accepting;
 mod pulse;

@@ -3,10 +3,11 @@
 //! Problem: a worker that is short of processor time, or held up by something that blocks, serves
 //! all of its connections late, and nothing else shows it: endpoints look slow, the process's CPU
 //! does not look full, since there are other workers. So each worker notes at the tick that it has
-//! anyway how late that tick is, and how busy it was. That costs no request anything and wakes nobody.
+//! anyway how late that tick is, and how busy it was. That costs no request anything
+//! and wakes nobody.
 //!
-//! A worker that hangs notes nothing, so a scrape, which runs on the control thread, looks when each
-//! last did: one that is overdue counts as late by now, and as busy.
+//! A worker that hangs notes nothing, so a scrape, which runs on the control thread, looks when
+//! each last did: one that is overdue counts as late by now, and as busy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ pub(super) struct Pulse {
 #[derive(Debug)]
 struct Notes {
     began: Instant,
-    /// Nanoseconds from `began` to the time at which the next tick is due; [`ENDED`] after the last.
+    /// Nanoseconds from `began` to the time at which the next tick is due; [`ENDED`]
+    /// after the last.
     due: AtomicU64,
     /// Share of the last second that was spent on tasks, in millionths.
     busy: AtomicU64,

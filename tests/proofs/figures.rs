@@ -1,8 +1,8 @@
 //! Load at a constant rate, and what its clients saw.
 //!
-//! Each client has a beat of its own and measures from the beat, not from the moment at which it got
-//! round to sending: a stall then costs all the requests that should have been sent meanwhile, as it
-//! costs real clients, instead of one.
+//! Each client has a beat of its own and measures from the beat, not from the moment at which it
+//! got round to sending: a stall then costs all the requests that should have been sent meanwhile,
+//! as it costs real clients, instead of one.
 
 use std::io::Write;
 use std::net::SocketAddr;

@@ -1,7 +1,8 @@
 //! The two promises that make the product, proved under load, with their figures printed.
 //!
 //! A proof takes its time and wants the machine for itself, so these are a binary of their own, and
-//! one waits for the other. `EVENKEEL_PROOF_SECONDS=60 cargo test --test proofs` is their full form.
+//! one waits for the other. `EVENKEEL_PROOF_SECONDS=60 cargo test --test proofs` is
+//! their full form.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -29,7 +29,7 @@ fn probes_answer() {
 }
 
 #[test]
-fn the_http_door_only_reads() {
+fn the_address_only_reads() {
     let proxy = Evenkeel::forwarding_to(&Endpoint::echo());
     let before = proxy.generation();
     for (method, path) in [

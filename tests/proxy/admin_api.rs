@@ -1,4 +1,4 @@
-//! The admin API from outside: both doors, every resource, and who may do what.
+//! The admin API from outside: both entrances, every resource, and who may do what.
 
 use std::fs;
 use std::io::Write;
@@ -65,8 +65,8 @@ fn over_socket(proxy: &Evenkeel, method: &str, path: &str) -> Response {
     }
 }
 
-type Door = fn(&Evenkeel, &str, &str) -> Response;
-const DOORS: [(&str, Door); 2] = [("http", over_http), ("socket", over_socket)];
+type Entrance = fn(&Evenkeel, &str, &str) -> Response;
+const ENTRANCES: [(&str, Entrance); 2] = [("http", over_http), ("socket", over_socket)];
 
 fn request(method: &str, path: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\n\r\n")
@@ -92,26 +92,32 @@ fn assert_problem(response: &Response, status: u16) {
 }
 
 #[test]
-fn every_resource_answers_at_both_doors() {
+fn every_resource_answers_at_both_entrances() {
     let endpoint = Endpoint::echo();
     let proxy = start(&endpoint);
-    for (door, ask) in DOORS {
+    for (entrance, ask) in ENTRANCES {
         for path in RESOURCES {
             let response = ask(&proxy, "GET", path);
-            assert_eq!(response.status, 200, "{door} {path}: {response:?}");
+            assert_eq!(response.status, 200, "{entrance} {path}: {response:?}");
             assert_eq!(response.head.value("cache-control"), Some("no-store"));
             let media = response.head.value("content-type").unwrap_or_default();
             if path.starts_with("/v1/") {
-                assert_eq!(media, "application/json", "{door} {path}");
+                assert_eq!(media, "application/json", "{entrance} {path}");
                 json(&response);
             } else {
-                assert!(media.starts_with("text/plain"), "{door} {path}: {media}");
+                assert!(
+                    media.starts_with("text/plain"),
+                    "{entrance} {path}: {media}"
+                );
             }
             let head = ask(&proxy, "HEAD", path);
-            assert_eq!(head.status, 200, "{door} {path}");
+            assert_eq!(head.status, 200, "{entrance} {path}");
             assert_eq!(head.head.value("content-type"), Some(media));
             let length = head.head.value("content-length");
-            assert!(length.is_some_and(|length| length != "0"), "{door} {path}");
+            assert!(
+                length.is_some_and(|length| length != "0"),
+                "{entrance} {path}"
+            );
         }
     }
 }
@@ -121,7 +127,7 @@ fn methods_that_do_not_fit_are_refused() {
     let endpoint = Endpoint::echo();
     let proxy = start(&endpoint);
     let before = proxy.generation();
-    for (door, ask) in DOORS {
+    for (entrance, ask) in ENTRANCES {
         for path in RESOURCES {
             for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
                 let response = ask(&proxy, method, path);
@@ -129,13 +135,13 @@ fn methods_that_do_not_fit_are_refused() {
                 assert_eq!(
                     response.head.list("allow"),
                     ["get", "head"],
-                    "{door} {method} {path}"
+                    "{entrance} {method} {path}"
                 );
             }
         }
         let response = ask(&proxy, "GET", "/v1/reload");
         assert_problem(&response, 405);
-        assert_eq!(response.head.list("allow"), ["post"], "{door}");
+        assert_eq!(response.head.list("allow"), ["post"], "{entrance}");
     }
     // What changes something goes through the socket alone, which the file's owner alone may use.
     assert_problem(&over_http(&proxy, "POST", "/v1/reload"), 403);
@@ -150,7 +156,7 @@ fn methods_that_do_not_fit_are_refused() {
 fn what_is_not_there_or_makes_no_sense_is_a_problem() {
     let endpoint = Endpoint::echo();
     let proxy = start(&endpoint);
-    for (door, ask) in DOORS {
+    for (entrance, ask) in ENTRANCES {
         for (path, status) in [
             ("/", 404),
             ("/v1", 404),
@@ -166,7 +172,7 @@ fn what_is_not_there_or_makes_no_sense_is_a_problem() {
             ("/v1/route?url=http://a/&listener=nobody", 400),
         ] {
             let response = ask(&proxy, "GET", path);
-            assert_eq!(response.status, status, "{door} {path}: {response:?}");
+            assert_eq!(response.status, status, "{entrance} {path}: {response:?}");
             assert_problem(&response, status);
         }
     }

@@ -280,11 +280,11 @@ fn the_environment_overrides_and_fills_in() {
     let mut client = Client::connect(web.address());
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     assert_eq!(client.response().body.text(), "here");
-    // The instance is found through either door.
+    // The instance is found through either entrance.
     let http = admin.address().to_string();
-    for door in ["./admin.sock", "admin.sock", "unix:admin.sock", &http] {
-        let status = files.run(&["--admin", door, "status", "--ready"]);
-        assert_eq!(status.code, 0, "{door}: {status:?}");
+    for entrance in ["./admin.sock", "admin.sock", "unix:admin.sock", &http] {
+        let status = files.run(&["--admin", entrance, "status", "--ready"]);
+        assert_eq!(status.code, 0, "{entrance}: {status:?}");
     }
     assert_eq!(running.end(), Some(0));
 

@@ -133,10 +133,10 @@ fn no_file_is_needed() {
 fn an_instance_that_cannot_bind_does_not_start() {
     let endpoint = Endpoint::echo();
     let address = endpoint.address().to_string();
-    // A door that can be opened: they come first.
-    let door = ["--admin", "127.0.0.1:0"];
+    // An entrance that can be opened: they come first.
+    let entrance = ["--admin", "127.0.0.1:0"];
     let what = ["run", "--listen", &address, "--to", "127.0.0.1:1"];
-    let output = run(&[&what[..], &door].concat());
+    let output = run(&[&what[..], &entrance].concat());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(
         String::from_utf8_lossy(&output.stderr).contains(&address),

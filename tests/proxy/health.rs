@@ -59,7 +59,8 @@ fn answer(told: &AtomicU16) -> u16 {
     })
 }
 
-/// An upstream of these endpoints, written as TOML; lines of its own, and lines of its health checks.
+/// An upstream of these endpoints, written as TOML; lines of its own, and lines of
+/// its health checks.
 fn checked(endpoints: &str, upstream: &str, health: &str) -> String {
     format!(
         "[listener.web]\nbind = \"@web\"\nupstream = \"app\"\n\

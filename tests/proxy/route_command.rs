@@ -177,6 +177,24 @@ fn the_command_says_what_the_proxy_answers() {
 }
 
 #[test]
+fn the_command_refuses_what_the_proxy_refuses() {
+    let endpoint = Endpoint::answers("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let proxy = Evenkeel::start(&actions(&endpoint));
+    for target in ["/tea#x", "/moved#", "/\u{e4}"] {
+        let url = format!("http://a{target}");
+        for running in [&[][..], &["--running"]] {
+            let said = proxy.command(&[&["route", "GET", &url], running].concat());
+            assert!(!said.status.success(), "{url}: {said:?}");
+            let why = String::from_utf8_lossy(&said.stderr);
+            assert!(why.contains("malformed request target"), "{url}: {why}");
+        }
+        let mut client = proxy.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(client.response().status, 400, "{target}");
+    }
+}
+
+#[test]
 fn a_refused_tunnel_reaches_nobody() {
     let endpoint = Endpoint::sends_back();
     let proxy = Evenkeel::start(&actions(&endpoint));

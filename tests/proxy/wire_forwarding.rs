@@ -3,6 +3,7 @@
 use crate::cases::{Forwarded, assert_forwarded, get, line, ok};
 use crate::support::endpoint::{Endpoint, Request};
 use crate::support::evenkeel::Evenkeel;
+use crate::support::message::Head;
 
 const START: &str = "GET / HTTP/1.1";
 const HOST: &str = "host: a";
@@ -28,6 +29,53 @@ fn forward_trusted(bytes: impl AsRef<[u8]>) -> Request {
     client.send(bytes);
     assert_eq!(client.response().status, 200);
     endpoint.request()
+}
+
+/// RFC 9110 §5.3: the order of lines of one name counts. Spelling does not, but some endpoints look
+/// at it, so it is left as it came.
+#[test]
+fn fields_keep_their_order_and_the_spelling_of_their_names() {
+    let endpoint = Endpoint::answers(
+        "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nX-oDD:padded \t\r\nSET-COOKIE: b=2\r\n\
+         Content-Length: 0\r\nSet-cookie: c=3\r\n\r\n",
+    );
+    let proxy = Evenkeel::forwarding_to(&endpoint);
+    let mut client = proxy.client();
+    client.send(
+        "GET / HTTP/1.1\r\nX-First: 1\r\nHost: a\r\nACCEPT: x\r\nConnection: gone\r\n\
+         x-List:1\r\nGone: g\r\nAccept:  y\t\r\nX-LIST: 2\r\nEmpty:\r\n\r\n",
+    );
+    let answered = spelt(&client.response().head);
+    assert_eq!(
+        answered[..5],
+        [
+            "Set-Cookie: a=1",
+            "X-oDD: padded",
+            "SET-COOKIE: b=2",
+            "Content-Length: 0",
+            "Set-cookie: c=3"
+        ]
+    );
+    let asked = spelt(&endpoint.request().head);
+    assert_eq!(
+        asked[..7],
+        [
+            "X-First: 1",
+            "Host: a",
+            "ACCEPT: x",
+            "x-List: 1",
+            "Accept: y",
+            "X-LIST: 2",
+            "Empty: "
+        ]
+    );
+}
+
+fn spelt(head: &Head) -> Vec<String> {
+    let lines = head.fields.iter();
+    lines
+        .map(|(name, value)| format!("{name}: {value}"))
+        .collect()
 }
 
 #[test]

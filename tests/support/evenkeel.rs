@@ -32,7 +32,7 @@ impl Evenkeel {
     /// Starts the program with this configuration and waits until it is ready.
     ///
     /// An address written `"@name"` stands for a free port, `address("name")`. What the text
-    /// leaves out is added: the version, one worker, and an `[admin]` with both of its doors.
+    /// leaves out is added: the version, one worker, and an `[admin]` with its socket and address.
     ///
     /// # Panics
     /// When the program does not become ready.
@@ -83,7 +83,7 @@ impl Evenkeel {
         Client::connect(self.address("web"))
     }
 
-    /// Asks a resource of the admin's HTTP door that answers with JSON.
+    /// Asks a resource of the admin's address that answers with JSON.
     pub(crate) fn admin_json(&self, path: &str) -> serde_json::Value {
         let response = self.admin(path);
         assert_eq!(response.status, 200, "{path}: {response:?}");
@@ -96,7 +96,7 @@ impl Evenkeel {
         generation.as_u64().expect("a number")
     }
 
-    /// Asks the admin's HTTP door.
+    /// Asks the admin's address.
     pub(crate) fn admin(&self, path: &str) -> Response {
         let mut client = Client::connect(self.address(ADMIN));
         client.send(format!(

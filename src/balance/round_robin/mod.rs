@@ -1,12 +1,13 @@
 //! Round robin: in turn, interleaved by weight as smoothly as can be.
 //!
 //! The order is nginx's smooth weighted round robin (M. Dounin, nginx 1.3.1, 2012): at each step
-//! every member gains its weight, the one with the most is picked and pays the sum of all. Weights 5,
-//! 1 and 1 give a a b a c a a instead of a burst of five.
+//! every member gains its weight, the one with the most is picked and pays the sum of all. Weights
+//! 5, 1 and 1 give a a b a c a a instead of a burst of five.
 //!
 //! nginx keeps these sums per process and goes through all members at each pick. Here one cycle is
-//! written down when the members change, and all workers share one cursor into it: a pick is a single
-//! add, the order is exact over all workers together, and ten thousand members cost what two do.
+//! written down when the members change, and all workers share one cursor into it: a pick
+//! is a single add, the order is exact over all workers together, and ten thousand members
+//! cost what two do.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -119,8 +120,8 @@ impl Group {
 }
 
 /// Brings weights to the smallest numbers with the same ratios, and so far down that a cycle stays
-/// bounded. Exact up to [`LONGEST_CYCLE`] turns; beyond, a weight is off by less than one of its new
-/// units.
+/// bounded. Exact up to [`LONGEST_CYCLE`] turns; beyond, a weight is off by less than one
+/// of its new units.
 fn reduce(weights: &mut [u32]) {
     divide_by_common(weights);
     let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();

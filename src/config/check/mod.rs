@@ -173,8 +173,8 @@ fn typed<T: DeserializeOwned>(node: &Node) -> Option<T> {
     T::deserialize(node.to_toml()?).ok()
 }
 
-/// "Did you mean" among names that are defined: the finding with a label at the nearest one, and the
-/// patch for a name that the file itself holds.
+/// "Did you mean" among names that are defined: the finding with a label at the nearest one, and
+/// the patch for a name that the file itself holds.
 fn suggest_name<T>(
     finding: Diagnostic,
     kind: &str,

@@ -18,22 +18,21 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
             must_exist(who, "upstream", upstream, &world.upstreams, findings);
         }
         if let Some(route) = test.at(&["expect", "route"]) {
-            // A listener's own target is found under the listener's name.
-            let of_listener = route
-                .str()
-                .is_some_and(|name| world.listeners.contains_key(name));
-            if !of_listener {
-                must_exist(
-                    "a test expects route",
-                    "route",
-                    route,
-                    &world.routes,
-                    findings,
-                );
+            let is_own = route.str().is_some_and(|name| is_own_route(world, name));
+            if !is_own {
+                let who = "a test expects route";
+                must_exist(who, "route", route, &world.routes, findings);
             }
         }
         expects_nothing(test, findings);
     }
+}
+
+/// Whether it is the name of the route to a listener's own upstream.
+fn is_own_route(world: &World<'_>, name: &str) -> bool {
+    let of_listener = name.strip_prefix("listener.");
+    let listener = of_listener.and_then(|listener| world.listeners.get(listener));
+    listener.is_some_and(|listener| listener.has(&["to"]) || listener.has(&["upstream"]))
 }
 
 fn expects_nothing(test: &Node, findings: &mut Findings) {

@@ -1,9 +1,9 @@
 //! Upstreams that nothing sends traffic to.
 //!
 //! Where something was refused, what names an upstream may be just that: a misspelt key, a value of
-//! another type. So every word of a table with a mistake counts as a name that may have been meant, and
-//! nothing is said where a variable without a value could have named anything. What is left is unused
-//! whatever the mistakes turn out to be, and is told in the same run.
+//! another type. So every word of a table with a mistake counts as a name that may have been meant,
+//! and nothing is said where a variable without a value could have named anything. What is left is
+//! unused whatever the mistakes turn out to be, and is told in the same run.
 
 use std::collections::BTreeSet;
 

@@ -11,8 +11,8 @@ use crate::config::units::Size;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// Address to accept on: `:8080` (every address, IPv6 and IPv4), `10.0.0.1:80`, `[::1]:80`. Port
-    /// 0 takes any free port.
+    /// Address to accept on: `:8080` (every address, IPv6 and IPv4), `10.0.0.1:80`, `[::1]:80`.
+    /// Port 0 takes any free port.
     #[schemars(extend("format" = "x-bind", "examples" = [":8080", "127.0.0.1:8080", "[::1]:8080"]))]
     pub bind: String,
     /// What is spoken here. `["tcp"]` relays bytes to `upstream` or `to`. Default: `["http/1.1"]`.

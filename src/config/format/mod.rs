@@ -1,8 +1,9 @@
 //! The file format as plain data: what a person wrote, before any of it means something.
 //!
 //! Every doc comment here is a line of the reference page and of the JSON Schema, and a sentence
-//! `Default: …` in it is the documented default. `Option` means "not written": the owner of a setting
-//! holds its default. The marks `format = "x-…"` tell the checker which syntax a string has to have.
+//! `Default: …` in it is the documented default. `Option` means "not written": the owner of a
+//! setting holds its default. The marks `format = "x-…"` tell the checker which syntax a
+//! string has to have.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -151,8 +152,8 @@ pub struct Defaults {
     pub timeouts: Timeouts,
 }
 
-/// Time limits. All but `request` are about progress: every byte that moves starts them afresh. What
-/// a route sets wins over its upstream, and that over the defaults.
+/// Time limits. All but `request` are about progress: every byte that moves starts them afresh.
+/// What a route sets wins over its upstream, and that over the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
@@ -168,8 +169,8 @@ pub struct Timeouts {
     pub response_head: Option<Time>,
     /// The whole request, from its head to the last byte of the response. Default: none.
     pub request: Option<Time>,
-    /// How long an idle connection to an endpoint is kept. An endpoint that turns out to close them
-    /// earlier is kept under. Default: 4s.
+    /// How long an idle connection to an endpoint is kept. Less for an endpoint that is found to
+    /// close idle connections earlier. Default: 4s.
     pub upstream_idle: Option<Time>,
     /// A TCP connection or upgraded connection on which nothing moves. Default: 1h.
     pub tunnel_idle: Option<Time>,

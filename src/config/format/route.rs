@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Timeouts, is_default};
 use crate::config::units::Time;
 
-/// `[route.<name>]`: which requests, and what happens to them. The most specific match wins. Exactly
-/// one action: `upstream`, `split`, `redirect` or `respond`.
+/// `[route.<name>]`: which requests, and what happens to them. The most specific match wins.
+/// Exactly one action: `upstream`, `split`, `redirect` or `respond`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -22,8 +22,8 @@ pub struct Route {
         "examples" = [["api.example.com", "*.example.com"]]
     ))]
     pub hosts: Vec<String>,
-    /// Path: `/v1/` a prefix that ends on segment borders, `=/v1/ping` exact, `~^/v[0-9]+/` a regular
-    /// expression. Default: `/`.
+    /// Path: `/v1/` a prefix that ends on segment borders, `=/v1/ping` exact, `~^/v[0-9]+/` a
+    /// regular expression. Default: `/`.
     #[schemars(extend(
         "format" = "x-path-pattern",
         "examples" = ["/v1/", "=/v1/ping", "~^/v[0-9]+/"]

@@ -31,7 +31,8 @@ pub struct RouteTest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RouteExpectation {
-    /// Name of the route that wins; of the listener, if its own `upstream` or `to` gets the request.
+    /// Name of the route that wins; `listener.<name>` if the listener's own `upstream` or `to` gets
+    /// the request.
     pub route: Option<String>,
     /// Upstream that it goes to (one of them, for a split).
     pub upstream: Option<String>,

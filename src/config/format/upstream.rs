@@ -23,20 +23,22 @@ pub struct Upstream {
     pub zone: BTreeMap<String, Zone>,
     /// Active health checks. Default: none.
     pub health: Option<Health>,
-    /// Endpoints that are needed for the load; checked against the loss of each zone. Default: none.
+    /// Endpoints that are needed for the load; checked against the loss of each
+    /// zone. Default: none.
     #[schemars(range(min = 1))]
     pub min_healthy: Option<u32>,
     /// Requests in flight at one endpoint. Default: no limit.
     #[schemars(range(min = 1))]
     pub max_in_flight_per_endpoint: Option<u32>,
     /// Connections to one endpoint, over all workers, probes not counted. Idle ones make room for a
-    /// request, whichever worker keeps them. While all are in use, requests go to other endpoints, or
-    /// are refused (503). Default: no limit.
+    /// request, whichever worker keeps them. While all are in use, requests go to other endpoints,
+    /// or are refused (503). Default: no limit.
     #[schemars(range(min = 1))]
     pub max_connections_per_endpoint: Option<u32>,
     /// Idle connections kept per endpoint and worker; 0 keeps none. Default: 256.
     pub max_idle_per_endpoint: Option<u32>,
-    /// Share of healthy endpoints below which health is ignored; `0%` never ignores it. Default: 50%.
+    /// Share of healthy endpoints below which health is ignored; `0%` never ignores
+    /// it. Default: 50%.
     pub panic_threshold: Option<Ratio>,
     /// Time limits: `connect`, `response_head`, `upstream_idle`, `body_idle`, `tunnel_idle`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -98,7 +100,8 @@ pub enum Balance {
     PowerOfTwo,
     /// Any, by weight.
     Random,
-    /// The first healthy one in the order of the file: endpoints without a zone, then zones by name.
+    /// The first healthy one in the order of the file: endpoints without a zone,
+    /// then zones by name.
     FirstHealthy,
 }
 

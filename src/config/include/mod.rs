@@ -1,8 +1,8 @@
 //! `include`: further files, merged into the main one.
 //!
-//! Order never decides: a name that two files define is an error, and settings of the whole instance
-//! stand in the main file alone. So a folder of snippets can be written by several hands, and a file
-//! more or less changes nothing but what it holds.
+//! Order never decides: a name that two files define is an error, and settings of the whole
+//! instance stand in the main file alone. So a folder of snippets can be written by several hands,
+//! and a file more or less changes nothing but what it holds.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! `${VAR}`, `${VAR:-default}` and `${file:/path}` in strings.
 //!
-//! Replaced after parsing, so that no value can break the syntax or add a setting; one pass, so that
-//! a value which looks like a variable stays what it is. `$$` is a `$`, and a `$` before anything
-//! but `{` or `$` is itself, since regular expressions end with it.
+//! Replaced after parsing, so that no value can break the syntax or add a setting; one pass, so
+//! that a value which looks like a variable stays what it is. `$$` is a `$`, and a `$` before
+//! anything but `{` or `$` is itself, since regular expressions end with it.
 
 use std::ops::Range;
 use std::path::Path;
@@ -74,7 +74,8 @@ impl Pass<'_> {
         }
     }
 
-    /// The string with its variables replaced; `None` after a mistake, of which there may be several.
+    /// The string with its variables replaced; `None` after a mistake, of which there
+    /// may be several.
     fn expand(&mut self, place: Place, text: &str) -> Option<Text> {
         let pieces = pieces(text);
         let whole = matches!(&pieces[..], [piece] if !matches!(piece.what, What::Plain(_)));

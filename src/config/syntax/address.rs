@@ -33,8 +33,8 @@ impl Bind {
         }
     }
 
-    /// Whether both cannot be bound at once. Port 0 is never the same port twice. `[::]` written out
-    /// is IPv6 alone, so that it can stand beside `0.0.0.0`.
+    /// Whether both cannot be bound at once. Port 0 is never the same port twice. `[::]` written
+    /// out is IPv6 alone, so that it can stand beside `0.0.0.0`.
     pub(in crate::config) fn overlaps(self, other: Self) -> bool {
         if self.port() != other.port() || self.port() == 0 {
             return false;

@@ -1,4 +1,5 @@
-//! The syntax of strings: addresses, hosts, paths, fields. One function a form, named in the schema.
+//! The syntax of strings: addresses, hosts, paths, fields. One function a form,
+//! named in the schema.
 //!
 //! Each answers with what is wrong in the terms of its form and, where it can tell, with what was
 //! probably meant. It knows nothing of places and settings: the check of the structure adds those.

@@ -148,6 +148,19 @@ fn codes_are_unique_and_found_by_their_names() {
     assert_eq!(Code::from_id("E9999"), None);
 }
 
+/// The case of a code that is found beyond this room, whose configuration is in order so far.
+pub(crate) fn case(code: &str) -> Outcome {
+    let text = fs::read_to_string(folder("cases").join(format!("{code}.toml"))).unwrap();
+    load_text("evenkeel.toml", &text, &Nothing)
+}
+
+/// Holds what is drawn of such a case against its snapshot.
+pub(crate) fn found(code: &str, mut outcome: Outcome, findings: Vec<Diagnostic>) {
+    outcome.add(findings);
+    let drawn = [outcome.render(Style::default()), outcome.summary("")].concat();
+    snapshot(code, &drawn);
+}
+
 fn snapshot(name: &str, text: &str) {
     insta::with_settings!({
         snapshot_path => folder("snapshots"),

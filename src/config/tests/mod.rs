@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 
-mod cases;
+pub(crate) mod cases;
 mod examples;
 mod robustness;
 mod sources;

@@ -140,8 +140,8 @@ fn hostile_sizes_are_survived() {
 }
 
 /// Ten thousand endpoints in a thousand routes: what the design promises to reload in 100 ms has to
-/// be checked in a part of it. The bound here is for an unoptimised build on a busy machine; what it
-/// guards against is a check that compares all with all.
+/// be checked in a part of it. The bound here is for an unoptimised build on a busy machine; what
+/// it guards against is a check that compares all with all.
 #[test]
 fn large_configurations_are_checked_in_linear_time() {
     let mut text = String::from("[listener.web]\nbind = ':8080'\n");

@@ -1,8 +1,9 @@
 //! Values with a unit: times, sizes and ratios as a person writes them.
 //!
 //! Problem: `timeout = 30` has meant seconds, milliseconds and minutes in one configuration or
-//! another, and the mistake shows only in the outage. So every such value carries its unit, there is
-//! one spelling for each unit, and what would overflow a timer is refused here and not at run time.
+//! another, and the mistake shows only in the outage. So every such value carries its unit,
+//! there is one spelling for each unit, and what would overflow a timer is refused here and
+//! not at run time.
 //!
 //! ```
 //! use evenkeel::config::Time;

@@ -2,9 +2,10 @@
 //!
 //! It runs on the control plane's runtime and only reads what the data plane shares anyway: the
 //! snapshot in force and the endpoints' atomics. So nothing that is asked here, and nobody who asks
-//! too much, can delay a request. The Unix socket carries all of it, the TCP address only what reads.
+//! too much, can delay a request. The Unix socket carries all of it, the TCP address
+//! only what reads.
 //!
-//! Use: [`Doors::bind`] while the program starts, then [`Admin::serve`] for as long as it runs.
+//! Use: [`Entrances::bind`] while the program starts, then [`Admin::serve`] for as long as it runs.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,11 +22,11 @@ use crate::snapshot::Handle;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Format, Registry};
 use answer::{Problem, Response};
-use server::{Door, Request};
+use server::{Entrance, Request};
 use target::{Query, Resource};
 
 mod answer;
-mod doors;
+mod entrances;
 mod explain;
 mod probes;
 mod server;
@@ -33,7 +34,7 @@ pub mod status;
 mod target;
 mod views;
 
-pub use doors::{DoorError, Doors};
+pub use entrances::{EntranceError, Entrances};
 pub use explain::{Explained, Lost};
 
 /// What the admin API shows and does. Cheap to clone.
@@ -94,14 +95,14 @@ impl Admin {
     }
 
     /// Serves until it is dropped.
-    pub async fn serve(self, doors: Doors) -> Infallible {
+    pub async fn serve(self, entrances: Entrances) -> Infallible {
         let answering = self.clone();
-        let answers = move |door, request: Request| -> server::Answer {
+        let answers = move |entrance, request: Request| -> server::Answer {
             let admin = answering.clone();
-            Box::pin(async move { admin.answer(door, &request).await })
+            Box::pin(async move { admin.answer(entrance, &request).await })
         };
         tokio::select! {
-            never = server::serve(doors, Arc::new(answers)) => never,
+            never = server::serve(entrances, Arc::new(answers)) => never,
             never = self.note_generations() => never,
         }
     }
@@ -115,10 +116,10 @@ impl Admin {
         std::future::pending().await
     }
 
-    async fn answer(&self, door: Door, request: &Request) -> Response {
+    async fn answer(&self, entrance: Entrance, request: &Request) -> Response {
         let uri = request.uri();
         self.carry_out(
-            door,
+            entrance,
             request.method(),
             uri.path(),
             uri.query(),
@@ -130,7 +131,7 @@ impl Admin {
 
     async fn carry_out(
         &self,
-        door: Door,
+        entrance: Entrance,
         method: &Method,
         path: &str,
         query: Option<&str>,
@@ -142,7 +143,7 @@ impl Admin {
         if !resource.admits(method) {
             return Err(Problem::not_allowed(resource.allow()));
         }
-        if resource.changes() && door == Door::Http {
+        if resource.changes() && entrance == Entrance::Http {
             let detail = "changes are made through the Unix socket (admin.socket) only";
             return Err(Problem::new(StatusCode::FORBIDDEN, detail));
         }

@@ -1,7 +1,7 @@
 //! The probes of Kubernetes and its likes, in the API server's manner.
 //!
-//! None of them looks at endpoints: a liveness probe that did would turn their outage into ours, and
-//! a readiness probe that did would take every instance out at once.
+//! None of them looks at endpoints: a liveness probe that did would turn their outage into ours,
+//! and a readiness probe that did would take every instance out at once.
 
 use http::StatusCode;
 

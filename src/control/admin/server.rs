@@ -1,9 +1,9 @@
-//! The server behind the doors: hyper, with a bound on everything.
+//! The server behind the entrances: hyper, with a bound on everything.
 //!
-//! Problem: whoever can reach a door can hold it open, and this runtime also probes endpoints and
-//! applies configurations. So heads are small and have to arrive in time, bodies are never read,
-//! connections are few and end after a while, and each door has a limit of its own, so that scrapers
-//! cannot lock the operator out.
+//! Problem: whoever can reach an entrance can hold it open, and this runtime also probes endpoints
+//! and applies configurations. So heads are small and have to arrive in time, bodies are never
+//! read, connections are few and end after a while, and each entrance has a limit of its own, so
+//! that scrapers cannot lock the operator out.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,12 +21,12 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::answer::Response;
-use super::doors::Doors;
+use super::entrances::Entrances;
 use crate::net::Stream;
 
-/// Which door a request came through.
+/// Which entrance a request came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum Entrance {
     /// The Unix socket: its file's mode says who may.
     Socket,
     /// The TCP address: anyone who can reach it.
@@ -40,7 +40,7 @@ pub(super) type Request = http::Request<Incoming>;
 pub(super) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// What makes the answers.
-pub(super) type Answers = Arc<dyn Fn(Door, Request) -> Answer + Send + Sync>;
+pub(super) type Answers = Arc<dyn Fn(Entrance, Request) -> Answer + Send + Sync>;
 
 /// What connections come from.
 enum Listener<'a> {
@@ -48,18 +48,18 @@ enum Listener<'a> {
     Http(&'a TcpListener),
 }
 
-/// Serves both doors until it is dropped, and then cuts what is left.
-pub(super) async fn serve(doors: Doors, answers: Answers) -> Infallible {
-    let socket = doors.socket.as_ref();
+/// Serves both entrances until it is dropped, and then cuts what is left.
+pub(super) async fn serve(entrances: Entrances, answers: Answers) -> Infallible {
+    let socket = entrances.socket.as_ref();
     let socket = socket.map(|socket| Listener::Socket(&socket.listener));
-    let http = doors.http.as_ref().map(Listener::Http);
+    let http = entrances.http.as_ref().map(Listener::Http);
     tokio::select! {
-        never = serve_door(socket, &answers) => never,
-        never = serve_door(http, &answers) => never,
+        never = serve_entrance(socket, &answers) => never,
+        never = serve_entrance(http, &answers) => never,
     }
 }
 
-async fn serve_door(listener: Option<Listener<'_>>, answers: &Answers) -> Infallible {
+async fn serve_entrance(listener: Option<Listener<'_>>, answers: &Answers) -> Infallible {
     let Some(listener) = listener else {
         return std::future::pending().await;
     };
@@ -79,17 +79,17 @@ async fn serve_door(listener: Option<Listener<'_>>, answers: &Answers) -> Infall
             }
         };
         while connections.try_join_next().is_some() {}
-        let (door, answers) = (listener.door(), Arc::clone(answers));
+        let (entrance, answers) = (listener.entrance(), Arc::clone(answers));
         connections.spawn(async move {
-            serve_connection(stream, door, answers).await;
+            serve_connection(stream, entrance, answers).await;
             drop(place);
         });
     }
 }
 
-async fn serve_connection(stream: Stream, door: Door, answers: Answers) {
+async fn serve_connection(stream: Stream, entrance: Entrance, answers: Answers) {
     let service = service_fn(|request| {
-        let response = answers(door, request);
+        let response = answers(entrance, request);
         async { Ok::<_, Infallible>(response.await) }
     });
     let mut server = http1::Builder::new();
@@ -121,15 +121,15 @@ impl Listener<'_> {
         }
     }
 
-    fn door(&self) -> Door {
+    fn entrance(&self) -> Entrance {
         match self {
-            Self::Socket(_) => Door::Socket,
-            Self::Http(_) => Door::Http,
+            Self::Socket(_) => Entrance::Socket,
+            Self::Http(_) => Entrance::Http,
         }
     }
 }
 
-/// Connections at each door. A scraper, a probe and a few people take ten.
+/// Connections at each entrance. A scraper, a probe and a few people take ten.
 const CONNECTIONS: usize = 64;
 
 /// Until a head has arrived, and between two requests.

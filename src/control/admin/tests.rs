@@ -109,10 +109,10 @@ impl Instance {
             socket: Some(directory.join("admin.sock")),
             http: Some("127.0.0.1:0".into()),
         };
-        let doors = Doors::bind(&written).unwrap();
-        let http = doors.http_address().unwrap();
+        let entrances = Entrances::bind(&written).unwrap();
+        let http = entrances.http_address().unwrap();
         let serve = tokio::spawn(async move {
-            admin.serve(doors).await;
+            admin.serve(entrances).await;
         });
         let tasks = vec![serve, tokio::spawn(reloader.run())];
         Self {
@@ -418,7 +418,7 @@ async fn a_reload_is_waited_for_and_told() {
 
 #[tokio::test]
 async fn only_the_socket_changes_anything() {
-    let instance = Instance::start("doors").await;
+    let instance = Instance::start("entrances").await;
     instance.rewrite("127.0.0.3:9", "127.0.0.4:9");
     let refused = instance
         .look("POST", "/v1/reload", "Content-Length: 0\r\n")
@@ -481,7 +481,7 @@ async fn a_head_that_does_not_arrive_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_full_door_does_not_close_the_other() {
+async fn a_full_entrance_does_not_close_the_other() {
     let instance = Instance::start("full").await;
     let mut idle = Vec::new();
     for _ in 0..80 {

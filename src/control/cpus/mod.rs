@@ -1,14 +1,14 @@
 //! How many CPUs this process may really use: the default number of workers.
 //!
 //! Problem: a container with a quota of two CPUs on a machine with 64 would get 64 workers, which
-//! then run out of quota together and stand still together for the rest of each period. The standard
-//! library's `available_parallelism` knows quotas, but rounds them down: a quota of 1.9 CPUs would
-//! leave nearly one of them unused. So the quota is read here and rounded up, and the affinity mask
-//! limits it further.
+//! then run out of quota together and stand still together for the rest of each period. The
+//! standard library's `available_parallelism` knows quotas, but rounds them down: a quota of 1.9
+//! CPUs would leave nearly one of them unused. So the quota is read here and rounded up, and the
+//! affinity mask limits it further.
 //!
-//! The kernel states all of it in files: `/proc/self/status` has the mask, and cgroup v2 (`cpu.max`)
-//! and v1 (`cpu.cfs_quota_us`, `cpu.cfs_period_us`) the quota, at any level above the process. What
-//! cannot be read does not limit.
+//! The kernel states all of it in files: `/proc/self/status` has the mask, and cgroup v2
+//! (`cpu.max`) and v1 (`cpu.cfs_quota_us`, `cpu.cfs_period_us`) the quota, at any level above the
+//! process. What cannot be read does not limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! All checks: what is due when, and what results lead to. Pure but for what it tells the endpoints;
-//! time and randomness are arguments.
+//! All checks: what is due when, and what results lead to. Pure but for what it tells the
+//! endpoints; time and randomness are arguments.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

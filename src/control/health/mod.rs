@@ -2,12 +2,14 @@
 //!
 //! Problem: a check per endpoint and timer is simple and falls over with many: all start together,
 //! all at once time out on the day that a zone is lost, and each reload starts them anew. So one
-//! task owns all checks. It probes at most so many at a time, the longest overdue first; spreads the
-//! rest over the interval with jitter; probes sooner while a verdict is changing or when a worker
-//! could not connect; and keeps what it knows of endpoints that stay when the configuration changes.
+//! task owns all checks. It probes at most so many at a time, the longest overdue first; spreads
+//! the rest over the interval with jitter; probes sooner while a verdict is changing or when a
+//! worker could not connect; and keeps what it knows of endpoints that stay when the
+//! configuration changes.
 //!
-//! Use: [`Prober::start`] on the control plane's runtime, [`Prober::apply`] after every change of the
-//! running upstreams. The data plane never waits for any of it: it reads verdicts from the tables.
+//! Use: [`Prober::start`] on the control plane's runtime, [`Prober::apply`] after every
+//! change of the running upstreams. The data plane never waits for any of it: it reads
+//! verdicts from the tables.
 
 mod checks;
 mod outcome;
@@ -44,16 +46,16 @@ impl Prober {
         }
     }
 
-    /// Probes the endpoints of these upstreams from now on, and no others. What is known of endpoints
-    /// that stay is kept; new ones are probed at once.
+    /// Probes the endpoints of these upstreams from now on, and no others. What is known of
+    /// endpoints that stay is kept; new ones are probed at once.
     pub fn apply<'a>(&self, upstreams: impl IntoIterator<Item = &'a Arc<Upstream>>) {
         let upstreams = upstreams.into_iter().cloned().collect();
         // It fails only when the runtime shuts down: then nothing is to be probed.
         drop(self.commands.send(Command::Apply(upstreams)));
     }
 
-    /// Returns when every endpoint of the last [`Prober::apply`] has had its first verdict. The caller
-    /// sets the time limit.
+    /// Returns when every endpoint of the last [`Prober::apply`] has had its first verdict. The
+    /// caller sets the time limit.
     pub async fn first_verdicts(&self) {
         let (judged, all_judged) = oneshot::channel();
         if self.commands.send(Command::TellWhenJudged(judged)).is_ok() {

@@ -6,8 +6,8 @@
 //! and any name without an address refuses the whole configuration before anything is changed.
 //!
 //! An IP literal and a Unix socket need no look-up. A name with several addresses becomes as many
-//! endpoints, all of one family: IPv4 if it has any, else IPv6, since the two often lead to the same
-//! machine, which would then get twice its share.
+//! endpoints, all of one family: IPv4 if it has any, else IPv6, since the two often lead to the
+//! same machine, which would then get twice its share.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

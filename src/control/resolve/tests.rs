@@ -1,9 +1,7 @@
-use std::fs;
-use std::path::Path;
-
 use super::*;
 
-use crate::config::{Listener, Nothing, Style, Zone, load_text};
+use crate::config::tests::cases;
+use crate::config::{Listener, Zone};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -34,27 +32,16 @@ fn zone_file(host: &str) -> io::Result<Vec<IpAddr>> {
     Ok(texts.iter().map(|text| text.parse().unwrap()).collect())
 }
 
-/// As `src/config/tests/cases.rs` does for what is found there.
 #[tokio::test]
 async fn a_name_without_an_address_has_its_place() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
-    let text = fs::read_to_string(folder.join("cases/E0122.toml")).unwrap();
-    let mut outcome = load_text("evenkeel.toml", &text, &Nothing);
+    let outcome = cases::case("E0122");
     let config = outcome.config.as_ref().unwrap();
     let failures = resolve_by(config, LIMIT, zone_file).await.unwrap_err();
     let findings: Vec<_> = failures
         .iter()
         .map(|name| name.finding(&outcome.places))
         .collect();
-    outcome.add(findings);
-    let drawn = [outcome.render(Style::default()), outcome.summary("")].concat();
-    insta::with_settings!({
-        snapshot_path => folder.join("snapshots"),
-        prepend_module_to_snapshot => false,
-        omit_expression => true,
-    }, {
-        insta::assert_snapshot!("E0122", drawn);
-    });
+    cases::found("E0122", outcome, findings);
 }
 
 async fn names(endpoints: &[&str]) -> Vec<(String, String)> {

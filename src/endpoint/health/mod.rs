@@ -1,9 +1,9 @@
 //! Health: the word, and the pure machine that turns results of probes into changes of it.
 //!
 //! Problem: one lost probe must not take an endpoint out and one lucky probe must not bring it
-//! back, yet a new endpoint must not wait for three rounds before anything is known about it. So the
-//! first result decides at once, and from then on only an unbroken row of contrary results changes
-//! the verdict ("rise" and "fall" in `HAProxy`'s words).
+//! back, yet a new endpoint must not wait for three rounds before anything is known about it. So
+//! the first result decides at once, and from then on only an unbroken row of contrary results
+//! changes the verdict ("rise" and "fall" in `HAProxy`'s words).
 
 /// What is known about an endpoint's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

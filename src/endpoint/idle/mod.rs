@@ -1,15 +1,16 @@
 //! When an endpoint closes idle connections, learned by watching it.
 //!
 //! Problem: an endpoint closes a kept connection after its own idle time; a request that is sent at
-//! that moment is lost, the 502 that the users of every proxy complain about. The remedy is to close
-//! first, but how long the endpoint waits is written nowhere that a proxy could read.
+//! that moment is lost, the 502 that the users of every proxy complain about. The remedy is to
+//! close first, but how long the endpoint waits is written nowhere that a proxy could read.
 //!
 //! So the pool reports every idle connection that the endpoint closed, with its idle time. A single
-//! report may come from a restart, which closes everything at once, whatever its age: it is believed
-//! for half a minute only, and not at all if the time was short, as it is for most of what a restart
-//! closes; to believe that would be to do without kept connections. Two that agree are the endpoint's
-//! setting: that is believed for minutes, and longer each time it is confirmed. When belief runs out
-//! the caller's default holds again, and a setting that still stands is seen again at once.
+//! report may come from a restart, which closes everything at once, whatever its age: it is
+//! believed for half a minute only, and not at all if the time was short, as it is for most of
+//! what a restart closes; to believe that would be to do without kept connections. Two that agree
+//! are the endpoint's setting: that is believed for minutes, and longer each time it is
+//! confirmed. When belief runs out the caller's default holds again, and a setting that still
+//! stands is seen again at once.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -124,8 +125,8 @@ impl Learned {
 }
 
 impl Suspicion {
-    /// Whether a further report makes it a setting: it agrees, is another event, and came soon enough
-    /// not to be the next restart.
+    /// Whether a further report makes it a setting: it agrees, is another event, and came soon
+    /// enough not to be the next restart.
     fn is_confirmed_by(&self, idle: u64, now: u64) -> bool {
         agree(self.idle, idle)
             && (self.reported + APART..=self.reported + CONFIRMED_WITHIN).contains(&now)
@@ -166,8 +167,8 @@ fn kept_under(idle: u64) -> u64 {
 const APART: u64 = 1_000;
 /// How long a single report is believed.
 const SUSPECTED_FOR: u64 = 30_000;
-/// The shortest idle time that a single report is believed of: what traffic keeps busy has rested for
-/// less when a restart closes it.
+/// The shortest idle time that a single report is believed of: what traffic keeps busy has rested
+/// for less when a restart closes it.
 const SUSPECTED_FROM: u64 = 1_000;
 /// Restarts are further apart, and so are the requests of a service that has no need of this.
 const CONFIRMED_WITHIN: u64 = 300_000;

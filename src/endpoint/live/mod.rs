@@ -1,6 +1,6 @@
 //! The live state of one endpoint: atomics that all workers share.
 
-mod turns;
+mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use turns::Turn;
+pub use waiters::Waiter;
 
-use self::turns::Turns;
+use self::waiters::Waiters;
 use super::backoff::ConnectBackoff;
 use super::health::Health;
 use super::idle::IdleClose;
@@ -19,12 +19,12 @@ use super::{IdleRequests, ProbeRequests};
 /// What is known about one endpoint of one upstream. Survives reloads.
 ///
 /// Counters are relaxed: each is a fact of its own, nothing is published through them. The count of
-/// connections is not, for somebody may wait for it to change: see [`Turn`].
+/// connections is not, for somebody may wait for it to change: see [`Waiter`].
 #[derive(Debug)]
 pub struct Live {
     id: u64,
     in_flight: AtomicU32,
-    turns: Turns,
+    waiters: Waiters,
     health: AtomicU8,
     is_probed: AtomicBool,
     probe_is_wanted: AtomicBool,
@@ -73,7 +73,7 @@ impl Live {
         Self {
             id,
             in_flight: AtomicU32::new(0),
-            turns: Turns::default(),
+            waiters: Waiters::default(),
             health: AtomicU8::new(Health::Unknown as u8),
             is_probed: AtomicBool::new(false),
             probe_is_wanted: AtomicBool::new(false),
@@ -113,27 +113,27 @@ impl Live {
 
     /// Open connections, over all workers.
     pub fn connections(&self) -> u32 {
-        self.turns.open()
+        self.waiters.open()
     }
 
     /// Counts a connection in unless `max` are open already; `u32::MAX` is no limit.
     pub fn open_connection(self: &Arc<Self>, max: u32) -> Option<OpenConnection> {
-        self.turns.try_open(max).then(|| OpenConnection {
+        self.waiters.try_open(max).then(|| OpenConnection {
             live: Arc::clone(self),
         })
     }
 
     /// Waits until a connection can be counted in, and has the workers close idle ones for it. For
     /// requests that are in flight here, whose number no limit of connections may be below: of them
-    /// nobody waits in vain. The caller sets the time limit all the same, since a worker may be held
-    /// up.
-    pub fn wait_for_connection(self: &Arc<Self>, max: u32) -> Turn {
-        Turn::new(self, max)
+    /// nobody waits in vain. The caller sets the time limit all the same, since a worker
+    /// may be held up.
+    pub fn wait_for_connection(self: &Arc<Self>, max: u32) -> Waiter {
+        Waiter::new(self, max)
     }
 
     /// Whether connections may be kept idle. Costs one load.
     pub fn may_rest(&self) -> bool {
-        self.turns.may_rest()
+        self.waiters.may_rest()
     }
 
     /// The verdict of the health checks.
@@ -146,7 +146,8 @@ impl Live {
         self.verdict.lock().ok()?.clone()
     }
 
-    /// Sets the verdict without telling anybody. Only the upstream does so, which rebuilds its table.
+    /// Sets the verdict without telling anybody. Only the upstream does so, which
+    /// rebuilds its table.
     pub(crate) fn set_health(&self, health: Health, verdict: Option<Verdict>) -> Health {
         if let Ok(mut known) = self.verdict.lock() {
             *known = verdict;
@@ -156,15 +157,16 @@ impl Live {
 
     /// Whether a reload removed the endpoint: what runs may finish, idle connections are dropped.
     pub fn is_retired(&self) -> bool {
-        self.turns.is_retired()
+        self.waiters.is_retired()
     }
 
     pub(crate) fn set_retired(&self, is_retired: bool) {
-        self.turns.set_retired(is_retired);
+        self.waiters.set_retired(is_retired);
     }
 
-    /// Takes in that a connection failed, or died before a byte of the first response: for a second,
-    /// doubling up to ten, the endpoint is picked only if nothing else is left. Asks for a probe.
+    /// Takes in that a connection failed, or died before a byte of the first response: for
+    /// a second, doubling up to ten, the endpoint is picked only if nothing else is left.
+    /// Asks for a probe.
     pub fn connect_failed(&self, now: Instant) {
         if self.backoff.fail(self.epoch.millis(now)) {
             self.request_probe();
@@ -232,7 +234,7 @@ impl Drop for InFlight {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.live.turns.close();
+        self.live.waiters.close();
     }
 }
 

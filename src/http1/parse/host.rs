@@ -19,12 +19,17 @@ impl<'text> Authority<'text> {
             let (host, rest) = text.split_at(end);
             is_ipv6(&host[1..end - 1]).then_some((host, rest))?
         } else {
-            let end = text
-                .iter()
-                .position(|&byte| byte == b':')
-                .unwrap_or(text.len());
-            let (host, rest) = text.split_at(end);
-            is_registered_name(host).then_some((host, rest))?
+            let is_strange = |&byte: &u8| !NAME_BYTES[usize::from(byte)];
+            let plain = text.iter().position(is_strange).unwrap_or(text.len());
+            let escaped = match text.get(plain) {
+                Some(b'%') => text[plain..]
+                    .iter()
+                    .take_while(|&&byte| byte != b':')
+                    .count(),
+                Some(_) | None => 0,
+            };
+            let (host, rest) = text.split_at(plain + escaped);
+            (escaped == 0 || is_registered_name(host)).then_some((host, rest))?
         };
         let port = match rest.split_first() {
             None => None,

@@ -244,8 +244,12 @@ impl<'bytes> Line<'bytes> {
     /// Reads a line without its CRLF (RFC 9112 §3).
     fn parse(line: &'bytes [u8]) -> Result<Self, RequestError> {
         check_method_so_far(line)?;
-        let (Some(first), Some(last)) = (memchr(b' ', line), memrchr(b' ', line)) else {
-            return Err(RequestError::Line);
+        let first = memchr(b' ', line).ok_or(RequestError::Line)?;
+        // Where it is in every line that is right.
+        let usual = line.len().checked_sub(" HTTP/1.1".len());
+        let last = match usual {
+            Some(usual) if line[usual] == b' ' => usual,
+            Some(_) | None => memrchr(b' ', line).ok_or(RequestError::Line)?,
         };
         let version = version(&line[last + 1..])?;
         if first + 1 >= last {

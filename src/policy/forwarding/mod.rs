@@ -1,9 +1,9 @@
 //! Who asks: the forwarding fields, and whom to believe.
 //!
-//! Problem: every client can write `X-Forwarded-For: 127.0.0.1`, and applications believe it. So what
-//! comes from a peer outside `trusted_proxies` is removed and written afresh; what comes from a
-//! trusted one is kept and continued. The client's address is the first untrusted one from the right:
-//! everything left of it was written by somebody unknown (RFC 7239 §8.1).
+//! Problem: every client can write `X-Forwarded-For: 127.0.0.1`, and applications believe it. So
+//! what comes from a peer outside `trusted_proxies` is removed and written afresh; what comes from
+//! a trusted one is kept and continued. The client's address is the first untrusted one from the
+//! right: everything left of it was written by somebody unknown (RFC 7239 §8.1).
 //!
 //! | field | peer not trusted | peer trusted |
 //! |---|---|---|
@@ -14,19 +14,20 @@
 //! | other fields of the family (`X-Forwarded-Port`, `X-Real-IP`, …) | removed | kept |
 //! | twins of any of these, as `X_Forwarded_For` | removed | removed |
 //!
-//! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`, and
-//! a proxy that passes unknown fields on passes its client's twins on too.
+//! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`,
+//! and a proxy that passes unknown fields on passes its client's twins on too.
 //!
 //! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts.
 //! `traceparent` and `tracestate` pass through untouched, whoever sends them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use http::{HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 use crate::config;
-use crate::message::{Fields, Value};
+use crate::message::{Fields, PreparedLine, Value};
 
 mod chain;
 mod names;
@@ -123,7 +124,7 @@ impl Forwarding {
 
 /// Takes out what would be believed wrongly.
 fn remove_spoofed(headers: &mut Fields, peer_is_trusted: bool) {
-    headers.remove_if(|name| match names::standing(name) {
+    headers.remove_if(names::INITIALS, |name| match names::standing(name) {
         Standing::Stranger => false,
         Standing::Family => !peer_is_trusted,
         Standing::Twin => true,
@@ -134,7 +135,11 @@ fn remove_spoofed(headers: &mut Fields, peer_is_trusted: bool) {
 fn set_scheme(headers: &mut Fields, scheme: &'static str) -> &'static str {
     match headers.get(&X_FORWARDED_PROTO).map(Value::as_bytes) {
         None => {
-            headers.append(&X_FORWARDED_PROTO, &HeaderValue::from_static(scheme));
+            if scheme == "http" {
+                headers.append_prepared(&HTTP);
+            } else {
+                headers.append(&X_FORWARDED_PROTO, &HeaderValue::from_static(scheme));
+            }
             scheme
         }
         Some(b"http") => "http",
@@ -195,6 +200,10 @@ fn append(headers: &mut Fields, name: &HeaderName, element: &[u8]) {
         headers.insert(name, value);
     }
 }
+
+/// What nearly every request gets that does not come by TLS.
+static HTTP: LazyLock<PreparedLine> =
+    LazyLock::new(|| PreparedLine::new(&X_FORWARDED_PROTO, &HeaderValue::from_static("http")));
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

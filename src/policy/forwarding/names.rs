@@ -13,10 +13,6 @@ pub(super) enum Standing {
 
 /// The standing of a name, in any case.
 pub(super) fn standing(name: &[u8]) -> Standing {
-    // Most names are out at the first letter.
-    if !matches!(name.first(), Some(b'f' | b't' | b'x' | b'F' | b'T' | b'X')) {
-        return Standing::Stranger;
-    }
     let is_family = begins_with(name, FORWARDED_FAMILY)
         && !name.get(11).is_some_and(u8::is_ascii_alphabetic)
         || FAMILY.iter().any(|member| is_spelt(name, member));
@@ -43,6 +39,9 @@ fn begins_with(name: &[u8], start: &[u8]) -> bool {
     };
     name.len() >= start.len() && name.iter().zip(start).all(same)
 }
+
+/// The letters that a name of any standing begins with: most names are out at that.
+pub(super) const INITIALS: &[u8] = b"ftx";
 
 /// `X-Forwarded` and all that begins with it and a separator: `-For`, `-Proto`, `-Port`, `-Ssl`, …
 const FORWARDED_FAMILY: &[u8] = b"x-forwarded";

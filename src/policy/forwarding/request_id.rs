@@ -35,14 +35,19 @@ fn is_well_formed(id: Value<'_>) -> bool {
 }
 
 fn new(random: &mut fastrand::Rng) -> HeaderValue {
-    let number = random.u128(1..);
-    let digits: [u8; 32] = std::array::from_fn(|place| {
-        let digit = number >> (4 * (31 - place)) & 0xf;
-        b"0123456789abcdef"[usize::try_from(digit).unwrap_or_default()]
-    });
+    let mut digits = [0; 32];
+    for (pair, byte) in digits
+        .chunks_exact_mut(2)
+        .zip(random.u128(1..).to_be_bytes())
+    {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
+    }
     HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&digits))
         .expect("hexadecimal digits are allowed in a field")
 }
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Room for two UUIDs and some words; what is longer is not an id.
 const LONGEST: usize = 128;

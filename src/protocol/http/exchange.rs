@@ -53,7 +53,7 @@ pub(super) struct Message {
 pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
     let began = Instant::now();
     match read_head(connection, &terms.listener, began).await {
-        Ok((head, now)) => serve(connection, terms, head, (began, now)).await,
+        Ok((mut head, now)) => serve(connection, terms, &mut head, (began, now)).await,
         Err(NoHead::Gone) => Next::Ended,
         Err(NoHead::Late) => refuse(connection, terms, Cause::RequestTimeout, began).await,
         Err(NoHead::Refused(error)) => {
@@ -102,7 +102,7 @@ async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Ins
 async fn serve(
     connection: &Connection,
     terms: &Terms,
-    mut head: RequestHead,
+    head: &mut RequestHead,
     (began, now): (Instant, Instant),
 ) -> Next {
     let listener = &*terms.listener;
@@ -117,22 +117,22 @@ async fn serve(
         // A request with a body is not sent on as one that wants to switch, so no answer to it may.
         upgrade: head
             .upgrade
+            .take()
             .filter(|_| matches!(head.framing, Framing::None | Framing::Length(0))),
         te_trailers: head.te_trailers,
         version: head.parts.version,
         persistent: head.persistent,
     };
-    let identity = connection.local.with_random(|random| {
-        listener.forwarding.apply(
-            &mut head.parts.headers,
-            connection.facts.peer,
-            "http",
-            random,
-        )
-    });
-    record.scheme.set(identity.scheme);
-    record.client.set(Some(identity.client));
-    *record.request_id.borrow_mut() = Some(identity.request_id);
+    let (peer_is_trusted, scheme) = {
+        let (headers, peer) = (&mut head.parts.headers, connection.facts.peer);
+        let forwarding = &listener.forwarding;
+        let local = &connection.local;
+        let identity = local.with_random(|random| forwarding.apply(headers, peer, "http", random));
+        record.scheme.set(identity.scheme);
+        record.client.set(Some(identity.client));
+        *record.request_id.borrow_mut() = Some(identity.request_id);
+        (identity.peer_is_trusted, identity.scheme)
+    };
     let (route, matched) = find_route(listener, &head.parts);
     let under_way = route.metrics.begin();
     let exchange = Exchange {
@@ -141,8 +141,8 @@ async fn serve(
         route,
         record: &record,
         message,
-        peer_is_trusted: identity.peer_is_trusted,
-        scheme: identity.scheme,
+        peer_is_trusted,
+        scheme,
         overdue: Cell::new(None),
         attempt_overdue: Cell::new(None),
         body_idle: Cell::new(listener.timeouts.body_idle),
@@ -160,6 +160,10 @@ async fn serve(
 
 /// The route of a request, and how much of its path the route's prefix took.
 fn find_route<'a>(listener: &'a HttpListener, parts: &RequestParts) -> (&'a Route, usize) {
+    let fallback = listener.fallback.as_ref().unwrap_or(&listener.unrouted);
+    if listener.routes.is_empty() {
+        return (fallback, 0);
+    }
     let host = parts.headers.get(header::HOST).and_then(Value::to_str);
     // `OPTIONS *` asks about the server as a whole: it goes where everything goes.
     let target = parts.uri.path();
@@ -172,7 +176,7 @@ fn find_route<'a>(listener: &'a HttpListener, parts: &RequestParts) -> (&'a Rout
     };
     match listener.routes.find(&question) {
         Some(found) => (found.target, found.prefix),
-        None => (listener.fallback.as_ref().unwrap_or(&listener.unrouted), 0),
+        None => (fallback, 0),
     }
 }
 

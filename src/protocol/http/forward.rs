@@ -100,8 +100,15 @@ async fn attempt(
     let repeatable = parts.method.is_idempotent() && body.is_end_stream();
     let mut may_reuse = parts.method != Method::CONNECT;
     loop {
-        let connection = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
-            Ok(connection) => connection,
+        let reused;
+        let mut call = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
+            Ok(connection) if parts.method == Method::CONNECT => {
+                return Ok(connected(choice, pick, connection));
+            }
+            Ok(connection) => {
+                reused = connection.is_reused();
+                call(exchange, connection, parts, body)
+            }
             Err(Attempt::Failed(failed)) => {
                 return Err(Attempt::Failed(Failed {
                     body: Some(body),
@@ -110,11 +117,6 @@ async fn attempt(
             }
             Err(gone) => return Err(gone),
         };
-        if parts.method == Method::CONNECT {
-            return Ok(connected(choice, pick, connection));
-        }
-        let reused = connection.is_reused();
-        let mut call = call(exchange, connection, parts, body);
         let error = match response_head(exchange, choice, &mut call).await {
             Ok(head) => return accept(exchange, choice, pick, call, head),
             Err(None) => return Err(Attempt::ClientGone),
@@ -215,7 +217,8 @@ async fn response_head(
                 if exchange.message.version == Version::HTTP_10 {
                     continue;
                 }
-                if !exchange.relay_interim(&head.parts).await {
+                // In a box: few responses have one, and the others do not carry the room for it.
+                if !Box::pin(exchange.relay_interim(&head.parts)).await {
                     return Err(None);
                 }
             }

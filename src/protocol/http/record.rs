@@ -21,7 +21,8 @@ use crate::upstream::Upstream;
 pub(super) struct Record {
     started: Instant,
     method: Method,
-    asked: Option<Asked>,
+    /// In a box: most proxies that are busy write no access log.
+    asked: Option<Box<Asked>>,
     pub(super) client: Cell<Option<IpAddr>>,
     pub(super) scheme: Cell<&'static str>,
     pub(super) request_id: RefCell<Option<HeaderValue>>,
@@ -94,26 +95,26 @@ impl Record {
     /// Keeps what the access log tells about a request whose head has just come, before it is changed.
     pub(super) fn keep(&mut self, parts: &RequestParts) {
         let field = |name: HeaderName| parts.headers.get(&name).and_then(Value::to_header_value);
-        self.asked = Some(Asked {
+        self.asked = Some(Box::new(Asked {
             at: self.began(),
             uri: Some(parts.uri.clone()),
             version: parts.version,
             host: field(header::HOST),
             user_agent: field(header::USER_AGENT),
             referer: field(header::REFERER),
-        });
+        }));
     }
 
     /// Keeps that there was something which could not be read as a request.
     pub(super) fn keep_unread(&mut self) {
-        self.asked = Some(Asked {
+        self.asked = Some(Box::new(Asked {
             at: self.began(),
             uri: None,
             version: Version::HTTP_11,
             host: None,
             user_agent: None,
             referer: None,
-        });
+        }));
     }
 
     /// When the request began, by the wall clock. All that has passed was waiting for its head.

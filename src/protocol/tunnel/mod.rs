@@ -184,8 +184,8 @@ impl Relay<'_> {
         self.poll_quiet(cx)
     }
 
-    /// A side takes nothing more. What it said before it went may explain why (an early answer to an
-    /// upload): that is still delivered, and then the other side is reset, not told of an end.
+    /// A side takes nothing more. What it said before it went may explain why (an early answer to
+    /// an upload): that is still delivered, and then the other side is reset, not told of an end.
     fn break_off(&mut self, side: Side) {
         let (broken, other) = match side {
             Side::Client => (&mut self.received, &mut self.sent),

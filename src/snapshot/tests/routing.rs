@@ -1,10 +1,9 @@
 //! Decisions without sockets, and the `[[test]]`s that rest on them.
 
-use std::fs;
-use std::path::Path;
-
 use super::config;
-use crate::config::{Config, Nothing, RouteTest, Style, load_text};
+use crate::config::tests::cases;
+use crate::config::{Config, RouteTest};
+use crate::http1::RequestError;
 use crate::snapshot::{Decision, Inquiry, InquiryError, Routing, TestFailure};
 
 /// Two HTTP listeners, of which only the first has an upstream of its own, and one that relays.
@@ -213,9 +212,23 @@ fn an_inquiry_is_a_method_and_a_url() {
         "G T http://a/",
         "GET http://",
         "GET http://a b/",
+        "GET a.example",
     ] {
         let error = Inquiry::new(wrong, []).expect_err(wrong);
         assert_eq!(error, InquiryError::Form(wrong.to_owned()));
+    }
+    // What `Uri` would make something else of, the proxy refuses.
+    for refused in [
+        "GET http://a/b#c",
+        "GET http://a/b#",
+        "GET http://a/\u{e4}",
+        "GET http://user@a/",
+        "CONNECT http://a:443/#c",
+    ] {
+        let error = Inquiry::new(refused, []).expect_err(refused);
+        let why = RequestError::Target;
+        let request = refused.to_owned();
+        assert_eq!(error, InquiryError::Refused { request, why });
     }
     for (name, value) in [("x kind", "one"), ("", "one"), ("x-kind", "a\nb")] {
         let error = Inquiry::new("GET http://a/", [(name, value)]).expect_err(value);
@@ -249,27 +262,16 @@ fn sentences(failure: &TestFailure) -> Vec<String> {
         .collect()
 }
 
-/// As `src/config/tests/cases.rs` does for what is found there.
 #[test]
 fn a_test_that_fails_has_its_place() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config");
-    let text = fs::read_to_string(folder.join("cases/E0219.toml")).expect("the case");
-    let mut outcome = load_text("evenkeel.toml", &text, &Nothing);
+    let outcome = cases::case("E0219");
     let config = outcome.config.as_ref().expect("nothing else is wrong");
     let failures = Routing::new(config).expect("valid routes").failures();
     let findings: Vec<_> = failures
         .iter()
         .map(|test| test.finding(&outcome.places))
         .collect();
-    outcome.add(findings);
-    let drawn = [outcome.render(Style::default()), outcome.summary("")].concat();
-    insta::with_settings!({
-        snapshot_path => folder.join("snapshots"),
-        prepend_module_to_snapshot => false,
-        omit_expression => true,
-    }, {
-        insta::assert_snapshot!("E0219", drawn);
-    });
+    cases::found("E0219", outcome, findings);
 }
 
 #[test]
@@ -284,7 +286,7 @@ fn a_test_that_holds_is_silent() {
             "route = 'moved', status = 301, location = 'https://moved.example/x'",
         ),
         ("GET http://other.example/", "upstream = 'listener.a-web'"),
-        ("GET http://other.example/", "route = 'a-web'"),
+        ("GET http://other.example/", "route = 'listener.a-web'"),
         ("CONNECT http://tunnel.example/", "status = 405"),
     ] {
         assert_eq!(
@@ -293,6 +295,25 @@ fn a_test_that_holds_is_silent() {
             "{request} {expect}"
         );
     }
+}
+
+/// A route may be called as its listener is: the listener's own goes by another name.
+#[test]
+fn a_route_named_like_its_listener_is_told_from_the_listeners_own() {
+    let text = |route| {
+        format!(
+            "[listener.web]\nbind = ':8080'\nto = ['10.0.0.1:80']\n\
+             [route.web]\npath = '/web/'\nrespond = {{}}\n\
+             [[test]]\nrequest = 'GET http://a/'\nexpect = {{ route = 'listener.web' }}\n\
+             [[test]]\nrequest = 'GET http://a/web/'\nexpect = {{ route = '{route}' }}\n"
+        )
+    };
+    let good = config(&text("web"));
+    assert_eq!(Routing::new(&good).expect("valid").failures(), []);
+    let bad = config(&text("listener.web"));
+    let failures = Routing::new(&bad).expect("valid").failures();
+    let found: Vec<_> = failures.iter().flat_map(sentences).collect();
+    assert_eq!(found, ["route `listener.web` was expected, it is `web`"]);
 }
 
 #[test]
@@ -311,7 +332,7 @@ fn a_test_that_fails_says_what_happens_instead() {
         (
             "GET http://other.example/",
             "route = 'shared'",
-            &["route `shared` was expected, it is `a-web`"],
+            &["route `shared` was expected, it is `listener.a-web`"],
         ),
         (
             "GET http://moved.example/x",

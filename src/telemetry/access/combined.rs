@@ -5,7 +5,8 @@ use crate::telemetry::text::{self, Clock};
 
 use super::Entry;
 
-/// Appends one line: `10.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET / HTTP/1.1" 200 12 "-" "curl"`.
+/// Appends one line:
+/// `10.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET / HTTP/1.1" 200 12 "-" "curl"`.
 pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, entry: &Entry<'_>, query: Option<&str>) {
     text::address(out, entry.client.ip());
     out.extend_from_slice(b" - - [");

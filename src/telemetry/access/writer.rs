@@ -251,7 +251,8 @@ impl Writer {
         loop {
             match self.file.write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Someone with the same pipe made it non-blocking. For this thread, waiting is fine.
+                // Someone with the same pipe made it non-blocking. For this thread,
+                // waiting is fine.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     thread::park_timeout(FULL_PIPE_RETRY);
                 }

@@ -45,7 +45,8 @@ struct Members {
     out: Vec<u8>,
 }
 
-/// Sends what `tracing` says at `level` and above to the sink, as JSON or for the eye. Never blocks.
+/// Sends what `tracing` says at `level` and above to the sink, as JSON or for the
+/// eye. Never blocks.
 pub fn init_tracing(
     level: LevelFilter,
     json: bool,

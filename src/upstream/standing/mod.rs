@@ -50,8 +50,8 @@ impl Standing {
 }
 
 /// Chooses who may be picked. Below `panic_threshold` (a share of those that have been judged) the
-/// health of the primaries is ignored; a new endpoint still waits for its first probe as long as any
-/// is healthy.
+/// health of the primaries is ignored; a new endpoint still waits for its first probe as long as
+/// any is healthy.
 pub(super) fn choose(members: &[Member], panic_threshold: f64) -> Candidates {
     let of = |backup: bool, health: Health| {
         select(members, |member| {

@@ -108,7 +108,7 @@ fn view_endpoint(endpoint: &endpoint::Endpoint, health: Health, now: Instant) ->
         why: verdict
             .map(|verdict| verdict.why.to_string())
             .unwrap_or_default(),
-        avoided: live.is_backing_off(now),
+        backing_off: live.is_backing_off(now),
         backup: endpoint.backup,
         weight: endpoint.weight,
         in_flight: live.in_flight(),

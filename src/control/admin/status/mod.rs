@@ -148,8 +148,8 @@ pub struct Endpoint {
     pub for_s: Option<u64>,
     /// Why it is so; empty if no check has said.
     pub why: String,
-    /// Whether it is left alone for a moment, since connections to it failed.
-    pub avoided: bool,
+    /// Whether it is backing off: a pause in picks, since connections to it failed.
+    pub backing_off: bool,
     /// Whether it is used only when no other is healthy.
     pub backup: bool,
     /// Share of the traffic.

@@ -134,7 +134,7 @@ fn upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
         let what = format!("{bad} of {all} endpoints {} unhealthy", are(bad));
         (Gravity::Weakened, what, OTHERS)
     } else {
-        return left_alone(upstream).map(|warning| (Gravity::Weakened, warning));
+        return backing_off(upstream).map(|warning| (Gravity::Weakened, warning));
     };
     let warning = Warning {
         why: reasons(&unhealthy),
@@ -146,15 +146,15 @@ fn upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
 
 /// Endpoints that no check has found unhealthy, while connections to them fail. One line: it may be
 /// over in a second, and the table says for which upstream.
-fn left_alone(upstream: &Upstream) -> Option<Warning> {
-    let avoided = |endpoint: &&Endpoint| endpoint.avoided;
-    let number = upstream.endpoints.iter().filter(avoided).count();
+fn backing_off(upstream: &Upstream) -> Option<Warning> {
+    let is_backing_off = |endpoint: &&Endpoint| endpoint.backing_off;
+    let number = upstream.endpoints.iter().filter(is_backing_off).count();
     let all = upstream.endpoints.len();
     if number == 0 {
         return None;
     }
     let are = are(number);
-    let what = format!("{number} of {all} endpoints {are} left alone after failed connections");
+    let what = format!("{number} of {all} endpoints {are} backing off after failed connections");
     Some(warning(&format!("upstream {}", upstream.name), &what, ""))
 }
 
@@ -192,7 +192,7 @@ const REASONS: usize = 5;
 mod tests {
     use super::*;
 
-    fn endpoint(state: &str, avoided: bool) -> Endpoint {
+    fn endpoint(state: &str, backing_off: bool) -> Endpoint {
         Endpoint {
             name: "10.0.0.1:80".into(),
             address: "10.0.0.1:80".into(),
@@ -200,7 +200,7 @@ mod tests {
             state: state.into(),
             for_s: None,
             why: "refused".into(),
-            avoided,
+            backing_off,
             backup: false,
             weight: 1,
             in_flight: 0,
@@ -221,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_is_left_alone_is_not_as_it_should_be() {
+    fn an_endpoint_that_backs_off_is_not_as_it_should_be() {
         let well = || endpoint("healthy", false);
         assert_eq!(found(vec![well(), well()]), None);
         assert_eq!(
             found(vec![well(), endpoint("healthy", true)]).as_deref(),
-            Some("upstream api: 1 of 2 endpoints is left alone after failed connections")
+            Some("upstream api: 1 of 2 endpoints is backing off after failed connections")
         );
         // The graver one is told; the table has the other.
         assert_eq!(

@@ -155,9 +155,11 @@ fn note(upstream: &Upstream) -> String {
             .filter(|endpoint| wanted(endpoint))
             .count()
     };
-    let avoided = count(&|endpoint| endpoint.avoided);
-    if avoided > 0 {
-        notes.push(format!("{avoided} left alone after failed connections"));
+    let backing_off = count(&|endpoint| endpoint.backing_off);
+    if backing_off > 0 {
+        notes.push(format!(
+            "{backing_off} backing off after failed connections"
+        ));
     }
     let unknown = count(&|endpoint| endpoint.state == "unknown");
     if unknown > 0 {

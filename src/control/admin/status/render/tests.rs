@@ -9,7 +9,7 @@ fn endpoint(name: &str, zone: &str, state: &str) -> Endpoint {
         state: state.into(),
         for_s: None,
         why: String::new(),
-        avoided: false,
+        backing_off: false,
         backup: false,
         weight: 1,
         in_flight: 0,

@@ -24,9 +24,9 @@ impl Wake for Woken {
 }
 
 /// Asks once.
-fn ask(turn: &mut Turn) -> Option<OpenConnection> {
+fn ask(waiter: &mut Waiter) -> Option<OpenConnection> {
     let mut context = Context::from_waker(Waker::noop());
-    match Pin::new(turn).poll(&mut context) {
+    match Pin::new(waiter).poll(&mut context) {
         Poll::Ready(open) => Some(open),
         Poll::Pending => None,
     }
@@ -41,10 +41,11 @@ async fn who_finds_no_room_asks_the_pools_once_and_is_woken() {
     assert!(live.may_rest());
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
-    let mut turn = pin!(live.wait_for_connection(1));
+    let mut waiter = pin!(live.wait_for_connection(1));
     for _ in 0..2 {
         assert!(
-            turn.as_mut()
+            waiter
+                .as_mut()
                 .poll(&mut Context::from_waker(&waker))
                 .is_pending()
         );
@@ -57,23 +58,23 @@ async fn who_finds_no_room_asks_the_pools_once_and_is_woken() {
     assert_eq!(woken.0.load(SeqCst), 1);
     assert!(live.may_rest(), "nobody waits any more");
     assert!(live.open_connection(1).is_none(), "the place is taken");
-    let second = turn.as_mut().poll(&mut Context::from_waker(&waker));
+    let second = waiter.as_mut().poll(&mut Context::from_waker(&waker));
     assert!(second.is_ready());
     drop(second);
     assert_eq!(live.connections(), 0);
 }
 
 #[test]
-fn room_is_given_in_turn_and_nobody_is_asked_while_there_is_some() {
+fn room_is_given_in_order_and_nobody_is_asked_while_there_is_some() {
     let states = LiveStates::new();
     let live = live(&states);
-    let mut turns = [(); 3].map(|()| live.wait_for_connection(1));
-    let mut held = ask(&mut turns[0]);
+    let mut waiters = [(); 3].map(|()| live.wait_for_connection(1));
+    let mut held = ask(&mut waiters[0]);
     assert!(held.is_some(), "there was room");
-    assert!(turns[1..].iter_mut().all(|turn| ask(turn).is_none()));
-    for turn in &mut turns[1..] {
+    assert!(waiters[1..].iter_mut().all(|waiter| ask(waiter).is_none()));
+    for waiter in &mut waiters[1..] {
         drop(held.take());
-        held = ask(turn);
+        held = ask(waiter);
         assert!(held.is_some());
     }
     assert_eq!(live.connections(), 1);
@@ -84,12 +85,12 @@ fn who_leaves_takes_nothing_along() {
     let states = LiveStates::new();
     let live = live(&states);
     let held = live.open_connection(1);
-    let mut turns = [(); 3].map(|()| live.wait_for_connection(1));
-    assert!(turns.iter_mut().all(|turn| ask(turn).is_none()));
-    let [early, served, mut last] = turns;
+    let mut waiters = [(); 3].map(|()| live.wait_for_connection(1));
+    assert!(waiters.iter_mut().all(|waiter| ask(waiter).is_none()));
+    let [early, served, mut last] = waiters;
     drop(early);
     drop(held);
-    assert_eq!(live.connections(), 1, "it is the second one's turn");
+    assert_eq!(live.connections(), 1, "it is the second one's");
     assert!(ask(&mut last).is_none());
     drop(served); // without having heard of it
     let open = ask(&mut last);
@@ -121,12 +122,12 @@ fn retirement_and_waiting_do_not_touch_each_other() {
     let states = LiveStates::new();
     let live = live(&states);
     let held = live.open_connection(1);
-    let mut turn = live.wait_for_connection(1);
-    assert!(ask(&mut turn).is_none() && !live.is_retired());
+    let mut waiter = live.wait_for_connection(1);
+    assert!(ask(&mut waiter).is_none() && !live.is_retired());
     live.set_retired(true);
     assert!(live.is_retired());
     drop(held);
-    assert!(ask(&mut turn).is_some());
+    assert!(ask(&mut waiter).is_some());
     assert!(live.is_retired() && !live.may_rest());
     live.set_retired(false);
     live.set_retired(false);
@@ -138,7 +139,7 @@ fn no_wakeup_is_lost_between_threads() {
     let states = LiveStates::new();
     let live = live(&states);
     let most = AtomicU32::new(0);
-    let take_turns = |seed| {
+    let wait_often = |seed| {
         let mut random = fastrand::Rng::with_seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -148,13 +149,13 @@ fn no_wakeup_is_lost_between_threads() {
             for _ in 0..3_000 {
                 if random.u8(..8) == 0 {
                     // One that gives up, at any moment.
-                    let mut turn = live.wait_for_connection(2);
-                    drop(ask(&mut turn));
+                    let mut waiter = live.wait_for_connection(2);
+                    drop(ask(&mut waiter));
                     continue;
                 }
-                let turn = live.wait_for_connection(2);
-                let open = tokio::time::timeout(LONG, turn).await;
-                let open = open.expect("a turn comes, since every holder lets go");
+                let waiter = live.wait_for_connection(2);
+                let open = tokio::time::timeout(LONG, waiter).await;
+                let open = open.expect("one is let go by every holder");
                 most.fetch_max(live.connections(), Relaxed);
                 drop(open);
             }
@@ -162,7 +163,7 @@ fn no_wakeup_is_lost_between_threads() {
     };
     std::thread::scope(|scope| {
         for seed in 0..4 {
-            scope.spawn(move || take_turns(seed));
+            scope.spawn(move || wait_often(seed));
         }
     });
     assert!(most.load(Relaxed) <= 2);

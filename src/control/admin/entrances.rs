@@ -1,9 +1,9 @@
-//! The two doors of the admin API: a Unix socket for everything, a TCP address for looking.
+//! The two entrances of the admin API: a Unix socket for everything, a TCP address for looking.
 //!
 //! Problem: a socket file outlives a process that was killed, and the next start must neither fail
-//! for it nor take the socket of an instance that lives. So a socket file is replaced only if nobody
-//! answers on it, and in one step: the new socket is made beside it, closed to other users, and
-//! renamed over it.
+//! for it nor take the socket of an instance that lives. So a socket file is replaced only if
+//! nobody answers on it, and in one step: the new socket is made beside it, closed to other users,
+//! and renamed over it.
 
 use std::fs;
 use std::io;
@@ -17,9 +17,9 @@ use tokio::net::{TcpListener, UnixListener};
 use crate::config;
 use crate::net::Sockets;
 
-/// Where the admin API is served. Dropping it closes the doors and removes the socket's file.
+/// Where the admin API is served. Dropping it closes the entrances and removes the socket's file.
 #[derive(Debug, Default)]
-pub struct Doors {
+pub struct Entrances {
     pub(super) socket: Option<Socket>,
     pub(super) http: Option<TcpListener>,
 }
@@ -40,7 +40,7 @@ struct SocketFile {
 
 /// Why the admin API cannot be served; says what to do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
+pub enum EntranceError {
     /// The socket's directory is missing.
     #[error(
         "the directory of the admin socket {} does not exist: create it \
@@ -68,9 +68,9 @@ pub enum DoorError {
     Http(io::Error),
 }
 
-impl Doors {
-    /// Opens the doors that are written. Needs a tokio runtime.
-    pub fn bind(written: &config::Admin) -> Result<Self, DoorError> {
+impl Entrances {
+    /// Opens the entrances that are written. Needs a tokio runtime.
+    pub fn bind(written: &config::Admin) -> Result<Self, EntranceError> {
         Ok(Self {
             socket: written.socket.as_deref().map(Socket::bind).transpose()?,
             http: written.http.as_deref().map(bind_http).transpose()?,
@@ -84,11 +84,11 @@ impl Doors {
 }
 
 impl Socket {
-    fn bind(path: &Path) -> Result<Self, DoorError> {
+    fn bind(path: &Path) -> Result<Self, EntranceError> {
         make_way(path)?;
         let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => DoorError::NoDirectory(path.into()),
-            _ => DoorError::Socket(path.into(), error),
+            io::ErrorKind::NotFound => EntranceError::NoDirectory(path.into()),
+            _ => EntranceError::Socket(path.into(), error),
         };
         let new = beside(path);
         // Left over if a process of the same number was killed between the next two steps.
@@ -133,21 +133,22 @@ impl Drop for SocketFile {
     }
 }
 
-/// Sees that a socket may be put at this path: nothing is there, or a socket that nobody answers on.
-fn make_way(path: &Path) -> Result<(), DoorError> {
+/// Sees that a socket may be put at this path: nothing is there, or a socket that
+/// nobody answers on.
+fn make_way(path: &Path) -> Result<(), EntranceError> {
     let there = match fs::symlink_metadata(path) {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(DoorError::Socket(path.into(), error)),
+        Err(error) => return Err(EntranceError::Socket(path.into(), error)),
     };
     if !there.file_type().is_socket() {
-        return Err(DoorError::NotASocket(path.into()));
+        return Err(EntranceError::NotASocket(path.into()));
     }
     match StdUnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(DoorError::Socket(path.into(), error)),
-        Ok(_) => Err(DoorError::InUse(path.into())),
+        Err(error) => Err(EntranceError::Socket(path.into(), error)),
+        Ok(_) => Err(EntranceError::InUse(path.into())),
     }
 }
 
@@ -158,13 +159,13 @@ fn beside(path: &Path) -> PathBuf {
     new.into()
 }
 
-fn bind_http(written: &str) -> Result<TcpListener, DoorError> {
+fn bind_http(written: &str) -> Result<TcpListener, EntranceError> {
     let bind = || {
         let sockets = Sockets::bind(written, 1)?;
         let listener = sockets.take(0)?.ok_or(io::ErrorKind::NotConnected)?;
         TcpListener::from_std(listener)
     };
-    bind().map_err(DoorError::Http)
+    bind().map_err(EntranceError::Http)
 }
 
 /// Whoever can connect can do everything: only the user of the instance (and root) may.
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     fn directory(name: &str) -> PathBuf {
-        let name = format!("evenkeel-doors-{}-{name}", std::process::id());
+        let name = format!("evenkeel-entrances-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         drop(fs::remove_dir_all(&path));
         fs::create_dir(&path).unwrap();
@@ -193,11 +194,11 @@ mod tests {
     async fn the_socket_is_the_owners_alone_and_goes_with_its_holder() {
         let directory = directory("mode");
         let path = directory.join("admin.sock");
-        let doors = Doors::bind(&admin(&path)).unwrap();
+        let entrances = Entrances::bind(&admin(&path)).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         StdUnixStream::connect(&path).unwrap();
-        drop(doors);
+        drop(entrances);
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
         fs::remove_dir(directory).unwrap();
     }
@@ -208,9 +209,9 @@ mod tests {
         let path = directory.join("admin.sock");
         drop(StdUnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a killed process leaves its file");
-        let doors = Doors::bind(&admin(&path)).unwrap();
+        let entrances = Entrances::bind(&admin(&path)).unwrap();
         StdUnixStream::connect(&path).unwrap();
-        drop(doors);
+        drop(entrances);
         fs::remove_dir_all(directory).unwrap();
     }
 
@@ -218,11 +219,11 @@ mod tests {
     async fn a_living_instance_is_left_alone() {
         let directory = directory("live");
         let path = directory.join("admin.sock");
-        let doors = Doors::bind(&admin(&path)).unwrap();
-        let second = Doors::bind(&admin(&path));
-        assert!(matches!(second, Err(DoorError::InUse(_))), "{second:?}");
+        let entrances = Entrances::bind(&admin(&path)).unwrap();
+        let second = Entrances::bind(&admin(&path));
+        assert!(matches!(second, Err(EntranceError::InUse(_))), "{second:?}");
         StdUnixStream::connect(&path).unwrap();
-        drop(doors);
+        drop(entrances);
         fs::remove_dir_all(directory).unwrap();
     }
 
@@ -230,9 +231,9 @@ mod tests {
     async fn a_successor_keeps_its_socket() {
         let directory = directory("successor");
         let path = directory.join("admin.sock");
-        let first = Doors::bind(&admin(&path)).unwrap();
+        let first = Entrances::bind(&admin(&path)).unwrap();
         fs::remove_file(&path).unwrap();
-        let second = Doors::bind(&admin(&path)).unwrap();
+        let second = Entrances::bind(&admin(&path)).unwrap();
         drop(first);
         StdUnixStream::connect(&path).unwrap();
         drop(second);
@@ -244,9 +245,9 @@ mod tests {
         let directory = directory("file");
         let path = directory.join("admin.sock");
         fs::write(&path, "precious").unwrap();
-        let refused = Doors::bind(&admin(&path));
+        let refused = Entrances::bind(&admin(&path));
         assert!(
-            matches!(refused, Err(DoorError::NotASocket(_))),
+            matches!(refused, Err(EntranceError::NotASocket(_))),
             "{refused:?}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
@@ -256,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_directory_is_named() {
         let path = std::env::temp_dir().join("evenkeel-no-such-directory/admin.sock");
-        let error = Doors::bind(&admin(&path)).expect_err("there is no such directory");
+        let error = Entrances::bind(&admin(&path)).expect_err("there is no such directory");
         assert!(error.to_string().contains("RuntimeDirectory"), "{error}");
     }
 
@@ -266,9 +267,9 @@ mod tests {
             socket: None,
             http: Some(format!("127.0.0.1:{port}")),
         };
-        let first = Doors::bind(&written(0)).unwrap();
+        let first = Entrances::bind(&written(0)).unwrap();
         let port = first.http_address().unwrap().port();
-        let error = Doors::bind(&written(port)).expect_err("the port is taken");
+        let error = Entrances::bind(&written(port)).expect_err("the port is taken");
         assert!(error.to_string().contains("in use"), "{error}");
     }
 }
