@@ -14,6 +14,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::line::{END, Key, Line, SEPARATOR, Wanted, small};
 use super::names::{Role, role};
 use super::recycle::Store;
 use super::value::Value;
@@ -45,20 +46,6 @@ pub(crate) struct Place {
     /// Bytes of the value.
     pub(crate) value_length: usize,
 }
-
-/// A line of the text: name, colon, space, value, CRLF.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Line {
-    key: Key,
-    start: u32,
-    name: u32,
-    value: u32,
-    role: Role,
-}
-
-/// What names that are the same have in common: their length and their first and last letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Key(u32);
 
 impl Fields {
     /// No fields.
@@ -363,89 +350,3 @@ impl FromIterator<(HeaderName, HeaderValue)> for Fields {
         fields
     }
 }
-
-impl Line {
-    fn range(&self) -> std::ops::Range<usize> {
-        let value = self.value_range();
-        self.start as usize..value.end + END.len()
-    }
-
-    fn value_range(&self) -> std::ops::Range<usize> {
-        let value = self.start as usize + self.name as usize + SEPARATOR.len();
-        value..value + self.value as usize
-    }
-
-    fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        let start = self.start as usize;
-        &text[start..start + self.name as usize]
-    }
-
-    fn value<'a>(&self, text: &'a [u8]) -> Value<'a> {
-        Value::of_line(&text[self.value_range()])
-    }
-}
-
-impl Key {
-    #[inline]
-    fn of(name: &[u8]) -> Self {
-        let (first, last) = match name {
-            [first, .., last] => (*first, *last),
-            [only] => (*only, *only),
-            [] => (0, 0),
-        };
-        // Setting this bit makes a letter small. That other bytes may fall together, and lengths
-        // beyond 64 KiB, does no harm: names with the same key are compared.
-        Self(small(name.len()) << 16 | u32::from(first | 0x20) << 8 | u32::from(last | 0x20))
-    }
-
-    /// The first letter, small.
-    fn first(self) -> u8 {
-        let [_, _, first, _] = self.0.to_be_bytes();
-        first
-    }
-
-    /// One of 64 bits, by Knuth's multiplicative hash.
-    #[inline]
-    fn bit(self) -> u64 {
-        1 << (self.0.wrapping_mul(0x9e37_79b1) >> 26)
-    }
-}
-
-/// A name that is looked for.
-#[derive(Clone, Copy)]
-struct Wanted<'a> {
-    name: &'a [u8],
-    key: Key,
-}
-
-impl<'a> Wanted<'a> {
-    #[inline]
-    fn new(name: &'a [u8]) -> Self {
-        Self {
-            name,
-            key: Key::of(name),
-        }
-    }
-
-    #[inline]
-    fn is(&self, line: &Line, text: &[u8]) -> bool {
-        line.key == self.key && line.name(text).eq_ignore_ascii_case(self.name)
-    }
-}
-
-/// A place or a length as it is stored.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "heads have at most 1 MiB, and what is added to them is small"
-)]
-#[inline]
-fn small(number: usize) -> u32 {
-    debug_assert!(u32::try_from(number).is_ok(), "no head is as large");
-    number as u32
-}
-
-/// Between name and value.
-const SEPARATOR: &[u8] = b": ";
-
-/// Behind a line.
-const END: &[u8] = b"\r\n";

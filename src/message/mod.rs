@@ -6,6 +6,7 @@
 //! where each line is in it, and builds no map. `ARCHITECTURE.md` says what that saves.
 
 mod fields;
+mod line;
 mod names;
 mod recycle;
 mod value;

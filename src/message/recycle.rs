@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::mem;
 
-use super::fields::Line;
+use super::line::Line;
 
 /// What fields are kept in.
 #[derive(Debug)]

@@ -1,0 +1,107 @@
+//! Lines of a text, and how one of a name is found among them.
+
+use super::names::Role;
+use super::value::Value;
+
+/// A line of the text: name, colon, space, value, CRLF.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line {
+    pub(super) key: Key,
+    /// Where its name begins.
+    pub(super) start: u32,
+    /// Bytes of the name.
+    pub(super) name: u32,
+    /// Bytes of the value.
+    pub(super) value: u32,
+    pub(super) role: Role,
+}
+
+/// What names that are the same have in common: their length and their first and last letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key(u32);
+
+/// A name that is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    name: &'a [u8],
+    pub(super) key: Key,
+}
+
+impl Line {
+    pub(super) fn range(&self) -> std::ops::Range<usize> {
+        let value = self.value_range();
+        self.start as usize..value.end + END.len()
+    }
+
+    pub(super) fn value_range(&self) -> std::ops::Range<usize> {
+        let value = self.start as usize + self.name as usize + SEPARATOR.len();
+        value..value + self.value as usize
+    }
+
+    pub(super) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let start = self.start as usize;
+        &text[start..start + self.name as usize]
+    }
+
+    pub(super) fn value<'a>(&self, text: &'a [u8]) -> Value<'a> {
+        Value::of_line(&text[self.value_range()])
+    }
+}
+
+impl Key {
+    #[inline]
+    pub(super) fn of(name: &[u8]) -> Self {
+        let (first, last) = match name {
+            [first, .., last] => (*first, *last),
+            [only] => (*only, *only),
+            [] => (0, 0),
+        };
+        // Setting this bit makes a letter small. That other bytes may fall together, and lengths
+        // beyond 64 KiB, does no harm: names with the same key are compared.
+        Self(small(name.len()) << 16 | u32::from(first | 0x20) << 8 | u32::from(last | 0x20))
+    }
+
+    /// The first letter, small.
+    pub(super) fn first(self) -> u8 {
+        let [_, _, first, _] = self.0.to_be_bytes();
+        first
+    }
+
+    /// One of 64 bits, by Knuth's multiplicative hash.
+    #[inline]
+    pub(super) fn bit(self) -> u64 {
+        1 << (self.0.wrapping_mul(0x9e37_79b1) >> 26)
+    }
+}
+
+impl<'a> Wanted<'a> {
+    #[inline]
+    pub(super) fn new(name: &'a [u8]) -> Self {
+        Self {
+            name,
+            key: Key::of(name),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is(&self, line: &Line, text: &[u8]) -> bool {
+        line.key == self.key && line.name(text).eq_ignore_ascii_case(self.name)
+    }
+}
+
+/// A place or a length as it is stored.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "heads have at most 1 MiB, and what is added to them is small"
+)]
+#[inline]
+pub(super) fn small(number: usize) -> u32 {
+    debug_assert!(u32::try_from(number).is_ok(), "no head is as large");
+    number as u32
+}
+
+/// Between name and value.
+pub(super) const SEPARATOR: &[u8] = b": ";
+
+/// Behind a line.
+pub(super) const END: &[u8] = b"\r\n";
