@@ -113,6 +113,7 @@ impl Ground {
         stop: watch::Receiver<bool>,
     ) -> Machine {
         let handle = Handle::new(snapshot);
+        handle.settle_before_scrapes(&self.registry);
         let readiness = Readiness::new();
         let (trigger, drain) = drain::channel();
         let (balance, inboxes) = Balance::new(self.workshop.workers);

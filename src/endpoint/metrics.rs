@@ -5,21 +5,22 @@
 //! thing that it counts. The handles outlive a reload (a build takes them over from the one
 //! before), or a counter that did not move since would start again at zero.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::ConnectFailure;
+use super::flow::Flow;
 use super::health::{By, Health};
-use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registry};
+use crate::telemetry::metrics::{Counter, Family, Gauge, Handle, Histogram, Kind, Registry};
 
 /// The series of one endpoint.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     names: Names,
-    flow: Counter,
+    flow: Arc<Flow>,
     requests: [OnceLock<Counter>; CLASSES.len()],
     connect_errors: [OnceLock<Counter>; ConnectFailure::ALL.len()],
     connect_duration: OnceLock<Histogram>,
@@ -57,7 +58,7 @@ pub enum CheckResult {
 }
 
 /// How often a health was reached, and what decided it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Transitions {
     to: Health,
     by: By,
@@ -65,7 +66,7 @@ struct Transitions {
 }
 
 /// Read off at every scrape; made by the first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Gauges {
     states: [Gauge; STATES.len()],
     in_flight: Gauge,
@@ -76,7 +77,7 @@ struct Gauges {
 impl Metrics {
     /// Series with these names, none of which exists yet. `flow` counts what goes from this
     /// instance's zone to the endpoint's: all endpoints there share it.
-    pub fn new(registry: &Registry, names: Names, flow: Counter) -> Self {
+    pub fn new(registry: &Registry, names: Names, flow: Arc<Flow>) -> Self {
         Self {
             registry: registry.clone(),
             names,
@@ -93,6 +94,38 @@ impl Metrics {
     /// Whether the series have these names.
     pub fn are_for(&self, names: &Names) -> bool {
         self.names == *names
+    }
+
+    /// The same series for the next build, without those that found no room: they are asked for
+    /// again. `None` if all found it.
+    pub fn renewed(&self) -> Option<Self> {
+        let transitions = self.transitions();
+        let is_whole = self.requests.iter().all(is_whole)
+            && self.connect_errors.iter().all(is_whole)
+            && is_whole(&self.connect_duration)
+            && self.checks.iter().all(is_whole)
+            && transitions.iter().all(|known| known.counter.is_own())
+            && self.gauges.get().is_none_or(Gauges::are_own);
+        if is_whole {
+            return None;
+        }
+        let mut own = transitions.clone();
+        own.retain(|known| known.counter.is_own());
+        Some(Self {
+            registry: self.registry.clone(),
+            names: self.names.clone(),
+            flow: Arc::clone(&self.flow),
+            requests: self.requests.each_ref().map(whole),
+            connect_errors: self.connect_errors.each_ref().map(whole),
+            connect_duration: whole(&self.connect_duration),
+            checks: self.checks.each_ref().map(whole),
+            transitions: Mutex::new(own),
+            gauges: self
+                .gauges
+                .get()
+                .filter(|gauges| gauges.are_own())
+                .map_or_else(OnceLock::new, |gauges| OnceLock::from(gauges.clone())),
+        })
     }
 
     /// Counts an attempt by the class of its status; `None` ended without a response.
@@ -141,10 +174,7 @@ impl Metrics {
 
     /// Counts a change of health.
     pub fn transitioned(&self, to: Health, by: By) {
-        let mut known = self
-            .transitions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.transitions();
         if let Some(same) = known.iter().find(|same| (same.to, same.by) == (to, by)) {
             same.counter.inc();
             return;
@@ -184,12 +214,28 @@ impl Metrics {
         }
     }
 
+    fn transitions(&self) -> MutexGuard<'_, Vec<Transitions>> {
+        // A panic elsewhere cannot leave a list half-changed.
+        self.transitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn labels(&self) -> [(&'static str, &str); 3] {
         [
             ("upstream", &self.names.upstream),
             ("zone", &self.names.zone),
             ("endpoint", &self.names.endpoint),
         ]
+    }
+}
+
+impl Gauges {
+    fn are_own(&self) -> bool {
+        let states = self.states.iter();
+        states
+            .chain([&self.in_flight, &self.active, &self.idle])
+            .all(Handle::is_own)
     }
 }
 
@@ -212,6 +258,17 @@ impl CheckResult {
             Self::BadStatus => "bad_status",
         }
     }
+}
+
+/// Whether a series found room, or was not asked for yet.
+fn is_whole<H: Handle>(series: &OnceLock<H>) -> bool {
+    series.get().is_none_or(Handle::is_own)
+}
+
+/// The series, if it found room; else it is to be asked for again.
+fn whole<H: Handle + Clone>(series: &OnceLock<H>) -> OnceLock<H> {
+    let own = series.get().filter(|handle| handle.is_own());
+    own.map_or_else(OnceLock::new, |handle| OnceLock::from(handle.clone()))
 }
 
 /// Classes of status by their first digit; 0 stands for no response at all.
@@ -271,3 +328,40 @@ static CONNECTIONS: Family = Family {
     kind: Kind::Gauge,
     buckets: None,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_build_asks_again_for_what_found_no_room() {
+        let registry = Registry::with_limit(1, 16);
+        let metrics = |endpoint: &str| {
+            let names = Names {
+                upstream: "api".into(),
+                own_zone: "".into(),
+                zone: "".into(),
+                endpoint: endpoint.into(),
+            };
+            let [from, to] = [&names.own_zone, &names.zone].map(Arc::clone);
+            let flow = Flow::new(&registry, Arc::clone(&names.upstream), from, to);
+            Metrics::new(&registry, names, Arc::new(flow))
+        };
+        let before: Vec<Metrics> = (0..8).map(|number| metrics(&number.to_string())).collect();
+        for metrics in &before {
+            metrics.responded(Some(StatusCode::OK));
+        }
+        assert!(before[0].renewed().is_none());
+        let late = metrics("late");
+        late.responded(Some(StatusCode::OK));
+        late.checked(CheckResult::Passed);
+        drop(before);
+        let renewed = late.renewed().expect("one of two had no room");
+        drop(late);
+        renewed.responded(Some(StatusCode::OK));
+        assert!(renewed.renewed().is_none());
+        // What had room has lost nothing.
+        let checks = renewed.checks[CheckResult::Passed as usize].get();
+        assert_eq!(checks.map(Counter::value), Some(1));
+    }
+}

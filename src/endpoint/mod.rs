@@ -13,6 +13,7 @@
 
 mod backoff;
 mod failure;
+mod flow;
 mod health;
 mod idle;
 mod idle_requests;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 use crate::net::Address;
 
 pub use failure::ConnectFailure;
+pub use flow::Flow;
 pub use health::{By, Health, Machine, ProbeResult, Transition};
 pub use idle_requests::{IdleInbox, IdleRequest, IdleRequests};
 pub use live::{InFlight, Live, OpenConnection, Verdict, Waiter};

@@ -21,8 +21,8 @@ pub struct Route {
     pub retry: RetryPolicy,
     /// Whether CONNECT opens a tunnel.
     pub connect: bool,
-    /// What is measured about it.
-    pub metrics: RouteMetrics,
+    /// What is measured about it; the same as before a reload.
+    pub metrics: Arc<RouteMetrics>,
 }
 
 /// What happens to a request.

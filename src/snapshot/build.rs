@@ -123,7 +123,7 @@ fn own_zone(config: &Config) -> &str {
 }
 
 /// The measures of routes by their names.
-type Before<'a> = HashMap<&'a str, &'a RouteMetrics>;
+type Before<'a> = HashMap<&'a str, &'a Arc<RouteMetrics>>;
 
 /// What the conversion of one listener or route looks things up in.
 struct Builder<'a> {
@@ -277,12 +277,12 @@ impl Builder<'_> {
         listener: &Arc<str>,
         name: &Arc<str>,
         before: &Before<'_>,
-    ) -> RouteMetrics {
+    ) -> Arc<RouteMetrics> {
         let registry = &self.ingredients.world.registry;
-        let before = before.get(&**name).copied();
-        RouteMetrics::new(registry, listener, name, before, |upstream| {
-            self.upstreams.contains_key(upstream)
-        })
+        before.get(&**name).map_or_else(
+            || Arc::new(RouteMetrics::new(registry, listener, name)),
+            |before| Arc::clone(before),
+        )
     }
 
     /// What is measured about the routes of a listener in the snapshot in force.
@@ -294,10 +294,8 @@ impl Builder<'_> {
         let Some(Kind::Http(listener)) = previous.map(|listener| &listener.kind) else {
             return Before::new();
         };
-        let own = listener.fallback.iter().chain([&listener.unrouted]);
-        own.chain(listener.routes.targets())
-            .map(|route| (&*route.name, &route.metrics))
-            .collect()
+        let routes = listener.all_routes();
+        routes.map(|route| (&*route.name, &route.metrics)).collect()
     }
 
     fn action(&self, name: &str, written: &config::Route) -> Result<Action, BuildError> {

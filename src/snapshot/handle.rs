@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::Snapshot;
+use crate::telemetry::metrics::Registry;
 
 /// Access to the snapshot in force. Clones share it.
 #[derive(Debug, Clone)]
@@ -48,6 +49,17 @@ impl Handle {
         let previous = self.current.swap(Arc::new(next));
         self.generation.send_replace(generation);
         previous
+    }
+
+    /// Sets the series of the snapshot in force in order before every scrape.
+    pub fn settle_before_scrapes(&self, registry: &Registry) {
+        // Not an owner: the registry would otherwise hold the snapshot, which holds the registry.
+        let scraped = Arc::downgrade(&self.current);
+        registry.on_scrape(move || {
+            if let Some(current) = scraped.upgrade() {
+                current.load_full().settle_series();
+            }
+        });
     }
 
     /// Sees each new generation after it is in force.

@@ -2,6 +2,8 @@
 
 use arc_swap::ArcSwap;
 
+use crate::telemetry::metrics::Handle;
+
 /// Series that come into being when they are first needed, since most combinations never occur. A
 /// look-up is a scan of the few that did.
 #[derive(Debug)]
@@ -13,17 +15,34 @@ impl<K, H> Default for Lazy<K, H> {
     }
 }
 
-impl<K: Clone + PartialEq, H: Clone> Lazy<K, H> {
-    /// Whether something holds of every key.
-    pub(super) fn all(&self, holds: impl Fn(&K) -> bool) -> bool {
-        self.0.load().iter().all(|(key, _)| holds(key))
+impl<K: Clone + PartialEq, H: Handle + Clone> Lazy<K, H> {
+    /// Lets those go whose key does not stay, and asks again for those that found no room, while
+    /// the registry `has_room`.
+    pub(super) fn settle(
+        &self,
+        stays: impl Fn(&K) -> bool,
+        has_room: impl Fn() -> bool,
+        make: impl Fn(&K) -> H,
+    ) {
+        let is_settled = |(key, handle): &(K, H)| stays(key) && (handle.is_own() || !has_room());
+        if self.0.load().iter().all(is_settled) {
+            return;
+        }
+        self.0.rcu(|present| {
+            let mut next = Vec::clone(present);
+            next.retain(|(key, _)| stays(key));
+            for (key, handle) in &mut next {
+                if !handle.is_own() && has_room() {
+                    *handle = make(key);
+                }
+            }
+            next
+        });
     }
 
-    /// Those whose key stays.
-    pub(super) fn filtered(&self, stays: impl Fn(&K) -> bool) -> Self {
-        let mut entries = Vec::clone(&self.0.load());
-        entries.retain(|(key, _)| stays(key));
-        Self(ArcSwap::from_pointee(entries))
+    /// The sum of what each handle says.
+    pub(super) fn sum(&self, value: impl Fn(&H) -> u64) -> u64 {
+        self.0.load().iter().map(|(_, handle)| value(handle)).sum()
     }
 
     /// Does something with the one of this key, which is made if it is not there.

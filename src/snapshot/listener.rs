@@ -72,6 +72,14 @@ pub struct TcpListener {
     pub metrics: SessionMetrics,
 }
 
+impl HttpListener {
+    /// Its routes, and those that nobody wrote.
+    pub(super) fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let own = self.fallback.iter().chain([&self.unrouted]);
+        own.chain(self.routes.targets())
+    }
+}
+
 impl Kind {
     /// The word for it in the metrics.
     pub(super) fn protocol(&self) -> &'static str {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::late::{RouteSeries, Source};
 use super::lazy::Lazy;
-use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registry};
+use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Histogram, Kind, Registry};
 
 /// Handles of one listener.
 #[derive(Debug, Clone)]
@@ -23,31 +24,24 @@ pub struct ListenerMetrics {
     pub panicked: Counter,
 }
 
-/// Handles of one route at one listener.
+/// Handles of one route at one listener: each made by the first thing that it counts, since most
+/// of what could be counted never happens. The route of the same name in the next snapshot has the
+/// same, so that a reload loses none of them.
 #[derive(Debug)]
 pub struct RouteMetrics {
-    registry: Registry,
-    listener: Arc<str>,
-    route: Arc<str>,
+    source: Arc<Source>,
     /// From the first byte of the request to the last of the response.
-    pub duration: Histogram,
-    in_flight: Gauge,
+    pub duration: RouteSeries<Histogram>,
+    in_flight: RouteSeries<Gauge>,
     /// Our own share of the time.
     pub overhead: Histogram,
     /// Bytes of request bodies.
-    pub request_bytes: Counter,
+    pub request_bytes: RouteSeries<Counter>,
     /// Bytes of response bodies.
-    pub response_bytes: Counter,
+    pub response_bytes: RouteSeries<Counter>,
     /// Retries by their outcome.
     pub retries: Retries,
-    shed: [Counter; Shed::ALL.len()],
-    seldom: Arc<Seldom>,
-}
-
-/// The series of a route that come into being when they are first needed. Shared with the route of
-/// the same name in the next snapshot, so that a reload loses none of them.
-#[derive(Debug, Default)]
-struct Seldom {
+    shed: [RouteSeries<Counter>; Shed::ALL.len()],
     requests: Lazy<(MethodLabel, u16), Counter>,
     first_byte: Lazy<UpstreamAndZone, Histogram>,
     errors: Lazy<UpstreamAndReason, Counter>,
@@ -67,11 +61,11 @@ type UpstreamAndReason = (Arc<str>, &'static str);
 #[derive(Debug)]
 pub struct Retries {
     /// The last attempt brought a response.
-    pub success: Counter,
+    pub success: RouteSeries<Counter>,
     /// The last attempt failed too.
-    pub failure: Counter,
+    pub failure: RouteSeries<Counter>,
     /// A retry was wanted, and the budget was empty.
-    pub budget_exhausted: Counter,
+    pub budget_exhausted: RouteSeries<Counter>,
 }
 
 /// Why a request is turned away although nothing is wrong with it, nor with an endpoint.
@@ -98,7 +92,7 @@ impl ListenerMetrics {
             )
         };
         Self {
-            connections: registry.gauge(&CONNECTIONS, &[labels[0], ("protocol", protocol)]),
+            connections: registry.level(&CONNECTIONS, &[labels[0], ("protocol", protocol)]),
             accepted: registry.counter(&CONNECTIONS_ACCEPTED, &labels),
             refused_full: refused("full"),
             refused_error: refused("accept_error"),
@@ -108,83 +102,105 @@ impl ListenerMetrics {
 }
 
 impl RouteMetrics {
-    /// Resolves the handles of a route at a listener. `before` are those of the same route in the
-    /// snapshot in force; `exists` tells which upstreams still do, since the series of one that was
-    /// removed must disappear.
-    pub fn new(
-        registry: &Registry,
-        listener: &Arc<str>,
-        route: &Arc<str>,
-        before: Option<&Self>,
-        exists: impl Fn(&str) -> bool,
-    ) -> Self {
-        let labels = [("listener", &**listener), ("route", &**route)];
-        let retries =
-            |outcome| registry.counter(&RETRIES, &[("route", route), ("outcome", outcome)]);
+    /// Handles of a route at a listener.
+    pub fn new(registry: &Registry, listener: &Arc<str>, route: &Arc<str>) -> Self {
+        let source = Arc::new(Source {
+            registry: registry.clone(),
+            listener: Arc::clone(listener),
+            route: Arc::clone(route),
+        });
+        let retries = |outcome| RouteSeries::of_route(&source, &RETRIES, ("outcome", outcome));
         Self {
-            duration: registry.histogram(&REQUEST_DURATION, &labels),
-            in_flight: registry.gauge(&REQUESTS_IN_FLIGHT, &labels),
-            overhead: registry.histogram(&OVERHEAD, &labels[..1]),
-            request_bytes: registry.counter(&REQUEST_BYTES, &labels),
-            response_bytes: registry.counter(&RESPONSE_BYTES, &labels),
+            duration: RouteSeries::new(&source, &REQUEST_DURATION),
+            in_flight: RouteSeries::new(&source, &REQUESTS_IN_FLIGHT),
+            overhead: registry.histogram(&OVERHEAD, &[("listener", listener)]),
+            request_bytes: RouteSeries::new(&source, &REQUEST_BYTES),
+            response_bytes: RouteSeries::new(&source, &RESPONSE_BYTES),
             retries: Retries {
                 success: retries("success"),
                 failure: retries("failure"),
                 budget_exhausted: retries("budget_exhausted"),
             },
             shed: Shed::ALL
-                .map(|shed| registry.counter(&SHED, &[labels[1], ("reason", shed.as_str())])),
-            seldom: before.map_or_else(Arc::default, |before| before.seldom.kept(exists)),
-            registry: registry.clone(),
-            listener: Arc::clone(listener),
-            route: Arc::clone(route),
+                .map(|shed| RouteSeries::of_route(&source, &SHED, ("reason", shed.as_str()))),
+            requests: Lazy::default(),
+            first_byte: Lazy::default(),
+            errors: Lazy::default(),
+            source,
         }
+    }
+
+    /// Before a scrape: asks again for what found no room, and lets the series of an upstream go
+    /// that no longer `exists`.
+    pub(super) fn settle(&self, exists: impl Fn(&str) -> bool) {
+        self.duration.settle();
+        self.in_flight.settle();
+        self.request_bytes.settle();
+        self.response_bytes.settle();
+        let retries = &self.retries;
+        for counter in [
+            &retries.success,
+            &retries.failure,
+            &retries.budget_exhausted,
+        ] {
+            counter.settle();
+        }
+        self.shed.iter().for_each(RouteSeries::settle);
+        // Our own answers without an upstream are counted under the empty name.
+        let stays = |upstream: &str| upstream.is_empty() || exists(upstream);
+        let has_room = |family| self.source.registry.has_room(family, &["route"], 1);
+        self.requests.settle(
+            |_| true,
+            || has_room(&REQUESTS),
+            |key| self.requests_of(*key),
+        );
+        self.first_byte.settle(
+            |(upstream, _)| stays(upstream),
+            || has_room(&ENDPOINT_DURATION),
+            |key| self.first_byte_of(key),
+        );
+        self.errors.settle(
+            |(upstream, _)| stays(upstream),
+            || has_room(&ERRORS),
+            |key| self.errors_of(key),
+        );
     }
 
     /// Counts a request as under way until the guard is dropped, however it ends.
     pub fn begin(&self) -> UnderWay<'_> {
-        self.in_flight.inc();
-        UnderWay {
-            gauge: &self.in_flight,
-        }
+        let gauge = self.in_flight.get();
+        gauge.inc();
+        UnderWay { gauge }
     }
 
-    /// Requests under way.
+    /// Requests under way; none where the route has no series of its own.
     pub fn in_flight(&self) -> i64 {
-        self.in_flight.value()
+        self.in_flight.own().map_or(0, Gauge::value)
+    }
+
+    /// Requests that have ended, without those that found no series of their own.
+    pub fn requests(&self) -> u64 {
+        let own = |counter: &Counter| if counter.is_own() { counter.value() } else { 0 };
+        self.requests.sum(own)
     }
 
     /// Counts a request that has ended.
     pub fn count(&self, method: &Method, code: u16) {
-        let method = MethodLabel::of(method);
-        self.seldom
-            .requests
-            .with(&(method, code), Counter::inc, || {
-                let status = code.to_string();
-                let labels = [
-                    ("listener", &*self.listener),
-                    ("route", &*self.route),
-                    ("method", method.0),
-                    ("code", &*status),
-                ];
-                self.registry.counter(&REQUESTS, &labels)
-            });
+        let key = (MethodLabel::of(method), code);
+        self.requests
+            .with(&key, Counter::inc, || self.requests_of(key));
     }
 
     /// Records the time from the end of a request to the first byte of an upstream's response.
     pub fn observe_first_byte(&self, upstream: &Arc<str>, zone: &Arc<str>, after: Duration) {
         let same = |key: &UpstreamAndZone| key.0 == *upstream && key.1 == *zone;
-        self.seldom.first_byte.with_matching(
+        self.first_byte.with_matching(
             same,
             |histogram| histogram.observe(after),
             || {
-                let labels = [
-                    ("route", &*self.route),
-                    ("upstream", &**upstream),
-                    ("zone", &**zone),
-                ];
-                let histogram = self.registry.histogram(&ENDPOINT_DURATION, &labels);
-                ((Arc::clone(upstream), Arc::clone(zone)), histogram)
+                let key = (Arc::clone(upstream), Arc::clone(zone));
+                let histogram = self.first_byte_of(&key);
+                (key, histogram)
             },
         );
     }
@@ -195,17 +211,30 @@ impl RouteMetrics {
             self.shed[shed as usize].inc();
         }
         let same = |key: &UpstreamAndReason| key.0 == *upstream && key.1 == reason;
-        self.seldom.errors.with_matching(same, Counter::inc, || {
-            let labels = [
-                ("route", &*self.route),
-                ("upstream", &**upstream),
-                ("reason", reason),
-            ];
-            (
-                (Arc::clone(upstream), reason),
-                self.registry.counter(&ERRORS, &labels),
-            )
+        self.errors.with_matching(same, Counter::inc, || {
+            let key = (Arc::clone(upstream), reason);
+            let counter = self.errors_of(&key);
+            (key, counter)
         });
+    }
+
+    fn requests_of(&self, (method, code): (MethodLabel, u16)) -> Counter {
+        let status = code.to_string();
+        let [listener, route] = self.source.labels();
+        let labels = [listener, route, ("method", method.0), ("code", &*status)];
+        self.source.registry.counter(&REQUESTS, &labels)
+    }
+
+    fn first_byte_of(&self, (upstream, zone): &UpstreamAndZone) -> Histogram {
+        let [_, route] = self.source.labels();
+        let labels = [route, ("upstream", &**upstream), ("zone", &**zone)];
+        self.source.registry.histogram(&ENDPOINT_DURATION, &labels)
+    }
+
+    fn errors_of(&self, (upstream, reason): &UpstreamAndReason) -> Counter {
+        let [_, route] = self.source.labels();
+        let labels = [route, ("upstream", &**upstream), ("reason", *reason)];
+        self.source.registry.counter(&ERRORS, &labels)
     }
 }
 
@@ -224,23 +253,6 @@ impl Shed {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.gauge.dec();
-    }
-}
-
-impl Seldom {
-    fn kept(self: &Arc<Self>, exists: impl Fn(&str) -> bool) -> Arc<Self> {
-        // Our own answers without an upstream are counted under the empty name.
-        let stays = |upstream: &str| upstream.is_empty() || exists(upstream);
-        if self.first_byte.all(|(upstream, _)| stays(upstream))
-            && self.errors.all(|(upstream, _)| stays(upstream))
-        {
-            return Arc::clone(self);
-        }
-        Arc::new(Self {
-            requests: self.requests.filtered(|_| true),
-            first_byte: self.first_byte.filtered(|(upstream, _)| stays(upstream)),
-            errors: self.errors.filtered(|(upstream, _)| stays(upstream)),
-        })
     }
 }
 

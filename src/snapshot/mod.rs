@@ -11,6 +11,7 @@ mod action;
 mod build;
 mod handle;
 mod inquiry;
+mod late;
 mod lazy;
 mod listener;
 mod metrics;
@@ -26,6 +27,7 @@ pub use action::{Action, Choice, Route, Split};
 pub use build::{BuildError, Ingredients, build};
 pub use handle::{Cache, Handle};
 pub use inquiry::{Inquiry, InquiryError};
+pub use late::RouteSeries;
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, Retries, RouteMetrics, Shed, UnderWay};
 pub use probe::{Decision, Routing, TestFailure};
@@ -78,6 +80,19 @@ impl Snapshot {
             .binary_search_by(|listener| (*listener.name).cmp(name))
             .ok()?;
         self.listeners.get(position)
+    }
+
+    /// Before a scrape: sets the series of routes in order.
+    fn settle_series(&self) {
+        for listener in &self.listeners {
+            let Kind::Http(listener) = &listener.kind else {
+                continue;
+            };
+            for route in listener.all_routes() {
+                let exists = |upstream: &str| self.upstreams.contains_key(upstream);
+                route.metrics.settle(exists);
+            }
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl SessionMetrics {
             registry.counter(&SESSIONS_ENDED, &[labels[0], labels[1], result])
         };
         Self {
-            active: registry.gauge(&SESSIONS, &labels),
+            active: registry.level(&SESSIONS, &labels),
             sent: bytes("sent"),
             received: bytes("received"),
             ended: SessionResult::ALL.map(ended),

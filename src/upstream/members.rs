@@ -81,7 +81,8 @@ impl Upstream {
         if let Some(known) = known
             && known.metrics.are_for(&names)
         {
-            return Arc::clone(&known.metrics);
+            let renewed = known.metrics.renewed().map(Arc::new);
+            return renewed.unwrap_or_else(|| Arc::clone(&known.metrics));
         }
         let flow = self.metrics.flow(&self.own_zone, &endpoint.zone);
         Arc::new(Metrics::new(&self.registry, names, flow))

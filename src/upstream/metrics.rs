@@ -5,60 +5,70 @@
 //! had never been.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Standing;
-use crate::endpoint::{Endpoint, Health};
-use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
+use crate::endpoint::{Endpoint, Flow, Health};
+use crate::telemetry::metrics::{Family, Gauge, Handle as _, Kind, Registry};
 
 /// The series of one upstream, made by the first scrape. Shared by all its builds.
 #[derive(Debug)]
 pub(super) struct UpstreamMetrics {
     registry: Registry,
-    upstream: Box<str>,
-    panic: OnceLock<Gauge>,
-    zones: Mutex<BTreeMap<Arc<str>, Zone>>,
-    flows: Mutex<BTreeMap<Flow, Counter>>,
+    upstream: Arc<str>,
+    shown: Mutex<Shown>,
+    flows: Mutex<BTreeMap<FromTo, Arc<Flow>>>,
+}
+
+/// What is set at every scrape, while the upstream is a running one.
+#[derive(Debug, Default)]
+struct Shown {
+    panic: Option<Gauge>,
+    /// All zones; or none, where there is no room for all. A part of them would look as if the
+    /// upstream had no other endpoints.
+    zones: BTreeMap<Arc<str>, Zone>,
+    is_left_out: bool,
+    is_withdrawn: bool,
 }
 
 /// A gauge per state.
 type Zone = [Gauge; STATES.len()];
 
+/// Endpoints per state, by zone.
+type Counts<'a> = BTreeMap<&'a str, [i64; STATES.len()]>;
+
 /// From which zone to which.
-type Flow = (Arc<str>, Arc<str>);
+type FromTo = (Arc<str>, Arc<str>);
 
 impl UpstreamMetrics {
     pub(super) fn new(registry: &Registry, upstream: &str) -> Self {
         Self {
             registry: registry.clone(),
             upstream: upstream.into(),
-            panic: OnceLock::new(),
-            zones: Mutex::default(),
+            shown: Mutex::default(),
             flows: Mutex::default(),
         }
     }
 
     /// Counts requests from this instance's zone to another: shared by all endpoints there, those
     /// that come later too.
-    pub(super) fn flow(&self, from: &Arc<str>, to: &Arc<str>) -> Counter {
+    pub(super) fn flow(&self, from: &Arc<str>, to: &Arc<str>) -> Arc<Flow> {
         let mut flows = lock(&self.flows);
         let flow = flows.entry((Arc::clone(from), Arc::clone(to)));
-        let counter = flow.or_insert_with(|| {
-            let labels = [
-                ("upstream", &*self.upstream),
-                ("from_zone", from),
-                ("to_zone", to),
-            ];
-            self.registry.counter(&ZONE_REQUESTS, &labels)
+        let flow = flow.or_insert_with(|| {
+            let (upstream, from, to) = (&self.upstream, Arc::clone(from), Arc::clone(to));
+            Arc::new(Flow::new(&self.registry, Arc::clone(upstream), from, to))
         });
-        counter.clone()
+        Arc::clone(flow)
     }
 
     /// Lets the flows go that no endpoint has any more. Their series disappear once the last
     /// request there has ended.
     pub(super) fn forget_flows(&self, own_zone: &str, endpoints: &[Arc<Endpoint>]) {
         let zones: BTreeSet<&str> = endpoints.iter().map(|endpoint| &*endpoint.zone).collect();
-        lock(&self.flows).retain(|(from, to), _| **from == *own_zone && zones.contains(&**to));
+        let mut flows = lock(&self.flows);
+        flows.retain(|(from, to), _| **from == *own_zone && zones.contains(&**to));
+        flows.values().for_each(|flow| flow.settle());
     }
 
     pub(super) fn observe(
@@ -67,7 +77,11 @@ impl UpstreamMetrics {
         standing: Standing,
         health_of: impl Fn(&Endpoint) -> Health,
     ) {
-        let mut counts: BTreeMap<&Arc<str>, [i64; STATES.len()]> = BTreeMap::new();
+        let mut counts = Counts::new();
+        if endpoints.is_empty() {
+            // None is a number too: an alert on it must not have to look for what is not there.
+            counts.entry("").or_default();
+        }
         for endpoint in endpoints {
             let health = health_of(endpoint);
             let live = &endpoint.live;
@@ -79,24 +93,61 @@ impl UpstreamMetrics {
                 *count += i64::from(state == health);
             }
         }
-        let label = ("upstream", &*self.upstream);
-        let mut zones = lock(&self.zones);
-        zones.retain(|zone, _| counts.contains_key(zone)); // a zone that is gone shows nothing
+        let mut shown = lock(&self.shown);
+        if shown.is_withdrawn {
+            return; // a reload overtook this scrape
+        }
+        self.show_panic(&mut shown, standing == Standing::Panic);
+        self.show_zones(&mut shown, &counts);
+    }
+
+    /// Lets go of what nobody sets any more: a request that is still under way may keep the upstream
+    /// itself for long.
+    pub(super) fn withdraw(&self) {
+        *lock(&self.shown) = Shown {
+            is_withdrawn: true,
+            ..Shown::default()
+        };
+    }
+
+    fn show_panic(&self, shown: &mut Shown, is_panicking: bool) {
+        let known = shown.panic.take().filter(Gauge::is_own);
+        let panic = known.or_else(|| {
+            let has_room = self.registry.has_room(&PANIC, &["upstream"], 1);
+            has_room.then(|| self.registry.gauge(&PANIC, &[self.label()]))
+        });
+        if let Some(panic) = &panic {
+            panic.set(i64::from(is_panicking));
+        }
+        shown.panic = panic;
+    }
+
+    fn show_zones(&self, shown: &mut Shown, counts: &Counts<'_>) {
+        let zones = &mut shown.zones;
+        zones.retain(|zone, _| counts.contains_key(&**zone)); // a zone that is gone shows nothing
+        let more = (counts.len() - zones.len()) * STATES.len();
+        if !self.registry.has_room(&ENDPOINTS, &["upstream"], more) {
+            if !std::mem::replace(&mut shown.is_left_out, true) {
+                self.registry.leave_out(counts.len() * STATES.len());
+            }
+            return zones.clear();
+        }
+        shown.is_left_out = false;
         for (zone, count) in counts {
-            let gauges = zones.entry(Arc::clone(zone)).or_insert_with(|| {
+            let gauges = zones.entry((*zone).into()).or_insert_with(|| {
                 STATES.map(|state| {
-                    let labels = [label, ("zone", &**zone), ("state", state.as_str())];
+                    let labels = [self.label(), ("zone", *zone), ("state", state.as_str())];
                     self.registry.gauge(&ENDPOINTS, &labels)
                 })
             });
             for (gauge, count) in gauges.iter().zip(count) {
-                gauge.set(count);
+                gauge.set(*count);
             }
         }
-        let panic = self
-            .panic
-            .get_or_init(|| self.registry.gauge(&PANIC, &[label]));
-        panic.set(i64::from(standing == Standing::Panic));
+    }
+
+    fn label(&self) -> (&'static str, &str) {
+        ("upstream", &self.upstream)
     }
 }
 
@@ -112,12 +163,6 @@ static ENDPOINTS: Family = Family {
     name: "evenkeel_upstream_endpoints",
     help: "Endpoints by state.",
     kind: Kind::Gauge,
-    buckets: None,
-};
-static ZONE_REQUESTS: Family = Family {
-    name: "evenkeel_zone_requests_total",
-    help: "Attempts sent to endpoints, by this instance's zone and the endpoint's.",
-    kind: Kind::Counter,
     buckets: None,
 };
 static PANIC: Family = Family {

@@ -465,6 +465,25 @@ fn the_exposition_shows_states_and_forgets_removed_upstreams() {
     assert!(!text.contains("api"), "{text}");
 }
 
+/// A request may keep an upstream alive long after its reload.
+#[test]
+fn an_upstream_that_no_longer_runs_shows_no_health() {
+    let world = world();
+    let empty = running(&world, &unchecked(), Vec::new(), None);
+    let health = || {
+        let mut text = String::new();
+        world.registry.encode(Format::Text, &mut text);
+        let lines = text.lines().map(str::to_owned);
+        let lines = lines.filter(|line| line.starts_with("evenkeel_upstream_"));
+        lines.collect::<Vec<_>>()
+    };
+    let none = r#"evenkeel_upstream_endpoints{upstream="api",zone="",state="healthy"} 0"#;
+    assert!(health().contains(&none.to_owned()), "{:?}", health());
+    world.install([]);
+    assert_eq!(health(), [""; 0]);
+    drop(empty);
+}
+
 #[test]
 fn traffic_between_zones_outlives_the_endpoints_that_had_it() {
     let world = world();

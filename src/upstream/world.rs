@@ -70,7 +70,10 @@ impl World {
                     .map(|endpoint| endpoint.live.id()),
             );
         }
-        for old in running.values() {
+        for (name, old) in running.iter() {
+            if !new.contains_key(name) {
+                old.metrics.withdraw();
+            }
             for endpoint in old.endpoints().iter() {
                 if !kept.contains(&endpoint.live.id()) {
                     endpoint.live.set_retired(true);

@@ -19,6 +19,7 @@ mod extremes;
 mod harness;
 mod health;
 mod logs;
+mod many_routes;
 mod memory;
 mod metrics;
 mod own_answers;

@@ -10,9 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::*;
-use crate::endpoint::{Limits, LiveStates, Metrics, Names};
+use crate::endpoint::{Flow, Limits, LiveStates, Metrics, Names};
 use crate::net::Address;
-use crate::telemetry::metrics::{Family, Kind, Registry};
+use crate::telemetry::metrics::Registry;
 
 mod body;
 mod calls;
@@ -69,7 +69,7 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
         endpoint: "one".into(),
     };
     let registry = Registry::new(1);
-    let flow = registry.counter(&FLOW, &[]);
+    let flow = Flow::new(&registry, "api".into(), "".into(), "".into());
     Endpoint {
         live: states.get_or_create("api", &address),
         address,
@@ -81,7 +81,7 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
             max_connections,
             ..Limits::NONE
         },
-        metrics: Arc::new(Metrics::new(&registry, names, flow)),
+        metrics: Arc::new(Metrics::new(&registry, names, Arc::new(flow))),
     }
 }
 
@@ -123,12 +123,5 @@ async fn closed(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     drop(stream.read_to_end(&mut rest).await);
 }
-
-static FLOW: Family = Family {
-    name: "test_flow_total",
-    help: "Attempts.",
-    kind: Kind::Counter,
-    buckets: None,
-};
 
 const SECOND: Duration = Duration::from_secs(1);

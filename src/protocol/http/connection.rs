@@ -76,6 +76,8 @@ pub fn serve(
                 Next::Abort => return connection.client.stream.reset_on_close(),
                 Next::Tunnel(tunnel) => {
                     drop(member);
+                    // A tunnel may outlive many snapshots, and must not keep its own alive.
+                    drop(terms);
                     let Connection { client, facts, .. } = connection;
                     // Whatever shared the client has ended with the exchange.
                     if let Some(client) = Rc::into_inner(client) {

@@ -6,6 +6,7 @@ use crate::config::{Config, Nothing, Style, load_text};
 
 mod building;
 mod routing;
+mod series;
 mod settings;
 
 /// A configuration that has no errors.

@@ -56,7 +56,7 @@ pub(super) fn write(listing: &Listing, format: Format, out: &mut String) {
         for series in series {
             match series.values {
                 Values::Whole => line(out, series, "", "", &series.cells.sum(0)),
-                Values::Float => {
+                Values::Float | Values::Level => {
                     line(out, series, "", "", &number(series.cells.sum_float(0)));
                 }
                 Values::Buckets => histogram(series, format, out),

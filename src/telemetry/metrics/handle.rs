@@ -4,6 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Series;
+use super::room::Place;
+
+/// What all handles can say of themselves.
+pub trait Handle {
+    /// Whether there was room for a series of its own: what is counted then has its own labels. Else
+    /// others count into the same, or nobody sees it.
+    fn is_own(&self) -> bool;
+}
 
 /// A number that only grows. Clones share the value.
 #[derive(Debug, Clone)]
@@ -24,6 +32,24 @@ pub struct Gauge {
 pub struct Histogram {
     series: Arc<Series>,
     bounds: &'static [f64],
+}
+
+impl Handle for Counter {
+    fn is_own(&self) -> bool {
+        self.series.place == Place::Own
+    }
+}
+
+impl Handle for Gauge {
+    fn is_own(&self) -> bool {
+        self.series.place == Place::Own
+    }
+}
+
+impl Handle for Histogram {
+    fn is_own(&self) -> bool {
+        self.series.place == Place::Own
+    }
 }
 
 impl Counter {

@@ -12,21 +12,26 @@
 //! Use: declare a [`Family`] as a `static` next to what it measures, ask the [`Registry`] for a
 //! handle when a snapshot is built, and hold it. A series lives as long as its handles. Asking again
 //! for labels that live gives the same cells: a new snapshot is built before the old one is dropped,
-//! so a reload loses no count.
+//! so a reload loses no count. How many there may be, and what happens to the rest, says `room`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use cells::{Cells, Slots};
+use room::{Place, Room};
+use state::State;
 
 mod cells;
 mod encode;
 mod handle;
+mod late;
+mod room;
+mod state;
 
 pub use cells::set_worker_shard;
 pub use encode::Format;
-pub use handle::{Counter, Gauge, Histogram};
+pub use handle::{Counter, Gauge, Handle, Histogram};
+pub use late::Late;
 
 /// A metric's name, meaning and kind: what all its series have in common.
 #[derive(Debug)]
@@ -67,7 +72,7 @@ struct Series {
     /// As they are printed between braces; empty for none.
     labels: Arc<str>,
     values: Values,
-    detail: bool,
+    place: Place,
     cells: Cells,
     registry: Weak<Shared>,
 }
@@ -77,8 +82,10 @@ struct Series {
 enum Values {
     /// One cell: a whole number.
     Whole,
-    /// One cell: the bits of an `f64`.
+    /// One cell: the bits of an `f64`, which somebody sets.
     Float,
+    /// The same, but all add to it: the only gauge that several may share.
+    Level,
     /// A cell per bucket and one for all above, then the sum in seconds as the bits of an `f64`.
     Buckets,
 }
@@ -92,21 +99,16 @@ struct Shared {
 /// Refreshes values that are read off elsewhere, before a scrape.
 type Hook = Arc<dyn Fn() + Send + Sync>;
 
-#[derive(Default)]
-struct State {
-    slots: Slots,
-    families: BTreeMap<&'static str, Members>,
-    limit: usize,
-    count: usize,
-    details: usize,
-    /// What refused series share, by width: they count on, but nobody reads them.
-    refused: BTreeMap<usize, Arc<Series>>,
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    family: &'static Family,
+    labels: &'a [Label<'a>],
+    values: Values,
 }
 
-struct Members {
-    family: &'static Family,
-    series: BTreeMap<Arc<str>, Weak<Series>>,
-}
+/// Name and value.
+type Label<'a> = (&'static str, &'a str);
 
 /// A family and what lives of it, as a scrape sees them.
 type Listing = Vec<(&'static Family, Vec<Arc<Series>>)>;
@@ -124,37 +126,60 @@ impl Kind {
 impl Registry {
     /// An empty registry whose cells are kept apart for `shards` workers.
     pub fn new(shards: usize) -> Self {
-        Self::with_limit(shards, SERIES)
+        Self::with_limit(shards, room::SERIES)
     }
 
-    /// The same with another limit of series.
+    /// The same with another limit of series in a family.
     pub fn with_limit(shards: usize, limit: usize) -> Self {
         let shared = Arc::new(Shared::default());
         {
             let mut state = shared.state();
             state.slots = Slots::new(shards);
-            state.limit = limit.max(1);
+            state.room = Room::new(limit);
         }
-        let refused = Counter::new(shared.series(&REFUSED, &[], Values::Whole).0);
+        let (refused, _) = shared.series(Asked {
+            family: &REFUSED,
+            labels: &[],
+            values: Values::Whole,
+        });
+        let refused = Counter::new(refused);
         Self { shared, refused }
     }
 
-    /// The counter with these labels.
-    pub fn counter(&self, family: &'static Family, labels: &[(&'static str, &str)]) -> Counter {
+    /// The counter with these labels, or the one that those without room share.
+    pub fn counter(&self, family: &'static Family, labels: &[Label<'_>]) -> Counter {
         Counter::new(self.series(family, labels, Values::Whole))
     }
 
-    /// The gauge with these labels.
+    /// The gauge with these labels, which one place sets; where there is no room, nobody sees it.
     ///
     /// On a family of kind [`Kind::Counter`] it is a counter with a fraction that is read off
     /// elsewhere, like CPU time.
-    pub fn gauge(&self, family: &'static Family, labels: &[(&'static str, &str)]) -> Gauge {
+    pub fn gauge(&self, family: &'static Family, labels: &[Label<'_>]) -> Gauge {
         Gauge::new(self.series(family, labels, Values::Float))
     }
 
-    /// The histogram with these labels.
-    pub fn histogram(&self, family: &'static Family, labels: &[(&'static str, &str)]) -> Histogram {
+    /// The gauge with these labels, which is added to and never set, or the one that those without
+    /// room share.
+    pub fn level(&self, family: &'static Family, labels: &[Label<'_>]) -> Gauge {
+        Gauge::new(self.series(family, labels, Values::Level))
+    }
+
+    /// The histogram with these labels, or the one that those without room share.
+    pub fn histogram(&self, family: &'static Family, labels: &[Label<'_>]) -> Histogram {
         Histogram::new(self.series(family, labels, Values::Buckets))
+    }
+
+    /// Whether the family has room for as many more series, each with labels of these names.
+    pub fn has_room(&self, family: &'static Family, names: &[&str], more: usize) -> bool {
+        let state = self.shared.state();
+        let own = state.families.get(family.name).map_or(0, |known| known.own);
+        own + more <= state.room.own(family, names.iter().copied())
+    }
+
+    /// Counts series that were not even asked for since there is no room.
+    pub fn leave_out(&self, series: usize) {
+        self.refused.add(series as u64);
     }
 
     /// Runs `hook` before every scrape, to refresh gauges that are read off elsewhere.
@@ -173,14 +198,13 @@ impl Registry {
         encode::write(&self.shared.listing(), format, out);
     }
 
-    fn series(
-        &self,
-        family: &'static Family,
-        labels: &[(&'static str, &str)],
-        values: Values,
-    ) -> Arc<Series> {
-        let (series, admitted) = self.shared.series(family, labels, values);
-        if !admitted {
+    fn series(&self, family: &'static Family, labels: &[Label<'_>], values: Values) -> Arc<Series> {
+        let (series, is_own) = self.shared.series(Asked {
+            family,
+            labels,
+            values,
+        });
+        if !is_own {
             self.refused.inc();
         }
         series
@@ -190,9 +214,10 @@ impl Registry {
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.shared.state();
+        let families = state.families.values();
+        let series: usize = families.map(|known| known.own + known.shared).sum();
         f.debug_struct("Registry")
-            .field("series", &state.count)
-            .field("limit", &state.limit)
+            .field("series", &series)
             .finish_non_exhaustive()
     }
 }
@@ -202,48 +227,38 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// The living series with these labels or a new one, and whether it is part of the exposition.
-    fn series(
-        self: &Arc<Self>,
-        family: &'static Family,
-        labels: &[(&'static str, &str)],
-        values: Values,
-    ) -> (Arc<Series>, bool) {
-        let text: Arc<str> = encode::labels(labels).into();
+    /// The living series with these labels or a new one; where there is no room, what stands for
+    /// it. And whether it is what was asked for.
+    fn series(self: &Arc<Self>, asked: Asked<'_>) -> (Arc<Series>, bool) {
+        let text: Arc<str> = encode::labels(asked.labels).into();
         let mut state = self.state();
-        let members = state.families.get(family.name);
-        if let Some(series) = members.and_then(|members| members.series.get(&text))
-            && let Some(series) = series.upgrade()
-        {
-            if series.values == values && std::ptr::eq(series.family, family) {
-                return (series, true);
+        if let Some(living) = state.living(asked, &text) {
+            if living.is(asked) {
+                return (living, true);
             }
-            // Two meanings under one name would corrupt both: the later one is refused.
-            let refused = state.refuse(family, values, self);
-            // Unlocked first: should `series` be the last handle by now, its drop takes the lock.
+            // Two meanings under one name would corrupt both: the later one is hidden.
+            let hidden = state.hide(asked, self);
+            // Unlocked first: should `living` be the last handle by now, its drop takes the lock.
             drop(state);
-            return (refused, false);
+            return (hidden, false);
         }
-        let detail = labels.iter().any(|(name, _)| *name == DETAIL);
-        if !state.has_room(detail) {
-            return (state.refuse(family, values, self), false);
+        if state.has_room(asked, Place::Own) {
+            return (state.add(asked, text, Place::Own, self), true);
         }
-        let series = Arc::new(Series {
-            family,
-            labels: Arc::clone(&text),
-            values,
-            detail,
-            cells: state.slots.take(values.width(family)),
-            registry: Arc::downgrade(self),
-        });
-        state.count += 1;
-        state.details += usize::from(detail);
-        let members = state.families.entry(family.name).or_insert(Members {
-            family,
-            series: BTreeMap::new(),
-        });
-        members.series.insert(text, Arc::downgrade(&series));
-        (series, true)
+        let Some(folded) = room::fold(asked) else {
+            return (state.hide(asked, self), false);
+        };
+        let text: Arc<str> = encode::labels(&folded).into();
+        let living = state.living(asked, &text);
+        let series = match &living {
+            Some(living) if living.is(asked) => Arc::clone(living),
+            None if state.has_room(asked, Place::Shared) => {
+                state.add(asked, text, Place::Shared, self)
+            }
+            Some(_) | None => state.hide(asked, self),
+        };
+        drop(state); // before `living`, as above
+        (series, false)
     }
 
     fn listing(&self) -> Listing {
@@ -259,57 +274,21 @@ impl Shared {
 
     /// Lets a series go whose last handle is being dropped.
     fn forget(&self, series: &Series) {
-        let mut state = self.state();
-        state.slots.put_back(&series.cells);
-        state.count -= 1;
-        state.details -= usize::from(series.detail);
-        let Some(members) = state.families.get_mut(series.family.name) else {
-            return;
-        };
-        // Between the last drop and this lock the same labels may have been asked for again: the
-        // entry then belongs to a living series.
-        if let Some(entry) = members.series.get(&series.labels)
-            && entry.strong_count() == 0
-        {
-            members.series.remove(&series.labels);
-        }
-        if members.series.is_empty() {
-            state.families.remove(series.family.name);
-        }
+        self.state().forget(series);
     }
 }
 
-impl State {
-    fn has_room(&self, detail: bool) -> bool {
-        self.count < self.limit && (!detail || self.details < self.limit / 2)
-    }
-
-    fn refuse(
-        &mut self,
-        family: &'static Family,
-        values: Values,
-        registry: &Arc<Shared>,
-    ) -> Arc<Series> {
-        let width = values.width(family);
-        let slots = &mut self.slots;
-        let series = self.refused.entry(width).or_insert_with(|| {
-            Arc::new(Series {
-                family,
-                labels: Arc::from(""),
-                values,
-                detail: false,
-                cells: slots.take(width),
-                registry: Arc::downgrade(registry),
-            })
-        });
-        Arc::clone(series)
+impl Series {
+    /// Whether it is of the family and kind that was asked for.
+    fn is(&self, asked: Asked<'_>) -> bool {
+        self.values == asked.values && std::ptr::eq(self.family, asked.family)
     }
 }
 
 impl Values {
     fn width(self, family: &Family) -> usize {
         match self {
-            Self::Whole | Self::Float => 1,
+            Self::Whole | Self::Float | Self::Level => 1,
             Self::Buckets => family.bounds().len() + 2,
         }
     }
@@ -339,16 +318,9 @@ pub const HTTP_SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 
-/// Sets of labels in one process: what a Prometheus server takes from one target without complaint.
-const SERIES: usize = 10_000;
-
-/// Series with this label grow with the fleet; they get at most half of the limit, so that a large
-/// fleet cannot displace the series that alerts are built on.
-const DETAIL: &str = "endpoint";
-
 static REFUSED: Family = Family {
     name: "evenkeel_metrics_series_dropped_total",
-    help: "Series that were asked for and left out because of the limit.",
+    help: "Series that were left out because of the limit, or put together with others.",
     kind: Kind::Counter,
     buckets: None,
 };

@@ -105,7 +105,7 @@ fn text_format() {
     }
     assert_eq!(
         text(&registry, Format::Text),
-        r#"# HELP evenkeel_metrics_series_dropped_total Series that were asked for and left out because of the limit.
+        r#"# HELP evenkeel_metrics_series_dropped_total Series that were left out because of the limit, or put together with others.
 # TYPE evenkeel_metrics_series_dropped_total counter
 evenkeel_metrics_series_dropped_total 0
 # HELP test_duration_seconds Durations.
@@ -205,18 +205,37 @@ fn a_series_goes_with_its_last_handle() {
     assert!(!text(&registry, Format::Text).contains("test_requests"));
 }
 
+/// Handles of this many routes.
+fn routes(registry: &Registry, count: usize) -> Vec<Counter> {
+    (0..count)
+        .map(|route| registry.counter(&REQUESTS, &[("route", &route.to_string())]))
+        .collect()
+}
+
+fn dropped(registry: &Registry) -> String {
+    lines_of(registry, &REFUSED).concat()
+}
+
 #[test]
-fn the_limit_holds_and_is_told() {
-    let registry = Registry::with_limit(1, 3);
-    let routes = ["a", "b", "c", "d"];
-    let counters = routes.map(|route| registry.counter(&REQUESTS, &[("route", route)]));
-    for counter in &counters {
-        counter.inc();
-    }
-    assert_eq!(lines_of(&registry, &REQUESTS).len(), 2);
+fn beyond_the_limit_the_rest_is_added_up() {
+    let registry = Registry::with_limit(1, 4);
+    let counters = routes(&registry, 7);
+    counters.iter().for_each(Counter::inc);
     assert_eq!(
-        lines_of(&registry, &REFUSED),
-        ["evenkeel_metrics_series_dropped_total 2"]
+        lines_of(&registry, &REQUESTS),
+        [
+            "test_requests_total{route=\"0\"} 1",
+            "test_requests_total{route=\"1\"} 1",
+            "test_requests_total{route=\"2\"} 1",
+            "test_requests_total{route=\"3\"} 1",
+            "test_requests_total{route=\"_other\"} 3",
+        ]
+    );
+    let own = counters.iter().filter(|counter| counter.is_own());
+    assert_eq!(own.count(), 4);
+    assert_eq!(
+        dropped(&registry),
+        "evenkeel_metrics_series_dropped_total 3"
     );
     drop(counters);
     let _again = registry.counter(&REQUESTS, &[("route", "d")]);
@@ -224,19 +243,101 @@ fn the_limit_holds_and_is_told() {
 }
 
 #[test]
-fn endpoints_cannot_displace_what_alerts_are_built_on() {
-    let registry = Registry::with_limit(1, 10);
-    let names: Vec<String> = (0..20).map(|index| format!("10.0.0.{index}:80")).collect();
-    let endpoints: Vec<Counter> = names
-        .iter()
-        .map(|name| registry.counter(&ENDPOINT, &[("endpoint", name)]))
+fn labels_of_closed_lists_stay_apart_when_routes_are_added_up() {
+    let registry = Registry::with_limit(1, 8);
+    let _full = routes(&registry, 8);
+    let mut shared = Vec::new();
+    for (route, code) in [("x", "200"), ("y", "200"), ("y", "500")] {
+        let labels = [("listener", "web"), ("route", route), ("code", code)];
+        let counter = registry.counter(&REQUESTS, &labels);
+        counter.inc();
+        shared.push(counter);
+    }
+    let lines = lines_of(&registry, &REQUESTS);
+    let others = lines.iter().filter(|line| line.contains("_other"));
+    assert_eq!(
+        others.collect::<Vec<_>>(),
+        [
+            "test_requests_total{listener=\"web\",route=\"_other\",code=\"200\"} 2",
+            "test_requests_total{listener=\"web\",route=\"_other\",code=\"500\"} 1",
+        ]
+    );
+    // What is shared has a limit too.
+    let hidden = registry.counter(&REQUESTS, &[("route", "z"), ("code", "404")]);
+    assert!(!hidden.is_own());
+    assert!(!text(&registry, Format::Text).contains("404"));
+}
+
+#[test]
+fn what_is_set_is_not_added_up() {
+    let registry = Registry::with_limit(1, 1);
+    let gauge = |route| registry.gauge(&IN_FLIGHT, &[("route", route)]);
+    let (first, second) = (gauge("first"), gauge("second"));
+    first.set(1);
+    second.set(2);
+    assert_eq!(
+        lines_of(&registry, &IN_FLIGHT),
+        ["test_in_flight{route=\"first\"} 1"]
+    );
+}
+
+#[test]
+fn what_is_added_to_is() {
+    let registry = Registry::with_limit(1, 4);
+    let level = |route| registry.level(&IN_FLIGHT, &[("route", route)]);
+    let levels = ["a", "b", "c", "d", "e", "f"].map(level);
+    levels.iter().for_each(Gauge::inc);
+    let lines = lines_of(&registry, &IN_FLIGHT);
+    assert_eq!(lines[0], "test_in_flight{route=\"_other\"} 2");
+}
+
+/// A thousand routes once left no room for what alerts are built on.
+#[test]
+fn no_family_displaces_another() {
+    let registry = Registry::with_limit(1, 4);
+    let _routes = routes(&registry, 20);
+    let _spans: Vec<Histogram> = ["a", "b", "c"]
+        .map(|route| registry.histogram(&DURATION, &[("route", route)]))
+        .into();
+    let _instance = registry.gauge(&IN_FLIGHT, &[]);
+    let _listeners: Vec<Gauge> = (0..9)
+        .map(|name| registry.level(&IN_FLIGHT, &[("listener", &name.to_string())]))
         .collect();
-    let _route = registry.counter(&REQUESTS, &[("route", "api")]);
-    assert_eq!(lines_of(&registry, &ENDPOINT).len(), 5);
-    assert_eq!(lines_of(&registry, &REQUESTS).len(), 1);
+    let endpoints: Vec<Counter> = (0..9)
+        .map(|name| registry.counter(&ENDPOINT, &[("endpoint", &name.to_string())]))
+        .collect();
+    assert_eq!(lines_of(&registry, &IN_FLIGHT).len(), 10);
+    // Histograms are wide, and endpoints are many: they get less, and each a line for the rest.
+    let histograms = lines_of(&registry, &DURATION);
+    let counts = histograms.iter().filter(|line| line.contains("_count"));
+    assert_eq!(counts.count(), 2, "{histograms:?}");
+    assert_eq!(lines_of(&registry, &ENDPOINT).len(), 3);
     drop(endpoints);
     let _one = registry.counter(&ENDPOINT, &[("endpoint", "10.0.0.99:80")]);
     assert_eq!(lines_of(&registry, &ENDPOINT).len(), 1);
+}
+
+#[test]
+fn what_found_no_room_is_asked_for_again() {
+    let registry = Registry::with_limit(1, 4);
+    let before = routes(&registry, 4);
+    let late = Late::default();
+    let make = || registry.counter(&REQUESTS, &[("route", "late")]);
+    let has_room = || registry.has_room(&REQUESTS, &["route"], 1);
+    late.get(make).inc();
+    late.settle(has_room, make);
+    assert!(late.own().is_none());
+    drop(before);
+    late.settle(has_room, make);
+    late.get(make).add(5);
+    assert_eq!(late.own().map(Counter::value), Some(5));
+    assert_eq!(
+        lines_of(&registry, &REQUESTS),
+        [
+            "test_requests_total{route=\"_other\"} 1",
+            "test_requests_total{route=\"late\"} 5",
+        ]
+    );
 }
 
 #[test]
@@ -298,6 +399,6 @@ fn asking_and_dropping_at_once_from_many_threads_keeps_the_books() {
         }
     });
     // Only the counter of refused series is left.
-    assert_eq!(registry.shared.state().count, 1);
+    assert_eq!(registry.shared.state().families.len(), 1);
     assert!(lines_of(&registry, &REQUESTS).is_empty());
 }

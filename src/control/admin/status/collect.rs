@@ -64,7 +64,7 @@ fn view_route(listener: &str, route: &snapshot::Route) -> Route {
         action: action.to_owned(),
         upstreams,
         in_flight: metrics.in_flight(),
-        requests: metrics.duration.count(),
+        requests: metrics.requests(),
         retries: retries.success.value() + retries.failure.value(),
         mean_s: metrics.duration.mean_seconds(),
     }
