@@ -64,11 +64,39 @@ impl<K: Clone + PartialEq, H: Handle + Clone> Lazy<K, H> {
         let entry = make();
         act(&entry.1);
         // Two workers may make the same series at once: the registry gives both the same cells, so
-        // whichever entry stays is right.
+        // whichever entry stays is right, but it must stay once.
         self.0.rcu(|present| {
             let mut next = Vec::clone(present);
-            next.push(entry.clone());
+            if next.iter().all(|(key, _)| *key != entry.0) {
+                next.push(entry.clone());
+            }
             next
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lazy;
+    use crate::telemetry::metrics::{Counter, Family, Kind, Registry};
+
+    static COUNT: Family = Family {
+        name: "test_total",
+        help: "A count.",
+        kind: Kind::Counter,
+        buckets: None,
+    };
+
+    #[test]
+    fn what_two_make_at_once_stays_once() {
+        let registry = Registry::new(1);
+        let lazy = Lazy::default();
+        let make = || registry.counter(&COUNT, &[]);
+        lazy.with(&1, Counter::inc, || {
+            // Another worker comes first.
+            lazy.with(&1, Counter::inc, make);
+            make()
+        });
+        assert_eq!(lazy.sum(Counter::value), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! A thousand routes with ten endpoints each, and routes that come and go: what alerts ask for is there.
+//! A thousand routes with ten endpoints each, and routes that come and go: what is measured stays.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! Cells: where values are added up, apart for every worker.
 //!
 //! Problem: one padded cell per worker and series keeps cores apart but costs 128 bytes each, and
-//! there are ten thousand series. Here a chunk has one row of cells per worker and a series has the
+//! there are tens of thousands. Here a chunk has one row of cells per worker and a series has the
 //! same place in every row: rows are padded, cells are not. A counter so costs 8 bytes a worker.
 //!
 //! Row 0 belongs to all threads that are no worker (control, tests); they add atomically. A
