@@ -47,8 +47,8 @@ impl Buffer {
         Self::of(Class::Large)
     }
 
-    /// A range of the buffer as bytes that can be shared, without copying. The buffer goes back when
-    /// the last of them is dropped, to the thread that drops it.
+    /// A range of the buffer as bytes that can be shared, without copying. The buffer goes back
+    /// when the last of them is dropped, to the thread that drops it.
     ///
     /// # Panics
     ///

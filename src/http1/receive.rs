@@ -86,7 +86,8 @@ impl Received {
         self.take(0, length)
     }
 
-    /// Reads once, behind what is there. Ready with the number of bytes, 0 at the end of the stream.
+    /// Reads once, behind what is there. Ready with the number of bytes, 0 at the
+    /// end of the stream.
     ///
     /// The caller bounds what it lets pile up: see [`Received::is_full`].
     pub fn poll_fill(

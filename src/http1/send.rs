@@ -1,8 +1,8 @@
 //! A message on its way out: its head, then its body, framed as it goes.
 //!
-//! One piece of body is held at a time, and the next is asked for only when that one has left: a slow
-//! reader stops the sender, and memory never grows. The head leaves with the first piece, in one
-//! vectored write.
+//! One piece of body is held at a time, and the next is asked for only when that one has left: a
+//! slow reader stops the sender, and memory never grows. The head leaves with the first piece, in
+//! one vectored write.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};

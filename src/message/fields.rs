@@ -1,14 +1,15 @@
 //! Fields of a head: the text as it came, and where each line is in it.
 //!
 //! Problem: a map of names and values costs most of what a proxy does to a request: each field is
-//! hashed, checked, counted and copied on the way in and again on the way out, and hardly any of them
-//! is ever asked for. Here the text is copied once, the lines are remembered by their places, and what
-//! was not touched is written as it stands, in as few pieces as there are. Looking a name up compares
-//! four bytes a line, which for the number of fields that messages have is quicker than a hash.
+//! hashed, checked, counted and copied on the way in and again on the way out, and hardly any of
+//! them is ever asked for. Here the text is copied once, the lines are remembered by their
+//! places, and what was not touched is written as it stands, in as few pieces as there are.
+//! Looking a name up compares four bytes a line, which for the number of fields that messages
+//! have is quicker than a hash.
 //!
-//! The order is that of the wire and names keep their spelling, since some endpoints look at it; they
-//! compare in any case (RFC 9110 §5.1). Each line is stored as `name: value CRLF`, so that what is
-//! written is one form whatever came.
+//! The order is that of the wire and names keep their spelling, since some endpoints look at it;
+//! they compare in any case (RFC 9110 §5.1). Each line is stored as `name: value CRLF`, so that
+//! what is written is one form whatever came.
 
 use std::fmt;
 
@@ -63,8 +64,8 @@ impl Fields {
         fields
     }
 
-    /// Keeps a line of the block: a name that is a token, a colon, a value that may be one, CRLF. For
-    /// the parser, which has checked all that.
+    /// Keeps a line of the block: a name that is a token, a colon, a value that may be one, CRLF.
+    /// For the parser, which has checked all that.
     ///
     /// # Panics
     ///
@@ -233,7 +234,8 @@ impl Fields {
         lines.retain(|line| !wanted.is(line, text));
     }
 
-    /// Takes out the lines whose names are such and begin with one of these letters, which are small.
+    /// Takes out the lines whose names are such and begin with one of these letters,
+    /// which are small.
     pub fn remove_if(&mut self, initials: &[u8], mut is_such: impl FnMut(&[u8]) -> bool) {
         let Store { text, lines } = &mut self.store;
         let begins = |line: &Line| initials.contains(&line.key.first());

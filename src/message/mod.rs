@@ -1,9 +1,10 @@
 //! Heads of messages, as they pass from one side to the other.
 //!
 //! The interface between a connection that speaks HTTP and what happens to a request: a head and a
-//! [`Body`](crate::body::Body) in, a head and a body out. The heads are those of `http`, but for their
-//! fields: a proxy passes nearly all of them on as they came, so [`Fields`] keeps the received text and
-//! where each line is in it, and builds no map. `ARCHITECTURE.md` says what that saves.
+//! [`Body`](crate::body::Body) in, a head and a body out. The heads are those of `http`, but
+//! for their fields: a proxy passes nearly all of them on as they came, so [`Fields`] keeps
+//! the received text and where each line is in it, and builds no map. `ARCHITECTURE.md` says
+//! what that saves.
 
 mod fields;
 mod line;

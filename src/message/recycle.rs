@@ -1,7 +1,7 @@
 //! The memory of fields, recycled.
 //!
-//! Every message has fields, so what holds them goes back to its thread and is taken again: the most
-//! recently used first, which is warm.
+//! Every message has fields, so what holds them goes back to its thread and is taken again: the
+//! most recently used first, which is warm.
 
 use std::cell::RefCell;
 use std::mem;

@@ -12,9 +12,9 @@
 //! | [`Failure::Responding`]: a byte of the response has come | nobody |
 //!
 //! A proxy must not repeat a request with a method that is not idempotent (RFC 9110 §9.2.2),
-//! whatever the odds that the endpoint did nothing. And nothing can be repeated whose body is not at
-//! hand any more: its first piece is kept, up to the size of a buffer, and given up when a second one
-//! is taken. The budget of retries belongs to the upstream and is asked after this.
+//! whatever the odds that the endpoint did nothing. And nothing can be repeated whose body is not
+//! at hand any more: its first piece is kept, up to the size of a buffer, and given up when a
+//! second one is taken. The budget of retries belongs to the upstream and is asked after this.
 
 use std::time::Duration;
 
@@ -63,7 +63,8 @@ impl RetryPolicy {
     }
 
     /// Whether attempt number `attempt` (from 1), which failed so, may be followed by another.
-    /// `body_replayable`: every byte of the body that has been taken from the client is still at hand.
+    /// `body_replayable`: every byte of the body that has been taken from the client
+    /// is still at hand.
     pub fn may_retry(
         &self,
         method: &Method,

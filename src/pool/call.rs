@@ -1,7 +1,7 @@
 //! One request on its way to an endpoint, until the head of the response is there.
 //!
-//! Both directions are driven in place by the task that waits: the request leaves while the response
-//! may already come, and neither waits for the other.
+//! Both directions are driven in place by the task that waits: the request leaves while the
+//! response may already come, and neither waits for the other.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -135,8 +135,8 @@ impl Call {
         }
     }
 
-    /// The whole body of a response whose head has come, if it came together with it: then it need not
-    /// stream.
+    /// The whole body of a response whose head has come, if it came together with it: then it
+    /// need not stream.
     pub fn take_whole_body(&mut self, framing: Framing) -> Option<Bytes> {
         let length = match framing {
             Framing::None => 0,

@@ -101,8 +101,8 @@ impl UpstreamMetrics {
         self.show_zones(&mut shown, &counts);
     }
 
-    /// Lets go of what nobody sets any more: a request that is still under way may keep the upstream
-    /// itself for long.
+    /// Lets go of what nobody sets any more: a request that is still under way may keep the
+    /// upstream itself for long.
     pub(super) fn withdraw(&self) {
         *lock(&self.shown) = Shown {
             is_withdrawn: true,

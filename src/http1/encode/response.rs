@@ -23,8 +23,8 @@ pub struct ResponseOptions<'a> {
 ///
 /// The version is that of the server, HTTP/1.1, whatever the client's (RFC 9110 §2.5). The fields
 /// are written in their order; those of the connection and of the framing that are there by
-/// mistake are not. A `Content-Length` stays where it stands if it is that of `framing`, and as it is
-/// where no body follows but could have.
+/// mistake are not. A `Content-Length` stays where it stands if it is that of `framing`, and as it
+/// is where no body follows but could have.
 pub fn encode_response(
     out: &mut Vec<u8>,
     parts: &ResponseParts,

@@ -184,7 +184,8 @@ pub(in crate::http1) fn trailers_to_write(
         .filter(|(name, _)| !header_name_is_forbidden_in_trailers(name))
 }
 
-/// The step behind one byte of an extension, by the grammar alone; `None` where it has no such byte.
+/// The step behind one byte of an extension, by the grammar alone; `None` where it
+/// has no such byte.
 fn extension_after(place: Extension, byte: u8) -> Option<Step> {
     use Extension::{
         AfterName, AfterQuoted, BeforeName, BeforeSemicolon, BeforeValue, Escaped, Name, Quoted,

@@ -28,15 +28,16 @@ struct FirstLine<'bytes> {
     next: usize,
 }
 
-/// Whether the end of a head may be in these bytes, the first `seen` of which were looked at before.
+/// Whether the end of a head may be in these bytes, the first `seen` of which were
+/// looked at before.
 fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
     let seen = seen.saturating_sub(END.len() - 1).min(bytes.len());
     // Most heads come alone and whole.
     bytes.ends_with(END) || FINDER.find(&bytes[seen..]).is_some()
 }
 
-/// Refuses a CR or LF that stands alone in the bytes behind the first `seen`. The last byte may be a
-/// CR whose LF is still to come.
+/// Refuses a CR or LF that stands alone in the bytes behind the first `seen`. The last byte may be
+/// a CR whose LF is still to come.
 fn check_line_ends(bytes: &[u8], seen: usize) -> Result<(), FieldError> {
     let from = seen.saturating_sub(1).min(bytes.len());
     for at in memchr2_iter(b'\r', b'\n', &bytes[from..]) {

@@ -115,8 +115,8 @@ enum Host {
 
 /// Reads the request head at the start of `bytes`; `None` while its end is not there.
 ///
-/// Each call looks at all of `bytes`. That costs less than the read that brought them, except from a
-/// peer that sends byte by byte; [`resume_request`] looks only at what is new.
+/// Each call looks at all of `bytes`. That costs less than the read that brought them, except from
+/// a peer that sends byte by byte; [`resume_request`] looks only at what is new.
 pub fn parse_request(bytes: &[u8], limits: Limits) -> Result<Option<RequestHead>, RequestError> {
     resume_request(bytes, 0, limits)
 }

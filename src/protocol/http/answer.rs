@@ -19,7 +19,8 @@ pub(super) struct Answer {
     pub(super) parts: ResponseParts,
     pub(super) body: Body,
     pub(super) tunnel: Option<Box<Tunnel>>,
-    /// What the response's own field said: endpoints choose a protocol, and the client is told which.
+    /// What the response's own field said: endpoints choose a protocol, and the
+    /// client is told which.
     pub(super) upgrade: Option<HeaderValue>,
 }
 

@@ -101,7 +101,8 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
     }
 }
 
-/// A response that breaks the protocol: the endpoint has acted on the request, so it is not repeated.
+/// A response that breaks the protocol: the endpoint has acted on the request, so it
+/// is not repeated.
 pub(super) fn protocol_error(cause: Cause) -> Attempt {
     Attempt::Failed(Failed {
         cause,

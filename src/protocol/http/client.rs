@@ -40,8 +40,8 @@ enum BodyState {
 }
 
 /// A message on its way. If it does not get to its end (also because its task is dropped with the
-/// worker), the connection must end by a reset: to a client of HTTP/1.0 a close would be the end of a
-/// body that is whole.
+/// worker), the connection must end by a reset: to a client of HTTP/1.0 a close would be the end of
+/// a body that is whole.
 #[derive(Debug)]
 struct Unfinished<'a> {
     stream: &'a Stream,
@@ -99,8 +99,8 @@ impl Client {
         self.body.get() == BodyState::Received
     }
 
-    /// Whether nothing that the client has sent, or is known to be sending, is left unread: then the
-    /// connection can be closed at once without a reset.
+    /// Whether nothing that the client has sent, or is known to be sending, is left unread: then
+    /// the connection can be closed at once without a reset.
     pub(super) fn is_silent(&self) -> bool {
         self.has_whole_request() && self.received.borrow().is_empty()
     }
@@ -137,12 +137,12 @@ impl Client {
         }
     }
 
-    /// Ready once the client has gone, while its request is being served. What it sends meanwhile is
-    /// the next request, and waits.
+    /// Ready once the client has gone, while its request is being served. What it sends meanwhile
+    /// is the next request, and waits.
     ///
-    /// An end of its side may mean that it has closed the connection, or that it has nothing more to
-    /// say and listens (RFC 9112 §9.6 leaves that open). It is given a moment: an answer that comes
-    /// soon, or goes on coming, arrives; a slow endpoint does not work for nobody.
+    /// An end of its side may mean that it has closed the connection, or that it has nothing more
+    /// to say and listens (RFC 9112 §9.6 leaves that open). It is given a moment: an answer that
+    /// comes soon, or goes on coming, arrives; a slow endpoint does not work for nobody.
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(ended) = self.ended.get() {
             ready!(ended.poll_passed(cx));

@@ -116,8 +116,8 @@ impl Connection {
             if is_draining && !is_new {
                 return Poll::Ready(false);
             }
-            // A request may be on its way, or in the socket without our knowing yet, to a listener that
-            // has just gone, or from a client that was let in just now.
+            // A request may be on its way, or in the socket without our knowing yet, to a listener
+            // that has just gone, or from a client that was let in just now.
             let is_leaving = is_draining || terms.is_over();
             let limit = if is_leaving {
                 LAST_REQUEST
@@ -144,6 +144,6 @@ impl Connection {
 /// (RFC 9112 §2.2). Another one counts as the beginning of a head, which has little time.
 const EMPTY_LINES: u32 = 1;
 
-/// How long a connection that is to end is kept for a request that may be on its way: two round trips
-/// around the world.
+/// How long a connection that is to end is kept for a request that may be on its way: two round
+/// trips around the world.
 const LAST_REQUEST: std::time::Duration = std::time::Duration::from_secs(1);

@@ -219,8 +219,8 @@ impl Exchange<'_> {
             && self.overdue.get().is_none_or(|at| Instant::now() < at)
     }
 
-    /// Sets the connection's deadline, within the limit of the whole request. From here on the time is
-    /// not ours, until [`Exchange::wait_over`].
+    /// Sets the connection's deadline, within the limit of the whole request. From here on the time
+    /// is not ours, until [`Exchange::wait_over`].
     pub(super) fn wait_at_most(&self, limit: Duration) {
         let now = Instant::now();
         self.now.set(now);

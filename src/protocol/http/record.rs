@@ -92,7 +92,8 @@ impl Record {
         }
     }
 
-    /// Keeps what the access log tells about a request whose head has just come, before it is changed.
+    /// Keeps what the access log tells about a request whose head has just come,
+    /// before it is changed.
     pub(super) fn keep(&mut self, parts: &RequestParts) {
         let field = |name: HeaderName| parts.headers.get(&name).and_then(Value::to_header_value);
         self.asked = Some(Box::new(Asked {

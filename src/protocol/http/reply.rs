@@ -94,8 +94,8 @@ impl Exchange<'_> {
         next
     }
 
-    /// Keeps the record of a request that is dropped before its end, as all are at the end of a drain
-    /// that took too long.
+    /// Keeps the record of a request that is dropped before its end, as all are at the end of a
+    /// drain that took too long.
     pub(super) fn cut(&self) {
         self.wait_over();
         self.connection.local.drain.request_cut();

@@ -1,10 +1,10 @@
 //! What a connection is served by: its listener, as the snapshot in force has it.
 //!
-//! Problem: a reload may take a listener away in the moment in which a request arrives on one of its
-//! connections, and that request must be answered. So a connection holds its listener from the moment
-//! it was accepted, and follows the snapshot in force with each request and whenever it is woken at
-//! rest. Where the new snapshot has no such listener, what was held serves the last request. A
-//! connection at rest waits a moment for one, so nothing old is kept alive for long.
+//! Problem: a reload may take a listener away in the moment in which a request arrives on one of
+//! its connections, and that request must be answered. So a connection holds its listener from the
+//! moment it was accepted, and follows the snapshot in force with each request and whenever it is
+//! woken at rest. Where the new snapshot has no such listener, what was held serves the last
+//! request. A connection at rest waits a moment for one, so nothing old is kept alive for long.
 
 use std::sync::Arc;
 

@@ -84,7 +84,8 @@ pub struct Entry<'a> {
     pub attempts: u32,
     /// Until the connection to the endpoint stood, if one was made.
     pub connect: Option<Duration>,
-    /// From the request's end to the first byte of the response, at the last endpoint that was tried.
+    /// From the request's end to the first byte of the response, at the last endpoint
+    /// that was tried.
     pub first_byte: Option<Duration>,
     /// From the first byte of the request to the last of the response.
     pub total: Duration,

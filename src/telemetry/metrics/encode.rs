@@ -92,9 +92,9 @@ fn quality(range: &str) -> (&str, f64) {
     (media, quality.unwrap_or(0.0))
 }
 
-/// `OpenMetrics` names a counter's family without the suffix of its samples. Where another family has
-/// that name (a gauge of what is there beside a counter of what there was), the counter's samples
-/// can only keep their name as a family of their own, whose kind is then not told.
+/// `OpenMetrics` names a counter's family without the suffix of its samples. Where another family
+/// has that name (a gauge of what is there beside a counter of what there was), the counter's
+/// samples can only keep their name as a family of their own, whose kind is then not told.
 fn open_metrics_name(family: &Family, listing: &Listing) -> (&'static str, &'static str) {
     let kind = family.kind.as_str();
     if !matches!(family.kind, Kind::Counter) {

@@ -8,8 +8,8 @@ use super::room::Place;
 
 /// What all handles can say of themselves.
 pub trait Handle {
-    /// Whether there was room for a series of its own: what is counted then has its own labels. Else
-    /// others count into the same, or nobody sees it.
+    /// Whether there was room for a series of its own: what is counted then has its own labels.
+    /// Else others count into the same, or nobody sees it.
     fn is_own(&self) -> bool;
 }
 

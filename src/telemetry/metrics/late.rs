@@ -1,9 +1,9 @@
 //! Handles that are made when they are first needed.
 //!
 //! Problem: most of what could be counted never happens, and a series of each costs memory and the
-//! scraper's time. Asked for by the first count, a handle is one load and a branch away from then on.
-//! If there was no room for it, it is asked for again before a scrape ([`Late::settle`]), once there
-//! is: what others left behind is not lost to those who stay.
+//! scraper's time. Asked for by the first count, a handle is one load and a branch away from then
+//! on. If there was no room for it, it is asked for again before a scrape ([`Late::settle`]), once
+//! there is: what others left behind is not lost to those who stay.
 
 use std::sync::OnceLock;
 
@@ -13,8 +13,8 @@ use super::Handle;
 #[derive(Debug)]
 pub struct Late<H> {
     own: OnceLock<H>,
-    /// What stands for it while there is no room. Never taken back: what was added to one gauge must
-    /// be taken off the same.
+    /// What stands for it while there is no room. Never taken back: what was added to one gauge
+    /// must be taken off the same.
     stand_in: OnceLock<H>,
 }
 

@@ -2,17 +2,18 @@
 //!
 //! Problem: a counter that all workers add to moves a cache line between cores for every request,
 //! and a registry that is asked by name costs more than routing. Here a handle is resolved once and
-//! points at cells of which every worker has its own, so an add is a load and a store without a lock
-//! prefix; only a scrape sums them up.
+//! points at cells of which every worker has its own, so an add is a load and a store without a
+//! lock prefix; only a scrape sums them up.
 //!
-//! Why not `prometheus-client`: it writes `OpenMetrics` only, while the text format 0.0.4 is what most
-//! scrapers still ask for; its histogram takes a lock for every observation; and it has no way to
-//! let the series of a removed upstream go. The encoder for both formats is a page ([`Format`]).
+//! Why not `prometheus-client`: it writes `OpenMetrics` only, while the text format 0.0.4 is what
+//! most scrapers still ask for; its histogram takes a lock for every observation; and it has no way
+//! to let the series of a removed upstream go. The encoder for both formats is a page ([`Format`]).
 //!
 //! Use: declare a [`Family`] as a `static` next to what it measures, ask the [`Registry`] for a
-//! handle when a snapshot is built, and hold it. A series lives as long as its handles. Asking again
-//! for labels that live gives the same cells: a new snapshot is built before the old one is dropped,
-//! so a reload loses no count. How many there may be, and what happens to the rest, says `room`.
+//! handle when a snapshot is built, and hold it. A series lives as long as its handles. Asking
+//! again for labels that live gives the same cells: a new snapshot is built before the old one
+//! is dropped, so a reload loses no count. How many there may be, and what happens to the
+//! rest, says `room`.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -42,8 +43,8 @@ pub struct Family {
     pub help: &'static str,
     /// How its values are to be read.
     pub kind: Kind,
-    /// A histogram's upper bounds in seconds, ascending, without the infinite one. `None` stands for
-    /// [`HTTP_SECONDS`].
+    /// A histogram's upper bounds in seconds, ascending, without the infinite one. `None` stands
+    /// for [`HTTP_SECONDS`].
     pub buckets: Option<&'static [f64]>,
 }
 

@@ -1,9 +1,9 @@
 //! How many series there may be, and what becomes of the rest.
 //!
-//! Problem: a limit for all of them together is used up by whoever asks first. With a thousand routes
-//! those were counters of things that never happened, and what alerts are built on came too late. So
-//! each family has a limit of its own: none can displace another, and no order matters. What the
-//! instance, its workers and its listeners are measured by has no limit but their number.
+//! Problem: a limit for all of them together is used up by whoever asks first. With a thousand
+//! routes those were counters of things that never happened, and what alerts are built on came too
+//! late. So each family has a limit of its own: none can displace another, and no order matters.
+//! What the instance, its workers and its listeners are measured by has no limit but their number.
 //!
 //! Beyond the limit, what is added up goes into one series whose label says [`OTHER`], so that sums
 //! over all stay true. What is set cannot be added up: it is hidden.
@@ -46,13 +46,15 @@ impl Room {
         }
     }
 
-    /// Series that those without room share: few, unless endpoints answer with every status there is.
+    /// Series that those without room share: few, unless endpoints answer with every
+    /// status there is.
     pub(super) fn shared(&self) -> usize {
         self.limit / 4
     }
 }
 
-/// The labels of what stands for a series without room; `None` if it cannot be added up with others.
+/// The labels of what stands for a series without room; `None` if it cannot be added
+/// up with others.
 pub(super) fn fold<'a>(asked: Asked<'a>) -> Option<Vec<Label<'a>>> {
     let is_sum = match asked.values {
         Values::Whole | Values::Level | Values::Buckets => true,
@@ -69,8 +71,8 @@ pub(super) fn fold<'a>(asked: Asked<'a>) -> Option<Vec<Label<'a>>> {
     is_sum.then(|| asked.labels.iter().map(fold).collect())
 }
 
-/// Series in one family, each a set of labels: a thousand routes with four statuses each. With every
-/// family at its limit a scrape is roughly 15 MB, and the series take 25 MB of memory.
+/// Series in one family, each a set of labels: a thousand routes with four statuses each. With
+/// every family at its limit a scrape is roughly 15 MB, and the series take 25 MB of memory.
 pub(super) const SERIES: usize = 4_000;
 
 /// Labels whose values grow with the configuration and the fleet.

@@ -2,8 +2,8 @@
 //!
 //! For each of our forms the most specific range decides its weight, and the form of the greatest
 //! weight wins. Between equals a range that names the form says more than one that takes anything:
-//! `curl` (`*/*`) gets text, a browser HTML, a program that asks for JSON a problem document. A client
-//! that accepts none gets text, since some answer is better than 406.
+//! `curl` (`*/*`) gets text, a browser HTML, a program that asks for JSON a problem document. A
+//! client that accepts none gets text, since some answer is better than 406.
 
 use crate::message::Value;
 use crate::policy::list::split;
@@ -104,8 +104,8 @@ impl<'a> Range<'a> {
         })
     }
 
-    /// How precisely the range takes a form; `None` if it does not. Parameters other than the weight
-    /// are not looked at: our forms have one variant each.
+    /// How precisely the range takes a form; `None` if it does not. Parameters other than the
+    /// weight are not looked at: our forms have one variant each.
     fn precision(&self, kind: &str, subtype: &str) -> Option<u8> {
         match (self.kind, self.subtype) {
             ("*", "*") => Some(1),

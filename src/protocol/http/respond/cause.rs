@@ -6,8 +6,8 @@ use crate::snapshot::Shed;
 use crate::telemetry::access::End;
 
 /// Why a request is answered by us. The words and statuses are RFC 9209 §2.3's; where it knows no
-/// word for what happened ([`Self::Overload`], [`Self::Draining`], [`Self::RateLimited`]), the word is
-/// our own.
+/// word for what happened ([`Self::Overload`], [`Self::Draining`], [`Self::RateLimited`]), the
+/// word is our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// The name of an endpoint was not resolved in time.
@@ -82,8 +82,8 @@ pub enum Cause {
 type Row = (&'static str, StatusCode, &'static str, bool);
 
 impl Cause {
-    /// Every cause, in the order of the type, so that `cause as usize` is its place here: what keeps
-    /// one thing for each cause needs no map.
+    /// Every cause, in the order of the type, so that `cause as usize` is its place here: what
+    /// keeps one thing for each cause needs no map.
     pub const ALL: [Self; 33] = [
         Self::DnsTimeout,
         Self::DnsError,
@@ -204,9 +204,9 @@ impl Cause {
         }
     }
 
-    /// The table. `http_request_error` covers every fault of the client's (RFC 9209 §2.3.16), and the
-    /// status tells them apart. A request without a route is 404 where the RFC proposes 500: for a
-    /// gateway with many hosts, asking for one that is not there is the client's mistake.
+    /// The table. `http_request_error` covers every fault of the client's (RFC 9209 §2.3.16), and
+    /// the status tells them apart. A request without a route is 404 where the RFC proposes 500:
+    /// for a gateway with many hosts, asking for one that is not there is the client's mistake.
     #[rustfmt::skip]
     fn row(self) -> Row {
         match self {

@@ -1,12 +1,13 @@
 //! What Evenkeel answers itself: the only place where a cause becomes a status.
 //!
-//! Problem: a bare 502 tells the client nothing and the person on call less. So each answer of our own
-//! names its [`Cause`] in one word, the same in `Proxy-Status` (RFC 9209), in the body, in the log's
-//! `error.type` and in the metrics' `reason`, and carries the request id under which the rest is found.
+//! Problem: a bare 502 tells the client nothing and the person on call less. So each answer of
+//! our own names its [`Cause`] in one word, the same in `Proxy-Status` (RFC 9209), in the body,
+//! in the log's `error.type` and in the metrics' `reason`, and carries the request id under which
+//! the rest is found.
 //!
-//! The body is what the client reads best: a problem document (RFC 9457) for programs, one screen of
-//! HTML for people, a line of text for everyone else. What only concerns the inside (which endpoint,
-//! what was tried) is told to trusted peers alone: see [`Details::for_peer`].
+//! The body is what the client reads best: a problem document (RFC 9457) for programs, one screen
+//! of HTML for people, a line of text for everyone else. What only concerns the inside (which
+//! endpoint, what was tried) is told to trusted peers alone: see [`Details::for_peer`].
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Response};
@@ -76,8 +77,8 @@ pub fn options(request_id: Option<&HeaderValue>) -> Response<Body> {
     response
 }
 
-/// The methods that are passed on. TRACE is not: it would send back to scripts what only the browser
-/// should hold, such as cookies. CONNECT is only where a route says so.
+/// The methods that are passed on. TRACE is not: it would send back to scripts what only the
+/// browser should hold, such as cookies. CONNECT is only where a route says so.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// RFC 9209 §2.

@@ -43,8 +43,8 @@ pub(super) fn text(cause: Cause, id: Option<&str>) -> String {
     text
 }
 
-/// One screen that needs nothing else from the net. The id is large: it is what a person reads out on
-/// the telephone.
+/// One screen that needs nothing else from the net. The id is large: it is what a person reads out
+/// on the telephone.
 pub(super) fn html(cause: Cause, id: Option<&str>) -> String {
     let (status, title, word) = (cause.status().as_u16(), cause.title(), cause.word());
     let id = match id {

@@ -13,8 +13,8 @@ pub struct Details<'a> {
 }
 
 impl<'a> Details<'a> {
-    /// Details for a peer; `None` unless it is trusted, since they tell our inside: the address of the
-    /// endpoint that was asked last, and in words what was tried.
+    /// Details for a peer; `None` unless it is trusted, since they tell our inside: the address of
+    /// the endpoint that was asked last, and in words what was tried.
     pub fn for_peer(is_trusted: bool, next_hop: Option<&'a str>, text: &'a str) -> Option<Self> {
         is_trusted.then_some(Self { next_hop, text })
     }

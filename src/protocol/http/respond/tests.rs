@@ -28,7 +28,8 @@ fn content_type(accept: &str) -> String {
 
 #[test]
 fn the_table_has_the_statuses_of_rfc_9209() {
-    // RFC 9209 §2.3, the recommended statuses; 404 and the 4xx of http_request_error are our choice.
+    // RFC 9209 §2.3, the recommended statuses; 404 and the 4xx of http_request_error
+    // are our choice.
     for (cause, word, status) in [
         (Cause::DnsTimeout, "dns_timeout", 504),
         (Cause::DnsError, "dns_error", 502),
