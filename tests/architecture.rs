@@ -104,10 +104,24 @@ fn bad_form(source: &Source) -> Vec<String> {
     if globs > tolerated {
         faults.push("a glob import".to_owned());
     }
+    for (number, line) in source.text.lines().enumerate() {
+        if is_long_comment(line) {
+            let number = number + 1;
+            faults.push(format!("line {number}, a comment beyond column {COLUMNS}"));
+        }
+    }
     faults
         .iter()
         .map(|fault| format!("{}: {fault}", source.path))
         .collect()
+}
+
+/// Whether it is a line of a comment that could be shorter: rows of tables and URLs cannot.
+fn is_long_comment(line: &str) -> bool {
+    let comment = line.trim_start().strip_prefix("//");
+    let text = comment.map(|text| text.trim_start_matches(['/', '!']).trim_start());
+    let can_be_wrapped = text.is_some_and(|text| !text.starts_with('|') && !text.contains("://"));
+    can_be_wrapped && line.chars().count() > COLUMNS
 }
 
 /// The TOML blocks of a page: the line of each, whether it is a fragment, and its text.
@@ -236,6 +250,9 @@ const OPTIONAL: [&str; 3] = ["build.rs", "deploy", ".github"];
 
 /// A longer file wants to be two.
 const LONGEST_FILE: usize = 400;
+
+/// As wide as rustfmt lets code be; it leaves comments alone.
+const COLUMNS: usize = 100;
 
 /// Tests are read one at a time, so a file of them may be longer.
 const LONGEST_TEST_FILE: usize = 600;
@@ -516,6 +533,11 @@ mod scanner {
             form("src/net.rs", "//! Doc.\n#![allow(dead_code)]\nfn f() {}\n"),
             1
         );
+        let wide = |start: &str| format!("//! Doc.\n{start}{}\n", "ä ".repeat(50));
+        for (start, faults) in [("", 0), ("// ", 1), ("    /// ", 1), ("//! | ", 0)] {
+            assert_eq!(form("src/net.rs", &wide(start)), faults, "{start}");
+        }
+        assert_eq!(form("src/net.rs", &wide("// https://a/ ")), 0);
         let long = format!("//! Doc.\n{}", "\n".repeat(450));
         assert_eq!(form("src/net.rs", &long), 1);
         assert_eq!(form("src/net/tests.rs", &long), 0);
