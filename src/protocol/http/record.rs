@@ -48,9 +48,9 @@ struct Asked {
     /// None of a head that could not be read.
     uri: Option<Uri>,
     version: Version,
-    host: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-    referer: Option<HeaderValue>,
+    host: Box<[u8]>,
+    user_agent: Box<[u8]>,
+    referer: Box<[u8]>,
 }
 
 /// How a request ended, for its record.
@@ -95,7 +95,10 @@ impl Record {
     /// Keeps what the access log tells about a request whose head has just come,
     /// before it is changed.
     pub(super) fn keep(&mut self, parts: &RequestParts) {
-        let field = |name: HeaderName| parts.headers.get(&name).and_then(Value::to_header_value);
+        let field = |name: HeaderName| {
+            let value = parts.headers.get(&name).map(Value::as_bytes);
+            Box::from(value.unwrap_or_default())
+        };
         self.asked = Some(Box::new(Asked {
             at: self.began(),
             uri: Some(parts.uri.clone()),
@@ -112,9 +115,9 @@ impl Record {
             at: self.began(),
             uri: None,
             version: Version::HTTP_11,
-            host: None,
-            user_agent: None,
-            referer: None,
+            host: Box::default(),
+            user_agent: Box::default(),
+            referer: Box::default(),
         }));
     }
 
@@ -230,7 +233,7 @@ impl Record {
                 .map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
             method: self.method.as_str(),
             scheme: self.scheme.get(),
-            host: text(asked.host.as_ref()),
+            host: std::str::from_utf8(&asked.host).unwrap_or_default(),
             path: asked.uri.as_ref().map_or("", Uri::path),
             query: asked
                 .uri
@@ -245,8 +248,8 @@ impl Record {
             } else {
                 "1.1"
             },
-            user_agent: asked.user_agent.as_ref().map_or(b"", HeaderValue::as_bytes),
-            referer: asked.referer.as_ref().map_or(b"", HeaderValue::as_bytes),
+            user_agent: &asked.user_agent,
+            referer: &asked.referer,
             attempts: self.attempts.get(),
             connect: self.connect.get(),
             first_byte: self.first_byte.get(),
