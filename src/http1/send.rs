@@ -65,7 +65,7 @@ impl Outgoing {
             staged_sent: 0,
             piece: Bytes::new(),
             tail: b"",
-            ended: matches!(framing, Framing::None | Framing::Length(0)),
+            ended: !framing.has_body(),
             body,
             framing,
             body_bytes: 0,

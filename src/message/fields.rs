@@ -181,16 +181,14 @@ impl Fields {
     pub fn insert<'v>(&mut self, name: &HeaderName, value: impl Into<Value<'v>>) {
         let name = name.as_str().as_bytes();
         let new = self.write(name, value.into());
-        if !self.may_have(new.key) {
+        let wanted = Wanted::new(name);
+        let text = &self.store.text;
+        let mut lines = self.lines(new.key).iter();
+        let Some(first) = lines.position(|line| wanted.is(line, text)) else {
             self.push(new);
             return;
-        }
-        let wanted = Wanted::new(name);
-        let Store { text, lines } = &mut self.store;
-        let Some(first) = lines.iter().position(|line| wanted.is(line, text)) else {
-            lines.push(new);
-            return;
         };
+        let Store { text, lines } = &mut self.store;
         lines[first] = new;
         let mut place = 0;
         lines.retain(|line| {
@@ -270,15 +268,10 @@ impl Fields {
         self.store.lines.push(line);
     }
 
-    #[inline]
-    fn may_have(&self, key: Key) -> bool {
-        self.seen & key.bit() != 0
-    }
-
     /// The lines among which those with this key are.
     #[inline]
     fn lines(&self, key: Key) -> &[Line] {
-        if self.may_have(key) {
+        if self.seen & key.bit() != 0 {
             &self.store.lines
         } else {
             &[]

@@ -4,23 +4,10 @@ use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 
-/// A TCP listener, `web`, in front of these endpoints.
-fn relay(endpoints: &[&Endpoint], more: &str) -> Evenkeel {
-    let addresses: Vec<String> = endpoints
-        .iter()
-        .map(|endpoint| format!("\"{}\"", endpoint.address()))
-        .collect();
-    let addresses = addresses.join(", ");
-    Evenkeel::start(&format!(
-        "{more}[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
-         [upstream.app]\nbalance = \"first_healthy\"\nendpoints = [{addresses}]\n"
-    ))
-}
-
 #[test]
 fn bytes_pass_unread() {
     let endpoint = Endpoint::sends_back();
-    let proxy = relay(&[&endpoint], "");
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     for bytes in [
         &b"\0\xff\r\n\r\n"[..],
@@ -51,7 +38,7 @@ fn an_endpoint_may_speak_first() {
         peer.send("220 ready\r\n");
         peer.send_all_back();
     });
-    let proxy = relay(&[&endpoint], "");
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     assert_eq!(client.bytes(11), b"220 ready\r\n");
 }
@@ -63,7 +50,7 @@ fn each_half_ends_by_itself() {
         let all = peer.remainder();
         peer.send(all);
     });
-    let proxy = relay(&[&endpoint], "");
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     client.send("hello").finish();
     assert_eq!(client.read_to_end(), b"hello");
@@ -73,7 +60,7 @@ fn each_half_ends_by_itself() {
         peer.finish();
         peer.drain();
     });
-    let proxy = relay(&[&endpoint], "");
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     assert_eq!(client.read_to_end(), b"bye");
     client.send("still here").finish();
@@ -84,7 +71,7 @@ fn each_half_ends_by_itself() {
 #[test]
 fn an_endpoint_that_refuses_is_passed_over() {
     let (down, up) = (Endpoint::refuses(), Endpoint::sends_back());
-    let proxy = relay(&[&down, &up], "");
+    let proxy = Evenkeel::relaying_to(&[&down, &up], "");
     for _ in 0..3 {
         let mut client = proxy.client();
         client.send("hello");
@@ -95,7 +82,7 @@ fn an_endpoint_that_refuses_is_passed_over() {
 #[test]
 fn without_an_endpoint_the_connection_ends() {
     let down = Endpoint::refuses();
-    let proxy = relay(&[&down], "");
+    let proxy = Evenkeel::relaying_to(&[&down], "");
     let mut client = proxy.client();
     client.send("hello");
     assert!(client.is_closed());
@@ -104,7 +91,7 @@ fn without_an_endpoint_the_connection_ends() {
 #[test]
 fn a_reset_reaches_the_other_side() {
     let endpoint = Endpoint::sends_back();
-    let proxy = relay(&[&endpoint], "");
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     client.send("hello");
     assert_eq!(client.bytes(5), b"hello");
@@ -115,7 +102,7 @@ fn a_reset_reaches_the_other_side() {
         peer.bytes(5);
         peer.reset();
     });
-    let proxy = relay(&[&endpoint], "");
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     client.send("hello");
     assert!(client.is_reset());
@@ -124,7 +111,7 @@ fn a_reset_reaches_the_other_side() {
 #[test]
 fn silence_ends_a_connection() {
     let endpoint = Endpoint::sends_back();
-    let proxy = relay(
+    let proxy = Evenkeel::relaying_to(
         &[&endpoint],
         "[defaults.timeouts]\ntunnel_idle = \"200ms\"\n",
     );
@@ -138,7 +125,7 @@ fn silence_ends_a_connection() {
 #[test]
 fn bytes_are_counted() {
     let endpoint = Endpoint::sends_back();
-    let proxy = relay(&[&endpoint], "");
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     client.send("hello");
     assert_eq!(client.bytes(5), b"hello");

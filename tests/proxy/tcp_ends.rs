@@ -8,18 +8,6 @@ use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::message::Broken;
 
-fn relay(lines: &str, endpoints: &[&Endpoint]) -> Evenkeel {
-    let addresses: Vec<String> = endpoints
-        .iter()
-        .map(|endpoint| format!("\"{}\"", endpoint.address()))
-        .collect();
-    let addresses = addresses.join(", ");
-    Evenkeel::start(&format!(
-        "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n{lines}\
-         [upstream.app]\nbalance = \"first_healthy\"\nendpoints = [{addresses}]\n"
-    ))
-}
-
 /// The value of the only series with this beginning.
 fn value(proxy: &Evenkeel, series: &str) -> Option<u64> {
     let metrics = proxy.admin("/metrics").body.text();
@@ -50,7 +38,7 @@ fn greeted(proxy: &Evenkeel) -> Client {
 #[test]
 fn an_orderly_end_is_ok() {
     let endpoint = Endpoint::sends_back();
-    let proxy = relay("", &[&endpoint]);
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = greeted(&proxy);
     assert_eq!(value(&proxy, "evenkeel_l4_sessions{"), Some(1));
     client.finish();
@@ -62,7 +50,7 @@ fn an_orderly_end_is_ok() {
 fn a_clients_reset_stays_one() {
     // It has sent nothing yet, so that its end can be told from a break.
     let endpoint = Endpoint::echo();
-    let proxy = relay("", &[&endpoint]);
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let client = proxy.client();
     eventually("the endpoint is connected", || {
         (endpoint.connections() == 1).then_some(())
@@ -84,7 +72,7 @@ fn an_endpoints_reset_stays_one() {
         peer.bytes(1);
         peer.reset();
     });
-    let proxy = relay("", &[&endpoint]);
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = greeted(&proxy);
     client.send("x");
     assert!(client.is_reset());
@@ -94,7 +82,7 @@ fn an_endpoints_reset_stays_one() {
 #[test]
 fn silence_cuts_a_session_and_movement_keeps_it() {
     let endpoint = Endpoint::sends_back();
-    let proxy = relay("timeouts = { tunnel_idle = \"400ms\" }\n", &[&endpoint]);
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "timeouts = { tunnel_idle = \"400ms\" }\n");
     let mut client = greeted(&proxy);
     for _ in 0..6 {
         pause(Duration::from_millis(150));
@@ -107,7 +95,7 @@ fn silence_cuts_a_session_and_movement_keeps_it() {
 
 #[test]
 fn nobody_there_is_no_connection() {
-    let proxy = relay("", &[&Endpoint::refuses(), &Endpoint::refuses()]);
+    let proxy = Evenkeel::relaying_to(&[&Endpoint::refuses(), &Endpoint::refuses()], "");
     let mut client = proxy.client();
     assert!(client.is_closed() || client.is_reset());
     assert_counted(&proxy, "connect_failed");
@@ -116,7 +104,7 @@ fn nobody_there_is_no_connection() {
 #[test]
 fn a_listener_takes_as_many_as_it_may() {
     let endpoint = Endpoint::sends_back();
-    let proxy = relay("max_connections = 2\n", &[&endpoint]);
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "max_connections = 2\n");
     let (first, second) = (greeted(&proxy), greeted(&proxy));
     let mut third = proxy.client();
     third.send("hello");
@@ -143,7 +131,7 @@ fn half_a_connection_carries_on_for_long() {
             pause(Duration::from_millis(10));
         }
     });
-    let proxy = relay("", &[&endpoint]);
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     client.send("question").finish();
     assert!(

@@ -70,6 +70,19 @@ impl Evenkeel {
         ))
     }
 
+    /// A TCP listener, `web`, in front of these endpoints, with these lines behind its settings.
+    pub(crate) fn relaying_to(endpoints: &[&Endpoint], lines: &str) -> Self {
+        let addresses: Vec<String> = endpoints
+            .iter()
+            .map(|endpoint| format!("\"{}\"", endpoint.address()))
+            .collect();
+        let addresses = addresses.join(", ");
+        Self::start(&format!(
+            "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n{lines}\
+             [upstream.app]\nbalance = \"first_healthy\"\nendpoints = [{addresses}]\n"
+        ))
+    }
+
     /// The address that `"@name"` stood for.
     ///
     /// # Panics

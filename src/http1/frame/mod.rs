@@ -29,6 +29,13 @@ pub enum Framing {
     UntilClose,
 }
 
+impl Framing {
+    /// Whether bytes may follow the head.
+    pub fn has_body(self) -> bool {
+        !matches!(self, Self::None | Self::Length(0))
+    }
+}
+
 /// Why the framing fields of a head are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FramingError {

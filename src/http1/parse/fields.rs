@@ -1,12 +1,12 @@
 //! What both sides read from field lines: where they are, `Connection`, `Upgrade`.
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, header};
 use httparse::Header;
 
 use crate::http1::frame::Trailers;
 use crate::http1::lines::{is_token, offset};
-use crate::message::{Place, Role, role};
+use crate::message::{Fields, Place, Role, role};
 
 /// What `Connection` says (RFC 9110 §7.6.1, RFC 9112 §9.3, §9.6).
 #[derive(Debug, Default)]
@@ -104,6 +104,15 @@ pub(super) fn place(block: &[u8], line: &Header<'_>) -> Place {
             offset(block, line.value)
         },
         value_length: line.value.len(),
+    }
+}
+
+/// Keeps a `Content-Length` line that says `length`, without leading zeros.
+pub(super) fn keep_length(fields: &mut Fields, block: &[u8], line: &Header<'_>, length: u64) {
+    if line.value.len() > 1 && line.value.starts_with(b"0") {
+        fields.append(&header::CONTENT_LENGTH, &HeaderValue::from(length));
+    } else {
+        fields.keep(place(block, line), Role::ContentLength);
     }
 }
 

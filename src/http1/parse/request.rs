@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use httparse::Header;
 use memchr::{memchr, memrchr};
 
-use super::fields::{Connection, add_protocols, members, place, protocols};
+use super::fields::{Connection, add_protocols, keep_length, members, place, protocols};
 use super::host::Authority;
 use super::target::Target;
 use super::{check_line_ends, first_line, may_be_complete};
@@ -196,7 +196,6 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
     let framing = request_framing(line.version, draft.declared)?;
     let is_11 = line.version == Version::HTTP_11;
     let may_upgrade = is_11 && connection.upgrade;
-    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
 
     Ok(RequestHead {
         parts: RequestParts {
@@ -208,7 +207,7 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
         framing,
         trailers: connection.trailers(),
         persistent: !connection.close && (is_11 || connection.keep_alive),
-        expect_continue: draft.expects_continue && has_body,
+        expect_continue: draft.expects_continue && framing.has_body(),
         upgrade: may_upgrade.then(|| protocols(draft.protocols)).flatten(),
         te_trailers: is_11 && draft.te_trailers,
         size,
@@ -292,12 +291,7 @@ impl Draft {
             Role::Host => self.host(block, field)?,
             Role::ContentLength => {
                 let length = self.declared.content_length(field.value)?;
-                if field.value.len() > 1 && field.value.starts_with(b"0") {
-                    let length = HeaderValue::from(length);
-                    self.headers.append(&header::CONTENT_LENGTH, &length);
-                } else {
-                    self.headers.keep(place(block, field), role);
-                }
+                keep_length(&mut self.headers, block, field, length);
             }
             Role::TransferEncoding => self.declared.transfer_encoding(field.value)?,
             Role::Expect => self.expect(block, field)?,

@@ -1,9 +1,9 @@
 //! Response heads.
 
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version};
 use httparse::Header;
 
-use super::fields::{Connection, add_protocols, place, protocols};
+use super::fields::{Connection, add_protocols, keep_length, place, protocols};
 use super::{check_line_ends, first_line, may_be_complete};
 use crate::http1::Limits;
 use crate::http1::frame::{
@@ -209,12 +209,8 @@ impl Draft {
             Role::ContentLength | Role::TransferEncoding if self.is_tunnel => {}
             Role::ContentLength => {
                 let length = self.declared.content_length(field.value)?;
-                if has_no_content(self.status) {
-                } else if field.value.len() > 1 && field.value.starts_with(b"0") {
-                    let length = HeaderValue::from(length);
-                    self.headers.append(&header::CONTENT_LENGTH, &length);
-                } else {
-                    self.headers.keep(place(block, field), role);
+                if !has_no_content(self.status) {
+                    keep_length(&mut self.headers, block, field, length);
                 }
             }
             Role::TransferEncoding => self.declared.transfer_encoding(field.value)?,

@@ -7,7 +7,6 @@ use super::forward;
 use super::respond::{Asked, Cause, Details, options, respond};
 use super::upgrade::Tunnel;
 use crate::body::Body;
-use crate::http1::Framing;
 use crate::message::{Fields, RequestParts, ResponseParts, Value};
 use crate::policy::{self, MaxForwards};
 use crate::route::path;
@@ -68,8 +67,7 @@ impl Exchange<'_> {
             return own(parts, Cause::MethodNotAllowed);
         }
         // What follows CONNECT is the tunnel: a body before it would be read in two ways.
-        let has_body = !matches!(self.message.framing, Framing::None | Framing::Length(0));
-        if parts.method == Method::CONNECT && has_body {
+        if parts.method == Method::CONNECT && self.message.framing.has_body() {
             return own(parts, Cause::BadRequest);
         }
         match policy::max_forwards(&parts.method, &mut parts.headers) {

@@ -115,10 +115,7 @@ async fn serve(
     let message = Message {
         framing: head.framing,
         // A request with a body is not sent on as one that wants to switch, so no answer to it may.
-        upgrade: head
-            .upgrade
-            .take()
-            .filter(|_| matches!(head.framing, Framing::None | Framing::Length(0))),
+        upgrade: head.upgrade.take().filter(|_| !head.framing.has_body()),
         te_trailers: head.te_trailers,
         version: head.parts.version,
         persistent: head.persistent,

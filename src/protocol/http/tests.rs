@@ -61,6 +61,15 @@ impl Rig {
         (client, self.server(Stream::Tcp(stream), peer))
     }
 
+    /// A connection at rest, on which `hello` was the answer.
+    async fn answered_once(&self) -> (TcpStream, JoinHandle<()>) {
+        let (mut client, serve) = self.connect().await;
+        let task = serve();
+        client.write_all(GET).await.expect("sent");
+        assert!(response(&mut client).await.ends_with("hello"));
+        (client, task)
+    }
+
     /// How a connection will be served.
     fn server(&self, stream: Stream, peer: SocketAddr) -> impl FnOnce() -> JoinHandle<()> + use<> {
         let facts = ConnectionFacts {
@@ -251,10 +260,7 @@ async fn a_connection_at_rest_follows_a_new_limit() {
     LocalSet::new()
         .run_until(async {
             let rig = Rig::new(HELLO);
-            let (mut client, serve) = rig.connect().await;
-            let task = serve();
-            client.write_all(GET).await.expect("sent");
-            assert!(response(&mut client).await.ends_with("hello"));
+            let (mut client, task) = rig.answered_once().await;
             let short = "timeouts = { client_idle = \"200ms\" }\n";
             rig.reload(&["[listener.web]\nbind = \":0\"\n", short, HELLO].concat());
             rig.local.resting.wake_all();
@@ -265,14 +271,11 @@ async fn a_connection_at_rest_follows_a_new_limit() {
 }
 
 #[tokio::test]
-async fn a_connection_at_rest_follows_reloads_reloads_and_keeps_nothing_old() {
+async fn a_connection_at_rest_follows_reloads_and_keeps_nothing_old() {
     LocalSet::new()
         .run_until(async {
             let rig = Rig::new(HELLO);
-            let (mut client, serve) = rig.connect().await;
-            let task = serve();
-            client.write_all(GET).await.expect("sent");
-            assert!(response(&mut client).await.ends_with("hello"));
+            let (mut client, task) = rig.answered_once().await;
             let first = Arc::downgrade(&rig.handle.load());
             rig.reload(&["[listener.web]\nbind = \":0\"\n", BYE].concat());
             rig.local.resting.wake_all();
@@ -293,10 +296,7 @@ async fn a_request_on_its_way_when_the_listener_goes_is_waited_for() {
     LocalSet::new()
         .run_until(async {
             let rig = Rig::new(HELLO);
-            let (mut client, serve) = rig.connect().await;
-            let task = serve();
-            client.write_all(GET).await.expect("sent");
-            assert!(response(&mut client).await.ends_with("hello"));
+            let (mut client, task) = rig.answered_once().await;
             rig.reload("");
             rig.local.resting.wake_all();
             tokio::task::yield_now().await;
