@@ -3,9 +3,17 @@
 //! `httparse` reads the names and values; it takes a lone LF for the end of a line, which RFC 9112
 //! §2.2 permits and which has let requests through that the next hop read differently. Here every
 //! line ends with CRLF.
+//!
+//! Nearly every line is *plain*: a name of letters, digits and `-`, a colon, one space, a value
+//! of visible ASCII without white space around it, CRLF. Such a line can be read in one way only, so it
+//! is told without `httparse`, in a third of the instructions. From the first line on that is not
+//! plain, `httparse` reads the rest.
 
 use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
+
+use super::scan::{name_end, value_end};
+use crate::message::Place;
 
 /// What is wrong with a field line, on either side or in a trailer section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +44,126 @@ pub(super) struct Block<'slots, 'bytes> {
     pub(super) lines: &'slots [Header<'bytes>],
     /// Bytes of the block, its empty line included.
     pub(super) size: usize,
+}
+
+/// The lines of a block, one after the other.
+#[derive(Debug)]
+pub(super) struct Lines<'bytes> {
+    bytes: &'bytes [u8],
+    /// Behind the lines that were read.
+    at: usize,
+    /// Lines that may still come.
+    left: usize,
+    odd: Option<Box<Odd>>,
+}
+
+/// What stands next in a block.
+enum Next {
+    Plain(Place),
+    End,
+    Odd,
+}
+
+/// What follows the plain lines.
+#[derive(Debug)]
+struct Odd {
+    places: std::vec::IntoIter<Place>,
+    /// Behind the empty line.
+    end: usize,
+}
+
+impl<'bytes> Lines<'bytes> {
+    /// The lines at the start of `bytes`, which hold the whole block; at most `limit` of them.
+    pub(super) fn new(bytes: &'bytes [u8], limit: usize) -> Self {
+        Self {
+            bytes,
+            at: 0,
+            left: limit,
+            odd: None,
+        }
+    }
+
+    /// The next line; `None` behind the last.
+    #[expect(
+        clippy::inline_always,
+        reason = "the compiler does not, at 700 instructions a request"
+    )]
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> Result<Option<Place>, FieldError> {
+        if self.odd.is_some() {
+            return self.next_odd();
+        }
+        match self.look() {
+            Next::Plain(place) => {
+                self.left = self.left.checked_sub(1).ok_or(FieldError::TooMany)?;
+                self.at = place.value + place.value_length + CRLF.len();
+                Ok(Some(place))
+            }
+            Next::End => {
+                self.at += CRLF.len();
+                Ok(None)
+            }
+            Next::Odd => self.next_odd(),
+        }
+    }
+
+    /// Bytes of the block, its empty line included, once there is no further line.
+    pub(super) fn size(&self) -> usize {
+        self.at
+    }
+
+    #[expect(clippy::inline_always, reason = "as for `next`")]
+    #[inline(always)]
+    fn look(&self) -> Next {
+        let line = &self.bytes[self.at..];
+        let name = name_end(line);
+        if name == 0 {
+            return if line.starts_with(CRLF) {
+                Next::End
+            } else {
+                Next::Odd
+            };
+        }
+        let Some(value) = line[name..].strip_prefix(SEPARATOR) else {
+            return Next::Odd;
+        };
+        let length = value_end(value);
+        let is_bare = |at: usize| value[at] != b' ';
+        let is_trimmed = length == 0 || is_bare(0) && is_bare(length - 1);
+        if !(is_trimmed && value[length..].starts_with(CRLF)) {
+            return Next::Odd;
+        }
+        Next::Plain(Place {
+            name: self.at,
+            name_length: name,
+            value: self.at + name + SEPARATOR.len(),
+            value_length: length,
+            is_plain: true,
+        })
+    }
+
+    #[cold]
+    fn next_odd(&mut self) -> Result<Option<Place>, FieldError> {
+        let odd = match &mut self.odd {
+            Some(odd) => odd,
+            none => none.insert(Odd::read(self.bytes, self.at, self.left)?),
+        };
+        self.at = odd.end;
+        Ok(odd.places.next())
+    }
+}
+
+impl Odd {
+    /// Reads all lines from `at` on.
+    fn read(bytes: &[u8], at: usize, limit: usize) -> Result<Box<Self>, FieldError> {
+        let mut slots = Slots::new();
+        let block = slots.read(&bytes[at..], limit)?;
+        let places: Vec<Place> = block.lines.iter().map(|line| place(bytes, line)).collect();
+        Ok(Box::new(Self {
+            places: places.into_iter(),
+            end: at + block.size,
+        }))
+    }
 }
 
 impl From<httparse::Error> for FieldError {
@@ -95,8 +223,28 @@ impl<'bytes> Slots<'bytes> {
     }
 }
 
+/// Where a line is in its block.
+fn place(block: &[u8], line: &Header<'_>) -> Place {
+    let name = offset(block, line.name.as_bytes());
+    let behind_name = name + line.name.len();
+    // An empty value is a slice of nowhere.
+    let value = if line.value.is_empty() {
+        behind_name + SEPARATOR.len()
+    } else {
+        offset(block, line.value)
+    };
+    let is_separated = block.get(behind_name..value) == Some(SEPARATOR);
+    Place {
+        name,
+        name_length: line.name.len(),
+        value,
+        value_length: line.value.len(),
+        is_plain: is_separated && block[value + line.value.len()..].starts_with(CRLF),
+    }
+}
+
 /// Where in `whole` its part `part` begins.
-pub(super) fn offset(whole: &[u8], part: &[u8]) -> usize {
+fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr().addr() - whole.as_ptr().addr()
 }
 
@@ -139,3 +287,7 @@ const TOKEN_BYTES: [bool; 256] = {
 
 /// Lines that need no allocation. Browsers send 10 to 25; each slot costs two stores.
 const FEW: usize = 32;
+
+const SEPARATOR: &[u8] = b": ";
+
+const CRLF: &[u8] = b"\r\n";

@@ -4,7 +4,7 @@
 //! a request that somebody smuggled. General parsers are lenient by design and leave what matters
 //! to their caller.
 //!
-//! So `httparse` reads the tokens of the field lines and nothing else; the start lines, the
+//! So `httparse` reads the tokens of field lines that are not plain, and nothing else; the start lines, the
 //! framing, the limits, the persistence and the syntax of the fields that decide any of them are
 //! ours. What RFC 9110 and RFC 9112 leave open is decided the strict way: what could be read in two
 //! ways is refused. None of that does I/O, waits or reads a clock; only `receive` and `send`, which
@@ -20,6 +20,7 @@ mod frame;
 mod lines;
 mod parse;
 mod receive;
+mod scan;
 mod send;
 
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};

@@ -88,7 +88,7 @@ proptest! {
         prop_assert!(head.parts.headers.iter().eq(parts.headers.iter()));
         prop_assert_eq!(head.framing, framing);
         prop_assert_eq!(head.te_trailers, te_trailers);
-        prop_assert_eq!(head.upgrade, upgrade);
+        prop_assert_eq!(head.upgrade.as_deref(), upgrade.as_ref());
         prop_assert!(head.persistent);
     }
 

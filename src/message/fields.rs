@@ -17,15 +17,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::line::{END, Key, Line, SEPARATOR, Wanted, small};
 use super::names::{Role, role};
-use super::recycle::Store;
+use super::recycle::{Memory, Store};
 use super::value::Value;
 
 /// Fields, in their order.
 #[derive(Clone)]
 pub struct Fields {
     store: Store,
-    /// A bit for each name that is or was there: most that are asked for never were.
-    seen: u64,
 }
 
 /// A line that is made once and added often.
@@ -46,6 +44,8 @@ pub(crate) struct Place {
     pub(crate) value: usize,
     /// Bytes of the value.
     pub(crate) value_length: usize,
+    /// Whether it is known to be as we write one: name, colon, space, value, CRLF.
+    pub(crate) is_plain: bool,
 }
 
 impl Fields {
@@ -53,7 +53,6 @@ impl Fields {
     pub fn new() -> Self {
         Self {
             store: Store::take(),
-            seen: 0,
         }
     }
 
@@ -76,42 +75,36 @@ impl Fields {
     )]
     #[inline(always)]
     pub(crate) fn keep(&mut self, place: Place, role: Role) {
-        let text = &self.store.text;
-        let name_end = place.name + place.name_length;
-        let value_end = place.value + place.value_length;
+        let store = &mut *self.store;
         debug_assert!(
-            Value::new(&text[place.value..value_end]).is_some(),
+            Value::new(&store.text[place.value..place.value + place.value_length]).is_some(),
             "the parser has checked it"
         );
-        // Behind a name stands its colon, and a line ends with CRLF: what is in between may vary.
-        let is_plain = place.value == name_end + SEPARATOR.len()
-            && text.get(name_end + 1) == Some(&b' ')
-            && text.get(value_end) == Some(&b'\r');
-        let key = Key::of(&text[place.name..name_end]);
-        let start = if is_plain {
-            place.name
+        let key = Key::of(&store.text[place.name..place.name + place.name_length]);
+        let (start, end) = if place.is_plain {
+            (place.name, place.value + place.value_length + END.len())
         } else {
-            self.rewrite(place)
+            Self::rewrite(&mut store.text, place)
         };
-        self.push(Line {
+        store.seen |= key.bit();
+        store.lines.push(Line {
             key,
             start: small(start),
             name: small(place.name_length),
-            value: small(place.value_length),
+            end: small(end),
             role,
         });
     }
 
-    /// Writes a line that is not as we write one, and says where.
+    /// Writes a line that is not as we write one, and says from where to where.
     #[cold]
-    fn rewrite(&mut self, place: Place) -> usize {
-        let text = &mut self.store.text;
+    fn rewrite(text: &mut Vec<u8>, place: Place) -> (usize, usize) {
         let start = text.len();
         text.extend_from_within(place.name..place.name + place.name_length);
         text.extend_from_slice(SEPARATOR);
         text.extend_from_within(place.value..place.value + place.value_length);
         text.extend_from_slice(END);
-        start
+        (start, text.len())
     }
 
     /// Number of lines.
@@ -173,6 +166,7 @@ impl Fields {
         text.extend_from_slice(&prepared.text);
         self.push(Line {
             start,
+            end: start + prepared.line.end,
             ..prepared.line
         });
     }
@@ -188,7 +182,7 @@ impl Fields {
             self.push(new);
             return;
         };
-        let Store { text, lines } = &mut self.store;
+        let Memory { text, lines, .. } = &mut *self.store;
         lines[first] = new;
         let mut place = 0;
         lines.retain(|line| {
@@ -220,7 +214,7 @@ impl Fields {
             key: present.key,
             start: small(start),
             name: small(to.len()),
-            value: source.value,
+            end: small(self.store.text.len()),
             role: role(to.as_bytes()),
         });
     }
@@ -228,50 +222,58 @@ impl Fields {
     /// Takes out all lines of this name.
     pub fn remove(&mut self, name: impl AsRef<str>) {
         let wanted = Wanted::new(name.as_ref().as_bytes());
-        let Store { text, lines } = &mut self.store;
-        lines.retain(|line| !wanted.is(line, text));
+        let Memory { text, lines, seen } = &mut *self.store;
+        if *seen & wanted.key.bit() != 0 {
+            lines.retain(|line| !wanted.is(line, text));
+        }
+    }
+
+    /// Takes out the lines for which this says so.
+    pub(crate) fn remove_lines(&mut self, mut is_such: impl FnMut(Role, &[u8]) -> bool) {
+        let Memory { text, lines, .. } = &mut *self.store;
+        lines.retain(|line| !is_such(line.role, line.name(text)));
     }
 
     /// Takes out the lines whose names are such and begin with one of these letters,
     /// which are small.
     pub fn remove_if(&mut self, initials: &[u8], mut is_such: impl FnMut(&[u8]) -> bool) {
-        let Store { text, lines } = &mut self.store;
+        let Memory { text, lines, .. } = &mut *self.store;
         let begins = |line: &Line| initials.contains(&line.key.first());
         if lines.iter().any(begins) {
             lines.retain(|line| !(begins(line) && is_such(line.name(text))));
         }
     }
 
-    /// Writes the lines that are to be kept, in their order.
+    /// Writes the lines in their order: those that are end to end, and of the others those that are
+    /// to be kept.
+    #[inline]
     pub fn write_to(&self, out: &mut Vec<u8>, mut keep: impl FnMut(Role, Value<'_>) -> bool) {
         let text = &self.store.text[..];
         // Lines that stand next to each other leave in one piece.
-        let mut piece = 0..0;
+        let (mut start, mut end) = (0, 0);
         for line in &self.store.lines {
-            if !keep(line.role, line.value(text)) {
+            if line.role != Role::EndToEnd && !keep(line.role, line.value(text)) {
                 continue;
             }
-            let range = line.range();
-            if range.start == piece.end {
-                piece.end = range.end;
-            } else {
-                out.extend_from_slice(&text[piece]);
-                piece = range;
+            if line.start != end {
+                out.extend_from_slice(&text[start as usize..end as usize]);
+                start = line.start;
             }
+            end = line.end;
         }
-        out.extend_from_slice(&text[piece]);
+        out.extend_from_slice(&text[start as usize..end as usize]);
     }
 
     #[inline]
     fn push(&mut self, line: Line) {
-        self.seen |= line.key.bit();
+        self.store.seen |= line.key.bit();
         self.store.lines.push(line);
     }
 
     /// The lines among which those with this key are.
     #[inline]
     fn lines(&self, key: Key) -> &[Line] {
-        if self.seen & key.bit() != 0 {
+        if self.store.seen & key.bit() != 0 {
             &self.store.lines
         } else {
             &[]
@@ -292,7 +294,7 @@ impl Fields {
             key: Key::of(name),
             start: small(start),
             name: small(name.len()),
-            value: small(value.len()),
+            end: small(text.len()),
             role: role(name),
         }
     }

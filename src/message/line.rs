@@ -11,8 +11,8 @@ pub(super) struct Line {
     pub(super) start: u32,
     /// Bytes of the name.
     pub(super) name: u32,
-    /// Bytes of the value.
-    pub(super) value: u32,
+    /// Behind its CRLF.
+    pub(super) end: u32,
     pub(super) role: Role,
 }
 
@@ -28,14 +28,10 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Line {
-    pub(super) fn range(&self) -> std::ops::Range<usize> {
-        let value = self.value_range();
-        self.start as usize..value.end + END.len()
-    }
-
+    #[inline]
     pub(super) fn value_range(&self) -> std::ops::Range<usize> {
         let value = self.start as usize + self.name as usize + SEPARATOR.len();
-        value..value + self.value as usize
+        value..self.end as usize - END.len()
     }
 
     pub(super) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {

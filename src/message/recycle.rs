@@ -4,63 +4,102 @@
 //! most recently used first, which is warm.
 
 use std::cell::RefCell;
-use std::mem;
+use std::ops::{Deref, DerefMut};
 
 use super::line::Line;
 
-/// What fields are kept in.
+/// What fields are kept in: one word, since heads are moved about.
 #[derive(Debug)]
 pub(super) struct Store {
+    /// There until it is given back.
+    memory: Option<Box<Memory>>,
+}
+
+/// What a store is made of.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
     pub(super) text: Vec<u8>,
     pub(super) lines: Vec<Line>,
+    /// A bit for each name that is or was there: most that are asked for never were.
+    pub(super) seen: u64,
 }
 
 impl Store {
     /// An empty store with room for an ordinary head.
+    #[inline]
     pub(super) fn take() -> Self {
         // While its thread ends there is no free list any more, and a new store does as well.
         let free = FREE.try_with(|free| free.borrow_mut().pop());
-        let (text, lines) = free
-            .ok()
-            .flatten()
-            .unwrap_or_else(|| (Vec::with_capacity(TEXT), Vec::with_capacity(LINES)));
-        Self { text, lines }
+        let memory = free.ok().flatten().unwrap_or_else(Memory::new);
+        Self {
+            memory: Some(memory),
+        }
     }
 }
 
-/// What a store is made of.
-type Memory = (Vec<u8>, Vec<Line>);
+impl Memory {
+    #[cold]
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            text: Vec::with_capacity(TEXT),
+            lines: Vec::with_capacity(LINES),
+            seen: 0,
+        })
+    }
+}
+
+impl Deref for Store {
+    type Target = Memory;
+
+    #[inline]
+    fn deref(&self) -> &Memory {
+        self.memory.as_ref().expect(KEPT_UNTIL_DROPPED)
+    }
+}
+
+impl DerefMut for Store {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Memory {
+        self.memory.as_mut().expect(KEPT_UNTIL_DROPPED)
+    }
+}
 
 impl Clone for Store {
     fn clone(&self) -> Self {
         let mut copy = Self::take();
         copy.text.extend_from_slice(&self.text);
         copy.lines.extend_from_slice(&self.lines);
+        copy.seen = self.seen;
         copy
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if self.text.capacity() > KEPT_TEXT || self.lines.capacity() > KEPT_LINES {
+        let Some(mut memory) = self.memory.take() else {
+            return;
+        };
+        if memory.text.capacity() > KEPT_TEXT || memory.lines.capacity() > KEPT_LINES {
             return;
         }
-        let (mut text, mut lines) = (mem::take(&mut self.text), mem::take(&mut self.lines));
-        text.clear();
-        lines.clear();
+        memory.text.clear();
+        memory.lines.clear();
+        memory.seen = 0;
         // An error is a thread that ends: the closure is dropped, and the memory with it.
         let _ = FREE.try_with(move |free| {
             let mut free = free.borrow_mut();
             if free.len() < KEPT {
-                free.push((text, lines));
+                free.push(memory);
             }
         });
     }
 }
 
 thread_local! {
-    static FREE: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Box<Memory>>> = const { RefCell::new(Vec::new()) };
 }
+
+const KEPT_UNTIL_DROPPED: &str = "only a drop takes the memory away";
 
 /// Bytes that a new store has room for: the fields of a browser with a session, and ours.
 const TEXT: usize = 1536;

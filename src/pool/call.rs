@@ -20,7 +20,8 @@ use crate::http1::{
 /// A request that has been given to a connection.
 #[derive(Debug)]
 pub struct Call {
-    pub(super) connection: Connection,
+    /// There until the call has ended.
+    connection: Option<Box<Connection>>,
     pub(super) outgoing: Outgoing,
     pub(super) sent: Sent,
     method: Method,
@@ -89,14 +90,14 @@ pub enum CallError {
 impl Call {
     /// Gives a request to a connection: its encoded head, and the body framed as the head says.
     pub fn new(
-        connection: Connection,
+        connection: Box<Connection>,
         head: Buffer,
         body: (Body, Framing),
         method: Method,
         limits: Limits,
     ) -> Self {
         Self {
-            connection,
+            connection: Some(connection),
             outgoing: Outgoing::new(head, body.0, body.1).keep_piece(),
             sent: Sent::Partly,
             method,
@@ -111,18 +112,19 @@ impl Call {
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, CallError>> {
         self.poll_request(cx)?;
         loop {
-            let bytes = self.connection.received.bytes();
+            let connection = self.connection.as_mut().expect(NOT_ENDED);
+            let bytes = connection.received.bytes();
             if bytes.len() > self.seen {
                 if let Some(head) = resume_response(bytes, self.seen, &self.method, self.limits)? {
                     self.seen = 0;
-                    self.connection.received.consume(head.size);
+                    connection.received.consume(head.size);
                     return Poll::Ready(self.event(head));
                 }
                 self.seen = bytes.len();
             }
             let Connection {
                 stream, received, ..
-            } = &mut self.connection;
+            } = &mut **connection;
             match received.poll_fill(cx, stream, Amount::Usual) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(count)) if count > 0 => self.received_any = true,
@@ -143,14 +145,20 @@ impl Call {
             Framing::Length(length) => usize::try_from(length).ok()?,
             Framing::Chunked | Framing::UntilClose => return None,
         };
-        let received = &mut self.connection.received;
+        let received = &mut self.connection_mut().received;
         (received.bytes().len() >= length).then(|| received.take(0, length))
     }
 
     /// The response has been received: its connection is free, if it can be used again.
-    pub fn end(self, persistent: bool, pool: &Pool, keep: Keep, now: Instant) {
+    ///
+    /// # Panics
+    ///
+    /// If the call has ended before.
+    #[inline]
+    pub fn end(&mut self, persistent: bool, pool: &Pool, keep: Keep, now: Instant) {
+        let connection = self.connection.take().expect(NOT_ENDED);
         if persistent && self.sent == Sent::Wholly {
-            pool.checkin(self.connection, keep, now);
+            pool.checkin(connection, keep, now);
         }
     }
 
@@ -160,7 +168,8 @@ impl Call {
         if self.sent != Sent::Partly {
             return Ok(());
         }
-        match self.outgoing.poll_send(cx, &self.connection.stream) {
+        let connection = self.connection.as_ref().expect(NOT_ENDED);
+        match self.outgoing.poll_send(cx, &connection.stream) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.sent = Sent::Wholly,
             // What may have been said before is no answer to what was not asked.
@@ -190,13 +199,25 @@ impl Call {
     }
 
     /// The connection that carries the call.
+    ///
+    /// # Panics
+    ///
+    /// If the call has ended.
     pub fn connection(&self) -> &Connection {
-        &self.connection
+        self.connection.as_ref().expect(NOT_ENDED)
+    }
+
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect(NOT_ENDED)
     }
 
     /// The connection, to become a tunnel.
-    pub fn into_connection(self) -> Connection {
-        self.connection
+    ///
+    /// # Panics
+    ///
+    /// If the call has ended.
+    pub fn into_connection(self) -> Box<Connection> {
+        self.connection.expect(NOT_ENDED)
     }
 
     /// Gives the body back, if all of it is still at hand: then the request may be sent again.
@@ -230,6 +251,8 @@ impl CallError {
         matches!(self, Self::Unsent(_))
     }
 }
+
+const NOT_ENDED: &str = "a call has its connection until its end, and is not asked after it";
 
 /// 100, 102 and 103 come once or a few times; more is an endpoint that has lost its way.
 const INTERIM_AT_MOST: usize = 32;

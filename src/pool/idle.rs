@@ -31,7 +31,7 @@ pub struct Keep {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
     /// When it was last seen open: what can be learned from a close is not more than this.
     seen: Instant,
@@ -47,7 +47,12 @@ impl Pool {
     /// idle. With `fresh`, only one that has been idle for less than half its time: for
     /// requests that may not be repeated if it turns out that the endpoint closed the
     /// connection at this moment.
-    pub fn checkout(&self, endpoint: &Endpoint, now: Instant, fresh: bool) -> Option<Connection> {
+    pub fn checkout(
+        &self,
+        endpoint: &Endpoint,
+        now: Instant,
+        fresh: bool,
+    ) -> Option<Box<Connection>> {
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.get_mut(&endpoint.live.id())?;
         while let Some(mut idle) = stack.pop() {
@@ -90,7 +95,7 @@ impl Pool {
         endpoint: &Arc<Endpoint>,
         now: Instant,
         allowed: &Cell<Option<Instant>>,
-    ) -> Result<Connection, ConnectError> {
+    ) -> Result<Box<Connection>, ConnectError> {
         let limit = endpoint.limits.max_connections;
         let open = if let Some(open) = endpoint.live.open_connection(limit) {
             allowed.set(Some(now));
@@ -112,7 +117,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the next call, if there is room and nobody waits for one.
-    pub(super) fn checkin(&self, mut connection: Connection, keep: Keep, now: Instant) {
+    pub(super) fn checkin(&self, mut connection: Box<Connection>, keep: Keep, now: Instant) {
         let live = &connection.endpoint().live;
         if !live.may_rest() || !connection.received.is_empty() {
             return;

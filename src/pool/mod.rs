@@ -21,7 +21,8 @@ use crate::endpoint::{Endpoint, OpenConnection};
 use crate::http1::Received;
 use crate::net::Stream;
 
-/// A connection to an endpoint.
+/// A connection to an endpoint. In a box wherever it goes: it goes from hand to hand with every
+/// request.
 #[derive(Debug)]
 pub struct Connection {
     stream: Stream,
@@ -62,15 +63,15 @@ impl ConnectError {
 impl Connection {
     /// Opens a connection that has been counted in. The caller sets the time limit, and tells the
     /// endpoint how it went.
-    pub async fn open(endpoint: &Arc<Endpoint>, open: OpenConnection) -> io::Result<Self> {
+    pub async fn open(endpoint: &Arc<Endpoint>, open: OpenConnection) -> io::Result<Box<Self>> {
         let stream = Stream::connect(&endpoint.address).await?;
-        Ok(Self {
+        Ok(Box::new(Self {
             stream,
             received: Received::default(),
             endpoint: Arc::clone(endpoint),
             reused: false,
             open,
-        })
+        }))
     }
 
     /// Whether it has carried a call before: then it may turn out to have been closed meanwhile.

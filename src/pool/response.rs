@@ -76,7 +76,7 @@ impl<G> ResponseBody<G> {
             };
             let Connection {
                 stream, received, ..
-            } = &mut call.connection;
+            } = call.connection_mut();
             match ready!(received.poll_fill(cx, stream, Amount::for_rest(self.left))) {
                 Ok(count) if count > 0 => {}
                 Ok(_) => return Poll::Ready(self.end_of_input().map(Err)),
@@ -93,7 +93,7 @@ impl<G> ResponseBody<G> {
         let Some(call) = self.call.as_mut() else {
             return Ok(None);
         };
-        let received = &mut call.connection.received;
+        let received = &mut call.connection_mut().received;
         match self.decoder.decode(received.bytes()) {
             Err(error) => {
                 self.call = None;
@@ -147,7 +147,9 @@ impl<G> ResponseBody<G> {
     /// The response has been received: its connection is free, if it can be used again.
     fn finish(&mut self) {
         drop(self.guard.take());
-        let Some(call) = self.call.take() else { return };
+        let Some(mut call) = self.call.take() else {
+            return;
+        };
         let Return { pool, keep } = &self.home;
         call.end(self.persistent, pool, *keep, Instant::now());
     }

@@ -1,12 +1,11 @@
-//! What both sides read from field lines: where they are, `Connection`, `Upgrade`.
+//! What both sides read from field lines: `Connection`, `Content-Length`, `Upgrade`.
 
 use bytes::Bytes;
 use http::{HeaderValue, header};
-use httparse::Header;
 
 use crate::http1::frame::Trailers;
-use crate::http1::lines::{is_token, offset};
-use crate::message::{Fields, Place, Role, role};
+use crate::http1::lines::is_token;
+use crate::message::{Fields, Place, Role};
 
 /// What `Connection` says (RFC 9110 §7.6.1, RFC 9112 §9.3, §9.6).
 #[derive(Debug, Default)]
@@ -26,21 +25,17 @@ pub(super) struct Connection<'bytes> {
 }
 
 impl<'bytes> Connection<'bytes> {
-    /// Reads all `Connection` lines.
-    pub(super) fn read(lines: &[Header<'bytes>]) -> Self {
-        let mut connection = Self::default();
-        for line in lines {
-            let name = line.name.as_bytes();
-            // The length alone tells nearly all others apart.
-            if name.len() == "connection".len() && role(name) == Role::Connection {
-                connection.line(line.value);
-            }
+    /// Takes out the lines that end here because they were named. What has a role of its own is
+    /// not asked, but for these.
+    pub(super) fn take_out_named(&self, fields: &mut Fields, also: &[Role]) {
+        if !self.named.is_empty() {
+            fields.remove_lines(|role, name| {
+                (role == Role::EndToEnd || also.contains(&role)) && self.names(name)
+            });
         }
-        connection
     }
 
-    /// Whether a field ends here because it was named. What has a role of its own is not asked.
-    pub(super) fn names(&self, name: &[u8]) -> bool {
+    fn names(&self, name: &[u8]) -> bool {
         self.named
             .iter()
             .any(|named| named.eq_ignore_ascii_case(name))
@@ -56,7 +51,8 @@ impl<'bytes> Connection<'bytes> {
         }
     }
 
-    fn line(&mut self, value: &'bytes [u8]) {
+    /// Takes a `Connection` line.
+    pub(super) fn line(&mut self, value: &'bytes [u8]) {
         // What nearly every line says, and nothing else.
         match value {
             b"keep-alive" => self.keep_alive = true,
@@ -90,29 +86,12 @@ pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
-/// Where a line is in its block.
-#[inline]
-pub(super) fn place(block: &[u8], line: &Header<'_>) -> Place {
-    let name = offset(block, line.name.as_bytes());
-    Place {
-        name,
-        name_length: line.name.len(),
-        // An empty value is a slice of nowhere.
-        value: if line.value.is_empty() {
-            name + line.name.len() + ": ".len()
-        } else {
-            offset(block, line.value)
-        },
-        value_length: line.value.len(),
-    }
-}
-
 /// Keeps a `Content-Length` line that says `length`, without leading zeros.
-pub(super) fn keep_length(fields: &mut Fields, block: &[u8], line: &Header<'_>, length: u64) {
-    if line.value.len() > 1 && line.value.starts_with(b"0") {
+pub(super) fn keep_length(fields: &mut Fields, value: &[u8], place: Place, length: u64) {
+    if value.len() > 1 && value.starts_with(b"0") {
         fields.append(&header::CONTENT_LENGTH, &HeaderValue::from(length));
     } else {
-        fields.keep(place(block, line), Role::ContentLength);
+        fields.keep(place, Role::ContentLength);
     }
 }
 
@@ -140,11 +119,12 @@ pub(super) fn add_protocols(protocols: &mut Vec<u8>, value: &[u8]) {
 }
 
 /// The value of `Upgrade` with the protocols that were added; `None` without any.
-pub(super) fn protocols(protocols: Vec<u8>) -> Option<HeaderValue> {
+pub(super) fn protocols(protocols: Vec<u8>) -> Option<Box<HeaderValue>> {
     if protocols.is_empty() {
         return None;
     }
-    HeaderValue::from_maybe_shared(Bytes::from(protocols)).ok()
+    let value = HeaderValue::from_maybe_shared(Bytes::from(protocols)).ok()?;
+    Some(Box::new(value))
 }
 
 /// Fields that one `Connection` may name. Two are usual; each costs a comparison for every field.

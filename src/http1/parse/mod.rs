@@ -19,6 +19,7 @@ use memchr::memmem::Finder;
 use memchr::{memchr, memchr2_iter};
 
 use crate::http1::lines::FieldError;
+use crate::message::Place;
 
 /// A start line of which only the end is known.
 struct FirstLine<'bytes> {
@@ -28,12 +29,24 @@ struct FirstLine<'bytes> {
     next: usize,
 }
 
-/// Whether the end of a head may be in these bytes, the first `seen` of which were
-/// looked at before.
-fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
+/// Where the head's end is at the latest, if it may be in these bytes, the first `seen` of which
+/// were looked at before.
+fn latest_end(bytes: &[u8], seen: usize) -> Option<usize> {
+    // Most heads come alone and whole. More than that may be several, of which one is wanted.
+    if bytes.len() <= ALONE && bytes.ends_with(END) {
+        return Some(bytes.len());
+    }
     let seen = seen.saturating_sub(END.len() - 1).min(bytes.len());
-    // Most heads come alone and whole.
-    bytes.ends_with(END) || FINDER.find(&bytes[seen..]).is_some()
+    let found = FINDER.find(&bytes[seen..])?;
+    Some(seen + found + END.len())
+}
+
+/// The name and the value of a line.
+fn line(block: &[u8], place: Place) -> (&[u8], &[u8]) {
+    (
+        &block[place.name..place.name + place.name_length],
+        &block[place.value..place.value + place.value_length],
+    )
 }
 
 /// Refuses a CR or LF that stands alone in the bytes behind the first `seen`. The last byte may be
@@ -69,6 +82,9 @@ static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
 
 /// The end of the last line and the empty line.
 const END: &[u8] = b"\r\n\r\n";
+
+/// A head of so many bytes that ends where the bytes end is not searched for an earlier end.
+const ALONE: usize = 2048;
 
 #[cfg(test)]
 mod tests;

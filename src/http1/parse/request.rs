@@ -2,17 +2,16 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header};
-use httparse::Header;
 use memchr::{memchr, memrchr};
 
-use super::fields::{Connection, add_protocols, keep_length, members, place, protocols};
+use super::fields::{Connection, add_protocols, keep_length, members, protocols};
 use super::host::Authority;
 use super::target::Target;
-use super::{check_line_ends, first_line, may_be_complete};
+use super::{check_line_ends, first_line, latest_end, line};
 use crate::http1::Limits;
 use crate::http1::frame::{Declared, Framing, FramingError, Trailers, request_framing};
-use crate::http1::lines::{FieldError, Slots, is_token_byte};
-use crate::message::{Fields, RequestParts, Role, role};
+use crate::http1::lines::{FieldError, Lines, is_token_byte};
+use crate::message::{Fields, Place, RequestParts, Role, role};
 
 /// A request head that was read and checked.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ pub struct RequestHead {
     /// Whether the client waits for a 100 before it sends the body (RFC 9110 §10.1.1).
     pub expect_continue: bool,
     /// The protocols that the client asks to switch to, if it may (RFC 9110 §7.8).
-    pub upgrade: Option<HeaderValue>,
+    pub upgrade: Option<Box<HeaderValue>>,
     /// Whether the client keeps trailers (RFC 9110 §10.1.4).
     pub te_trailers: bool,
     /// Bytes of the head, up to and including the empty line.
@@ -92,12 +91,13 @@ struct Line<'bytes> {
 }
 
 /// What is collected in the pass over the fields.
-struct Draft {
+struct Draft<'bytes> {
     version: Version,
     /// The authority of the target, until a `Host` takes it.
     authority: Option<HeaderValue>,
     host: Host,
     headers: Fields,
+    connection: Connection<'bytes>,
     declared: Declared,
     expects_continue: bool,
     te_trailers: bool,
@@ -131,8 +131,8 @@ pub fn resume_request(
     // One empty line is left over by old clients behind a body (RFC 9112 §2.2).
     let skipped = if window.starts_with(b"\r\n") { 2 } else { 0 };
     let head = &window[skipped..];
-    if may_be_complete(head, seen.saturating_sub(skipped)) {
-        let mut request = read(head, limits.fields)?;
+    if let Some(end) = latest_end(head, seen.saturating_sub(skipped)) {
+        let mut request = read(&head[..end], limits.fields)?;
         request.size += skipped;
         return Ok(Some(request));
     }
@@ -177,21 +177,20 @@ fn check_method_so_far(head: &[u8]) -> Result<(), RequestError> {
 fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
     let first = first_line(head).ok_or(RequestError::Line)??;
     let line = Line::parse(first.text)?;
-    let mut slots = Slots::new();
-    let block = slots.read(&head[first.next..], limit)?;
-    let size = first.next + block.size;
-    let fields = &head[first.next..size];
     let target = Target::parse(&line.method, keep(line.target))?;
-    let connection = Connection::read(block.lines);
+    let fields = &head[first.next..];
+    let mut lines = Lines::new(fields, limit);
+    let mut draft = Draft::new(line.version, target.authority, fields);
+    while let Some(place) = lines.next()? {
+        draft.take(fields, place)?;
+    }
+    let size = first.next + lines.size();
+    draft.check_host(target.uri.path() == "*")?;
+    let connection = draft.connection;
     if connection.malformed || connection.too_many {
         return Err(RequestError::Connection);
     }
-
-    let mut draft = Draft::new(line.version, target.authority, fields);
-    for field in block.lines {
-        draft.take(fields, &connection, field)?;
-    }
-    draft.check_host(target.uri.path() == "*")?;
+    connection.take_out_named(&mut draft.headers, &[]);
 
     let framing = request_framing(line.version, draft.declared)?;
     let is_11 = line.version == Version::HTTP_11;
@@ -262,13 +261,14 @@ impl<'bytes> Line<'bytes> {
     }
 }
 
-impl Draft {
+impl<'bytes> Draft<'bytes> {
     fn new(version: Version, authority: Option<HeaderValue>, fields: &[u8]) -> Self {
         Self {
             version,
             authority,
             host: Host::Unsaid,
             headers: Fields::of_block(fields),
+            connection: Connection::default(),
             declared: Declared::default(),
             expects_continue: false,
             te_trailers: false,
@@ -277,45 +277,40 @@ impl Draft {
     }
 
     #[inline]
-    fn take(
-        &mut self,
-        block: &[u8],
-        connection: &Connection<'_>,
-        field: &Header<'_>,
-    ) -> Result<(), RequestError> {
-        let name = field.name.as_bytes();
+    fn take(&mut self, block: &'bytes [u8], place: Place) -> Result<(), RequestError> {
+        let (name, value) = line(block, place);
         let role = role(name);
         match role {
-            Role::EndToEnd if connection.names(name) => {}
-            Role::EndToEnd => self.headers.keep(place(block, field), role),
-            Role::Host => self.host(block, field)?,
+            Role::EndToEnd => self.headers.keep(place, role),
+            Role::Host => self.host(value, place)?,
             Role::ContentLength => {
-                let length = self.declared.content_length(field.value)?;
-                keep_length(&mut self.headers, block, field, length);
+                let length = self.declared.content_length(value)?;
+                keep_length(&mut self.headers, value, place, length);
             }
-            Role::TransferEncoding => self.declared.transfer_encoding(field.value)?,
-            Role::Expect => self.expect(block, field)?,
+            Role::TransferEncoding => self.declared.transfer_encoding(value)?,
+            Role::Expect => self.expect(value, place)?,
             Role::Te => {
-                let mut codings = members(field.value);
+                let mut codings = members(value);
                 self.te_trailers |= codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
             }
-            Role::Upgrade => add_protocols(&mut self.protocols, field.value),
-            Role::Connection | Role::Dropped => {}
+            Role::Upgrade => add_protocols(&mut self.protocols, value),
+            Role::Connection => self.connection.line(value),
+            Role::Dropped => {}
         }
         Ok(())
     }
 
     /// Every `Host` is checked, also the one that an absolute target replaces (RFC 9112 §3.2).
-    fn host(&mut self, block: &[u8], field: &Header<'_>) -> Result<(), RequestError> {
+    fn host(&mut self, value: &[u8], place: Place) -> Result<(), RequestError> {
         if self.host != Host::Unsaid {
             return Err(RequestError::HostRepeated);
         }
-        let authority = Authority::parse(field.value).ok_or(RequestError::HostMalformed)?;
+        let authority = Authority::parse(value).ok_or(RequestError::HostMalformed)?;
         if let Some(authority) = self.authority.take() {
             self.headers.append(&header::HOST, &authority);
             self.host = Host::Said;
         } else {
-            self.headers.keep(place(block, field), Role::Host);
+            self.headers.keep(place, Role::Host);
             self.host = if authority.host.is_empty() {
                 Host::Empty
             } else {
@@ -326,17 +321,17 @@ impl Draft {
     }
 
     /// A server ignores expectations of HTTP/1.0; sent on as they are they would become ours.
-    fn expect(&mut self, block: &[u8], field: &Header<'_>) -> Result<(), RequestError> {
+    fn expect(&mut self, value: &[u8], place: Place) -> Result<(), RequestError> {
         if self.version == Version::HTTP_10 {
             return Ok(());
         }
-        for expectation in members(field.value) {
+        for expectation in members(value) {
             if !expectation.eq_ignore_ascii_case(b"100-continue") {
                 return Err(RequestError::Expectation);
             }
             self.expects_continue = true;
         }
-        self.headers.keep(place(block, field), Role::Expect);
+        self.headers.keep(place, Role::Expect);
         Ok(())
     }
 

@@ -1,16 +1,15 @@
 //! Response heads.
 
 use http::{HeaderValue, Method, StatusCode, Version};
-use httparse::Header;
 
-use super::fields::{Connection, add_protocols, keep_length, place, protocols};
-use super::{check_line_ends, first_line, may_be_complete};
+use super::fields::{Connection, add_protocols, keep_length, protocols};
+use super::{check_line_ends, first_line, latest_end, line};
 use crate::http1::Limits;
 use crate::http1::frame::{
     Declared, Framing, FramingError, Trailers, has_no_content, response_framing,
 };
-use crate::http1::lines::{FieldError, Slots};
-use crate::message::{Fields, ResponseParts, Role, role};
+use crate::http1::lines::{FieldError, Lines};
+use crate::message::{Fields, Place, ResponseParts, Role, role};
 
 /// A response head that was read and checked; also an interim one (1xx).
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub struct ResponseHead {
     /// Whether the connection can be used again once the body is over.
     pub persistent: bool,
     /// The protocol that a 101 switches to. Whether it was asked for is the caller's to check.
-    pub upgrade: Option<HeaderValue>,
+    pub upgrade: Option<Box<HeaderValue>>,
     /// Bytes of the head, up to and including the empty line.
     pub size: usize,
 }
@@ -64,12 +63,13 @@ struct Line {
 }
 
 /// What is collected in the pass over the fields.
-struct Draft {
+struct Draft<'bytes> {
     status: StatusCode,
     /// The answer to CONNECT that opens the tunnel, where framing fields are ignored
     /// (RFC 9110 §9.3.6).
     is_tunnel: bool,
     headers: Fields,
+    connection: Connection<'bytes>,
     declared: Declared,
     protocols: Vec<u8>,
 }
@@ -92,8 +92,8 @@ pub fn resume_response(
     limits: Limits,
 ) -> Result<Option<ResponseHead>, ResponseError> {
     let head = &bytes[..bytes.len().min(limits.head)];
-    if may_be_complete(head, seen) {
-        return read(head, method, limits.fields).map(Some);
+    if let Some(end) = latest_end(head, seen) {
+        return read(&head[..end], method, limits.fields).map(Some);
     }
     check_incomplete(head, seen)?;
     if bytes.len() < limits.head {
@@ -124,24 +124,24 @@ fn check_incomplete(head: &[u8], seen: usize) -> Result<(), ResponseError> {
 fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, ResponseError> {
     let first = first_line(head).ok_or(ResponseError::Line)??;
     let Line { version, status } = Line::parse(first.text)?;
-    let mut slots = Slots::new();
-    let block = slots.read(&head[first.next..], limit)?;
-    let size = first.next + block.size;
-    let fields = &head[first.next..size];
-    let connection = Connection::read(block.lines);
-    if connection.too_many {
-        return Err(ResponseError::Connection);
-    }
-
+    let fields = &head[first.next..];
+    let mut lines = Lines::new(fields, limit);
     let mut draft = Draft {
         status,
         is_tunnel: *method == Method::CONNECT && status.is_success(),
         headers: Fields::of_block(fields),
+        connection: Connection::default(),
         declared: Declared::default(),
         protocols: Vec::new(),
     };
-    for field in block.lines {
-        draft.take(fields, &connection, field)?;
+    while let Some(place) = lines.next()? {
+        draft.take(fields, place)?;
+    }
+    let size = first.next + lines.size();
+    draft.end_here();
+    let connection = draft.connection;
+    if connection.too_many {
+        return Err(ResponseError::Connection);
     }
 
     let declared = draft.declared;
@@ -195,39 +195,40 @@ impl Line {
     }
 }
 
-impl Draft {
+impl<'bytes> Draft<'bytes> {
     #[inline]
-    fn take(
-        &mut self,
-        block: &[u8],
-        connection: &Connection<'_>,
-        field: &Header<'_>,
-    ) -> Result<(), ResponseError> {
-        let name = field.name.as_bytes();
+    fn take(&mut self, block: &'bytes [u8], place: Place) -> Result<(), ResponseError> {
+        let (name, value) = line(block, place);
         let role = role(name);
         match role {
             Role::ContentLength | Role::TransferEncoding if self.is_tunnel => {}
             Role::ContentLength => {
-                let length = self.declared.content_length(field.value)?;
+                let length = self.declared.content_length(value)?;
                 if !has_no_content(self.status) {
-                    keep_length(&mut self.headers, block, field, length);
+                    keep_length(&mut self.headers, value, place, length);
                 }
             }
-            Role::TransferEncoding => self.declared.transfer_encoding(field.value)?,
+            Role::TransferEncoding => self.declared.transfer_encoding(value)?,
             Role::Upgrade => {
-                add_protocols(&mut self.protocols, field.value);
-                if self.status == StatusCode::UPGRADE_REQUIRED && connection.upgrade {
-                    self.headers.keep(place(block, field), role);
+                add_protocols(&mut self.protocols, value);
+                if self.status == StatusCode::UPGRADE_REQUIRED {
+                    self.headers.keep(place, role);
                 }
             }
-            Role::EndToEnd | Role::Host | Role::Expect => {
-                if !connection.names(name) {
-                    self.headers.keep(place(block, field), role);
-                }
-            }
-            Role::Te | Role::Connection | Role::Dropped => {}
+            Role::EndToEnd | Role::Host | Role::Expect => self.headers.keep(place, role),
+            Role::Connection => self.connection.line(value),
+            Role::Te | Role::Dropped => {}
         }
         Ok(())
+    }
+
+    /// Takes out what belongs to this connection, now that all is known that it says.
+    fn end_here(&mut self) {
+        self.connection
+            .take_out_named(&mut self.headers, &[Role::Host, Role::Expect]);
+        if self.status == StatusCode::UPGRADE_REQUIRED && !self.connection.upgrade {
+            self.headers.remove_lines(|role, _| role == Role::Upgrade);
+        }
     }
 }
 

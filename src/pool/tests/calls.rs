@@ -13,7 +13,7 @@ use crate::body::Body;
 use crate::http1::{BUFFER, Buffer, Framing, Limits as HeadLimits};
 
 /// Gives a request with this body to the connection.
-pub(super) fn call(connection: Connection, body: Body, framing: Framing) -> Call {
+pub(super) fn call(connection: Box<Connection>, body: Body, framing: Framing) -> Call {
     let mut head = Buffer::take();
     head.extend_from_slice(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n");
     let limits = HeadLimits {

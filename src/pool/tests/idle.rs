@@ -102,7 +102,7 @@ async fn bytes_behind_a_response_keep_its_connection_out() {
     assert_eq!(connection.state(), State::Dirty, "it does not become clean");
     let Connection {
         stream, received, ..
-    } = &mut connection;
+    } = &mut *connection;
     received
         .try_fill(stream, Amount::Usual)
         .expect("it was sent");

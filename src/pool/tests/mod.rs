@@ -52,7 +52,7 @@ impl Peer {
     }
 
     /// A connection, and the endpoint's side of it.
-    async fn open(&self) -> (Connection, TcpStream) {
+    async fn open(&self) -> (Box<Connection>, TcpStream) {
         let open = Pool::default().may_open(&self.endpoint).await;
         let opened = Connection::open(&self.endpoint, open).await;
         let connection = opened.expect("it listens");

@@ -20,7 +20,7 @@ pub(super) struct Answer {
     pub(super) tunnel: Option<Box<Tunnel>>,
     /// What the response's own field said: endpoints choose a protocol, and the
     /// client is told which.
-    pub(super) upgrade: Option<HeaderValue>,
+    pub(super) upgrade: Option<Box<HeaderValue>>,
 }
 
 impl Exchange<'_> {

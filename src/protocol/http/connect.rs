@@ -19,7 +19,7 @@ pub(super) async fn connection(
     pick: &Pick,
     repeatable: bool,
     may_reuse: bool,
-) -> Result<Connection, Attempt> {
+) -> Result<Box<Connection>, Attempt> {
     let endpoint = &pick.endpoint;
     let pool = &exchange.connection.local.pool;
     let now = exchange.now.get();
@@ -35,7 +35,7 @@ async fn open(
     exchange: &Exchange<'_>,
     choice: &Choice,
     pick: &Pick,
-) -> Result<Connection, Attempt> {
+) -> Result<Box<Connection>, Attempt> {
     let endpoint = &pick.endpoint;
     let pool = &exchange.connection.local.pool;
     let began = Instant::now();

@@ -43,7 +43,7 @@ pub(super) struct Exchange<'a> {
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) framing: Framing,
-    pub(super) upgrade: Option<HeaderValue>,
+    pub(super) upgrade: Option<Box<HeaderValue>>,
     pub(super) te_trailers: bool,
     pub(super) version: Version,
     pub(super) persistent: bool,

@@ -1,16 +1,16 @@
 //! Asks an upstream, and another endpoint of it where that is allowed.
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http::{Method, Response, Version};
 use http_body::Body as _;
 use tokio::time::Instant;
 
+use super::accept::accept;
 use super::answer::Answer;
-use super::attempt::{Attempt, Failed, failed_call, protocol_error};
+use super::attempt::{Attempt, Failed, failed_call};
 use super::connect::connection;
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
@@ -18,9 +18,8 @@ use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
 use crate::http1::{Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_request};
 use crate::message::RequestParts;
-use crate::policy::Via;
 use crate::policy::retry::Failure;
-use crate::pool::{Call, CallError, Connection, Event, Keep, ResponseBody, Return};
+use crate::pool::{Call, CallError, Connection, Event};
 use crate::snapshot::Choice;
 use crate::upstream::{Pick, PickError};
 
@@ -118,7 +117,10 @@ async fn attempt(
             Err(gone) => return Err(gone),
         };
         let error = match response_head(exchange, choice, &mut call).await {
-            Ok(head) => return accept(exchange, choice, pick, call, head),
+            Ok(head) => {
+                let accepted = accept(exchange, choice, &mut call, head)?;
+                return Ok(accepted.answer(exchange, choice, pick, call));
+            }
             Err(None) => return Err(Attempt::ClientGone),
             Err(Some(error)) => error,
         };
@@ -140,7 +142,12 @@ async fn attempt(
     }
 }
 
-fn call(exchange: &Exchange<'_>, connection: Connection, parts: &RequestParts, body: Body) -> Call {
+fn call(
+    exchange: &Exchange<'_>,
+    connection: Box<Connection>,
+    parts: &RequestParts,
+    body: Body,
+) -> Call {
     let message = &exchange.message;
     let framing = match message.framing {
         // What has no body needs no framing, unless its method suggests one (RFC 9110 §8.6).
@@ -149,7 +156,7 @@ fn call(exchange: &Exchange<'_>, connection: Connection, parts: &RequestParts, b
     };
     let mut head = Buffer::take();
     let options = RequestOptions {
-        upgrade: message.upgrade.as_ref(),
+        upgrade: message.upgrade.as_deref(),
         te_trailers: message.te_trailers,
     };
     encode_request(&mut head, parts, framing, options);
@@ -237,77 +244,8 @@ fn overdue(call: &Call) -> CallError {
     }
 }
 
-/// Takes a response's head: what follows is a body, or a tunnel.
-fn accept(
-    exchange: &Exchange<'_>,
-    choice: &Choice,
-    pick: Pick,
-    mut call: Call,
-    head: ResponseHead,
-) -> Result<Answer, Attempt> {
-    let endpoint = Arc::clone(&pick.endpoint);
-    let mut parts = head.parts;
-    endpoint.responded(parts.status);
-    let metrics = &exchange.route.metrics;
-    let first_byte = exchange.record.first_byte.get().unwrap_or_default();
-    metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
-    Via::response(&mut parts.headers, parts.version);
-    exchange.attempt_overdue.set(None);
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let asked = exchange.message.upgrade.as_ref();
-        let (Some(asked), Some(chosen)) = (asked, head.upgrade) else {
-            return Err(protocol_error(Cause::UpgradeFailed));
-        };
-        if !call.is_sent() || !offers(asked, &chosen) {
-            return Err(protocol_error(Cause::UpgradeFailed));
-        }
-        let tunnel = Tunnel {
-            upstream: call.into_connection().into_tunnel(),
-            idle: choice.timeouts.tunnel_idle,
-            pick,
-        };
-        return Ok(Answer {
-            tunnel: Some(Box::new(tunnel)),
-            upgrade: Some(chosen),
-            ..Answer::new(parts, Body::empty())
-        });
-    }
-    exchange.route.filters.response(&mut parts);
-    let keep = Keep {
-        idle: choice.timeouts.upstream_idle,
-        count: choice.upstream.max_idle_per_endpoint as usize,
-    };
-    let pool = &exchange.connection.local.pool;
-    let body = if let Some(whole) = call.take_whole_body(head.framing) {
-        drop(pick);
-        call.end(head.persistent, pool, keep, exchange.now.get());
-        Body::full(whole)
-    } else {
-        let home = Return {
-            pool: Rc::clone(pool),
-            keep,
-        };
-        let persistent = head.persistent;
-        Body::stream(ResponseBody::new(
-            call,
-            (head.framing, head.trailers),
-            persistent,
-            home,
-            pick,
-        ))
-    };
-    Ok(Answer::new(parts, body))
-}
-
-/// Whether a client that asked for one of the protocols in `asked` may be switched to `chosen`.
-fn offers(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
-    let chosen = chosen.as_bytes().trim_ascii();
-    let mut offered = asked.as_bytes().split(|byte| *byte == b',');
-    offered.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(chosen))
-}
-
 /// CONNECT succeeds with any 2xx, and has no body (RFC 9110 §9.3.6).
-fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
+fn connected(choice: &Choice, pick: Pick, connection: Box<Connection>) -> Answer {
     let tunnel = Tunnel {
         upstream: connection.into_tunnel(),
         idle: choice.timeouts.tunnel_idle,

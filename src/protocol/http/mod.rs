@@ -4,6 +4,7 @@
 //! again where that is allowed; `record` keeps what is logged and measured; `respond` alone turns
 //! causes into statuses; `terms` are what a connection is served by.
 
+mod accept;
 mod answer;
 mod attempt;
 mod client;

@@ -67,7 +67,7 @@ impl Exchange<'_> {
         let options = ResponseOptions {
             version: self.message.version,
             close: !persistent && tunnel.is_none(),
-            upgrade: upgrade.as_ref(),
+            upgrade: upgrade.as_deref(),
             keep_alive_1_0: persistent && version == Version::HTTP_10,
         };
         encode_response(&mut head, &parts, framing, options);

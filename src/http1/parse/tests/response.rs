@@ -314,7 +314,7 @@ fn fields_of_the_connection_stay_behind() {
 
     let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n";
     let switched = read(format!("HTTP/1.1 101 x\r\n{upgrade}\r\n"));
-    assert_eq!(switched.upgrade.expect("a protocol"), "websocket");
+    assert_eq!(*switched.upgrade.expect("a protocol"), "websocket");
     assert_eq!(lines(&switched.parts.headers), ["sec-websocket-accept: x"]);
     for text in [
         format!("HTTP/1.0 101 x\r\n{upgrade}\r\n"),

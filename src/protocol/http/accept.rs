@@ -1,0 +1,110 @@
+//! Takes a response: what follows its head is a body, or a tunnel.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+
+use super::answer::Answer;
+use super::attempt::{Attempt, protocol_error};
+use super::exchange::Exchange;
+use super::respond::Cause;
+use super::upgrade::Tunnel;
+use crate::body::Body;
+use crate::http1::{Framing, ResponseHead, Trailers};
+use crate::message::ResponseParts;
+use crate::policy::Via;
+use crate::pool::{Call, Keep, ResponseBody, Return};
+use crate::snapshot::Choice;
+use crate::upstream::Pick;
+
+/// A response whose head has been taken, and whether its connection persists.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    /// All of its body is here.
+    Whole(ResponseParts, Bytes, bool),
+    /// Its body is still to come.
+    Streams(ResponseParts, (Framing, Trailers), bool),
+    /// It switches to this protocol.
+    Switched(ResponseParts, Box<HeaderValue>),
+}
+
+impl Accepted {
+    /// The answer that the response becomes.
+    pub(super) fn answer(
+        self,
+        exchange: &Exchange<'_>,
+        choice: &Choice,
+        pick: Pick,
+        mut call: Call,
+    ) -> Answer {
+        let pool = &exchange.connection.local.pool;
+        let keep = Keep {
+            idle: choice.timeouts.upstream_idle,
+            count: choice.upstream.max_idle_per_endpoint as usize,
+        };
+        match self {
+            Self::Whole(parts, whole, persistent) => {
+                drop(pick);
+                call.end(persistent, pool, keep, exchange.now.get());
+                Answer::new(parts, Body::full(whole))
+            }
+            Self::Streams(parts, framing, persistent) => {
+                let pool = Rc::clone(pool);
+                let home = Return { pool, keep };
+                let body = ResponseBody::new(call, framing, persistent, home, pick);
+                Answer::new(parts, Body::stream(body))
+            }
+            Self::Switched(parts, chosen) => {
+                let tunnel = Tunnel {
+                    upstream: call.into_connection().into_tunnel(),
+                    idle: choice.timeouts.tunnel_idle,
+                    pick,
+                };
+                Answer {
+                    tunnel: Some(Box::new(tunnel)),
+                    upgrade: Some(chosen),
+                    ..Answer::new(parts, Body::empty())
+                }
+            }
+        }
+    }
+}
+
+/// Takes a response's head: what follows is a body, or a tunnel.
+pub(super) fn accept(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    call: &mut Call,
+    head: ResponseHead,
+) -> Result<Accepted, Attempt> {
+    let endpoint = call.connection().endpoint();
+    let mut parts = head.parts;
+    endpoint.responded(parts.status);
+    let metrics = &exchange.route.metrics;
+    let first_byte = exchange.record.first_byte.get().unwrap_or_default();
+    metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
+    Via::response(&mut parts.headers, parts.version);
+    exchange.attempt_overdue.set(None);
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let asked = exchange.message.upgrade.as_deref();
+        return match (asked, head.upgrade) {
+            (Some(asked), Some(chosen)) if call.is_sent() && offers(asked, &chosen) => {
+                Ok(Accepted::Switched(parts, chosen))
+            }
+            _ => Err(protocol_error(Cause::UpgradeFailed)),
+        };
+    }
+    exchange.route.filters.response(&mut parts);
+    Ok(match call.take_whole_body(head.framing) {
+        Some(whole) => Accepted::Whole(parts, whole, head.persistent),
+        None => Accepted::Streams(parts, (head.framing, head.trailers), head.persistent),
+    })
+}
+
+/// Whether a client that asked for one of the protocols in `asked` may be switched to `chosen`.
+fn offers(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
+    let chosen = chosen.as_bytes().trim_ascii();
+    let mut offered = asked.as_bytes().split(|byte| *byte == b',');
+    offered.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(chosen))
+}
