@@ -46,7 +46,7 @@ pub(super) struct Block<'slots, 'bytes> {
     pub(super) size: usize,
 }
 
-/// The lines of a block, one after the other.
+/// The lines of a block: first those that are plain, one after the other, then the others.
 #[derive(Debug)]
 pub(super) struct Lines<'bytes> {
     bytes: &'bytes [u8],
@@ -54,22 +54,14 @@ pub(super) struct Lines<'bytes> {
     at: usize,
     /// Lines that may still come.
     left: usize,
-    odd: Option<Box<Odd>>,
 }
 
-/// What stands next in a block.
-enum Next {
-    Plain(Place),
-    End,
-    Odd,
-}
-
-/// What follows the plain lines.
+/// What follows the plain lines of a block.
 #[derive(Debug)]
-struct Odd {
-    places: std::vec::IntoIter<Place>,
-    /// Behind the empty line.
-    end: usize,
+pub(super) struct Others {
+    pub(super) places: Vec<Place>,
+    /// Bytes of the block, its empty line included.
+    pub(super) size: usize,
 }
 
 impl<'bytes> Lines<'bytes> {
@@ -79,90 +71,58 @@ impl<'bytes> Lines<'bytes> {
             bytes,
             at: 0,
             left: limit,
-            odd: None,
         }
     }
 
-    /// The next line; `None` behind the last.
+    /// The next line, if it is plain.
     #[expect(
         clippy::inline_always,
         reason = "the compiler does not, at 700 instructions a request"
     )]
     #[inline(always)]
-    pub(super) fn next(&mut self) -> Result<Option<Place>, FieldError> {
-        if self.odd.is_some() {
-            return self.next_odd();
-        }
-        match self.look() {
-            Next::Plain(place) => {
-                self.left = self.left.checked_sub(1).ok_or(FieldError::TooMany)?;
-                self.at = place.value + place.value_length + CRLF.len();
-                Ok(Some(place))
-            }
-            Next::End => {
-                self.at += CRLF.len();
-                Ok(None)
-            }
-            Next::Odd => self.next_odd(),
-        }
-    }
-
-    /// Bytes of the block, its empty line included, once there is no further line.
-    pub(super) fn size(&self) -> usize {
-        self.at
-    }
-
-    #[expect(clippy::inline_always, reason = "as for `next`")]
-    #[inline(always)]
-    fn look(&self) -> Next {
+    pub(super) fn next_plain(&mut self) -> Option<Place> {
+        let left = self.left.checked_sub(1)?;
         let line = &self.bytes[self.at..];
-        let name = name_end(line);
-        if name == 0 {
-            return if line.starts_with(CRLF) {
-                Next::End
-            } else {
-                Next::Odd
-            };
-        }
-        let Some(value) = line[name..].strip_prefix(SEPARATOR) else {
-            return Next::Odd;
-        };
-        let length = value_end(value);
+        let name_length = name_end(line);
+        let value = line[name_length..].strip_prefix(SEPARATOR)?;
+        let value_length = value_end(value);
         let is_bare = |at: usize| value[at] != b' ';
-        let is_trimmed = length == 0 || is_bare(0) && is_bare(length - 1);
-        if !(is_trimmed && value[length..].starts_with(CRLF)) {
-            return Next::Odd;
+        let is_trimmed = value_length == 0 || is_bare(0) && is_bare(value_length - 1);
+        if name_length == 0 || !is_trimmed || !value[value_length..].starts_with(CRLF) {
+            return None;
         }
-        Next::Plain(Place {
+        let place = Place {
             name: self.at,
-            name_length: name,
-            value: self.at + name + SEPARATOR.len(),
-            value_length: length,
+            name_length,
+            value: self.at + name_length + SEPARATOR.len(),
+            value_length,
             is_plain: true,
-        })
+        };
+        self.at = place.value + value_length + CRLF.len();
+        self.left = left;
+        Some(place)
+    }
+
+    /// The lines from the first on that is not plain; nearly always there are none.
+    pub(super) fn others(&self) -> Result<Others, FieldError> {
+        if self.bytes[self.at..].starts_with(CRLF) {
+            return Ok(Others {
+                places: Vec::new(),
+                size: self.at + CRLF.len(),
+            });
+        }
+        self.read_others()
     }
 
     #[cold]
-    fn next_odd(&mut self) -> Result<Option<Place>, FieldError> {
-        let odd = match &mut self.odd {
-            Some(odd) => odd,
-            none => none.insert(Odd::read(self.bytes, self.at, self.left)?),
-        };
-        self.at = odd.end;
-        Ok(odd.places.next())
-    }
-}
-
-impl Odd {
-    /// Reads all lines from `at` on.
-    fn read(bytes: &[u8], at: usize, limit: usize) -> Result<Box<Self>, FieldError> {
+    fn read_others(&self) -> Result<Others, FieldError> {
         let mut slots = Slots::new();
-        let block = slots.read(&bytes[at..], limit)?;
-        let places: Vec<Place> = block.lines.iter().map(|line| place(bytes, line)).collect();
-        Ok(Box::new(Self {
-            places: places.into_iter(),
-            end: at + block.size,
-        }))
+        let block = slots.read(&self.bytes[self.at..], self.left)?;
+        let place = |line| place(self.bytes, line);
+        Ok(Others {
+            places: block.lines.iter().map(place).collect(),
+            size: self.at + block.size,
+        })
     }
 }
 

@@ -243,37 +243,44 @@ impl Outgoing {
             .staged
             .as_ref()
             .map_or(&[][..], |staged| &staged[self.staged_sent..]);
+        if self.piece.is_empty() && self.tail.is_empty() {
+            let written = ready!(stream.poll_write_slice(cx, staged))?;
+            return Poll::Ready(self.wrote_staged(written));
+        }
         let slices = [
             IoSlice::new(staged),
             IoSlice::new(&self.piece),
             IoSlice::new(self.tail),
         ];
         let first = usize::from(staged.is_empty());
-        let last = if self.tail.is_empty() {
-            if self.piece.is_empty() { 1 } else { 2 }
-        } else {
-            3
-        };
-        let mut written = ready!(stream.poll_write_slices(cx, &slices[first..last]))?;
+        let last = if self.tail.is_empty() { 2 } else { 3 };
+        let written = ready!(stream.poll_write_slices(cx, &slices[first..last]))?;
+        let from_staged = written.min(staged.len());
+        let behind = written - from_staged;
+        let from_piece = behind.min(self.piece.len());
+        self.piece.advance(from_piece);
+        self.tail = &self.tail[behind - from_piece..];
+        self.progress += behind as u64;
+        if from_staged > 0 || written == 0 {
+            return Poll::Ready(self.wrote_staged(from_staged));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes in that so much of what is staged has left. Nothing at all is an error: there was
+    /// something to write.
+    #[inline]
+    fn wrote_staged(&mut self, written: usize) -> io::Result<()> {
         if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            return Err(io::ErrorKind::WriteZero.into());
         }
         self.progress += written as u64;
-        let from_staged = written.min(staged.len());
-        self.staged_sent += from_staged;
-        written -= from_staged;
-        let from_piece = written.min(self.piece.len());
-        self.piece.advance(from_piece);
-        self.tail = &self.tail[written - from_piece..];
-        if self
-            .staged
-            .as_ref()
-            .is_some_and(|staged| staged.len() == self.staged_sent)
-        {
+        self.staged_sent += written;
+        if self.staged.as_ref().map(|staged| staged.len()) == Some(self.staged_sent) {
             self.staged = None;
             self.staged_sent = 0;
         }
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 }
 

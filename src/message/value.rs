@@ -15,6 +15,12 @@ impl<'a> Value<'a> {
             .then_some(Self(bytes))
     }
 
+    /// Visible ASCII, as the caller knows.
+    pub(crate) fn of_ascii(bytes: &'a [u8]) -> Self {
+        debug_assert!(bytes.iter().all(u8::is_ascii_graphic), "visible ASCII");
+        Self(bytes)
+    }
+
     /// What was checked when it became a line.
     pub(super) fn of_line(bytes: &'a [u8]) -> Self {
         Self(bytes)

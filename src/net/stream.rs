@@ -130,19 +130,32 @@ impl Stream {
         })
     }
 
+    /// Writes once. Ready with the number of bytes.
+    pub fn poll_write_slice(&self, cx: &mut Context<'_>, slice: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_writing(cx, || self.try_write(slice))
+    }
+
     /// Writes once from several slices. Ready with the number of bytes.
     pub fn poll_write_slices(
         &self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_writing(cx, || match slices {
+            [slice] => self.try_write(slice),
+            slices => self.try_write_vectored(slices),
+        })
+    }
+
+    #[inline]
+    fn poll_writing(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             // Tried before it is asked for: a stream nearly always takes what it is given.
-            let result = match slices {
-                [slice] => self.try_write(slice),
-                slices => self.try_write_vectored(slices),
-            };
-            match result {
+            match write() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }

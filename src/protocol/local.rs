@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use http::HeaderValue;
+use http::header::DATE;
 use tokio::time::Instant;
 
 use crate::drain::Watcher;
+use crate::message::{Fields, PreparedLine};
 use crate::pool::Pool;
 use crate::snapshot::{Cache, Snapshot};
 use crate::telemetry::access::AccessLog;
@@ -52,11 +54,11 @@ pub struct Member {
     place: usize,
 }
 
-/// The `Date` field (RFC 9110 §6.6.1), formatted once a second.
+/// The `Date` field (RFC 9110 §6.6.1), formatted twice a second at most.
 #[derive(Debug)]
 struct Date {
     until: Cell<Option<Instant>>,
-    value: RefCell<HeaderValue>,
+    line: RefCell<PreparedLine>,
 }
 
 impl Local {
@@ -71,7 +73,7 @@ impl Local {
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             date: Date {
                 until: Cell::new(None),
-                value: RefCell::new(HeaderValue::from_static("")),
+                line: RefCell::new(date_line()),
             },
         })
     }
@@ -93,9 +95,9 @@ impl Local {
         choose(&mut self.random.borrow_mut())
     }
 
-    /// The value of `Date` for now.
-    pub fn date(&self, now: Instant) -> HeaderValue {
-        self.date.value(now)
+    /// Adds the `Date` of now.
+    pub fn append_date(&self, now: Instant, fields: &mut Fields) {
+        self.date.append(now, fields);
     }
 
     /// Joins the connections that wait for requests.
@@ -144,18 +146,22 @@ impl Drop for Member {
 }
 
 impl Date {
-    fn value(&self, now: Instant) -> HeaderValue {
+    fn append(&self, now: Instant, fields: &mut Fields) {
         if self.until.get().is_none_or(|until| now >= until) {
-            let text = jiff::Timestamp::now()
-                .strftime("%a, %d %b %Y %H:%M:%S GMT")
-                .to_string();
-            if let Ok(value) = HeaderValue::try_from(text) {
-                *self.value.borrow_mut() = value;
-            }
+            *self.line.borrow_mut() = date_line();
             self.until.set(Some(now + DATE_KEPT));
         }
-        self.value.borrow().clone()
+        fields.append_prepared(&self.line.borrow());
     }
+}
+
+fn date_line() -> PreparedLine {
+    let text = jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT");
+    let value = HeaderValue::try_from(text.to_string());
+    PreparedLine::new(
+        &DATE,
+        &value.unwrap_or_else(|_| HeaderValue::from_static("")),
+    )
 }
 
 /// The field has whole seconds: half of one keeps it right within its own grain.

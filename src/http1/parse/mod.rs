@@ -13,10 +13,7 @@ mod target;
 pub use request::{RequestError, RequestHead, parse_request, resume_request};
 pub use response::{ResponseError, ResponseHead, parse_response, resume_response};
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-use memchr::{memchr, memchr2_iter};
+use memchr::{memchr, memchr_iter, memchr2_iter};
 
 use crate::http1::lines::FieldError;
 use crate::message::Place;
@@ -36,9 +33,10 @@ fn latest_end(bytes: &[u8], seen: usize) -> Option<usize> {
     if bytes.len() <= ALONE && bytes.ends_with(END) {
         return Some(bytes.len());
     }
-    let seen = seen.saturating_sub(END.len() - 1).min(bytes.len());
-    let found = FINDER.find(&bytes[seen..])?;
-    Some(seen + found + END.len())
+    let from = seen.saturating_sub(END.len() - 1).min(bytes.len());
+    // Line by line: heads have few, and what is behind a head may be long.
+    let mut line_ends = memchr_iter(b'\n', &bytes[from..]).map(|at| from + at + 1);
+    line_ends.find(|&end| bytes[..end].ends_with(END))
 }
 
 /// The name and the value of a line.
@@ -76,9 +74,6 @@ fn first_line(bytes: &[u8]) -> Option<Result<FirstLine<'_>, FieldError>> {
     });
     Some(line.ok_or(FieldError::LineEnd))
 }
-
-/// Made once: that costs more than a search.
-static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(END));
 
 /// The end of the last line and the empty line.
 const END: &[u8] = b"\r\n\r\n";

@@ -181,10 +181,14 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
     let fields = &head[first.next..];
     let mut lines = Lines::new(fields, limit);
     let mut draft = Draft::new(line.version, target.authority, fields);
-    while let Some(place) = lines.next()? {
+    while let Some(place) = lines.next_plain() {
         draft.take(fields, place)?;
     }
-    let size = first.next + lines.size();
+    let others = lines.others()?;
+    for place in others.places {
+        draft.take_other(fields, place)?;
+    }
+    let size = first.next + others.size;
     draft.check_host(target.uri.path() == "*")?;
     let connection = draft.connection;
     if connection.malformed || connection.too_many {
@@ -274,6 +278,12 @@ impl<'bytes> Draft<'bytes> {
             te_trailers: false,
             protocols: Vec::new(),
         }
+    }
+
+    /// As [`Draft::take`], and not in line again.
+    #[cold]
+    fn take_other(&mut self, block: &'bytes [u8], place: Place) -> Result<(), RequestError> {
+        self.take(block, place)
     }
 
     #[inline]

@@ -134,10 +134,14 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, Resp
         declared: Declared::default(),
         protocols: Vec::new(),
     };
-    while let Some(place) = lines.next()? {
+    while let Some(place) = lines.next_plain() {
         draft.take(fields, place)?;
     }
-    let size = first.next + lines.size();
+    let others = lines.others()?;
+    for place in others.places {
+        draft.take_other(fields, place)?;
+    }
+    let size = first.next + others.size;
     draft.end_here();
     let connection = draft.connection;
     if connection.too_many {
@@ -196,6 +200,12 @@ impl Line {
 }
 
 impl<'bytes> Draft<'bytes> {
+    /// As [`Draft::take`], and not in line again.
+    #[cold]
+    fn take_other(&mut self, block: &'bytes [u8], place: Place) -> Result<(), ResponseError> {
+        self.take(block, place)
+    }
+
     #[inline]
     fn take(&mut self, block: &'bytes [u8], place: Place) -> Result<(), ResponseError> {
         let (name, value) = line(block, place);

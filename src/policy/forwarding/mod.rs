@@ -86,7 +86,9 @@ impl Forwarding {
         headers.copy_if_missing(&header::HOST, &X_FORWARDED_HOST);
         if self.forwarded {
             let element = rfc7239::element(peer, headers.get(header::HOST), scheme);
-            append(headers, &header::FORWARDED, element.as_bytes());
+            if let Some(element) = Value::new(element.as_bytes()) {
+                append(headers, &header::FORWARDED, element);
+            }
         }
         set_chain(headers, peer, client);
         let request_id = request_id::set(headers, peer_is_trusted, random);
@@ -152,17 +154,26 @@ fn set_scheme(headers: &mut Fields, scheme: &'static str) -> &'static str {
 /// client is put in front, so that applications that read only this field learn it.
 fn set_chain(headers: &mut Fields, peer: IpAddr, client: IpAddr) {
     if client != peer && !headers.contains_key(&X_FORWARDED_FOR) {
-        let both = format!("{client}, {peer}");
-        append(headers, &X_FORWARDED_FOR, both.as_bytes());
-        return;
+        append(
+            headers,
+            &X_FORWARDED_FOR,
+            Value::of_ascii(client.to_string().as_bytes()),
+        );
+        // Behind the client, which is there now.
     }
-    match peer {
+    append_address(headers, peer);
+}
+
+/// Appends an address to the chain.
+fn append_address(headers: &mut Fields, address: IpAddr) {
+    match address {
         IpAddr::V4(address) => {
             let (text, length) = dotted(address);
-            append(headers, &X_FORWARDED_FOR, &text[..length]);
+            append(headers, &X_FORWARDED_FOR, Value::of_ascii(&text[..length]));
         }
         IpAddr::V6(address) => {
-            append(headers, &X_FORWARDED_FOR, address.to_string().as_bytes());
+            let text = address.to_string();
+            append(headers, &X_FORWARDED_FOR, Value::of_ascii(text.as_bytes()));
         }
     }
 }
@@ -182,21 +193,19 @@ fn dotted(address: Ipv4Addr) -> ([u8; 15], usize) {
 }
 
 /// Appends an element to a list, on one line: some applications read only the first.
-fn append(headers: &mut Fields, name: &HeaderName, element: &[u8]) {
+fn append(headers: &mut Fields, name: &HeaderName, element: Value<'_>) {
     let mut line = Vec::new();
     let others = headers.get_all(name.as_str());
     for value in others.filter(|value| !value.is_empty()) {
         line.extend_from_slice(value.as_bytes());
         line.extend_from_slice(b", ");
     }
-    let whole = if line.is_empty() {
-        element
-    } else {
-        line.extend_from_slice(element);
-        &line
-    };
+    if line.is_empty() {
+        return headers.insert(name, element);
+    }
+    line.extend_from_slice(element.as_bytes());
     // Made of other values and of what is allowed in one; so it always is one.
-    if let Some(value) = Value::new(whole) {
+    if let Some(value) = Value::new(&line) {
         headers.insert(name, value);
     }
 }

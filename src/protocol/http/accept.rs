@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use super::answer::Answer;
@@ -18,11 +17,11 @@ use crate::pool::{Call, Keep, ResponseBody, Return};
 use crate::snapshot::Choice;
 use crate::upstream::Pick;
 
-/// A response whose head has been taken, and whether its connection persists.
+/// A response whose head has been taken. Where a body streams: whether its connection persists.
 #[derive(Debug)]
 pub(super) enum Accepted {
-    /// All of its body is here.
-    Whole(ResponseParts, Bytes, bool),
+    /// All of its body was here: its connection is free again.
+    Whole(Answer),
     /// Its body is still to come.
     Streams(ResponseParts, (Framing, Trailers), bool),
     /// It switches to this protocol.
@@ -36,19 +35,12 @@ impl Accepted {
         exchange: &Exchange<'_>,
         choice: &Choice,
         pick: Pick,
-        mut call: Call,
+        call: Call,
     ) -> Answer {
         let pool = &exchange.connection.local.pool;
-        let keep = Keep {
-            idle: choice.timeouts.upstream_idle,
-            count: choice.upstream.max_idle_per_endpoint as usize,
-        };
+        let keep = keep(choice);
         match self {
-            Self::Whole(parts, whole, persistent) => {
-                drop(pick);
-                call.end(persistent, pool, keep, exchange.now.get());
-                Answer::new(parts, Body::full(whole))
-            }
+            Self::Whole(answer) => answer,
             Self::Streams(parts, framing, persistent) => {
                 let pool = Rc::clone(pool);
                 let home = Return { pool, keep };
@@ -96,10 +88,21 @@ pub(super) fn accept(
         };
     }
     exchange.route.filters.response(&mut parts);
-    Ok(match call.take_whole_body(head.framing) {
-        Some(whole) => Accepted::Whole(parts, whole, head.persistent),
-        None => Accepted::Streams(parts, (head.framing, head.trailers), head.persistent),
-    })
+    let Some(whole) = call.take_whole_body(head.framing) else {
+        let framing = (head.framing, head.trailers);
+        return Ok(Accepted::Streams(parts, framing, head.persistent));
+    };
+    let pool = &exchange.connection.local.pool;
+    call.end(head.persistent, pool, keep(choice), exchange.now.get());
+    Ok(Accepted::Whole(Answer::new(parts, Body::full(whole))))
+}
+
+/// How connections to this upstream are kept.
+fn keep(choice: &Choice) -> Keep {
+    Keep {
+        idle: choice.timeouts.upstream_idle,
+        count: choice.upstream.max_idle_per_endpoint as usize,
+    }
 }
 
 /// Whether a client that asked for one of the protocols in `asked` may be switched to `chosen`.

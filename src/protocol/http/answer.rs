@@ -28,7 +28,7 @@ impl Exchange<'_> {
     pub(super) async fn answer(
         &self,
         parts: &mut RequestParts,
-        body: Body,
+        body: &mut Body,
         matched: usize,
     ) -> Option<Answer> {
         if let Some(answer) = self.objection(parts) {
@@ -51,7 +51,8 @@ impl Exchange<'_> {
                     .connection
                     .local
                     .with_random(|random| split.pick(random));
-                forward::forward(self, choice, parts, body).await
+                // In a box, and so is the exchange: two that are small are cheaper than a large one.
+                Box::pin(forward::forward(self, choice, parts, body)).await
             }
         }
     }

@@ -4,7 +4,7 @@
 use tokio::time::Instant;
 
 use super::respond::Cause;
-use crate::body::{Body, BodyError};
+use crate::body::BodyError;
 use crate::endpoint::ConnectFailure;
 use crate::policy::retry::Failure;
 use crate::pool::{CallError, ConnectError};
@@ -15,8 +15,8 @@ use crate::upstream::Pick;
 pub(super) struct Failed {
     pub(super) cause: Cause,
     pub(super) failure: Failure,
-    /// The request's body, if all of it is still at hand.
-    pub(super) body: Option<Body>,
+    /// Whether all of the request's body is still at hand.
+    pub(super) is_repeatable: bool,
 }
 
 /// How an attempt ended otherwise than with a response.
@@ -32,7 +32,7 @@ pub(super) fn failed_call(
     pick: &Pick,
     (reused, try_timed_out): (bool, bool),
     error: &CallError,
-    body: Option<Body>,
+    is_repeatable: bool,
 ) -> Attempt {
     let endpoint = &pick.endpoint;
     let before_response = error.is_before_response();
@@ -67,7 +67,7 @@ pub(super) fn failed_call(
     Attempt::Failed(Failed {
         cause,
         failure,
-        body,
+        is_repeatable,
     })
 }
 
@@ -97,7 +97,7 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
     Failed {
         cause,
         failure: Failure::NotSent,
-        body: None,
+        is_repeatable: true,
     }
 }
 
@@ -107,6 +107,6 @@ pub(super) fn protocol_error(cause: Cause) -> Attempt {
     Attempt::Failed(Failed {
         cause,
         failure: Failure::Responding,
-        body: None,
+        is_repeatable: false,
     })
 }

@@ -52,14 +52,18 @@ pub(super) struct Message {
 /// Serves the request that begins with the bytes that are there or about to be.
 pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
     let began = Instant::now();
-    match read_head(connection, &terms.listener, began).await {
-        Ok((mut head, now)) => serve(connection, terms, &mut head, (began, now)).await,
-        Err(NoHead::Gone) => Next::Ended,
-        Err(NoHead::Late) => refuse(connection, terms, Cause::RequestTimeout, began).await,
-        Err(NoHead::Refused(error)) => {
+    let mut head = None;
+    let read = read_head(connection, &terms.listener, began, &mut head).await;
+    match (read, &mut head) {
+        (Ok(now), Some(head)) => serve(connection, terms, head, (began, now)).await,
+        (Ok(_), None) | (Err(NoHead::Gone), _) => Next::Ended,
+        (Err(NoHead::Late), _) => {
+            Box::pin(refuse(connection, terms, Cause::RequestTimeout, began)).await
+        }
+        (Err(NoHead::Refused(error)), _) => {
             tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
             let cause = Cause::of_bad_request(error.status());
-            refuse(connection, terms, cause, began).await
+            Box::pin(refuse(connection, terms, cause, began)).await
         }
     }
 }
@@ -111,7 +115,7 @@ async fn serve(
     if terms.snapshot.access_log {
         record.keep(&head.parts);
     }
-    let body = connection.client.request_body(head.framing, head.trailers);
+    let mut body = connection.client.request_body(head.framing, head.trailers);
     let message = Message {
         framing: head.framing,
         // A request with a body is not sent on as one that wants to switch, so no answer to it may.
@@ -146,7 +150,7 @@ async fn serve(
         waiting_since: Cell::new(None),
         now: Cell::new(now),
     };
-    let answer = exchange.answer(&mut head.parts, body, matched).await;
+    let answer = exchange.answer(&mut head.parts, &mut body, matched).await;
     let next = match answer {
         Some(answer) => exchange.finish(answer).await,
         None => exchange.abandon(),

@@ -8,7 +8,7 @@ use http::{Method, Response, Version};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use super::accept::accept;
+use super::accept::{Accepted, accept};
 use super::answer::Answer;
 use super::attempt::{Attempt, Failed, failed_call};
 use super::connect::connection;
@@ -23,12 +23,12 @@ use crate::pool::{Call, CallError, Connection, Event};
 use crate::snapshot::Choice;
 use crate::upstream::{Pick, PickError};
 
-/// Forwards a request. `None` if its client has gone.
+/// Forwards a request, whose body is taken as far as it is needed. `None` if its client has gone.
 pub(super) async fn forward(
     exchange: &Exchange<'_>,
     choice: &Choice,
     parts: &RequestParts,
-    mut body: Body,
+    body: &mut Body,
 ) -> Option<Answer> {
     let upstream = &choice.upstream;
     exchange.limit(&choice.timeouts);
@@ -67,7 +67,7 @@ pub(super) async fn forward(
         };
         tried.push(endpoint.live.id());
         let attempts = exchange.record.attempts.get();
-        let replayable = failed.body.is_some();
+        let replayable = failed.is_repeatable;
         if exchange.is_overdue()
             || !retry.may_retry(&parts.method, attempts, failed.failure, replayable)
         {
@@ -81,19 +81,18 @@ pub(super) async fn forward(
             return Some(failure(exchange, parts, &failed, &tried));
         }
         last = Some(failed.cause);
-        body = failed.body.unwrap_or_default();
         exchange.now.set(Instant::now());
     }
 }
 
-/// One attempt at one endpoint. A reused connection that turns out closed is replaced here: that is
+/// One attempt at one endpoint. Where the body can be sent again, it is there again. A reused connection that turns out closed is replaced here: that is
 /// no failure of the endpoint, and no attempt of the request.
 async fn attempt(
     exchange: &Exchange<'_>,
     choice: &Choice,
     pick: Pick,
     parts: &RequestParts,
-    mut body: Body,
+    body: &mut Body,
 ) -> Result<Answer, Attempt> {
     // A body may turn out to be longer than what is kept of it.
     let repeatable = parts.method.is_idempotent() && body.is_end_stream();
@@ -106,39 +105,35 @@ async fn attempt(
             }
             Ok(connection) => {
                 reused = connection.is_reused();
-                call(exchange, connection, parts, body)
+                call(exchange, connection, parts, std::mem::take(body))
             }
-            Err(Attempt::Failed(failed)) => {
-                return Err(Attempt::Failed(Failed {
-                    body: Some(body),
-                    ..failed
-                }));
-            }
-            Err(gone) => return Err(gone),
+            Err(failed) => return Err(failed),
         };
         let error = match response_head(exchange, choice, &mut call).await {
             Ok(head) => {
-                let accepted = accept(exchange, choice, &mut call, head)?;
-                return Ok(accepted.answer(exchange, choice, pick, call));
+                return Ok(match accept(exchange, choice, &mut call, head)? {
+                    // Said here, so that a call that has ended is not moved once more.
+                    Accepted::Whole(answer) => answer,
+                    accepted => accepted.answer(exchange, choice, pick, call),
+                });
             }
             Err(None) => return Err(Attempt::ClientGone),
             Err(Some(error)) => error,
         };
         let left = call.into_whole_body();
+        let is_repeatable = left.is_some();
+        *body = left.unwrap_or_default();
         let is_stale = reused && error.is_before_response();
         let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
-        let unsent = error.is_unsent();
-        let failure = Failure::Stale { unsent };
-        match left {
-            Some(left) if is_stale && retry.may_retry(&parts.method, attempts, failure, true) => {
-                may_reuse = false;
-                body = left;
-            }
-            left => {
-                let state = (reused, exchange.is_attempt_overdue());
-                return Err(failed_call(&pick, state, &error, left));
-            }
+        let failure = Failure::Stale {
+            unsent: error.is_unsent(),
+        };
+        if is_stale && is_repeatable && retry.may_retry(&parts.method, attempts, failure, true) {
+            may_reuse = false;
+            continue;
         }
+        let state = (reused, exchange.is_attempt_overdue());
+        return Err(failed_call(&pick, state, &error, is_repeatable));
     }
 }
 

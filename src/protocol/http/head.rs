@@ -20,12 +20,13 @@ pub(super) enum NoHead {
     Refused(RequestError),
 }
 
-/// Reads until a head is there, and says when that was.
+/// Reads until a head is there, puts it where the caller wants it, and says when that was.
 pub(super) async fn read_head(
     connection: &Connection,
     listener: &HttpListener,
     began: Instant,
-) -> Result<(RequestHead, Instant), NoHead> {
+    place: &mut Option<RequestHead>,
+) -> Result<Instant, NoHead> {
     let client = &connection.client;
     let mut armed = false;
     let mut seen = 0;
@@ -36,8 +37,9 @@ pub(super) async fn read_head(
             match parsed {
                 Ok(Some(head)) => {
                     client.received.borrow_mut().consume(head.size);
+                    *place = Some(head);
                     let now = if armed { Instant::now() } else { began };
-                    return Poll::Ready(Ok((head, now)));
+                    return Poll::Ready(Ok(now));
                 }
                 Ok(None) => seen = there,
                 Err(error) => return Poll::Ready(Err(NoHead::Refused(error))),

@@ -128,8 +128,8 @@ impl Exchange<'_> {
     /// The fields that every response gets, whoever made it.
     fn complete(&self, parts: &mut ResponseParts) {
         if !parts.headers.contains_key(header::DATE) {
-            let date = self.connection.local.date(self.now.get());
-            parts.headers.append(&header::DATE, &date);
+            let local = &self.connection.local;
+            local.append_date(self.now.get(), &mut parts.headers);
         }
         if let Some(request_id) = self.record.request_id.borrow().as_ref() {
             parts.headers.insert(&X_REQUEST_ID, request_id);
