@@ -6,7 +6,7 @@
 //! is left is cut.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
 
@@ -52,6 +52,8 @@ pub struct Hold {
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// The step, for those that ask with every request: what the channel holds is behind a lock.
+    step: AtomicU8,
     blockers: AtomicUsize,
     cut_requests: AtomicUsize,
     holds: AtomicUsize,
@@ -111,6 +113,7 @@ impl Trigger {
         self.step.send_if_modified(|step| {
             let further = to > *step;
             *step = to.max(*step);
+            self.shared.step.store(*step as u8, Ordering::Release);
             further
         });
     }
@@ -119,12 +122,12 @@ impl Trigger {
 impl Watcher {
     /// Whether the drain has started.
     pub fn is_draining(&self) -> bool {
-        *self.step.borrow() >= Step::Started
+        self.has_reached(Step::Started)
     }
 
     /// Whether accepting has ended, so that connections without work should end too.
     pub fn is_closed(&self) -> bool {
-        *self.step.borrow() >= Step::Closed
+        self.has_reached(Step::Closed)
     }
 
     /// Returns when the drain starts, or never if its trigger is gone without having started it.
@@ -166,6 +169,10 @@ impl Watcher {
     /// Requests that were cut; all of them once the workers have ended.
     pub fn cut_requests(&self) -> usize {
         self.shared.cut_requests.load(Ordering::Acquire)
+    }
+
+    fn has_reached(&self, wanted: Step) -> bool {
+        self.shared.step.load(Ordering::Acquire) >= wanted as u8
     }
 
     async fn reached(&mut self, wanted: Step) {

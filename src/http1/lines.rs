@@ -103,9 +103,14 @@ impl<'bytes> Lines<'bytes> {
         Some(place)
     }
 
+    /// Whether the plain lines were all, and the empty line stands next.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.bytes[self.at..].starts_with(CRLF)
+    }
+
     /// The lines from the first on that is not plain; nearly always there are none.
     pub(super) fn others(&self) -> Result<Others, FieldError> {
-        if self.bytes[self.at..].starts_with(CRLF) {
+        if self.is_at_end() {
             return Ok(Others {
                 places: Vec::new(),
                 size: self.at + CRLF.len(),

@@ -56,55 +56,43 @@ impl Fields {
         }
     }
 
-    /// No fields yet, but the text of a block, lines of which are to be [kept](Self::keep).
-    pub(crate) fn of_block(block: &[u8]) -> Self {
-        let mut fields = Self::new();
-        fields.store.text.extend_from_slice(block);
-        fields
+    /// Takes the text of the block whose lines are [kept](Self::keep), unless it is there already.
+    /// Before any other line is added, so that places in the block are places in the text.
+    #[inline]
+    pub(crate) fn take_text(&mut self, block: &[u8]) {
+        if self.store.text.is_empty() {
+            self.store.text.extend_from_slice(block);
+        }
     }
 
-    /// Keeps a line of the block: a name that is a token, a colon, a value that may be one, CRLF.
-    /// For the parser, which has checked all that.
-    ///
-    /// # Panics
-    ///
-    /// If the place is not within the block.
+    /// Keeps a plain line of a block whose text is there or still to be taken. For the parser,
+    /// which knows that it is plain: name, colon, space, value, CRLF.
     #[expect(
         clippy::inline_always,
         reason = "the compiler does not, at 400 instructions a request"
     )]
     #[inline(always)]
-    pub(crate) fn keep(&mut self, place: Place, role: Role) {
-        let store = &mut *self.store;
-        debug_assert!(
-            Value::new(&store.text[place.value..place.value + place.value_length]).is_some(),
-            "the parser has checked it"
-        );
-        let key = Key::of(&store.text[place.name..place.name + place.name_length]);
-        let (start, end) = if place.is_plain {
-            (place.name, place.value + place.value_length + END.len())
-        } else {
-            Self::rewrite(&mut store.text, place)
-        };
-        store.seen |= key.bit();
-        store.lines.push(Line {
-            key,
-            start: small(start),
+    pub(crate) fn keep(&mut self, block: &[u8], place: Place, role: Role) {
+        debug_assert!(place.is_plain, "others are rewritten");
+        let name = &block[place.name..place.name + place.name_length];
+        let end = place.value + place.value_length + END.len();
+        self.push(Line {
+            key: Key::of(name),
+            start: small(place.name),
             name: small(place.name_length),
             end: small(end),
             role,
         });
     }
 
-    /// Writes a line that is not as we write one, and says from where to where.
+    /// Keeps a line that is not plain: a name that is a token, a colon, a value that may be one.
     #[cold]
-    fn rewrite(text: &mut Vec<u8>, place: Place) -> (usize, usize) {
-        let start = text.len();
-        text.extend_from_within(place.name..place.name + place.name_length);
-        text.extend_from_slice(SEPARATOR);
-        text.extend_from_within(place.value..place.value + place.value_length);
-        text.extend_from_slice(END);
-        (start, text.len())
+    pub(crate) fn keep_rewritten(&mut self, block: &[u8], place: Place, role: Role) {
+        let name = &block[place.name..place.name + place.name_length];
+        let value = &block[place.value..place.value + place.value_length];
+        self.take_text(block);
+        let line = self.write(name, Value::of_line(value));
+        self.push(Line { role, ..line });
     }
 
     /// Number of lines.

@@ -17,7 +17,7 @@ fn fields(lines: &[(&str, &str)]) -> Fields {
 
 /// A block of lines, read as the parser reads it: names and values found, and kept.
 fn read(block: &str) -> Fields {
-    let mut fields = Fields::of_block(block.as_bytes());
+    let mut fields = Fields::new();
     let mut start = 0;
     for line in block.split_inclusive("\r\n") {
         let colon = line.find(':').expect(line);
@@ -36,9 +36,15 @@ fn read(block: &str) -> Fields {
                 && line[at..] == [value, "\r\n"].concat()
                 && at == colon + 2,
         };
-        fields.keep(place, role(&line.as_bytes()[..colon]));
+        let role = role(&line.as_bytes()[..colon]);
+        if place.is_plain {
+            fields.keep(block.as_bytes(), place, role);
+        } else {
+            fields.keep_rewritten(block.as_bytes(), place, role);
+        }
         start += line.len();
     }
+    fields.take_text(block.as_bytes());
     fields
 }
 

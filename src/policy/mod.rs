@@ -47,7 +47,7 @@ mod via;
 pub use self::fields::EditError;
 pub use self::filters::{FilterError, Filters};
 pub use self::fixed::{Fixed, FixedError};
-pub use self::forwarding::{Forwarding, Identity};
+pub use self::forwarding::{Forwarding, Identity, RequestId};
 pub use self::max_forwards::{MaxForwards, max_forwards};
 pub use self::redirect::{Redirect, RedirectError, Target};
 pub use self::retry::RetryPolicy;

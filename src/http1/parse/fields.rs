@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, header};
 
+use super::line;
 use crate::http1::frame::Trailers;
 use crate::http1::lines::is_token;
 use crate::message::{Fields, Place, Role};
@@ -86,12 +87,28 @@ pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
+/// Keeps a line of a block.
+#[expect(
+    clippy::inline_always,
+    reason = "the compiler does not, at 400 instructions a request"
+)]
+#[inline(always)]
+pub(super) fn keep(fields: &mut Fields, block: &[u8], place: Place, role: Role) {
+    if place.is_plain {
+        fields.keep(block, place, role);
+    } else {
+        fields.keep_rewritten(block, place, role);
+    }
+}
+
 /// Keeps a `Content-Length` line that says `length`, without leading zeros.
-pub(super) fn keep_length(fields: &mut Fields, value: &[u8], place: Place, length: u64) {
+pub(super) fn keep_length(fields: &mut Fields, block: &[u8], place: Place, length: u64) {
+    let (_, value) = line(block, place);
     if value.len() > 1 && value.starts_with(b"0") {
+        fields.take_text(block);
         fields.append(&header::CONTENT_LENGTH, &HeaderValue::from(length));
     } else {
-        fields.keep(place, Role::ContentLength);
+        keep(fields, block, place, Role::ContentLength);
     }
 }
 

@@ -1,8 +1,9 @@
 //! Heads: bytes in, a checked head out.
 //!
-//! Both sides work alike. As long as the end of the head cannot be there, only what is cheap is
-//! checked: enough to refuse what will never become a head (another protocol, a lone LF, an endless
-//! line) without waiting for its end. Then everything is read in one pass.
+//! Both sides work alike. The first look reads on as if the head were all there, which it nearly
+//! always is, and so finds its end while reading. Where it is not, only what is cheap is checked as
+//! more comes: enough to refuse what will never become a head (another protocol, a lone LF, an
+//! endless line) without waiting for its end. Then everything is read in one pass.
 
 mod fields;
 mod host;
@@ -26,17 +27,12 @@ struct FirstLine<'bytes> {
     next: usize,
 }
 
-/// Where the head's end is at the latest, if it may be in these bytes, the first `seen` of which
-/// were looked at before.
-fn latest_end(bytes: &[u8], seen: usize) -> Option<usize> {
-    // Most heads come alone and whole. More than that may be several, of which one is wanted.
-    if bytes.len() <= ALONE && bytes.ends_with(END) {
-        return Some(bytes.len());
-    }
+/// Whether the end of a head may be in these bytes, the first `seen` of which were looked at
+/// before.
+fn may_be_complete(bytes: &[u8], seen: usize) -> bool {
     let from = seen.saturating_sub(END.len() - 1).min(bytes.len());
-    // Line by line: heads have few, and what is behind a head may be long.
     let mut line_ends = memchr_iter(b'\n', &bytes[from..]).map(|at| from + at + 1);
-    line_ends.find(|&end| bytes[..end].ends_with(END))
+    line_ends.any(|end| bytes[..end].ends_with(END))
 }
 
 /// The name and the value of a line.
@@ -77,9 +73,6 @@ fn first_line(bytes: &[u8]) -> Option<Result<FirstLine<'_>, FieldError>> {
 
 /// The end of the last line and the empty line.
 const END: &[u8] = b"\r\n\r\n";
-
-/// A head of so many bytes that ends where the bytes end is not searched for an earlier end.
-const ALONE: usize = 2048;
 
 #[cfg(test)]
 mod tests;

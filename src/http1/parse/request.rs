@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use memchr::{memchr, memrchr};
 
-use super::fields::{Connection, add_protocols, keep_length, members, protocols};
+use super::fields::{Connection, add_protocols, keep, keep_length, members, protocols};
 use super::host::Authority;
 use super::target::Target;
-use super::{check_line_ends, first_line, latest_end, line};
+use super::{check_line_ends, first_line, line, may_be_complete};
 use crate::http1::Limits;
 use crate::http1::frame::{Declared, Framing, FramingError, Trailers, request_framing};
 use crate::http1::lines::{FieldError, Lines, is_token_byte};
@@ -131,12 +131,14 @@ pub fn resume_request(
     // One empty line is left over by old clients behind a body (RFC 9112 §2.2).
     let skipped = if window.starts_with(b"\r\n") { 2 } else { 0 };
     let head = &window[skipped..];
-    if let Some(end) = latest_end(head, seen.saturating_sub(skipped)) {
-        let mut request = read(&head[..end], limits.fields)?;
+    let seen = seen.saturating_sub(skipped);
+    if (seen == 0 || may_be_complete(head, seen))
+        && let Some(mut request) = read(head, limits.fields)?
+    {
         request.size += skipped;
         return Ok(Some(request));
     }
-    check_incomplete(head, seen.saturating_sub(skipped))?;
+    check_incomplete(head, seen)?;
     if bytes.len() < limits.head {
         Ok(None)
     } else if memchr(b'\n', head).is_none() {
@@ -173,22 +175,28 @@ fn check_method_so_far(head: &[u8]) -> Result<(), RequestError> {
     }
 }
 
-/// Reads a head whose end is there.
-fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
-    let first = first_line(head).ok_or(RequestError::Line)??;
+/// Reads a head; `None` if its end is not there.
+fn read(head: &[u8], limit: usize) -> Result<Option<RequestHead>, RequestError> {
+    let Some(first) = first_line(head) else {
+        return Ok(None);
+    };
+    let first = first?;
     let line = Line::parse(first.text)?;
-    let target = Target::parse(&line.method, keep(line.target))?;
-    let fields = &head[first.next..];
-    let mut lines = Lines::new(fields, limit);
-    let mut draft = Draft::new(line.version, target.authority, fields);
+    let target = Target::parse(&line.method, keep_target(line.target))?;
+    let block = &head[first.next..];
+    let mut lines = Lines::new(block, limit);
+    let mut draft = Draft::new(line.version, target.authority);
     while let Some(place) = lines.next_plain() {
-        draft.take(fields, place)?;
+        draft.take(block, place)?;
+    }
+    if !lines.is_at_end() && !may_be_complete(head, 0) {
+        return Ok(None);
     }
     let others = lines.others()?;
     for place in others.places {
-        draft.take_other(fields, place)?;
+        draft.take_other(block, place)?;
     }
-    let size = first.next + others.size;
+    draft.headers.take_text(&block[..others.size]);
     draft.check_host(target.uri.path() == "*")?;
     let connection = draft.connection;
     if connection.malformed || connection.too_many {
@@ -200,7 +208,7 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
     let is_11 = line.version == Version::HTTP_11;
     let may_upgrade = is_11 && connection.upgrade;
 
-    Ok(RequestHead {
+    Ok(Some(RequestHead {
         parts: RequestParts {
             method: line.method,
             uri: target.uri,
@@ -213,8 +221,8 @@ fn read(head: &[u8], limit: usize) -> Result<RequestHead, RequestError> {
         expect_continue: draft.expects_continue && framing.has_body(),
         upgrade: may_upgrade.then(|| protocols(draft.protocols)).flatten(),
         te_trailers: is_11 && draft.te_trailers,
-        size,
-    })
+        size: first.next + others.size,
+    }))
 }
 
 impl RequestError {
@@ -266,12 +274,12 @@ impl<'bytes> Line<'bytes> {
 }
 
 impl<'bytes> Draft<'bytes> {
-    fn new(version: Version, authority: Option<HeaderValue>, fields: &[u8]) -> Self {
+    fn new(version: Version, authority: Option<HeaderValue>) -> Self {
         Self {
             version,
             authority,
             host: Host::Unsaid,
-            headers: Fields::of_block(fields),
+            headers: Fields::new(),
             connection: Connection::default(),
             declared: Declared::default(),
             expects_continue: false,
@@ -286,19 +294,23 @@ impl<'bytes> Draft<'bytes> {
         self.take(block, place)
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "the compiler does not, at 300 instructions a request"
+    )]
+    #[inline(always)]
     fn take(&mut self, block: &'bytes [u8], place: Place) -> Result<(), RequestError> {
         let (name, value) = line(block, place);
         let role = role(name);
         match role {
-            Role::EndToEnd => self.headers.keep(place, role),
-            Role::Host => self.host(value, place)?,
+            Role::EndToEnd => keep(&mut self.headers, block, place, role),
+            Role::Host => self.host(block, place)?,
             Role::ContentLength => {
                 let length = self.declared.content_length(value)?;
-                keep_length(&mut self.headers, value, place, length);
+                keep_length(&mut self.headers, block, place, length);
             }
             Role::TransferEncoding => self.declared.transfer_encoding(value)?,
-            Role::Expect => self.expect(value, place)?,
+            Role::Expect => self.expect(block, place)?,
             Role::Te => {
                 let mut codings = members(value);
                 self.te_trailers |= codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
@@ -311,16 +323,18 @@ impl<'bytes> Draft<'bytes> {
     }
 
     /// Every `Host` is checked, also the one that an absolute target replaces (RFC 9112 §3.2).
-    fn host(&mut self, value: &[u8], place: Place) -> Result<(), RequestError> {
+    fn host(&mut self, block: &[u8], place: Place) -> Result<(), RequestError> {
         if self.host != Host::Unsaid {
             return Err(RequestError::HostRepeated);
         }
+        let (_, value) = line(block, place);
         let authority = Authority::parse(value).ok_or(RequestError::HostMalformed)?;
         if let Some(authority) = self.authority.take() {
+            self.headers.take_text(block);
             self.headers.append(&header::HOST, &authority);
             self.host = Host::Said;
         } else {
-            self.headers.keep(place, Role::Host);
+            keep(&mut self.headers, block, place, Role::Host);
             self.host = if authority.host.is_empty() {
                 Host::Empty
             } else {
@@ -331,17 +345,18 @@ impl<'bytes> Draft<'bytes> {
     }
 
     /// A server ignores expectations of HTTP/1.0; sent on as they are they would become ours.
-    fn expect(&mut self, value: &[u8], place: Place) -> Result<(), RequestError> {
+    fn expect(&mut self, block: &[u8], place: Place) -> Result<(), RequestError> {
         if self.version == Version::HTTP_10 {
             return Ok(());
         }
+        let (_, value) = line(block, place);
         for expectation in members(value) {
             if !expectation.eq_ignore_ascii_case(b"100-continue") {
                 return Err(RequestError::Expectation);
             }
             self.expects_continue = true;
         }
-        self.headers.keep(place, Role::Expect);
+        keep(&mut self.headers, block, place, Role::Expect);
         Ok(())
     }
 
@@ -364,7 +379,7 @@ impl<'bytes> Draft<'bytes> {
 }
 
 /// The bytes of a target, to be kept.
-fn keep(target: &[u8]) -> Bytes {
+fn keep_target(target: &[u8]) -> Bytes {
     match target {
         b"/" => Bytes::from_static(b"/"),
         target => Bytes::copy_from_slice(target),

@@ -2,8 +2,8 @@
 
 use http::{HeaderValue, Method, StatusCode, Version};
 
-use super::fields::{Connection, add_protocols, keep_length, protocols};
-use super::{check_line_ends, first_line, latest_end, line};
+use super::fields::{Connection, add_protocols, keep, keep_length, protocols};
+use super::{check_line_ends, first_line, line, may_be_complete};
 use crate::http1::Limits;
 use crate::http1::frame::{
     Declared, Framing, FramingError, Trailers, has_no_content, response_framing,
@@ -92,8 +92,10 @@ pub fn resume_response(
     limits: Limits,
 ) -> Result<Option<ResponseHead>, ResponseError> {
     let head = &bytes[..bytes.len().min(limits.head)];
-    if let Some(end) = latest_end(head, seen) {
-        return read(&head[..end], method, limits.fields).map(Some);
+    if (seen == 0 || may_be_complete(head, seen))
+        && let Some(response) = read(head, method, limits.fields)?
+    {
+        return Ok(Some(response));
     }
     check_incomplete(head, seen)?;
     if bytes.len() < limits.head {
@@ -120,28 +122,34 @@ fn check_incomplete(head: &[u8], seen: usize) -> Result<(), ResponseError> {
     Ok(())
 }
 
-/// Reads a head whose end is there.
-fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, ResponseError> {
-    let first = first_line(head).ok_or(ResponseError::Line)??;
+/// Reads a head; `None` if its end is not there.
+fn read(head: &[u8], method: &Method, limit: usize) -> Result<Option<ResponseHead>, ResponseError> {
+    let Some(first) = first_line(head) else {
+        return Ok(None);
+    };
+    let first = first?;
     let Line { version, status } = Line::parse(first.text)?;
-    let fields = &head[first.next..];
-    let mut lines = Lines::new(fields, limit);
+    let block = &head[first.next..];
+    let mut lines = Lines::new(block, limit);
     let mut draft = Draft {
         status,
         is_tunnel: *method == Method::CONNECT && status.is_success(),
-        headers: Fields::of_block(fields),
+        headers: Fields::new(),
         connection: Connection::default(),
         declared: Declared::default(),
         protocols: Vec::new(),
     };
     while let Some(place) = lines.next_plain() {
-        draft.take(fields, place)?;
+        draft.take(block, place)?;
+    }
+    if !lines.is_at_end() && !may_be_complete(head, 0) {
+        return Ok(None);
     }
     let others = lines.others()?;
     for place in others.places {
-        draft.take_other(fields, place)?;
+        draft.take_other(block, place)?;
     }
-    let size = first.next + others.size;
+    draft.headers.take_text(&block[..others.size]);
     draft.end_here();
     let connection = draft.connection;
     if connection.too_many {
@@ -156,7 +164,7 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, Resp
     let is_11 = version == Version::HTTP_11;
     let switches = status == StatusCode::SWITCHING_PROTOCOLS && is_11 && connection.upgrade;
 
-    Ok(ResponseHead {
+    Ok(Some(ResponseHead {
         parts: ResponseParts {
             status,
             version,
@@ -170,8 +178,8 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<ResponseHead, Resp
             && !connection.malformed
             && (is_11 || connection.keep_alive),
         upgrade: switches.then(|| protocols(draft.protocols)).flatten(),
-        size,
-    })
+        size: first.next + others.size,
+    }))
 }
 
 impl Line {
@@ -206,7 +214,11 @@ impl<'bytes> Draft<'bytes> {
         self.take(block, place)
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "the compiler does not, at 300 instructions a request"
+    )]
+    #[inline(always)]
     fn take(&mut self, block: &'bytes [u8], place: Place) -> Result<(), ResponseError> {
         let (name, value) = line(block, place);
         let role = role(name);
@@ -215,17 +227,19 @@ impl<'bytes> Draft<'bytes> {
             Role::ContentLength => {
                 let length = self.declared.content_length(value)?;
                 if !has_no_content(self.status) {
-                    keep_length(&mut self.headers, value, place, length);
+                    keep_length(&mut self.headers, block, place, length);
                 }
             }
             Role::TransferEncoding => self.declared.transfer_encoding(value)?,
             Role::Upgrade => {
                 add_protocols(&mut self.protocols, value);
                 if self.status == StatusCode::UPGRADE_REQUIRED {
-                    self.headers.keep(place, role);
+                    keep(&mut self.headers, block, place, role);
                 }
             }
-            Role::EndToEnd | Role::Host | Role::Expect => self.headers.keep(place, role),
+            Role::EndToEnd | Role::Host | Role::Expect => {
+                keep(&mut self.headers, block, place, role);
+            }
             Role::Connection => self.connection.line(value),
             Role::Te | Role::Dropped => {}
         }

@@ -35,6 +35,7 @@ mod request_id;
 mod rfc7239;
 
 use self::names::Standing;
+pub use self::request_id::RequestId;
 
 /// How a listener treats the forwarding fields.
 #[derive(Debug, Clone)]
@@ -49,7 +50,7 @@ pub struct Identity {
     /// The client's address, behind all trusted proxies.
     pub client: IpAddr,
     /// The request's id, which is also in its fields.
-    pub request_id: HeaderValue,
+    pub request_id: RequestId,
     /// Whether the peer is one of `trusted_proxies`, and so may see more of our inside.
     pub peer_is_trusted: bool,
     /// The scheme that the client used, as far as a trusted peer says so.

@@ -3,29 +3,60 @@
 //! A new one is 32 lower hexadecimal digits, not all zero, so that it can serve as the trace id of
 //! W3C Trace Context as well. It is a name, not a secret: it comes from a fast generator.
 
-use bytes::Bytes;
-use http::HeaderValue;
-
 use super::X_REQUEST_ID;
 use crate::message::{Fields, Value};
+
+/// A request's id: visible ASCII.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(Text);
+
+/// In place where we made it, which is nearly always.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Text {
+    Made([u8; 32]),
+    Kept(Box<[u8]>),
+}
+
+impl RequestId {
+    /// As the value of a field.
+    pub fn value(&self) -> Value<'_> {
+        Value::of_ascii(self.bytes())
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.bytes()).unwrap_or_default()
+    }
+
+    /// An id that came with a request; `None` if it is not well-formed.
+    pub fn of(value: Value<'_>) -> Option<Self> {
+        is_well_formed(value).then(|| Self(Text::Kept(value.as_bytes().into())))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Text::Made(digits) => digits,
+            Text::Kept(text) => text,
+        }
+    }
+}
 
 /// Keeps or makes the id of a request.
 pub(super) fn set(
     headers: &mut Fields,
     peer_is_trusted: bool,
     random: &mut fastrand::Rng,
-) -> HeaderValue {
+) -> RequestId {
     if peer_is_trusted {
         let mut lines = headers.get_all(X_REQUEST_ID.as_str());
         if let (Some(id), None) = (lines.next(), lines.next())
-            && is_well_formed(id)
-            && let Some(id) = id.to_header_value()
+            && let Some(id) = RequestId::of(id)
         {
             return id;
         }
     }
     let id = new(random);
-    headers.insert(&X_REQUEST_ID, &id);
+    headers.insert(&X_REQUEST_ID, id.value());
     id
 }
 
@@ -34,7 +65,7 @@ fn is_well_formed(id: Value<'_>) -> bool {
     (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-fn new(random: &mut fastrand::Rng) -> HeaderValue {
+fn new(random: &mut fastrand::Rng) -> RequestId {
     let mut digits = [0; 32];
     let number = random.u128(1..).to_be_bytes();
     for (digits, bytes) in digits
@@ -45,8 +76,7 @@ fn new(random: &mut fastrand::Rng) -> HeaderValue {
     {
         *digits = hexadecimal(u32::from_be_bytes(*bytes));
     }
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&digits))
-        .expect("hexadecimal digits are allowed in a field")
+    RequestId(Text::Made(digits))
 }
 
 /// The digits of a number, all at once: every request has an id of four such numbers.

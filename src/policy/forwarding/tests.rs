@@ -274,7 +274,7 @@ fn only_a_well_formed_request_id_of_a_trusted_peer_is_kept() {
         let sent = values(&headers, "x-request-id");
         assert_eq!(
             sent,
-            [identity.request_id.to_str().unwrap()],
+            [identity.request_id.as_str()],
             "what is told is what is sent"
         );
         sent[0].clone()

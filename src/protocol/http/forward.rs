@@ -1,7 +1,6 @@
 //! Asks an upstream, and another endpoint of it where that is allowed.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::Poll;
 
 use http::{Method, Response, Version};
@@ -44,8 +43,8 @@ pub(super) async fn forward(
             Ok(pick) => pick,
             Err(error) => return Some(unavailable(exchange, parts, last, error)),
         };
-        let endpoint = Arc::clone(&pick.endpoint);
-        exchange.record.attempt(upstream, &endpoint);
+        let endpoint = pick.endpoint.live.id();
+        exchange.record.attempt(upstream, &pick.endpoint);
         exchange
             .attempt_overdue
             .set(retry.per_try_timeout.map(|limit| now + limit));
@@ -65,7 +64,7 @@ pub(super) async fn forward(
             Err(Attempt::ClientGone) => return None,
             Err(Attempt::Failed(failed)) => failed,
         };
-        tried.push(endpoint.live.id());
+        tried.push(endpoint);
         let attempts = exchange.record.attempts.get();
         let replayable = failed.is_repeatable;
         if exchange.is_overdue()

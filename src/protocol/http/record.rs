@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderName, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderName, Method, Uri, Version, header};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
+use crate::policy::RequestId;
 use crate::snapshot::{Route, RouteMetrics, Snapshot};
 use crate::telemetry::access::{End, Entry};
 use crate::upstream::Upstream;
@@ -25,7 +26,7 @@ pub(super) struct Record {
     asked: Option<Box<Asked>>,
     pub(super) client: Cell<Option<IpAddr>>,
     pub(super) scheme: Cell<&'static str>,
-    pub(super) request_id: RefCell<Option<HeaderValue>>,
+    pub(super) request_id: RefCell<Option<RequestId>>,
     pub(super) attempts: Cell<u32>,
     pub(super) connect: Cell<Option<Duration>>,
     pub(super) first_byte: Cell<Option<Duration>>,
@@ -221,7 +222,11 @@ impl Record {
         let peer = connection.facts.peer;
         connection.local.access_log.record(&Entry {
             at: asked.at,
-            request_id: text(self.request_id.borrow().as_ref()),
+            request_id: self
+                .request_id
+                .borrow()
+                .as_ref()
+                .map_or("", RequestId::as_str),
             listener: &connection.facts.listener,
             route,
             upstream,
@@ -260,10 +265,4 @@ impl Record {
             generation: snapshot.generation,
         });
     }
-}
-
-fn text(value: Option<&HeaderValue>) -> &str {
-    value
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
 }

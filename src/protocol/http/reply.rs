@@ -132,7 +132,7 @@ impl Exchange<'_> {
             local.append_date(self.now.get(), &mut parts.headers);
         }
         if let Some(request_id) = self.record.request_id.borrow().as_ref() {
-            parts.headers.insert(&X_REQUEST_ID, request_id);
+            parts.headers.insert(&X_REQUEST_ID, request_id.value());
         }
     }
 

@@ -10,10 +10,11 @@
 //! endpoint, what was tried) is told to trusted peers alone: see [`Details::for_peer`].
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use crate::body::Body;
 use crate::message::Value;
+use crate::policy::RequestId;
 use crate::policy::forwarding::X_REQUEST_ID;
 
 mod accept;
@@ -31,14 +32,14 @@ pub struct Asked<'a> {
     /// Its `Accept`.
     pub accept: Option<Value<'a>>,
     /// Its id; `None` before it has one, as where the head cannot be read.
-    pub request_id: Option<&'a HeaderValue>,
+    pub request_id: Option<&'a RequestId>,
     /// What a trusted peer is told besides.
     pub details: Option<Details<'a>>,
 }
 
 /// The answer for a cause. A HEAD request gets the same; the encoder leaves the body out.
 pub fn respond(cause: Cause, asked: &Asked<'_>) -> Response<Body> {
-    let id = asked.request_id.and_then(|id| id.to_str().ok());
+    let id = asked.request_id.map(RequestId::as_str);
     let media = Media::choose(asked.accept);
     let body = match media {
         Media::Problem => page::problem(cause, id),
@@ -60,21 +61,23 @@ pub fn respond(cause: Cause, asked: &Asked<'_>) -> Response<Body> {
     if cause == Cause::MethodNotAllowed {
         headers.insert(ALLOW, HeaderValue::from_static(METHODS));
     }
-    if let Some(id) = asked.request_id {
-        headers.insert(&X_REQUEST_ID, id.clone());
-    }
+    set_request_id(headers, asked.request_id);
     response
 }
 
 /// The answer to an OPTIONS that goes no further than here (RFC 9110 §7.6.2, §9.3.7).
-pub fn options(request_id: Option<&HeaderValue>) -> Response<Body> {
+pub fn options(request_id: Option<&RequestId>) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(METHODS));
-    if let Some(id) = request_id {
-        headers.insert(&X_REQUEST_ID, id.clone());
-    }
+    set_request_id(headers, request_id);
     response
+}
+
+fn set_request_id(headers: &mut HeaderMap, request_id: Option<&RequestId>) {
+    if let Some(id) = request_id.and_then(|id| id.value().to_header_value()) {
+        headers.insert(&X_REQUEST_ID, id);
+    }
 }
 
 /// The methods that are passed on. TRACE is not: it would send back to scripts what only the

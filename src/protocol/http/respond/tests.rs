@@ -2,12 +2,14 @@ use http::{HeaderValue, StatusCode};
 use proptest::prelude::*;
 
 use super::*;
+use crate::policy::RequestId;
 use crate::snapshot::Shed;
 use crate::telemetry::access::End;
 
 fn answer(cause: Cause, accept: &str, id: &str) -> (Response<Body>, String) {
     let accept = HeaderValue::from_str(accept).unwrap();
     let id = HeaderValue::from_str(id).unwrap();
+    let id = RequestId::of(Value::from(&id)).unwrap();
     let asked = Asked {
         accept: Some(Value::from(&accept)),
         request_id: Some(&id),
@@ -252,6 +254,7 @@ fn a_relayed_response_has_no_error() {
 #[test]
 fn options_tells_the_methods_and_has_no_body() {
     let id = HeaderValue::from_static("id");
+    let id = RequestId::of(Value::from(&id)).unwrap();
     let mut response = options(Some(&id));
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["x-request-id"], "id");
