@@ -5,6 +5,8 @@
 //! worker and is not `Send`.
 
 use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -51,6 +53,13 @@ struct Behind {
     rest: Body,
 }
 
+/// What takes bytes from a socket as they are, to pass them on unseen.
+pub trait Conduit {
+    /// Takes at most `most` bytes. 0 is the end of the stream; [`io::ErrorKind::WouldBlock`] if
+    /// none are there.
+    fn draw(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize>;
+}
+
 /// A body that streams.
 pub trait Flow: HttpBody<Data = Bytes, Error = BodyError> {
     /// Lets what is behind this body go on while nobody asks for its next piece.
@@ -60,6 +69,22 @@ pub trait Flow: HttpBody<Data = Bytes, Error = BodyError> {
     /// other never ends.
     fn poll_behind(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         _ = cx;
+    }
+
+    /// Whether the next bytes are many, all of them the body's, and may be drawn.
+    fn can_be_drawn(&self) -> bool {
+        false
+    }
+
+    /// Has the next bytes drawn, where they [can be](Flow::can_be_drawn). Ready with their number,
+    /// 0 at the end of the body.
+    fn poll_draw(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        conduit: &mut dyn Conduit,
+    ) -> Poll<Result<usize, BodyError>> {
+        _ = (cx, conduit);
+        Poll::Ready(Ok(0))
     }
 }
 
@@ -113,6 +138,26 @@ impl Body {
     /// [`HttpBody::poll_frame`] without a pin, since every kind of body can be moved.
     pub fn poll_frame_pinned(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         Pin::new(self).poll_frame(cx)
+    }
+
+    /// [`Flow::can_be_drawn`] of a body that streams.
+    pub fn can_be_drawn(&self) -> bool {
+        match &self.kind {
+            Kind::Empty | Kind::Full(_) => false,
+            Kind::Stream(body) => body.can_be_drawn(),
+        }
+    }
+
+    /// [`Flow::poll_draw`] of a body that streams.
+    pub fn poll_draw(
+        &mut self,
+        cx: &mut Context<'_>,
+        conduit: &mut dyn Conduit,
+    ) -> Poll<Result<usize, BodyError>> {
+        match &mut self.kind {
+            Kind::Empty | Kind::Full(_) => Poll::Ready(Ok(0)),
+            Kind::Stream(body) => body.as_mut().poll_draw(cx, conduit),
+        }
     }
 
     /// [`Flow::poll_behind`] of a body that streams.

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, LARGE_BUFFER};
+use super::frame::Decoder;
+use crate::body::Conduit;
 use crate::net::Stream;
 
 /// Bytes between the socket and their consumer.
@@ -16,6 +18,8 @@ use crate::net::Stream;
 pub struct Received {
     buffer: Option<Buffer>,
     start: usize,
+    /// Whether the last read filled a large buffer.
+    flood: bool,
 }
 
 /// How much is read at once.
@@ -120,10 +124,21 @@ impl Received {
             buffer.reserve(super::buffer::BUFFER);
         }
         let result = stream.try_read(buffer);
+        self.flood = buffer.len() == LARGE_BUFFER;
         if buffer.is_empty() {
             self.buffer = None;
         }
         result
+    }
+
+    /// Whether the stream brings as much as can be taken at once, and nothing of it is left here.
+    pub fn is_flooded(&self) -> bool {
+        self.flood && self.is_empty()
+    }
+
+    /// Forgets that it did.
+    pub fn flood_is_over(&mut self) {
+        self.flood = false;
     }
 
     /// Whether a whole buffer waits to be consumed.
@@ -131,6 +146,36 @@ impl Received {
         self.bytes().len() >= super::buffer::BUFFER
     }
 }
+
+/// Draws the next bytes of a body from a stream, where [`can_draw`] allows it. Ready with their
+/// number, 0 at the end of the stream.
+pub fn poll_draw(
+    cx: &mut Context<'_>,
+    (stream, received): (&Stream, &mut Received),
+    decoder: &mut Decoder,
+    conduit: &mut dyn Conduit,
+) -> Poll<io::Result<usize>> {
+    let most = decoder.unframed().unwrap_or(0);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let count = ready!(stream.poll_read_with(cx, |socket| conduit.draw(socket, most)))?;
+    decoder.passed(count as u64);
+    if count < DRAW_AT_LEAST {
+        received.flood_is_over();
+    }
+    Poll::Ready(Ok(count))
+}
+
+/// Whether the next bytes of a body may be drawn, and are so many that it is worth it.
+pub fn can_draw(stream: &Stream, received: &Received, decoder: &Decoder) -> bool {
+    received.is_flooded()
+        && stream.is_plain()
+        && decoder
+            .unframed()
+            .is_some_and(|left| left > LARGE_BUFFER as u64)
+}
+
+/// A smaller piece is cheaper to copy: after one, a body is copied until it floods again.
+const DRAW_AT_LEAST: usize = 16 * 1024;
 
 /// Below this, copying is cheaper than giving a whole buffer away until the bytes are sent.
 const COPY_AT_MOST: usize = 1024;

@@ -13,6 +13,7 @@ use http_body::Body as _;
 use super::buffer::{BUFFER, Buffer};
 use super::encode::{encode_chunk_head, encode_last_chunk};
 use super::frame::Framing;
+use super::pipe::Pipe;
 use crate::body::{Body, BodyError};
 use crate::net::Stream;
 
@@ -23,6 +24,8 @@ pub struct Outgoing {
     staged_sent: usize,
     piece: Bytes,
     tail: &'static [u8],
+    /// For pieces that are drawn, while there are such.
+    pipe: Option<Box<Pipe>>,
     body: Body,
     framing: Framing,
     ended: bool,
@@ -65,6 +68,7 @@ impl Outgoing {
             staged_sent: 0,
             piece: Bytes::new(),
             tail: b"",
+            pipe: None,
             ended: !framing.has_body(),
             body,
             framing,
@@ -97,7 +101,7 @@ impl Outgoing {
             let body_waits = !self.ended
                 && self.piece.is_empty()
                 && self.tail.is_empty()
-                && self.poll_piece(cx)?.is_pending();
+                && self.poll_body(cx)?.is_pending();
             if self.is_flushed() {
                 self.staged = None;
                 if self.ended {
@@ -147,7 +151,44 @@ impl Outgoing {
 
     fn is_flushed(&self) -> bool {
         let staged = self.staged.as_ref().map_or(0, |staged| staged.len());
-        self.staged_sent == staged && self.piece.is_empty() && self.tail.is_empty()
+        self.staged_sent == staged
+            && self.piece.is_empty()
+            && self.tail.is_empty()
+            && self.piped() == 0
+    }
+
+    /// Bytes of the body that are in the pipe.
+    fn piped(&self) -> usize {
+        self.pipe.as_ref().map_or(0, |pipe| pipe.held())
+    }
+
+    /// Asks the body for more, unless some is in the pipe: what can be drawn is, as soon as all
+    /// before it has left. Ready if something is there to be sent or it ended.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if self.piped() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if self.body.can_be_drawn() && self.framing != Framing::Chunked && self.is_flushed() {
+            if self.pipe.is_none() {
+                self.pipe = Pipe::take().map(Box::new);
+            }
+            if self.pipe.is_some() {
+                return self.poll_draw(cx);
+            }
+        }
+        self.poll_piece(cx)
+    }
+
+    fn poll_draw(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let Some(pipe) = &mut self.pipe else {
+            return Poll::Ready(Ok(()));
+        };
+        let count = ready!(self.body.poll_draw(cx, &mut **pipe))?;
+        self.kept = Kept::Gone;
+        if count == 0 {
+            return Poll::Ready(self.end(None));
+        }
+        Poll::Ready(self.count(count))
     }
 
     /// Asks the body for its next piece and frames it. Ready if something was staged or it ended.
@@ -177,24 +218,15 @@ impl Outgoing {
 
     fn stage(&mut self, data: Bytes) -> Result<(), SendError> {
         self.keep(&data);
-        let length = data.len() as u64;
-        self.body_bytes += length;
-        match &mut self.framing {
-            Framing::None => return Err(SendError::Length),
-            Framing::UntilClose => {}
-            Framing::Length(rest) => {
-                *rest = rest.checked_sub(length).ok_or(SendError::Length)?;
-                self.ended = *rest == 0;
-            }
-            Framing::Chunked => {
-                encode_chunk_head(self.staging(), data.len());
-                self.ended = self.body.is_end_stream();
-                self.tail = if self.ended {
-                    CHUNK_END_AND_LAST
-                } else {
-                    CHUNK_END
-                };
-            }
+        self.count(data.len())?;
+        if self.framing == Framing::Chunked {
+            encode_chunk_head(self.staging(), data.len());
+            self.ended = self.body.is_end_stream();
+            self.tail = if self.ended {
+                CHUNK_END_AND_LAST
+            } else {
+                CHUNK_END
+            };
         }
         if data.len() <= SMALL && self.staged.is_some() {
             // With what stands before it: one slice is cheaper to send than two or three.
@@ -204,6 +236,21 @@ impl Outgoing {
             staged.extend_from_slice(tail);
         } else {
             self.piece = data;
+        }
+        Ok(())
+    }
+
+    /// Takes in that so many bytes of the body are about to leave.
+    fn count(&mut self, length: usize) -> Result<(), SendError> {
+        let length = length as u64;
+        self.body_bytes += length;
+        match &mut self.framing {
+            Framing::None => return Err(SendError::Length),
+            Framing::UntilClose | Framing::Chunked => {}
+            Framing::Length(rest) => {
+                *rest = rest.checked_sub(length).ok_or(SendError::Length)?;
+                self.ended = *rest == 0;
+            }
         }
         Ok(())
     }
@@ -239,6 +286,18 @@ impl Outgoing {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<io::Result<()>> {
+        if let Some(pipe) = &mut self.pipe
+            && pipe.held() > 0
+        {
+            let moved = ready!(pipe.poll_empty(cx, stream))?;
+            self.progress += moved as u64;
+            let is_stuck = moved == 0;
+            return Poll::Ready(if is_stuck {
+                Err(io::ErrorKind::WriteZero.into())
+            } else {
+                Ok(())
+            });
+        }
         let staged = self
             .staged
             .as_ref()

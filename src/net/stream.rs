@@ -163,6 +163,46 @@ impl Stream {
         }
     }
 
+    /// Whether bytes of the socket are those of the stream, so that they may move from one to
+    /// another without our looking at them.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => true,
+        }
+    }
+
+    /// Runs an operation that takes bytes from the socket as soon as some are there, or its end.
+    /// The readiness stays until the operation says that it would block.
+    pub fn poll_read_with(
+        &self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.attempt_all(Interest::READABLE, &mut read) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Runs an operation that gives bytes to the socket as soon as it takes some. The readiness
+    /// stays until the operation says that it would block.
+    pub fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match self.attempt_all(Interest::WRITABLE, &mut write) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+            ready!(self.poll_write_ready(cx))?;
+        }
+    }
+
     /// The other end's address; an IPv4 address that came over an IPv6 socket is shown as IPv4, for
     /// that is how people write and match it. Fails for Unix sockets.
     pub fn peer_address(&self) -> io::Result<SocketAddr> {
@@ -220,6 +260,19 @@ impl Stream {
                     .with_retries(PROBES),
             ),
             Self::Unix(_) => Ok(()), // the kernel itself is the other end and tells at once
+        }
+    }
+
+    /// Runs an operation that may move less than it could although more could be moved.
+    fn attempt_all(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let run = || operation(self.as_fd());
+        match self {
+            Self::Tcp(stream) => stream.try_io(interest, run),
+            Self::Unix(stream) => stream.try_io(interest, run),
         }
     }
 

@@ -125,7 +125,8 @@ impl Call {
             let Connection {
                 stream, received, ..
             } = &mut **connection;
-            match received.poll_fill(cx, stream, Amount::Usual) {
+            // Of the size that a body needs which comes with its head.
+            match received.poll_fill(cx, stream, Amount::Large) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(count)) if count > 0 => self.received_any = true,
                 Poll::Ready(_) if self.received_any => {

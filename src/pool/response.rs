@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::call::{Call, Sent};
 use super::{Connection, Return};
-use crate::body::{BodyError, Flow, NextFrame};
-use crate::http1::{Amount, Decoded, Decoder, Framing, Trailers};
+use crate::body::{BodyError, Conduit, Flow, NextFrame};
+use crate::http1::{Amount, Decoded, Decoder, Framing, Trailers, can_draw, poll_draw};
 
 /// A response's body. Dropped before its end, it takes its connection with it: what is left of the
 /// response must never be taken for the next one.
@@ -181,6 +181,46 @@ impl<G: Unpin> HttpBody for ResponseBody<G> {
 }
 
 impl<G: Unpin> Flow for ResponseBody<G> {
+    fn can_be_drawn(&self) -> bool {
+        // While the request is being sent, both need the task's attention for every piece.
+        let can = |call: &Call| {
+            let Connection {
+                stream, received, ..
+            } = call.connection();
+            call.is_sent() && can_draw(stream, received, &self.decoder)
+        };
+        self.call.as_ref().is_some_and(can)
+    }
+
+    fn poll_draw(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        conduit: &mut dyn Conduit,
+    ) -> Poll<Result<usize, BodyError>> {
+        let body = self.get_mut();
+        let Some(call) = body.call.as_mut() else {
+            return Poll::Ready(Ok(0));
+        };
+        let Connection {
+            stream, received, ..
+        } = call.connection_mut();
+        let drawn = poll_draw(cx, (stream, received), &mut body.decoder, conduit);
+        let Ok(count) = ready!(drawn) else {
+            body.call = None;
+            return Poll::Ready(Err(BodyError::Truncated));
+        };
+        if count == 0 {
+            return Poll::Ready(body.end_of_input().map_or(Ok(0), Err));
+        }
+        if let Some(left) = &mut body.left {
+            *left = left.saturating_sub(count as u64);
+        }
+        if body.decoder.is_done() {
+            body.finish();
+        }
+        Poll::Ready(Ok(count))
+    }
+
     fn poll_behind(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         if let Some(call) = self.get_mut().call.as_mut()
             && call.poll_request(cx).is_err()

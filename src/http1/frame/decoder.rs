@@ -135,6 +135,26 @@ impl Decoder {
         Ok(decoded)
     }
 
+    /// How many of the next bytes are payload and nothing else; `None` if that must be read off
+    /// them.
+    pub fn unframed(&self) -> Option<u64> {
+        match self.state {
+            State::Length(remaining) => Some(remaining),
+            State::UntilClose => Some(u64::MAX),
+            State::Done | State::Chunked(_) => None,
+        }
+    }
+
+    /// Takes in that so many of the [unframed](Self::unframed) bytes went another way.
+    pub fn passed(&mut self, count: u64) {
+        if let State::Length(remaining) = &mut self.state {
+            *remaining = remaining.saturating_sub(count);
+            if *remaining == 0 {
+                self.state = State::Done;
+            }
+        }
+    }
+
     /// Whether no byte of the body is missing.
     pub fn is_done(&self) -> bool {
         matches!(self.state, State::Done)

@@ -11,8 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::body::{Body, BodyError, Flow, NextFrame};
-use crate::http1::{Amount, Decoded, Decoder, Framing, Outgoing, Received, SendError, Trailers};
+use crate::body::{Body, BodyError, Conduit, Flow, NextFrame};
+use crate::http1::{
+    Amount, Decoded, Decoder, Framing, Outgoing, Received, SendError, Trailers, can_draw, poll_draw,
+};
 use crate::net::Stream;
 use crate::time::Deadline;
 
@@ -250,13 +252,8 @@ impl RequestBody {
                 Err(error) => return Poll::Ready(Some(Err(error.into()))),
                 Ok(Decoded::Data { skip, length }) => {
                     let bytes = received.take(skip, length);
-                    self.client
-                        .body_bytes
-                        .set(self.client.body_bytes.get() + length as u64);
-                    self.left = self.left.map(|left| left.saturating_sub(length as u64));
-                    if self.decoder.is_done() {
-                        self.client.body.set(BodyState::Received);
-                    }
+                    drop(received);
+                    self.took(length);
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Ok(Decoded::End { consumed, trailers }) => {
@@ -274,6 +271,20 @@ impl RequestBody {
                     return Poll::Ready(Some(Err(BodyError::Truncated)));
                 }
             }
+        }
+    }
+}
+
+impl RequestBody {
+    /// Takes in that so many bytes of it came.
+    fn took(&mut self, count: usize) {
+        let client = &self.client;
+        client
+            .body_bytes
+            .set(client.body_bytes.get() + count as u64);
+        self.left = self.left.map(|left| left.saturating_sub(count as u64));
+        if self.decoder.is_done() {
+            client.body.set(BodyState::Received);
         }
     }
 }
@@ -296,7 +307,39 @@ impl HttpBody for RequestBody {
     }
 }
 
-impl Flow for RequestBody {}
+impl Flow for RequestBody {
+    fn can_be_drawn(&self) -> bool {
+        let Client {
+            stream, received, ..
+        } = &*self.client;
+        !self.client.has_whole_request() && can_draw(stream, &received.borrow(), &self.decoder)
+    }
+
+    fn poll_draw(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        conduit: &mut dyn Conduit,
+    ) -> Poll<Result<usize, BodyError>> {
+        let body = self.get_mut();
+        let drawn = {
+            let Client {
+                stream, received, ..
+            } = &*body.client;
+            let received = &mut *received.borrow_mut();
+            poll_draw(cx, (stream, received), &mut body.decoder, conduit)
+        };
+        match ready!(drawn) {
+            Ok(count) if count > 0 => {
+                body.took(count);
+                Poll::Ready(Ok(count))
+            }
+            Ok(_) | Err(_) => {
+                body.client.has_failed.set(true);
+                Poll::Ready(Err(BodyError::Truncated))
+            }
+        }
+    }
+}
 
 /// Enough for the last packets of a client that is sending to arrive and for our close to reach it.
 const LINGER: Duration = Duration::from_secs(2);
