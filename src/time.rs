@@ -1,7 +1,8 @@
 //! Time: a deadline that costs nothing to move, a backoff with jitter, and the wall
 //! clock as a number.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -15,10 +16,10 @@ use tokio::time::{Instant, Sleep};
 /// time. Here the timer is armed for the earliest deadline seen and left alone when the deadline
 /// moves later; when it fires too early, it is armed again. A keep-alive connection so pays for its
 /// timer about once per limit, not once per request.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Deadline {
     at: Cell<Option<Instant>>,
-    armed: RefCell<Option<Armed>>,
+    armed: Cell<Option<Armed>>,
 }
 
 /// A timer that will wake a task.
@@ -49,27 +50,10 @@ impl Deadline {
         let Some(at) = self.at.get() else {
             return Poll::Pending;
         };
-        let mut armed = self.armed.borrow_mut();
-        let armed = armed.get_or_insert_with(|| Armed {
-            timer: Box::pin(tokio::time::sleep_until(first_stop(at))),
-            waker: Waker::noop().clone(),
-        });
-        if armed.is_early_enough(at, cx.waker()) {
-            return Poll::Pending;
-        }
-        armed.waker.clone_from(cx.waker());
-        loop {
-            if armed.timer.deadline() > at {
-                armed.timer.as_mut().reset(at);
-            }
-            if armed.timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            if Instant::now() >= at {
-                return Poll::Ready(());
-            }
-            armed.timer.as_mut().reset(first_stop(at));
-        }
+        let mut armed = self.armed.take().unwrap_or_else(|| Armed::for_deadline(at));
+        let passed = armed.poll_passed(cx, at);
+        self.armed.set(Some(armed));
+        passed
     }
 
     /// Runs a future against the deadline as it stands; `None` if the deadline passes first.
@@ -85,7 +69,41 @@ impl Deadline {
     }
 }
 
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadline")
+            .field("at", &self.at.get())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Armed {
+    fn for_deadline(at: Instant) -> Self {
+        Self {
+            timer: Box::pin(tokio::time::sleep_until(first_stop(at))),
+            waker: Waker::noop().clone(),
+        }
+    }
+
+    fn poll_passed(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        if self.is_early_enough(at, cx.waker()) {
+            return Poll::Pending;
+        }
+        self.waker.clone_from(cx.waker());
+        loop {
+            if self.timer.deadline() > at {
+                self.timer.as_mut().reset(at);
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= at {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(first_stop(at));
+        }
+    }
+
     /// Whether the timer will wake this task, not later than at the deadline: then there is nothing
     /// to do. This is what nearly every poll finds.
     fn is_early_enough(&self, at: Instant, waker: &Waker) -> bool {

@@ -15,7 +15,6 @@ use bytes::Bytes;
 /// A buffer that goes back to its thread when dropped, unless it has grown.
 pub struct Buffer {
     bytes: Vec<u8>,
-    class: Class,
 }
 
 /// A part of a buffer, which it keeps alive.
@@ -71,7 +70,7 @@ impl Buffer {
             .ok()
             .flatten()
             .unwrap_or_else(|| Vec::with_capacity(class.capacity()));
-        Self { bytes, class }
+        Self { bytes }
     }
 }
 
@@ -91,12 +90,11 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.bytes.capacity() != self.class.capacity() {
+        let Some(class) = Class::of_capacity(self.bytes.capacity()) else {
             return;
-        }
+        };
         let mut bytes = mem::take(&mut self.bytes);
         bytes.clear();
-        let class = self.class;
         // An error is a thread that ends: the closure is dropped, and the buffer with it.
         let _ = FREE.try_with(move |free| {
             let mut free = free.borrow_mut();
@@ -121,6 +119,15 @@ impl AsRef<[u8]> for Piece {
 }
 
 impl Class {
+    /// `None` of a buffer that has grown.
+    fn of_capacity(capacity: usize) -> Option<Self> {
+        match capacity {
+            BUFFER => Some(Self::Ordinary),
+            LARGE_BUFFER => Some(Self::Large),
+            _ => None,
+        }
+    }
+
     fn capacity(self) -> usize {
         match self {
             Self::Ordinary => BUFFER,

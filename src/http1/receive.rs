@@ -4,11 +4,12 @@
 //! consumed, so that neither an idle connection nor one that waits for its peer owns one.
 
 use std::io;
+use std::mem;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::buffer::{Buffer, LARGE_BUFFER};
+use super::buffer::{BUFFER, Buffer, LARGE_BUFFER};
 use super::frame::Decoder;
 use crate::body::Conduit;
 use crate::net::Stream;
@@ -16,10 +17,18 @@ use crate::net::Stream;
 /// Bytes between the socket and their consumer.
 #[derive(Debug, Default)]
 pub struct Received {
-    buffer: Option<Buffer>,
-    start: usize,
-    /// Whether the last read filled a large buffer.
-    flood: bool,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// No bytes are there.
+    #[default]
+    Nothing,
+    /// None are there any more, and the last read filled a large buffer.
+    Flood,
+    /// The bytes of the buffer from `start` on.
+    There { buffer: Buffer, start: usize },
 }
 
 /// How much is read at once.
@@ -35,7 +44,7 @@ impl Amount {
     /// For a body of which `left` bytes, or an unknown number, are still to come.
     pub fn for_rest(left: Option<u64>) -> Self {
         match left {
-            Some(left) if left <= super::buffer::BUFFER as u64 => Self::Usual,
+            Some(left) if left <= BUFFER as u64 => Self::Usual,
             Some(_) | None => Self::Large,
         }
     }
@@ -44,9 +53,10 @@ impl Amount {
 impl Received {
     /// The bytes that are there.
     pub fn bytes(&self) -> &[u8] {
-        self.buffer
-            .as_ref()
-            .map_or(&[], |buffer| &buffer[self.start..])
+        match &self.state {
+            State::Nothing | State::Flood => &[],
+            State::There { buffer, start } => &buffer[*start..],
+        }
     }
 
     /// Whether no bytes are there.
@@ -56,31 +66,30 @@ impl Received {
 
     /// Drops the first `count` bytes; at most as many as are there.
     pub fn consume(&mut self, count: usize) {
-        self.start += count;
-        if self.bytes().is_empty() {
-            self.buffer = None;
-            self.start = 0;
+        if let State::There { buffer, start } = &mut self.state {
+            *start += count;
+            if *start == buffer.len() {
+                self.state = State::behind(buffer);
+            }
         }
     }
 
     /// Drops `skip` bytes and takes the `length` bytes behind them. Without a copy if they are the
     /// last, which is the rule for large bodies.
     pub fn take(&mut self, skip: usize, length: usize) -> Bytes {
-        let from = self.start + skip;
-        let range = from..from + length;
-        match self.buffer.take() {
-            Some(buffer) if range.end == buffer.len() && length > COPY_AT_MOST => {
-                self.start = 0;
-                buffer.into_bytes(range)
-            }
-            buffer => {
-                let piece = buffer
-                    .as_ref()
-                    .map(|buffer| Bytes::copy_from_slice(&buffer[range]));
-                self.buffer = buffer;
-                self.consume(skip + length);
-                piece.unwrap_or_default()
-            }
+        let State::There { buffer, start } = &mut self.state else {
+            return Bytes::new();
+        };
+        let range = *start + skip..*start + skip + length;
+        if range.end < buffer.len() || length <= COPY_AT_MOST {
+            let piece = Bytes::copy_from_slice(&buffer[range]);
+            self.consume(skip + length);
+            return piece;
+        }
+        let behind = State::behind(buffer);
+        match mem::replace(&mut self.state, behind) {
+            State::There { buffer, .. } => buffer.into_bytes(range),
+            State::Nothing | State::Flood => Bytes::new(),
         }
     }
 
@@ -111,39 +120,55 @@ impl Received {
 
     /// Reads once what is there, without waiting. Costs no system call where nothing has come.
     pub fn try_fill(&mut self, stream: &Stream, amount: Amount) -> io::Result<usize> {
-        let buffer = self.buffer.get_or_insert_with(|| match amount {
-            Amount::Usual => Buffer::take(),
-            Amount::Large => Buffer::take_large(),
-        });
-        if self.start > 0 {
-            buffer.drain(..self.start);
-            self.start = 0;
+        let State::There { buffer, start } = &mut self.state else {
+            let mut buffer = match amount {
+                Amount::Usual => Buffer::take(),
+                Amount::Large => Buffer::take_large(),
+            };
+            let count = stream.try_read(&mut buffer)?;
+            self.state = match count {
+                0 => State::Nothing,
+                _ => State::There { buffer, start: 0 },
+            };
+            return Ok(count);
+        };
+        if *start > 0 {
+            buffer.drain(..*start);
+            *start = 0;
         }
         if buffer.len() == buffer.capacity() {
             // Only for a head that may be larger than a buffer: the caller bounds it.
-            buffer.reserve(super::buffer::BUFFER);
+            buffer.reserve(BUFFER);
         }
-        let result = stream.try_read(buffer);
-        self.flood = buffer.len() == LARGE_BUFFER;
-        if buffer.is_empty() {
-            self.buffer = None;
-        }
-        result
+        stream.try_read(buffer)
     }
 
-    /// Whether the stream brings as much as can be taken at once, and nothing of it is left here.
+    /// Whether the stream brought as much as can be taken at once, and nothing of it is left here.
     pub fn is_flooded(&self) -> bool {
-        self.flood && self.is_empty()
+        matches!(self.state, State::Flood)
     }
 
     /// Forgets that it did.
     pub fn flood_is_over(&mut self) {
-        self.flood = false;
+        if self.is_flooded() {
+            self.state = State::Nothing;
+        }
     }
 
     /// Whether a whole buffer waits to be consumed.
     pub fn is_full(&self) -> bool {
-        self.bytes().len() >= super::buffer::BUFFER
+        self.bytes().len() >= BUFFER
+    }
+}
+
+impl State {
+    /// What a buffer leaves behind of which all bytes are consumed.
+    fn behind(buffer: &Buffer) -> Self {
+        if buffer.len() == LARGE_BUFFER {
+            Self::Flood
+        } else {
+            Self::Nothing
+        }
     }
 }
 

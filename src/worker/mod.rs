@@ -200,10 +200,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
     let task = match &listener.kind {
         Kind::Http(http) => {
             let http = Arc::clone(http);
-            spawn_local(async move {
-                http::serve(stream, facts, http, local).await;
-                drop(guard);
-            })
+            spawn_local(http::serve(stream, facts, http, local, guard))
         }
         Kind::Tcp(tcp) => {
             let tcp = Arc::clone(tcp);

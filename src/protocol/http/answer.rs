@@ -74,8 +74,8 @@ impl Exchange<'_> {
         match policy::max_forwards(&parts.method, &mut parts.headers) {
             MaxForwards::Forward => {}
             MaxForwards::Answer => {
-                let request_id = self.record.request_id.borrow();
-                return Some(Answer::plain(options(request_id.as_ref())));
+                let request_id = self.record.request_id.get();
+                return Some(Answer::plain(options(request_id)));
             }
             MaxForwards::Malformed => return own(parts, Cause::BadRequest),
         }
@@ -107,12 +107,11 @@ impl Exchange<'_> {
     ) -> Answer {
         self.record.cause.set(Some(cause));
         self.record.end.set(cause.end());
-        let request_id = self.record.request_id.borrow();
         let response = respond(
             cause,
             &Asked {
                 accept: headers.get(header::ACCEPT),
-                request_id: request_id.as_ref(),
+                request_id: self.record.request_id.get(),
                 details,
             },
         );

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::Instant;
 
 use crate::body::{Body, BodyError, Conduit, Flow, NextFrame};
+use crate::context::ConnectionFacts;
 use crate::http1::{
     Amount, Decoded, Decoder, Framing, Outgoing, Received, SendError, Trailers, can_draw, poll_draw,
 };
@@ -22,6 +24,7 @@ use crate::time::Deadline;
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) stream: Stream,
+    pub(super) facts: ConnectionFacts,
     pub(super) received: RefCell<Received>,
     /// The one deadline of the connection: whoever waits sets it.
     pub(super) deadline: Deadline,
@@ -30,6 +33,7 @@ pub(super) struct Client {
     has_failed: Cell<bool>,
     /// Set once the client has ended its side: when it counts as gone.
     ended: OnceCell<Box<Deadline>>,
+    rests_since: Cell<Option<Instant>>,
 }
 
 /// What has become of the body of the request under way.
@@ -59,16 +63,30 @@ struct RequestBody {
 }
 
 impl Client {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, facts: ConnectionFacts) -> Self {
         Self {
             stream,
+            facts,
             received: RefCell::default(),
             deadline: Deadline::default(),
             body: Cell::new(BodyState::Received),
             body_bytes: Cell::new(0),
             has_failed: Cell::new(false),
             ended: OnceCell::new(),
+            rests_since: Cell::new(None),
         }
+    }
+
+    /// A request has ended.
+    pub(super) fn rests(&self, now: Instant) {
+        self.rests_since.set(Some(now));
+    }
+
+    /// When the last request ended; before the first one, when this was first asked.
+    pub(super) fn rests_since(&self) -> Instant {
+        let since = self.rests_since.get().unwrap_or_else(Instant::now);
+        self.rests_since.set(Some(since));
+        since
     }
 
     /// The body of the request whose head has just been consumed.

@@ -1,13 +1,14 @@
 //! A client's connection from its first byte to its last: one task, one request after the other.
 //!
 //! What only a request needs lives in the box of its exchange and goes with it; a connection that
-//! waits holds its stream, a place in the roster, and no buffer.
+//! waits holds its stream, a place in the roster, and no buffer. There may be a hundred thousand of
+//! them, so what they are made of is kept small: a task of 256 bytes, and as much for the client.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -24,10 +25,20 @@ use crate::snapshot::HttpListener;
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) client: Rc<Client>,
-    pub(super) facts: ConnectionFacts,
     pub(super) local: Rc<Local>,
-    /// When the last request ended, until it is asked.
-    pub(super) rests_since: Cell<Option<Instant>>,
+}
+
+/// A connection at rest: it waits for the first bytes of a request.
+struct Rest<'a> {
+    connection: &'a Connection,
+    member: &'a Member,
+    terms: &'a mut Terms,
+    /// Whether there was no request before.
+    is_new: bool,
+    /// Empty lines that may still come.
+    empty_lines: u32,
+    /// Whether the connection is to end, and how long it may rest, as the deadline has it.
+    armed: Option<(bool, Duration)>,
 }
 
 /// What becomes of a connection after an exchange.
@@ -45,98 +56,118 @@ pub(super) enum Next {
     Tunnel(Box<Tunnel>),
 }
 
-/// Serves a client, whom this listener let in, until its connection ends.
+/// Serves a client, whom this listener let in, until its connection ends. `guard` is held meanwhile.
 ///
 /// No `async fn`: its future would hold the arguments beside what is made of them.
-pub fn serve(
+pub fn serve<G>(
     stream: Stream,
     facts: ConnectionFacts,
     listener: Arc<HttpListener>,
     local: Rc<Local>,
+    guard: G,
 ) -> impl Future<Output = ()> {
     let member = local.join();
     let mut terms = Terms::new(listener, &facts, &local);
     let connection = Connection {
-        client: Rc::new(Client::new(stream)),
-        facts,
+        client: Rc::new(Client::new(stream, facts)),
         local,
-        rests_since: Cell::new(None),
     };
     async move {
         let mut is_new = true;
         while connection.request_begins(&member, &mut terms, is_new).await {
             is_new = false;
             // It may have come together with a reload.
-            terms.renew(&connection.facts, &connection.local);
+            terms.renew(&connection.client.facts, &connection.local);
             match Box::pin(exchange::run(&connection, &terms)).await {
                 Next::Again => {}
-                Next::Close if connection.client.is_silent() => return,
-                Next::Close => return Box::pin(connection.client.linger()).await,
-                Next::Ended => return,
-                Next::Abort => return connection.client.stream.reset_on_close(),
+                Next::Close if connection.client.is_silent() => break,
+                Next::Close => {
+                    Box::pin(connection.client.linger()).await;
+                    break;
+                }
+                Next::Ended => break,
+                Next::Abort => {
+                    connection.client.stream.reset_on_close();
+                    break;
+                }
                 Next::Tunnel(tunnel) => {
                     drop(member);
                     // A tunnel may outlive many snapshots, and must not keep its own alive.
                     drop(terms);
-                    let Connection { client, facts, .. } = connection;
-                    // Whatever shared the client has ended with the exchange.
-                    if let Some(client) = Rc::into_inner(client) {
-                        Box::pin(tunnel.run(client, facts)).await;
-                    }
-                    return;
+                    Box::pin(tunnel.run(connection.client)).await;
+                    break;
                 }
             }
         }
+        drop(guard);
     }
 }
 
 impl Connection {
     /// Waits for the first bytes of a request, without a buffer. False when there will be none: the
     /// client has gone or was silent for too long, or the listener is to end.
-    async fn request_begins(&self, member: &Member, terms: &mut Terms, is_new: bool) -> bool {
-        let mut empty_lines = EMPTY_LINES;
-        if self.client.has_request_begun(&mut empty_lines) {
-            return true;
-        }
-        let mut armed = None;
-        let mut since = self.rests_since.take();
-        poll_fn(|cx| {
-            // Asked first: a request that has arrived is served, whatever is to end.
-            while let Poll::Ready(result) = self.client.poll_receive(cx) {
-                if !result.is_ok_and(|count| count > 0) {
-                    return Poll::Ready(false);
-                }
-                if self.client.has_request_begun(&mut empty_lines) {
-                    return Poll::Ready(true);
-                }
-            }
-            terms.renew(&self.facts, &self.local);
-            let is_draining = self.local.drain.is_closed();
-            // During the grace of the drain every answer has said so.
-            if is_draining && !is_new {
+    fn request_begins<'a>(
+        &'a self,
+        member: &'a Member,
+        terms: &'a mut Terms,
+        is_new: bool,
+    ) -> impl Future<Output = bool> + 'a {
+        let mut rest = Rest {
+            connection: self,
+            member,
+            terms,
+            is_new,
+            empty_lines: EMPTY_LINES,
+            armed: None,
+        };
+        poll_fn(move |cx| rest.poll_over(cx))
+    }
+}
+
+impl Rest<'_> {
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Connection { client, local } = self.connection;
+        // Asked first: a request that has arrived is served, whatever is to end.
+        while !client.has_request_begun(&mut self.empty_lines) {
+            let Poll::Ready(received) = client.poll_receive(cx) else {
+                self.terms.renew(&client.facts, local);
+                ready!(self.poll_end(cx));
+                return Poll::Ready(false);
+            };
+            if !received.is_ok_and(|count| count > 0) {
                 return Poll::Ready(false);
             }
-            // A request may be on its way, or in the socket without our knowing yet, to a listener
-            // that has just gone, or from a client that was let in just now.
-            let is_leaving = is_draining || terms.is_over();
-            let limit = if is_leaving {
-                LAST_REQUEST
+        }
+        Poll::Ready(true)
+    }
+
+    /// Ready when there is no more waiting.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Connection { client, local } = self.connection;
+        let is_draining = local.drain.is_closed();
+        // During the grace of the drain every answer has said so.
+        if is_draining && !self.is_new {
+            return Poll::Ready(());
+        }
+        // A request may be on its way, or in the socket without our knowing yet, to a listener
+        // that has just gone, or from a client that was let in just now.
+        let is_leaving = is_draining || self.terms.is_over();
+        let limit = if is_leaving {
+            LAST_REQUEST
+        } else {
+            self.terms.listener.timeouts.idle
+        };
+        if self.armed != Some((is_leaving, limit)) {
+            self.armed = Some((is_leaving, limit));
+            let since = if is_leaving {
+                Instant::now()
             } else {
-                terms.listener.timeouts.idle
+                client.rests_since()
             };
-            if armed != Some((is_leaving, limit)) {
-                armed = Some((is_leaving, limit));
-                let since = if is_leaving {
-                    Instant::now()
-                } else {
-                    *since.get_or_insert_with(Instant::now)
-                };
-                self.client.deadline.set_at(since + limit);
-                member.register(cx.waker());
-            }
-            self.client.deadline.poll_passed(cx).map(|()| false)
-        })
-        .await
+            client.deadline.set_at(since + limit);
+            self.member.register(cx.waker());
+        }
+        client.deadline.poll_passed(cx)
     }
 }
 
@@ -146,4 +177,4 @@ const EMPTY_LINES: u32 = 1;
 
 /// How long a connection that is to end is kept for a request that may be on its way: two round
 /// trips around the world.
-const LAST_REQUEST: std::time::Duration = std::time::Duration::from_secs(1);
+const LAST_REQUEST: Duration = Duration::from_secs(1);

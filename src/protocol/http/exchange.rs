@@ -49,23 +49,55 @@ pub(super) struct Message {
     pub(super) persistent: bool,
 }
 
+/// What is known of the peer.
+struct Peer {
+    is_trusted: bool,
+    scheme: &'static str,
+}
+
 /// Serves the request that begins with the bytes that are there or about to be.
 pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
     let began = Instant::now();
-    let mut head = None;
-    let read = read_head(connection, &terms.listener, began, &mut head).await;
-    match (read, &mut head) {
-        (Ok(now), Some(head)) => serve(connection, terms, head, (began, now)).await,
-        (Ok(_), None) | (Err(NoHead::Gone), _) => Next::Ended,
-        (Err(NoHead::Late), _) => {
-            Box::pin(refuse(connection, terms, Cause::RequestTimeout, began)).await
+    let (record, exchange, under_way);
+    // What is not needed to send the answer goes with this block, and its room is used again.
+    let finishing = {
+        let mut head = None;
+        let read = read_head(connection, &terms.listener, began, &mut head).await;
+        let (now, head) = match (read, &mut head) {
+            (Ok(now), Some(head)) => (now, head),
+            (Ok(_), None) => return Next::Ended,
+            (Err(none), _) => return no_request(connection, terms, none, began).await,
+        };
+        record = begin(terms, head, (began, now));
+        let mut body = connection.client.request_body(head.framing, head.trailers);
+        let peer = identify(connection, terms, head, &record);
+        let (route, matched) = find_route(&terms.listener, &head.parts);
+        under_way = route.metrics.begin();
+        let said = (message(head), peer);
+        exchange = Exchange::new(connection, terms, (route, &record), said, now);
+        let answer = exchange.answer(&mut head.parts, &mut body, matched).await;
+        match answer {
+            Some(answer) => exchange.finish(answer),
+            None => return exchange.abandon(),
         }
-        (Err(NoHead::Refused(error)), _) => {
-            tracing::debug!(peer = %connection.facts.peer, why = %error, "request refused");
-            let cause = Cause::of_bad_request(error.status());
-            Box::pin(refuse(connection, terms, cause, began)).await
+    };
+    let next = finishing.await;
+    drop(under_way);
+    next
+}
+
+/// Answers where there is no request, if there is somebody to answer.
+async fn no_request(connection: &Connection, terms: &Terms, none: NoHead, began: Instant) -> Next {
+    let cause = match none {
+        NoHead::Gone => return Next::Ended,
+        NoHead::Late => Cause::RequestTimeout,
+        NoHead::Refused(error) => {
+            let peer = connection.client.facts.peer;
+            tracing::debug!(%peer, why = %error, "request refused");
+            Cause::of_bad_request(error.status())
         }
-    }
+    };
+    Box::pin(refuse(connection, terms, cause, began)).await
 }
 
 /// Answers what is no request that could be served, and ends the connection.
@@ -79,84 +111,64 @@ async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Ins
     if terms.snapshot.access_log {
         record.keep_unread();
     }
-    let exchange = Exchange {
-        connection,
-        terms,
-        route: &terms.listener.unrouted,
-        record: &record,
-        message: Message {
-            framing: Framing::None,
-            upgrade: None,
-            te_trailers: false,
-            version: Version::HTTP_11,
-            persistent: false,
-        },
-        peer_is_trusted: false,
-        scheme: "http",
-        overdue: Cell::new(None),
-        attempt_overdue: Cell::new(None),
-        body_idle: Cell::new(terms.listener.timeouts.body_idle),
-        waiting_since: Cell::new(None),
-        now: Cell::new(now),
+    let message = Message {
+        framing: Framing::None,
+        upgrade: None,
+        te_trailers: false,
+        version: Version::HTTP_11,
+        persistent: false,
     };
+    let route = &terms.listener.unrouted;
+    let stranger = Peer {
+        is_trusted: false,
+        scheme: "http",
+    };
+    let said = (message, stranger);
+    let exchange = Exchange::new(connection, terms, (route, &record), said, now);
     let answer = exchange.own(&Fields::new(), cause, None);
     exchange.finish(answer).await
 }
 
-async fn serve(
-    connection: &Connection,
-    terms: &Terms,
-    head: &mut RequestHead,
-    (began, now): (Instant, Instant),
-) -> Next {
-    let listener = &*terms.listener;
+/// Begins the record of a request whose head is there.
+fn begin(terms: &Terms, head: &RequestHead, (began, now): (Instant, Instant)) -> Record {
     let mut record = Record::new(head.parts.method.clone(), began);
     record.waited(now - began);
     if terms.snapshot.access_log {
         record.keep(&head.parts);
     }
-    let mut body = connection.client.request_body(head.framing, head.trailers);
-    let message = Message {
+    record
+}
+
+/// Finds out who asks, and has it said in the fields and the record.
+fn identify(
+    connection: &Connection,
+    terms: &Terms,
+    head: &mut RequestHead,
+    record: &Record,
+) -> Peer {
+    let (headers, peer) = (&mut head.parts.headers, connection.client.facts.peer);
+    let forwarding = &terms.listener.forwarding;
+    let local = &connection.local;
+    let identity = local.with_random(|random| forwarding.apply(headers, peer, "http", random));
+    record.scheme.set(identity.scheme);
+    record.client.set(Some(identity.client));
+    record.request_id.get_or_init(|| identity.request_id);
+    Peer {
+        is_trusted: identity.peer_is_trusted,
+        scheme: identity.scheme,
+    }
+}
+
+/// What a head said of its message.
+fn message(head: &mut RequestHead) -> Message {
+    Message {
         framing: head.framing,
         // A request with a body is not sent on as one that wants to switch, so no answer to it may.
         upgrade: head.upgrade.take().filter(|_| !head.framing.has_body()),
         te_trailers: head.te_trailers,
         version: head.parts.version,
         persistent: head.persistent,
-    };
-    let (peer_is_trusted, scheme) = {
-        let (headers, peer) = (&mut head.parts.headers, connection.facts.peer);
-        let forwarding = &listener.forwarding;
-        let local = &connection.local;
-        let identity = local.with_random(|random| forwarding.apply(headers, peer, "http", random));
-        record.scheme.set(identity.scheme);
-        record.client.set(Some(identity.client));
-        *record.request_id.borrow_mut() = Some(identity.request_id);
-        (identity.peer_is_trusted, identity.scheme)
-    };
-    let (route, matched) = find_route(listener, &head.parts);
-    let under_way = route.metrics.begin();
-    let exchange = Exchange {
-        connection,
-        terms,
-        route,
-        record: &record,
-        message,
-        peer_is_trusted,
-        scheme,
-        overdue: Cell::new(None),
-        attempt_overdue: Cell::new(None),
-        body_idle: Cell::new(listener.timeouts.body_idle),
-        waiting_since: Cell::new(None),
-        now: Cell::new(now),
-    };
-    let answer = exchange.answer(&mut head.parts, &mut body, matched).await;
-    let next = match answer {
-        Some(answer) => exchange.finish(answer).await,
-        None => exchange.abandon(),
-    };
-    drop(under_way);
-    next
+    }
 }
 
 /// The route of a request, and how much of its path the route's prefix took.
@@ -190,7 +202,31 @@ impl Drop for Exchange<'_> {
     }
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    /// An exchange that has waited for nobody yet.
+    fn new(
+        connection: &'a Connection,
+        terms: &'a Terms,
+        (route, record): (&'a Route, &'a Record),
+        (message, peer): (Message, Peer),
+        now: Instant,
+    ) -> Self {
+        Self {
+            connection,
+            terms,
+            route,
+            record,
+            message,
+            peer_is_trusted: peer.is_trusted,
+            scheme: peer.scheme,
+            overdue: Cell::new(None),
+            attempt_overdue: Cell::new(None),
+            body_idle: Cell::new(terms.listener.timeouts.body_idle),
+            now: Cell::new(now),
+            waiting_since: Cell::new(None),
+        }
+    }
+
     /// What was waited for is there.
     pub(super) fn wait_over(&self) {
         if let Some(since) = self.waiting_since.take() {

@@ -1,6 +1,6 @@
 //! What is kept of a request while it is served, for the access log and the metrics.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ pub(super) struct Record {
     asked: Option<Box<Asked>>,
     pub(super) client: Cell<Option<IpAddr>>,
     pub(super) scheme: Cell<&'static str>,
-    pub(super) request_id: RefCell<Option<RequestId>>,
+    pub(super) request_id: OnceCell<RequestId>,
     pub(super) attempts: Cell<u32>,
     pub(super) connect: Cell<Option<Duration>>,
     pub(super) first_byte: Cell<Option<Duration>>,
@@ -80,7 +80,7 @@ impl Record {
             asked: None,
             client: Cell::new(None),
             scheme: Cell::new("http"),
-            request_id: RefCell::new(None),
+            request_id: OnceCell::new(),
             attempts: Cell::new(0),
             connect: Cell::new(None),
             first_byte: Cell::new(None),
@@ -172,7 +172,7 @@ impl Record {
     ) {
         self.is_finished.set(true);
         let now = Instant::now();
-        connection.rests_since.set(Some(now));
+        connection.client.rests(now);
         let total = now - self.started;
         let ended = Ended {
             status: ending.status,
@@ -219,15 +219,11 @@ impl Record {
         let (upstream, zone, endpoint) = target.as_ref().map_or(("", "", ""), |(upstream, to)| {
             (&*upstream.name, &*to.zone, &*to.name)
         });
-        let peer = connection.facts.peer;
+        let peer = connection.client.facts.peer;
         connection.local.access_log.record(&Entry {
             at: asked.at,
-            request_id: self
-                .request_id
-                .borrow()
-                .as_ref()
-                .map_or("", RequestId::as_str),
-            listener: &connection.facts.listener,
+            request_id: self.request_id.get().map_or("", RequestId::as_str),
+            listener: &connection.client.facts.listener,
             route,
             upstream,
             zone,

@@ -8,6 +8,7 @@ use super::connection::Next;
 use super::exchange::Exchange;
 use super::record::{Ending, Record};
 use super::respond::Cause;
+use super::terms::Terms;
 use crate::body::{Body, BodyError};
 use crate::http1::{
     Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_interim,
@@ -51,7 +52,9 @@ impl Exchange<'_> {
     }
 
     /// Sends the answer, keeps the record, and decides what becomes of the connection.
-    pub(super) async fn finish(&self, answer: Answer) -> Next {
+    ///
+    /// No `async fn`: its future would hold the answer beside what is made of it.
+    pub(super) fn finish(&self, answer: Answer) -> impl Future<Output = Next> {
         let Answer {
             mut parts,
             body,
@@ -76,22 +79,24 @@ impl Exchange<'_> {
             status: parts.status.as_u16(),
             outgoing: Outgoing::new(head, body, body_framing(framing)),
         };
-        let sent = self.send(&mut sending.outgoing).await;
-        let ending = sending.ending();
-        let next = match sent {
-            Ok(()) => match tunnel {
-                Some(tunnel) => Next::Tunnel(tunnel),
-                None if persistent && self.connection.client.has_whole_request() => Next::Again,
-                None => Next::Close,
-            },
-            Err(end) => {
-                self.record.end.set(end);
-                Next::Abort
-            }
-        };
-        self.record
-            .finish(self.connection, &self.terms.snapshot, self.route, ending);
-        next
+        async move {
+            let sent = self.send(&mut sending.outgoing).await;
+            let next = match sent {
+                Ok(()) => match tunnel {
+                    Some(tunnel) => Next::Tunnel(tunnel),
+                    None if persistent && self.connection.client.has_whole_request() => Next::Again,
+                    None => Next::Close,
+                },
+                Err(end) => {
+                    self.record.end.set(end);
+                    Next::Abort
+                }
+            };
+            let Terms { snapshot, .. } = self.terms;
+            self.record
+                .finish(self.connection, snapshot, self.route, sending.ending());
+            next
+        }
     }
 
     /// Keeps the record of a request that is dropped before its end, as all are at the end of a
@@ -131,7 +136,7 @@ impl Exchange<'_> {
             let local = &self.connection.local;
             local.append_date(self.now.get(), &mut parts.headers);
         }
-        if let Some(request_id) = self.record.request_id.borrow().as_ref() {
+        if let Some(request_id) = self.record.request_id.get() {
             parts.headers.insert(&X_REQUEST_ID, request_id.value());
         }
     }
@@ -144,7 +149,7 @@ impl Exchange<'_> {
             && !self.connection.local.drain.is_draining()
             && self
                 .terms
-                .hold(&self.connection.facts, &self.connection.local)
+                .hold(&self.connection.client.facts, &self.connection.local)
     }
 }
 

@@ -81,7 +81,7 @@ impl Rig {
             panic!("it speaks HTTP");
         };
         let local = Rc::clone(&self.local);
-        move || spawn_local(super::serve(stream, facts, listener, local))
+        move || spawn_local(super::serve(stream, facts, listener, local, ()))
     }
 
     /// Puts a configuration in force, without letting anybody else run.

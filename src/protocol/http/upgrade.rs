@@ -1,9 +1,9 @@
 //! Connections that leave HTTP: WebSockets and other upgrades after a 101, CONNECT after a 200.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::client::Client;
-use crate::context::ConnectionFacts;
 use crate::pool::Tunnelled;
 use crate::protocol::tunnel::{Passed, Prefix, Watch, tunnel};
 use crate::upstream::Pick;
@@ -19,10 +19,15 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     /// Copies bytes until both sides have ended.
-    pub(super) async fn run(self, client: Client, facts: ConnectionFacts) {
+    pub(super) async fn run(self, client: Rc<Client>) {
+        // Whatever shared the client has ended with the exchange.
+        let Some(client) = Rc::into_inner(client) else {
+            return;
+        };
         let Client {
             mut stream,
             received,
+            facts,
             ..
         } = client;
         let Self {

@@ -39,27 +39,23 @@ impl Cells {
     /// Adds to a whole number, which wraps.
     #[inline]
     pub(super) fn add(&self, offset: usize, amount: u64) {
-        match self.own(offset) {
-            Own::Mine(cell) => {
-                let value = cell.load(Ordering::Relaxed).wrapping_add(amount);
-                cell.store(value, Ordering::Relaxed);
-            }
-            Own::Everyones(cell) => {
-                cell.fetch_add(amount, Ordering::Relaxed);
-            }
-        }
+        let (row, whose) = self.row();
+        row.add(self.place(offset), amount, whose);
     }
 
     /// Adds to a float.
     #[inline]
     pub(super) fn add_float(&self, offset: usize, amount: f64) {
-        let add = |bits| (f64::from_bits(bits) + amount).to_bits();
-        match self.own(offset) {
-            Own::Mine(cell) => {
-                cell.store(add(cell.load(Ordering::Relaxed)), Ordering::Relaxed);
-            }
-            Own::Everyones(cell) => update(cell, add),
-        }
+        let (row, whose) = self.row();
+        row.add_float(self.place(offset), amount, whose);
+    }
+
+    /// Adds one to a whole number and an amount to a float.
+    #[inline]
+    pub(super) fn observe(&self, count: usize, sum: usize, amount: f64) {
+        let (row, whose) = self.row();
+        row.add(self.place(count), 1, whose);
+        row.add_float(self.place(sum), amount, whose);
     }
 
     /// Makes the sum of a float this value. Adds by workers at the same time may be lost in it.
@@ -90,22 +86,24 @@ impl Cells {
     /// Where the calling thread counts.
     #[cfg(test)]
     pub(super) fn address(&self) -> usize {
-        match self.own(0) {
-            Own::Mine(cell) | Own::Everyones(cell) => cell.as_ptr().addr(),
+        let (row, _) = self.row();
+        row.cell(self.place(0)).as_ptr().addr()
+    }
+
+    /// Where the calling thread counts.
+    #[inline]
+    fn row(&self) -> (Row<'_>, Whose) {
+        let (row, stride) = (ROW.get(), self.stride as usize);
+        match self.chunk.get(row * stride..(row + 1) * stride) {
+            Some(mine) if row != 0 => (Row(mine), Whose::Mine),
+            // A worker beyond the number that the registry was made for counts with the others.
+            _ => (Row(&self.chunk[..stride]), Whose::Everyones),
         }
     }
 
     #[inline]
-    fn own(&self, offset: usize) -> Own<'_> {
-        let place = self.first as usize + offset;
-        let line = place / CELLS_PER_LINE;
-        let row = ROW.get();
-        let mine = self.chunk.get(row * self.stride as usize + line);
-        match mine {
-            Some(mine) if row != 0 => Own::Mine(&mine.0[place % CELLS_PER_LINE]),
-            // A worker beyond the number that the registry was made for counts with the others.
-            _ => Own::Everyones(&self.chunk[line].0[place % CELLS_PER_LINE]),
-        }
+    fn place(&self, offset: usize) -> usize {
+        self.first as usize + offset
     }
 
     fn column(&self, offset: usize) -> impl Iterator<Item = &AtomicU64> {
@@ -115,10 +113,48 @@ impl Cells {
     }
 }
 
-/// A cell, and who else may write to it at the same time.
-enum Own<'a> {
-    Mine(&'a AtomicU64),
-    Everyones(&'a AtomicU64),
+/// The cells of a chunk that a thread counts in.
+#[derive(Clone, Copy)]
+struct Row<'a>(&'a [Line]);
+
+/// Who else may write to a row at the same time.
+#[derive(Clone, Copy)]
+enum Whose {
+    Mine,
+    Everyones,
+}
+
+impl<'a> Row<'a> {
+    #[inline]
+    fn cell(self, place: usize) -> &'a AtomicU64 {
+        &self.0[place / CELLS_PER_LINE].0[place % CELLS_PER_LINE]
+    }
+
+    #[inline]
+    fn add(self, place: usize, amount: u64, whose: Whose) {
+        let cell = self.cell(place);
+        match whose {
+            Whose::Mine => {
+                let value = cell.load(Ordering::Relaxed).wrapping_add(amount);
+                cell.store(value, Ordering::Relaxed);
+            }
+            Whose::Everyones => {
+                cell.fetch_add(amount, Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[inline]
+    fn add_float(self, place: usize, amount: f64, whose: Whose) {
+        let cell = self.cell(place);
+        let add = |bits| (f64::from_bits(bits) + amount).to_bits();
+        match whose {
+            Whose::Mine => {
+                cell.store(add(cell.load(Ordering::Relaxed)), Ordering::Relaxed);
+            }
+            Whose::Everyones => update(cell, add),
+        }
+    }
 }
 
 impl Slots {

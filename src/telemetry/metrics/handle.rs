@@ -140,8 +140,8 @@ impl Histogram {
     pub fn observe(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
-        self.series.cells.add(bucket, 1);
-        self.series.cells.add_float(self.bounds.len() + 1, seconds);
+        let sum = self.bounds.len() + 1;
+        self.series.cells.observe(bucket, sum, seconds);
     }
 
     /// Observations so far.
