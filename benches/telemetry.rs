@@ -104,7 +104,7 @@ fn open(format: config::LogFormat) -> io::Result<(Sink, AccessLog)> {
 fn entry() -> Entry<'static> {
     Entry {
         at: UNIX_EPOCH + Duration::new(1_767_323_045, 6_000),
-        request_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+        request_id: b"4bf92f3577b34da6a3ce929d0e0e4736",
         listener: "web",
         route: "api",
         upstream: "api",
@@ -113,8 +113,8 @@ fn entry() -> Entry<'static> {
         client: ([192, 0, 2, 7], 51_234).into(),
         method: "GET",
         scheme: "http",
-        host: "api.example.com",
-        path: "/v1/users/12345/orders",
+        host: b"api.example.com",
+        path: b"/v1/users/12345/orders",
         query: None,
         status: Some(200),
         request_bytes: 0,

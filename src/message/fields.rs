@@ -116,6 +116,21 @@ impl Fields {
         Some(line.value(text))
     }
 
+    /// The value of the first line of each of these names, in one pass.
+    pub fn first_of<const N: usize>(&self, names: [&HeaderName; N]) -> [Option<Value<'_>>; N] {
+        let wanted = names.map(|name| Wanted::new(name.as_str().as_bytes()));
+        let text = &self.store.text;
+        let mut found = [None; N];
+        for line in &self.store.lines {
+            for (wanted, found) in wanted.iter().zip(&mut found) {
+                if found.is_none() && wanted.is(line, text) {
+                    *found = Some(line.value(text));
+                }
+            }
+        }
+        found
+    }
+
     /// The values of all lines of this name, in their order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = Value<'a>> + 'a {
         let wanted = Wanted::new(name.as_bytes());

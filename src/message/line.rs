@@ -81,8 +81,26 @@ impl<'a> Wanted<'a> {
 
     #[inline]
     pub(super) fn is(&self, line: &Line, text: &[u8]) -> bool {
-        line.key == self.key && line.name(text).eq_ignore_ascii_case(self.name)
+        line.key == self.key && is_same(line.name(text), self.name)
     }
+}
+
+/// Whether two names are the same in any case (RFC 9110 §5.1): eight bytes at a time, of which the
+/// last may be among those before.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let (Some(last), Some(other_last)) = (one.last_chunk(), other.last_chunk()) else {
+        return one.eq_ignore_ascii_case(other);
+    };
+    let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
+    one.len() == other.len()
+        && is_same_word(*last, *other_last)
+        && words
+            .into_iter()
+            .all(|(one, other)| is_same_word(*one, *other))
+}
+
+fn is_same_word(one: [u8; 8], other: [u8; 8]) -> bool {
+    one == other || one.eq_ignore_ascii_case(&other)
 }
 
 /// A place or a length as it is stored.

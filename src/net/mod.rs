@@ -11,7 +11,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use address::Address;
+pub use address::{Address, dotted};
 pub use bind::{Bind, BindError};
 pub use sockets::{Sockets, accept};
 pub use stream::{Stream, canonical};

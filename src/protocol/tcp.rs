@@ -194,7 +194,7 @@ impl Session {
         let (total, now) = (self.began.elapsed(), SystemTime::now());
         self.local.access_log.record(&Entry {
             at: now.checked_sub(total).unwrap_or(now),
-            request_id: "",
+            request_id: b"",
             listener: &self.facts.listener,
             route: "",
             upstream: &self.listener.choice.upstream.name,
@@ -203,8 +203,8 @@ impl Session {
             client: self.facts.peer,
             method: "",
             scheme: "tcp",
-            host: "",
-            path: "",
+            host: b"",
+            path: b"",
             query: None,
             status: None,
             request_bytes: self.passed.sent.get(),

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
+use crate::net::dotted;
 use crate::time::since_epoch;
 
 /// Writes times, and formats each second only once.
@@ -78,12 +79,8 @@ pub(super) fn seconds(out: &mut Vec<u8>, duration: Duration) {
 pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            number(out, a);
-            for part in [b, c, d] {
-                out.push(b'.');
-                number(out, part);
-            }
+            let (text, length) = dotted(address);
+            out.extend_from_slice(&text[..length]);
         }
         IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
     }

@@ -20,7 +20,7 @@
 //! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts.
 //! `traceparent` and `tracestate` pass through untouched, whoever sends them.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 
 use http::{HeaderName, HeaderValue, header};
@@ -28,6 +28,7 @@ use ipnet::IpNet;
 
 use crate::config;
 use crate::message::{Fields, PreparedLine, Value};
+use crate::net::dotted;
 
 mod chain;
 mod names;
@@ -177,20 +178,6 @@ fn append_address(headers: &mut Fields, address: IpAddr) {
             append(headers, &X_FORWARDED_FOR, Value::of_ascii(text.as_bytes()));
         }
     }
-}
-
-/// An address as text, and how long it is. The general means take ten times as long, on every
-/// request.
-fn dotted(address: Ipv4Addr) -> ([u8; 15], usize) {
-    let mut text = [b'.'; 15];
-    let mut end = 0;
-    for octet in address.octets() {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(octet).as_bytes();
-        text[end..end + digits.len()].copy_from_slice(digits);
-        end += digits.len() + 1;
-    }
-    (text, end - 1)
 }
 
 /// Appends an element to a list, on one line: some applications read only the first.

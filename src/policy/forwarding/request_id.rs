@@ -33,7 +33,8 @@ impl RequestId {
         is_well_formed(value).then(|| Self(Text::Kept(value.as_bytes().into())))
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// As bytes.
+    pub fn bytes(&self) -> &[u8] {
         match &self.0 {
             Text::Made(digits) => digits,
             Text::Kept(text) => text,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderName, Method, Uri, Version, header};
+use http::{Method, Version, header};
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -42,17 +42,28 @@ pub(super) struct Record {
 /// Where an attempt went.
 type Target = (Arc<Upstream>, Arc<Endpoint>);
 
-/// What only the access log needs.
+/// What only the access log needs. Its texts stand in one piece of memory, one behind the other.
 #[derive(Debug)]
 struct Asked {
     at: SystemTime,
-    /// None of a head that could not be read.
-    uri: Option<Uri>,
     version: Version,
-    host: Box<[u8]>,
-    user_agent: Box<[u8]>,
-    referer: Box<[u8]>,
+    has_query: bool,
+    text: Box<[u8]>,
+    /// Where each [`Part`] ends, and the next one begins.
+    ends: [usize; PARTS],
 }
+
+/// What is kept of a head that could be read.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Path,
+    Query,
+    Host,
+    UserAgent,
+    Referer,
+}
+
+const PARTS: usize = Part::Referer as usize + 1;
 
 /// How a request ended, for its record.
 #[derive(Debug, Clone, Copy)]
@@ -96,30 +107,28 @@ impl Record {
     /// Keeps what the access log tells about a request whose head has just come,
     /// before it is changed.
     pub(super) fn keep(&mut self, parts: &RequestParts) {
-        let field = |name: HeaderName| {
-            let value = parts.headers.get(&name).map(Value::as_bytes);
-            Box::from(value.unwrap_or_default())
-        };
+        let [host, user_agent, referer] = parts
+            .headers
+            .first_of([&header::HOST, &header::USER_AGENT, &header::REFERER])
+            .map(|value| value.map(Value::as_bytes).unwrap_or_default());
+        let query = parts.uri.query();
+        let texts = [
+            parts.uri.path().as_bytes(),
+            query.unwrap_or_default().as_bytes(),
+            host,
+            user_agent,
+            referer,
+        ];
         self.asked = Some(Box::new(Asked {
-            at: self.began(),
-            uri: Some(parts.uri.clone()),
-            version: parts.version,
-            host: field(header::HOST),
-            user_agent: field(header::USER_AGENT),
-            referer: field(header::REFERER),
+            has_query: query.is_some(),
+            ..Asked::new(self.began(), parts.version, texts)
         }));
     }
 
     /// Keeps that there was something which could not be read as a request.
     pub(super) fn keep_unread(&mut self) {
-        self.asked = Some(Box::new(Asked {
-            at: self.began(),
-            uri: None,
-            version: Version::HTTP_11,
-            host: Box::default(),
-            user_agent: Box::default(),
-            referer: Box::default(),
-        }));
+        let asked = Asked::new(self.began(), Version::HTTP_11, [b""; PARTS]);
+        self.asked = Some(Box::new(asked));
     }
 
     /// When the request began, by the wall clock. All that has passed was waiting for its head.
@@ -222,7 +231,7 @@ impl Record {
         let peer = connection.client.facts.peer;
         connection.local.access_log.record(&Entry {
             at: asked.at,
-            request_id: self.request_id.get().map_or("", RequestId::as_str),
+            request_id: self.request_id.get().map_or(b"", RequestId::bytes),
             listener: &connection.client.facts.listener,
             route,
             upstream,
@@ -234,13 +243,9 @@ impl Record {
                 .map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
             method: self.method.as_str(),
             scheme: self.scheme.get(),
-            host: std::str::from_utf8(&asked.host).unwrap_or_default(),
-            path: asked.uri.as_ref().map_or("", Uri::path),
-            query: asked
-                .uri
-                .as_ref()
-                .and_then(Uri::query)
-                .filter(|_| snapshot.log_query),
+            host: asked.part(Part::Host),
+            path: asked.part(Part::Path),
+            query: Some(asked.part(Part::Query)).filter(|_| asked.has_query && snapshot.log_query),
             status: Some(ended.status),
             request_bytes: ended.request_bytes,
             response_bytes: ended.response_bytes,
@@ -249,8 +254,8 @@ impl Record {
             } else {
                 "1.1"
             },
-            user_agent: &asked.user_agent,
-            referer: &asked.referer,
+            user_agent: asked.part(Part::UserAgent),
+            referer: asked.part(Part::Referer),
             attempts: self.attempts.get(),
             connect: self.connect.get(),
             first_byte: self.first_byte.get(),
@@ -260,5 +265,32 @@ impl Record {
             error: self.cause.get().map(Cause::word),
             generation: snapshot.generation,
         });
+    }
+}
+
+impl Asked {
+    fn new(at: SystemTime, version: Version, texts: [&[u8]; PARTS]) -> Self {
+        let mut end = 0;
+        let ends = texts.map(|text| {
+            end += text.len();
+            end
+        });
+        Self {
+            at,
+            version,
+            has_query: false,
+            text: texts.concat().into(),
+            ends,
+        }
+    }
+
+    fn part(&self, part: Part) -> &[u8] {
+        let start = match part {
+            Part::Path => 0,
+            Part::Query | Part::Host | Part::UserAgent | Part::Referer => {
+                self.ends[part as usize - 1]
+            }
+        };
+        &self.text[start..self.ends[part as usize]]
     }
 }

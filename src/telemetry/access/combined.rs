@@ -7,7 +7,7 @@ use super::Entry;
 
 /// Appends one line:
 /// `10.0.0.1 - - [02/Jan/2026:03:04:05 +0000] "GET / HTTP/1.1" 200 12 "-" "curl"`.
-pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, entry: &Entry<'_>, query: Option<&str>) {
+pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, entry: &Entry<'_>, query: Option<&[u8]>) {
     text::address(out, entry.client.ip());
     out.extend_from_slice(b" - - [");
     clock.combined(out, entry.at);
@@ -26,16 +26,16 @@ pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, entry: &Entry<'_>, quer
 }
 
 /// What was asked for; `-`, as for all that is not known, where the bytes were not read.
-fn request(out: &mut Vec<u8>, entry: &Entry<'_>, query: Option<&str>) {
+fn request(out: &mut Vec<u8>, entry: &Entry<'_>, query: Option<&[u8]>) {
     if entry.method.is_empty() {
         return out.push(b'-');
     }
     text::hex_escaped(out, entry.method.as_bytes());
     out.push(b' ');
-    text::hex_escaped(out, entry.path.as_bytes());
+    text::hex_escaped(out, entry.path);
     if let Some(query) = query {
         out.push(b'?');
-        text::hex_escaped(out, query.as_bytes());
+        text::hex_escaped(out, query);
     }
     out.extend_from_slice(b" HTTP/");
     out.extend_from_slice(entry.version.as_bytes());

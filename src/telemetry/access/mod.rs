@@ -45,7 +45,7 @@ pub struct Entry<'a> {
     /// When it began: with `total`, also when it ended.
     pub at: SystemTime,
     /// As in `X-Request-Id`.
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
     /// Listener that accepted the connection.
     pub listener: &'a str,
     /// Route that won.
@@ -63,11 +63,11 @@ pub struct Entry<'a> {
     /// `http` or `https`; `tcp` where the bytes are not read.
     pub scheme: &'a str,
     /// Host as asked for.
-    pub host: &'a str,
+    pub host: &'a [u8],
     /// Path as asked for, without the query.
-    pub path: &'a str,
+    pub path: &'a [u8],
     /// Query as asked for; written only if the configuration says so.
-    pub query: Option<&'a str>,
+    pub query: Option<&'a [u8]>,
     /// Status that was sent; none where HTTP is not spoken.
     pub status: Option<u16>,
     /// Bytes of the request's body.
