@@ -4,9 +4,9 @@
 #   tests/all.sh              all of it: what CI runs
 #   tests/all.sh lint test    only these steps
 #
-# It needs cargo, a C++ compiler and curl; promtool is used where it is there, and must be there with
-# EVENKEEL_PROMTOOL=required, as in CI. Nothing is downloaded but crates, the database of advisories
-# and, once, cargo-deny.
+# It needs cargo, a C++ compiler and curl. promtool is used where it is there, and must be there with
+# EVENKEEL_PROMTOOL=required; so are valgrind and Python 3.11, with EVENKEEL_VALGRIND=required. CI sets
+# both. Nothing is downloaded but crates, the database of advisories and, once, cargo-deny.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -56,13 +56,18 @@ step_deny() {
     fi
 }
 
-# The program as it is shipped, used as on its first day.
-step_smoke() {
+# The program as it is shipped. Sets `revision` of who calls it.
+build_released() {
     # What `evenkeel version` and the metric evenkeel_build_info say; only here, since each new one
     # means that the program is built again.
-    local evenkeel=$target/release/evenkeel folder revision=${EVENKEEL_REVISION:-}
-    [[ -n $revision ]] || revision=$(git describe --always --dirty --abbrev=12 2>/dev/null || true)
+    revision=${EVENKEEL_REVISION:-$(git describe --always --dirty --abbrev=12 2>/dev/null || true)}
     EVENKEEL_REVISION=$revision cargo build --locked --release
+}
+
+# Used as on its first day.
+step_smoke() {
+    local evenkeel=$target/release/evenkeel folder revision
+    build_released
     folder=$(mktemp -d)
     "$evenkeel" version
     "$evenkeel" version | grep -qF "${revision:-unknown}" || { echo "not of $revision"; return 1; }
@@ -94,6 +99,20 @@ TOML
     wait "$pid"
     rm -rf "$folder"
     trap - EXIT
+}
+
+# What an exchange costs in instructions, against what benches/instructions/allowed.toml allows; and
+# first, that this can fail.
+step_instructions() {
+    if ! python3 -c 'import tomllib' 2>/dev/null; then
+        echo "skipped: no instructions are counted, there is no Python 3.11"
+        [[ ${EVENKEEL_VALGRIND:-} != required ]] || return 1
+        return 0
+    fi
+    python3 -m unittest discover --start-directory benches/instructions
+    local revision
+    build_released
+    benches/instructions/run.py --evenkeel "$target/release/evenkeel"
 }
 
 # The promises about reloads and dying endpoints, a minute each; the step `test` has had their short
@@ -130,7 +149,7 @@ step_fuzz() {
 }
 
 steps=("$@")
-((${#steps[@]})) || steps=(format lint test bench docs deny smoke fuzz proofs)
+((${#steps[@]})) || steps=(format lint test bench docs deny smoke instructions fuzz proofs)
 for step in "${steps[@]}"; do
     if ! declare -F "step_$step" >/dev/null; then
         echo "no step is called $step" >&2

@@ -1,0 +1,128 @@
+"""Both ends of the proxy: the client's side and the endpoints', in one program.
+
+It sends a piece, takes what the proxy makes of it at the other end, waits until the worker is at
+rest, and only then sends the next. So every run has the same events in the same order, each in a
+turn of its own, whatever else the machine does.
+"""
+
+import selectors
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from cases import BODY, LAST_CHUNK, Case
+from counted import PATIENCE, Failed, Proxy
+
+
+@dataclass
+class Endpoints:
+    """Where the proxy connects to."""
+
+    listeners: list[socket.socket]
+    selector: selectors.BaseSelector
+    connections: list[socket.socket] = field(default_factory=list)
+
+    def addresses(self) -> list[str]:
+        return ["{}:{}".format(*listener.getsockname()) for listener in self.listeners]
+
+    def asked(self) -> socket.socket:
+        """The connection on which the next request comes."""
+        while ready := self.selector.select(PATIENCE):
+            for key, _ in ready:
+                assert isinstance(key.fileobj, socket.socket)
+                if key.fileobj not in self.listeners:
+                    return key.fileobj
+                connection = prepared(key.fileobj.accept()[0])
+                self.connections.append(connection)
+                self.selector.register(connection, selectors.EVENT_READ)
+        raise Failed("no request comes to an endpoint")
+
+
+@dataclass
+class Client:
+    """Who asks the proxy, with one connection at a time."""
+
+    proxy: Proxy
+    endpoints: Endpoints
+    connection: socket.socket | None = None
+
+    def exchange(self, case: Case) -> None:
+        """One request and its response, piece by piece."""
+        client = self.connection or self.connect()
+        request, response = Received(), Received()
+        endpoint: socket.socket | None = None
+        for piece in case.request:
+            client.sendall(piece)
+            endpoint = endpoint or self.endpoints.asked()
+            request.take(endpoint, piece)
+            self.proxy.await_rest()
+        assert endpoint, "every case has a request"
+        for piece in case.response:
+            endpoint.sendall(piece)
+            response.take(client, piece)
+            self.proxy.await_rest()
+        if not response.head.startswith(b"HTTP/1.1 200 "):
+            raise Failed(f"answered by {bytes(response.head)!r}")
+        if case.is_connected_anew:
+            if client.recv(1):
+                raise Failed("the proxy sends more than the response")
+            self.close()
+            self.proxy.await_rest()
+
+    def connect(self) -> socket.socket:
+        connection = prepared(socket.create_connection(("127.0.0.1", self.proxy.port)))
+        self.proxy.await_rest()
+        self.connection = connection
+        return connection
+
+    def close(self) -> None:
+        if self.connection:
+            self.connection.close()
+        self.connection = None
+
+
+@dataclass
+class Received:
+    """A message that comes out of the proxy, as far as it has come."""
+
+    head: bytearray = field(default_factory=bytearray)
+    last: bytes = b""
+    missing: int = 0  # bytes of its body
+
+    def take(self, connection: socket.socket, piece: bytes) -> None:
+        """Receives until what was sent in as `piece` has come out."""
+        self.missing += piece.count(BODY)
+        while self.missing or b"\r\n\r\n" not in self.head or (piece == LAST_CHUNK and self.last != LAST_CHUNK):
+            received = connection.recv(1 << 20)
+            if not received:
+                raise Failed(f"cut off, {self.missing} bytes missing: {bytes(self.head)!r}")
+            self.missing -= received.count(BODY)
+            self.last = (self.last + received)[-len(LAST_CHUNK) :]
+            if b"\r\n\r\n" not in self.head:
+                self.head += received.partition(BODY)[0]
+
+
+def prepared(connection: socket.socket) -> socket.socket:
+    connection.settimeout(PATIENCE)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+@contextmanager
+def endpoints() -> Iterator[Endpoints]:
+    """Two endpoints. They, and all connections to them, end with the block."""
+    with selectors.DefaultSelector() as selector:
+        given = Endpoints([socket.create_server(("127.0.0.1", 0)) for _ in range(2)], selector)
+        for listener in given.listeners:
+            selector.register(listener, selectors.EVENT_READ)
+        try:
+            yield given
+        finally:
+            for each in given.listeners + given.connections:
+                each.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
