@@ -104,6 +104,7 @@ step_proofs() {
 
 # Coverage-guided fuzzing with the stable compiler: libFuzzer only needs LLVM's instrumentation,
 # and safe Rust needs no sanitizer. --target keeps the flags away from build scripts and macros.
+# It begins with the seeds, which people wrote, and with the corpora, which earlier campaigns found.
 step_fuzz() {
     local host flags name
     host=$(rustc -vV | sed -n 's/^host: //p')
@@ -118,6 +119,7 @@ step_fuzz() {
         name=$(basename "$path" .rs)
         local seeds=("fuzz/seeds/$name")
         [[ $name == config ]] && seeds+=(config src/config/cases)
+        [[ -d fuzz/corpora/$name ]] && seeds+=("fuzz/corpora/$name")
         # What is found on the way is kept for the next run, seeds stay as they are.
         mkdir -p "$target/fuzz/corpus/$name"
         echo "fuzzing $name for $FUZZ_SECONDS s"
