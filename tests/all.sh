@@ -5,8 +5,8 @@
 #   tests/all.sh lint test    only these steps
 #
 # It needs cargo, a C++ compiler and curl; promtool is used where it is there, and must be there with
-# EVENKEEL_PROMTOOL=required, as in CI. Nothing is downloaded but crates, the database of advisories
-# and, once, cargo-deny.
+# EVENKEEL_PROMTOOL=required, as in CI; so are nginx and haproxy, with EVENKEEL_PEERS=required.
+# Nothing is downloaded but crates, the database of advisories and, once, cargo-deny.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -127,7 +127,8 @@ step_fuzz() {
             -timeout=10 -dict="fuzz/dictionaries/$name.dict" -artifact_prefix="$target/fuzz/$name-" \
             "$target/fuzz/corpus/$name" "${seeds[@]}" 2>"$target/fuzz/$name.log" \
             || { tail -n 40 "$target/fuzz/$name.log"; return 1; }
-        grep -E 'number_of_executed_units|new_units_added' "$target/fuzz/$name.log"
+        # There are none where a target has said that it is skipped.
+        grep -E 'number_of_executed_units|new_units_added' "$target/fuzz/$name.log" || true
     done
 }
 

@@ -6,7 +6,7 @@
 //!
 //! So a [`run`] puts a [`client`] and an [`endpoint`] around a proxy, all in one thread, and knows
 //! by [`rest`] when nothing moves any more. [`engine`] is ours; [`hyper`] compares it with a proxy
-//! made of hyper. The comparison is strict: a difference is
+//! made of hyper, [`peers`] with nginx and HAProxy. The comparison is strict: a difference is
 //! accepted only by a [`rule`] that names its reason, and whose claim [`facts`] finds true of the
 //! bytes.
 
@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod engine;
 pub mod facts;
 pub mod hyper;
+pub mod peers;
 pub mod pieces;
 pub mod reading;
 pub mod refusals;
