@@ -12,8 +12,7 @@
 use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
 
-use super::scan::{name_end, value_end};
-use crate::message::Place;
+use crate::message::{Place, name_end, value_end};
 
 /// What is wrong with a field line, on either side or in a trailer section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

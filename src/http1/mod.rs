@@ -21,7 +21,6 @@ mod lines;
 mod parse;
 mod pipe;
 mod receive;
-mod scan;
 mod send;
 
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};

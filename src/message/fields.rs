@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::line::{END, Key, Line, SEPARATOR, Wanted, small};
 use super::names::{Role, role};
+use super::prepared::{PreparedLine, PreparedName};
 use super::recycle::{Memory, Store};
 use super::value::Value;
 
@@ -24,13 +25,6 @@ use super::value::Value;
 #[derive(Clone)]
 pub struct Fields {
     store: Store,
-}
-
-/// A line that is made once and added often.
-#[derive(Debug, Clone)]
-pub struct PreparedLine {
-    text: Box<[u8]>,
-    line: Line,
 }
 
 /// Where a line of a block is: its name, and its value without the white space around it.
@@ -121,7 +115,13 @@ impl Fields {
         let wanted = names.map(|name| Wanted::new(name.as_str().as_bytes()));
         let text = &self.store.text;
         let mut found = [None; N];
+        let bits = wanted
+            .iter()
+            .fold(0, |bits, wanted| bits | wanted.key.bit());
         for line in &self.store.lines {
+            if bits & line.key.bit() == 0 {
+                continue;
+            }
             for (wanted, found) in wanted.iter().zip(&mut found) {
                 if found.is_none() && wanted.is(line, text) {
                     *found = Some(line.value(text));
@@ -191,6 +191,28 @@ impl Fields {
         lines.retain(|line| {
             place += 1;
             place <= first + 1 || !wanted.is(line, text)
+        });
+    }
+
+    /// [`Fields::insert`] with a prepared name.
+    pub fn insert_prepared<'v>(&mut self, name: &PreparedName, value: impl Into<Value<'v>>) {
+        let value = value.into();
+        if self.store.seen & name.key.bit() != 0 {
+            return self.insert(&name.name, value);
+        }
+        let value = value.as_bytes();
+        let text = &mut self.store.text;
+        let start = text.len();
+        text.extend_from_slice(&name.prefix);
+        text.extend_from_slice(value);
+        text.extend_from_slice(END);
+        let end = text.len();
+        self.push(Line {
+            key: name.key,
+            start: small(start),
+            name: small(name.prefix.len() - SEPARATOR.len()),
+            end: small(end),
+            role: name.role,
         });
     }
 
@@ -283,6 +305,12 @@ impl Fields {
         }
     }
 
+    /// The text and the line of a field that is alone.
+    pub(super) fn written(&mut self, name: &[u8], value: Value<'_>) -> (&[u8], Line) {
+        let line = self.write(name, value);
+        (&self.store.text, line)
+    }
+
     /// Writes a line at the end of the text.
     fn write(&mut self, name: &[u8], value: Value<'_>) -> Line {
         let value = value.as_bytes();
@@ -299,18 +327,6 @@ impl Fields {
             name: small(name.len()),
             end: small(text.len()),
             role: role(name),
-        }
-    }
-}
-
-impl PreparedLine {
-    /// The line of this name and value.
-    pub fn new<'v>(name: &HeaderName, value: impl Into<Value<'v>>) -> Self {
-        let mut fields = Fields::new();
-        let line = fields.write(name.as_str().as_bytes(), value.into());
-        Self {
-            text: fields.store.text.as_slice().into(),
-            line,
         }
     }
 }

@@ -9,14 +9,18 @@
 mod fields;
 mod line;
 mod names;
+mod prepared;
 mod recycle;
+mod scan;
 mod value;
 
 use http::{Method, StatusCode, Uri, Version};
 
+pub use fields::Fields;
 pub(crate) use fields::Place;
-pub use fields::{Fields, PreparedLine};
 pub use names::{Role, header_name_is_forbidden_in_trailers, header_name_is_hop_by_hop, role};
+pub use prepared::{PreparedLine, PreparedName};
+pub(crate) use scan::{host_end, name_end, quotable_end, value_end};
 pub use value::Value;
 
 /// The head of a request.

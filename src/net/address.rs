@@ -29,10 +29,18 @@ pub fn dotted(address: Ipv4Addr) -> ([u8; 15], usize) {
     let mut text = [b'.'; 15];
     let mut end = 0;
     for octet in address.octets() {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(octet).as_bytes();
-        text[end..end + digits.len()].copy_from_slice(digits);
-        end += digits.len() + 1;
+        let mut put = |digit| {
+            text[end] = b'0' + digit;
+            end += 1;
+        };
+        if octet >= 100 {
+            put(octet / 100);
+        }
+        if octet >= 10 {
+            put(octet / 10 % 10);
+        }
+        put(octet % 10);
+        end += 1; // the dot is there
     }
     (text, end - 1)
 }

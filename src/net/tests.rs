@@ -240,3 +240,14 @@ async fn a_unix_stream_speaks_the_same_calls() {
     assert_eq!(read_some(&far, &mut buffer).await, 0);
     assert!(far.peer_address().is_err());
 }
+
+#[test]
+fn an_address_is_written_as_the_standard_library_does() {
+    for octet in 0..=u8::MAX {
+        for address in [[octet, 0, 10, 255], [1, octet, 99, octet]] {
+            let address = Ipv4Addr::from(address);
+            let (text, length) = super::dotted(address);
+            assert_eq!(text[..length], *address.to_string().as_bytes());
+        }
+    }
+}

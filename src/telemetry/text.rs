@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
+use crate::message::quotable_end;
 use crate::net::dotted;
 use crate::time::since_epoch;
 
@@ -126,32 +127,10 @@ pub(super) fn hex_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-/// Whether these bytes are printable ASCII that needs no escape anywhere, eight at a time.
+/// Whether these bytes are printable ASCII that needs no escape anywhere.
 #[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    let Some(last) = bytes.last_chunk::<8>() else {
-        let special = |byte: &u8| SPECIAL[usize::from(*byte)];
-        return !bytes.iter().any(special);
-    };
-    let (words, _) = bytes.as_chunks::<8>();
-    // The last eight bytes overlap the words before them: looking twice is cheaper than one by one.
-    let found = words
-        .iter()
-        .fold(special_in(*last), |found, word| found | special_in(*word));
-    found == 0
-}
-
-/// Not zero if one of the eight bytes is special. The subtraction sets the high bit of a byte that
-/// is smaller; a borrow can only mark a neighbour of a byte that is marked itself. (Bit Twiddling
-/// Hacks, "Determine if a word has a byte less than n".)
-#[inline]
-fn special_in(word: [u8; 8]) -> u64 {
-    let word = u64::from_ne_bytes(word);
-    let equal = |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
-    let control = word.wrapping_sub(ONES * u64::from(b' '));
-    let delete = word.wrapping_add(ONES);
-    // A byte with its high bit is special anyway, so that it need not be masked out of the others.
-    (control | equal(b'"') | equal(b'\\') | delete | word) & HIGH_BITS
+    quotable_end(bytes) == bytes.len()
 }
 
 fn json_escaped(out: &mut Vec<u8>, text: &str) {
@@ -190,10 +169,6 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 const DELETE: u8 = 0x7f;
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-
-const HIGH_BITS: u64 = 0x80 * ONES;
-
 /// `00` to `99`.
 const TWO_DIGITS: [[u8; 2]; 100] = {
     let mut table = [[b'0'; 2]; 100];
@@ -206,20 +181,6 @@ const TWO_DIGITS: [[u8; 2]; 100] = {
         index += 1;
     }
     table
-};
-
-/// The bytes that [`is_plain`] finds.
-const SPECIAL: [bool; 256] = {
-    let mut special = [false; 256];
-    let mut byte = 0;
-    while byte < special.len() {
-        special[byte] = byte < b' ' as usize
-            || byte >= DELETE as usize
-            || byte == b'"' as usize
-            || byte == b'\\' as usize;
-        byte += 1;
-    }
-    special
 };
 
 #[cfg(test)]
@@ -247,15 +208,10 @@ mod tests {
     }
 
     #[test]
-    fn eight_bytes_at_a_time_find_what_one_at_a_time_finds() {
+    fn what_needs_no_escape_is_told() {
         for byte in 0..=u8::MAX {
-            for place in 0..8 {
-                let mut word = *b"plaintxt";
-                word[place] = byte;
-                let one_by_one = word.iter().any(|byte| SPECIAL[usize::from(*byte)]);
-                assert_eq!(!is_plain(&word), one_by_one, "{byte:#x} at {place}");
-                assert_eq!(is_plain(&[byte]), !SPECIAL[usize::from(byte)]);
-            }
+            let needs_none = matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+            assert_eq!(is_plain(&[byte]), needs_none, "{byte:#x}");
         }
         assert!(is_plain(b"Mozilla/5.0 (X11; Linux x86_64) ~[]{}|'<>"));
     }

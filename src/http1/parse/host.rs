@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::message::host_end;
+
 /// A host and a port that are well-formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Authority<'text> {
@@ -14,13 +16,21 @@ pub(super) struct Authority<'text> {
 impl<'text> Authority<'text> {
     /// Reads an authority; userinfo is not part of one (RFC 9110 §4.2.4).
     pub(super) fn parse(text: &'text [u8]) -> Option<Self> {
+        let plain = host_end(text);
+        if plain == text.len() {
+            return Some(Self {
+                host: text,
+                port: None,
+            });
+        }
         let (host, rest) = if text.first() == Some(&b'[') {
             let end = text.iter().position(|&byte| byte == b']')? + 1;
             let (host, rest) = text.split_at(end);
             is_ipv6(&host[1..end - 1]).then_some((host, rest))?
         } else {
             let is_strange = |&byte: &u8| !NAME_BYTES[usize::from(byte)];
-            let plain = text.iter().position(is_strange).unwrap_or(text.len());
+            let strange = text[plain..].iter().position(is_strange);
+            let plain = strange.map_or(text.len(), |at| plain + at);
             let escaped = match text.get(plain) {
                 Some(b'%') => text[plain..]
                     .iter()

@@ -253,6 +253,17 @@ impl RequestError {
 impl<'bytes> Line<'bytes> {
     /// Reads a line without its CRLF (RFC 9112 §3).
     fn parse(line: &'bytes [u8]) -> Result<Self, RequestError> {
+        // What most lines are.
+        if let Some(target) = line.strip_prefix(b"GET ")
+            && let Some(target) = target.strip_suffix(b" HTTP/1.1")
+            && !target.is_empty()
+        {
+            return Ok(Self {
+                method: Method::GET,
+                target,
+                version: Version::HTTP_11,
+            });
+        }
         check_method_so_far(line)?;
         let first = memchr(b' ', line).ok_or(RequestError::Line)?;
         // Where it is in every line that is right.

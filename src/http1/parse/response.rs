@@ -186,6 +186,13 @@ impl Line {
     /// Reads a line without its CRLF. The reason is for people and is not kept; some servers leave
     /// out the space before an empty one (RFC 9112 §4).
     fn parse(line: &[u8]) -> Result<Self, ResponseError> {
+        // What most lines are.
+        if line == b"HTTP/1.1 200 OK" {
+            return Ok(Self {
+                version: Version::HTTP_11,
+                status: StatusCode::OK,
+            });
+        }
         let (version, rest) = match line.strip_prefix(PROTOCOL) {
             Some([b'1', b' ', rest @ ..]) => (Version::HTTP_11, rest),
             Some([b'0', b' ', rest @ ..]) => (Version::HTTP_10, rest),

@@ -27,7 +27,7 @@ use http::{HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 use crate::config;
-use crate::message::{Fields, PreparedLine, Value};
+use crate::message::{Fields, PreparedLine, PreparedName, Value};
 use crate::net::dotted;
 
 mod chain;
@@ -89,7 +89,7 @@ impl Forwarding {
         if self.forwarded {
             let element = rfc7239::element(peer, headers.get(header::HOST), scheme);
             if let Some(element) = Value::new(element.as_bytes()) {
-                append(headers, &header::FORWARDED, element);
+                append(headers, &FORWARDED, element);
             }
         }
         set_chain(headers, peer, client);
@@ -158,7 +158,7 @@ fn set_chain(headers: &mut Fields, peer: IpAddr, client: IpAddr) {
     if client != peer && !headers.contains_key(&X_FORWARDED_FOR) {
         append(
             headers,
-            &X_FORWARDED_FOR,
+            &X_FORWARDED_FOR_NAME,
             Value::of_ascii(client.to_string().as_bytes()),
         );
         // Behind the client, which is there now.
@@ -171,30 +171,38 @@ fn append_address(headers: &mut Fields, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             let (text, length) = dotted(address);
-            append(headers, &X_FORWARDED_FOR, Value::of_ascii(&text[..length]));
+            append(
+                headers,
+                &X_FORWARDED_FOR_NAME,
+                Value::of_ascii(&text[..length]),
+            );
         }
         IpAddr::V6(address) => {
             let text = address.to_string();
-            append(headers, &X_FORWARDED_FOR, Value::of_ascii(text.as_bytes()));
+            append(
+                headers,
+                &X_FORWARDED_FOR_NAME,
+                Value::of_ascii(text.as_bytes()),
+            );
         }
     }
 }
 
 /// Appends an element to a list, on one line: some applications read only the first.
-fn append(headers: &mut Fields, name: &HeaderName, element: Value<'_>) {
+fn append(headers: &mut Fields, name: &PreparedName, element: Value<'_>) {
     let mut line = Vec::new();
-    let others = headers.get_all(name.as_str());
+    let others = headers.get_all(name.name().as_str());
     for value in others.filter(|value| !value.is_empty()) {
         line.extend_from_slice(value.as_bytes());
         line.extend_from_slice(b", ");
     }
     if line.is_empty() {
-        return headers.insert(name, element);
+        return headers.insert_prepared(name, element);
     }
     line.extend_from_slice(element.as_bytes());
     // Made of other values and of what is allowed in one; so it always is one.
     if let Some(value) = Value::new(&line) {
-        headers.insert(name, value);
+        headers.insert_prepared(name, value);
     }
 }
 
@@ -202,12 +210,21 @@ fn append(headers: &mut Fields, name: &HeaderName, element: Value<'_>) {
 static HTTP: LazyLock<PreparedLine> =
     LazyLock::new(|| PreparedLine::new(&X_FORWARDED_PROTO, &HeaderValue::from_static("http")));
 
+static X_FORWARDED_FOR_NAME: LazyLock<PreparedName> =
+    LazyLock::new(|| PreparedName::new(&X_FORWARDED_FOR));
+
+static FORWARDED: LazyLock<PreparedName> = LazyLock::new(|| PreparedName::new(&header::FORWARDED));
+
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The field of the request id, on requests and responses.
 pub static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The same, for the lines that every message gets.
+pub static X_REQUEST_ID_NAME: LazyLock<PreparedName> =
+    LazyLock::new(|| PreparedName::new(&X_REQUEST_ID));
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! A new one is 32 lower hexadecimal digits, not all zero, so that it can serve as the trace id of
 //! W3C Trace Context as well. It is a name, not a secret: it comes from a fast generator.
 
-use super::X_REQUEST_ID;
+use super::{X_REQUEST_ID, X_REQUEST_ID_NAME};
 use crate::message::{Fields, Value};
 
 /// A request's id: visible ASCII.
@@ -57,7 +57,7 @@ pub(super) fn set(
         }
     }
     let id = new(random);
-    headers.insert(&X_REQUEST_ID, id.value());
+    headers.insert_prepared(&X_REQUEST_ID_NAME, id.value());
     id
 }
 

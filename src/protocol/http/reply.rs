@@ -15,7 +15,7 @@ use crate::http1::{
     encode_response,
 };
 use crate::message::ResponseParts;
-use crate::policy::forwarding::X_REQUEST_ID;
+use crate::policy::forwarding::X_REQUEST_ID_NAME;
 use crate::telemetry::access::End;
 
 /// A response on its way. Where it is dropped, what has been sent is known.
@@ -137,7 +137,8 @@ impl Exchange<'_> {
             local.append_date(self.now.get(), &mut parts.headers);
         }
         if let Some(request_id) = self.record.request_id.get() {
-            parts.headers.insert(&X_REQUEST_ID, request_id.value());
+            let name = &*X_REQUEST_ID_NAME;
+            parts.headers.insert_prepared(name, request_id.value());
         }
     }
 
