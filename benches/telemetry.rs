@@ -4,12 +4,13 @@
 //! `cargo bench --bench telemetry`
 
 use std::io;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use divan::{Bencher, black_box};
 use evenkeel::config;
-use evenkeel::telemetry::access::{AccessLog, End, Entry, Settings, Sink, Writer};
+use evenkeel::telemetry::access::{AccessLog, End, Entry, Origin, Settings, Sink, Target, Writer};
 use evenkeel::telemetry::metrics::{Counter, Family, Format, Kind, Registry, set_worker_shard};
 
 fn main() {
@@ -101,15 +102,16 @@ fn open(format: config::LogFormat) -> io::Result<(Sink, AccessLog)> {
     Ok((sink, log))
 }
 
+static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("web", "api"));
+
+static TARGET: LazyLock<Target> = LazyLock::new(|| Target::new("api", "eu-1a", "10.1.0.11:8080"));
+
 fn entry() -> Entry<'static> {
     Entry {
         at: UNIX_EPOCH + Duration::new(1_767_323_045, 6_000),
         request_id: b"4bf92f3577b34da6a3ce929d0e0e4736",
-        listener: "web",
-        route: "api",
-        upstream: "api",
-        zone: "eu-1a",
-        endpoint: "10.1.0.11:8080",
+        origin: &ORIGIN,
+        target: Some(&TARGET),
         client: ([192, 0, 2, 7], 51_234).into(),
         method: "GET",
         scheme: "http",

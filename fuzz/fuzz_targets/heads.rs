@@ -78,7 +78,7 @@ fn request(bytes: &[u8], ends: &[usize]) {
     let body = body(head.framing, &bytes[head.size..], &ends);
     let mut out = Vec::new();
     let options = RequestOptions {
-        upgrade: head.upgrade.as_ref(),
+        upgrade: head.upgrade.as_deref(),
         te_trailers: head.te_trailers,
     };
     encode_request(&mut out, &head.parts, head.framing, options);
@@ -131,7 +131,7 @@ fn response(bytes: &[u8], ends: &[usize], method: &Method) {
     let framing = ResponseFraming::choose(method, Version::HTTP_11, status, length);
     let mut out = Vec::new();
     let options = ResponseOptions {
-        upgrade: head.upgrade.as_ref(),
+        upgrade: head.upgrade.as_deref(),
         ..ResponseOptions::default()
     };
     encode_response(&mut out, &head.parts, framing, options);

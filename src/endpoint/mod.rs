@@ -22,12 +22,13 @@ mod metrics;
 mod probes;
 mod states;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::net::Address;
+use crate::telemetry::access;
 
 pub use failure::ConnectFailure;
 pub use flow::Flow;
@@ -57,6 +58,8 @@ pub struct Endpoint {
     pub live: Arc<Live>,
     /// What is counted about it; survives reloads.
     pub metrics: Arc<Metrics>,
+    /// How the access log tells it, once that was asked.
+    pub logged: OnceLock<access::Target>,
 }
 
 /// What one endpoint may carry at once, over all workers.

@@ -37,11 +37,13 @@ struct Free {
 
 impl Buffer {
     /// An empty buffer with room for [`BUFFER`] bytes.
+    #[inline]
     pub fn take() -> Self {
         Self::of(Class::Ordinary)
     }
 
     /// An empty buffer with room for [`LARGE_BUFFER`] bytes.
+    #[inline]
     pub fn take_large() -> Self {
         Self::of(Class::Large)
     }
@@ -63,14 +65,23 @@ impl Buffer {
         })
     }
 
+    #[inline]
     fn of(class: Class) -> Self {
         // While its thread ends there is no free list any more, and a new buffer does as well.
         let free = FREE.try_with(|free| free.borrow_mut().class(class).pop());
-        let bytes = free
-            .ok()
-            .flatten()
-            .unwrap_or_else(|| Vec::with_capacity(class.capacity()));
-        Self { bytes }
+        match free {
+            Ok(Some(bytes)) => Self { bytes },
+            Ok(None) | Err(_) => Self::new(class),
+        }
+    }
+}
+
+impl Buffer {
+    #[cold]
+    fn new(class: Class) -> Self {
+        Self {
+            bytes: Vec::with_capacity(class.capacity()),
+        }
     }
 }
 
@@ -144,6 +155,7 @@ impl Class {
 }
 
 impl Free {
+    #[inline]
     fn class(&mut self, class: Class) -> &mut Vec<Vec<u8>> {
         match class {
             Class::Ordinary => &mut self.ordinary,

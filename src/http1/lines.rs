@@ -73,17 +73,18 @@ impl<'bytes> Lines<'bytes> {
         }
     }
 
-    /// The next line, if it is plain.
+    /// The next line and its name, if it is plain.
     #[expect(
         clippy::inline_always,
         reason = "the compiler does not, at 700 instructions a request"
     )]
     #[inline(always)]
-    pub(super) fn next_plain(&mut self) -> Option<Place> {
+    pub(super) fn next_plain(&mut self) -> Option<(&'bytes [u8], Place)> {
         let left = self.left.checked_sub(1)?;
         let line = &self.bytes[self.at..];
         let name_length = name_end(line);
-        let value = line[name_length..].strip_prefix(SEPARATOR)?;
+        let (name, behind) = line.split_at(name_length);
+        let value = behind.strip_prefix(SEPARATOR)?;
         let value_length = value_end(value);
         let is_bare = |at: usize| value[at] != b' ';
         let is_trimmed = value_length == 0 || is_bare(0) && is_bare(value_length - 1);
@@ -99,7 +100,7 @@ impl<'bytes> Lines<'bytes> {
         };
         self.at = place.value + value_length + CRLF.len();
         self.left = left;
-        Some(place)
+        Some((name, place))
     }
 
     /// Whether the plain lines were all, and the empty line stands next.

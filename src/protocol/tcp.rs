@@ -16,7 +16,7 @@ use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
 use crate::net::Stream;
 use crate::snapshot::{SessionResult, TcpListener};
-use crate::telemetry::access::{End, Entry};
+use crate::telemetry::access::{End, Entry, Origin, Target};
 use crate::upstream::{Pick, PickError};
 
 /// One client's connection, from its acceptance on. It is counted and logged when it is dropped, so
@@ -192,14 +192,17 @@ impl Session {
         }
         let endpoint = self.endpoint.as_deref();
         let (total, now) = (self.began.elapsed(), SystemTime::now());
+        let origin = Origin::new(&self.facts.listener, "");
+        let upstream = &self.listener.choice.upstream.name;
+        let target = endpoint.map_or_else(
+            || Target::new(upstream, "", ""),
+            |endpoint| Target::new(upstream, &endpoint.zone, &endpoint.name),
+        );
         self.local.access_log.record(&Entry {
             at: now.checked_sub(total).unwrap_or(now),
             request_id: b"",
-            listener: &self.facts.listener,
-            route: "",
-            upstream: &self.listener.choice.upstream.name,
-            zone: endpoint.map_or("", |endpoint| &endpoint.zone),
-            endpoint: endpoint.map_or("", |endpoint| &endpoint.name),
+            origin: &origin,
+            target: Some(&target),
             client: self.facts.peer,
             method: "",
             scheme: "tcp",

@@ -7,6 +7,7 @@ use http::Method;
 
 use super::late::{RouteSeries, Source};
 use super::lazy::Lazy;
+use crate::telemetry::access::Origin;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Histogram, Kind, Registry};
 
 /// Handles of one listener.
@@ -29,6 +30,8 @@ pub struct ListenerMetrics {
 /// same, so that a reload loses none of them.
 #[derive(Debug)]
 pub struct RouteMetrics {
+    /// How the access log tells it.
+    pub origin: Origin,
     source: Arc<Source>,
     /// From the first byte of the request to the last of the response.
     pub duration: RouteSeries<Histogram>,
@@ -111,6 +114,7 @@ impl RouteMetrics {
         });
         let retries = |outcome| RouteSeries::of_route(&source, &RETRIES, ("outcome", outcome));
         Self {
+            origin: Origin::new(listener, route),
             duration: RouteSeries::new(&source, &REQUEST_DURATION),
             in_flight: RouteSeries::new(&source, &REQUESTS_IN_FLIGHT),
             overhead: registry.histogram(&OVERHEAD, &[("listener", listener)]),

@@ -1,7 +1,7 @@
 //! From resolved addresses to endpoints that know what was learned about them.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Upstream;
 use super::table::Table;
@@ -62,6 +62,7 @@ impl Upstream {
                         .unwrap_or(self.limits.max_connections),
                 },
                 live,
+                logged: OnceLock::new(),
             }));
         }
         endpoints.into()

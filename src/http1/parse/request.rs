@@ -186,8 +186,8 @@ fn read(head: &[u8], limit: usize) -> Result<Option<RequestHead>, RequestError> 
     let block = &head[first.next..];
     let mut lines = Lines::new(block, limit);
     let mut draft = Draft::new(line.version, target.authority);
-    while let Some(place) = lines.next_plain() {
-        draft.take(block, place)?;
+    while let Some((name, place)) = lines.next_plain() {
+        draft.take(block, name, place)?;
     }
     if !lines.is_at_end() && !may_be_complete(head, 0) {
         return Ok(None);
@@ -302,7 +302,8 @@ impl<'bytes> Draft<'bytes> {
     /// As [`Draft::take`], and not in line again.
     #[cold]
     fn take_other(&mut self, block: &'bytes [u8], place: Place) -> Result<(), RequestError> {
-        self.take(block, place)
+        let (name, _) = line(block, place);
+        self.take(block, name, place)
     }
 
     #[expect(
@@ -310,24 +311,24 @@ impl<'bytes> Draft<'bytes> {
         reason = "the compiler does not, at 300 instructions a request"
     )]
     #[inline(always)]
-    fn take(&mut self, block: &'bytes [u8], place: Place) -> Result<(), RequestError> {
-        let (name, value) = line(block, place);
+    fn take(&mut self, block: &'bytes [u8], name: &[u8], place: Place) -> Result<(), RequestError> {
+        let value = || line(block, place).1;
         let role = role(name);
         match role {
             Role::EndToEnd => keep(&mut self.headers, block, place, role),
             Role::Host => self.host(block, place)?,
             Role::ContentLength => {
-                let length = self.declared.content_length(value)?;
+                let length = self.declared.content_length(value())?;
                 keep_length(&mut self.headers, block, place, length);
             }
-            Role::TransferEncoding => self.declared.transfer_encoding(value)?,
+            Role::TransferEncoding => self.declared.transfer_encoding(value())?,
             Role::Expect => self.expect(block, place)?,
             Role::Te => {
-                let mut codings = members(value);
+                let mut codings = members(value());
                 self.te_trailers |= codings.any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
             }
-            Role::Upgrade => add_protocols(&mut self.protocols, value),
-            Role::Connection => self.connection.line(value),
+            Role::Upgrade => add_protocols(&mut self.protocols, value()),
+            Role::Connection => self.connection.line(value()),
             Role::Dropped => {}
         }
         Ok(())

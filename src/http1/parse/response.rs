@@ -139,8 +139,8 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<Option<ResponseHea
         declared: Declared::default(),
         protocols: Vec::new(),
     };
-    while let Some(place) = lines.next_plain() {
-        draft.take(block, place)?;
+    while let Some((name, place)) = lines.next_plain() {
+        draft.take(block, name, place)?;
     }
     if !lines.is_at_end() && !may_be_complete(head, 0) {
         return Ok(None);
@@ -218,7 +218,8 @@ impl<'bytes> Draft<'bytes> {
     /// As [`Draft::take`], and not in line again.
     #[cold]
     fn take_other(&mut self, block: &'bytes [u8], place: Place) -> Result<(), ResponseError> {
-        self.take(block, place)
+        let (name, _) = line(block, place);
+        self.take(block, name, place)
     }
 
     #[expect(
@@ -226,20 +227,25 @@ impl<'bytes> Draft<'bytes> {
         reason = "the compiler does not, at 300 instructions a request"
     )]
     #[inline(always)]
-    fn take(&mut self, block: &'bytes [u8], place: Place) -> Result<(), ResponseError> {
-        let (name, value) = line(block, place);
+    fn take(
+        &mut self,
+        block: &'bytes [u8],
+        name: &[u8],
+        place: Place,
+    ) -> Result<(), ResponseError> {
+        let value = || line(block, place).1;
         let role = role(name);
         match role {
             Role::ContentLength | Role::TransferEncoding if self.is_tunnel => {}
             Role::ContentLength => {
-                let length = self.declared.content_length(value)?;
+                let length = self.declared.content_length(value())?;
                 if !has_no_content(self.status) {
                     keep_length(&mut self.headers, block, place, length);
                 }
             }
-            Role::TransferEncoding => self.declared.transfer_encoding(value)?,
+            Role::TransferEncoding => self.declared.transfer_encoding(value())?,
             Role::Upgrade => {
-                add_protocols(&mut self.protocols, value);
+                add_protocols(&mut self.protocols, value());
                 if self.status == StatusCode::UPGRADE_REQUIRED {
                     keep(&mut self.headers, block, place, role);
                 }
@@ -247,7 +253,7 @@ impl<'bytes> Draft<'bytes> {
             Role::EndToEnd | Role::Host | Role::Expect => {
                 keep(&mut self.headers, block, place, role);
             }
-            Role::Connection => self.connection.line(value),
+            Role::Connection => self.connection.line(value()),
             Role::Te | Role::Dropped => {}
         }
         Ok(())

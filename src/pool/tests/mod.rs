@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -82,6 +82,7 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
             ..Limits::NONE
         },
         metrics: Arc::new(Metrics::new(&registry, names, Arc::new(flow))),
+        logged: OnceLock::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
 use crate::policy::RequestId;
 use crate::snapshot::{Route, RouteMetrics, Snapshot};
-use crate::telemetry::access::{End, Entry};
+use crate::telemetry::access::{self, End, Entry, Origin};
 use crate::upstream::Upstream;
 
 /// One request's record.
@@ -192,7 +192,7 @@ impl Record {
         };
         self.count(&route.metrics, &ended);
         if let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) {
-            self.log(connection, snapshot, &route.name, asked, &ended);
+            self.log(connection, snapshot, &route.metrics.origin, asked, &ended);
         }
     }
 
@@ -220,23 +220,21 @@ impl Record {
         &self,
         connection: &Connection,
         snapshot: &Snapshot,
-        route: &str,
+        origin: &Origin,
         asked: &Asked,
         ended: &Ended,
     ) {
         let target = self.target.borrow();
-        let (upstream, zone, endpoint) = target.as_ref().map_or(("", "", ""), |(upstream, to)| {
-            (&*upstream.name, &*to.zone, &*to.name)
+        let target = target.as_ref().map(|(upstream, endpoint)| {
+            let told = || access::Target::new(&upstream.name, &endpoint.zone, &endpoint.name);
+            endpoint.logged.get_or_init(told)
         });
         let peer = connection.client.facts.peer;
         connection.local.access_log.record(&Entry {
             at: asked.at,
             request_id: self.request_id.get().map_or(b"", RequestId::bytes),
-            listener: &connection.client.facts.listener,
-            route,
-            upstream,
-            zone,
-            endpoint,
+            origin,
+            target,
             client: self
                 .client
                 .get()

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::telemetry::text::{self, Clock};
 
-use super::Entry;
+use super::{End, Entry};
 
 /// Appends one line.
 pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, entry: &Entry<'_>, query: Option<&[u8]>) {
@@ -19,11 +19,10 @@ pub(super) fn line(out: &mut Vec<u8>, clock: &mut Clock, entry: &Entry<'_>, quer
 
 fn where_to(object: &mut Object<'_>, entry: &Entry<'_>) {
     object.bytes(br#","request_id":""#, entry.request_id);
-    object.text(br#","listener":""#, entry.listener);
-    object.text(br#","route":""#, entry.route);
-    object.text(br#","upstream":""#, entry.upstream);
-    object.text(br#","zone":""#, entry.zone);
-    object.text(br#","endpoint":""#, entry.endpoint);
+    object.raw(entry.origin.json());
+    if let Some(target) = entry.target {
+        object.raw(target.json());
+    }
     object.raw(br#","client.address":""#);
     text::address(object.out, entry.client.ip());
     object.raw(b"\"");
@@ -31,7 +30,10 @@ fn where_to(object: &mut Object<'_>, entry: &Entry<'_>) {
 
 fn what(object: &mut Object<'_>, entry: &Entry<'_>, query: Option<&[u8]>) {
     object.word(br#","http.request.method":""#, entry.method);
-    object.word(br#","url.scheme":""#, entry.scheme);
+    match entry.scheme {
+        "http" => object.raw(br#","url.scheme":"http""#),
+        other => object.word(br#","url.scheme":""#, other),
+    }
     object.bytes(br#","server.address":""#, entry.host);
     object.bytes(br#","url.path":""#, entry.path);
     object.bytes(br#","url.query":""#, query.unwrap_or_default());
@@ -40,7 +42,10 @@ fn what(object: &mut Object<'_>, entry: &Entry<'_>, query: Option<&[u8]>) {
     }
     object.number(br#","http.request.body.size":"#, entry.request_bytes);
     object.number(br#","http.response.body.size":"#, entry.response_bytes);
-    object.word(br#","network.protocol.version":""#, entry.version);
+    match entry.version {
+        "1.1" => object.raw(br#","network.protocol.version":"1.1""#),
+        other => object.word(br#","network.protocol.version":""#, other),
+    }
     object.bytes(br#","user_agent.original":""#, entry.user_agent);
 }
 
@@ -56,9 +61,22 @@ fn how(object: &mut Object<'_>, entry: &Entry<'_>) {
     if let Some(overhead) = entry.overhead {
         object.seconds(br#","overhead_s":"#, overhead);
     }
-    object.word(br#","end":""#, entry.end.as_str());
+    match entry.end {
+        End::Ok => object.raw(br#","end":"ok""#),
+        other => object.word(br#","end":""#, other.as_str()),
+    }
     object.word(br#","error.type":""#, entry.error.unwrap_or_default());
     object.number(br#","generation":"#, entry.generation);
+}
+
+/// Members of an object with these keys; those without a value are left out.
+pub(super) fn members(keys: &[(&[u8], &str)]) -> Box<[u8]> {
+    let mut out = Vec::new();
+    let mut object = Object { out: &mut out };
+    for (key, value) in keys {
+        object.text(key, value);
+    }
+    out.into()
 }
 
 /// An object that is being written. Keys come with their comma and quotes, which saves three copies

@@ -39,6 +39,46 @@ struct Page {
     clock: Clock,
 }
 
+/// Where requests come in, as their lines tell it: the same for all of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    json: Box<[u8]>,
+}
+
+/// Where requests go, as their lines tell it: the same for all to an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    json: Box<[u8]>,
+}
+
+impl Origin {
+    /// A listener that accepts, and the route that wins.
+    pub fn new(listener: &str, route: &str) -> Self {
+        let json = json::members(&[(br#","listener":""#, listener), (br#","route":""#, route)]);
+        Self { json }
+    }
+
+    fn json(&self) -> &[u8] {
+        &self.json
+    }
+}
+
+impl Target {
+    /// An upstream, and one of its endpoints in a zone, if that has one.
+    pub fn new(upstream: &str, zone: &str, endpoint: &str) -> Self {
+        let json = json::members(&[
+            (br#","upstream":""#, upstream),
+            (br#","zone":""#, zone),
+            (br#","endpoint":""#, endpoint),
+        ]);
+        Self { json }
+    }
+
+    fn json(&self) -> &[u8] {
+        &self.json
+    }
+}
+
 /// What is known about a request when it has ended. An empty string stands for "none".
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
@@ -46,16 +86,10 @@ pub struct Entry<'a> {
     pub at: SystemTime,
     /// As in `X-Request-Id`.
     pub request_id: &'a [u8],
-    /// Listener that accepted the connection.
-    pub listener: &'a str,
-    /// Route that won.
-    pub route: &'a str,
-    /// Upstream that it went to.
-    pub upstream: &'a str,
-    /// Zone of the last endpoint that was tried.
-    pub zone: &'a str,
-    /// The last endpoint that was tried.
-    pub endpoint: &'a str,
+    /// Where it came in.
+    pub origin: &'a Origin,
+    /// Where it went: the last endpoint that was tried.
+    pub target: Option<&'a Target>,
     /// The client, as found behind trusted proxies.
     pub client: SocketAddr,
     /// Method as sent; empty where HTTP is not spoken.

@@ -1,6 +1,7 @@
 use std::io::{self, PipeReader, Read as _};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
 use super::*;
@@ -17,15 +18,18 @@ fn settings(output: Output) -> Settings {
     }
 }
 
+static ORIGIN: LazyLock<Origin> = LazyLock::new(|| Origin::new("web", "api"));
+
+static LISTENER: LazyLock<Origin> = LazyLock::new(|| Origin::new("web", ""));
+
+static TARGET: LazyLock<Target> = LazyLock::new(|| Target::new("api", "eu-1a", "10.1.0.11:8080"));
+
 fn entry() -> Entry<'static> {
     Entry {
         at: UNIX_EPOCH + Duration::new(1_767_323_045, 6_000),
         request_id: b"4bf92f3577b34da6a3ce929d0e0e4736",
-        listener: "web",
-        route: "api",
-        upstream: "api",
-        zone: "eu-1a",
-        endpoint: "10.1.0.11:8080",
+        origin: &ORIGIN,
+        target: Some(&TARGET),
         client: "192.0.2.7:51234".parse().unwrap(),
         method: "GET",
         scheme: "http",
@@ -119,11 +123,34 @@ fn a_json_line_takes_whatever_a_client_sends() {
     assert_eq!(line["end"], "timeout");
 }
 
+#[test]
+fn names_are_escaped_like_everything_else() {
+    let origin = Origin::new("a\"b", "c\\d");
+    let target = Target::new("\u{1}", "", "é");
+    let entry = Entry {
+        origin: &origin,
+        target: Some(&target),
+        ..entry()
+    };
+    let mut out = Vec::new();
+    json::line(&mut out, &mut Clock::default(), &entry, None);
+    let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(
+        (&line["listener"], &line["route"]),
+        (&"a\"b".into(), &"c\\d".into())
+    );
+    assert_eq!(
+        (&line["upstream"], &line["endpoint"]),
+        (&"\u{1}".into(), &"é".into())
+    );
+    assert_eq!(line.get("zone"), None);
+}
+
 /// A session of bytes that nobody reads.
 fn session() -> Entry<'static> {
     Entry {
         request_id: b"",
-        route: "",
+        origin: &LISTENER,
         method: "",
         scheme: "tcp",
         host: b"",
