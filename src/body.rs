@@ -244,4 +244,16 @@ impl Flow for Behind {
     fn poll_behind(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
         self.rest.poll_behind(cx);
     }
+
+    fn can_be_drawn(&self) -> bool {
+        self.first.is_empty() && self.rest.can_be_drawn()
+    }
+
+    fn poll_draw(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        conduit: &mut dyn Conduit,
+    ) -> Poll<Result<usize, BodyError>> {
+        self.rest.poll_draw(cx, conduit)
+    }
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 /// A deadline of one task that moves often and passes seldom.
@@ -94,7 +95,12 @@ impl Armed {
             if self.timer.deadline() > at {
                 self.timer.as_mut().reset(at);
             }
-            if self.timer.as_mut().poll(cx).is_pending() {
+            // Whatever the task has used up of its turn: a timer that was told to wait for the next
+            // one would not be registered, and taken for one that is.
+            if Pin::new(&mut unconstrained(self.timer.as_mut()))
+                .poll(cx)
+                .is_pending()
+            {
                 return Poll::Pending;
             }
             if Instant::now() >= at {
@@ -177,6 +183,30 @@ mod tests {
         deadline.set(SECOND); // earlier than the timer stood
         assert!(deadline.guard(std::future::pending::<()>()).await.is_none());
         assert_eq!(began.elapsed(), 12 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_passes_although_the_task_has_used_up_its_turn() {
+        let deadline = Deadline::default();
+        deadline.set(SECOND);
+        let mut is_first = true;
+        let passed = std::future::poll_fn(|cx| {
+            if std::mem::take(&mut is_first) {
+                while tokio::task::coop::has_budget_remaining() {
+                    let spent = std::pin::pin!(tokio::task::coop::consume_budget());
+                    if spent.poll(cx).is_pending() {
+                        break;
+                    }
+                }
+                assert!(deadline.poll_passed(cx).is_pending());
+                // Only the timer may wake the task.
+                return Poll::Pending;
+            }
+            deadline.poll_passed(cx)
+        });
+        let began = Instant::now();
+        passed.await;
+        assert_eq!(began.elapsed(), SECOND);
     }
 
     #[tokio::test(start_paused = true)]

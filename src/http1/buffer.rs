@@ -74,9 +74,7 @@ impl Buffer {
             Ok(None) | Err(_) => Self::new(class),
         }
     }
-}
 
-impl Buffer {
     #[cold]
     fn new(class: Class) -> Self {
         Self {

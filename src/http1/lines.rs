@@ -4,10 +4,10 @@
 //! §2.2 permits and which has let requests through that the next hop read differently. Here every
 //! line ends with CRLF.
 //!
-//! Nearly every line is *plain*: a name of letters, digits and `-`, a colon, one space, a value
-//! of visible ASCII without white space around it, CRLF. Such a line can be read in one way only, so it
-//! is told without `httparse`, in a third of the instructions. From the first line on that is not
-//! plain, `httparse` reads the rest.
+//! Nearly every line is *plain*: a name of letters, digits and `-`, a colon, one space, a value of
+//! visible ASCII without white space around it, CRLF. Such a line can be read in one way only, so
+//! it is told without `httparse`, in a third of the instructions. From the first line on that is
+//! not plain, `httparse` reads the rest.
 
 use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
@@ -64,7 +64,7 @@ pub(super) struct Others {
 }
 
 impl<'bytes> Lines<'bytes> {
-    /// The lines at the start of `bytes`, which hold the whole block; at most `limit` of them.
+    /// The lines at the start of `bytes`; at most `limit` of them.
     pub(super) fn new(bytes: &'bytes [u8], limit: usize) -> Self {
         Self {
             bytes,
@@ -108,7 +108,8 @@ impl<'bytes> Lines<'bytes> {
         self.bytes[self.at..].starts_with(CRLF)
     }
 
-    /// The lines from the first on that is not plain; nearly always there are none.
+    /// The lines from the first on that is not plain, of a block that is there to its end; nearly
+    /// always there are none.
     pub(super) fn others(&self) -> Result<Others, FieldError> {
         if self.is_at_end() {
             return Ok(Others {

@@ -4,11 +4,11 @@
 //! a request that somebody smuggled. General parsers are lenient by design and leave what matters
 //! to their caller.
 //!
-//! So `httparse` reads the tokens of field lines that are not plain, and nothing else; the start lines, the
-//! framing, the limits, the persistence and the syntax of the fields that decide any of them are
-//! ours. What RFC 9110 and RFC 9112 leave open is decided the strict way: what could be read in two
-//! ways is refused. None of that does I/O, waits or reads a clock; only `receive`, `send` and `pipe`,
-//! which hold the bytes between a message and its stream, touch a socket.
+//! So `httparse` reads the tokens of field lines that are not plain, and nothing else; the start
+//! lines, the framing, the limits, the persistence and the syntax of the fields that decide any of
+//! them are ours. What RFC 9110 and RFC 9112 leave open is decided the strict way: what could be
+//! read in two ways is refused. None of that does I/O, waits or reads a clock; only `receive`,
+//! `send` and `pipe`, which hold the bytes between a message and its stream, touch a socket.
 //!
 //! Use, for each message: [`parse_request`] or [`parse_response`] until a head is there; a
 //! [`Decoder`] over what follows it; [`encode_request`] or [`encode_response`] towards the other

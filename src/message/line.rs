@@ -99,8 +99,23 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
             .all(|(one, other)| is_same_word(*one, *other))
 }
 
+/// Letters alone may differ, and by one bit. (Warren, Hacker's Delight, §6-1: adding a number to
+/// each byte of ASCII sets its highest bit where it reaches a bound.)
 fn is_same_word(one: [u8; 8], other: [u8; 8]) -> bool {
-    one == other || one.eq_ignore_ascii_case(&other)
+    let words = (u64::from_ne_bytes(one), u64::from_ne_bytes(other));
+    let all = |byte: u8| u64::from_ne_bytes([byte; 8]);
+    if (words.0 | words.1) & all(0x80) != 0 {
+        return one.eq_ignore_ascii_case(&other);
+    }
+    let (one, differ) = (words.0, words.0 ^ words.1);
+    if differ & !all(0x20) != 0 {
+        return false;
+    }
+    let small = one | all(0x20);
+    let from_a = small + all(0x80 - b'a');
+    let beyond_z = small + all(0x80 - (b'z' + 1));
+    let letters = from_a & !beyond_z;
+    (differ << 2) & all(0x80) & !letters == 0
 }
 
 /// A place or a length as it is stored.
@@ -119,3 +134,31 @@ pub(super) const SEPARATOR: &[u8] = b": ";
 
 /// Behind a line.
 pub(super) const END: &[u8] = b"\r\n";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::is_same;
+
+    proptest! {
+        #[test]
+        fn names_are_the_same_where_the_standard_library_says_so(
+            one in "[ -~\u{e9}]{0,20}",
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+            flips in any::<u32>(),
+        ) {
+            let one = one.into_bytes();
+            let flipped = one.iter().enumerate().map(|(at, byte)| byte ^ (flips >> at & 1) as u8 * 0x20);
+            let mut other: Vec<u8> = flipped.collect();
+            for (at, byte) in changes {
+                if !other.is_empty() {
+                    let at = at.index(other.len());
+                    other[at] = byte;
+                }
+            }
+            prop_assert_eq!(is_same(&one, &other), one.eq_ignore_ascii_case(&other));
+            prop_assert!(is_same(&one, &one.to_ascii_uppercase()));
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Where a run of plain bytes ends.
 //!
-//! A head is looked at byte by byte on its way through a proxy, and once more into its log; sixteen
-//! bytes in one step make that cheap. What is told here is only which bytes are *plain*: any byte that is not is looked at
-//! by whoever asked.
+//! A head is looked at byte by byte on its way through a proxy, and once more into its log;
+//! sixteen bytes in one step make that cheap. What is told here is only which bytes are *plain*:
+//! any byte that is not is looked at by whoever asked.
 
 use wide::i8x16;
 

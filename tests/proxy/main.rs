@@ -26,6 +26,7 @@ mod own_answers;
 mod reload;
 mod route_command;
 mod routing;
+mod splice;
 mod streaming;
 mod tcp;
 mod tcp_ends;

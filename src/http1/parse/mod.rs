@@ -7,6 +7,7 @@
 
 mod fields;
 mod host;
+mod line;
 mod request;
 mod response;
 mod target;

@@ -1,16 +1,17 @@
 //! Request heads.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Version, header};
-use memchr::{memchr, memrchr};
+use http::{HeaderValue, StatusCode, Version, header};
+use memchr::memchr;
 
 use super::fields::{Connection, add_protocols, keep, keep_length, members, protocols};
 use super::host::Authority;
+use super::line::{Line, check_method_so_far};
 use super::target::Target;
 use super::{check_line_ends, first_line, line, may_be_complete};
 use crate::http1::Limits;
 use crate::http1::frame::{Declared, Framing, FramingError, Trailers, request_framing};
-use crate::http1::lines::{FieldError, Lines, is_token_byte};
+use crate::http1::lines::{FieldError, Lines};
 use crate::message::{Fields, Place, RequestParts, Role, role};
 
 /// A request head that was read and checked.
@@ -83,13 +84,6 @@ pub enum RequestError {
     Expectation,
 }
 
-/// The three parts of a request line.
-struct Line<'bytes> {
-    method: Method,
-    target: &'bytes [u8],
-    version: Version,
-}
-
 /// What is collected in the pass over the fields.
 struct Draft<'bytes> {
     version: Version,
@@ -132,11 +126,16 @@ pub fn resume_request(
     let skipped = if window.starts_with(b"\r\n") { 2 } else { 0 };
     let head = &window[skipped..];
     let seen = seen.saturating_sub(skipped);
-    if (seen == 0 || may_be_complete(head, seen))
-        && let Some(mut request) = read(head, limits.fields)?
-    {
-        request.size += skipped;
-        return Ok(Some(request));
+    if seen == 0 || may_be_complete(head, seen) {
+        match read(head, limits.fields) {
+            Ok(Some(mut request)) => {
+                request.size += skipped;
+                return Ok(Some(request));
+            }
+            // Told of a whole head only: it must not matter where its packets were cut.
+            Err(error) if may_be_complete(head, 0) => return Err(error),
+            Ok(None) | Err(_) => {}
+        }
     }
     check_incomplete(head, seen)?;
     if bytes.len() < limits.head {
@@ -164,17 +163,6 @@ fn check_incomplete(head: &[u8], seen: usize) -> Result<(), RequestError> {
     Ok(())
 }
 
-/// Tells another protocol from HTTP by its first bytes.
-fn check_method_so_far(head: &[u8]) -> Result<(), RequestError> {
-    let start = &head[..head.len().min(MAX_METHOD + 1)];
-    match start.iter().position(|&byte| !is_token_byte(byte)) {
-        Some(end) if end > 0 && start[end] == b' ' => Ok(()),
-        Some(_) => Err(RequestError::Line),
-        None if start.len() > MAX_METHOD => Err(RequestError::MethodTooLong),
-        None => Ok(()),
-    }
-}
-
 /// Reads a head; `None` if its end is not there.
 fn read(head: &[u8], limit: usize) -> Result<Option<RequestHead>, RequestError> {
     let Some(first) = first_line(head) else {
@@ -193,10 +181,11 @@ fn read(head: &[u8], limit: usize) -> Result<Option<RequestHead>, RequestError> 
         return Ok(None);
     }
     let others = lines.others()?;
+    let block = &block[..others.size];
     for place in others.places {
         draft.take_other(block, place)?;
     }
-    draft.headers.take_text(&block[..others.size]);
+    draft.headers.take_text(block);
     draft.check_host(target.uri.path() == "*")?;
     let connection = draft.connection;
     if connection.malformed || connection.too_many {
@@ -247,40 +236,6 @@ impl RequestError {
             | Self::HostMalformed
             | Self::Connection => StatusCode::BAD_REQUEST,
         }
-    }
-}
-
-impl<'bytes> Line<'bytes> {
-    /// Reads a line without its CRLF (RFC 9112 §3).
-    fn parse(line: &'bytes [u8]) -> Result<Self, RequestError> {
-        // What most lines are.
-        if let Some(target) = line.strip_prefix(b"GET ")
-            && let Some(target) = target.strip_suffix(b" HTTP/1.1")
-            && !target.is_empty()
-        {
-            return Ok(Self {
-                method: Method::GET,
-                target,
-                version: Version::HTTP_11,
-            });
-        }
-        check_method_so_far(line)?;
-        let first = memchr(b' ', line).ok_or(RequestError::Line)?;
-        // Where it is in every line that is right.
-        let usual = line.len().checked_sub(" HTTP/1.1".len());
-        let last = match usual {
-            Some(usual) if line[usual] == b' ' => usual,
-            Some(_) | None => memrchr(b' ', line).ok_or(RequestError::Line)?,
-        };
-        let version = version(&line[last + 1..])?;
-        if first + 1 >= last {
-            return Err(RequestError::Line);
-        }
-        Ok(Self {
-            method: Method::from_bytes(&line[..first]).map_err(|_| RequestError::Line)?,
-            target: &line[first + 1..last],
-            version,
-        })
     }
 }
 
@@ -397,24 +352,3 @@ fn keep_target(target: &[u8]) -> Bytes {
         target => Bytes::copy_from_slice(target),
     }
 }
-
-/// A later minor version is read as the latest that we know (RFC 9110 §6.2).
-fn version(text: &[u8]) -> Result<Version, RequestError> {
-    match text {
-        b"HTTP/1.1" => Ok(Version::HTTP_11),
-        b"HTTP/1.0" => Ok(Version::HTTP_10),
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            if *major == b'1' {
-                Ok(Version::HTTP_11)
-            } else {
-                Err(RequestError::Version)
-            }
-        }
-        _ => Err(RequestError::Line),
-    }
-}
-
-/// Bytes of a method. The longest that is registered has 17 (RFC 4437).
-const MAX_METHOD: usize = 32;

@@ -92,10 +92,13 @@ pub fn resume_response(
     limits: Limits,
 ) -> Result<Option<ResponseHead>, ResponseError> {
     let head = &bytes[..bytes.len().min(limits.head)];
-    if (seen == 0 || may_be_complete(head, seen))
-        && let Some(response) = read(head, method, limits.fields)?
-    {
-        return Ok(Some(response));
+    if seen == 0 || may_be_complete(head, seen) {
+        match read(head, method, limits.fields) {
+            Ok(Some(response)) => return Ok(Some(response)),
+            // Told of a whole head only: it must not matter where its packets were cut.
+            Err(error) if may_be_complete(head, 0) => return Err(error),
+            Ok(None) | Err(_) => {}
+        }
     }
     check_incomplete(head, seen)?;
     if bytes.len() < limits.head {
@@ -146,10 +149,11 @@ fn read(head: &[u8], method: &Method, limit: usize) -> Result<Option<ResponseHea
         return Ok(None);
     }
     let others = lines.others()?;
+    let block = &block[..others.size];
     for place in others.places {
         draft.take_other(block, place)?;
     }
-    draft.headers.take_text(&block[..others.size]);
+    draft.headers.take_text(block);
     draft.end_here();
     let connection = draft.connection;
     if connection.too_many {

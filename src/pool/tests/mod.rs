@@ -18,6 +18,7 @@ mod body;
 mod calls;
 mod idle;
 mod limit;
+mod pipe;
 
 /// An endpoint whose side of each connection is in the hands of the test.
 struct Peer {

@@ -51,7 +51,7 @@ impl Exchange<'_> {
                     .connection
                     .local
                     .with_random(|random| split.pick(random));
-                // In a box, and so is the exchange: two that are small are cheaper than a large one.
+                // In a box, as the exchange is: two that are small are cheaper than a large one.
                 Box::pin(forward::forward(self, choice, parts, body)).await
             }
         }

@@ -260,6 +260,18 @@ impl Drop for Unfinished<'_> {
 }
 
 impl RequestBody {
+    /// Takes in that so many bytes of it came.
+    fn took(&mut self, count: usize) {
+        let client = &self.client;
+        client
+            .body_bytes
+            .set(client.body_bytes.get() + count as u64);
+        self.left = self.left.map(|left| left.saturating_sub(count as u64));
+        if self.decoder.is_done() {
+            client.body.set(BodyState::Received);
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         if self.client.has_whole_request() {
             return Poll::Ready(None);
@@ -289,20 +301,6 @@ impl RequestBody {
                     return Poll::Ready(Some(Err(BodyError::Truncated)));
                 }
             }
-        }
-    }
-}
-
-impl RequestBody {
-    /// Takes in that so many bytes of it came.
-    fn took(&mut self, count: usize) {
-        let client = &self.client;
-        client
-            .body_bytes
-            .set(client.body_bytes.get() + count as u64);
-        self.left = self.left.map(|left| left.saturating_sub(count as u64));
-        if self.decoder.is_done() {
-            client.body.set(BodyState::Received);
         }
     }
 }

@@ -56,7 +56,8 @@ pub(super) enum Next {
     Tunnel(Box<Tunnel>),
 }
 
-/// Serves a client, whom this listener let in, until its connection ends. `guard` is held meanwhile.
+/// Serves a client, whom this listener let in, until its connection ends. The guard is held
+/// meanwhile.
 ///
 /// No `async fn`: its future would hold the arguments beside what is made of them.
 pub fn serve<G>(
@@ -95,11 +96,13 @@ pub fn serve<G>(
                     // A tunnel may outlive many snapshots, and must not keep its own alive.
                     drop(terms);
                     Box::pin(tunnel.run(connection.client)).await;
-                    break;
+                    drop(guard);
+                    return;
                 }
             }
         }
-        drop(guard);
+        drop(connection);
+        drop(guard); // whoever counts must find what is still there
     }
 }
 

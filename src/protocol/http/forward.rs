@@ -84,8 +84,9 @@ pub(super) async fn forward(
     }
 }
 
-/// One attempt at one endpoint. Where the body can be sent again, it is there again. A reused connection that turns out closed is replaced here: that is
-/// no failure of the endpoint, and no attempt of the request.
+/// One attempt at one endpoint. Where the body can be sent again, it is there again. A reused
+/// connection that turns out closed is replaced here: that is no failure of the endpoint, and no
+/// attempt of the request.
 async fn attempt(
     exchange: &Exchange<'_>,
     choice: &Choice,

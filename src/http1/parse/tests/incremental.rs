@@ -1,10 +1,12 @@
 //! Request heads that come in pieces, are too long, or will never be one.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use proptest::prelude::*;
 
 use super::{LIMITS, read, refused};
-use crate::http1::{Limits, RequestError, RequestHead, parse_request, resume_request};
+use crate::http1::{
+    Limits, RequestError, RequestHead, parse_request, parse_response, resume_request,
+};
 
 /// RFC 9112 §2.2: one empty line before the request line.
 #[test]
@@ -136,6 +138,20 @@ fn heads() -> impl Strategy<Value = Vec<u8>> {
     (start, pieces, end).prop_map(|(start, pieces, end)| {
         [start.as_bytes(), pieces.concat().as_bytes(), end.as_bytes()].concat()
     })
+}
+
+/// The first look reads on although the end is not there, and finds what a later one does not look
+/// for: it must not tell.
+#[test]
+fn what_is_wrong_is_told_when_the_head_is_there() {
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n";
+    assert!(parse_request(request, LIMITS).expect("not yet").is_none());
+    let whole = [request, &b"\r\n"[..]].concat();
+    assert!(parse_request(&whole, LIMITS).is_err());
+    let response = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n";
+    let parse = |bytes: &[u8]| parse_response(bytes, &Method::GET, LIMITS);
+    assert!(parse(response).expect("not yet").is_none());
+    assert!(parse(&[response, &b"\r\n"[..]].concat()).is_err());
 }
 
 proptest! {
