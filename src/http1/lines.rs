@@ -257,3 +257,6 @@ const FEW: usize = 32;
 const SEPARATOR: &[u8] = b": ";
 
 const CRLF: &[u8] = b"\r\n";
+
+#[cfg(test)]
+mod tests;

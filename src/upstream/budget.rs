@@ -49,3 +49,31 @@ const LEAST_PER_SECOND: u32 = 10;
 const SHARE: f32 = 3.2;
 /// Requests that are paid in at once; a power of two.
 const PAID_AT_ONCE: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifth_of_the_requests_may_be_repeated_besides_the_reserve() {
+        let budget = RetryBudget::default();
+        let requests = 1_600;
+        for _ in 0..requests {
+            budget.deposit();
+        }
+        let allowed = (0..requests).take_while(|_| budget.withdraw()).count();
+        let reserve = (LEAST_PER_SECOND as usize) * 10;
+        let share = requests / 5;
+        assert!(
+            (reserve + share..=reserve + share + 2).contains(&allowed),
+            "{allowed} of {requests}"
+        );
+    }
+
+    #[test]
+    fn without_requests_there_is_the_reserve() {
+        let budget = RetryBudget::default();
+        let allowed = (0..1_000).take_while(|_| budget.withdraw()).count();
+        assert_eq!(allowed, 100);
+    }
+}
