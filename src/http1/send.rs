@@ -117,6 +117,10 @@ impl Outgoing {
                 continue;
             }
             ready!(self.poll_write(cx, stream))?;
+            // What most messages are at this point; the rest is looked at above.
+            if self.ended && self.staged.is_none() && self.is_flushed() {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 

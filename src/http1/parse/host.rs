@@ -17,11 +17,15 @@ impl<'text> Authority<'text> {
     /// Reads an authority; userinfo is not part of one (RFC 9110 §4.2.4).
     pub(super) fn parse(text: &'text [u8]) -> Option<Self> {
         let plain = host_end(text);
-        if plain == text.len() {
-            return Some(Self {
-                host: text,
-                port: None,
-            });
+        // What most are.
+        let port = match &text[plain..] {
+            [] => Some(None),
+            [b':', port @ ..] if is_port(port) => Some(Some(port)),
+            _ => None,
+        };
+        if let Some(port) = port {
+            let host = &text[..plain];
+            return Some(Self { host, port });
         }
         let (host, rest) = if text.first() == Some(&b'[') {
             let end = text.iter().position(|&byte| byte == b']')? + 1;

@@ -132,7 +132,9 @@ async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Ins
 /// Begins the record of a request whose head is there.
 fn begin(terms: &Terms, head: &RequestHead, (began, now): (Instant, Instant)) -> Record {
     let mut record = Record::new(head.parts.method.clone(), began);
-    record.waited(now - began);
+    if now != began {
+        record.waited(now - began);
+    }
     if terms.snapshot.access_log {
         record.keep(&head.parts);
     }
