@@ -7,5 +7,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Memory is taken in small pieces all over the allocator's arena: huge pages would hold nine
+    // megabytes of which two are used. Where the kernel has none there is nothing to disable.
+    _ = rustix::thread::disable_transparent_huge_pages(true);
     evenkeel::cli::main(std::env::args_os())
 }

@@ -101,11 +101,12 @@ thread_local! {
 
 const KEPT_UNTIL_DROPPED: &str = "only a drop takes the memory away";
 
-/// Bytes that a new store has room for: the fields of a browser with a session, and ours.
-const TEXT: usize = 1536;
+/// Bytes that a new store has room for: the fields of a browser, and ours. A request that waits for
+/// its endpoint holds them, and there may be thousands; one with more fields grows.
+const TEXT: usize = 1024;
 
 /// Lines that a new store has room for.
-const LINES: usize = 24;
+const LINES: usize = 20;
 
 /// A store that has grown beyond this is not kept.
 const KEPT_TEXT: usize = 8 * 1024;

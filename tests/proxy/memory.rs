@@ -225,3 +225,17 @@ const BOUND: usize = 8 * 1024 * 1024;
 
 /// After each piece of at most 256 KiB: loopback is tens of times faster.
 const PAUSE: Duration = Duration::from_millis(1);
+
+#[test]
+fn memory_is_not_taken_by_huge_pages() {
+    let proxy = Evenkeel::start("[listener.web]\nbind = \"@web\"\nto = [\"127.0.0.1:9\"]\n");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).expect("it runs");
+    let enabled = status
+        .lines()
+        .find_map(|line| line.strip_prefix("THP_enabled:"));
+    // A kernel without them says nothing.
+    assert!(
+        enabled.is_none_or(|enabled| enabled.trim() == "0"),
+        "{enabled:?}"
+    );
+}
