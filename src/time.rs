@@ -185,6 +185,16 @@ mod tests {
         assert_eq!(began.elapsed(), 12 * SECOND);
     }
 
+    /// Uses up what the task may do before it has to let others run.
+    fn spend_turn(cx: &mut Context<'_>) {
+        while tokio::task::coop::has_budget_remaining() {
+            let spent = std::pin::pin!(tokio::task::coop::consume_budget());
+            if spent.poll(cx).is_pending() {
+                return;
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_deadline_passes_although_the_task_has_used_up_its_turn() {
         let deadline = Deadline::default();
@@ -192,12 +202,7 @@ mod tests {
         let mut is_first = true;
         let passed = std::future::poll_fn(|cx| {
             if std::mem::take(&mut is_first) {
-                while tokio::task::coop::has_budget_remaining() {
-                    let spent = std::pin::pin!(tokio::task::coop::consume_budget());
-                    if spent.poll(cx).is_pending() {
-                        break;
-                    }
-                }
+                spend_turn(cx);
                 assert!(deadline.poll_passed(cx).is_pending());
                 // Only the timer may wake the task.
                 return Poll::Pending;

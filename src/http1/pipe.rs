@@ -64,6 +64,10 @@ impl Pipe {
     }
 
     /// Moves what the stream takes. Ready with the number of bytes; only while some are held.
+    ///
+    /// # Panics
+    ///
+    /// Never: the ends are there until the pipe is dropped.
     pub fn poll_empty(&mut self, cx: &mut Context<'_>, sink: &Stream) -> Poll<io::Result<usize>> {
         let ends = self.ends.as_ref().expect(KEPT_UNTIL_DROPPED);
         let held = self.held;

@@ -149,7 +149,10 @@ mod tests {
             flips in any::<u32>(),
         ) {
             let one = one.into_bytes();
-            let flipped = one.iter().enumerate().map(|(at, byte)| byte ^ (flips >> at & 1) as u8 * 0x20);
+            let flipped = one.iter().enumerate().map(|(at, byte)| match flips >> at & 1 {
+                0 => *byte,
+                _ => byte ^ 0x20,
+            });
             let mut other: Vec<u8> = flipped.collect();
             for (at, byte) in changes {
                 if !other.is_empty() {

@@ -16,7 +16,7 @@ pub(super) struct Store {
 }
 
 /// What a store is made of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     pub(super) text: Vec<u8>,
     pub(super) lines: Vec<Line>,
@@ -30,7 +30,10 @@ impl Store {
     pub(super) fn take() -> Self {
         // While its thread ends there is no free list any more, and a new store does as well.
         let free = FREE.try_with(|free| free.borrow_mut().pop());
-        let memory = free.ok().flatten().unwrap_or_else(Memory::new);
+        let memory = match free {
+            Ok(Some(memory)) => memory,
+            Ok(None) | Err(_) => Box::new(Memory::new()),
+        };
         Self {
             memory: Some(memory),
         }
@@ -39,12 +42,12 @@ impl Store {
 
 impl Memory {
     #[cold]
-    fn new() -> Box<Self> {
-        Box::new(Self {
+    fn new() -> Self {
+        Self {
             text: Vec::with_capacity(TEXT),
             lines: Vec::with_capacity(LINES),
             seen: 0,
-        })
+        }
     }
 }
 
@@ -95,8 +98,11 @@ impl Drop for Store {
     }
 }
 
+/// In boxes, since what is kept goes from hand to hand as one word, and back again.
+type Kept = Vec<Box<Memory>>;
+
 thread_local! {
-    static FREE: RefCell<Vec<Box<Memory>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Kept> = const { RefCell::new(Vec::new()) };
 }
 
 const KEPT_UNTIL_DROPPED: &str = "only a drop takes the memory away";

@@ -110,14 +110,19 @@ mod tests {
     fn each_byte_is_told_in_every_place() {
         for byte in 0..=u8::MAX {
             for place in 0..WIDTH + 5 {
-                for length in [WIDTH + 5, 2 * WIDTH, 2 * WIDTH + 5] {
-                    let mut bytes = vec![b'a'; length];
-                    bytes[place] = byte;
-                    for (run_end, is_in) in KINDS {
-                        let end = if is_in(byte) { length } else { place };
-                        assert_eq!(run_end(&bytes), end, "{byte:#x} at {place}");
-                    }
-                }
+                assert_told(byte, place);
+            }
+        }
+    }
+
+    /// Within a window, at its end, and in what is left behind the last one.
+    fn assert_told(byte: u8, place: usize) {
+        for length in [WIDTH + 5, 2 * WIDTH, 2 * WIDTH + 5] {
+            let mut bytes = vec![b'a'; length];
+            bytes[place] = byte;
+            for (run_end, is_in) in KINDS {
+                let end = if is_in(byte) { length } else { place };
+                assert_eq!(run_end(&bytes), end, "{byte:#x} at {place}");
             }
         }
     }

@@ -109,6 +109,10 @@ impl Call {
     }
 
     /// Sends what goes and reads what comes. Ready with each interim head and with the final one.
+    ///
+    /// # Panics
+    ///
+    /// If the call has ended.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, CallError>> {
         self.poll_request(cx)?;
         loop {

@@ -101,7 +101,7 @@ async fn attempt(
         let reused;
         let mut call = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
             Ok(connection) if parts.method == Method::CONNECT => {
-                return Ok(connected(choice, pick, connection));
+                return Ok(connected(choice, pick, *connection));
             }
             Ok(connection) => {
                 reused = connection.is_reused();
@@ -240,7 +240,7 @@ fn overdue(call: &Call) -> CallError {
 }
 
 /// CONNECT succeeds with any 2xx, and has no body (RFC 9110 §9.3.6).
-fn connected(choice: &Choice, pick: Pick, connection: Box<Connection>) -> Answer {
+fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
     let tunnel = Tunnel {
         upstream: connection.into_tunnel(),
         idle: choice.timeouts.tunnel_idle,
