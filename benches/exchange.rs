@@ -1,8 +1,9 @@
 //! What one exchange allocates: the whole engine between a client and an endpoint, on one thread.
 //!
-//! Look at `alloc`, which is for [`EXCHANGES`] exchanges: four each, the two futures of an exchange,
-//! its target and its small body, and it should not become more than five. Client and endpoint use
-//! memory that they had before. The times are those of a loopback, and of the three together.
+//! Look at `alloc`, which is for [`EXCHANGES`] exchanges: four each, for the two futures of an
+//! exchange, its target and its small body, and it should not become more than five. Client and
+//! endpoint use memory that they had before. The times are those of a loopback, and of the three
+//! together.
 //!
 //! `cargo bench --bench exchange`
 
