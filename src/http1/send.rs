@@ -182,13 +182,19 @@ impl Outgoing {
             }
             if let Some(mut pipe) = self.pipe.take() {
                 let drawn = self.poll_draw(cx, &mut pipe);
-                // Given back as soon as there is nothing more for it: there are not many.
-                let is_wanted = pipe.held() > 0 || self.body.can_be_drawn();
-                self.pipe = Some(pipe).filter(|_| is_wanted);
+                self.pipe = Some(pipe);
+                self.give_pipe_back();
                 return drawn;
             }
         }
         self.poll_piece(cx)
+    }
+
+    /// Gives the pipe back as soon as there is nothing more for it: there are not many.
+    fn give_pipe_back(&mut self) {
+        if self.piped() == 0 && !self.body.can_be_drawn() {
+            self.pipe = None;
+        }
     }
 
     fn poll_draw(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<(), SendError>> {
@@ -307,10 +313,7 @@ impl Outgoing {
         {
             let moved = ready!(pipe.poll_empty(cx, stream))?;
             self.progress += moved as u64;
-            let is_wanted = pipe.held() > 0 || self.body.can_be_drawn();
-            if !is_wanted {
-                self.pipe = None;
-            }
+            self.give_pipe_back();
             return Poll::Ready(match moved {
                 0 => Err(io::ErrorKind::WriteZero.into()),
                 _ => Ok(()),
