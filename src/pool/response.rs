@@ -23,7 +23,6 @@ pub struct ResponseBody<G> {
     home: Return,
     /// Released when the response has been received: the request is no longer in flight.
     guard: Option<G>,
-    left: Option<u64>,
     /// What was decoded together with the piece before: a frame, or the error that follows it.
     ahead: Option<Result<Frame<Bytes>, BodyError>>,
 }
@@ -37,11 +36,6 @@ impl<G> ResponseBody<G> {
         home: Return,
         guard: G,
     ) -> Self {
-        let left = if let Framing::Length(length) = framing {
-            Some(length)
-        } else {
-            None
-        };
         let mut body = Self {
             call: Some(call),
             decoder: Decoder::with_trailers(framing, trailers),
@@ -49,7 +43,6 @@ impl<G> ResponseBody<G> {
             persistent,
             home,
             guard: Some(guard),
-            left,
             ahead: None,
         };
         if body.decoder.is_done() {
@@ -77,7 +70,7 @@ impl<G> ResponseBody<G> {
             let Connection {
                 stream, received, ..
             } = call.connection_mut();
-            match ready!(received.poll_fill(cx, stream, Amount::for_rest(self.left))) {
+            match ready!(received.poll_fill(cx, stream, Amount::for_rest(self.decoder.left()))) {
                 Ok(count) if count > 0 => {}
                 Ok(_) => return Poll::Ready(self.end_of_input().map(Err)),
                 Err(_) => {
@@ -101,9 +94,6 @@ impl<G> ResponseBody<G> {
             }
             Ok(Decoded::Data { skip, length }) => {
                 let bytes = received.take(skip, length);
-                if let Some(left) = &mut self.left {
-                    *left = left.saturating_sub(length as u64);
-                }
                 if self.decoder.is_done() {
                     self.finish();
                 }
@@ -175,7 +165,8 @@ impl<G: Unpin> HttpBody for ResponseBody<G> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left
+        self.decoder
+            .left()
             .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
@@ -211,9 +202,6 @@ impl<G: Unpin> Flow for ResponseBody<G> {
         };
         if count == 0 {
             return Poll::Ready(body.end_of_input().map_or(Ok(0), Err));
-        }
-        if let Some(left) = &mut body.left {
-            *left = left.saturating_sub(count as u64);
         }
         if body.decoder.is_done() {
             body.finish();

@@ -135,6 +135,15 @@ impl Decoder {
         Ok(decoded)
     }
 
+    /// How much of a body is still to come whose head said how long it is.
+    pub fn left(&self) -> Option<u64> {
+        match self.state {
+            State::Done => Some(0),
+            State::Length(remaining) => Some(remaining),
+            State::UntilClose | State::Chunked(_) => None,
+        }
+    }
+
     /// How many of the next bytes are payload and nothing else; `None` if that must be read off
     /// them.
     pub fn unframed(&self) -> Option<u64> {

@@ -59,7 +59,6 @@ struct Unfinished<'a> {
 struct RequestBody {
     client: Rc<Client>,
     decoder: Decoder,
-    left: Option<u64>,
 }
 
 impl Client {
@@ -93,19 +92,14 @@ impl Client {
     pub(super) fn request_body(self: &Rc<Self>, framing: Framing, trailers: Trailers) -> Body {
         self.body_bytes.set(0);
         self.grant();
-        let left = match framing {
-            Framing::None | Framing::Length(0) | Framing::UntilClose => {
-                self.body.set(BodyState::Received);
-                return Body::empty();
-            }
-            Framing::Length(length) => Some(length),
-            Framing::Chunked => None,
-        };
+        if !framing.has_body() || framing == Framing::UntilClose {
+            self.body.set(BodyState::Received);
+            return Body::empty();
+        }
         self.body.set(BodyState::Coming);
         Body::stream(RequestBody {
             client: Rc::clone(self),
             decoder: Decoder::with_trailers(framing, trailers),
-            left,
         })
     }
 
@@ -266,7 +260,6 @@ impl RequestBody {
         client
             .body_bytes
             .set(client.body_bytes.get() + count as u64);
-        self.left = self.left.map(|left| left.saturating_sub(count as u64));
         if self.decoder.is_done() {
             client.body.set(BodyState::Received);
         }
@@ -293,7 +286,7 @@ impl RequestBody {
                 }
                 Ok(Decoded::More { consumed }) => received.consume(consumed),
             }
-            let amount = Amount::for_rest(self.left);
+            let amount = Amount::for_rest(self.decoder.left());
             match ready!(received.poll_fill(cx, &self.client.stream, amount)) {
                 Ok(count) if count > 0 => {}
                 Ok(_) | Err(_) => {
@@ -318,7 +311,8 @@ impl HttpBody for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left
+        self.decoder
+            .left()
             .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
