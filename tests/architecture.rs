@@ -218,7 +218,9 @@ const FORBIDDEN_CRATES: [(&str, &[&str]); 5] = [
 ];
 
 /// What stands at the top of the repository, and nothing else.
-const TOP_LEVEL: [&str; 24] = [
+const TOP_LEVEL: [&str; 25] = [
+    // What the allocator is built with cannot be said anywhere else.
+    ".cargo",
     ".ci",
     ".gitignore",
     "ARCHITECTURE.md",

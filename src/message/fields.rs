@@ -15,7 +15,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::line::{END, Key, Line, SEPARATOR, Wanted, small};
+use super::line::{END, Key, Line, SEPARATOR, Wanted, short, small};
 use super::names::{Role, role};
 use super::prepared::{PreparedLine, PreparedName};
 use super::recycle::{Memory, Store};
@@ -73,8 +73,8 @@ impl Fields {
         self.push(Line {
             key: Key::of(name),
             start: small(place.name),
-            name: small(place.name_length),
             end: small(end),
+            name: short(place.name_length),
             role,
         });
     }
@@ -111,8 +111,8 @@ impl Fields {
     }
 
     /// The value of the first line of each of these names, in one pass.
-    pub fn first_of<const N: usize>(&self, names: [&HeaderName; N]) -> [Option<Value<'_>>; N] {
-        let wanted = names.map(|name| Wanted::new(name.as_str().as_bytes()));
+    pub fn first_of<const N: usize>(&self, names: &[PreparedName; N]) -> [Option<Value<'_>>; N] {
+        let wanted = names.each_ref().map(PreparedName::wanted);
         let text = &self.store.text;
         let mut found = [None; N];
         let bits = wanted
@@ -210,8 +210,8 @@ impl Fields {
         self.push(Line {
             key: name.key,
             start: small(start),
-            name: small(name.prefix.len() - SEPARATOR.len()),
             end: small(end),
+            name: name.length,
             role: name.role,
         });
     }
@@ -238,8 +238,8 @@ impl Fields {
         self.push(Line {
             key: present.key,
             start: small(start),
-            name: small(to.len()),
             end: small(self.store.text.len()),
+            name: short(to.len()),
             role: role(to.as_bytes()),
         });
     }
@@ -324,8 +324,8 @@ impl Fields {
         Line {
             key: Key::of(name),
             start: small(start),
-            name: small(name.len()),
             end: small(text.len()),
+            name: short(name.len()),
             role: role(name),
         }
     }

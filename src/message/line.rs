@@ -9,12 +9,15 @@ pub(super) struct Line {
     pub(super) key: Key,
     /// Where its name begins.
     pub(super) start: u32,
-    /// Bytes of the name.
-    pub(super) name: u32,
     /// Behind its CRLF.
     pub(super) end: u32,
+    /// Bytes of the name.
+    pub(super) name: u16,
     pub(super) role: Role,
 }
+
+/// A request that waits holds its lines, and there may be thousands.
+const _: () = assert!(size_of::<Line>() == 16, "no line is larger than need be");
 
 /// What names that are the same have in common: their length and their first and last letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,20 +26,20 @@ pub(super) struct Key(u32);
 /// A name that is looked for.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    name: &'a [u8],
+    pub(super) name: &'a [u8],
     pub(super) key: Key,
 }
 
 impl Line {
     #[inline]
     pub(super) fn value_range(&self) -> std::ops::Range<usize> {
-        let value = self.start as usize + self.name as usize + SEPARATOR.len();
+        let value = self.start as usize + usize::from(self.name) + SEPARATOR.len();
         value..self.end as usize - END.len()
     }
 
     pub(super) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
         let start = self.start as usize;
-        &text[start..start + self.name as usize]
+        &text[start..start + usize::from(self.name)]
     }
 
     pub(super) fn value<'a>(&self, text: &'a [u8]) -> Value<'a> {
@@ -128,6 +131,16 @@ pub(super) fn small(number: usize) -> u32 {
     debug_assert!(u32::try_from(number).is_ok(), "no head is as large");
     number as u32
 }
+
+/// The length of a name as it is stored.
+#[inline]
+pub(super) fn short(length: usize) -> u16 {
+    debug_assert!(length <= LONGEST_NAME, "longer names are refused");
+    u16::try_from(length).unwrap_or(u16::MAX)
+}
+
+/// Names may have so many bytes, as those of `http` may.
+pub(crate) const LONGEST_NAME: usize = u16::MAX as usize;
 
 /// Between name and value.
 pub(super) const SEPARATOR: &[u8] = b": ";

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::fields::Fields;
-use super::line::{Key, Line, SEPARATOR};
+use super::line::{Key, Line, SEPARATOR, Wanted, short};
 use super::names::{Role, role};
 use super::value::Value;
 
@@ -21,6 +21,7 @@ pub struct PreparedName {
     /// The name and what stands behind it.
     pub(super) prefix: Box<[u8]>,
     pub(super) key: Key,
+    pub(super) length: u16,
     pub(super) role: Role,
 }
 
@@ -44,7 +45,15 @@ impl PreparedName {
             name: name.clone(),
             prefix: [text, SEPARATOR].concat().into(),
             key: Key::of(text),
+            length: short(text.len()),
             role: role(text),
+        }
+    }
+
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            name: &self.prefix[..usize::from(self.length)],
+            key: self.key,
         }
     }
 

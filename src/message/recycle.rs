@@ -109,7 +109,7 @@ const KEPT_UNTIL_DROPPED: &str = "only a drop takes the memory away";
 
 /// Bytes that a new store has room for: the fields of a browser, and ours. A request that waits for
 /// its endpoint holds them, and there may be thousands; one with more fields grows.
-const TEXT: usize = 1024;
+const TEXT: usize = 768;
 
 /// Lines that a new store has room for.
 const LINES: usize = 20;

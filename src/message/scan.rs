@@ -17,7 +17,7 @@ pub(crate) fn name_end(bytes: &[u8]) -> usize {
 /// Bytes at the start that a plain value has: visible ASCII and spaces.
 #[inline]
 pub(crate) fn value_end(bytes: &[u8]) -> usize {
-    run(bytes, visible)
+    long_run(bytes, visible)
 }
 
 /// Bytes at the start that a plain host has: letters, digits, `-` and `.`.
@@ -32,7 +32,7 @@ pub(crate) fn host_end(bytes: &[u8]) -> usize {
 /// the quote itself and the backslash.
 #[inline]
 pub(crate) fn quotable_end(bytes: &[u8]) -> usize {
-    run(bytes, |window| {
+    long_run(bytes, |window| {
         let escapes = window.simd_eq(all(b'"')) | window.simd_eq(all(b'\\'));
         visible(window) & !escapes
     })
@@ -46,10 +46,11 @@ fn letters_digits(window: i8x16) -> i8x16 {
     letters | digits
 }
 
-/// As signed numbers, all that are not ASCII are less than zero.
+/// Moved so that they are the least of all signed numbers, the bytes are told by one comparison.
 #[inline]
 fn visible(window: i8x16) -> i8x16 {
-    window.simd_gt(all(b' ' - 1)) & all(0x7f).simd_gt(window)
+    let moved = window + i8x16::splat(i8::MIN.wrapping_sub_unsigned(b' '));
+    i8x16::splat(i8::MIN.wrapping_add_unsigned(0x7f - b' ')).simd_gt(moved)
 }
 
 /// Length of the run at the start. `is_in` sets all bits of each byte that is in it.
@@ -69,11 +70,36 @@ fn run(bytes: &[u8], is_in: impl Fn(i8x16) -> i8x16) -> usize {
     length + first_out(window, &is_in)
 }
 
+/// As [`run`], two windows at a time: for what is seldom short.
+#[inline]
+fn long_run(bytes: &[u8], is_in: impl Fn(i8x16) -> i8x16) -> usize {
+    let (pairs, rest) = bytes.as_chunks::<{ 2 * WIDTH }>();
+    let mut length = 0;
+    for pair in pairs {
+        let ([one, other], []) = pair.as_chunks() else {
+            break;
+        };
+        let both = u64::from(ins(*one, &is_in)) | u64::from(ins(*other, &is_in)) << WIDTH;
+        let count = both.trailing_ones() as usize;
+        length += count;
+        if count < 2 * WIDTH {
+            return length;
+        }
+    }
+    length + run(rest, is_in)
+}
+
 /// Which byte is the first that is not in the run; as many as there are if all are.
 #[inline]
 fn first_out(window: [u8; WIDTH], is_in: impl Fn(i8x16) -> i8x16) -> usize {
+    ins(window, is_in).trailing_ones() as usize
+}
+
+/// A bit for each byte that is in the run, the first the lowest.
+#[inline]
+fn ins(window: [u8; WIDTH], is_in: impl Fn(i8x16) -> i8x16) -> u32 {
     let window = i8x16::from(window.map(u8::cast_signed));
-    is_in(window).to_bitmask().trailing_ones() as usize
+    is_in(window).to_bitmask()
 }
 
 /// A byte of ASCII, sixteen times.

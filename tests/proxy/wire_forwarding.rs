@@ -382,10 +382,52 @@ fn connect_is_refused_unless_configured() {
     assert_eq!(endpoint.connections(), 0);
 }
 
+/// RFC 9931: what follows was meant for the tunnel. A client that did not wait for it would have
+/// its bytes, which may be another's, taken for requests.
+#[test]
+fn nothing_behind_a_refused_connect_is_read_as_a_request() {
+    let endpoint = Endpoint::echo();
+    let refused = "[listener.web]\nbind = \"@web\"\nupstream = \"app\"\n";
+    let allowed = "[listener.web]\nbind = \"@web\"\n[route.tunnel]\nmethods = [\"CONNECT\"]\n\
+                   connect = true\nupstream = \"gone\"\n[route.other]\nupstream = \"app\"\n\
+                   [upstream.gone]\nendpoints = [\"127.0.0.1:1\"]\n";
+    for (routes, status) in [(refused, 405), (allowed, 502)] {
+        let address = endpoint.address();
+        let proxy = Evenkeel::start(&format!(
+            "{routes}[upstream.app]\nendpoints = [\"{address}\"]\n"
+        ));
+        for parts in [1, 2] {
+            let mut client = proxy.client();
+            let connect = "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n";
+            let behind = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+            if parts == 1 {
+                client.send(format!("{connect}{behind}"));
+            } else {
+                client.send(connect);
+            }
+            let response = client.response();
+            assert_eq!(response.status, status, "{response:?}");
+            assert_eq!(response.head.list("connection"), ["close"]);
+            if parts == 2 {
+                client.send(behind);
+            }
+            assert!(client.is_closed(), "{status} in {parts}");
+        }
+        assert!(endpoint.requests().is_empty(), "{status}");
+    }
+}
+
 #[test]
 fn a_host_is_made_for_http_1_0() {
     let request = forward("GET / HTTP/1.0\r\n\r\n");
-    assert_eq!(request.head.values("host").len(), 1);
+    let hosts = request.head.values("host");
+    let [host] = hosts[..] else {
+        panic!("one: {hosts:?}");
+    };
+    // The address that it came to, since an empty one is refused by many.
+    let address: std::net::SocketAddr = host.parse().expect(host);
+    assert!(address.ip().is_loopback() && address.port() != 0, "{host}");
+    assert_eq!(request.head.value("x-forwarded-host"), None);
 }
 
 #[test]

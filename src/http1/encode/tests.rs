@@ -7,7 +7,7 @@ use super::{
     encode_last_chunk, encode_request, encode_response,
 };
 use crate::http1::{Framing, ResponseFraming};
-use crate::message::{Fields, RequestParts, ResponseParts};
+use crate::message::{Fields, RequestParts, ResponseParts, Value};
 
 fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -60,6 +60,29 @@ const HOP: &[(&str, &str)] = &[
     ("http2-settings", "a"),
     ("upgrade", "h2c"),
 ];
+
+#[test]
+fn a_number_is_told_where_it_is_written_plainly() {
+    let is =
+        |text: &'static [u8], number| super::is_number(Value::new(text).expect("a value"), number);
+    for number in [0, 1, 9, 10, 99, 100, 1_234_567_890, u64::MAX] {
+        let text: &[u8] = number.to_string().leak().as_bytes();
+        assert!(is(text, number), "{number}");
+        assert!(!is(text, number ^ 1), "{number}");
+    }
+    for (text, number) in [
+        (&b""[..], 0),
+        (b"00", 0),
+        (b"05", 5),
+        (b"15", 5),
+        (b"5", 15),
+        (b"+5", 5),
+        (b"5 ", 5),
+        (b"18446744073709551616", 0),
+    ] {
+        assert!(!is(text, number), "{text:?}");
+    }
+}
 
 #[test]
 fn request_lines() {

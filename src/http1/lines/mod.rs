@@ -12,7 +12,7 @@
 use httparse::{EMPTY_HEADER, Header, Status};
 use memchr::memchr_iter;
 
-use crate::message::{Place, name_end, value_end};
+use crate::message::{LONGEST_NAME, Place, name_end, value_end};
 
 /// What is wrong with a field line, on either side or in a trailer section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +20,8 @@ pub enum FieldError {
     /// A CR or LF stands alone (RFC 9112 §2.2).
     #[error("a CR or LF stands alone")]
     LineEnd,
-    /// No colon, an empty name, a byte that no token has, a space before the colon, a folded line
-    /// (RFC 9112 §5.1, §5.2).
+    /// No colon, an empty name or one longer than 64 KiB, a byte that no token has, a space before
+    /// the colon, a folded line (RFC 9112 §5.1, §5.2).
     #[error("malformed field line")]
     Name,
     /// A control byte in a value (RFC 9110 §5.5).
@@ -81,14 +81,19 @@ impl<'bytes> Lines<'bytes> {
     #[inline(always)]
     pub(super) fn next_plain(&mut self) -> Option<(&'bytes [u8], Place)> {
         let left = self.left.checked_sub(1)?;
-        let line = &self.bytes[self.at..];
+        let line = self.bytes.get(self.at..)?;
         let name_length = name_end(line);
-        let (name, behind) = line.split_at(name_length);
-        let value = behind.strip_prefix(SEPARATOR)?;
+        let (name, behind) = line.split_at_checked(name_length)?;
+        let [b':', b' ', value @ ..] = behind else {
+            return None;
+        };
         let value_length = value_end(value);
-        let is_bare = |at: usize| value[at] != b' ';
-        let is_trimmed = value_length == 0 || is_bare(0) && is_bare(value_length - 1);
-        if name_length == 0 || !is_trimmed || !value[value_length..].starts_with(CRLF) {
+        let is_plain = match value.get(..value_length + CRLF.len())? {
+            [] | [b' ', ..] | [.., b' ', b'\r', b'\n'] => false,
+            [.., b'\r', b'\n'] => (1..=LONGEST_NAME).contains(&name_length),
+            _ => false,
+        };
+        if !is_plain {
             return None;
         }
         let place = Place {
@@ -181,6 +186,9 @@ impl<'bytes> Slots<'bytes> {
         };
         let starts = lines.iter().map(|line| offset(bytes, line.name.as_bytes()));
         let mut starts = starts.chain([end.len()]);
+        if lines.iter().any(|line| line.name.len() > LONGEST_NAME) {
+            return Err(FieldError::Name);
+        }
         if starts.all(|at| at == 0 || bytes[..at].ends_with(b"\r\n")) {
             Ok(Block { lines, size })
         } else {

@@ -2,6 +2,7 @@
 
 use http::{HeaderValue, Method, Response, header};
 
+use super::connection::boxed;
 use super::exchange::Exchange;
 use super::forward;
 use super::respond::{Asked, Cause, Details, options, respond};
@@ -36,12 +37,12 @@ impl Exchange<'_> {
         }
         match &self.route.action {
             Action::Respond(fixed) => Some(self.filtered(fixed.response())),
-            Action::Redirect(redirect) => {
-                Some(match redirect.response(&target(parts, self.scheme)) {
+            Action::Redirect(redirect) => Some(
+                match redirect.response(&target(parts, self.record.scheme.get())) {
                     Ok(response) => self.filtered(response),
                     Err(_) => self.own(&parts.headers, Cause::BadRequest, None),
-                })
-            }
+                },
+            ),
             Action::NotFound => Some(self.own(&parts.headers, Cause::NoRoute, None)),
             Action::Forward(split) => {
                 if self.route.filters.request(parts, matched).is_err() {
@@ -52,7 +53,7 @@ impl Exchange<'_> {
                     .local
                     .with_random(|random| split.pick(random));
                 // In a box, as the exchange is: two that are small are cheaper than a large one.
-                Box::pin(forward::forward(self, choice, parts, body)).await
+                boxed(|| forward::forward(self, choice, parts, body)).await
             }
         }
     }

@@ -188,18 +188,21 @@ impl Client {
     }
 
     /// Sends a message; `None` if the deadline passed, which `limit` sets whenever something moved.
-    pub(super) async fn send(
-        &self,
-        outgoing: &mut Outgoing,
-        limit: impl Fn(),
-    ) -> Option<Result<(), SendError>> {
+    ///
+    /// No `async fn`: its future would hold the arguments twice, and so would each exchange.
+    pub(super) fn send<'a>(
+        &'a self,
+        outgoing: &'a mut Outgoing,
+        limit: impl Fn() + 'a,
+    ) -> impl Future<Output = Option<Result<(), SendError>>> + 'a {
         let mut armed = None;
         let mut unfinished = Unfinished {
             stream: &self.stream,
             is_cut: true,
         };
-        let sent = poll_fn(|cx| {
+        poll_fn(move |cx| {
             if let Poll::Ready(result) = outgoing.poll_send(cx, &self.stream) {
+                unfinished.ends(result.is_err());
                 return Poll::Ready(Some(result));
             }
             outgoing.poll_behind(cx);
@@ -215,9 +218,6 @@ impl Client {
             }
             self.deadline.poll_passed(cx).map(|()| None)
         })
-        .await;
-        unfinished.is_cut = !matches!(sent, Some(Ok(())));
-        sent
     }
 
     /// Ends a connection on which the client may still be sending (RFC 9112 §9.6): our side is
@@ -242,6 +242,13 @@ impl Client {
             Poll::Ready(())
         });
         _ = self.deadline.guard(drained).await;
+    }
+}
+
+impl Unfinished<'_> {
+    /// Sending is over; `is_cut` unless all of it has left.
+    fn ends(&mut self, is_cut: bool) {
+        self.is_cut = is_cut;
     }
 }
 

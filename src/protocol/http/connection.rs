@@ -5,6 +5,7 @@
 //! them, so what they are made of is kept small: a task of 256 bytes, and as much for the client.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -79,7 +80,7 @@ pub fn serve<G>(
             is_new = false;
             // It may have come together with a reload.
             terms.renew(&connection.client.facts, &connection.local);
-            match Box::pin(exchange::run(&connection, &terms)).await {
+            match boxed(|| exchange::run(&connection, &terms)).await {
                 Next::Again => {}
                 Next::Close if connection.client.is_silent() => break,
                 Next::Close => {
@@ -104,6 +105,12 @@ pub fn serve<G>(
         drop(connection);
         drop(guard); // whoever counts must find what is still there
     }
+}
+
+/// A future that is made in its box, and not moved there.
+#[inline]
+pub(super) fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::into_pin(Box::write(Box::new_uninit(), make()))
 }
 
 impl Connection {

@@ -1,6 +1,7 @@
 //! The life of one request: its head, its route, its answer, its record.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version, header};
@@ -14,7 +15,7 @@ use super::terms::Terms;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
 use crate::route::Question;
-use crate::snapshot::{CallTimeouts, HttpListener, Route};
+use crate::snapshot::{CallTimeouts, HttpListener, Route, UnderWay};
 
 /// A request that is being served, and what it is served by.
 #[derive(Debug)]
@@ -26,8 +27,6 @@ pub(super) struct Exchange<'a> {
     /// What the head said of the message itself.
     pub(super) message: Message,
     pub(super) peer_is_trusted: bool,
-    /// As the client sees it: a trusted proxy in front may have taken TLS off.
-    pub(super) scheme: &'static str,
     /// When the whole request is overdue.
     overdue: Cell<Option<Instant>>,
     /// When the attempt under way is, until it brings a response.
@@ -37,6 +36,7 @@ pub(super) struct Exchange<'a> {
     pub(super) now: Cell<Instant>,
     /// When the waiting began, for a client or an endpoint.
     waiting_since: Cell<Option<Instant>>,
+    _under_way: UnderWay<'a>,
 }
 
 /// What a request's head says of the message, rather than to its recipient.
@@ -49,41 +49,40 @@ pub(super) struct Message {
     pub(super) persistent: bool,
 }
 
-/// What is known of the peer.
-struct Peer {
-    is_trusted: bool,
-    scheme: &'static str,
-}
-
 /// Serves the request that begins with the bytes that are there or about to be.
 pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
-    let began = Instant::now();
-    let (record, exchange, under_way);
-    // What is not needed to send the answer goes with this block, and its room is used again.
-    let finishing = {
+    let record = OnceCell::new();
+    let exchange = OnceCell::new();
+    // What is not needed to send the answer goes with this block, and its room is used again: a
+    // future has that room only for what one of its waits needs and no other.
+    let answered = async {
+        let began = Instant::now();
         let mut head = None;
         let read = read_head(connection, &terms.listener, began, &mut head).await;
         let (now, head) = match (read, &mut head) {
             (Ok(now), Some(head)) => (now, head),
-            (Ok(_), None) => return Next::Ended,
-            (Err(none), _) => return no_request(connection, terms, none, began).await,
+            (Ok(_), None) => return Err(Next::Ended),
+            (Err(none), _) => return Err(no_request(connection, terms, none, began).await),
         };
-        record = begin(terms, head, (began, now));
+        let record = record.get_or_init(|| begin(terms, head, (began, now)));
         let mut body = connection.client.request_body(head.framing, head.trailers);
-        let peer = identify(connection, terms, head, &record);
+        let is_trusted = identify(connection, terms, head, record);
         let (route, matched) = find_route(&terms.listener, &head.parts);
-        under_way = route.metrics.begin();
-        let said = (message(head), peer);
-        exchange = Exchange::new(connection, terms, (route, &record), said, now);
-        let answer = exchange.answer(&mut head.parts, &mut body, matched).await;
-        match answer {
-            Some(answer) => exchange.finish(answer),
-            None => return exchange.abandon(),
+        name_host(&mut head.parts, connection.client.facts.local);
+        let said = (message(head), is_trusted);
+        let exchange =
+            exchange.get_or_init(|| Exchange::new(connection, terms, (route, record), said, now));
+        match exchange.answer(&mut head.parts, &mut body, matched).await {
+            Some(answer) => Ok((exchange, answer)),
+            None => Err(exchange.abandon()),
         }
     };
-    let next = finishing.await;
-    drop(under_way);
-    next
+    let (exchange, answer) = match answered.await {
+        Ok(answered) => answered,
+        Err(next) => return next,
+    };
+    let mut sending = exchange.begin(answer);
+    exchange.finish(&mut sending).await
 }
 
 /// Answers where there is no request, if there is somebody to answer.
@@ -119,14 +118,10 @@ async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Ins
         persistent: false,
     };
     let route = &terms.listener.unrouted;
-    let stranger = Peer {
-        is_trusted: false,
-        scheme: "http",
-    };
-    let said = (message, stranger);
+    let said = (message, false);
     let exchange = Exchange::new(connection, terms, (route, &record), said, now);
-    let answer = exchange.own(&Fields::new(), cause, None);
-    exchange.finish(answer).await
+    let mut sending = exchange.begin(exchange.own(&Fields::new(), cause, None));
+    exchange.finish(&mut sending).await
 }
 
 /// Begins the record of a request whose head is there.
@@ -141,13 +136,13 @@ fn begin(terms: &Terms, head: &RequestHead, (began, now): (Instant, Instant)) ->
     record
 }
 
-/// Finds out who asks, and has it said in the fields and the record.
+/// Finds out who asks, and has it said in the fields and the record. Whether the peer is trusted.
 fn identify(
     connection: &Connection,
     terms: &Terms,
     head: &mut RequestHead,
     record: &Record,
-) -> Peer {
+) -> bool {
     let (headers, peer) = (&mut head.parts.headers, connection.client.facts.peer);
     let forwarding = &terms.listener.forwarding;
     let local = &connection.local;
@@ -155,9 +150,16 @@ fn identify(
     record.scheme.set(identity.scheme);
     record.client.set(Some(identity.client));
     record.request_id.get_or_init(|| identity.request_id);
-    Peer {
-        is_trusted: identity.peer_is_trusted,
-        scheme: identity.scheme,
+    identity.peer_is_trusted
+}
+
+/// A request of HTTP/1.0 need not say whom it is for: then that is the address that it came to
+/// (RFC 9112 §3.3), since servers of HTTP/1.1 refuse an empty `Host`.
+fn name_host(parts: &mut RequestParts, local: SocketAddr) {
+    if parts.version == Version::HTTP_10 && !parts.headers.contains_key(header::HOST) {
+        let local = SocketAddr::new(local.ip().to_canonical(), local.port()).to_string();
+        let local = Value::of_ascii(local.as_bytes());
+        parts.headers.append(&header::HOST, local);
     }
 }
 
@@ -210,7 +212,7 @@ impl<'a> Exchange<'a> {
         connection: &'a Connection,
         terms: &'a Terms,
         (route, record): (&'a Route, &'a Record),
-        (message, peer): (Message, Peer),
+        (message, peer_is_trusted): (Message, bool),
         now: Instant,
     ) -> Self {
         Self {
@@ -219,13 +221,13 @@ impl<'a> Exchange<'a> {
             route,
             record,
             message,
-            peer_is_trusted: peer.is_trusted,
-            scheme: peer.scheme,
+            peer_is_trusted,
             overdue: Cell::new(None),
             attempt_overdue: Cell::new(None),
             body_idle: Cell::new(terms.listener.timeouts.body_idle),
             now: Cell::new(now),
             waiting_since: Cell::new(None),
+            _under_way: route.metrics.begin(),
         }
     }
 

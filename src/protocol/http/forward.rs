@@ -2,8 +2,9 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
-use http::{Method, Response, Version};
+use http::{Method, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -15,125 +16,155 @@ use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
-use crate::http1::{Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_request};
-use crate::message::RequestParts;
+use crate::http1::{
+    Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
+};
+use crate::message::{RequestParts, ResponseParts};
 use crate::policy::retry::Failure;
 use crate::pool::{Call, CallError, Connection, Event};
 use crate::snapshot::Choice;
 use crate::upstream::{Pick, PickError};
 
 /// Forwards a request, whose body is taken as far as it is needed. `None` if its client has gone.
-pub(super) async fn forward(
+///
+/// No `async fn`, and neither are those that it waits for: their futures would hold each argument
+/// twice, and thousands of requests may wait for their endpoints.
+pub(super) fn forward<'a>(
+    exchange: &'a Exchange<'_>,
+    choice: &'a Choice,
+    parts: &'a RequestParts,
+    body: &'a mut Body,
+) -> impl Future<Output = Option<Answer>> + 'a {
+    exchange.limit(&choice.timeouts);
+    choice.upstream.retry_budget().deposit();
+    async move {
+        let mut tried = Vec::new();
+        let mut last: Option<Cause> = None;
+        loop {
+            let pick = match pick(exchange, choice, &tried) {
+                Ok(pick) => pick,
+                Err(error) => return Some(unavailable(exchange, parts, last, error)),
+            };
+            let endpoint = pick.endpoint.live.id();
+            let failed = match attempt(exchange, choice, pick, parts, body).await {
+                Ok(answer) => return Some(answered(exchange, answer, &tried)),
+                Err(Attempt::ClientGone) => return None,
+                Err(Attempt::Failed(failed)) => failed,
+            };
+            tried.push(endpoint);
+            if !may_try_again(exchange, choice, parts, &failed) {
+                return Some(failure(exchange, parts, &failed, &tried));
+            }
+            last = Some(failed.cause);
+            exchange.now.set(Instant::now());
+        }
+    }
+}
+
+/// Picks an endpoint for the next attempt, which begins here.
+fn pick(exchange: &Exchange<'_>, choice: &Choice, tried: &[u64]) -> Result<Pick, PickError> {
+    let upstream = &choice.upstream;
+    let now = exchange.now.get();
+    let local = &exchange.connection.local;
+    let pick = local.with_random(|random| upstream.pick(tried, random, now))?;
+    exchange.record.attempt(upstream, &pick.endpoint);
+    let limit = exchange.route.retry.per_try_timeout;
+    exchange.attempt_overdue.set(limit.map(|limit| now + limit));
+    Ok(pick)
+}
+
+/// An attempt has brought an answer. Where others came before, it says so.
+fn answered(exchange: &Exchange<'_>, mut answer: Answer, tried: &[u64]) -> Answer {
+    if !tried.is_empty() {
+        exchange.route.metrics.retries.success.inc();
+        let text = tried_text(tried);
+        let next_hop = exchange.record.endpoint_name();
+        let details = Details::for_peer(exchange.peer_is_trusted, next_hop.as_deref(), &text);
+        let retried = proxy_status(None, details.as_ref());
+        answer.parts.headers.append(&PROXY_STATUS, &retried);
+    }
+    answer
+}
+
+/// Whether another attempt may follow one that failed.
+fn may_try_again(
     exchange: &Exchange<'_>,
     choice: &Choice,
     parts: &RequestParts,
-    body: &mut Body,
-) -> Option<Answer> {
-    let upstream = &choice.upstream;
-    exchange.limit(&choice.timeouts);
-    let budget = upstream.retry_budget();
-    budget.deposit();
+    failed: &Failed,
+) -> bool {
     let retry = &exchange.route.retry;
-    let mut tried = Vec::new();
-    let mut last: Option<Cause> = None;
-    loop {
-        let now = exchange.now.get();
-        let local = &exchange.connection.local;
-        let pick = match local.with_random(|random| upstream.pick(&tried, random, now)) {
-            Ok(pick) => pick,
-            Err(error) => return Some(unavailable(exchange, parts, last, error)),
-        };
-        let endpoint = pick.endpoint.live.id();
-        exchange.record.attempt(upstream, &pick.endpoint);
-        exchange
-            .attempt_overdue
-            .set(retry.per_try_timeout.map(|limit| now + limit));
-        let failed = match attempt(exchange, choice, pick, parts, body).await {
-            Ok(mut answer) => {
-                if !tried.is_empty() {
-                    exchange.route.metrics.retries.success.inc();
-                    let text = tried_text(&tried);
-                    let next_hop = exchange.record.endpoint_name();
-                    let is_trusted = exchange.peer_is_trusted;
-                    let details = Details::for_peer(is_trusted, next_hop.as_deref(), &text);
-                    let retried = proxy_status(None, details.as_ref());
-                    answer.parts.headers.append(&PROXY_STATUS, &retried);
-                }
-                return Some(answer);
-            }
-            Err(Attempt::ClientGone) => return None,
-            Err(Attempt::Failed(failed)) => failed,
-        };
-        tried.push(endpoint);
-        let attempts = exchange.record.attempts.get();
-        let replayable = failed.is_repeatable;
-        if exchange.is_overdue()
-            || !retry.may_retry(&parts.method, attempts, failed.failure, replayable)
-        {
-            if tried.len() > 1 {
-                exchange.route.metrics.retries.failure.inc();
-            }
-            return Some(failure(exchange, parts, &failed, &tried));
+    let retries = &exchange.route.metrics.retries;
+    let attempts = exchange.record.attempts.get();
+    let replayable = failed.is_repeatable;
+    if exchange.is_overdue()
+        || !retry.may_retry(&parts.method, attempts, failed.failure, replayable)
+    {
+        if attempts > 1 {
+            retries.failure.inc();
         }
-        if !budget.withdraw() {
-            exchange.route.metrics.retries.budget_exhausted.inc();
-            return Some(failure(exchange, parts, &failed, &tried));
-        }
-        last = Some(failed.cause);
-        exchange.now.set(Instant::now());
+        return false;
     }
+    let has_budget = choice.upstream.retry_budget().withdraw();
+    if !has_budget {
+        retries.budget_exhausted.inc();
+    }
+    has_budget
 }
 
 /// One attempt at one endpoint. Where the body can be sent again, it is there again. A reused
 /// connection that turns out closed is replaced here: that is no failure of the endpoint, and no
 /// attempt of the request.
-async fn attempt(
-    exchange: &Exchange<'_>,
-    choice: &Choice,
+fn attempt<'a>(
+    exchange: &'a Exchange<'_>,
+    choice: &'a Choice,
     pick: Pick,
-    parts: &RequestParts,
-    body: &mut Body,
-) -> Result<Answer, Attempt> {
+    parts: &'a RequestParts,
+    body: &'a mut Body,
+) -> impl Future<Output = Result<Answer, Attempt>> + 'a {
     // A body may turn out to be longer than what is kept of it.
     let repeatable = parts.method.is_idempotent() && body.is_end_stream();
     let mut may_reuse = parts.method != Method::CONNECT;
-    loop {
-        let reused;
-        let mut call = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
-            Ok(connection) if parts.method == Method::CONNECT => {
-                return Ok(connected(choice, pick, *connection));
+    async move {
+        loop {
+            let reused;
+            let mut call = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
+                Ok(connection) if parts.method == Method::CONNECT => {
+                    return Ok(connected(choice, pick, *connection));
+                }
+                Ok(connection) => {
+                    reused = connection.is_reused();
+                    call(exchange, connection, parts, std::mem::take(body))
+                }
+                Err(failed) => return Err(failed),
+            };
+            let error = match response_head(exchange, choice, &mut call).await {
+                Ok(head) => {
+                    return Ok(match accept(exchange, choice, &mut call, head)? {
+                        // Said here, so that a call that has ended is not moved once more.
+                        Accepted::Whole(answer) => answer,
+                        accepted => accepted.answer(exchange, choice, pick, call),
+                    });
+                }
+                Err(None) => return Err(Attempt::ClientGone),
+                Err(Some(error)) => error,
+            };
+            let left = call.into_whole_body();
+            let is_repeatable = left.is_some();
+            *body = left.unwrap_or_default();
+            let is_stale = reused && error.is_before_response();
+            let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
+            let failure = Failure::Stale {
+                unsent: error.is_unsent(),
+            };
+            if is_stale && is_repeatable && retry.may_retry(&parts.method, attempts, failure, true)
+            {
+                may_reuse = false;
+                continue;
             }
-            Ok(connection) => {
-                reused = connection.is_reused();
-                call(exchange, connection, parts, std::mem::take(body))
-            }
-            Err(failed) => return Err(failed),
-        };
-        let error = match response_head(exchange, choice, &mut call).await {
-            Ok(head) => {
-                return Ok(match accept(exchange, choice, &mut call, head)? {
-                    // Said here, so that a call that has ended is not moved once more.
-                    Accepted::Whole(answer) => answer,
-                    accepted => accepted.answer(exchange, choice, pick, call),
-                });
-            }
-            Err(None) => return Err(Attempt::ClientGone),
-            Err(Some(error)) => error,
-        };
-        let left = call.into_whole_body();
-        let is_repeatable = left.is_some();
-        *body = left.unwrap_or_default();
-        let is_stale = reused && error.is_before_response();
-        let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
-        let failure = Failure::Stale {
-            unsent: error.is_unsent(),
-        };
-        if is_stale && is_repeatable && retry.may_retry(&parts.method, attempts, failure, true) {
-            may_reuse = false;
-            continue;
+            let state = (reused, exchange.is_attempt_overdue());
+            return Err(failed_call(&pick, state, &error, is_repeatable));
         }
-        let state = (reused, exchange.is_attempt_overdue());
-        return Err(failed_call(&pick, state, &error, is_repeatable));
     }
 }
 
@@ -166,66 +197,71 @@ fn call(
 
 /// Drives a call until its response begins, relaying interim responses. `Err(None)`: the client has
 /// gone.
-async fn response_head(
-    exchange: &Exchange<'_>,
-    choice: &Choice,
-    call: &mut Call,
-) -> Result<ResponseHead, Option<CallError>> {
-    let client = &exchange.connection.client;
+fn response_head<'a>(
+    exchange: &'a Exchange<'_>,
+    choice: &'a Choice,
+    call: &'a mut Call,
+) -> impl Future<Output = Result<ResponseHead, Option<CallError>>> + 'a {
     // The wait that begins then has looked at the clock. Without one it took no time to speak of.
     let mut sent = None;
-    loop {
-        let mut armed = None;
-        let event = poll_fn(|cx| {
-            if let Poll::Ready(event) = call.poll_event(cx) {
-                return Poll::Ready(Some(event));
-            }
-            if client.poll_gone(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            let progress = (call.is_sent(), call.progress());
-            if armed != Some(progress) {
-                armed = Some(progress);
-                let timeouts = &choice.timeouts;
-                let limit = if call.is_sent() {
-                    timeouts.response_head
-                } else {
-                    timeouts.body_idle
-                };
-                exchange.wait_at_most(limit);
-                if call.is_sent() && sent.is_none() {
-                    sent = Some(exchange.now.get());
+    async move {
+        loop {
+            let mut armed = None;
+            let event = poll_fn(|cx| {
+                if let Poll::Ready(event) = call.poll_event(cx) {
+                    return Poll::Ready(Some(event));
                 }
-            }
-            client
-                .deadline
-                .poll_passed(cx)
-                .map(|()| Some(Err(overdue(call))))
-        })
-        .await;
-        exchange.wait_over();
-        match event {
-            None => return Err(None),
-            Some(Err(_)) if client.has_failed() => return Err(None),
-            Some(Err(error)) => return Err(Some(error)),
-            Some(Ok(Event::Response(head))) => {
-                let first_byte = sent.map(|sent| exchange.now.get() - sent);
-                let first_byte = first_byte.unwrap_or_default();
-                exchange.record.first_byte.set(Some(first_byte));
-                return Ok(head);
-            }
-            Some(Ok(Event::Interim(head))) => {
-                // RFC 9110 §15.2: never to a client of HTTP/1.0.
-                if exchange.message.version == Version::HTTP_10 {
-                    continue;
+                let client = &exchange.connection.client;
+                if client.poll_gone(cx).is_ready() {
+                    return Poll::Ready(None);
                 }
-                // In a box: few responses have one, and the others do not carry the room for it.
-                if !Box::pin(exchange.relay_interim(&head.parts)).await {
-                    return Err(None);
+                let progress = (call.is_sent(), call.progress());
+                if armed != Some(progress) {
+                    armed = Some(progress);
+                    exchange.wait_at_most(limit(choice, call));
+                    sent = sent.or(call.is_sent().then(|| exchange.now.get()));
                 }
+                client
+                    .deadline
+                    .poll_passed(cx)
+                    .map(|()| Some(Err(overdue(call))))
+            })
+            .await;
+            exchange.wait_over();
+            let interim = match event {
+                None => return Err(None),
+                Some(Err(_)) if exchange.connection.client.has_failed() => return Err(None),
+                Some(Err(error)) => return Err(Some(error)),
+                Some(Ok(Event::Response(head))) => {
+                    let first_byte = sent.map(|sent| exchange.now.get() - sent);
+                    let first_byte = first_byte.unwrap_or_default();
+                    exchange.record.first_byte.set(Some(first_byte));
+                    return Ok(head);
+                }
+                Some(Ok(Event::Interim(head))) => interim(&head.parts),
+            };
+            // In a box: few responses have one, and the others do not carry the room for it.
+            if !Box::pin(exchange.relay_interim(interim)).await {
+                return Err(None);
             }
         }
     }
+}
+
+/// How long the next step of a call may take.
+fn limit(choice: &Choice, call: &Call) -> Duration {
+    if call.is_sent() {
+        choice.timeouts.response_head
+    } else {
+        choice.timeouts.body_idle
+    }
+}
+
+/// The head of an interim response, as it is relayed.
+fn interim(parts: &ResponseParts) -> Buffer {
+    let mut head = Buffer::take();
+    encode_interim(&mut head, parts);
+    head
 }
 
 /// Whom a call that has taken too long has waited for.

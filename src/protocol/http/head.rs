@@ -35,15 +35,15 @@ pub(super) async fn read_head(
             let there = client.received.borrow().bytes().len();
             let parsed = resume_request(client.received.borrow().bytes(), seen, listener.limits);
             match parsed {
-                Ok(Some(head)) => {
-                    client.received.borrow_mut().consume(head.size);
-                    *place = Some(head);
-                    let now = if armed { Instant::now() } else { began };
-                    return Poll::Ready(Ok(now));
-                }
-                Ok(None) => seen = there,
+                Ok(head) => *place = head,
                 Err(error) => return Poll::Ready(Err(NoHead::Refused(error))),
             }
+            if let Some(head) = place {
+                client.received.borrow_mut().consume(head.size);
+                let now = if armed { Instant::now() } else { began };
+                return Poll::Ready(Ok(now));
+            }
+            seen = there;
             match client.poll_receive(cx) {
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Err(NoHead::Gone)),

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use http::{Method, Version, header};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
-use crate::message::{RequestParts, Value};
+use crate::message::{PreparedName, RequestParts, Value};
 use crate::policy::RequestId;
 use crate::snapshot::{Route, RouteMetrics, Snapshot};
 use crate::telemetry::access::{self, End, Entry, Origin};
@@ -25,6 +25,7 @@ pub(super) struct Record {
     /// In a box: most proxies that are busy write no access log.
     asked: Option<Box<Asked>>,
     pub(super) client: Cell<Option<IpAddr>>,
+    /// As the client sees it: a trusted proxy in front may have taken TLS off.
     pub(super) scheme: Cell<&'static str>,
     pub(super) request_id: OnceCell<RequestId>,
     pub(super) attempts: Cell<u32>,
@@ -109,7 +110,7 @@ impl Record {
     pub(super) fn keep(&mut self, parts: &RequestParts) {
         let [host, user_agent, referer] = parts
             .headers
-            .first_of([&header::HOST, &header::USER_AGENT, &header::REFERER])
+            .first_of(&KEPT)
             .map(|value| value.map(Value::as_bytes).unwrap_or_default());
         let query = parts.uri.query();
         let texts = [
@@ -134,7 +135,10 @@ impl Record {
     /// When the request began, by the wall clock. All that has passed was waiting for its head.
     fn began(&self) -> SystemTime {
         let now = SystemTime::now();
-        now.checked_sub(self.waited.get()).unwrap_or(now)
+        match self.waited.get() {
+            Duration::ZERO => now,
+            waited => now.checked_sub(waited).unwrap_or(now),
+        }
     }
 
     /// When the request began.
@@ -265,6 +269,11 @@ impl Record {
         });
     }
 }
+
+/// What the access log tells of the fields: host, user agent and referer.
+static KEPT: LazyLock<[PreparedName; 3]> = LazyLock::new(|| {
+    [header::HOST, header::USER_AGENT, header::REFERER].map(|name| PreparedName::new(&name))
+});
 
 impl Asked {
     fn new(at: SystemTime, version: Version, texts: [&[u8]; PARTS]) -> Self {

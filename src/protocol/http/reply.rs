@@ -1,6 +1,10 @@
 //! Sends an answer to its client, and decides what becomes of the connection.
 
-use http::{Version, header};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
+use http::{Method, Version, header};
 use http_body::Body as _;
 
 use super::answer::Answer;
@@ -9,10 +13,10 @@ use super::exchange::Exchange;
 use super::record::{Ending, Record};
 use super::respond::Cause;
 use super::terms::Terms;
+use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
 use crate::http1::{
-    Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_interim,
-    encode_response,
+    Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_response,
 };
 use crate::message::ResponseParts;
 use crate::policy::forwarding::X_REQUEST_ID_NAME;
@@ -20,10 +24,14 @@ use crate::telemetry::access::End;
 
 /// A response on its way. Where it is dropped, what has been sent is known.
 #[derive(Debug)]
-struct Sending<'a> {
+pub(super) struct Sending<'a> {
     record: &'a Record,
-    status: u16,
     outgoing: Outgoing,
+    /// What begins behind it.
+    tunnel: Option<Box<Tunnel>>,
+    status: u16,
+    /// Whether the connection may go on after it.
+    persistent: bool,
 }
 
 impl Exchange<'_> {
@@ -42,19 +50,20 @@ impl Exchange<'_> {
         Next::Abort
     }
 
-    /// Relays an interim response. False if its client has gone, or has not taken it in time.
-    pub(super) async fn relay_interim(&self, parts: &ResponseParts) -> bool {
-        let mut head = Buffer::take();
-        encode_interim(&mut head, parts);
+    /// Relays the head of an interim response. False if its client has gone, or has not taken it in
+    /// time.
+    pub(super) async fn relay_interim(&self, head: Buffer) -> bool {
+        // RFC 9110 §15.2: never to a client of HTTP/1.0.
+        if self.message.version == Version::HTTP_10 {
+            return true;
+        }
         let mut outgoing = Outgoing::new(head, Body::empty(), Framing::None);
         let sent = self.send(&mut outgoing).await;
         sent.map_err(|end| self.record.end.set(end)).is_ok()
     }
 
-    /// Sends the answer, keeps the record, and decides what becomes of the connection.
-    ///
-    /// No `async fn`: its future would hold the answer beside what is made of it.
-    pub(super) fn finish(&self, answer: Answer) -> impl Future<Output = Next> {
+    /// Completes an answer, and makes of it what is to be sent.
+    pub(super) fn begin(&self, answer: Answer) -> Sending<'_> {
         let Answer {
             mut parts,
             body,
@@ -74,29 +83,34 @@ impl Exchange<'_> {
             keep_alive_1_0: persistent && version == Version::HTTP_10,
         };
         encode_response(&mut head, &parts, framing, options);
-        let mut sending = Sending {
+        Sending {
             record: self.record,
-            status: parts.status.as_u16(),
             outgoing: Outgoing::new(head, body, body_framing(framing)),
-        };
-        async move {
-            let sent = self.send(&mut sending.outgoing).await;
-            let next = match sent {
-                Ok(()) => match tunnel {
-                    Some(tunnel) => Next::Tunnel(tunnel),
-                    None if persistent && self.connection.client.has_whole_request() => Next::Again,
-                    None => Next::Close,
-                },
-                Err(end) => {
-                    self.record.end.set(end);
-                    Next::Abort
-                }
-            };
-            let Terms { snapshot, .. } = self.terms;
-            self.record
-                .finish(self.connection, snapshot, self.route, sending.ending());
-            next
+            tunnel,
+            status: parts.status.as_u16(),
+            persistent,
         }
+    }
+
+    /// Sends the answer, keeps the record, and decides what becomes of the connection.
+    pub(super) async fn finish(&self, sending: &mut Sending<'_>) -> Next {
+        let sent = self.send(&mut sending.outgoing).await;
+        let goes_on = sending.persistent && self.connection.client.has_whole_request();
+        let next = match sent {
+            Ok(()) => match sending.tunnel.take() {
+                Some(tunnel) => Next::Tunnel(tunnel),
+                None if goes_on => Next::Again,
+                None => Next::Close,
+            },
+            Err(end) => {
+                self.record.end.set(end);
+                Next::Abort
+            }
+        };
+        let Terms { snapshot, .. } = self.terms;
+        self.record
+            .finish(self.connection, snapshot, self.route, sending.ending());
+        next
     }
 
     /// Keeps the record of a request that is dropped before its end, as all are at the end of a
@@ -116,18 +130,24 @@ impl Exchange<'_> {
             .finish(self.connection, &self.terms.snapshot, self.route, ending);
     }
 
-    async fn send(&self, outgoing: &mut Outgoing) -> Result<(), End> {
+    fn send<'a>(
+        &'a self,
+        outgoing: &'a mut Outgoing,
+    ) -> impl Future<Output = Result<(), End>> + 'a {
         let limit = || self.wait_at_most(self.body_idle.get());
-        let sent = self.connection.client.send(outgoing, limit).await;
-        self.wait_over();
-        match sent {
-            Some(Ok(())) => Ok(()),
-            Some(Err(SendError::Write(_))) => Err(End::ClientAbort),
-            Some(Err(SendError::Body(BodyError::Idle | BodyError::Deadline))) | None => {
-                Err(End::Timeout)
-            }
-            Some(Err(SendError::Body(_) | SendError::Length)) => Err(End::EndpointReset),
-        }
+        let mut sending = self.connection.client.send(outgoing, limit);
+        poll_fn(move |cx| {
+            let sent = ready!(Pin::new(&mut sending).poll(cx));
+            self.wait_over();
+            Poll::Ready(match sent {
+                Some(Ok(())) => Ok(()),
+                Some(Err(SendError::Write(_))) => Err(End::ClientAbort),
+                Some(Err(SendError::Body(BodyError::Idle | BodyError::Deadline))) | None => {
+                    Err(End::Timeout)
+                }
+                Some(Err(SendError::Body(_) | SendError::Length)) => Err(End::EndpointReset),
+            })
+        })
     }
 
     /// The fields that every response gets, whoever made it.
@@ -143,7 +163,10 @@ impl Exchange<'_> {
     }
 
     fn persists(&self, framing: ResponseFraming) -> bool {
-        self.message.persistent
+        // RFC 9931: what follows a CONNECT was meant for the tunnel, and is no request of this
+        // client's if there is none.
+        *self.record.method() != Method::CONNECT
+            && self.message.persistent
             && framing != ResponseFraming::UntilClose
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
