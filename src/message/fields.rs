@@ -111,8 +111,8 @@ impl Fields {
     }
 
     /// The value of the first line of each of these names, in one pass.
-    pub fn first_of<const N: usize>(&self, names: &[PreparedName; N]) -> [Option<Value<'_>>; N] {
-        let wanted = names.each_ref().map(PreparedName::wanted);
+    pub fn first_of<const N: usize>(&self, names: [&HeaderName; N]) -> [Option<Value<'_>>; N] {
+        let wanted = names.map(|name| Wanted::new(name.as_str().as_bytes()));
         let text = &self.store.text;
         let mut found = [None; N];
         let bits = wanted

@@ -26,7 +26,7 @@ pub(super) struct Key(u32);
 /// A name that is looked for.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    pub(super) name: &'a [u8],
+    name: &'a [u8],
     pub(super) key: Key,
 }
 

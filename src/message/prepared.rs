@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::fields::Fields;
-use super::line::{Key, Line, SEPARATOR, Wanted, short};
+use super::line::{Key, Line, SEPARATOR, short};
 use super::names::{Role, role};
 use super::value::Value;
 
@@ -47,13 +47,6 @@ impl PreparedName {
             key: Key::of(text),
             length: short(text.len()),
             role: role(text),
-        }
-    }
-
-    pub(super) fn wanted(&self) -> Wanted<'_> {
-        Wanted {
-            name: &self.prefix[..usize::from(self.length)],
-            key: self.key,
         }
     }
 

@@ -66,14 +66,19 @@ pub(super) fn number(out: &mut Vec<u8>, value: impl itoa::Integer) {
 /// Appends a duration in seconds with microseconds: `0.001234`.
 pub(super) fn seconds(out: &mut Vec<u8>, duration: Duration) {
     let mut text = *b"0.000000";
-    text[2..].copy_from_slice(&six_digits(duration.subsec_micros()));
-    match duration.as_secs() {
-        0 => out.extend_from_slice(&text),
-        whole => {
-            number(out, whole);
-            out.extend_from_slice(&text[1..]);
-        }
+    if fraction(&mut text, duration) {
+        out.extend_from_slice(&text);
+    } else {
+        number(out, duration.as_secs());
+        out.extend_from_slice(&text[1..]);
     }
+}
+
+/// Writes the microseconds of a duration over a `0.000000`. Whether they are all of it.
+#[inline]
+pub(super) fn fraction(zero: &mut [u8; 8], duration: Duration) -> bool {
+    zero[2..].copy_from_slice(&six_digits(duration.subsec_micros()));
+    duration.as_secs() == 0
 }
 
 /// Appends an address; an IPv4 address that came over an IPv6 socket as what it is.

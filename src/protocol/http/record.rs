@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, Version, header};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
-use crate::message::{PreparedName, RequestParts, Value};
+use crate::message::{RequestParts, Value};
 use crate::policy::RequestId;
 use crate::snapshot::{Route, RouteMetrics, Snapshot};
 use crate::telemetry::access::{self, End, Entry, Origin};
@@ -110,7 +110,7 @@ impl Record {
     pub(super) fn keep(&mut self, parts: &RequestParts) {
         let [host, user_agent, referer] = parts
             .headers
-            .first_of(&KEPT)
+            .first_of([&header::HOST, &header::USER_AGENT, &header::REFERER])
             .map(|value| value.map(Value::as_bytes).unwrap_or_default());
         let query = parts.uri.query();
         let texts = [
@@ -269,11 +269,6 @@ impl Record {
         });
     }
 }
-
-/// What the access log tells of the fields: host, user agent and referer.
-static KEPT: LazyLock<[PreparedName; 3]> = LazyLock::new(|| {
-    [header::HOST, header::USER_AGENT, header::REFERER].map(|name| PreparedName::new(&name))
-});
 
 impl Asked {
     fn new(at: SystemTime, version: Version, texts: [&[u8]; PARTS]) -> Self {

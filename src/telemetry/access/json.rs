@@ -68,14 +68,14 @@ fn how(object: &mut Object<'_>, entry: &Entry<'_>) {
         attempts => object.number(br#","attempts":"#, attempts.into()),
     }
     if let Some(connect) = entry.connect {
-        object.seconds(br#","connect_s":"#, connect);
+        object.seconds(br#","connect_s":0.000000"#, connect);
     }
     if let Some(first_byte) = entry.first_byte {
-        object.seconds(br#","first_byte_s":"#, first_byte);
+        object.seconds(br#","first_byte_s":0.000000"#, first_byte);
     }
-    object.seconds(br#","total_s":"#, entry.total);
+    object.seconds(br#","total_s":0.000000"#, entry.total);
     if let Some(overhead) = entry.overhead {
-        object.seconds(br#","overhead_s":"#, overhead);
+        object.seconds(br#","overhead_s":0.000000"#, overhead);
     }
     match entry.end {
         End::Ok => object.raw(br#","end":"ok""#),
@@ -143,8 +143,18 @@ impl Object<'_> {
         text::number(self.out, value);
     }
 
-    fn seconds(&mut self, key: &[u8], value: Duration) {
-        self.raw(key);
-        text::seconds(self.out, value);
+    /// A member that ends with `0.000000`, which its seconds are written over. One copy of a
+    /// length that is known, as nearly all are below a second.
+    fn seconds<const N: usize>(&mut self, member: &[u8; N], value: Duration) {
+        let mut member = *member;
+        let Some((key, zero)) = member.split_last_chunk_mut() else {
+            return;
+        };
+        if text::fraction(zero, value) {
+            self.raw(&member);
+        } else {
+            self.raw(key);
+            text::seconds(self.out, value);
+        }
     }
 }
