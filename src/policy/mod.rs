@@ -24,7 +24,9 @@
 //!    client, which does not know rewritten paths.*
 //! 9. [`Filters::request`]: the rewrite, then the edits of fields (remove, set, add). *Edits last,
 //!    so that what a person wrote about a field is what the endpoint gets.*
-//! 10. The layers, from the outside to the inside: the request's total time limit, then [`retry`],
+//! 10. A request of HTTP/1.0 without a `Host` gets the address that it came to. *Behind the edits,
+//!     which may have named one, and never in what a client is told: it may be an inner address.*
+//! 11. The layers, from the outside to the inside: the request's total time limit, then [`retry`],
 //!     then the limit of one attempt, then pick, limits and connection. *A retry inside the total
 //!     limit cannot outlive it; outside the limit of one attempt it gets a fresh one each time;
 //!     outside the pick it can go elsewhere.*

@@ -89,6 +89,11 @@ impl Redirect {
         self.status
     }
 
+    /// Whether it leads to a host of its own, whatever the request asked for.
+    pub fn names_host(&self) -> bool {
+        self.host.is_some()
+    }
+
     /// Where it leads from a request. An error only if the request's parts could not have been
     /// parts of a request.
     pub fn location(&self, target: &Target<'_>) -> Result<HeaderValue, InvalidHeaderValue> {

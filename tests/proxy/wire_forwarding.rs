@@ -1,9 +1,11 @@
 //! What an intermediary takes out and puts in (RFC 9110 §7.6, RFC 7239).
 
 use crate::cases::{Forwarded, assert_forwarded, get, line, ok};
+use crate::support::client::Client;
 use crate::support::endpoint::{Endpoint, Request};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::message::Head;
+use crate::support::port::Port;
 
 const START: &str = "GET / HTTP/1.1";
 const HOST: &str = "host: a";
@@ -428,6 +430,33 @@ fn a_host_is_made_for_http_1_0() {
     let address: std::net::SocketAddr = host.parse().expect(host);
     assert!(address.ip().is_loopback() && address.port() != 0, "{host}");
     assert_eq!(request.head.value("x-forwarded-host"), None);
+}
+
+#[test]
+fn the_host_that_is_made_is_not_the_one_that_is_listened_on_and_no_client_sees_it() {
+    let endpoint = Endpoint::echo();
+    let reserved = Port::reserve();
+    let port = reserved.address().port();
+    let _proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \":{port}\"\n\
+         [route.moved]\npath = \"/moved\"\nredirect = {{ scheme = \"https\" }}\n\
+         [route.app]\nupstream = \"app\"\n[upstream.app]\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    ));
+    let ask = |path: &str| {
+        let mut client = Client::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+        client.send(format!("GET {path} HTTP/1.0\r\n\r\n"));
+        client.response()
+    };
+    assert_eq!(ask("/").status, 200);
+    let requests = endpoint.requests();
+    assert_eq!(
+        requests[0].head.value("host"),
+        Some(&*format!("127.0.0.1:{port}"))
+    );
+    let refused = ask("/moved");
+    assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(refused.head.value("location"), None);
 }
 
 #[test]

@@ -20,8 +20,8 @@ pub struct RequestOptions<'a> {
 /// The target is the path and query of the URI, or `*`; for CONNECT, its authority. The fields are
 /// written in their order; those of the connection and of the framing that are there by mistake
 /// are not. A `Content-Length` stays where it stands if it is that of `framing`. There is one
-/// `Host`; if there is none, which only a request of HTTP/1.0 can mean, it is empty, since
-/// HTTP/1.1 needs the field (RFC 9110 §7.2). Nothing can end a request by closing, so
+/// `Host`; if nobody has given the request one, it is empty, since HTTP/1.1 needs the field
+/// (RFC 9110 §7.2). Nothing can end a request by closing, so
 /// [`Framing::UntilClose`] is written as no body.
 pub fn encode_request(
     out: &mut Vec<u8>,

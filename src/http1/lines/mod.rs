@@ -20,8 +20,8 @@ pub enum FieldError {
     /// A CR or LF stands alone (RFC 9112 §2.2).
     #[error("a CR or LF stands alone")]
     LineEnd,
-    /// No colon, an empty name or one longer than 64 KiB, a byte that no token has, a space before
-    /// the colon, a folded line (RFC 9112 §5.1, §5.2).
+    /// No colon, an empty name or one longer than 65,535 bytes, a byte that no token has, a space
+    /// before the colon, a folded line (RFC 9112 §5.1, §5.2).
     #[error("malformed field line")]
     Name,
     /// A control byte in a value (RFC 9110 §5.5).
@@ -184,11 +184,11 @@ impl<'bytes> Slots<'bytes> {
         let Some(end) = bytes[..size].strip_suffix(b"\r\n") else {
             return Err(FieldError::LineEnd);
         };
-        let starts = lines.iter().map(|line| offset(bytes, line.name.as_bytes()));
-        let mut starts = starts.chain([end.len()]);
         if lines.iter().any(|line| line.name.len() > LONGEST_NAME) {
             return Err(FieldError::Name);
         }
+        let starts = lines.iter().map(|line| offset(bytes, line.name.as_bytes()));
+        let mut starts = starts.chain([end.len()]);
         if starts.all(|at| at == 0 || bytes[..at].ends_with(b"\r\n")) {
             Ok(Block { lines, size })
         } else {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{FieldError, Lines, Slots, place};
-use crate::message::Place;
+use crate::message::{LONGEST_NAME, Place};
 
 /// Name and value of each line.
 type Texts = Vec<(Vec<u8>, Vec<u8>)>;
@@ -91,4 +91,19 @@ fn the_limit_holds_for_plain_lines() {
         by_lines(block, 2).map(|(lines, size)| (lines.len(), size)),
         Ok((2, block.len()))
     );
+}
+
+#[test]
+fn a_name_is_as_long_as_its_place_can_say() {
+    for (length, is_taken) in [(LONGEST_NAME, true), (LONGEST_NAME + 1, false)] {
+        let name = "a".repeat(length);
+        // By itself, and where `httparse` reads from a line on that is not plain.
+        for before in ["", "b:c\r\n"] {
+            let block = format!("{before}{name}: x\r\n\r\n");
+            let read = by_lines(block.as_bytes(), 10);
+            assert_eq!(read.is_ok(), is_taken, "{length} behind {before:?}");
+            let names = read.map(|(texts, _)| texts.last().map(|(name, _)| name.len()));
+            assert!(!is_taken || names == Ok(Some(length)));
+        }
+    }
 }

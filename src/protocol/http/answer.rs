@@ -1,6 +1,6 @@
 //! Decides how a request is answered: by what its route says, or by why it is not let through.
 
-use http::{HeaderValue, Method, Response, header};
+use http::{HeaderValue, Method, Response, Version, header};
 
 use super::connection::boxed;
 use super::exchange::Exchange;
@@ -37,17 +37,21 @@ impl Exchange<'_> {
         }
         match &self.route.action {
             Action::Respond(fixed) => Some(self.filtered(fixed.response())),
-            Action::Redirect(redirect) => Some(
-                match redirect.response(&target(parts, self.record.scheme.get())) {
-                    Ok(response) => self.filtered(response),
-                    Err(_) => self.own(&parts.headers, Cause::BadRequest, None),
-                },
-            ),
+            Action::Redirect(redirect) => {
+                let target = target(parts, self.record.scheme.get());
+                // Where there is no host, there is no place to send the client to.
+                let is_placed = redirect.names_host() || !target.authority.is_empty();
+                Some(match redirect.response(&target) {
+                    Ok(response) if is_placed => self.filtered(response),
+                    Ok(_) | Err(_) => self.own(&parts.headers, Cause::BadRequest, None),
+                })
+            }
             Action::NotFound => Some(self.own(&parts.headers, Cause::NoRoute, None)),
             Action::Forward(split) => {
                 if self.route.filters.request(parts, matched).is_err() {
                     return Some(self.own(&parts.headers, Cause::TargetTooLong, None));
                 }
+                self.name_host(parts);
                 let choice = self
                     .connection
                     .local
@@ -55,6 +59,19 @@ impl Exchange<'_> {
                 // In a box, as the exchange is: two that are small are cheaper than a large one.
                 boxed(|| forward::forward(self, choice, parts, body)).await
             }
+        }
+    }
+
+    /// A request of HTTP/1.0 need not say whom it is for. To the endpoint that is the address that
+    /// it came to (RFC 9112 §3.3), since servers of HTTP/1.1 refuse an empty `Host`.
+    fn name_host(&self, parts: &mut RequestParts) {
+        if parts.version != Version::HTTP_10 || parts.headers.contains_key(header::HOST) {
+            return;
+        }
+        if let Ok(local) = self.connection.client.stream.local_address() {
+            let local = local.to_string();
+            let local = Value::of_ascii(local.as_bytes());
+            parts.headers.append(&header::HOST, local);
         }
     }
 

@@ -188,6 +188,7 @@ impl Client {
     }
 
     /// Sends a message; `None` if the deadline passed, which `limit` sets whenever something moved.
+    /// A future that is dropped before it is ready cuts the connection.
     ///
     /// No `async fn`: its future would hold the arguments twice, and so would each exchange.
     pub(super) fn send<'a>(
@@ -246,7 +247,8 @@ impl Client {
 }
 
 impl Unfinished<'_> {
-    /// Sending is over; `is_cut` unless all of it has left.
+    /// Sending is over; `is_cut` unless all of it has left. A method, since a closure that moves
+    /// what it uses would take a copy of the field and leave the guard behind.
     fn ends(&mut self, is_cut: bool) {
         self.is_cut = is_cut;
     }

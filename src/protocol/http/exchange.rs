@@ -1,7 +1,6 @@
 //! The life of one request: its head, its route, its answer, its record.
 
 use std::cell::{Cell, OnceCell};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version, header};
@@ -68,7 +67,6 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
         let mut body = connection.client.request_body(head.framing, head.trailers);
         let is_trusted = identify(connection, terms, head, record);
         let (route, matched) = find_route(&terms.listener, &head.parts);
-        name_host(&mut head.parts, connection.client.facts.local);
         let said = (message(head), is_trusted);
         let exchange =
             exchange.get_or_init(|| Exchange::new(connection, terms, (route, record), said, now));
@@ -81,7 +79,7 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
         Ok(answered) => answered,
         Err(next) => return next,
     };
-    let mut sending = exchange.begin(answer);
+    let mut sending = exchange.start(answer);
     exchange.finish(&mut sending).await
 }
 
@@ -120,7 +118,7 @@ async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Ins
     let route = &terms.listener.unrouted;
     let said = (message, false);
     let exchange = Exchange::new(connection, terms, (route, &record), said, now);
-    let mut sending = exchange.begin(exchange.own(&Fields::new(), cause, None));
+    let mut sending = exchange.start(exchange.own(&Fields::new(), cause, None));
     exchange.finish(&mut sending).await
 }
 
@@ -151,16 +149,6 @@ fn identify(
     record.client.set(Some(identity.client));
     record.request_id.get_or_init(|| identity.request_id);
     identity.peer_is_trusted
-}
-
-/// A request of HTTP/1.0 need not say whom it is for: then that is the address that it came to
-/// (RFC 9112 §3.3), since servers of HTTP/1.1 refuse an empty `Host`.
-fn name_host(parts: &mut RequestParts, local: SocketAddr) {
-    if parts.version == Version::HTTP_10 && !parts.headers.contains_key(header::HOST) {
-        let local = SocketAddr::new(local.ip().to_canonical(), local.port()).to_string();
-        let local = Value::of_ascii(local.as_bytes());
-        parts.headers.append(&header::HOST, local);
-    }
 }
 
 /// What a head said of its message.

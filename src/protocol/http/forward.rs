@@ -27,8 +27,8 @@ use crate::upstream::{Pick, PickError};
 
 /// Forwards a request, whose body is taken as far as it is needed. `None` if its client has gone.
 ///
-/// No `async fn`, and neither are those that it waits for: their futures would hold each argument
-/// twice, and thousands of requests may wait for their endpoints.
+/// No `async fn`, and neither are those that it waits for while a request is under way: their
+/// futures would hold each argument twice, and thousands of requests may wait for their endpoints.
 pub(super) fn forward<'a>(
     exchange: &'a Exchange<'_>,
     choice: &'a Choice,
@@ -52,7 +52,7 @@ pub(super) fn forward<'a>(
                 Err(Attempt::Failed(failed)) => failed,
             };
             tried.push(endpoint);
-            if !may_try_again(exchange, choice, parts, &failed) {
+            if !take_retry(exchange, choice, parts, &failed) {
                 return Some(failure(exchange, parts, &failed, &tried));
             }
             last = Some(failed.cause);
@@ -86,8 +86,8 @@ fn answered(exchange: &Exchange<'_>, mut answer: Answer, tried: &[u64]) -> Answe
     answer
 }
 
-/// Whether another attempt may follow one that failed.
-fn may_try_again(
+/// Takes another attempt from the budget, if one may follow the one that failed, and counts it.
+fn take_retry(
     exchange: &Exchange<'_>,
     choice: &Choice,
     parts: &RequestParts,

@@ -63,7 +63,7 @@ impl Exchange<'_> {
     }
 
     /// Completes an answer, and makes of it what is to be sent.
-    pub(super) fn begin(&self, answer: Answer) -> Sending<'_> {
+    pub(super) fn start(&self, answer: Answer) -> Sending<'_> {
         let Answer {
             mut parts,
             body,

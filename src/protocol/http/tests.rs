@@ -11,6 +11,9 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::timeout;
 
+use super::connection::Connection;
+use super::terms::Terms;
+use super::{exchange, forward};
 use crate::config::Config;
 use crate::context::ConnectionFacts;
 use crate::drain;
@@ -317,3 +320,22 @@ const BYE: &str = "[route.all]\nrespond = { body = \"bye\" }\n";
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(10);
+
+/// What a request holds that waits for its endpoint: two boxes, and the allocator has no sizes
+/// between these and a hundred bytes more.
+#[test]
+fn the_futures_of_requests_are_small() {
+    fn of_two<'a, F: Future>(_: impl Fn(&'a Connection, &'a Terms) -> F) -> usize {
+        size_of::<F>()
+    }
+    fn of_four<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+    let exchange = of_two(exchange::run);
+    let forwarding = of_four(forward::forward);
+    assert!(exchange <= 768, "{exchange} bytes for each exchange");
+    assert!(
+        forwarding <= 640,
+        "{forwarding} bytes for each request on its way"
+    );
+}
