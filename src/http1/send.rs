@@ -109,7 +109,7 @@ impl Outgoing {
             if self.is_flushed() {
                 self.staged = None;
                 if self.ended {
-                    return Poll::Ready(Ok(()));
+                    return stream.poll_flushed(cx).map_err(SendError::from);
                 }
                 if body_waits {
                     return Poll::Pending;
@@ -119,7 +119,7 @@ impl Outgoing {
             ready!(self.poll_write(cx, stream))?;
             // What most messages are at this point; the rest is looked at above.
             if self.ended && self.staged.is_none() && self.is_flushed() {
-                return Poll::Ready(Ok(()));
+                return stream.poll_flushed(cx).map_err(SendError::from);
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Addresses, streams and listening sockets: what a connection is made to and what it is made of.
 //!
-//! One enum of streams is a type-erasure point of the data plane: plain TCP, Unix sockets, and
-//! later TLS, behind the same calls. All that the rest of the program needs to know about socket
+//! One enum of streams is a type-erasure point of the data plane: plain TCP, Unix sockets and
+//! TLS, behind the same calls. All that the rest of the program needs to know about socket
 //! options is decided here, once.
 
 mod address;
+mod async_io;
 mod bind;
+mod secure;
 mod sockets;
 mod stream;
 #[cfg(test)]
@@ -13,5 +15,6 @@ mod tests;
 
 pub use address::{Address, dotted};
 pub use bind::{Bind, BindError};
+pub use secure::Secure;
 pub use sockets::{Sockets, accept};
 pub use stream::{Stream, canonical};

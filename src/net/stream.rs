@@ -8,17 +8,18 @@
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustls::ProtocolVersion;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::address::Address;
+use super::secure::Secure;
 
 /// A byte stream to a client or an endpoint.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
+    /// A session of TLS on one of the others.
+    Tls(Box<Secure>),
 }
 
 impl Stream {
@@ -52,7 +55,7 @@ impl Stream {
     pub fn into_accepted(self) -> io::Result<std::net::TcpStream> {
         match self {
             Self::Tcp(stream) => stream.into_std(),
-            Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Unix(_) | Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -61,6 +64,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
+            Self::Tls(stream) => stream.poll_read_ready(cx),
         }
     }
 
@@ -69,6 +73,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
             Self::Unix(stream) => stream.poll_write_ready(cx),
+            Self::Tls(stream) => stream.socket().poll_write_ready(cx),
         }
     }
 
@@ -82,6 +87,9 @@ impl Stream {
                 "no room to read into",
             ));
         }
+        if let Self::Tls(stream) = self {
+            return stream.try_read(buffer);
+        }
         self.attempt(Interest::READABLE, space, |socket| {
             retried(|| rustix::net::recv(socket, spare_capacity(buffer), RecvFlags::empty()))
                 .map(|(count, _)| count)
@@ -91,6 +99,9 @@ impl Stream {
     /// Whether bytes are there, which stay: 0 is the end of the stream.
     /// [`io::ErrorKind::WouldBlock`] costs no system call if it is known.
     pub fn try_peek(&self) -> io::Result<usize> {
+        if let Self::Tls(stream) = self {
+            return stream.try_peek();
+        }
         self.attempt(Interest::READABLE, 1, |socket| {
             retried(|| rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK))
                 .map(|(_, count)| count)
@@ -114,6 +125,9 @@ impl Stream {
 
     /// Writes what the socket takes at once.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if let Self::Tls(stream) = self {
+            return stream.try_write(&[IoSlice::new(bytes)]);
+        }
         self.attempt(Interest::WRITABLE, bytes.len(), |socket| {
             retried(|| rustix::net::send(socket, bytes, SendFlags::NOSIGNAL))
         })
@@ -121,6 +135,9 @@ impl Stream {
 
     /// Writes from several slices what the socket takes at once.
     pub fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Self::Tls(stream) = self {
+            return stream.try_write(slices);
+        }
         let length = slices.iter().map(|slice| slice.len()).sum();
         self.attempt(Interest::WRITABLE, length, |socket| {
             retried(|| {
@@ -163,11 +180,30 @@ impl Stream {
         }
     }
 
+    /// The version of TLS that is spoken, if it is.
+    pub fn tls_version(&self) -> Option<ProtocolVersion> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => stream.version(),
+        }
+    }
+
+    /// Ready once everything that was written has left: a session holds back what its socket does
+    /// not take, and who has nothing more to write waits here for it.
+    #[inline]
+    pub fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => stream.poll_flushed(cx),
+        }
+    }
+
     /// Whether bytes of the socket are those of the stream, so that they may move from one to
     /// another without our looking at them.
     pub fn is_plain(&self) -> bool {
         match self {
             Self::Tcp(_) | Self::Unix(_) => true,
+            Self::Tls(_) => false,
         }
     }
 
@@ -209,6 +245,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map(canonical),
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Tls(stream) => stream.socket().peer_address(),
         }
     }
 
@@ -217,6 +254,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.local_addr().map(canonical),
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Tls(stream) => stream.socket().local_address(),
         }
     }
 
@@ -227,6 +265,7 @@ impl Stream {
         let broken = match self {
             Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
             Self::Unix(stream) => stream.ready(Interest::ERROR).await,
+            Self::Tls(stream) => return Box::pin(stream.socket().broken()).await,
         };
         drop(broken);
     }
@@ -235,9 +274,11 @@ impl Stream {
     /// knows that the stream was cut and does not take what it has for the whole. What is not yet
     /// sent is thrown away. Unix sockets know no reset; theirs is an orderly end.
     pub fn reset_on_close(&self) {
-        if let Self::Tcp(stream) = self {
+        match self {
             // Fails only on a socket that is not connected any more: then nobody is left to tell.
-            drop(SockRef::from(stream).set_linger(Some(Duration::ZERO)));
+            Self::Tcp(stream) => drop(SockRef::from(stream).set_linger(Some(Duration::ZERO))),
+            Self::Unix(_) => {}
+            Self::Tls(stream) => stream.cut(),
         }
     }
 
@@ -246,6 +287,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
             Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
+            Self::Tls(stream) => stream.shutdown_write(),
         }
     }
 
@@ -260,6 +302,7 @@ impl Stream {
                     .with_retries(PROBES),
             ),
             Self::Unix(_) => Ok(()), // the kernel itself is the other end and tells at once
+            Self::Tls(stream) => stream.socket().probe_peer(),
         }
     }
 
@@ -273,6 +316,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.try_io(interest, run),
             Self::Unix(stream) => stream.try_io(interest, run),
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()), // see `is_plain`
         }
     }
 
@@ -295,6 +339,7 @@ impl Stream {
         let result = match self {
             Self::Tcp(stream) => stream.try_io(interest, observed),
             Self::Unix(stream) => stream.try_io(interest, observed),
+            Self::Tls(_) => return Err(io::ErrorKind::Unsupported.into()), // has its own
         };
         match result {
             Err(error) if moved == 0 => Err(error),
@@ -308,6 +353,7 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.socket().as_fd(),
         }
     }
 }
@@ -315,58 +361,6 @@ impl AsFd for Stream {
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // sockets have no buffer of their own to flush
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
 

@@ -1,0 +1,190 @@
+//! A certificate with its chain and its key, read from files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_cert::der::Decode;
+
+/// A certificate that a client may be shown.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The file that it was read from.
+    pub file: Arc<Path>,
+    /// The names that it is valid for: lower-case, some with `*.` in front.
+    pub names: Arc<[Box<str>]>,
+    /// From when it is valid.
+    pub not_before: SystemTime,
+    /// Until when.
+    pub not_after: SystemTime,
+    pub(super) key: Arc<CertifiedKey>,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {fault}", .file.display())]
+pub struct CertificateError {
+    /// The file that is wrong.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+/// What is wrong with a file of certificates or with one of a key.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// It is larger than any such file is.
+    #[error("is larger than 1 MiB, which no certificate or key is")]
+    TooLarge,
+    /// It is no PEM.
+    #[error("is not PEM: {0}")]
+    NotPem(String),
+    /// There is none in it.
+    #[error("holds no certificate (no `-----BEGIN CERTIFICATE-----`)")]
+    NoCertificate,
+    /// There is none in it.
+    #[error("holds no private key (`-----BEGIN PRIVATE KEY-----`, or `RSA` or `EC` in it)")]
+    NoKey,
+    /// A certificate that cannot be understood.
+    #[error("certificate {position} of it is malformed: {why}")]
+    Malformed {
+        /// The first is 1.
+        position: usize,
+        /// What stands in the way.
+        why: String,
+    },
+    /// A certificate that does not sign the one before it.
+    #[error(
+        "certificate {position} of it does not belong to the one before: put the server's first, \
+         then the one that signed it, and so on"
+    )]
+    Order {
+        /// The first is 1.
+        position: usize,
+    },
+    /// A key of a kind that nothing here can use.
+    #[error("its key cannot be used: {0}")]
+    Key(String),
+    /// A key of another certificate.
+    #[error("its key is not the one of the certificate in {}", .0.display())]
+    OtherKey(PathBuf),
+}
+
+impl Certificate {
+    /// Reads a chain, the server's certificate first, and its key.
+    pub fn read(cert: &Path, key: &Path) -> Result<Self, CertificateError> {
+        let at = |file: &Path| {
+            let file = file.to_owned();
+            |fault| CertificateError { file, fault }
+        };
+        let chain = chain(&content(cert).map_err(at(cert))?).map_err(at(cert))?;
+        let facts = Facts::of(&chain).map_err(at(cert))?;
+        let private = private_key(&content(key).map_err(at(key))?).map_err(at(key))?;
+        let provider = aws_lc_rs::default_provider();
+        let certified = CertifiedKey::from_der(chain, private, &provider);
+        let certified = certified.map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => at(key)(Fault::OtherKey(cert.to_owned())),
+            error => at(key)(Fault::Key(error.to_string())),
+        })?;
+        Ok(Self {
+            file: cert.into(),
+            names: facts.names.into(),
+            not_before: facts.not_before,
+            not_after: facts.not_after,
+            key: Arc::new(certified),
+        })
+    }
+
+    /// Whether it is valid at this time.
+    pub fn is_valid_at(&self, now: SystemTime) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
+}
+
+/// What a chain says of its first certificate.
+struct Facts {
+    names: Vec<Box<str>>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+impl Facts {
+    fn of(chain: &[CertificateDer<'_>]) -> Result<Self, Fault> {
+        let malformed = |position: usize, why: &dyn ToString| Fault::Malformed {
+            position: position + 1,
+            why: why.to_string(),
+        };
+        let mut parsed = Vec::with_capacity(chain.len());
+        for (position, der) in chain.iter().enumerate() {
+            let certificate = x509_cert::Certificate::from_der(der);
+            parsed.push(certificate.map_err(|error| malformed(position, &error))?);
+        }
+        for (position, pair) in parsed.windows(2).enumerate() {
+            if pair[0].tbs_certificate().issuer() != pair[1].tbs_certificate().subject() {
+                let position = position + 2;
+                return Err(Fault::Order { position });
+            }
+        }
+        let (Some(first), Some(der)) = (parsed.first(), chain.first()) else {
+            return Err(Fault::NoCertificate);
+        };
+        let leaf = webpki::EndEntityCert::try_from(der);
+        let leaf = leaf.map_err(|error| malformed(0, &error))?;
+        let validity = first.tbs_certificate().validity();
+        Ok(Self {
+            names: leaf.valid_dns_names().map(lower).collect(),
+            not_before: wall_clock(validity.not_before.to_unix_duration()),
+            not_after: wall_clock(validity.not_after.to_unix_duration()),
+        })
+    }
+}
+
+fn lower(name: &str) -> Box<str> {
+    name.to_ascii_lowercase().into()
+}
+
+/// Years beyond what the clock can tell are its end.
+fn wall_clock(since_epoch: Duration) -> SystemTime {
+    UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH)
+}
+
+/// A file's bytes; what is too large for a certificate is not read to its end.
+fn content(path: &Path) -> Result<Vec<u8>, Fault> {
+    use std::io::Read as _;
+
+    let file = std::fs::File::open(path).map_err(Fault::Unreadable)?;
+    let mut bytes = Vec::new();
+    let mut limited = file.take(LARGEST + 1);
+    limited.read_to_end(&mut bytes).map_err(Fault::Unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Fault::TooLarge);
+    }
+    Ok(bytes)
+}
+
+fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(Fault::NoCertificate),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(Fault::NotPem(error.to_string())),
+    }
+}
+
+fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        pem::Error::NoItemsFound => Fault::NoKey,
+        error => Fault::NotPem(error.to_string()),
+    })
+}
+
+/// The largest file that is read: a hundred certificates are less.
+const LARGEST: u64 = 1024 * 1024;

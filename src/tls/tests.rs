@@ -1,0 +1,1 @@
+//! Certificates, choices and handshakes.
