@@ -24,5 +24,6 @@ pub mod route;
 pub mod snapshot;
 pub mod telemetry;
 pub mod time;
+pub mod tls;
 pub mod upstream;
 pub mod worker;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::certificates::{self, Unusable};
 use super::resolve::{self, Unresolved};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
 use crate::net::{Bind, Sockets};
@@ -51,6 +52,9 @@ pub enum Rejection {
     /// Names without addresses.
     #[error("{} cannot be looked up", counted(.0.len(), "endpoint"))]
     Unresolved(Vec<Unresolved>),
+    /// Certificates that cannot be used.
+    #[error("{} cannot be used", counted(.0.len(), "certificate"))]
+    Certificates(Vec<Unusable>),
     /// An address that cannot be listened on.
     #[error("listener `{listener}`: {source}")]
     Bind {
@@ -98,6 +102,7 @@ impl Rejection {
         match self {
             Self::Tests(failed) => failed.iter().map(|test| test.finding(places)).collect(),
             Self::Unresolved(failed) => failed.iter().map(|name| name.finding(places)).collect(),
+            Self::Certificates(failed) => failed.iter().map(|one| one.finding(places)).collect(),
             Self::Mistakes(_)
             | Self::Bind { .. }
             | Self::Build(_)
@@ -124,6 +129,7 @@ impl Workshop {
         let endpoints = resolve::resolve(&config, LOOK_UP_LIMIT)
             .await
             .map_err(Rejection::Unresolved)?;
+        let certificates = certificates::read(&config).await.map_err(Rejection::Certificates)?;
         let sockets = self.bind(&config, previous)?;
         Ok(build(Ingredients {
             generation: candidate.generation,
@@ -131,6 +137,7 @@ impl Workshop {
             config,
             endpoints,
             sockets,
+            certificates,
             world: &self.world,
             seed: self.seed,
             previous,

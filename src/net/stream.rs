@@ -180,6 +180,12 @@ impl Stream {
         }
     }
 
+    /// Whether nobody between us and the other end can read it.
+    #[inline]
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// The version of TLS that is spoken, if it is.
     pub fn tls_version(&self) -> Option<ProtocolVersion> {
         match self {

@@ -13,6 +13,7 @@ use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
+use super::tls::Termination;
 use super::unnamed::{effective_upstreams, of_listener, own_upstream};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config, Protocol};
@@ -20,6 +21,7 @@ use crate::http1;
 use crate::net::Sockets;
 use crate::policy::{Filters, Fixed, Forwarding, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
+use crate::tls::Certificate;
 use crate::upstream::{ResolvedEndpoint, Upstream, World};
 
 /// What a snapshot is made of.
@@ -35,6 +37,8 @@ pub struct Ingredients<'a> {
     pub endpoints: BTreeMap<String, Vec<ResolvedEndpoint>>,
     /// Bound sockets of each listener.
     pub sockets: BTreeMap<String, Arc<Sockets>>,
+    /// The certificates of each listener that has some.
+    pub certificates: BTreeMap<String, Vec<Certificate>>,
     /// What outlives a configuration.
     pub world: &'a World,
     /// Makes the marks that new listeners leave in `Via`; different in every process.
@@ -155,9 +159,11 @@ impl Builder<'_> {
             .into_iter()
             .flat_map(|world| &world.listeners);
         let previous = before.find(|old| Arc::ptr_eq(&old.sockets, sockets));
+        let tls = self.tls(name, written, previous)?;
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
+            tls,
             kind,
             max_connections: written.max_connections.unwrap_or(MAX_CONNECTIONS),
             connections: previous.map_or_else(
@@ -167,6 +173,28 @@ impl Builder<'_> {
             metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, protocol),
             name: shared,
         })
+    }
+
+    fn tls(
+        &self,
+        name: &str,
+        written: &config::Listener,
+        previous: Option<&Arc<Listener>>,
+    ) -> Result<Option<Arc<Termination>>, BuildError> {
+        let Some(tls) = &written.tls else {
+            return Ok(None);
+        };
+        let defaults = &self.ingredients.config.defaults.timeouts;
+        let certificates = self.ingredients.certificates.get(name);
+        let termination = Termination::new(
+            &self.ingredients.world.registry,
+            name,
+            (tls, [&written.timeouts, defaults]),
+            certificates.cloned().unwrap_or_default(),
+            previous.and_then(|listener| listener.tls.as_deref()),
+        );
+        let termination = termination.map_err(|reason| refused(name, &reason))?;
+        Ok(Some(Arc::new(termination)))
     }
 
     fn tcp(&self, name: &Arc<str>, written: &config::Listener) -> Result<TcpListener, BuildError> {

@@ -7,6 +7,7 @@ use super::action::{Choice, Route};
 use super::metrics::ListenerMetrics;
 use super::sessions::SessionMetrics;
 use super::timeouts::ClientTimeouts;
+use super::tls::Termination;
 use crate::http1;
 use crate::net::Sockets;
 use crate::policy::{Forwarding, Via};
@@ -21,7 +22,9 @@ pub struct Listener {
     pub bind: Arc<str>,
     /// The bound sockets; the same `Arc` as before a reload that left the address alone.
     pub sockets: Arc<Sockets>,
-    /// What is spoken.
+    /// Where TLS ends, if what comes is not plain text.
+    pub tls: Option<Arc<Termination>>,
+    /// What is spoken, within TLS if there is that.
     pub kind: Kind,
     /// Connections at once, over all workers.
     pub max_connections: u32,

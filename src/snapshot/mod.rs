@@ -18,6 +18,7 @@ mod metrics;
 mod probe;
 mod sessions;
 mod timeouts;
+mod tls;
 mod unnamed;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub use metrics::{ListenerMetrics, Retries, RouteMetrics, Shed, UnderWay};
 pub use probe::{Decision, Routing, TestFailure};
 pub use sessions::{SessionMetrics, SessionResult};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
+pub use tls::Termination;
 pub use unnamed::effective_upstreams;
 
 use crate::config::Config;

@@ -63,12 +63,20 @@ impl CallTimeouts {
     }
 }
 
+/// The limit of a handshake: the listener's, or the default one.
+pub(super) fn tls_handshake(order: [&Timeouts; 2]) -> Duration {
+    nearest(|t| t.tls_handshake, &order).unwrap_or(TLS_HANDSHAKE)
+}
+
 fn nearest(pick: fn(&Timeouts) -> Option<Time>, order: &[&Timeouts]) -> Option<Duration> {
     order
         .iter()
         .find_map(|timeouts| pick(timeouts))
         .map(|time| time.0)
 }
+
+/// Two round trips, and a device that is slow at arithmetic.
+const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A head is small: who needs longer is stalling on purpose.
 const REQUEST_HEAD: Duration = Duration::from_secs(10);

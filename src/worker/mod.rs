@@ -200,7 +200,16 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
     let task = match &listener.kind {
         Kind::Http(http) => {
             let http = Arc::clone(http);
-            spawn_local(http::serve(stream, facts, http, local, guard))
+            let Some(tls) = &listener.tls else {
+                return drop(spawn_local(http::serve(stream, facts, http, local, guard)));
+            };
+            let tls = Arc::clone(tls);
+            spawn_local(async move {
+                if let Some(stream) = tls.accept(stream).await {
+                    drop(tls);
+                    http::serve(stream, facts, http, local, guard).await;
+                }
+            })
         }
         Kind::Tcp(tcp) => {
             let tcp = Arc::clone(tcp);

@@ -144,7 +144,12 @@ fn identify(
     let (headers, peer) = (&mut head.parts.headers, connection.client.facts.peer);
     let forwarding = &terms.listener.forwarding;
     let local = &connection.local;
-    let identity = local.with_random(|random| forwarding.apply(headers, peer, "http", random));
+    let scheme = if connection.client.stream.is_secure() {
+        "https"
+    } else {
+        "http"
+    };
+    let identity = local.with_random(|random| forwarding.apply(headers, peer, scheme, random));
     record.scheme.set(identity.scheme);
     record.client.set(Some(identity.client));
     record.request_id.get_or_init(|| identity.request_id);

@@ -1,0 +1,76 @@
+//! Reads the certificates that a configuration names.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::config::{Config, Diagnostic, Places};
+use crate::tls::{Certificate, CertificateError};
+
+/// The certificates of every listener that has some, by its name.
+pub(super) type Certificates = BTreeMap<String, Vec<Certificate>>;
+
+/// A certificate that cannot be used.
+#[derive(Debug)]
+pub struct Unusable {
+    listener: String,
+    /// Which of the listener's it is.
+    index: usize,
+    /// Whether it is its key that is wrong.
+    in_key: bool,
+    why: String,
+}
+
+impl Unusable {
+    /// The finding about it.
+    pub fn finding(&self, places: &Places) -> Diagnostic {
+        places.certificate(&self.listener, (self.index, self.in_key), &self.why)
+    }
+}
+
+/// Reads all of them, or finds every one that cannot be used.
+pub(super) async fn read(config: &Config) -> Result<Certificates, Vec<Unusable>> {
+    let mut certificates = Certificates::new();
+    let mut failures = Vec::new();
+    for (name, listener) in &config.listener {
+        let written = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        for (index, written) in written.enumerate() {
+            match read_one(written).await {
+                Ok(certificate) => certificates
+                    .entry(name.clone())
+                    .or_default()
+                    .push(certificate),
+                Err((in_key, why)) => failures.push(Unusable {
+                    listener: name.clone(),
+                    index,
+                    in_key,
+                    why,
+                }),
+            }
+        }
+    }
+    if failures.is_empty() {
+        Ok(certificates)
+    } else {
+        Err(failures)
+    }
+}
+
+/// On a thread of its own: a file system may be far away, and must hold nothing else up.
+async fn read_one(written: &crate::config::Certificate) -> Result<Certificate, (bool, String)> {
+    let (cert, key) = (written.cert.clone(), written.key.clone());
+    let told = |CertificateError { file, fault }: CertificateError| {
+        (file == written.key, format!("{} {fault}", file.display()))
+    };
+    let reading = spawn_blocking(move || Certificate::read(&cert, &key));
+    match timeout(LONGEST, reading).await {
+        Ok(Ok(read)) => read.map_err(told),
+        Ok(Err(_)) => Err((false, "reading it failed by a fault of ours".to_owned())),
+        Err(_) => Err((false, format!("it was not read within {LONGEST:?}"))),
+    }
+}
+
+/// A disk that takes longer is gone.
+const LONGEST: Duration = Duration::from_secs(5);
