@@ -138,4 +138,24 @@ pub(super) const RELATIONS: &[Explanation] = &[
                location than its author promised. Either the routes changed what they should not \
                have, or the promise is out of date.",
     },
+    Explanation {
+        code: Code::NoCertificate,
+        id: "E0220",
+        summary: "TLS without a certificate",
+        text: "`certificates` is empty: no handshake could succeed.",
+    },
+    Explanation {
+        code: Code::DoubleCertificate,
+        id: "E0221",
+        summary: "a certificate stands twice",
+        text: "A listener names the same file of a certificate twice. Were the keys different, one of \
+               them would be wrong; are they the same, one entry does.",
+    },
+    Explanation {
+        code: Code::TlsOnTcp,
+        id: "E0222",
+        summary: "TLS on a TCP listener",
+        text: "TLS is terminated in front of HTTP only, so far. A TCP listener relays the bytes of TLS \
+               unread: leave `tls` away, and the endpoints terminate it.",
+    },
 ];

@@ -172,4 +172,12 @@ pub(super) const VALUES: &[Explanation] = &[
                need every address; `evenkeel check` asks no name server. The configuration is refused \
                as a whole: an upstream that lacks endpoints is noticed when they are needed.",
     },
+    Explanation {
+        code: Code::File,
+        id: "E0123",
+        summary: "not the path of a file",
+        text: "A certificate, or a key, is named by the path of its file, relative to the folder of the \
+               configuration file that names it. `${file:…}` would put there what stands in the file. \
+               Whether there is such a file is found at a start and a reload.",
+    },
 ];
