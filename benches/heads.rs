@@ -90,6 +90,7 @@ fn listener() -> Listener {
         max_head_size: None,
         max_fields: None,
         forwarded: None,
+        tls: None,
         timeouts: Timeouts::default(),
     }
 }

@@ -8,6 +8,7 @@ use super::check;
 use super::codes::{Code, Severity};
 use super::diagnostic::{self, Diagnostic};
 use super::environment::{Environment, reason};
+use super::files;
 use super::format::Config;
 use super::include;
 use super::interpolate::interpolate;
@@ -85,6 +86,7 @@ pub fn load_text(name: &str, text: &str, environment: &dyn Environment) -> Outco
 
     let mut config = None;
     if render::count(&diagnostics, Severity::Error) == 0 {
+        files::resolve(&mut root, schema.root(), &sources);
         match typed(&root) {
             Ok(typed) => config = Some(Config { secrets, ..typed }),
             Err(unforeseen) => diagnostics.push(*unforeseen),

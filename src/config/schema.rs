@@ -162,6 +162,10 @@ mod tests {
         assert_eq!(of("Listener", "max_connections"), 10_000);
         assert_eq!(of("Listener", "max_head_size"), "16KiB");
         assert_eq!(of("Listener", "upstream"), Value::Null);
+        assert_eq!(of("Listener", "tls"), Value::Null);
+        assert_eq!(of("Tls", "min_version"), "1.2");
+        assert_eq!(of("Tls", "max_handshakes"), 256);
+        assert_eq!(of("Timeouts", "tls_handshake"), "10s");
         assert_eq!(of("Retry", "attempts"), 2);
         assert_eq!(of("Respond", "content_type"), "text/plain; charset=utf-8");
         assert_eq!(of("Respond", "body"), Value::Null);

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::check::{HTTP_ONLY, LISTENER_TIMEOUTS, TCP_LISTENER_TIMEOUTS, UPSTREAM_TIMEOUTS};
+use super::check::{HTTP_ONLY, UPSTREAM_TIMEOUTS, listener_timeouts};
 use super::format::Config;
 use super::path::SettingPath;
 use super::schema::Schema;
@@ -69,8 +69,7 @@ fn inherit(table: &mut Table) {
                 continue;
             };
             let applicable = match kind {
-                "listener" if is_tcp(item) => &TCP_LISTENER_TIMEOUTS[..],
-                "listener" => &LISTENER_TIMEOUTS,
+                "listener" => listener_timeouts(is_tcp(item), item.contains_key("tls")),
                 _ => &UPSTREAM_TIMEOUTS,
             };
             let timeouts = item

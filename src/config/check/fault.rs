@@ -17,10 +17,13 @@ pub(super) fn malformed(
     fault: Fault,
 ) -> Diagnostic {
     let title = format!("`{path}` is not {}", fault.what);
-    let finding = with_value(
-        Diagnostic::new(fault.code, title).at(place, fault.why),
-        text,
-    );
+    let finding = Diagnostic::new(fault.code, title).at(place, fault.why);
+    // What is not the path of a key may be the key.
+    let finding = if fault.code == Code::File {
+        finding
+    } else {
+        with_value(finding, text)
+    };
     match fault.suggestion {
         Some(meant) if text.is_written() => finding.patch(place, quoted(&meant)),
         Some(_) | None => finding,
@@ -117,7 +120,9 @@ fn suggestion(shape: Shape<'_>, node: &Node, written: &str) -> Option<String> {
     }
     match &node.value {
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_)
-            if types == ["string"] && shape.words().is_empty() && shape.format().is_none() =>
+            if types == ["string"]
+                && (shape.words().is_empty() || shape.words().contains(&written))
+                && shape.format().is_none() =>
         {
             Some(quoted(written))
         }

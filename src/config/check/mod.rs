@@ -28,16 +28,14 @@ mod retries;
 pub(super) mod structure;
 mod tests_of_routes;
 mod timeouts;
+mod tls;
 mod unused;
 mod upstreams;
 mod zones;
 
 pub(super) use self::fault::quoted;
 pub(super) use self::listeners::HTTP_ONLY;
-pub(super) use self::timeouts::{
-    LISTENER as LISTENER_TIMEOUTS, TCP_LISTENER as TCP_LISTENER_TIMEOUTS,
-    UPSTREAM as UPSTREAM_TIMEOUTS,
-};
+pub(super) use self::timeouts::{UPSTREAM as UPSTREAM_TIMEOUTS, of_listener as listener_timeouts};
 
 /// What the cross-checks look at: every named table, typed as far as its values were good.
 #[derive(Debug)]
@@ -77,6 +75,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     names::check(&world, &mut findings);
     binds::check(&world, &mut findings);
     listeners::check(&world, &mut findings);
+    tls::check(&world, &mut findings);
     actions::check(&world, &mut findings);
     cover::check(&world, &mut findings);
     fields::check(&world, &mut findings);

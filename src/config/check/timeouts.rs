@@ -8,12 +8,11 @@ use crate::config::node::Node;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
-        let (who, applicable) = if is_tcp(listener) {
-            ("a TCP listener", &TCP_LISTENER[..])
-        } else {
-            ("a listener", &LISTENER[..])
-        };
+        // In a table with a mistake, `tls` may be what was refused.
+        let (tcp, tls) = (is_tcp(listener), listener.has(&["tls"]) || !listener.sound);
+        let who = if tcp { "a TCP listener" } else { A_LISTENER };
         let place = format!("listener.{}", listener.name);
+        let applicable = of_listener(tcp, tls);
         table(who, &place, listener.node, applicable, findings);
     }
     for route in world.routes.values() {
@@ -34,20 +33,48 @@ fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mu
         }
         let title = format!("`{place}.timeouts.{name}` does nothing");
         let applicable: Vec<String> = applicable.iter().map(|name| format!("`{name}`")).collect();
+        let label = if who == A_LISTENER && name == HANDSHAKE {
+            "there is no handshake without `tls`".to_owned()
+        } else {
+            format!("{who} has no use for it")
+        };
         findings.push(
             Diagnostic::new(Code::TimeoutWithoutEffect, title)
-                .at(entry.key, format!("{who} has no use for it"))
+                .at(entry.key, label)
                 .help(format!("time limits of {who}: {}", applicable.join(", "))),
         );
     }
 }
 
+/// Time limits of a listener that relays bytes or speaks HTTP, with TLS or without.
+pub(in crate::config) fn of_listener(tcp: bool, tls: bool) -> &'static [&'static str] {
+    match (tcp, tls) {
+        (true, _) => &TCP_LISTENER,
+        (false, true) => &TLS_LISTENER,
+        (false, false) => &LISTENER,
+    }
+}
+
+/// One that speaks HTTP, whether with TLS or without.
+const A_LISTENER: &str = "a listener";
+
+/// The one that depends on another setting.
+const HANDSHAKE: &str = "tls_handshake";
+
+/// From the client's side, with a handshake at its beginning.
+const TLS_LISTENER: [&str; 5] = [
+    HANDSHAKE,
+    "request_head",
+    "client_idle",
+    "body_idle",
+    "tunnel_idle",
+];
+
 /// From the client's side.
-pub(in crate::config) const LISTENER: [&str; 4] =
-    ["request_head", "client_idle", "body_idle", "tunnel_idle"];
+const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel_idle"];
 
 /// From the client's side, where nothing is read.
-pub(in crate::config) const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
+const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
 
 /// What a request may take.
 const ROUTE: [&str; 5] = [
@@ -68,7 +95,8 @@ pub(in crate::config) const UPSTREAM: [&str; 5] = [
 ];
 
 /// Unknown ones have been reported already.
-const ALL: [&str; 8] = [
+const ALL: [&str; 9] = [
+    HANDSHAKE,
     "request_head",
     "client_idle",
     "body_idle",

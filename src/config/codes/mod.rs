@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-mod table;
-
-pub use self::table::CODES;
+mod relations;
+mod values;
+mod warnings;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +21,7 @@ pub enum Severity {
 
 /// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(
-    missing_docs,
-    reason = "each is documented by its entry in the table below"
-)]
+#[expect(missing_docs, reason = "each is documented by its explanation")]
 pub enum Code {
     Syntax,
     UnknownSetting,
@@ -48,6 +45,7 @@ pub enum Code {
     TestRequest,
     Version,
     NoAddress,
+    File,
     UnknownName,
     DoubleBind,
     NoAction,
@@ -67,6 +65,9 @@ pub enum Code {
     TwoTargets,
     RedirectNowhere,
     FailedTest,
+    NoCertificate,
+    DoubleCertificate,
+    TlsOnTcp,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,
@@ -121,7 +122,7 @@ impl Code {
 
     /// What there is to say about it.
     pub fn explanation(self) -> &'static Explanation {
-        &CODES[self as usize] // the assertion below the table holds both in one order
+        &CODES[self as usize] // the assertion below holds both in one order
     }
 
     /// The code of that name, in either case.
@@ -138,3 +139,35 @@ impl fmt::Display for Code {
         f.write_str(self.id())
     }
 }
+
+/// The explanations of all parts in one table.
+const fn joined() -> [Explanation; COUNT] {
+    let mut all = [values::VALUES[0]; COUNT];
+    let (mut part, mut filled) = (0, 0);
+    while part < PARTS.len() {
+        let mut at = 0;
+        while at < PARTS[part].len() {
+            all[filled] = PARTS[part][at];
+            (filled, at) = (filled + 1, at + 1);
+        }
+        part += 1;
+    }
+    all
+}
+
+/// Every code, in the order of their numbers.
+pub const CODES: [Explanation; COUNT] = joined();
+
+const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
+
+/// As many as the enum has; its last one says so.
+const COUNT: usize = Code::OwnListener as usize + 1;
+
+/// The explanations stand in the order of the enum; a build in which they do not fails here.
+const _: () = {
+    let mut at = 0;
+    while at < CODES.len() {
+        assert!(CODES[at].code as usize == at, "CODES is out of order");
+        at += 1;
+    }
+};

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointEntry, Timeouts, is_default};
+use super::{EndpointEntry, Timeouts, Tls, is_default};
 use crate::config::units::Size;
 
 /// `[listener.<name>]`
@@ -40,7 +40,10 @@ pub struct Listener {
     pub max_fields: Option<u16>,
     /// Whether `Forwarded` (RFC 7239) is sent to endpoints beside X-Forwarded-*. Default: false.
     pub forwarded: Option<bool>,
-    /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`.
+    /// TLS, which ends here. Default: none, what comes is plain text.
+    pub tls: Option<Tls>,
+    /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
+    /// `tls_handshake` beside `tls`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }

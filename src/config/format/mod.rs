@@ -17,11 +17,13 @@ use super::units::Time;
 mod listener;
 mod route;
 mod route_test;
+mod tls;
 mod upstream;
 
 pub use self::listener::{Listener, Protocol};
 pub use self::route::{FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
+pub use self::tls::{Certificate, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Health, HealthHttp, HealthTcp, StatusPattern,
     Upstream, Zone,
@@ -157,6 +159,8 @@ pub struct Defaults {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
+    /// From an accepted connection to the end of its TLS handshake. Default: 10s.
+    pub tls_handshake: Option<Time>,
     /// From the first byte of a request to the end of its head. Default: 10s.
     pub request_head: Option<Time>,
     /// A client connection without a request. Default: 75s.

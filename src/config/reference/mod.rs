@@ -87,6 +87,7 @@ fn kind(shape: Shape<'_>) -> String {
         Some("x-size") => return "size".to_owned(),
         Some("x-ratio") => return "ratio".to_owned(),
         Some("x-bind" | "x-address") => return "address".to_owned(),
+        Some("x-file") => return "path of a file".to_owned(),
         Some("x-network") => return "network".to_owned(),
         _ => {}
     }
@@ -154,13 +155,18 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 19] = [
+const TABLES: [(&str, &[&str]); 21] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
     ("`[shutdown]`", &["shutdown"]),
     ("`[defaults.timeouts]`", &["defaults", "timeouts"]),
     ("`[listener.<name>]`", &["listener", "*"]),
+    ("`[listener.<name>.tls]`", &["listener", "*", "tls"]),
+    (
+        "Certificates",
+        &["listener", "*", "tls", "certificates", "[]"],
+    ),
     ("`[route.<name>]`", &["route", "*"]),
     ("`[route.<name>.redirect]`", &["route", "*", "redirect"]),
     ("`[route.<name>.respond]`", &["route", "*", "respond"]),

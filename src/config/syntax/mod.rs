@@ -9,6 +9,7 @@ use super::units::{Ratio, Size, Time, UnitError};
 
 pub(super) mod address;
 mod field;
+mod file;
 mod host;
 mod path;
 mod regex;
@@ -72,6 +73,7 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
         "x-bind" => address::bind(text).map(drop),
         "x-address" => address::endpoint(text).map(drop),
         "x-network" => address::network(text),
+        "x-file" => file::path(text),
         "x-socket" => address::socket_path(text),
         "x-host-pattern" => host::pattern(text),
         "x-host" => host::name(text),

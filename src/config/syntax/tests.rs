@@ -296,6 +296,22 @@ fn bounds_hold() {
 }
 
 #[test]
+fn files() {
+    all_good("x-file", &["a", "a.pem", "../a", "/etc/a b.pem", "~a", "ä"]);
+    all_bad(
+        "x-file",
+        &[
+            "",
+            "/",
+            "tls/",
+            "a\0b",
+            "a\nb",
+            "-----BEGIN CERTIFICATE-----",
+        ],
+    );
+}
+
+#[test]
 fn expressions_are_bounded() {
     assert!(compile(r"^/v[0-9]+/(users|teams)/[^/]+$").is_ok());
     assert!(compile(r"(\w{100}){100}").is_err());

@@ -27,7 +27,13 @@ fn examples_are_taken_without_a_finding() {
         .collect();
     assert_eq!(
         names,
-        ["evenkeel.toml", "minimal.toml", "tcp.toml", "zones.toml"]
+        [
+            "evenkeel.toml",
+            "minimal.toml",
+            "tcp.toml",
+            "tls.toml",
+            "zones.toml"
+        ]
     );
     for path in examples() {
         let config = good(&fs::read_to_string(&path).unwrap(), &Nothing);

@@ -100,7 +100,7 @@ fn every_value_may_be_of_any_type() {
         "nan",
     ];
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config");
-    for name in ["evenkeel.toml", "tcp.toml", "zones.toml"] {
+    for name in ["evenkeel.toml", "tcp.toml", "tls.toml", "zones.toml"] {
         let text = fs::read_to_string(folder.join(name)).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         for (at, line) in lines.iter().enumerate() {

@@ -141,6 +141,88 @@ fn files_are_merged() {
     );
 }
 
+/// A certificate is looked for beside the file that names it.
+#[test]
+fn paths_begin_in_the_folder_of_their_file() {
+    let listener = |name: &str, port: u16, cert: &str| {
+        format!(
+            "[listener.{name}]\nbind = ':{port}'\nto = ['10.0.0.11:3000']\n\
+             tls.certificates = [{{ cert = '{cert}', key = '${{DIR}}/{name}.key' }}]\n"
+        )
+    };
+    let main = format!(
+        "include = ['conf.d/b.toml']\nadmin.socket = 'admin.sock'\n{}",
+        listener("a", 8443, "tls/a.pem")
+    );
+    let paths = |folder: &str, directory: &str| {
+        let made = Made::default()
+            .with_variable("DIR", directory)
+            .with_file(&format!("{folder}main.toml"), &main)
+            .with_file(
+                &format!("{folder}conf.d/b.toml"),
+                &listener("b", 9443, "../b.pem"),
+            );
+        let config = load(Path::new(&format!("{folder}main.toml")), &made)
+            .config
+            .unwrap();
+        assert_eq!(config.admin.socket.as_deref(), Some("admin.sock".as_ref()));
+        ["a", "b"].map(|name| {
+            let tls = config.listener[name].tls.as_ref().unwrap();
+            let Certificate { cert, key } = &tls.certificates[0];
+            format!("{} {}", cert.display(), key.display())
+        })
+    };
+    assert_eq!(
+        paths("/etc/", "/run"),
+        [
+            "/etc/tls/a.pem /run/a.key",
+            "/etc/conf.d/../b.pem /run/b.key"
+        ]
+    );
+    assert_eq!(
+        paths("etc/", "keys"),
+        [
+            "etc/tls/a.pem etc/keys/a.key",
+            "etc/conf.d/../b.pem etc/conf.d/keys/b.key"
+        ]
+    );
+    assert_eq!(
+        paths("", "keys"),
+        ["tls/a.pem keys/a.key", "conf.d/../b.pem conf.d/keys/b.key"]
+    );
+}
+
+/// What is no path may be the key itself: no finding quotes it.
+#[test]
+fn a_key_in_a_variable_is_not_quoted() {
+    let text = WEB.replace(
+        "upstream = 'api'",
+        "upstream = 'api'\ntls.certificates = [{ cert = 'a.pem', key = '${KEY}' }]",
+    );
+    let key = "-----BEGIN PRIVATE KEY-----\nhidden\n-----END PRIVATE KEY-----\n";
+    let made = Made::default().with_variable("KEY", key);
+    let outcome = load_text("test.toml", &text, &made);
+    assert_eq!(codes(&outcome), ["E0123"]);
+    assert!(!outcome.render(Style::default()).contains("hidden"));
+    assert!(!outcome.to_json().to_string().contains("hidden"));
+}
+
+#[test]
+fn the_environment_overrides_settings_of_tls() {
+    let text = WEB.replace(
+        "upstream = 'api'",
+        "upstream = 'api'\ntls.certificates = [{ cert = 'a.pem', key = 'a.key' }]",
+    );
+    let made = Made::default()
+        .with_variable("EVENKEEL__LISTENER__WEB__TLS__MIN_VERSION", "1.3")
+        .with_variable("EVENKEEL__LISTENER__WEB__TLS__MAX_HANDSHAKES", "7")
+        .with_variable("EVENKEEL__LISTENER__WEB__TIMEOUTS__TLS_HANDSHAKE", "1s");
+    let config = good(&text, &made);
+    let tls = config.listener["web"].tls.as_ref().unwrap();
+    assert_eq!(tls.min_version, Some(TlsVersion::V1_3));
+    assert_eq!(tls.max_handshakes, Some(7));
+}
+
 /// A mistake in one file does not hide those in another, but nothing is guessed about relations.
 #[test]
 fn mistakes_of_all_files_are_found_at_once() {

@@ -22,6 +22,7 @@ fn forwarding(forwarded: bool) -> Forwarding {
         max_head_size: None,
         max_fields: None,
         forwarded: Some(forwarded),
+        tls: None,
         timeouts: config::Timeouts::default(),
     };
     Forwarding::new(&written)

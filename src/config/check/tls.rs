@@ -1,0 +1,83 @@
+//! TLS of listeners: something to show, nothing twice, and only where it is terminated.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use super::listeners::is_tcp;
+use super::{Findings, Item, World};
+use crate::config::codes::Code;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::format::Listener;
+use crate::config::node::{Node, Value};
+use crate::config::source::Place;
+
+pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
+    for listener in world.listeners.values() {
+        if !listener.has(&["tls"]) {
+            continue;
+        }
+        certificates(listener, findings);
+        if is_tcp(listener) {
+            on_tcp(listener, findings);
+        }
+    }
+}
+
+fn certificates(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let written = listener.node.at(&["tls", "certificates"]);
+    let Some(node) = written.filter(|node| !node.faulty) else {
+        return;
+    };
+    if matches!(&node.value, Value::Array(items) if items.is_empty()) {
+        let title = format!("listener `{}` has no certificate to show", listener.name);
+        findings.push(
+            Diagnostic::new(Code::NoCertificate, title)
+                .at(node.place, "there is none")
+                .help(
+                    "each is `{ cert = \"tls/example.com.pem\", key = \"tls/example.com.key\" }`",
+                ),
+        );
+    }
+    let mut seen: HashMap<PathBuf, Place> = HashMap::new();
+    for cert in node.items().iter().filter_map(|item| item.at(&["cert"])) {
+        let Some(path) = path(cert) else {
+            continue;
+        };
+        if let Some(first) = seen.get(&path) {
+            twice(listener, cert, *first, findings);
+        } else {
+            seen.insert(path, cert.place);
+        }
+    }
+}
+
+/// A path without what does not tell files apart. `..` does, since a folder may be a link.
+fn path(cert: &Node) -> Option<PathBuf> {
+    let text = cert.str().filter(|_| !cert.faulty)?;
+    let parts = Path::new(text).components();
+    Some(parts.filter(|part| *part != Component::CurDir).collect())
+}
+
+fn twice(listener: &Item<'_, Listener>, cert: &Node, first: Place, findings: &mut Findings) {
+    let file = cert.text().map_or("", |text| text.shown());
+    let title = format!(
+        "listener `{}` has the certificate `{file}` twice",
+        listener.name
+    );
+    findings.push(
+        Diagnostic::new(Code::DoubleCertificate, title)
+            .at(cert.place, "second time")
+            .also(first, "first time")
+            .help("a certificate has one key: take one of the two out"),
+    );
+}
+
+fn on_tcp(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let title = format!("TCP listener `{}` cannot terminate TLS yet", listener.name);
+    findings.push(
+        Diagnostic::new(Code::TlsOnTcp, title)
+            .at(listener.key_place(&["tls"]), "so far in front of HTTP only")
+            .also(listener.place(&["protocols"]), "bytes are relayed unread")
+            .help("without `tls`, the endpoints terminate it: its bytes are relayed as they come"),
+    );
+}

@@ -1,0 +1,161 @@
+//! The explanations of `E02xx`: values that do not fit together.
+
+use super::{Code, Explanation};
+
+/// In the order of their numbers.
+pub(super) const RELATIONS: &[Explanation] = &[
+    Explanation {
+        code: Code::UnknownName,
+        id: "E0201",
+        summary: "a name that does not exist",
+        text: "A route, listener or test names a listener, route or upstream that no file defines.",
+    },
+    Explanation {
+        code: Code::DoubleBind,
+        id: "E0202",
+        summary: "an address is bound twice",
+        text: "Two listeners, or a listener and `admin.http`, accept on the same address, or one on \
+               every address of a port and the other on one of them. One listener serves any number \
+               of routes.",
+    },
+    Explanation {
+        code: Code::NoAction,
+        id: "E0203",
+        summary: "a route without an action",
+        text: "A route does exactly one thing: `upstream`, `split`, `redirect` or `respond`.",
+    },
+    Explanation {
+        code: Code::ManyActions,
+        id: "E0204",
+        summary: "a route with several actions",
+        text: "A route does exactly one thing. To share traffic between upstreams, use `split`.",
+    },
+    Explanation {
+        code: Code::NoEndpoints,
+        id: "E0205",
+        summary: "an upstream without endpoints",
+        text: "Every request to it would fail. Endpoints stand in `endpoints`, or in \
+               `[upstream.<name>.zone.<zone>]`.",
+    },
+    Explanation {
+        code: Code::DoubleEndpoint,
+        id: "E0206",
+        summary: "an endpoint stands twice",
+        text: "An upstream knows an endpoint by its address; twice the same would be counted, checked \
+               and limited as one. `weight` gives it more traffic.",
+    },
+    Explanation {
+        code: Code::HealthProbe,
+        id: "E0207",
+        summary: "a health check without, or with two, probes",
+        text: "A health check has exactly one of `http` and `tcp`.",
+    },
+    Explanation {
+        code: Code::HealthInterval,
+        id: "E0208",
+        summary: "a health check slower than its interval",
+        text: "A probe may take longer than the time to the next one. The timeout has to be at most \
+               the interval, so that probes of one endpoint never overlap.",
+    },
+    Explanation {
+        code: Code::NoTarget,
+        id: "E0209",
+        summary: "a TCP listener without a target",
+        text: "A TCP listener reads nothing that a route could match: it needs `upstream` or `to`.",
+    },
+    Explanation {
+        code: Code::HttpOnly,
+        id: "E0210",
+        summary: "an HTTP setting on a TCP listener",
+        text: "A TCP listener relays bytes unread. Routes and settings that are about requests and \
+               fields do nothing there.",
+    },
+    Explanation {
+        code: Code::TimeoutWithoutEffect,
+        id: "E0211",
+        summary: "a time limit without effect",
+        text: "Each time limit belongs to one side: those of the client's connection to listeners, \
+               those of the endpoint's connection to upstreams and routes. Set where it does nothing, \
+               it would only look as if it were in force.",
+    },
+    Explanation {
+        code: Code::SameMatch,
+        id: "E0212",
+        summary: "two routes match the same requests",
+        text: "Host, path, methods, headers and query of both are equally specific for the same \
+               requests, so that nothing but their names would decide. `/v1` and `/v1/` are the same \
+               prefix.",
+    },
+    Explanation {
+        code: Code::ZeroSplit,
+        id: "E0213",
+        summary: "a split without weight",
+        text: "Every weight of the split is 0, so that no request could go anywhere.",
+    },
+    Explanation {
+        code: Code::ReservedField,
+        id: "E0214",
+        summary: "a field that a route cannot touch",
+        text: "Framing (`Content-Length`, `Transfer-Encoding`) and hop-by-hop fields (`Connection` \
+               and its kin, RFC 9110 §7.6.1) belong to the connection, not to the message; editing \
+               them is how requests are smuggled. `Host` is changed by `rewrite.host` and matched by \
+               `hosts`.",
+    },
+    Explanation {
+        code: Code::WithoutEffect,
+        id: "E0215",
+        summary: "a setting that does nothing with this action or path",
+        text: "A redirect or a fixed response reaches no endpoint, so that rewrites, retries, request \
+               fields and time limits do nothing for it; a regular expression has no prefix to strip; \
+               two ways to change the prefix exclude each other.",
+    },
+    Explanation {
+        code: Code::Protocols,
+        id: "E0216",
+        summary: "protocols that exclude each other",
+        text: "A listener either relays bytes (`[\"tcp\"]`) or speaks HTTP (`[\"http/1.1\"]`), and \
+               names its protocol once.",
+    },
+    Explanation {
+        code: Code::TwoTargets,
+        id: "E0217",
+        summary: "a listener with two targets",
+        text: "`to` is the shorthand for an unnamed upstream, `upstream` names one. Both at once do \
+               not say which of them gets the traffic.",
+    },
+    Explanation {
+        code: Code::RedirectNowhere,
+        id: "E0218",
+        summary: "a redirect to where the request came from",
+        text: "None of `scheme`, `host`, `port` and `path` is changed: the client would come back for \
+               ever.",
+    },
+    Explanation {
+        code: Code::FailedTest,
+        id: "E0219",
+        summary: "a test that fails",
+        text: "A `[[test]]` does not hold: the request gets another route, upstream, status or \
+               location than its author promised. Either the routes changed what they should not \
+               have, or the promise is out of date.",
+    },
+    Explanation {
+        code: Code::NoCertificate,
+        id: "E0220",
+        summary: "TLS without a certificate",
+        text: "`certificates` is empty: no handshake could succeed.",
+    },
+    Explanation {
+        code: Code::DoubleCertificate,
+        id: "E0221",
+        summary: "a certificate stands twice",
+        text: "A listener names the same file of a certificate twice. Were the keys different, one of \
+               them would be wrong; are they the same, one entry does.",
+    },
+    Explanation {
+        code: Code::TlsOnTcp,
+        id: "E0222",
+        summary: "TLS on a TCP listener",
+        text: "TLS is terminated in front of HTTP only, so far. A TCP listener relays the bytes of TLS \
+               unread: leave `tls` away, and the endpoints terminate it.",
+    },
+];

@@ -1,0 +1,84 @@
+//! The explanations of `W03xx`: what works, but probably not as it is meant.
+
+use super::{Code, Explanation};
+
+/// In the order of their numbers.
+pub(super) const WARNINGS: &[Explanation] = &[
+    Explanation {
+        code: Code::ZoneLoss,
+        id: "W0301",
+        summary: "the loss of a zone is an outage",
+        text: "Without that zone, fewer endpoints than `min_healthy` are left. Backups count.",
+    },
+    Explanation {
+        code: Code::RetriesCannotFinish,
+        id: "W0302",
+        summary: "retries that cannot finish",
+        text: "All attempts together take longer than the request may take: the last ones are never \
+               made, or never end.",
+    },
+    Explanation {
+        code: Code::Unreachable,
+        id: "W0303",
+        summary: "a route or target that nothing reaches",
+        text: "Every request that it matches is taken by a route that is more specific, or no \
+               listener hands it requests.",
+    },
+    Explanation {
+        code: Code::UnusedUpstream,
+        id: "W0304",
+        summary: "an unused upstream",
+        text: "No route and no listener sends traffic to it; its endpoints are still checked.",
+    },
+    Explanation {
+        code: Code::IdleListener,
+        id: "W0305",
+        summary: "a listener that answers everything with 404",
+        text: "No route applies to it, and it has neither `upstream` nor `to`.",
+    },
+    Explanation {
+        code: Code::NoEffect,
+        id: "W0306",
+        summary: "a setting without effect",
+        text: "It is allowed here but changes nothing together with the other settings.",
+    },
+    Explanation {
+        code: Code::EmptyInclude,
+        id: "W0307",
+        summary: "an include that matches no file",
+        text: "A folder of snippets may be empty; a misspelt pattern looks the same.",
+    },
+    Explanation {
+        code: Code::NeverEnough,
+        id: "W0308",
+        summary: "more healthy endpoints needed than there are",
+        text: "`min_healthy` is larger than the number of endpoints.",
+    },
+    Explanation {
+        code: Code::OnlyBackups,
+        id: "W0309",
+        summary: "every endpoint is a backup",
+        text: "Backups serve when no other endpoint is healthy. With nothing but backups they always \
+               serve.",
+    },
+    Explanation {
+        code: Code::NoListener,
+        id: "W0310",
+        summary: "nothing listens",
+        text: "The configuration has no listener.",
+    },
+    Explanation {
+        code: Code::TrustsEveryone,
+        id: "W0311",
+        summary: "every peer is trusted",
+        text: "`trusted_proxies` holds a network of all addresses: any client may then say who it is, \
+               and access rules and logs believe it.",
+    },
+    Explanation {
+        code: Code::OwnListener,
+        id: "W0312",
+        summary: "an endpoint is a listener of this instance",
+        text: "Traffic to it comes back to this instance; if the listener's routes lead to the same \
+               upstream, it circles.",
+    },
+];

@@ -1,0 +1,46 @@
+//! `[listener.<name>.tls]` as it is written.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[listener.<name>.tls]`: TLS ends here; endpoints are spoken to without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// What clients are shown: certificates, each with its key. At least one.
+    #[schemars(extend("examples" = [
+        [{"cert": "tls/example.com.pem", "key": "tls/example.com.key"}]
+    ]))]
+    pub certificates: Vec<Certificate>,
+    /// The oldest version that is spoken. Default: 1.2.
+    pub min_version: Option<TlsVersion>,
+    /// Handshakes under way at once on one worker; more wait. Default: 256.
+    #[schemars(range(min = 1))]
+    pub max_handshakes: Option<u32>,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// File of the certificate and those that lead from it to a root, in PEM. A relative path
+    /// begins in the folder of the configuration file that names it.
+    #[schemars(extend("format" = "x-file", "examples" = ["tls/example.com.pem"]))]
+    pub cert: PathBuf,
+    /// File of the certificate's private key, in PEM. Relative as `cert` is.
+    #[schemars(extend("format" = "x-file", "examples" = ["tls/example.com.key"]))]
+    pub key: PathBuf,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    V1_3,
+}
