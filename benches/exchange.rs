@@ -77,6 +77,7 @@ async fn start() -> TcpStream {
         generation: 1,
         sha256: "".into(),
         endpoints: BTreeMap::from([("endpoint".into(), vec![resolved(address)])]),
+        certificates: BTreeMap::new(),
         sockets: BTreeMap::from([("web".into(), Arc::clone(&sockets))]),
         config: Arc::new(config),
         world: &world,

@@ -75,6 +75,7 @@ impl Given {
             sha256: "".into(),
             config: Arc::clone(&self.config),
             endpoints: self.endpoints.clone(),
+            certificates: BTreeMap::new(),
             sockets: self.sockets.clone(),
             world,
             seed: 1,

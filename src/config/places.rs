@@ -80,6 +80,21 @@ impl Places {
         }
     }
 
+    /// The finding about a listener's certificate that cannot be used: which of them, and whether it
+    /// is the key that is wrong.
+    pub fn certificate(&self, listener: &str, which: (usize, bool), why: &str) -> Diagnostic {
+        let (index, in_key) = which;
+        let key = if in_key { "key" } else { "cert" };
+        let written = self.root.at(&["listener", listener, "tls", "certificates"]);
+        let written = written.and_then(|list| list.items().get(index)?.at(&[key]));
+        let title = format!("listener `{listener}`: a certificate cannot be used: {why}");
+        let finding = Diagnostic::new(Code::Certificate, title);
+        match written {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
     fn endpoint(&self, upstream: &str, endpoint: &str) -> Option<&Node> {
         let written = self.root.at(&["upstream", upstream]);
         let zones = written.and_then(|written| written.at(&["zone"])?.table());

@@ -1,4 +1,5 @@
-//! Reads the certificates that a configuration names.
+//! Reads the certificates that a configuration names, once per configuration, as names are looked
+//! up once: any that cannot be used refuses the whole before anything is changed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::config::{Config, Diagnostic, Places};
 use crate::tls::{Certificate, CertificateError};
 
 /// The certificates of every listener that has some, by its name.
-pub(super) type Certificates = BTreeMap<String, Vec<Certificate>>;
+pub type Certificates = BTreeMap<String, Vec<Certificate>>;
 
 /// A certificate that cannot be used.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Unusable {
 }
 
 /// Reads all of them, or finds every one that cannot be used.
-pub(super) async fn read(config: &Config) -> Result<Certificates, Vec<Unusable>> {
+pub async fn read(config: &Config) -> Result<Certificates, Vec<Unusable>> {
     let mut certificates = Certificates::new();
     let mut failures = Vec::new();
     for (name, listener) in &config.listener {

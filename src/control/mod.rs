@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 pub mod admin;
-mod certificates;
+pub mod certificates;
 mod changes;
 pub mod cpus;
 pub mod files;

@@ -129,7 +129,9 @@ impl Workshop {
         let endpoints = resolve::resolve(&config, LOOK_UP_LIMIT)
             .await
             .map_err(Rejection::Unresolved)?;
-        let certificates = certificates::read(&config).await.map_err(Rejection::Certificates)?;
+        let certificates = certificates::read(&config)
+            .await
+            .map_err(Rejection::Certificates)?;
         let sockets = self.bind(&config, previous)?;
         Ok(build(Ingredients {
             generation: candidate.generation,

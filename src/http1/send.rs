@@ -105,7 +105,7 @@ impl Outgoing {
             let body_waits = !self.ended
                 && self.piece.is_empty()
                 && self.tail.is_empty()
-                && self.poll_body(cx)?.is_pending();
+                && self.poll_body(cx, stream)?.is_pending();
             if self.is_flushed() {
                 self.staged = None;
                 if self.ended {
@@ -172,11 +172,12 @@ impl Outgoing {
 
     /// Asks the body for more, unless some is in the pipe: what can be drawn is, as soon as all
     /// before it has left. Ready if something is there to be sent or it ended.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>, stream: &Stream) -> Poll<Result<(), SendError>> {
         if self.piped() > 0 {
             return Poll::Ready(Ok(()));
         }
-        if self.body.can_be_drawn() && self.framing != Framing::Chunked && self.is_flushed() {
+        let is_drawn = self.body.can_be_drawn() && self.framing != Framing::Chunked;
+        if is_drawn && stream.is_plain() && self.is_flushed() {
             if self.pipe.is_none() {
                 self.pipe = Pipe::take().map(Box::new);
             }

@@ -143,6 +143,7 @@ fn snapshot(
         sha256: "".into(),
         config: Arc::new(config),
         endpoints: BTreeMap::from([("u".to_owned(), endpoints.collect())]),
+        certificates: BTreeMap::new(),
         sockets: listeners
             .iter()
             .map(|(name, sockets, _)| ((*name).to_owned(), Arc::clone(sockets)))

@@ -46,6 +46,7 @@ pub enum Code {
     Version,
     NoAddress,
     File,
+    Certificate,
     UnknownName,
     DoubleBind,
     NoAction,

@@ -180,4 +180,12 @@ pub(super) const VALUES: &[Explanation] = &[
                configuration file that names it. `${file:…}` would put there what stands in the file. \
                Whether there is such a file is found at a start and a reload.",
     },
+    Explanation {
+        code: Code::Certificate,
+        id: "E0124",
+        summary: "a certificate that cannot be used",
+        text: "The file of a certificate or of its key cannot be read, is not PEM, lacks what it should \
+               hold, has its certificates in the wrong order, or the key is that of another \
+               certificate. It is found at a start and a reload; what is in force stays.",
+    },
 ];

@@ -130,6 +130,7 @@ fn snapshot(
             .keys()
             .map(|name| (name.clone(), vec![itself.clone()]))
             .collect(),
+        certificates: BTreeMap::new(),
         sockets: config
             .listener
             .keys()
