@@ -122,6 +122,7 @@ fn entry() -> Entry<'static> {
         request_bytes: 0,
         response_bytes: 1_234,
         version: "1.1",
+        tls: None,
         user_agent: b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
         referer: b"",
         attempts: 1,

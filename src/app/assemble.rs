@@ -17,6 +17,7 @@ use crate::config::{Admin as AdminSettings, Config, Outcome};
 use crate::control::admin::{self, Admin, Entrances};
 use crate::control::health::Prober;
 use crate::control::reload::{self, Log, Reloader};
+use crate::control::renewal::Renewals;
 use crate::control::{
     Candidate, Control, Ended, Readiness, Requests, Signals, Workshop, cpus, files, notify,
 };
@@ -36,6 +37,7 @@ pub(super) struct Machine {
     control: Control,
     reloader: Reloader,
     requests: Requests,
+    renewals: Renewals,
     registry: Registry,
     entrances: Entrances,
     shared: worker::Shared,
@@ -129,6 +131,7 @@ impl Ground {
             log: self.log,
             readiness: readiness.clone(),
         });
+        let renewals = Renewals::new(handle.clone(), self.events.clone(), readiness.clone());
         Machine {
             shared: worker::Shared {
                 handle: handle.clone(),
@@ -151,6 +154,7 @@ impl Ground {
             },
             reloader,
             requests,
+            renewals,
             registry: self.registry,
             entrances,
             inboxes,
@@ -189,6 +193,7 @@ impl Machine {
         notify::ready(&format!("configuration {generation}"));
         let mut tasks = JoinSet::new();
         tasks.spawn(self.reloader.run());
+        tasks.spawn(self.renewals.run());
         let entrances = self.entrances;
         tasks.spawn(async move { match admin.serve(entrances).await {} });
         let sink = self.control.sink.clone();

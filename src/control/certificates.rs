@@ -2,13 +2,14 @@
 //! up once: any that cannot be used refuses the whole before anything is changed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::config::{Config, Diagnostic, Places};
-use crate::tls::{Certificate, CertificateError};
+use crate::config::{Certificate as Written, Config, Diagnostic, Places};
+use crate::tls::{Certificate, CertificateError, Digest};
 
 /// The certificates of every listener that has some, by its name.
 pub type Certificates = BTreeMap<String, Vec<Certificate>>;
@@ -59,13 +60,27 @@ pub async fn read(config: &Config) -> Result<Certificates, Vec<Unusable>> {
     }
 }
 
+/// Reads one. An error says whether it is in the key, and what is wrong.
+pub(super) async fn read_one(written: &Written) -> Result<Certificate, (bool, String)> {
+    aside(written, Certificate::read).await
+}
+
+/// What tells whether the files of a certificate have changed.
+pub(super) async fn digest(written: &Written) -> Result<Digest, String> {
+    let digest = aside(written, Digest::of_files).await;
+    digest.map_err(|(_, why)| why)
+}
+
 /// On a thread of its own: a file system may be far away, and must hold nothing else up.
-async fn read_one(written: &crate::config::Certificate) -> Result<Certificate, (bool, String)> {
+async fn aside<T: Send + 'static>(
+    written: &Written,
+    read: impl FnOnce(&Path, &Path) -> Result<T, CertificateError> + Send + 'static,
+) -> Result<T, (bool, String)> {
     let (cert, key) = (written.cert.clone(), written.key.clone());
     let told = |CertificateError { file, fault }: CertificateError| {
         (file == written.key, format!("{} {fault}", file.display()))
     };
-    let reading = spawn_blocking(move || Certificate::read(&cert, &key));
+    let reading = spawn_blocking(move || read(&cert, &key));
     match timeout(LONGEST, reading).await {
         Ok(Ok(read)) => read.map_err(told),
         Ok(Err(_)) => Err((false, "reading it failed by a fault of ours".to_owned())),

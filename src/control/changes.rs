@@ -3,11 +3,29 @@
 //! "Was it the deploy?" is the first question of every incident; the event of a reload answers it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::config::Config;
+use crate::snapshot::{Listener, Snapshot};
 
 /// What a reload changed, by name: `route hello added, upstream api changed`.
-pub(super) fn describe(old: &Config, new: &Config) -> String {
+pub(super) fn describe(old: &Snapshot, new: &Snapshot) -> String {
+    told(changes(&old.config, &new.config), renewed(old, new))
+}
+
+/// The listeners whose certificates are others, although nothing else about them may be.
+fn renewed(old: &Snapshot, new: &Snapshot) -> Vec<String> {
+    let digests = |listener: &Listener| listener.tls.as_ref().map(|tls| tls.digests());
+    let is_renewed = |listener: &&Arc<Listener>| {
+        let before = old.listener(&listener.name).and_then(|old| digests(old));
+        before.is_some() && before != digests(listener)
+    };
+    let listeners = new.listeners.iter().filter(is_renewed);
+    let told = listeners.map(|listener| format!("certificates of {} changed", listener.name));
+    told.collect()
+}
+
+fn changes(old: &Config, new: &Config) -> Vec<String> {
     let mut changes = Vec::new();
     compare("listener", &old.listener, &new.listener, &mut changes);
     compare("route", &old.route, &new.route, &mut changes);
@@ -30,6 +48,11 @@ pub(super) fn describe(old: &Config, new: &Config) -> String {
     if old.zone != new.zone {
         changes.push("zone changed".to_owned());
     }
+    changes
+}
+
+fn told(mut changes: Vec<String>, renewed: Vec<String>) -> String {
+    changes.extend(renewed);
     let more = changes.len().saturating_sub(MOST);
     changes.truncate(MOST);
     if more > 0 {
@@ -79,6 +102,10 @@ const MOST: usize = 8;
 mod tests {
     use super::*;
 
+    fn describe(old: &Config, new: &Config) -> String {
+        told(changes(old, new), Vec::new())
+    }
+
     fn config(text: &str) -> Config {
         toml::from_str(text).unwrap()
     }
@@ -101,6 +128,8 @@ mod tests {
             "workers changed, admin changed"
         );
         assert_eq!(describe(&old, &old), "nothing changed");
+        let renewed = vec!["certificates of a changed".to_owned()];
+        assert_eq!(told(Vec::new(), renewed), "certificates of a changed");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod notify;
 mod prepare;
 mod ready;
 pub mod reload;
+pub mod renewal;
 pub mod resolve;
 mod shutdown;
 mod signal;

@@ -229,7 +229,7 @@ impl Reloader {
         workshop.world.install(snapshot.upstreams.values());
         self.parts.prober.apply(snapshot.upstreams.values());
         Ok(Change {
-            what: changes::describe(&previous.config, &snapshot.config),
+            what: changes::describe(&previous, &snapshot),
             notes: changes::only_at_start(&self.started, &snapshot.config),
         })
     }

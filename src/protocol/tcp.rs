@@ -213,6 +213,7 @@ impl Session {
             request_bytes: self.passed.sent.get(),
             response_bytes: self.passed.received.get(),
             version: "",
+            tls: None,
             user_agent: b"",
             referer: b"",
             attempts: self.attempts,

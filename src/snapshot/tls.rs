@@ -1,12 +1,11 @@
 //! TLS of a listener: what its sessions are made with, and what is measured about them.
 
-use std::time::UNIX_EPOCH;
-
 use super::timeouts::tls_handshake;
 use crate::config;
 use crate::net::Stream;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
-use crate::tls::{Certificate, HandshakeError, Server, Settings, Version};
+use crate::time::since_epoch;
+use crate::tls::{Certificate, Digest, HandshakeError, Server, Settings, Version};
 
 /// Where TLS ends.
 #[derive(Debug)]
@@ -17,8 +16,8 @@ pub struct Termination {
     timed_out: Counter,
     lost: Counter,
     refused: Counter,
-    /// Held, so that the certificates are told of.
-    _expiries: Box<[Gauge]>,
+    /// When each certificate expires, in their order.
+    expiries: Box<[Gauge]>,
 }
 
 impl Termination {
@@ -38,8 +37,10 @@ impl Termination {
             max_handshakes: written.max_handshakes.unwrap_or(MAX_HANDSHAKES),
             handshake: tls_handshake(timeouts),
         };
-        let expiries = certificates.iter().map(|one| expiry(registry, one));
-        let expiries = expiries.collect();
+        let file = |one: &Certificate| one.file.to_string_lossy().into_owned();
+        let gauge = |one| registry.gauge(&EXPIRY, &[("cert", &file(one))]);
+        let expiries: Box<[Gauge]> = certificates.iter().map(gauge).collect();
+        tell_expiries(&expiries, &certificates);
         let before = before.map(|before| &before.server);
         let server = Server::new(certificates, settings, before);
         let count = |version, result| {
@@ -56,13 +57,26 @@ impl Termination {
             timed_out: count("", "timeout"),
             lost: count("", "client_closed"),
             refused: count("", "refused"),
-            _expiries: expiries,
+            expiries,
         })
     }
 
     /// The certificates that clients are shown, the default first.
-    pub fn certificates(&self) -> &[Certificate] {
+    pub fn certificates(&self) -> Vec<Certificate> {
         self.server.certificates()
+    }
+
+    /// What tells whether their files have changed, in the same order.
+    pub fn digests(&self) -> Vec<Digest> {
+        let certificates = self.server.certificates();
+        certificates.iter().map(|one| one.digest).collect()
+    }
+
+    /// Shows these certificates from now on, which were read from the same files.
+    pub fn renew(&self, certificates: Vec<Certificate>) -> Result<(), String> {
+        tell_expiries(&self.expiries, &certificates);
+        let renewed = self.server.renew(certificates);
+        renewed.map_err(|error| error.to_string())
     }
 
     /// Begins a session on a connection that was accepted; `None` if none comes about.
@@ -88,12 +102,10 @@ impl Termination {
     }
 }
 
-fn expiry(registry: &Registry, certificate: &Certificate) -> Gauge {
-    let file = certificate.file.to_string_lossy();
-    let gauge = registry.gauge(&EXPIRY, &[("cert", &*file)]);
-    let after_epoch = certificate.not_after.duration_since(UNIX_EPOCH);
-    gauge.set_f64(after_epoch.unwrap_or_default().as_secs_f64());
-    gauge
+fn tell_expiries(gauges: &[Gauge], certificates: &[Certificate]) {
+    for (gauge, certificate) in gauges.iter().zip(certificates) {
+        gauge.set_f64(since_epoch(certificate.not_after).as_secs_f64());
+    }
 }
 
 /// A handshake holds some 20 KiB, and a core does some thousands in a second.

@@ -9,6 +9,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use sha2::{Digest as _, Sha256};
 use x509_cert::der::Decode;
 
 /// A certificate that a client may be shown.
@@ -22,8 +23,14 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// Until when.
     pub not_after: SystemTime,
+    /// Tells whether its files have changed.
+    pub digest: Digest,
     pub(super) key: Arc<CertifiedKey>,
 }
+
+/// What tells the content of a certificate's file and of its key's from any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Digest([u8; 32]);
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,13 +88,10 @@ pub enum Fault {
 impl Certificate {
     /// Reads a chain, the server's certificate first, and its key.
     pub fn read(cert: &Path, key: &Path) -> Result<Self, CertificateError> {
-        let at = |file: &Path| {
-            let file = file.to_owned();
-            |fault| CertificateError { file, fault }
-        };
-        let chain = chain(&content(cert).map_err(at(cert))?).map_err(at(cert))?;
+        let files = Files::read(cert, key)?;
+        let chain = chain(&files.cert).map_err(at(cert))?;
         let facts = Facts::of(&chain).map_err(at(cert))?;
-        let private = private_key(&content(key).map_err(at(key))?).map_err(at(key))?;
+        let private = private_key(&files.key).map_err(at(key))?;
         let provider = aws_lc_rs::default_provider();
         let certified = CertifiedKey::from_der(chain, private, &provider);
         let certified = certified.map_err(|error| match error {
@@ -99,6 +103,7 @@ impl Certificate {
             names: facts.names.into(),
             not_before: facts.not_before,
             not_after: facts.not_after,
+            digest: files.digest(),
             key: Arc::new(certified),
         })
     }
@@ -106,6 +111,45 @@ impl Certificate {
     /// Whether it is valid at this time.
     pub fn is_valid_at(&self, now: SystemTime) -> bool {
         self.not_before <= now && now <= self.not_after
+    }
+}
+
+/// The bytes of a certificate's file and of its key's.
+struct Files {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl Digest {
+    /// That of these files.
+    pub fn of_files(cert: &Path, key: &Path) -> Result<Self, CertificateError> {
+        Ok(Files::read(cert, key)?.digest())
+    }
+}
+
+impl Files {
+    fn read(cert: &Path, key: &Path) -> Result<Self, CertificateError> {
+        Ok(Self {
+            cert: content(cert).map_err(at(cert))?,
+            key: content(key).map_err(at(key))?,
+        })
+    }
+
+    fn digest(&self) -> Digest {
+        let mut hash = Sha256::new();
+        // The length keeps them apart.
+        hash.update((self.cert.len() as u64).to_be_bytes());
+        hash.update(&self.cert);
+        hash.update(&self.key);
+        Digest(hash.finalize().into())
+    }
+}
+
+/// Of a file that is wrong.
+fn at(file: &Path) -> impl Fn(Fault) -> CertificateError {
+    |fault| CertificateError {
+        file: file.to_owned(),
+        fault,
     }
 }
 

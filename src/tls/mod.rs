@@ -12,7 +12,7 @@ mod certificate;
 mod choice;
 mod server;
 
-pub use certificate::{Certificate, CertificateError, Fault};
+pub use certificate::{Certificate, CertificateError, Digest, Fault};
 pub use server::{HandshakeError, Server, Settings, Version};
 
 #[cfg(test)]

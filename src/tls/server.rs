@@ -6,8 +6,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::ProducesTickets;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::sync::Semaphore;
@@ -19,11 +20,17 @@ use crate::net::{Secure, Stream};
 
 /// What a listener's sessions are made with.
 pub struct Server {
+    /// Replaced when certificates are renewed, which happens without a new snapshot.
+    shown: ArcSwap<Shown>,
+    tickets: Arc<dyn ProducesTickets>,
+    settings: Settings,
+    room: Semaphore,
+}
+
+/// What clients are shown.
+struct Shown {
     config: Arc<ServerConfig>,
     certificates: Box<[Certificate]>,
-    tickets: Arc<dyn ProducesTickets>,
-    room: Semaphore,
-    handshake: Duration,
 }
 
 /// What a listener's author decides.
@@ -72,38 +79,30 @@ impl Server {
             Some(before) => Arc::clone(&before.tickets),
             None => aws_lc_rs::Ticketer::new()?,
         };
-        let versions: &[_] = match settings.min_version {
-            Version::V1_2 => &[&TLS13, &TLS12],
-            Version::V1_3 => &[&TLS13],
-        };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let choice = Arc::new(Choice::new(&certificates));
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)?
-            .with_no_client_auth()
-            .with_cert_resolver(choice);
-        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
-        config.ticketer = Arc::clone(&tickets);
-        // Tickets alone: what one worker remembered, another would not know.
-        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        config.send_tls13_tickets = 2;
+        let shown = Shown::new(certificates, settings, &tickets)?;
         Ok(Self {
-            config: Arc::new(config),
-            certificates: certificates.into(),
+            shown: ArcSwap::from_pointee(shown),
             tickets,
+            settings,
             room: Semaphore::new(settings.max_handshakes as usize),
-            handshake: settings.handshake,
         })
     }
 
+    /// Shows these certificates from now on. Sessions that have begun go on.
+    pub fn renew(&self, certificates: Vec<Certificate>) -> Result<(), rustls::Error> {
+        let shown = Shown::new(certificates, self.settings, &self.tickets)?;
+        self.shown.store(Arc::new(shown));
+        Ok(())
+    }
+
     /// Its certificates, in their order.
-    pub fn certificates(&self) -> &[Certificate] {
-        &self.certificates
+    pub fn certificates(&self) -> Vec<Certificate> {
+        self.shown.load().certificates.to_vec()
     }
 
     /// Begins a session on a connection that was accepted.
     pub async fn accept(&self, stream: Stream) -> Result<Stream, HandshakeError> {
-        let Ok(result) = timeout(self.handshake, self.shake_hands(stream)).await else {
+        let Ok(result) = timeout(self.settings.handshake, self.shake_hands(stream)).await else {
             return Err(HandshakeError::TimedOut);
         };
         result.map_err(|error| match error.kind() {
@@ -115,17 +114,46 @@ impl Server {
     async fn shake_hands(&self, stream: Stream) -> io::Result<Stream> {
         // Nobody closes it.
         let _room = self.room.acquire().await.map_err(io::Error::other)?;
-        let session = ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        let config = Arc::clone(&self.shown.load().config);
+        let session = ServerConnection::new(config).map_err(io::Error::other)?;
         let secure = Secure::new(stream, session);
         poll_fn(|cx| secure.poll_handshake(cx)).await?;
         Ok(Stream::Tls(secure))
     }
 }
 
+impl Shown {
+    fn new(
+        certificates: Vec<Certificate>,
+        settings: Settings,
+        tickets: &Arc<dyn ProducesTickets>,
+    ) -> Result<Self, rustls::Error> {
+        let versions: &[_] = match settings.min_version {
+            Version::V1_2 => &[&TLS13, &TLS12],
+            Version::V1_3 => &[&TLS13],
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Choice::new(&certificates)));
+        config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        config.ticketer = Arc::clone(tickets);
+        // Tickets alone: what one worker remembered, another would not know.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 2;
+        Ok(Self {
+            config: Arc::new(config),
+            certificates: certificates.into(),
+        })
+    }
+}
+
 impl fmt::Debug for Server {
     /// Without keys.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let files = self.certificates.iter().map(|one| &one.file);
+        let certificates = self.certificates();
+        let files = certificates.iter().map(|one| &one.file);
         f.debug_struct("Server")
             .field("certificates", &files.collect::<Vec<_>>())
             .finish_non_exhaustive()

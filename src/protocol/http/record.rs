@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, Version, header};
+use http::{Method, Version as HttpVersion, header};
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -15,6 +15,7 @@ use crate::message::{RequestParts, Value};
 use crate::policy::RequestId;
 use crate::snapshot::{Route, RouteMetrics, Snapshot};
 use crate::telemetry::access::{self, End, Entry, Origin};
+use crate::tls::Version;
 use crate::upstream::Upstream;
 
 /// One request's record.
@@ -47,7 +48,7 @@ type Target = (Arc<Upstream>, Arc<Endpoint>);
 #[derive(Debug)]
 struct Asked {
     at: SystemTime,
-    version: Version,
+    version: HttpVersion,
     has_query: bool,
     text: Box<[u8]>,
     /// Where each [`Part`] ends, and the next one begins.
@@ -128,7 +129,7 @@ impl Record {
 
     /// Keeps that there was something which could not be read as a request.
     pub(super) fn keep_unread(&mut self) {
-        let asked = Asked::new(self.began(), Version::HTTP_11, [b""; PARTS]);
+        let asked = Asked::new(self.began(), HttpVersion::HTTP_11, [b""; PARTS]);
         self.asked = Some(Box::new(asked));
     }
 
@@ -251,11 +252,12 @@ impl Record {
             status: Some(ended.status),
             request_bytes: ended.request_bytes,
             response_bytes: ended.response_bytes,
-            version: if asked.version == Version::HTTP_10 {
+            version: if asked.version == HttpVersion::HTTP_10 {
                 "1.0"
             } else {
                 "1.1"
             },
+            tls: Version::of(&connection.client.stream).map(Version::as_str),
             user_agent: asked.part(Part::UserAgent),
             referer: asked.part(Part::Referer),
             attempts: self.attempts.get(),
@@ -271,7 +273,7 @@ impl Record {
 }
 
 impl Asked {
-    fn new(at: SystemTime, version: Version, texts: [&[u8]; PARTS]) -> Self {
+    fn new(at: SystemTime, version: HttpVersion, texts: [&[u8]; PARTS]) -> Self {
         let mut end = 0;
         let ends = texts.map(|text| {
             end += text.len();

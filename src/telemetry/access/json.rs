@@ -59,6 +59,10 @@ fn what(object: &mut Object<'_>, entry: &Entry<'_>, query: Option<&[u8]>) {
         "1.1" => object.raw(br#","network.protocol.version":"1.1""#),
         other => object.word(br#","network.protocol.version":""#, other),
     }
+    object.word(
+        br#","tls.protocol.version":""#,
+        entry.tls.unwrap_or_default(),
+    );
     object.bytes(br#","user_agent.original":""#, entry.user_agent);
 }
 

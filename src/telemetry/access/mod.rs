@@ -110,6 +110,8 @@ pub struct Entry<'a> {
     pub response_bytes: u64,
     /// Version of HTTP towards the client: `1.0`, `1.1`.
     pub version: &'static str,
+    /// Version of TLS towards the client, if it is spoken: `1.2`, `1.3`.
+    pub tls: Option<&'static str>,
     /// `User-Agent` as sent.
     pub user_agent: &'a [u8],
     /// `Referer` as sent; only the combined format has it.

@@ -40,6 +40,7 @@ fn entry() -> Entry<'static> {
         request_bytes: 0,
         response_bytes: 1_234,
         version: "1.1",
+        tls: None,
         user_agent: b"curl/8.5.0",
         referer: b"",
         attempts: 1,

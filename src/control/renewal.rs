@@ -1,0 +1,135 @@
+//! Certificates that change by themselves, when their files do.
+//!
+//! Problem: certificates are renewed by another program, at night, and expire in those that nobody
+//! told to read them again. So the files are looked at every few seconds, by content: times of
+//! files and notifications tell nothing where a folder is swapped behind a link (Kubernetes), is
+//! mounted from elsewhere or is written in place. What has changed is read and checked wholly, all
+//! of a listener's, and swapped at once; with any mistake the old ones stay.
+//!
+//! A certificate and its key are two files, and cannot be replaced at one time. So a mistake is
+//! told only if the next look finds the same.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Readiness, certificates};
+use crate::config;
+use crate::snapshot::{Handle, Listener};
+use crate::telemetry::events::{Event, Events};
+use crate::time::since_epoch;
+use crate::tls::Digest;
+
+/// Looks after the certificates of the snapshot in force.
+#[derive(Debug)]
+pub struct Renewals {
+    handle: Handle,
+    events: Events,
+    readiness: Readiness,
+    /// What was wrong at the last look, by listener, and whether it has been told.
+    wrong: BTreeMap<String, (String, bool)>,
+}
+
+impl Renewals {
+    /// For the listeners of the snapshot that is in force at each look.
+    pub fn new(handle: Handle, events: Events, readiness: Readiness) -> Self {
+        Self {
+            handle,
+            events,
+            readiness,
+            wrong: BTreeMap::new(),
+        }
+    }
+
+    /// Looks until the process is about to end.
+    pub async fn run(mut self) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.readiness.is_draining() {
+            looks.tick().await;
+            self.look().await;
+        }
+    }
+
+    /// Looks once at all files.
+    async fn look(&mut self) {
+        let snapshot = self.handle.load();
+        self.wrong
+            .retain(|listener, _| snapshot.config.listener.contains_key(listener));
+        for listener in &snapshot.listeners {
+            let written = snapshot.config.listener.get(&*listener.name);
+            let Some(written) = written.and_then(|written| written.tls.as_ref()) else {
+                continue;
+            };
+            match self.renew(listener, written).await {
+                Ok(()) => {
+                    self.wrong.remove(&*listener.name);
+                }
+                Err(why) => self.failed(&listener.name, why),
+            }
+        }
+    }
+
+    /// Puts a listener's certificates in force if they have changed.
+    async fn renew(&self, listener: &Listener, written: &config::Tls) -> Result<(), String> {
+        let Some(tls) = &listener.tls else {
+            return Ok(());
+        };
+        let mut has_changed = false;
+        for (written, now) in written.certificates.iter().zip(tls.digests()) {
+            has_changed |= certificates::digest(written).await? != now;
+        }
+        if !has_changed {
+            return Ok(());
+        }
+        let mut renewed = Vec::with_capacity(written.certificates.len());
+        for written in &written.certificates {
+            let certificate = certificates::read_one(written).await;
+            renewed.push(certificate.map_err(|(_, why)| why)?);
+        }
+        let first = renewed.iter().map(|one| one.not_after).min();
+        let before: Vec<Digest> = tls.digests();
+        tls.renew(renewed)?;
+        let after = tls.digests();
+        let changed = before.iter().zip(&after).filter(|(old, new)| old != new);
+        let expiry = first.map_or(0, |first| since_epoch(first).as_secs());
+        self.publish(
+            "cert_reloaded",
+            &listener.name,
+            format!("the files of {} certificates changed", changed.count()),
+            vec![("first_expiry", expiry.to_string())],
+        );
+        Ok(())
+    }
+
+    fn failed(&mut self, listener: &str, why: String) {
+        let told = match self.wrong.get(listener) {
+            Some((before, told)) if *before == why => *told,
+            _ => {
+                self.wrong.insert(listener.to_owned(), (why, false));
+                return;
+            }
+        };
+        if !told {
+            let what = format!("the certificates before stay in force: {why}");
+            self.publish("cert_rejected", listener, what, Vec::new());
+            self.wrong.insert(listener.to_owned(), (why, true));
+        }
+    }
+
+    fn publish(
+        &self,
+        kind: &'static str,
+        listener: &str,
+        why: String,
+        more: Vec<(&'static str, String)>,
+    ) {
+        let fields = [vec![("listener", listener.to_owned())], more].concat();
+        self.events.publish(Event { kind, why, fields });
+    }
+}
+
+/// Soon enough for who renews by hand and waits; reading some kilobytes that the kernel has at hand
+/// costs nothing beside it.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
