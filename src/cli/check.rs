@@ -1,14 +1,17 @@
 //! `evenkeel check`: is this configuration right, and does it do what its author promised?
 //!
-//! Nothing is touched: no port is bound, no name is looked up, no instance is asked.
+//! Nothing is touched: no port is bound, no name is looked up, no instance is asked. Certificates
+//! and keys are read, since only a start that fails would tell otherwise.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{Exit, Failure, Global, Output, show};
-use crate::config::{self, System};
+use crate::config::{self, Diagnostic, Outcome, System};
+use crate::control::certificates::{expiring, read_at_once};
 use crate::snapshot::{Routing, TestFailure};
 
 /// Check a configuration and run its tests, without touching anything
@@ -36,7 +39,10 @@ impl Check {
             .map(|failure| failure.finding(&outcome.places))
             .collect();
         outcome.add(findings);
+        let findings = certificates(&outcome);
+        outcome.add(findings);
         let is_valid = outcome.config.is_some()
+            && outcome.errors() == 0
             && failures.is_empty()
             && !(self.strict && outcome.warnings() > 0);
         if global.json {
@@ -74,6 +80,21 @@ impl Check {
             ));
         }
         Ok(Exit::Refused)
+    }
+}
+
+/// What is wrong with the certificates.
+fn certificates(outcome: &Outcome) -> Vec<Diagnostic> {
+    let Some(config) = &outcome.config else {
+        return Vec::new();
+    };
+    let places = &outcome.places;
+    match read_at_once(config) {
+        Err(unusable) => unusable.iter().map(|one| one.finding(places)).collect(),
+        Ok(certificates) => {
+            let expiring = expiring(&certificates, SystemTime::now());
+            expiring.iter().map(|one| one.finding(places)).collect()
+        }
     }
 }
 

@@ -85,14 +85,27 @@ impl Places {
     pub fn certificate(&self, listener: &str, which: (usize, bool), why: &str) -> Diagnostic {
         let (index, in_key) = which;
         let key = if in_key { "key" } else { "cert" };
-        let written = self.root.at(&["listener", listener, "tls", "certificates"]);
-        let written = written.and_then(|list| list.items().get(index)?.at(&[key]));
-        let title = format!("listener `{listener}`: a certificate cannot be used: {why}");
+        let title = format!("listener `{listener}`: a certificate cannot be used");
         let finding = Diagnostic::new(Code::Certificate, title);
-        match written {
+        match self.certificate_file(listener, index, key) {
             Some(written) => finding.at(written.place, why),
             None => finding,
         }
+    }
+
+    /// The finding about a listener's certificate that has expired or will soon.
+    pub fn expiring(&self, listener: &str, index: usize, why: &str) -> Diagnostic {
+        let title = format!("listener `{listener}`: a certificate is not valid for long");
+        let finding = Diagnostic::new(Code::Expiry, title).help("have it renewed");
+        match self.certificate_file(listener, index, "cert") {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
+    fn certificate_file(&self, listener: &str, index: usize, which: &str) -> Option<&Node> {
+        let path = ["listener", listener, "tls", "certificates"];
+        self.root.at(&path)?.items().get(index)?.at(&[which])
     }
 
     fn endpoint(&self, upstream: &str, endpoint: &str) -> Option<&Node> {

@@ -2,13 +2,15 @@
 //! up once: any that cannot be used refuses the whole before anything is changed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::config::{Certificate as Written, Config, Diagnostic, Places};
+use crate::telemetry::rfc3339;
 use crate::tls::{Certificate, CertificateError, Digest};
 
 /// The certificates of every listener that has some, by its name.
@@ -25,6 +27,21 @@ pub struct Unusable {
     why: String,
 }
 
+/// A certificate that is not valid, or will not be for long.
+#[derive(Debug)]
+pub struct Expiring {
+    listener: String,
+    index: usize,
+    why: String,
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reading {
+    certificates: Certificates,
+    failures: Vec<Unusable>,
+}
+
 impl Unusable {
     /// The finding about it.
     pub fn finding(&self, places: &Places) -> Diagnostic {
@@ -32,31 +49,102 @@ impl Unusable {
     }
 }
 
+impl Expiring {
+    /// The finding about it.
+    pub fn finding(&self, places: &Places) -> Diagnostic {
+        places.expiring(&self.listener, self.index, &self.why)
+    }
+}
+
+impl fmt::Display for Expiring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "listener {}: {}", self.listener, self.why)
+    }
+}
+
 /// Reads all of them, or finds every one that cannot be used.
 pub async fn read(config: &Config) -> Result<Certificates, Vec<Unusable>> {
-    let mut certificates = Certificates::new();
-    let mut failures = Vec::new();
-    for (name, listener) in &config.listener {
-        let written = listener.tls.iter().flat_map(|tls| &tls.certificates);
-        for (index, written) in written.enumerate() {
-            match read_one(written).await {
-                Ok(certificate) => certificates
-                    .entry(name.clone())
-                    .or_default()
-                    .push(certificate),
-                Err((in_key, why)) => failures.push(Unusable {
-                    listener: name.clone(),
+    let mut reading = Reading::default();
+    for (listener, index, written) in written(config) {
+        reading.took(listener, index, read_one(written).await);
+    }
+    reading.end()
+}
+
+/// The same for a command, which has nothing else to do meanwhile.
+pub fn read_at_once(config: &Config) -> Result<Certificates, Vec<Unusable>> {
+    let mut reading = Reading::default();
+    for (listener, index, written) in written(config) {
+        let read = Certificate::read(&written.cert, &written.key);
+        reading.took(listener, index, read.map_err(|error| told(written, &error)));
+    }
+    reading.end()
+}
+
+/// The certificates that have expired, will soon, or are not valid yet.
+pub fn expiring(certificates: &Certificates, now: SystemTime) -> Vec<Expiring> {
+    let mut expiring = Vec::new();
+    for (listener, certificates) in certificates {
+        for (index, certificate) in certificates.iter().enumerate() {
+            if let Some(why) = why_expiring(certificate, now) {
+                let listener = listener.clone();
+                expiring.push(Expiring {
+                    listener,
                     index,
-                    in_key,
                     why,
-                }),
+                });
             }
         }
     }
-    if failures.is_empty() {
-        Ok(certificates)
-    } else {
-        Err(failures)
+    expiring
+}
+
+fn why_expiring(certificate: &Certificate, now: SystemTime) -> Option<String> {
+    let file = certificate.file.display();
+    if now < certificate.not_before {
+        let from = rfc3339(certificate.not_before);
+        return Some(format!("{file} is not valid before {from}"));
+    }
+    let until = rfc3339(certificate.not_after);
+    match certificate.not_after.duration_since(now) {
+        Err(_) => Some(format!("{file} has expired at {until}")),
+        Ok(left) if left < SOON => Some(format!("{file} expires at {until}")),
+        Ok(_) => None,
+    }
+}
+
+/// The listener and the position of each.
+fn written(config: &Config) -> impl Iterator<Item = (&String, usize, &Written)> {
+    config.listener.iter().flat_map(|(name, listener)| {
+        let written = listener.tls.iter().flat_map(|tls| &tls.certificates);
+        written
+            .enumerate()
+            .map(move |(index, written)| (name, index, written))
+    })
+}
+
+impl Reading {
+    fn took(&mut self, listener: &str, index: usize, read: Result<Certificate, (bool, String)>) {
+        match read {
+            Ok(certificate) => {
+                let of_listener = self.certificates.entry(listener.to_owned());
+                of_listener.or_default().push(certificate);
+            }
+            Err((in_key, why)) => self.failures.push(Unusable {
+                listener: listener.to_owned(),
+                index,
+                in_key,
+                why,
+            }),
+        }
+    }
+
+    fn end(self) -> Result<Certificates, Vec<Unusable>> {
+        if self.failures.is_empty() {
+            Ok(self.certificates)
+        } else {
+            Err(self.failures)
+        }
     }
 }
 
@@ -77,16 +165,51 @@ async fn aside<T: Send + 'static>(
     read: impl FnOnce(&Path, &Path) -> Result<T, CertificateError> + Send + 'static,
 ) -> Result<T, (bool, String)> {
     let (cert, key) = (written.cert.clone(), written.key.clone());
-    let told = |CertificateError { file, fault }: CertificateError| {
-        (file == written.key, format!("{} {fault}", file.display()))
-    };
     let reading = spawn_blocking(move || read(&cert, &key));
     match timeout(LONGEST, reading).await {
-        Ok(Ok(read)) => read.map_err(told),
+        Ok(Ok(read)) => read.map_err(|error| told(written, &error)),
         Ok(Err(_)) => Err((false, "reading it failed by a fault of ours".to_owned())),
         Err(_) => Err((false, format!("it was not read within {LONGEST:?}"))),
     }
 }
 
+/// Whether it is in the key, and what is wrong.
+fn told(written: &Written, error: &CertificateError) -> (bool, String) {
+    (error.file == written.key, error.to_string())
+}
+
+/// Two weeks: who renews by hand has one that is not a holiday; who does not has failed by then.
+const SOON: Duration = Duration::from_hours(14 * 24);
+
 /// A disk that takes longer is gone.
 const LONGEST: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::cases;
+
+    #[tokio::test]
+    async fn a_certificate_that_cannot_be_used_has_its_place() {
+        let outcome = cases::case("E0124");
+        let config = outcome.config.as_ref().unwrap();
+        let unusable = read(config).await.unwrap_err();
+        let at_once = read_at_once(config).unwrap_err();
+        assert_eq!(unusable[0].why, at_once[0].why);
+        let findings = unusable.iter().map(|one| one.finding(&outcome.places));
+        let findings = findings.collect();
+        cases::found("E0124", outcome, findings);
+    }
+
+    #[test]
+    fn a_certificate_that_expires_has_its_place() {
+        let outcome = cases::case("W0313");
+        let expiring = Expiring {
+            listener: "https".to_owned(),
+            index: 1,
+            why: "/etc/tls/b.pem has expired at 2026-01-02T03:04:05.000000Z".to_owned(),
+        };
+        let findings = vec![expiring.finding(&outcome.places)];
+        cases::found("W0313", outcome, findings);
+    }
+}

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -132,6 +132,9 @@ impl Workshop {
         let certificates = certificates::read(&config)
             .await
             .map_err(Rejection::Certificates)?;
+        for expiring in certificates::expiring(&certificates, SystemTime::now()) {
+            tracing::warn!("{expiring}");
+        }
         let sockets = self.bind(&config, previous)?;
         Ok(build(Ingredients {
             generation: candidate.generation,

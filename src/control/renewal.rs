@@ -18,8 +18,8 @@ use super::{Readiness, certificates};
 use crate::config;
 use crate::snapshot::{Handle, Listener};
 use crate::telemetry::events::{Event, Events};
-use crate::time::since_epoch;
-use crate::tls::Digest;
+use crate::telemetry::rfc3339;
+use crate::tls::Certificate;
 
 /// Looks after the certificates of the snapshot in force.
 #[derive(Debug)]
@@ -88,18 +88,15 @@ impl Renewals {
             let certificate = certificates::read_one(written).await;
             renewed.push(certificate.map_err(|(_, why)| why)?);
         }
-        let first = renewed.iter().map(|one| one.not_after).min();
-        let before: Vec<Digest> = tls.digests();
+        let before = tls.digests();
+        let is_new = |one: &&Certificate| !before.contains(&one.digest);
+        let told = renewed.iter().filter(is_new).map(|one| {
+            let until = rfc3339(one.not_after);
+            format!("{} is valid until {until}", one.file.display())
+        });
+        let told = told.collect::<Vec<_>>().join(", ");
         tls.renew(renewed)?;
-        let after = tls.digests();
-        let changed = before.iter().zip(&after).filter(|(old, new)| old != new);
-        let expiry = first.map_or(0, |first| since_epoch(first).as_secs());
-        self.publish(
-            "cert_reloaded",
-            &listener.name,
-            format!("the files of {} certificates changed", changed.count()),
-            vec![("first_expiry", expiry.to_string())],
-        );
+        self.publish("cert_reloaded", &listener.name, told);
         Ok(())
     }
 
@@ -113,19 +110,13 @@ impl Renewals {
         };
         if !told {
             let what = format!("the certificates before stay in force: {why}");
-            self.publish("cert_rejected", listener, what, Vec::new());
+            self.publish("cert_rejected", listener, what);
             self.wrong.insert(listener.to_owned(), (why, true));
         }
     }
 
-    fn publish(
-        &self,
-        kind: &'static str,
-        listener: &str,
-        why: String,
-        more: Vec<(&'static str, String)>,
-    ) {
-        let fields = [vec![("listener", listener.to_owned())], more].concat();
+    fn publish(&self, kind: &'static str, listener: &str, why: String) {
+        let fields = vec![("listener", listener.to_owned())];
         self.events.publish(Event { kind, why, fields });
     }
 }

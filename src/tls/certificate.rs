@@ -34,7 +34,7 @@ pub struct Digest([u8; 32]);
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {fault}", .file.display())]
+#[error("{} {fault}", .file.display())]
 pub struct CertificateError {
     /// The file that is wrong.
     pub file: PathBuf,
@@ -61,7 +61,7 @@ pub enum Fault {
     #[error("holds no private key (`-----BEGIN PRIVATE KEY-----`, or `RSA` or `EC` in it)")]
     NoKey,
     /// A certificate that cannot be understood.
-    #[error("certificate {position} of it is malformed: {why}")]
+    #[error("has a certificate that is malformed, the {position}. in it: {why}")]
     Malformed {
         /// The first is 1.
         position: usize,
@@ -70,18 +70,18 @@ pub enum Fault {
     },
     /// A certificate that does not sign the one before it.
     #[error(
-        "certificate {position} of it does not belong to the one before: put the server's first, \
-         then the one that signed it, and so on"
+        "has its certificates in the wrong order: the {position}. did not sign the one before; the \
+         server's comes first, then the one that signed it, and so on"
     )]
     Order {
         /// The first is 1.
         position: usize,
     },
     /// A key of a kind that nothing here can use.
-    #[error("its key cannot be used: {0}")]
+    #[error("cannot be used as a key: {0}")]
     Key(String),
     /// A key of another certificate.
-    #[error("its key is not the one of the certificate in {}", .0.display())]
+    #[error("is not the key of the certificate in {}", .0.display())]
     OtherKey(PathBuf),
 }
 

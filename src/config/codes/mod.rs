@@ -81,6 +81,7 @@ pub enum Code {
     NoListener,
     TrustsEveryone,
     OwnListener,
+    Expiry,
 }
 
 /// What there is to say about a code.
@@ -162,7 +163,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::OwnListener as usize + 1;
+const COUNT: usize = Code::Expiry as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

@@ -81,4 +81,11 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "Traffic to it comes back to this instance; if the listener's routes lead to the same \
                upstream, it circles.",
     },
+    Explanation {
+        code: Code::Expiry,
+        id: "W0313",
+        summary: "a certificate that is not valid for long",
+        text: "It has expired, will within two weeks, or is not valid yet: clients refuse it. It is \
+               shown all the same, since another may be worse.",
+    },
 ];

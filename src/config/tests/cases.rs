@@ -172,7 +172,12 @@ fn snapshot(name: &str, text: &str) {
 }
 
 /// Found by the router and the resolver, where the tests that draw their cases stand.
-const FOUND_ELSEWHERE: [Code; 3] = [Code::NoAddress, Code::FailedTest, Code::Certificate];
+const FOUND_ELSEWHERE: [Code; 4] = [
+    Code::NoAddress,
+    Code::FailedTest,
+    Code::Certificate,
+    Code::Expiry,
+];
 
 const PICTURES: [&str; 4] = ["bad-plain", "bad-unicode", "bad-json", "two-files"];
 
