@@ -86,7 +86,8 @@ impl Places {
         let (index, in_key) = which;
         let key = if in_key { "key" } else { "cert" };
         let title = format!("listener `{listener}`: a certificate cannot be used");
-        let finding = Diagnostic::new(Code::Certificate, title);
+        let finding =
+            Diagnostic::new(Code::Certificate, title).help("correct the path, or mend the file");
         match self.certificate_file(listener, index, key) {
             Some(written) => finding.at(written.place, why),
             None => finding,

@@ -179,7 +179,7 @@ fn told(written: &Written, error: &CertificateError) -> (bool, String) {
 }
 
 /// Two weeks: who renews by hand has one that is not a holiday; who does not has failed by then.
-const SOON: Duration = Duration::from_hours(14 * 24);
+pub const SOON: Duration = Duration::from_hours(14 * 24);
 
 /// A disk that takes longer is gone.
 const LONGEST: Duration = Duration::from_secs(5);

@@ -19,6 +19,8 @@ pub struct Certificate {
     pub file: Arc<Path>,
     /// The names that it is valid for: lower-case, some with `*.` in front.
     pub names: Arc<[Box<str>]>,
+    /// Who signed it, as RFC 4514 writes names.
+    pub issuer: Arc<str>,
     /// From when it is valid.
     pub not_before: SystemTime,
     /// Until when.
@@ -101,6 +103,7 @@ impl Certificate {
         Ok(Self {
             file: cert.into(),
             names: facts.names.into(),
+            issuer: facts.issuer.into(),
             not_before: facts.not_before,
             not_after: facts.not_after,
             digest: files.digest(),
@@ -156,6 +159,7 @@ fn at(file: &Path) -> impl Fn(Fault) -> CertificateError {
 /// What a chain says of its first certificate.
 struct Facts {
     names: Vec<Box<str>>,
+    issuer: String,
     not_before: SystemTime,
     not_after: SystemTime,
 }
@@ -185,6 +189,7 @@ impl Facts {
         let validity = first.tbs_certificate().validity();
         Ok(Self {
             names: leaf.valid_dns_names().map(lower).collect(),
+            issuer: first.tbs_certificate().issuer().to_string(),
             not_before: wall_clock(validity.not_before.to_unix_duration()),
             not_after: wall_clock(validity.not_after.to_unix_duration()),
         })

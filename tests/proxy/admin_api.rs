@@ -24,6 +24,7 @@ const RESOURCES: [&str; 14] = [
     "/v1/status",
     "/v1/info",
     "/v1/listeners",
+    "/v1/certificates",
     "/v1/routes",
     "/v1/upstreams",
     "/v1/upstreams/app/endpoints",

@@ -165,6 +165,7 @@ impl Admin {
             Resource::Status => Ok(ok(&self.status())),
             Resource::Info => Ok(ok(&views::info(self))),
             Resource::Listeners => Ok(ok(&status::listeners(&snapshot))),
+            Resource::Certificates => Ok(ok(&status::certificates(&snapshot))),
             Resource::Routes => Ok(ok(&status::routes(&snapshot))),
             Resource::Upstreams => Ok(ok(&status::upstreams(&snapshot))),
             Resource::Endpoints(name) => views::endpoints(&snapshot, name).map(|view| ok(&view)),

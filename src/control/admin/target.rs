@@ -14,6 +14,7 @@ pub(super) enum Resource {
     Status,
     Info,
     Listeners,
+    Certificates,
     Routes,
     Upstreams,
     /// The endpoints of the upstream of this name.
@@ -39,6 +40,7 @@ impl Resource {
             "/v1/status" => Some(Self::Status),
             "/v1/info" => Some(Self::Info),
             "/v1/listeners" => Some(Self::Listeners),
+            "/v1/certificates" => Some(Self::Certificates),
             "/v1/routes" => Some(Self::Routes),
             "/v1/upstreams" => Some(Self::Upstreams),
             "/v1/config" => Some(Self::Config),
@@ -65,6 +67,7 @@ impl Resource {
             | Self::Status
             | Self::Info
             | Self::Listeners
+            | Self::Certificates
             | Self::Routes
             | Self::Upstreams
             | Self::Endpoints(_)

@@ -12,10 +12,13 @@ use crate::telemetry::events::{Events, Recorded};
 use crate::telemetry::process::BUILD;
 use crate::telemetry::rfc3339;
 
+mod certificates;
 mod collect;
 mod render;
 mod warnings;
 
+pub use certificates::Certificate;
+pub(super) use certificates::certificates;
 pub(super) use collect::{listeners, routes, upstream, upstreams};
 pub use render::render;
 
@@ -48,6 +51,9 @@ pub struct Status {
     pub routes: Vec<Route>,
     /// By name.
     pub upstreams: Vec<Upstream>,
+    /// By listener.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
 }
 
 /// The configuration in force.
@@ -169,6 +175,7 @@ impl Admin {
         let applied = self.applied(snapshot.generation);
         let listeners = listeners(&snapshot);
         let upstreams = upstreams(&snapshot);
+        let certificates = certificates(&snapshot);
         let last = last_reload(&parts.events);
         let by = last.as_ref().filter(|last| last.event.kind == APPLIED);
         Status {
@@ -190,6 +197,7 @@ impl Admin {
             warnings: warnings::find(&warnings::Seen {
                 listeners: &listeners,
                 upstreams: &upstreams,
+                certificates: &certificates,
                 last_reload: last.as_deref(),
                 waiting: only_at_start(&self.shared.started_with, &snapshot.config),
                 readiness: &parts.readiness,
@@ -197,6 +205,7 @@ impl Admin {
             routes: routes(&snapshot),
             listeners,
             upstreams,
+            certificates,
         }
     }
 }

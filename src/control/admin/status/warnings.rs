@@ -1,6 +1,6 @@
 //! What of a status needs attention, in words.
 
-use super::{Endpoint, Listener, REJECTED, Upstream, Warning, field, since};
+use super::{Certificate, Endpoint, Listener, REJECTED, Upstream, Warning, field, since};
 use crate::control::ready::Readiness;
 use crate::telemetry::events::Recorded;
 use crate::upstream::Standing;
@@ -10,6 +10,7 @@ use crate::upstream::Standing;
 pub(super) struct Seen<'a> {
     pub(super) listeners: &'a [Listener],
     pub(super) upstreams: &'a [Upstream],
+    pub(super) certificates: &'a [Certificate],
     pub(super) last_reload: Option<&'a Recorded>,
     /// Changes of the configuration in force that only a start can carry out.
     pub(super) waiting: Vec<String>,
@@ -27,6 +28,7 @@ pub(super) fn find(seen: &Seen<'_>) -> Vec<Warning> {
             .filter_map(full)
             .map(|warning| (Gravity::Outage, warning)),
     );
+    found.extend(seen.certificates.iter().filter_map(certificate));
     found.extend(
         seen.last_reload
             .and_then(rejected)
@@ -79,6 +81,33 @@ fn full(listener: &Listener) -> Option<Warning> {
             "further connections are refused: see max_connections",
         )
     })
+}
+
+fn certificate(certificate: &Certificate) -> Option<(Gravity, Warning)> {
+    let until = &certificate.not_after;
+    let (gravity, what, effect) = match certificate.state.as_str() {
+        "expired" => (
+            Gravity::Outage,
+            format!("has expired at {until}"),
+            "clients refuse it",
+        ),
+        "early" => (
+            Gravity::Outage,
+            format!("is not valid before {}", certificate.not_before),
+            "clients refuse it",
+        ),
+        "expiring" => (
+            Gravity::Weakened,
+            format!("expires at {until}"),
+            "clients will refuse it then: see whether it is renewed",
+        ),
+        _ => return None,
+    };
+    let about = format!(
+        "certificate {} of listener {}",
+        certificate.file, certificate.listener
+    );
+    Some((gravity, warning(&about, &what, effect)))
 }
 
 fn rejected(last: &Recorded) -> Option<Warning> {

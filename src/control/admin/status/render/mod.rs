@@ -15,7 +15,13 @@ pub fn render(status: &Status) -> String {
     if status.warnings.is_empty() {
         screen.push_str("\neverything is as it should be\n");
     }
-    for table in [listeners(status), routes(status), upstreams(status)] {
+    let certificates = certificates(status);
+    for table in [
+        listeners(status),
+        certificates,
+        routes(status),
+        upstreams(status),
+    ] {
         if table.len() > 1 {
             screen.push('\n');
             draw_table(&table, &mut screen);
@@ -66,6 +72,20 @@ fn listeners(status: &Status) -> Vec<Vec<String>> {
             &listener.protocol,
             &connections,
         ])
+    }));
+    table
+}
+
+fn certificates(status: &Status) -> Vec<Vec<String>> {
+    let mut table = vec![row(["certificate", "listener", "names", "valid for"])];
+    table.extend(status.certificates.iter().map(|certificate| {
+        let names = match certificate.names.as_slice() {
+            [first, second, third, .., _] => format!("{first} {second} {third} …"),
+            names => names.join(" "),
+        };
+        let left = u64::try_from(certificate.expires_s).map(span);
+        let left = left.unwrap_or_else(|_| "expired".to_owned());
+        row([&certificate.file, &certificate.listener, &names, &left])
     }));
     table
 }

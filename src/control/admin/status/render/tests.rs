@@ -1,4 +1,4 @@
-use super::super::{Configuration, Listener};
+use super::super::{Certificate, Configuration, Listener};
 use super::*;
 
 fn endpoint(name: &str, zone: &str, state: &str) -> Endpoint {
@@ -71,6 +71,7 @@ fn status() -> Status {
             ),
             upstream("postgres", vec![endpoint("10.3.0.1:5432", "", "healthy")]),
         ],
+        certificates: Vec::new(),
     }
 }
 
@@ -169,4 +170,30 @@ fn spans_are_short() {
         [grouped(0), grouped(999), grouped(1_000)],
         ["0", "999", "1 000"]
     );
+}
+
+#[test]
+fn certificates_have_a_row_each() {
+    let certificate = |file: &str, names: &[&str], expires_s| Certificate {
+        listener: "web".into(),
+        file: file.into(),
+        names: names.iter().map(ToString::to_string).collect(),
+        issuer: "CN=Somebody".into(),
+        not_before: String::new(),
+        not_after: String::new(),
+        expires_s,
+        state: String::new(),
+    };
+    let mut status = status();
+    status.certificates = vec![
+        certificate("a.pem", &["a.test", "*.a.test"], 5 * 86_400),
+        certificate("b.pem", &["1", "2", "3", "4"], -1),
+    ];
+    let screen = render(&status);
+    let rows = "
+  certificate  listener  names            valid for
+  a.pem        web       a.test *.a.test  5d
+  b.pem        web       1 2 3 …          expired
+";
+    assert!(screen.contains(rows), "{screen}");
 }

@@ -1,0 +1,63 @@
+//! Certificates that clients are shown, as the status tells of them.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::certificates::SOON;
+use crate::snapshot::Snapshot;
+use crate::telemetry::rfc3339;
+use crate::tls;
+
+/// A certificate that clients are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The listener that shows it.
+    pub listener: String,
+    /// The file that it was read from.
+    pub file: String,
+    /// The names that it is for.
+    pub names: Vec<String>,
+    /// Who signed it.
+    pub issuer: String,
+    /// From when it is valid, in RFC 3339.
+    pub not_before: String,
+    /// Until when.
+    pub not_after: String,
+    /// Time until then, less than zero once it has passed.
+    pub expires_s: i64,
+    /// `valid`, `expiring` within two weeks, `expired`, or `early` if it is not valid yet.
+    pub state: String,
+}
+
+/// All certificates, by listener.
+pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<Certificate> {
+    let now = SystemTime::now();
+    let mut views = Vec::new();
+    for listener in &snapshot.listeners {
+        let certificates = listener.tls.iter().flat_map(|tls| tls.certificates());
+        views.extend(certificates.map(|one| view(&listener.name, &one, now)));
+    }
+    views
+}
+
+fn view(listener: &str, certificate: &tls::Certificate, now: SystemTime) -> Certificate {
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let left = certificate.not_after.duration_since(now);
+    let state = match &left {
+        _ if now < certificate.not_before => "early",
+        Err(_) => "expired",
+        Ok(left) if *left < SOON => "expiring",
+        Ok(_) => "valid",
+    };
+    Certificate {
+        listener: listener.to_owned(),
+        file: certificate.file.to_string_lossy().into_owned(),
+        names: certificate.names.iter().map(ToString::to_string).collect(),
+        issuer: certificate.issuer.to_string(),
+        not_before: rfc3339(certificate.not_before),
+        not_after: rfc3339(certificate.not_after),
+        expires_s: left.map_or_else(|passed| -seconds(passed.duration()), seconds),
+        state: state.to_owned(),
+    }
+}
