@@ -16,7 +16,7 @@ use crate::support::evenkeel::Evenkeel;
 use crate::support::message::Wire;
 
 /// Everything that can be looked at.
-const RESOURCES: [&str; 14] = [
+const RESOURCES: [&str; 15] = [
     "/livez",
     "/readyz?verbose",
     "/startupz",

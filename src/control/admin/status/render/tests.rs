@@ -192,7 +192,7 @@ fn certificates_have_a_row_each() {
     let screen = render(&status);
     let rows = "
   certificate  listener  names            valid for
-  a.pem        web       a.test *.a.test  5d
+  a.pem        web       a.test *.a.test  5d 0h
   b.pem        web       1 2 3 …          expired
 ";
     assert!(screen.contains(rows), "{screen}");
