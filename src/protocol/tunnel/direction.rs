@@ -136,7 +136,8 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Ready when nothing is waiting to be written; the buffer is given back then.
+    /// Ready when nothing is waiting to be written, here or in the stream; the buffer is given back
+    /// when the stream has all of it.
     fn poll_write_out(&mut self, cx: &mut Context<'_>, sink: &Stream) -> Poll<io::Result<()>> {
         while let Some(bytes) = self.waiting.bytes() {
             match sink.try_write(bytes) {
@@ -147,7 +148,7 @@ impl<'a> Direction<'a> {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        Poll::Ready(Ok(()))
+        sink.poll_flushed(cx)
     }
 
     fn wrote(&mut self, count: usize) {
