@@ -203,7 +203,7 @@ const RANKS: [(u8, &[&str]); 14] = [
     (5, &["balance", "pool"]),
     (4, &["endpoint"]),
     (3, &["telemetry"]),
-    (2, &["route", "http1", "context"]),
+    (2, &["route", "http1", "tls", "context"]),
     (1, &["net", "time", "body", "drain", "message"]),
     (0, &["config"]),
 ];

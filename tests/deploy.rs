@@ -256,6 +256,12 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
         "ok client_reset endpoint_reset idle connect_failed unavailable cut",
     ),
     ("evenkeel_l4_bytes_total", "direction", "sent received"),
+    ("evenkeel_tls_handshakes_total", "version", "1.2 1.3"),
+    (
+        "evenkeel_tls_handshakes_total",
+        "result",
+        "ok client_closed refused timeout",
+    ),
     (
         "evenkeel_upstream_endpoints",
         "state",

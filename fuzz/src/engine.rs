@@ -55,6 +55,7 @@ impl Engine {
             sha256: "".into(),
             endpoints: BTreeMap::from([("endpoint".into(), vec![endpoint])]),
             sockets: BTreeMap::from([("web".into(), Arc::clone(&sockets))]),
+            certificates: BTreeMap::new(),
             config: Arc::new(config),
             world: &world,
             previous: None,

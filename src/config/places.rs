@@ -80,8 +80,8 @@ impl Places {
         }
     }
 
-    /// The finding about a listener's certificate that cannot be used: which of them, and whether it
-    /// is the key that is wrong.
+    /// The finding about a listener's certificate that cannot be used: which of them, and whether
+    /// it is the key that is wrong.
     pub fn certificate(&self, listener: &str, which: (usize, bool), why: &str) -> Diagnostic {
         let (index, in_key) = which;
         let key = if in_key { "key" } else { "cert" };

@@ -1,8 +1,8 @@
 //! The control plane: everything that changes what the data plane does, and nothing that serves.
 //!
-//! It has a thread and a runtime of its own and reaches the data plane through three doors only: it
-//! swaps the snapshot, replaces an upstream's endpoints, and sets an endpoint's health. If it
-//! stands still, traffic flows on with what is known.
+//! It has a thread and a runtime of its own and reaches the data plane through four doors only: it
+//! swaps the snapshot, replaces an upstream's endpoints, sets an endpoint's health, and renews a
+//! listener's certificates. If it stands still, traffic flows on with what is known.
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};

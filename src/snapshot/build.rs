@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::action::{Action, Choice, Route, Split};
+use super::failure::{BuildError, refused};
 use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
@@ -45,29 +46,6 @@ pub struct Ingredients<'a> {
     pub seed: u64,
     /// The snapshot in force.
     pub previous: Option<&'a Snapshot>,
-}
-
-/// Why no snapshot could be made of a configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// A name that nothing has: the checks of the configuration should have said so.
-    #[error("{owner} names {what} `{name}`, which does not exist")]
-    Unknown {
-        /// Who names it.
-        owner: String,
-        /// What kind of thing it should be.
-        what: &'static str,
-        /// The name.
-        name: String,
-    },
-    /// A setting that its owner refuses.
-    #[error("{owner}: {reason}")]
-    Refused {
-        /// Whose setting it is.
-        owner: String,
-        /// Why.
-        reason: String,
-    },
 }
 
 /// Builds a snapshot.
@@ -388,13 +366,6 @@ impl Builder<'_> {
             metrics: self.route_metrics(listener, &name, before),
             name,
         })
-    }
-}
-
-fn refused(owner: &str, reason: &str) -> BuildError {
-    BuildError::Refused {
-        owner: owner.to_owned(),
-        reason: reason.to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod action;
 mod build;
+mod failure;
 mod handle;
 mod inquiry;
 mod late;
@@ -25,7 +26,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use action::{Action, Choice, Route, Split};
-pub use build::{BuildError, Ingredients, build};
+pub use build::{Ingredients, build};
+pub use failure::BuildError;
 pub use handle::{Cache, Handle};
 pub use inquiry::{Inquiry, InquiryError};
 pub use late::RouteSeries;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use http::Method;
 
-use super::build::BuildError;
+use super::failure::BuildError;
 use super::inquiry::{Inquiry, InquiryError};
 use super::unnamed;
 use crate::config::{

@@ -115,6 +115,8 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
     let config = format!(
         "[listener.web]\nbind = \"@web\"\n\
          [listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         [listener.safe]\nbind = \"@safe\"\n\
+         tls = {{ certificates = [{{ cert = \"a.pem\", key = \"a.key\" }}] }}\n\
          [route.all]\nupstream = \"app\"\n[route.down]\npath = \"/down\"\nupstream = \"down\"\n\
          [route.full]\npath = \"/full\"\nupstream = \"full\"\n\
          [upstream.full]\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\n\
@@ -126,7 +128,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
         down[0].address(),
         down[1].address()
     );
-    let mut proxy = Evenkeel::start(&config);
+    let mut proxy = Evenkeel::start_among(&certificate(), &config);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
     assert_eq!(client.response().status, 200);
@@ -146,6 +148,16 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
     assert_eq!(proxy.command(&["reload"]).status.code(), Some(1));
     let [one, other] = down;
     (proxy, vec![up, stalled, one, other])
+}
+
+/// The files of a certificate.
+fn certificate() -> [(String, String); 2] {
+    let made = rcgen::generate_simple_self_signed(["shop.test".to_owned()]);
+    let made = made.expect("a certificate");
+    [
+        ("a.pem".to_owned(), made.cert.pem()),
+        ("a.key".to_owned(), made.signing_key.serialize_pem()),
+    ]
 }
 
 fn scrape(proxy: &Evenkeel, accept: &str) -> (String, String) {

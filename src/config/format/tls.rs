@@ -9,14 +9,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// What clients are shown: certificates, each with its key. At least one.
+    /// What clients are shown: certificates, each with its key. At least one. The name that a
+    /// client asks for (SNI) picks, by the names in the certificates (subjectAltName): an exact
+    /// one comes before a wildcard, whose `*` is one label. Of several for the same name it is the
+    /// first whose kind of signature the client takes, so that ECDSA and RSA stand side by side.
+    /// Who asks for no name, or for one that none has, gets the first of all that it takes.
     #[schemars(extend("examples" = [
         [{"cert": "tls/example.com.pem", "key": "tls/example.com.key"}]
     ]))]
     pub certificates: Vec<Certificate>,
     /// The oldest version that is spoken. Default: 1.2.
     pub min_version: Option<TlsVersion>,
-    /// Handshakes under way at once on one worker; more wait. Default: 256.
+    /// Handshakes under way at once, over all workers; more wait, as long as `tls_handshake` lets
+    /// them. Default: 256.
     #[schemars(range(min = 1))]
     pub max_handshakes: Option<u32>,
 }
