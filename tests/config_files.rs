@@ -11,6 +11,7 @@ use std::process::Command;
 
 use support::client::Client;
 use support::evenkeel::Evenkeel;
+use support::tls::Authority;
 
 /// Every file of `config/`.
 fn examples() -> Vec<PathBuf> {
@@ -42,16 +43,25 @@ fn each_is_without_fault() {
 
 #[test]
 fn each_starts_and_listens() {
+    let files = certificates();
     for path in examples() {
         let text = fs::read_to_string(&path).expect("text");
         let (config, listeners) = with_free_ports(&text);
-        let proxy = Evenkeel::start(&config);
+        let proxy = Evenkeel::start_among(&files, &config);
         assert!(!listeners.is_empty(), "{}", path.display());
         for listener in listeners {
             // Panics when nobody listens.
             drop(Client::connect(proxy.address(&listener)));
         }
     }
+}
+
+/// The certificates that examples name, which each reader brings along.
+fn certificates() -> Vec<(String, String)> {
+    let authority = Authority::new();
+    let named = ["example.com", "example.org"]
+        .map(|name| authority.certify(&[name]).files(&format!("tls/{name}")));
+    named.into_iter().flatten().collect()
 }
 
 /// The text with a free port for each address that it binds, and the names that these have.

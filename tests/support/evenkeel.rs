@@ -37,21 +37,32 @@ impl Evenkeel {
     /// # Panics
     /// When the program does not become ready.
     pub(crate) fn start(config: &str) -> Self {
-        Self::launch(config, None)
+        Self::launch(config, &[], None)
     }
 
     /// The same, with another place for what the program writes: `log` has nothing then.
     pub(crate) fn start_with_output(config: &str, output: Stdio) -> Self {
-        Self::launch(config, Some(output))
+        Self::launch(config, &[], Some(output))
     }
 
-    fn launch(config: &str, output: Option<Stdio>) -> Self {
+    /// The same, with these files by name beside the configuration.
+    pub(crate) fn start_among(files: &[(String, String)], config: &str) -> Self {
+        Self::launch(config, files, None)
+    }
+
+    fn launch(config: &str, files: &[(String, String)], output: Option<Stdio>) -> Self {
         let mut ports = BTreeMap::new();
         ports.insert(ADMIN.to_owned(), Port::reserve());
         let folder = Folder::create(&ports[ADMIN]);
         let text = complete(config, &folder, &mut ports);
         fs::write(folder.0.join(CONFIG), text).expect("a writable directory");
         File::create(folder.0.join(LOG)).expect("a writable directory");
+        for (name, content) in files {
+            let path = folder.0.join(name);
+            let parent = path.parent().expect("it lies in the directory");
+            fs::create_dir_all(parent).expect("a writable directory");
+            fs::write(path, content).expect("a writable directory");
+        }
         let mut evenkeel = Self {
             child: folder.run(output),
             killed: false,

@@ -1,0 +1,234 @@
+//! Certificates come and go with reloads; what cannot be used changes nothing.
+
+use std::fs;
+use std::process::Output;
+
+use rcgen::date_time_ymd;
+use rustix::process::Signal;
+
+use crate::support::clock::eventually;
+use crate::support::command::Files;
+use crate::support::endpoint::Endpoint;
+use crate::support::evenkeel::Evenkeel;
+use crate::support::tls::{Authority, Certified, Hello, listener};
+
+/// The family of the gauges.
+const EXPIRY: &str = "evenkeel_tls_cert_expiry_timestamp_seconds";
+
+/// 2100-01-01.
+const YEAR_2100: u64 = 4_102_444_800;
+
+fn write(proxy: &Evenkeel, certified: &Certified) {
+    for (name, content) in certified.files("a") {
+        fs::write(proxy.path(&name), content).expect("a writable directory");
+    }
+}
+
+fn until(authority: &Authority, year: i32) -> Certified {
+    authority.certify_with(&["shop.test"], |params| {
+        params.not_after = date_time_ymd(year, 1, 1);
+    })
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_new_certificate_is_shown_after_a_reload() {
+    let authority = Authority::new();
+    let hello = Hello::to("shop.test", &authority);
+    let endpoint = Endpoint::echo();
+    let (old, new) = (until(&authority, 2090), until(&authority, 2100));
+    let proxy = Evenkeel::start_among(&old.files("a"), &listener(&endpoint, &["a"], ""));
+    let address = proxy.address("web");
+    let mut open = hello.begin(address);
+    assert!(open.was_shown(&old));
+    assert_eq!(open.get("/").status, 200);
+    write(&proxy, &new);
+    assert!(hello.begin(address).was_shown(&old), "before it is told");
+    proxy.signal(Signal::HUP);
+    let applied = eventually("the reload", || proxy.events("config_applied").pop());
+    assert_eq!(applied["by"], "SIGHUP");
+    assert!(hello.begin(address).was_shown(&new));
+    assert_eq!(open.get("/").status, 200);
+    let expiry = |label: &str| {
+        let metrics = proxy.admin("/metrics").body.text();
+        let lines: Vec<String> = metrics
+            .lines()
+            .filter(|line| line.starts_with(EXPIRY) && line.contains(label))
+            .map(str::to_owned)
+            .collect();
+        lines
+    };
+    let lines = expiry("a.pem\"");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].ends_with(&format!(" {YEAR_2100}")), "{lines:?}");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_changes_nothing() {
+    let authority = Authority::new();
+    let hello = Hello::to("shop.test", &authority);
+    let endpoint = Endpoint::echo();
+    let good = until(&authority, 2100);
+    let other = authority.certify(&["shop.test"]);
+    let config = listener(&endpoint, &["a"], "");
+    let proxy = Evenkeel::start_among(&good.files("a"), &config);
+    let mut open = hello.begin(proxy.address("web"));
+    let before = proxy.admin_json("/v1/config");
+    let (cert, key) = (proxy.path("a.pem"), proxy.path("a.key"));
+    let half = good.cert[..good.cert.len() / 2].to_owned();
+    let faults: [(&str, Option<&str>, Option<&str>); 7] = [
+        ("a.key its key is not the one", None, Some(&other.key)),
+        ("a.pem is not PEM", Some(&half), None),
+        ("a.pem holds no certificate", Some("nothing"), None),
+        ("a.pem holds no certificate", Some(&good.key), None),
+        ("a.key holds no private key", None, Some(&good.cert)),
+        ("a.pem cannot be read", Some(""), None),
+        ("a.key cannot be read", None, Some("")),
+    ];
+    for (number, (why, new_cert, new_key)) in faults.iter().enumerate() {
+        write(&proxy, &good);
+        for (path, content) in [(&cert, new_cert), (&key, new_key)] {
+            match content {
+                None => {}
+                Some("") => fs::remove_file(path).expect("a file"),
+                Some(content) => fs::write(path, content).expect("a writable directory"),
+            }
+        }
+        let output = proxy.command(&["reload"]);
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{why}: {text}");
+        assert!(text.contains("error[E0124]"), "{why}: {text}");
+        assert!(text.contains(why), "{why}: {text}");
+        assert!(text.contains("evenkeel.toml:"), "{why}: {text}");
+        let column = if new_cert.is_some() { "cert" } else { "key" };
+        assert!(text.contains(&format!("{column} = \"a.")), "{why}: {text}");
+        assert_eq!(proxy.admin_json("/v1/config"), before, "{why}");
+        let rejected = proxy.events("config_rejected");
+        assert_eq!(rejected.len(), number + 1, "{why}");
+        assert!(hello.begin(proxy.address("web")).was_shown(&good), "{why}");
+        assert_eq!(open.get("/").status, 200, "{why}");
+    }
+    write(&proxy, &other);
+    assert!(proxy.command(&["reload"]).status.success());
+    assert!(hello.begin(proxy.address("web")).was_shown(&other));
+}
+
+/// Every mistake at once, also of several listeners.
+#[test]
+fn a_start_with_certificates_that_cannot_be_used_fails() {
+    let authority = Authority::new();
+    let (one, two) = (
+        authority.certify(&["a.test"]),
+        authority.certify(&["b.test"]),
+    );
+    let text = "version = 1\n[listener.a]\nbind = \"127.0.0.1:1\"\nto = [\"127.0.0.1:1\"]\n\
+                tls.certificates = [{ cert = \"one.pem\", key = \"one.key\" }, \
+                { cert = \"none.pem\", key = \"one.key\" }]\n\
+                [listener.b]\nbind = \"127.0.0.1:2\"\nto = [\"127.0.0.1:1\"]\n\
+                tls.certificates = [{ cert = \"two.pem\", key = \"one.key\" }]\n";
+    let files = Files::new(&[
+        ("evenkeel.toml", text),
+        ("one.pem", &one.cert),
+        ("one.key", &one.key),
+        ("two.pem", &two.cert),
+    ]);
+    let done = files.run(&["run", "--config", "evenkeel.toml"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert_eq!(done.err.matches("error[E0124]").count(), 2, "{}", done.err);
+    for part in [
+        "listener `a`",
+        "none.pem cannot be read",
+        "listener `b`",
+        "one.key its key is not the one of the certificate in",
+        "evenkeel.toml:5:",
+        "evenkeel.toml:9:",
+    ] {
+        assert!(done.err.contains(part), "{part}: {}", done.err);
+    }
+    // Nothing of a key is ever said.
+    assert!(!done.err.contains("PRIVATE"), "{}", done.err);
+}
+
+#[test]
+fn a_chain_is_sent_as_it_stands_in_the_file() {
+    let authority = Authority::new();
+    let deputy = authority.deputy();
+    let mut server = deputy.certify(&["shop.test"]);
+    let endpoint = Endpoint::echo();
+    // Alone, nobody who trusts the authority can follow it.
+    let config = listener(&endpoint, &["a"], "");
+    let proxy = Evenkeel::start_among(&server.files("a"), &config);
+    let hello = Hello::to("shop.test", &authority);
+    hello.refusal(proxy.address("web"));
+    server.cert.push_str(&deputy.pem());
+    write(&proxy, &server);
+    assert!(proxy.command(&["reload"]).status.success());
+    assert_eq!(hello.begin(proxy.address("web")).get("/").status, 200);
+    // The other way round it is a mistake, and found before a client finds it.
+    let reversed = Certified {
+        cert: format!("{}{}", deputy.pem(), deputy.certify(&["shop.test"]).cert),
+        key: server.key.clone(),
+    };
+    write(&proxy, &reversed);
+    let text = said(&proxy.command(&["reload"]));
+    assert!(
+        text.contains("certificate 2 of it does not belong"),
+        "{text}"
+    );
+    assert_eq!(hello.begin(proxy.address("web")).get("/").status, 200);
+}
+
+/// An instance that has nothing better goes on with it: its clients decide.
+#[test]
+fn a_certificate_that_has_expired_is_shown() {
+    let authority = Authority::new();
+    let expired = until(&authority, 2020);
+    let endpoint = Endpoint::echo();
+    let proxy = Evenkeel::start_among(&expired.files("a"), &listener(&endpoint, &["a"], ""));
+    let error = Hello::to("shop.test", &authority).refusal(proxy.address("web"));
+    assert!(error.to_string().contains("certificate expired"), "{error}");
+    let expiry = proxy.metric(EXPIRY, &["a.pem\""]);
+    assert_eq!(expiry, 1_577_836_800);
+}
+
+#[test]
+fn expiries_are_told_per_file_and_go_with_it() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::echo();
+    let files = [
+        until(&authority, 2090).files("a"),
+        until(&authority, 2100).files("b"),
+    ];
+    let both = listener(&endpoint, &["a", "b"], "");
+    let mut proxy = Evenkeel::start_among(&files.concat(), &both);
+    assert_eq!(proxy.metric(EXPIRY, &["b.pem\""]), YEAR_2100);
+    assert!(proxy.metric(EXPIRY, &["a.pem\""]) < YEAR_2100);
+    proxy.reload(&listener(&endpoint, &["a"], ""));
+    eventually("what is not shown is not told of", || {
+        (proxy.metric(EXPIRY, &["b.pem\""]) == 0).then_some(())
+    });
+    assert_ne!(proxy.metric(EXPIRY, &["a.pem\""]), 0);
+}
+
+#[test]
+fn a_listener_gets_and_loses_tls_by_a_reload() {
+    let authority = Authority::new();
+    let hello = Hello::to("shop.test", &authority);
+    let endpoint = Endpoint::echo();
+    let secure = listener(&endpoint, &["a"], "");
+    let (plain, _) = secure.split_once("[listener.web.tls]").expect("a table");
+    let files = authority.certify(&["shop.test"]).files("a");
+    let mut proxy = Evenkeel::start_among(&files, plain);
+    let mut before = proxy.client();
+    assert_eq!(before.get("/").status, 200);
+    proxy.reload(&secure);
+    let mut client = hello.begin(proxy.address("web"));
+    assert_eq!(client.get("/").status, 200);
+    assert_eq!(before.get("/").status, 200);
+    proxy.reload(plain);
+    assert_eq!(proxy.client().get("/").status, 200);
+    assert_eq!(client.get("/").status, 200);
+}
