@@ -7,9 +7,9 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use support::client::Client;
+use support::command::Files;
 use support::evenkeel::Evenkeel;
 use support::tls::Authority;
 
@@ -30,14 +30,16 @@ fn examples() -> Vec<PathBuf> {
 fn each_is_without_fault() {
     let examples = examples();
     assert!(!examples.is_empty());
+    let certificates = certificates();
+    let certificates = certificates.iter().map(|(name, text)| (&**name, &**text));
+    let certificates: Vec<_> = certificates.collect();
     for path in examples {
-        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .args(["check", "--strict", "--config"])
-            .arg(&path)
-            .output()
-            .expect("the program was built");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {said}", path.display());
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.expect("plain names");
+        let text = fs::read_to_string(&path).expect("text");
+        let files = Files::new(&[&certificates[..], &[(name, &*text)]].concat());
+        let done = files.run(&["check", "--strict", "--config", name]);
+        assert_eq!(done.code, 0, "{name}: {}", done.err);
     }
 }
 

@@ -10,7 +10,7 @@ use rcgen::{
 };
 use rustls::sign::CertifiedKey;
 
-use super::certificate::{Certificate, CertificateError, Fault};
+use super::certificate::{Certificate, CertificateError, Digest, Fault};
 use super::choice::Choice;
 use super::server::{Server, Settings, Version};
 
@@ -120,6 +120,28 @@ fn what_has_expired_is_read_all_the_same() {
         .read(cert, key.serialize_pem())
         .expect("a certificate");
     assert!(!read.is_valid_at(SystemTime::now()));
+}
+
+#[test]
+fn a_digest_tells_whether_the_files_have_changed() {
+    let folder = Folder::new();
+    let digest = |cert: &str, key: &str| {
+        let (cert, key) = (folder.write("cert", cert), folder.write("key", key));
+        Digest::of_files(&cert, &key).expect("readable files")
+    };
+    assert_eq!(digest("ab", "c"), digest("ab", "c"));
+    for (cert, key) in [
+        ("ab", "d"),
+        ("aa", "c"),
+        ("a", "bc"),
+        ("abc", ""),
+        ("", "abc"),
+    ] {
+        assert_ne!(digest("ab", "c"), digest(cert, key), "{cert} {key}");
+    }
+    let read = certificate(&folder, &["shop.test"]);
+    let again = Digest::of_files(&folder.0.join("cert"), &folder.0.join("key"));
+    assert_eq!(read.digest, again.expect("readable files"));
 }
 
 #[test]

@@ -358,16 +358,22 @@ fn a_client_that_leaves_between_requests_is_no_fault() {
 fn endpoints_and_logs_are_told_that_it_was_https() {
     let endpoint = Endpoint::echo();
     let secured = Secured::before(&endpoint);
-    let mut client = secured.client();
-    // Nobody here is trusted to say otherwise.
-    client.send(get("X-Forwarded-Proto: http"));
-    assert_eq!(client.response().status, 200);
-    let request = endpoint.request();
-    assert_eq!(request.head.value("x-forwarded-proto"), Some("https"));
-    assert_eq!(request.head.value("x-forwarded-for"), Some("127.0.0.1"));
-    let line = &secured.proxy.access_lines(1)[0];
-    assert_eq!(line["url.scheme"], "https", "{line}");
-    assert_eq!(line["client.address"], "127.0.0.1", "{line}");
+    for version in VERSIONS {
+        let mut client = secured.speaking(version);
+        // Nobody here is trusted to say otherwise.
+        client.send(get("X-Forwarded-Proto: http"));
+        assert_eq!(client.response().status, 200);
+    }
+    for request in endpoint.requests() {
+        assert_eq!(request.head.value("x-forwarded-proto"), Some("https"));
+        assert_eq!(request.head.value("x-forwarded-for"), Some("127.0.0.1"));
+    }
+    let lines = secured.proxy.access_lines(2);
+    for (line, version) in lines.iter().zip(["1.3", "1.2"]) {
+        assert_eq!(line["url.scheme"], "https", "{line}");
+        assert_eq!(line["client.address"], "127.0.0.1", "{line}");
+        assert_eq!(line["tls.protocol.version"], version, "{line}");
+    }
 }
 
 #[test]
