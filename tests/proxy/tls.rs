@@ -22,7 +22,7 @@ fn a_name_chooses_its_certificate() {
     let exact = authority.certify(&["www.shop.test", "Capital.test"]);
     let endpoint = Endpoint::echo();
     let files = [first.files("a"), wild.files("b"), exact.files("c")].concat();
-    let proxy = Evenkeel::start_among(&files, &listener(&endpoint, &["a", "b", "c"], ""));
+    let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a", "b", "c"], ""));
     for (name, expected, what) in [
         ("first.test", &first, "the exact name"),
         ("cart.shop.test", &wild, "a label for the star"),
@@ -62,7 +62,7 @@ fn a_client_gets_the_kind_of_signature_that_it_takes() {
     let rsa = authority.certify_rsa(&["shop.test"]);
     let files = [other.files("a"), elliptic.files("b"), rsa.files("c")].concat();
     let endpoint = Endpoint::echo();
-    let proxy = Evenkeel::start_among(&files, &listener(&endpoint, &["a", "b", "c"], ""));
+    let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a", "b", "c"], ""));
     for (versions, version, _) in VERSIONS {
         for (signatures, expected) in [(ECDSA, &elliptic), (RSA, &rsa), (&[], &elliptic)] {
             let hello = Hello {
@@ -91,7 +91,7 @@ fn a_client_whose_signatures_nobody_has_is_refused() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
-    let proxy = Evenkeel::start_among(&files, &listener(&endpoint, &["a"], ""));
+    let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], ""));
     for (versions, ..) in VERSIONS {
         let hello = Hello {
             versions,
@@ -109,7 +109,7 @@ fn both_versions_are_spoken_and_counted() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
-    let proxy = Evenkeel::start_among(&files, &listener(&endpoint, &["a"], ""));
+    let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], ""));
     for (versions, version, word) in VERSIONS {
         let hello = Hello {
             versions,
@@ -135,7 +135,7 @@ fn the_least_version_is_enforced() {
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
     let least = "min_version = \"1.3\"";
-    let mut proxy = Evenkeel::start_among(&files, &listener(&endpoint, &["a"], least));
+    let mut proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], least));
     let address = proxy.address("web");
     let old = Hello {
         versions: &[&TLS12],
@@ -147,7 +147,11 @@ fn the_least_version_is_enforced() {
     let mut new = Hello::to("shop.test", &authority).begin(address);
     assert_eq!(new.get("/").status, 200);
     // It is a setting like any other: the next connection meets what the file says now.
-    proxy.reload(&listener(&endpoint, &["a"], "min_version = \"1.2\""));
+    proxy.reload(&listener(
+        endpoint.address(),
+        &["a"],
+        "min_version = \"1.2\"",
+    ));
     assert_eq!(old.begin(address).get("/").status, 200);
     assert_eq!(new.get("/").status, 200);
 }
@@ -157,7 +161,7 @@ fn the_protocol_is_http_1() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
-    let proxy = Evenkeel::start_among(&files, &listener(&endpoint, &["a"], ""));
+    let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], ""));
     let offers: [(&[&str], Option<&str>); 4] = [
         (&[], None),
         (&["http/1.1"], Some("http/1.1")),
@@ -191,7 +195,7 @@ fn keys_are_exchanged_so_that_no_later_computer_reads_them() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
-    let proxy = Evenkeel::start_among(&files, &listener(&endpoint, &["a"], ""));
+    let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], ""));
     let group = |groups| {
         let hello = Hello {
             groups,
@@ -212,7 +216,7 @@ fn sessions_go_on_whichever_worker_has_them() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
-    let config = format!("workers = 2\n{}", listener(&endpoint, &["a"], ""));
+    let config = format!("workers = 2\n{}", listener(endpoint.address(), &["a"], ""));
     let proxy = Evenkeel::start_among(&files, &config);
     for (versions, version, _) in VERSIONS {
         let hello = Hello {
@@ -238,7 +242,8 @@ fn sessions_go_on_after_a_reload() {
         authority.certify(&["shop.test"]).files("b"),
     ];
     let endpoint = Endpoint::echo();
-    let mut proxy = Evenkeel::start_among(&files.concat(), &listener(&endpoint, &["a"], ""));
+    let mut proxy =
+        Evenkeel::start_among(&files.concat(), &listener(endpoint.address(), &["a"], ""));
     let callers = VERSIONS.map(|(versions, ..)| {
         let hello = Hello {
             versions,
@@ -250,7 +255,7 @@ fn sessions_go_on_after_a_reload() {
     });
     for names in [["a"], ["b"], ["a"]] {
         let lines = format!("max_handshakes = {}", 10 + proxy.generation());
-        proxy.reload(&listener(&endpoint, &names, &lines));
+        proxy.reload(&listener(endpoint.address(), &names, &lines));
         for caller in &callers {
             assert!(is_resumed(caller, &proxy), "{names:?}");
         }
@@ -262,7 +267,7 @@ fn sessions_that_a_restart_forgot_begin_anew() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
-    let mut proxy = Evenkeel::start_among(&files, &listener(&endpoint, &["a"], ""));
+    let mut proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], ""));
     let callers = VERSIONS.map(|(versions, ..)| {
         let hello = Hello {
             versions,

@@ -40,7 +40,7 @@ fn a_new_certificate_is_shown_after_a_reload() {
     let hello = Hello::to("shop.test", &authority);
     let endpoint = Endpoint::echo();
     let (old, new) = (until(&authority, 2090), until(&authority, 2100));
-    let proxy = Evenkeel::start_among(&old.files("a"), &listener(&endpoint, &["a"], ""));
+    let proxy = Evenkeel::start_among(&old.files("a"), &listener(endpoint.address(), &["a"], ""));
     let address = proxy.address("web");
     let mut open = hello.begin(address);
     assert!(open.was_shown(&old));
@@ -61,7 +61,7 @@ fn a_new_certificate_is_shown_by_itself() {
     let hello = Hello::to("shop.test", &authority);
     let endpoint = Endpoint::echo();
     let (old, new) = (until(&authority, 2090), until(&authority, 2100));
-    let proxy = Evenkeel::start_among(&old.files("a"), &listener(&endpoint, &["a"], ""));
+    let proxy = Evenkeel::start_among(&old.files("a"), &listener(endpoint.address(), &["a"], ""));
     let address = proxy.address("web");
     let mut open = hello.begin(address);
     assert_eq!(open.get("/").status, 200);
@@ -90,7 +90,7 @@ fn a_certificate_that_cannot_be_used_changes_nothing() {
     let endpoint = Endpoint::echo();
     let good = until(&authority, 2100);
     let other = authority.certify(&["shop.test"]);
-    let config = listener(&endpoint, &["a"], "");
+    let config = listener(endpoint.address(), &["a"], "");
     let proxy = Evenkeel::start_among(&good.files("a"), &config);
     let mut open = hello.begin(proxy.address("web"));
     let before = proxy.admin_json("/v1/config");
@@ -184,7 +184,7 @@ fn a_chain_is_sent_as_it_stands_in_the_file() {
     let mut server = deputy.certify(&["shop.test"]);
     let endpoint = Endpoint::echo();
     // Alone, nobody who trusts the authority can follow it.
-    let config = listener(&endpoint, &["a"], "");
+    let config = listener(endpoint.address(), &["a"], "");
     let proxy = Evenkeel::start_among(&server.files("a"), &config);
     let hello = Hello::to("shop.test", &authority);
     hello.refusal(proxy.address("web"));
@@ -212,7 +212,10 @@ fn a_certificate_that_has_expired_is_shown() {
     let authority = Authority::new();
     let expired = until(&authority, 2020);
     let endpoint = Endpoint::echo();
-    let proxy = Evenkeel::start_among(&expired.files("a"), &listener(&endpoint, &["a"], ""));
+    let proxy = Evenkeel::start_among(
+        &expired.files("a"),
+        &listener(endpoint.address(), &["a"], ""),
+    );
     let error = Hello::to("shop.test", &authority).refusal(proxy.address("web"));
     assert!(error.to_string().contains("certificate expired"), "{error}");
     let expiry = proxy.metric(EXPIRY, &["a.pem\""]);
@@ -227,11 +230,11 @@ fn expiries_are_told_per_file_and_go_with_it() {
         until(&authority, 2090).files("a"),
         until(&authority, 2100).files("b"),
     ];
-    let both = listener(&endpoint, &["a", "b"], "");
+    let both = listener(endpoint.address(), &["a", "b"], "");
     let mut proxy = Evenkeel::start_among(&files.concat(), &both);
     assert_eq!(proxy.metric(EXPIRY, &["b.pem\""]), YEAR_2100);
     assert!(proxy.metric(EXPIRY, &["a.pem\""]) < YEAR_2100);
-    proxy.reload(&listener(&endpoint, &["a"], ""));
+    proxy.reload(&listener(endpoint.address(), &["a"], ""));
     eventually("what is not shown is not told of", || {
         (proxy.metric(EXPIRY, &["b.pem\""]) == 0).then_some(())
     });
@@ -243,7 +246,7 @@ fn a_listener_gets_and_loses_tls_by_a_reload() {
     let authority = Authority::new();
     let hello = Hello::to("shop.test", &authority);
     let endpoint = Endpoint::echo();
-    let secure = listener(&endpoint, &["a"], "");
+    let secure = listener(endpoint.address(), &["a"], "");
     let (plain, _) = secure.split_once("[listener.web.tls]").expect("a table");
     let files = authority.certify(&["shop.test"]).files("a");
     let mut proxy = Evenkeel::start_among(&files, plain);

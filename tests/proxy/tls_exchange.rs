@@ -1,5 +1,7 @@
 //! What goes through a session: the same as through a socket, and an end that cannot be forged.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::thread;
 use std::time::Duration;
 
@@ -30,7 +32,7 @@ impl Secured {
     fn with(lines: &str, endpoint: &Endpoint) -> Self {
         let authority = Authority::new();
         let files = authority.certify(&["shop.test"]).files("a");
-        let config = format!("{lines}{}", listener(endpoint, &["a"], ""));
+        let config = format!("{lines}{}", listener(endpoint.address(), &["a"], ""));
         let proxy = Evenkeel::start_among(&files, &config);
         Self { authority, proxy }
     }
@@ -220,6 +222,55 @@ fn a_tunnel_carries_both_ways() {
     assert_eq!(endpoint.ends(), [Broken::Closed, Broken::Closed]);
 }
 
+/// Neither way waits for the other: the client reads nothing until it has sent everything.
+#[test]
+fn a_tunnel_is_two_streams() {
+    let noise = noise(8_000_000);
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = port.local_addr().expect("a bound address");
+    let authority = Authority::new();
+    let files = authority.certify(&["shop.test"]).files("a");
+    let config = listener(address, &["a"], "");
+    let proxy = Evenkeel::start_among(&files, &config);
+    for version in VERSIONS {
+        thread::scope(|scope| {
+            scope.spawn(|| speaks_and_listens(&port, &noise));
+            let hello = Hello {
+                versions: &[version],
+                ..Hello::to("shop.test", &authority)
+            };
+            let mut client = hello.begin(proxy.address("web"));
+            client.send(get("Connection: Upgrade\r\nUpgrade: websocket"));
+            assert_eq!(client.response().status, 101);
+            client.send(&noise);
+            assert!(client.bytes(noise.len()) == noise);
+            client.finish();
+            assert!(client.says_goodbye());
+        });
+    }
+}
+
+/// Grants an upgrade, and then sends these bytes while it expects the same ones.
+fn speaks_and_listens(port: &TcpListener, noise: &[u8]) {
+    let (mut stream, _) = port.accept().expect("a connection");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a head");
+        head.extend_from_slice(&byte);
+    }
+    let grant = "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    stream.write_all(grant.as_bytes()).expect("it is read");
+    let mut reader = stream.try_clone().expect("a spare descriptor");
+    thread::scope(|scope| {
+        scope.spawn(|| stream.write_all(noise).expect("it is read"));
+        let mut received = Vec::new();
+        let read = reader.read_to_end(&mut received);
+        read.expect("an orderly end");
+        assert!(received == noise);
+    });
+}
+
 #[test]
 fn a_tunnel_that_one_side_ends_is_ended() {
     let endpoint = Endpoint::start(|peer| {
@@ -305,6 +356,33 @@ fn a_client_that_has_said_all_is_answered() {
     endpoint.release(ok("Content-Length: 5", "hello"));
     assert_eq!(client.response().body.text(), "hello");
     assert!(client.says_goodbye());
+}
+
+#[test]
+fn a_client_that_breaks_off_is_waited_for_no_longer() {
+    let endpoint = Endpoint::stalls_after("");
+    let secured = Secured::before(&endpoint);
+    let mut client = secured.client();
+    client.send(get(""));
+    eventually("the endpoint has the request", || {
+        (!endpoint.requests().is_empty()).then_some(())
+    });
+    client.abort();
+    endpoint.wait_for_end();
+}
+
+#[test]
+fn keys_may_be_renewed() {
+    let endpoint = Endpoint::echo();
+    let secured = Secured::before(&endpoint);
+    let mut client = secured.speaking(&TLS13);
+    for _ in 0..5 {
+        client.renew_keys();
+        assert_eq!(client.get("/").status, 200);
+        client.renew_keys();
+        client.send(post("Content-Length: 5", "hello"));
+        assert_eq!(client.response().status, 200);
+    }
 }
 
 #[test]

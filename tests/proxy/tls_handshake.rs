@@ -12,7 +12,7 @@ use crate::tls::{HANDSHAKES, handshakes};
 fn start(authority: &Authority, endpoint: &Endpoint, limit: &str, lines: &str) -> Evenkeel {
     let files = authority.certify(&["shop.test"]).files("a");
     let limit = format!("timeouts.tls_handshake = \"{limit}\"\n[listener.web.tls]");
-    let config = listener(endpoint, &["a"], lines).replace("[listener.web.tls]", &limit);
+    let config = listener(endpoint.address(), &["a"], lines).replace("[listener.web.tls]", &limit);
     Evenkeel::start_among(&files, &config)
 }
 
@@ -118,6 +118,46 @@ fn a_session_that_was_tampered_with_ends() {
     client.send_below(&record);
     assert!(client.is_cut());
     assert_eq!(endpoint.requests().len(), 1);
+}
+
+/// Also one that is cut in two by a reload.
+#[test]
+fn a_hello_may_come_in_pieces() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::echo();
+    let lines = |number: usize| format!("max_handshakes = {number}");
+    let mut proxy = start(&authority, &endpoint, "20s", &lines(9));
+    let address = proxy.address("web");
+    let caller = Hello::to("shop.test", &authority).caller();
+    assert_eq!(
+        caller.begin_in_pieces(address, 1, || {}).get("/").status,
+        200
+    );
+    let mut count = 10;
+    let mut client = caller.begin_in_pieces(address, 400, || {
+        proxy.reload(&listener(endpoint.address(), &["a"], &lines(count)));
+        count += 1;
+    });
+    assert!(count > 12, "it was cut");
+    assert_eq!(client.get("/").status, 200);
+}
+
+/// Data that is there before anybody has asked for it, and the end behind it.
+#[test]
+fn a_request_may_come_with_the_last_of_the_handshake() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::echo();
+    let proxy = start(&authority, &endpoint, "20s", "");
+    let caller = Hello::to("shop.test", &authority).caller();
+    for count in [1, 3, 100] {
+        let requests = get("").repeat(count);
+        let mut client = caller.begin_with_all(proxy.address("web"), &requests);
+        for _ in 0..count {
+            assert_eq!(client.response().status, 200);
+        }
+        assert!(client.says_goodbye());
+    }
+    assert_eq!(endpoint.requests().len(), 104);
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn start(endpoint: &Endpoint) -> Evenkeel {
     let mut files = authority.certify(&["shop.test"]).files("a").to_vec();
     files.extend(authority.certify_rsa(&["shop.test"]).files("b"));
     files.push(("authority.pem".to_owned(), authority.pem()));
-    Evenkeel::start_among(&files, &listener(endpoint, &["a", "b"], ""))
+    Evenkeel::start_among(&files, &listener(endpoint.address(), &["a", "b"], ""))
 }
 
 /// Runs a tool with this input; `None` where it is not installed.

@@ -6,7 +6,7 @@
 //! ```text
 //! let authority = Authority::new();
 //! let shop = authority.certify(&["shop.test"]);
-//! let proxy = Evenkeel::start_among(&shop.files("a"), &listener(&endpoint, &["a"], ""));
+//! let proxy = Evenkeel::start_among(&shop.files("a"), &listener(endpoint.address(), &["a"], ""));
 //! let mut client = Hello::to("shop.test", &authority).begin(proxy.address("web"));
 //! assert_eq!(client.get("/").status, 200);
 //! assert!(client.says_goodbye());
@@ -15,6 +15,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::client::WebPkiServerVerifier;
@@ -27,9 +28,9 @@ use rustls::{
     DigitallySignedStruct, Error, HandshakeKind, ProtocolVersion, RootCertStore, SignatureScheme,
     StreamOwned, SupportedProtocolVersion,
 };
+use socket2::SockRef;
 
 use super::client::{Client, connected};
-use super::endpoint::Endpoint;
 
 /// Whoever certifies servers.
 #[derive(Debug)]
@@ -223,11 +224,63 @@ impl Caller {
 
     /// Begins a session there, to the end of the handshake.
     pub(crate) fn try_begin(&self, address: SocketAddr) -> io::Result<Client<Session>> {
+        finished(Session::new(self.connection(), connected(address)))
+    }
+
+    /// Begins a session there with a hello in pieces of this size, and does this after each.
+    ///
+    /// # Panics
+    /// When none comes about.
+    pub(crate) fn begin_in_pieces(
+        &self,
+        address: SocketAddr,
+        size: usize,
+        mut between: impl FnMut(),
+    ) -> Client<Session> {
         let mut session = Session::new(self.connection(), connected(address));
-        while session.conn.is_handshaking() {
-            session.conn.complete_io(&mut session.sock)?;
+        let mut hello = Vec::new();
+        let written = session.conn.write_tls(&mut hello);
+        written.expect("memory takes everything");
+        for piece in hello.chunks(size) {
+            session.sock.write_all(piece).expect("the proxy reads");
+            between();
         }
-        Ok(Client::over(session))
+        let begun = finished(session);
+        begun.unwrap_or_else(|error| panic!("no session: {error}"))
+    }
+
+    /// Begins a session there whose first data, and all of it, leaves together with the last of
+    /// the handshake.
+    ///
+    /// # Panics
+    /// When none comes about.
+    pub(crate) fn begin_with_all(&self, address: SocketAddr, data: &[u8]) -> Client<Session> {
+        let mut session = Session::new(self.connection(), connected(address));
+        let mut writer = session.conn.writer();
+        writer.write_all(data).expect("memory takes everything");
+        while session.conn.is_handshaking() {
+            let mut socket = &session.sock;
+            while session.conn.wants_write() && session.conn.is_handshaking() {
+                session
+                    .conn
+                    .write_tls(&mut socket)
+                    .expect("the proxy reads");
+            }
+            session
+                .conn
+                .read_tls(&mut socket)
+                .expect("the proxy answers");
+            session.conn.process_new_packets().expect("a sound answer");
+        }
+        session.conn.send_close_notify();
+        let mut last = Vec::new();
+        while session.conn.wants_write() {
+            let written = session.conn.write_tls(&mut last);
+            written.expect("memory takes everything");
+        }
+        session.sock.write_all(&last).expect("the proxy reads");
+        drop(session.sock.shutdown(Shutdown::Write));
+        Client::over(session)
     }
 
     /// The first bytes that it sends.
@@ -289,6 +342,19 @@ impl Client<Session> {
         let ended = self.stream().sock.shutdown(Shutdown::Write);
         ended.expect("an open connection");
         self
+    }
+
+    /// Has the keys replaced, on both sides, with the next bytes.
+    pub(crate) fn renew_keys(&mut self) {
+        let asked = self.stream_mut().conn.refresh_traffic_keys();
+        asked.expect("TLS 1.3");
+    }
+
+    /// Goes away with a reset.
+    pub(crate) fn abort(self) {
+        SockRef::from(&self.stream().sock)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket option");
     }
 
     /// Sends bytes on the socket itself, where only records should be.
@@ -371,6 +437,14 @@ impl ServerCertVerifier for Judge {
     }
 }
 
+/// The session once its handshake is over.
+fn finished(mut session: Session) -> io::Result<Client<Session>> {
+    while session.conn.is_handshaking() {
+        session.conn.complete_io(&mut session.sock)?;
+    }
+    Ok(Client::over(session))
+}
+
 /// The alert that the server refused with.
 pub(crate) fn alert(error: &io::Error) -> Option<AlertDescription> {
     match error.get_ref()?.downcast_ref::<Error>()? {
@@ -379,17 +453,16 @@ pub(crate) fn alert(error: &io::Error) -> Option<AlertDescription> {
     }
 }
 
-/// The listener `web` before this endpoint, with the certificates `{name}.pem` and `{name}.key`,
+/// The listener `web` before the endpoint there, with the certificates `{name}.pem` and `{name}.key`,
 /// the first of them the default, and these lines in its table `tls`.
-pub(crate) fn listener(endpoint: &Endpoint, names: &[&str], lines: &str) -> String {
-    let address = endpoint.address();
+pub(crate) fn listener(endpoint: SocketAddr, names: &[&str], lines: &str) -> String {
     let certificates: Vec<String> = names
         .iter()
         .map(|name| format!("{{ cert = \"{name}.pem\", key = \"{name}.key\" }}"))
         .collect();
     let certificates = certificates.join(", ");
     format!(
-        "[listener.web]\nbind = \"@web\"\nto = [\"{address}\"]\n\
+        "[listener.web]\nbind = \"@web\"\nto = [\"{endpoint}\"]\n\
          [listener.web.tls]\ncertificates = [{certificates}]\n{lines}\n"
     )
 }
