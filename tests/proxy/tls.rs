@@ -8,8 +8,15 @@ use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::tls::{Authority, Caller, ECDSA, Hello, RSA, alert, listener};
 
+/// What a client speaks, how it calls that, and the word for it in metrics.
+type Spoken = (
+    &'static [&'static SupportedProtocolVersion],
+    ProtocolVersion,
+    &'static str,
+);
+
 /// Each version alone.
-const VERSIONS: [(&[&SupportedProtocolVersion], ProtocolVersion, &str); 2] = [
+const VERSIONS: [Spoken; 2] = [
     (&[&TLS13], ProtocolVersion::TLSv1_3, "1.3"),
     (&[&TLS12], ProtocolVersion::TLSv1_2, "1.2"),
 ];
@@ -162,8 +169,8 @@ fn the_protocol_is_http_1() {
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
     let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], ""));
-    let offers: [(&[&str], Option<&str>); 4] = [
-        (&[], None),
+    let offers = [
+        (&[][..], None),
         (&["http/1.1"], Some("http/1.1")),
         (&["h2", "http/1.1"], Some("http/1.1")),
         (&["http/1.0"], Some("http/1.0")),

@@ -96,16 +96,16 @@ fn a_certificate_that_cannot_be_used_changes_nothing() {
     let before = proxy.admin_json("/v1/config");
     let (cert, key) = (proxy.path("a.pem"), proxy.path("a.key"));
     let half = good.cert[..good.cert.len() / 2].to_owned();
-    let faults: [(&str, Option<&str>, Option<&str>); 7] = [
+    let faults = [
         (
             "a.key is not the key of the certificate in",
             None,
-            Some(&other.key),
+            Some(other.key.as_str()),
         ),
-        ("a.pem is not PEM", Some(&half), None),
+        ("a.pem is not PEM", Some(half.as_str()), None),
         ("a.pem holds no certificate", Some("nothing"), None),
-        ("a.pem holds no certificate", Some(&good.key), None),
-        ("a.key holds no private key", None, Some(&good.cert)),
+        ("a.pem holds no certificate", Some(good.key.as_str()), None),
+        ("a.key holds no private key", None, Some(good.cert.as_str())),
         ("a.pem cannot be read", Some(""), None),
         ("a.key cannot be read", None, Some("")),
     ];

@@ -82,13 +82,14 @@ fn what_is_no_tls_is_refused() {
     let hello = Hello::to("shop.test", &authority);
     let mut broken = hello.caller().first_bytes();
     broken[5] = 99;
+    let noise = vec![0xff; 20_000];
     let strangers: [&[u8]; 7] = [
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
         &[0; 600],
-        &[0xff; 20_000],
+        &noise,
         &broken,
     ];
     for (number, bytes) in strangers.iter().enumerate() {
