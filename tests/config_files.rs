@@ -7,10 +7,11 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use support::client::Client;
+use support::command::Files;
 use support::evenkeel::Evenkeel;
+use support::tls::Authority;
 
 /// Every file of `config/`.
 fn examples() -> Vec<PathBuf> {
@@ -29,29 +30,40 @@ fn examples() -> Vec<PathBuf> {
 fn each_is_without_fault() {
     let examples = examples();
     assert!(!examples.is_empty());
+    let certificates = certificates();
+    let certificates = certificates.iter().map(|(name, text)| (&**name, &**text));
+    let certificates: Vec<_> = certificates.collect();
     for path in examples {
-        let output = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
-            .args(["check", "--strict", "--config"])
-            .arg(&path)
-            .output()
-            .expect("the program was built");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {said}", path.display());
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.expect("plain names");
+        let text = fs::read_to_string(&path).expect("text");
+        let files = Files::new(&[&certificates[..], &[(name, &*text)]].concat());
+        let done = files.run(&["check", "--strict", "--config", name]);
+        assert_eq!(done.code, 0, "{name}: {}", done.err);
     }
 }
 
 #[test]
 fn each_starts_and_listens() {
+    let files = certificates();
     for path in examples() {
         let text = fs::read_to_string(&path).expect("text");
         let (config, listeners) = with_free_ports(&text);
-        let proxy = Evenkeel::start(&config);
+        let proxy = Evenkeel::start_among(&files, &config);
         assert!(!listeners.is_empty(), "{}", path.display());
         for listener in listeners {
             // Panics when nobody listens.
             drop(Client::connect(proxy.address(&listener)));
         }
     }
+}
+
+/// The certificates that examples name, which each reader brings along.
+fn certificates() -> Vec<(String, String)> {
+    let authority = Authority::new();
+    let named = ["example.com", "example.org"]
+        .map(|name| authority.certify(&[name]).files(&format!("tls/{name}")));
+    named.into_iter().flatten().collect()
 }
 
 /// The text with a free port for each address that it binds, and the names that these have.

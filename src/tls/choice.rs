@@ -44,7 +44,7 @@ impl Choice {
     }
 
     /// The certificates for a name, the preferred first.
-    fn for_name(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
+    pub(super) fn for_name(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
         let name = name.to_ascii_lowercase();
         let of_parent = || {
             let (_, parent) = name.split_once('.')?;

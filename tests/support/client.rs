@@ -1,6 +1,6 @@
 //! A client that sends exactly the bytes it is given.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -9,11 +9,10 @@ use socket2::SockRef;
 use super::clock::{PATIENCE, SILENCE};
 use super::message::{Body, Broken, End, Head, Wire};
 
-/// One connection to the proxy.
+/// One connection to the proxy: a socket, or a session of TLS on one.
 #[derive(Debug)]
-pub(crate) struct Client {
-    stream: TcpStream,
-    wire: Wire<TcpStream>,
+pub(crate) struct Client<S = TcpStream> {
+    wire: Wire<S>,
 }
 
 /// A response as it came.
@@ -24,27 +23,28 @@ pub(crate) struct Response {
     pub(crate) body: Body,
 }
 
-impl Client {
-    /// Connects.
-    ///
-    /// # Panics
-    /// When nobody listens there.
-    pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the proxy accepts");
-        stream.set_nodelay(true).expect("a socket option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
-        let reader = stream.try_clone().expect("a spare descriptor");
+impl<S: Read + Write> Client<S> {
+    /// A connection on which nothing has been sent.
+    pub(crate) fn over(stream: S) -> Self {
         Self {
-            stream,
-            wire: Wire::new(reader),
+            wire: Wire::new(stream),
         }
+    }
+
+    /// What it goes over.
+    pub(crate) fn stream(&self) -> &S {
+        self.wire.source()
+    }
+
+    /// What it goes over, to be changed.
+    pub(crate) fn stream_mut(&mut self) -> &mut S {
+        self.wire.source_mut()
     }
 
     /// Sends bytes. That the proxy has closed already is not an error here: it shows in what it
     /// answered, and a refusal may overtake the rest of what it refuses.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        drop(self.stream.write_all(bytes.as_ref()));
+        drop(self.wire.source_mut().write_all(bytes.as_ref()));
         self
     }
 
@@ -55,39 +55,6 @@ impl Client {
     pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
         self.response()
-    }
-
-    /// Sends as much as is taken without a pause of `limit`, and returns how much that was.
-    pub(crate) fn send_until_blocked(&mut self, bytes: &[u8], limit: Duration) -> usize {
-        self.stream
-            .set_write_timeout(Some(limit))
-            .expect("a timeout");
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match self.stream.write(&bytes[sent..]) {
-                Ok(length) => sent += length,
-                Err(_) => break,
-            }
-        }
-        self.stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a timeout");
-        sent
-    }
-
-    /// Says that no more will be sent, and goes on reading.
-    pub(crate) fn finish(&mut self) -> &mut Self {
-        self.stream
-            .shutdown(Shutdown::Write)
-            .expect("an open connection");
-        self
-    }
-
-    /// Goes away with a reset.
-    pub(crate) fn abort(self) {
-        SockRef::from(&self.stream)
-            .set_linger(Some(Duration::ZERO))
-            .expect("a socket option");
     }
 
     /// The next response, to a request other than HEAD.
@@ -152,14 +119,51 @@ impl Client {
     pub(crate) fn is_reset(&mut self) -> bool {
         matches!(self.wire.some(), Err(Broken::Truncated(_)))
     }
+}
+
+/// What only a bare socket can do.
+impl Client {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When nobody listens there.
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        Self::over(connected(address))
+    }
+
+    /// Sends as much as is taken without a pause of `limit`, and returns how much that was.
+    pub(crate) fn send_until_blocked(&mut self, bytes: &[u8], limit: Duration) -> usize {
+        let stream = self.wire.source_mut();
+        stream.set_write_timeout(Some(limit)).expect("a timeout");
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match stream.write(&bytes[sent..]) {
+                Ok(length) => sent += length,
+                Err(_) => break,
+            }
+        }
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        sent
+    }
+
+    /// Says that no more will be sent, and goes on reading.
+    pub(crate) fn finish(&mut self) -> &mut Self {
+        let ended = self.wire.source().shutdown(Shutdown::Write);
+        ended.expect("an open connection");
+        self
+    }
+
+    /// Goes away with a reset.
+    pub(crate) fn abort(self) {
+        SockRef::from(self.wire.source())
+            .set_linger(Some(Duration::ZERO))
+            .expect("a socket option");
+    }
 
     /// The same connection once more, to send from another thread.
     pub(crate) fn twin(&self) -> Self {
-        let clone = || self.stream.try_clone().expect("a spare descriptor");
-        Self {
-            stream: clone(),
-            wire: Wire::new(clone()),
-        }
+        let clone = self.wire.source().try_clone();
+        Self::over(clone.expect("a spare descriptor"))
     }
 
     /// Whether nothing comes and the connection stays open.
@@ -171,9 +175,8 @@ impl Client {
     }
 
     fn wait_at_most(&mut self, limit: Duration) {
-        self.stream
-            .set_read_timeout(Some(limit))
-            .expect("a timeout");
+        let set = self.wire.source().set_read_timeout(Some(limit));
+        set.expect("a timeout");
     }
 }
 
@@ -182,4 +185,13 @@ impl Response {
     pub(crate) fn is_whole(&self) -> bool {
         self.body.end != End::Truncated
     }
+}
+
+/// A socket that waits for no longer than an awaited thing may take.
+pub(super) fn connected(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the proxy accepts");
+    stream.set_nodelay(true).expect("a socket option");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
 }

@@ -18,7 +18,7 @@ pub(crate) struct Done {
 }
 
 impl Files {
-    /// These files by name.
+    /// These files by name, which may lie in folders.
     pub(crate) fn new(files: &[(&str, &str)]) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -28,7 +28,10 @@ impl Files {
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).expect("the temporary directory can be written");
         for (name, text) in files {
-            fs::write(folder.join(name), text).expect("a writable directory");
+            let path = folder.join(name);
+            let parent = path.parent().expect("it lies in the directory");
+            fs::create_dir_all(parent).expect("a writable directory");
+            fs::write(path, text).expect("a writable directory");
         }
         Self(folder)
     }

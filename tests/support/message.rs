@@ -166,6 +166,16 @@ impl<R: Read> Wire<R> {
         }
     }
 
+    /// Where it reads from.
+    pub(crate) fn source(&self) -> &R {
+        &self.source
+    }
+
+    /// Where it reads from, to write to it.
+    pub(crate) fn source_mut(&mut self) -> &mut R {
+        &mut self.source
+    }
+
     /// The next head.
     pub(crate) fn head(&mut self) -> Result<Head, Broken> {
         loop {

@@ -26,3 +26,4 @@ pub(crate) mod gated;
 pub(crate) mod look;
 pub(crate) mod message;
 pub(crate) mod port;
+pub(crate) mod tls;
