@@ -178,7 +178,7 @@ pub(super) const VALUES: &[Explanation] = &[
         summary: "not the path of a file",
         text: "A certificate, or a key, is named by the path of its file, relative to the folder of the \
                configuration file that names it. `${file:…}` would put there what stands in the file. \
-               Whether there is such a file is found at a start and a reload.",
+               Whether there is such a file is found by `evenkeel check`, at a start and at a reload.",
     },
     Explanation {
         code: Code::Certificate,
@@ -186,6 +186,7 @@ pub(super) const VALUES: &[Explanation] = &[
         summary: "a certificate that cannot be used",
         text: "The file of a certificate or of its key cannot be read, is not PEM, lacks what it should \
                hold, has its certificates in the wrong order, or the key is that of another \
-               certificate. It is found at a start and a reload; what is in force stays.",
+               certificate. It is found by `evenkeel check`, at a start and at a reload, where what is in \
+               force stays.",
     },
 ];
