@@ -7,6 +7,7 @@ use crate::cases::get;
 use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::tls::Authority;
 
 /// This many routes, each with an upstream of its own, whose first endpoint answers; then those on
 /// which something goes wrong.
@@ -99,7 +100,11 @@ fn a_thousand_routes_leave_room_for_what_alerts_ask_for() {
         &Endpoint::refuses(),
         &Endpoint::refuses(),
     ];
-    let mut proxy = Evenkeel::start(&config("old", endpoints));
+    let certificate = Authority::new().certify(&["a"]).files("a");
+    let secure = "[listener.secure]\nbind = \"@secure\"\nupstream = \"down\"\n\
+                  tls = { certificates = [{ cert = \"a.pem\", key = \"a.key\" }] }\n";
+    let config = |prefix| [config(prefix, endpoints).as_str(), secure].concat();
+    let mut proxy = Evenkeel::start_among(&certificate, &config("old"));
     use_routes(&proxy, "old");
     let mut first = proxy.client();
     first.send("GET /stalled HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -112,7 +117,7 @@ fn a_thousand_routes_leave_room_for_what_alerts_ask_for() {
     assert_eq!(proxy.client().get("/down").status, 502);
     assert_nothing_is_missing(&proxy, "old");
     // While the old ones are still there, as many new ones come.
-    proxy.reload(&config("new", endpoints));
+    proxy.reload(&config("new"));
     use_routes(&proxy, "new");
     assert_nothing_is_missing(&proxy, "new");
     let metrics = proxy.admin("/metrics").body.text();
