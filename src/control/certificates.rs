@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -165,7 +166,16 @@ async fn aside<T: Send + 'static>(
     read: impl FnOnce(&Path, &Path) -> Result<T, CertificateError> + Send + 'static,
 ) -> Result<T, (bool, String)> {
     let (cert, key) = (written.cert.clone(), written.key.clone());
-    let reading = spawn_blocking(move || read(&cert, &key));
+    let reading = async {
+        // Nobody closes it. The permit goes with the thread, which may hang as long as the disk.
+        let permit = AT_ONCE.acquire().await;
+        let read = spawn_blocking(move || {
+            let read = read(&cert, &key);
+            drop(permit);
+            read
+        });
+        read.await
+    };
     match timeout(LONGEST, reading).await {
         Ok(Ok(read)) => read.map_err(|error| told(written, &error)),
         Ok(Err(_)) => Err((false, "reading it failed by a fault of ours".to_owned())),
@@ -178,8 +188,11 @@ fn told(written: &Written, error: &CertificateError) -> (bool, String) {
     (error.file == written.key, error.to_string())
 }
 
-/// Two weeks: who renews by hand has one that is not a holiday; who does not has failed by then.
+/// Two weeks: who renews by hand has one that is no holiday; a program that renews has failed.
 pub const SOON: Duration = Duration::from_hours(14 * 24);
+
+/// Readings at once: those of a file system that hangs must not take all threads.
+static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// A disk that takes longer is gone.
 const LONGEST: Duration = Duration::from_secs(5);

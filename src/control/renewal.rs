@@ -7,10 +7,10 @@
 //! of a listener's, and swapped at once; with any mistake the old ones stay.
 //!
 //! A certificate and its key are two files, and cannot be replaced at one time. So a mistake is
-//! told only if the next look finds the same.
+//! told only at the second look in a row.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -27,8 +27,8 @@ pub struct Renewals {
     handle: Handle,
     events: Events,
     readiness: Readiness,
-    /// What was wrong at the last look, by listener, and whether it has been told.
-    wrong: BTreeMap<String, (String, bool)>,
+    /// Looks in a row, by listener, at which something was wrong.
+    wrong: BTreeMap<String, u32>,
 }
 
 impl Renewals {
@@ -66,7 +66,7 @@ impl Renewals {
                 Ok(()) => {
                     self.wrong.remove(&*listener.name);
                 }
-                Err(why) => self.failed(&listener.name, why),
+                Err(why) => self.failed(&listener.name, &why),
             }
         }
     }
@@ -88,6 +88,15 @@ impl Renewals {
             let certificate = certificates::read_one(written).await;
             renewed.push(certificate.map_err(|(_, why)| why)?);
         }
+        let now = SystemTime::now();
+        let (shown, fresh) = (tls.certificates(), renewed.iter());
+        let is_worse = |(new, old): &(&Certificate, &Certificate)| {
+            !new.is_valid_at(now) && old.is_valid_at(now)
+        };
+        if let Some((worse, _)) = fresh.zip(&shown).find(is_worse) {
+            let file = worse.file.display();
+            return Err(format!("{file} is not valid now, and the one before is"));
+        }
         let before = tls.digests();
         let is_new = |one: &&Certificate| !before.contains(&one.digest);
         let told = renewed.iter().filter(is_new).map(|one| {
@@ -100,18 +109,13 @@ impl Renewals {
         Ok(())
     }
 
-    fn failed(&mut self, listener: &str, why: String) {
-        let told = match self.wrong.get(listener) {
-            Some((before, told)) if *before == why => *told,
-            _ => {
-                self.wrong.insert(listener.to_owned(), (why, false));
-                return;
-            }
-        };
-        if !told {
+    /// Tells what is wrong at the second look in a row.
+    fn failed(&mut self, listener: &str, why: &str) {
+        let looks = self.wrong.entry(listener.to_owned()).or_default();
+        *looks = looks.saturating_add(1);
+        if *looks == 2 {
             let what = format!("the certificates before stay in force: {why}");
             self.publish("cert_rejected", listener, what);
-            self.wrong.insert(listener.to_owned(), (why, true));
         }
     }
 

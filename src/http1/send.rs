@@ -112,6 +112,8 @@ impl Outgoing {
                     return stream.poll_flushed(cx).map_err(SendError::from);
                 }
                 if body_waits {
+                    // What was written may not have left yet, and nobody else waits for that.
+                    ready!(stream.poll_flushed(cx))?;
                     return Poll::Pending;
                 }
                 continue;

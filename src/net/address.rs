@@ -44,3 +44,8 @@ pub fn dotted(address: Ipv4Addr) -> ([u8; 15], usize) {
     }
     (text, end - 1)
 }
+
+/// An address as people write it: IPv4 in its own form, not as part of IPv6.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -64,10 +64,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            stream @ Self::Tls(_) => {
-                ready!(stream.poll_flushed(cx))?;
-                Poll::Ready(stream.shutdown_write())
-            }
+            stream @ Self::Tls(_) => stream.poll_shutdown_write(cx),
         }
     }
 }

@@ -13,8 +13,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub use address::{Address, dotted};
+pub use address::{Address, canonical, dotted};
 pub use bind::{Bind, BindError};
 pub use secure::Secure;
 pub use sockets::{Sockets, accept};
-pub use stream::{Stream, canonical};
+pub use stream::Stream;

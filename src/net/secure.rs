@@ -2,7 +2,7 @@
 //!
 //! rustls keeps the state and does no I/O; here it is fed from the socket and emptied into it, so
 //! that a session follows the same rule of readiness as a plain stream. What is received is read
-//! into memory of the thread, so a session that waits owns none but its keys.
+//! into memory of the thread, so a session that waits owns none but what rustls keeps.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::io::{self, BufRead, IoSlice, Write};
@@ -20,8 +20,12 @@ pub struct Secure {
     session: RefCell<Session>,
     /// Whether a read would return without the socket.
     readable: Cell<bool>,
-    /// Whether the end of the socket is to be seen as a cut.
-    is_cut: Cell<bool>,
+    /// Whether it was said that nothing more comes, or never will be: the end is a cut.
+    has_said_goodbye: Cell<bool>,
+    /// Whether our direction of the socket has ended.
+    has_ended: Cell<bool>,
+    /// Bytes that the socket has taken.
+    sent: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -47,7 +51,9 @@ impl Secure {
                 taken: 0,
             }),
             readable: Cell::new(false),
-            is_cut: Cell::new(false),
+            has_said_goodbye: Cell::new(false),
+            has_ended: Cell::new(false),
+            sent: Cell::new(0),
         })
     }
 
@@ -55,7 +61,7 @@ impl Secure {
     pub fn poll_handshake(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut session = self.session.borrow_mut();
-            let sent = session.flush(&self.socket);
+            let sent = self.flush(&mut session);
             if !session.connection.is_handshaking() {
                 // The last words may still be under way: whoever reads or writes sends them.
                 return Poll::Ready(sent.or_else(unless_blocked));
@@ -91,6 +97,8 @@ impl Secure {
         // An error is told by the read, which knows more: the other side may have said why it left.
         drop(self.poll_flushed(cx));
         if self.readable.get() {
+            // As a socket does: a stream that never runs dry must not keep the worker to itself.
+            ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
             return Poll::Ready(Ok(()));
         }
         self.socket.poll_read_ready(cx)
@@ -99,7 +107,7 @@ impl Secure {
     /// As [`Stream::try_read`].
     pub(super) fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let mut session = self.session.borrow_mut();
-        loop {
+        for _ in 0..ROUNDS {
             match session.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable.set(false);
@@ -108,37 +116,47 @@ impl Secure {
             }
             self.receive(&mut session)?;
         }
+        self.come_back()
     }
 
     /// As [`Stream::try_peek`].
     pub(super) fn try_peek(&self) -> io::Result<usize> {
         let mut session = self.session.borrow_mut();
-        loop {
+        for _ in 0..ROUNDS {
             match session.connection.reader().fill_buf() {
                 Ok(bytes) => return Ok(bytes.len().min(1)),
                 Err(error) => unless_blocked(error)?,
             }
+            self.readable.set(false);
             self.receive(&mut session)?;
         }
+        self.come_back()
+    }
+
+    /// Much has come, and nothing of it was for us: records may be empty. Whoever reads comes back
+    /// when others have had their turn.
+    fn come_back(&self) -> io::Result<usize> {
+        self.readable.set(true);
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     /// Takes bytes into the session, unless there is still something to be sent.
     pub(super) fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut session = self.session.borrow_mut();
-        session.flush(&self.socket)?;
+        self.flush(&mut session)?;
         let mut writer = session.connection.writer();
         let count = match slices {
             [slice] => writer.write(slice)?,
             slices => writer.write_vectored(slices)?,
         };
-        session.flush(&self.socket).or_else(unless_blocked)?;
+        self.flush(&mut session).or_else(unless_blocked)?;
         Ok(count)
     }
 
     /// Ready once everything that was taken has left.
     pub(super) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let sent = self.session.borrow_mut().flush(&self.socket);
+            let sent = self.flush(&mut self.session.borrow_mut());
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
@@ -147,26 +165,47 @@ impl Secure {
         }
     }
 
-    /// Says that nothing more comes (RFC 8446 §6.1), and ends this direction of the socket.
-    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+    /// Says that nothing more comes (RFC 8446 §6.1), and ends this direction of the socket once
+    /// that has left.
+    pub(super) fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.say_goodbye();
-        self.socket.shutdown_write()
+        ready!(self.poll_flushed(cx))?;
+        if !self.has_ended.replace(true) {
+            ready!(self.socket.poll_shutdown_write(cx))?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// From here on the other side must take the end for a cut.
     pub(super) fn cut(&self) {
-        self.is_cut.set(true);
+        self.has_said_goodbye.set(true);
         self.socket.reset_on_close();
     }
 
+    /// Bytes that have left, of what was written and of the protocol's own.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.get()
+    }
+
     fn say_goodbye(&self) {
-        // Once: another would be an error of the session's.
-        if !self.is_cut.replace(true) {
-            let mut session = self.session.borrow_mut();
-            session.connection.send_close_notify();
-            // A socket that takes nothing more has a peer that does not listen.
-            drop(session.flush(&self.socket));
+        if !self.has_said_goodbye.replace(true) {
+            self.session.borrow_mut().connection.send_close_notify();
         }
+    }
+
+    /// Sends what the session has to send; behind the end there is nothing to be said.
+    fn flush(&self, session: &mut Session) -> io::Result<()> {
+        if self.has_ended.get() {
+            return Ok(());
+        }
+        while session.connection.wants_write() {
+            let count = session.connection.write_tls(&mut Sink(&self.socket))?;
+            if count == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.sent.set(self.sent.get() + count as u64);
+        }
+        Ok(())
     }
 
     /// Gives the session what the socket has. 0 at its end; otherwise some number.
@@ -187,10 +226,9 @@ impl Secure {
             SCRATCH.set(mem::take(&mut session.left));
             session.taken = 0;
         }
-        if session.connection.wants_write() {
-            // Answers of the protocol's own: alerts, updates of keys.
-            session.flush(&self.socket).or_else(unless_blocked)?;
-        }
+        // Answers of the protocol's own: alerts, updates of keys. That they cannot leave is told to
+        // whoever writes, and takes nothing from what was received.
+        drop(self.flush(session));
         self.readable.set(fed?);
         Ok(count)
     }
@@ -199,6 +237,8 @@ impl Secure {
 impl Drop for Secure {
     fn drop(&mut self) {
         self.say_goodbye();
+        // A socket that takes nothing more has a peer that does not listen.
+        drop(self.flush(&mut self.session.borrow_mut()));
     }
 }
 
@@ -224,6 +264,11 @@ impl Session {
         Ok(moved)
     }
 
+    fn has_plaintext(&mut self) -> bool {
+        let mut reader = self.connection.reader();
+        reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty())
+    }
+
     /// Decrypts what was received, as far as there is room. Whether a read would return something.
     fn feed(&mut self) -> io::Result<bool> {
         loop {
@@ -231,8 +276,12 @@ impl Session {
             // At the end of the socket there are none, which is how the session learns of it.
             let count = self.connection.read_tls(&mut bytes)?;
             self.taken += count;
-            let state = self.connection.process_new_packets();
-            let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let state = match self.connection.process_new_packets() {
+                Ok(state) => state,
+                // What came before is delivered; the error comes again with the next look.
+                Err(_) if self.has_plaintext() => return Ok(true),
+                Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+            };
             if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() || count == 0 {
                 return Ok(true);
             }
@@ -240,16 +289,6 @@ impl Session {
                 return Ok(false);
             }
         }
-    }
-
-    /// Sends what the session has to send.
-    fn flush(&mut self, socket: &Stream) -> io::Result<()> {
-        while self.connection.wants_write() {
-            if self.connection.write_tls(&mut Sink(socket))? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-        }
-        Ok(())
     }
 }
 
@@ -279,6 +318,9 @@ thread_local! {
     /// What is received, until it is decrypted.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
+
+/// Reads without a byte for us, until others have their turn.
+const ROUNDS: usize = 4;
 
 /// Two records, and what belongs to them (RFC 8446 §5.2).
 const SCRATCH_SIZE: usize = 2 * (16 * 1024 + 256 + 5);

@@ -18,7 +18,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::address::Address;
+use super::address::{Address, canonical};
 use super::secure::Secure;
 
 /// A byte stream to a client or an endpoint.
@@ -204,6 +204,15 @@ impl Stream {
         }
     }
 
+    /// Bytes that have left behind those who wrote them: tells whether something moved. Where
+    /// nothing is held back, none.
+    pub fn sent_behind(&self) -> u64 {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Tls(stream) => stream.sent(),
+        }
+    }
+
     /// Whether bytes of the socket are those of the stream, so that they may move from one to
     /// another without our looking at them.
     pub fn is_plain(&self) -> bool {
@@ -288,13 +297,15 @@ impl Stream {
         }
     }
 
-    /// Ends this direction of the stream; reading goes on.
-    pub fn shutdown_write(&self) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-            Self::Unix(stream) => SockRef::from(stream).shutdown(Shutdown::Write),
-            Self::Tls(stream) => stream.shutdown_write(),
-        }
+    /// Ends this direction of the stream, once everything that was written has left; reading goes
+    /// on.
+    pub fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+            Self::Tls(stream) => return stream.poll_shutdown_write(cx),
+        };
+        Poll::Ready(socket.shutdown(Shutdown::Write))
     }
 
     /// Has the kernel ask now and then whether the other end still exists: a peer that lost its
@@ -368,11 +379,6 @@ impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
     }
-}
-
-/// An address as people write it: IPv4 in its own form, not as part of IPv6.
-pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 fn retried<T>(mut operation: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {

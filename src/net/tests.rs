@@ -203,7 +203,8 @@ async fn a_vectored_write_takes_every_slice() {
         .expect("ready");
     let slices = [IoSlice::new(b"head "), IoSlice::new(b"body")];
     assert_eq!(stream.try_write_vectored(&slices).expect("write"), 9);
-    stream.shutdown_write().expect("shutdown");
+    let shutdown = std::future::poll_fn(|cx| stream.poll_shutdown_write(cx));
+    shutdown.await.expect("shutdown");
     other.set_nonblocking(true).expect("option");
     let mut other = tokio::net::TcpStream::from_std(other).expect("register");
     let mut text = String::new();
@@ -233,7 +234,8 @@ async fn a_unix_stream_speaks_the_same_calls() {
         .await
         .expect("ready");
     assert_eq!(near.try_write(b"ping").expect("write"), 4);
-    near.shutdown_write().expect("shutdown");
+    let shutdown = std::future::poll_fn(|cx| near.poll_shutdown_write(cx));
+    shutdown.await.expect("shutdown");
     near.probe_peer().expect("nothing to do");
     let mut buffer = Vec::with_capacity(64);
     assert_eq!(read_some(&far, &mut buffer).await, 4);

@@ -14,6 +14,7 @@ pub struct Termination {
     /// Handshakes that came to an end, by their version.
     ok: [Counter; 2],
     timed_out: Counter,
+    shed: Counter,
     lost: Counter,
     refused: Counter,
     /// When each certificate expires, in their order.
@@ -55,6 +56,7 @@ impl Termination {
             server: server.map_err(|error| error.to_string())?,
             ok: [Version::V1_2, Version::V1_3].map(|version| count(version.as_str(), "ok")),
             timed_out: count("", "timeout"),
+            shed: count("", "shed"),
             lost: count("", "client_closed"),
             refused: count("", "refused"),
             expiries,
@@ -74,9 +76,10 @@ impl Termination {
 
     /// Shows these certificates from now on, which were read from the same files.
     pub fn renew(&self, certificates: Vec<Certificate>) -> Result<(), String> {
-        tell_expiries(&self.expiries, &certificates);
         let renewed = self.server.renew(certificates);
-        renewed.map_err(|error| error.to_string())
+        renewed.map_err(|error| error.to_string())?;
+        tell_expiries(&self.expiries, &self.server.certificates());
+        Ok(())
     }
 
     /// Begins a session on a connection that was accepted; `None` if none comes about.
@@ -92,6 +95,7 @@ impl Termination {
                 tracing::debug!(why = %error, "no TLS session");
                 match error {
                     HandshakeError::TimedOut => &self.timed_out,
+                    HandshakeError::Shed => &self.shed,
                     HandshakeError::Lost(_) => &self.lost,
                     HandshakeError::Refused(_) => &self.refused,
                 }

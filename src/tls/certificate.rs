@@ -200,7 +200,7 @@ fn lower(name: &str) -> Box<str> {
     name.to_ascii_lowercase().into()
 }
 
-/// Years beyond what the clock can tell are its end.
+/// X.509 ends with the year 9999, which the clock can tell.
 fn wall_clock(since_epoch: Duration) -> SystemTime {
     UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH)
 }

@@ -44,23 +44,22 @@ impl Choice {
     }
 
     /// The certificates for a name, the preferred first.
-    pub(super) fn for_name(&self, name: &str) -> Option<&[Arc<CertifiedKey>]> {
+    pub(super) fn for_name(&self, name: &str) -> impl Iterator<Item = &Arc<CertifiedKey>> {
         let name = name.to_ascii_lowercase();
-        let of_parent = || {
-            let (_, parent) = name.split_once('.')?;
-            self.wildcard.get(parent)
-        };
-        let keys = self.exact.get(name.as_str()).or_else(of_parent);
-        keys.map(Vec::as_slice)
+        let exact = self.exact.get(name.as_str());
+        let parent = name.split_once('.').map(|(_, parent)| parent);
+        let wildcard = parent.and_then(|parent| self.wildcard.get(parent));
+        exact.into_iter().chain(wildcard).flatten()
     }
 }
 
 impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| self.for_name(name));
+        let named = hello.server_name().into_iter();
+        let named = named.flat_map(|name| self.for_name(name));
         let schemes = hello.signature_schemes();
         let usable = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();
-        let candidates = named.unwrap_or_default().iter().chain(&self.all);
-        candidates.into_iter().find(usable).cloned()
+        let mut candidates = named.chain(&self.all);
+        candidates.find(usable).cloned()
     }
 }

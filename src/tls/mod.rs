@@ -10,6 +10,7 @@
 
 mod certificate;
 mod choice;
+mod room;
 mod server;
 
 pub use certificate::{Certificate, CertificateError, Digest, Fault};

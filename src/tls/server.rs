@@ -11,11 +11,11 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::certificate::Certificate;
 use super::choice::Choice;
+use super::room::Room;
 use crate::net::{Secure, Stream};
 
 /// What a listener's sessions are made with.
@@ -24,7 +24,7 @@ pub struct Server {
     shown: ArcSwap<Shown>,
     tickets: Arc<dyn ProducesTickets>,
     settings: Settings,
-    room: Semaphore,
+    room: Arc<Room>,
 }
 
 /// What clients are shown.
@@ -38,7 +38,7 @@ struct Shown {
 pub struct Settings {
     /// The least version that is spoken.
     pub min_version: Version,
-    /// Handshakes under way at once; more wait.
+    /// Handshakes under way at once. More wait, and those that take long give way to them.
     pub max_handshakes: u32,
     /// The longest that one may take, its waiting included.
     pub handshake: Duration,
@@ -59,6 +59,9 @@ pub enum HandshakeError {
     /// It took too long.
     #[error("the client did not finish the handshake in time")]
     TimedOut,
+    /// It took long while others waited.
+    #[error("the client took long, and others waited to begin")]
+    Shed,
     /// The client went away.
     #[error("the connection ended during the handshake: {0}")]
     Lost(io::Error),
@@ -79,12 +82,17 @@ impl Server {
             Some(before) => Arc::clone(&before.tickets),
             None => aws_lc_rs::Ticketer::new()?,
         };
+        let same = |before: &&Self| before.settings.max_handshakes == settings.max_handshakes;
+        let room = match before.filter(same) {
+            Some(before) => Arc::clone(&before.room),
+            None => Arc::new(Room::new(settings.max_handshakes)),
+        };
         let shown = Shown::new(certificates, settings, &tickets)?;
         Ok(Self {
             shown: ArcSwap::from_pointee(shown),
             tickets,
             settings,
-            room: Semaphore::new(settings.max_handshakes as usize),
+            room,
         })
     }
 
@@ -105,20 +113,29 @@ impl Server {
         let Ok(result) = timeout(self.settings.handshake, self.shake_hands(stream)).await else {
             return Err(HandshakeError::TimedOut);
         };
-        result.map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => HandshakeError::Refused(error),
-            _ => HandshakeError::Lost(error),
-        })
+        result
     }
 
-    async fn shake_hands(&self, stream: Stream) -> io::Result<Stream> {
-        // Nobody closes it.
-        let _room = self.room.acquire().await.map_err(io::Error::other)?;
+    async fn shake_hands(&self, stream: Stream) -> Result<Stream, HandshakeError> {
+        let ready = poll_fn(|cx| stream.poll_read_ready(cx)).await;
+        ready.map_err(HandshakeError::Lost)?;
+        let mut place = self.room.enter().await;
         let config = Arc::clone(&self.shown.load().config);
-        let session = ServerConnection::new(config).map_err(io::Error::other)?;
+        let session = ServerConnection::new(config);
+        let session = session.map_err(|error| HandshakeError::Refused(io::Error::other(error)))?;
         let secure = Secure::new(stream, session);
-        poll_fn(|cx| secure.poll_handshake(cx)).await?;
-        Ok(Stream::Tls(secure))
+        let agreed = tokio::select! {
+            biased;
+            agreed = poll_fn(|cx| secure.poll_handshake(cx)) => agreed,
+            () = place.ended() => return Err(HandshakeError::Shed),
+        };
+        match agreed {
+            Ok(()) => Ok(Stream::Tls(secure)),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(HandshakeError::Refused(error))
+            }
+            Err(error) => Err(HandshakeError::Lost(error)),
+        }
     }
 }
 
@@ -157,17 +174,6 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("certificates", &files.collect::<Vec<_>>())
             .finish_non_exhaustive()
-    }
-}
-
-impl HandshakeError {
-    /// The word for it in metrics.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::TimedOut => "timeout",
-            Self::Lost(_) => "client_closed",
-            Self::Refused(_) => "refused",
-        }
     }
 }
 

@@ -183,7 +183,8 @@ fn one_that_stalls_does_not_lock_the_others_out() {
     assert_eq!(proxy.metric(HANDSHAKES, &["result=\"refused\""]), 0);
 }
 
-/// Whoever waits for its turn is served once it comes.
+/// Whoever waits for its turn is served once it comes, and one that does nothing with its place
+/// loses it. A client that has said nothing has none.
 #[test]
 fn more_handshakes_than_may_be_under_way_wait() {
     let authority = Authority::new();
@@ -191,22 +192,24 @@ fn more_handshakes_than_may_be_under_way_wait() {
     let proxy = start(&authority, &endpoint, "20s", "max_handshakes = 1");
     let address = proxy.address("web");
     let caller = Hello::to("shop.test", &authority).caller();
-    let stalled = Client::connect(address);
-    eventually("it is let in", || {
-        (proxy.metric("evenkeel_connections", &["listener=\"web\""]) == 1).then_some(())
-    });
+    let _silent = Client::connect(address);
+    assert_eq!(caller.begin(address).get("/").status, 200);
+    let first = caller.first_bytes();
+    let mut stalled = Client::connect(address);
+    stalled.send(&first[..first.len() / 2]);
     std::thread::scope(|scope| {
         let waiting: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| caller.begin(address).get("/").status))
+            .map(|_| {
+                // On a machine that is busy an honest one may take too long as well.
+                scope.spawn(|| eventually("a turn", || caller.try_begin(address).ok()).get("/"))
+            })
             .collect();
-        eventually("all are there", || {
-            let open = proxy.metric("evenkeel_connections", &["listener=\"web\""]);
-            (open == 9).then_some(())
-        });
-        assert_eq!(proxy.metric(HANDSHAKES, &["result=\"ok\""]), 0);
-        stalled.abort();
         for waiting in waiting {
-            assert_eq!(waiting.join().expect("an answer"), 200);
+            assert_eq!(waiting.join().expect("an answer").status, 200);
         }
     });
+    let said = stalled.read_to_end();
+    assert!(is_alert_at_most(&said), "{said:?}");
+    assert!(proxy.metric(HANDSHAKES, &["result=\"shed\""]) >= 1);
+    assert_eq!(proxy.metric(HANDSHAKES, &["result=\"timeout\""]), 0);
 }

@@ -20,8 +20,8 @@ pub struct Tls {
     pub certificates: Vec<Certificate>,
     /// The oldest version that is spoken. Default: 1.2.
     pub min_version: Option<TlsVersion>,
-    /// Handshakes under way at once, over all workers; more wait, as long as `tls_handshake` lets
-    /// them. Default: 256.
+    /// Handshakes under way at once, over all workers. More wait for their turn, as long as
+    /// `tls_handshake` lets them; one that has taken a second then gives way. Default: 256.
     #[schemars(range(min = 1))]
     pub max_handshakes: Option<u32>,
 }

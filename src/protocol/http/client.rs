@@ -166,14 +166,15 @@ impl Client {
         while self.has_whole_request() && !self.received.borrow().is_full() {
             match ready!(self.poll_receive(cx)) {
                 Ok(count) if count > 0 => {}
-                Ok(_) => {
+                // Within TLS many end their side without a word; all of the request has come.
+                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                    self.has_failed.set(true);
+                    return Poll::Ready(());
+                }
+                Ok(_) | Err(_) => {
                     self.ended.get_or_init(Box::default);
                     self.grant();
                     return self.poll_gone(cx);
-                }
-                Err(_) => {
-                    self.has_failed.set(true);
-                    return Poll::Ready(());
                 }
             }
         }
@@ -207,7 +208,8 @@ impl Client {
                 return Poll::Ready(Some(result));
             }
             outgoing.poll_behind(cx);
-            let progress = (outgoing.progress(), self.body_bytes());
+            let sent = outgoing.progress() + self.stream.sent_behind();
+            let progress = (sent, self.body_bytes());
             if armed != Some(progress) {
                 armed = Some(progress);
                 limit();
@@ -225,10 +227,11 @@ impl Client {
     /// closed, and what comes is thrown away for a moment, since closing at once would reset the
     /// connection and so destroy the response on its way.
     pub(super) async fn linger(&self) {
-        if self.stream.shutdown_write().is_err() {
+        self.deadline.set(LINGER);
+        let ended = poll_fn(|cx| self.stream.poll_shutdown_write(cx));
+        if !matches!(self.deadline.guard(ended).await, Some(Ok(()))) {
             return;
         }
-        self.deadline.set(LINGER);
         let mut left = LINGER_BYTES;
         let drained = poll_fn(|cx| {
             while left > 0 {

@@ -97,17 +97,18 @@ impl<'a> Direction<'a> {
         sink: &Stream,
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..ROUNDS {
-            ready!(self.poll_write_out(cx, sink)).map_err(|_| Broken::Sink)?;
-            match self.state {
-                State::Open => ready!(self.poll_read(cx, source)).map_err(|_| Broken::Source)?,
-                State::Ending => {
-                    self.state = State::Done;
-                    if self.tells_end {
-                        sink.shutdown_write().map_err(|_| Broken::Sink)?;
-                    }
-                }
-                State::Done => return Poll::Ready(Ok(())),
+            if self.state == State::Done {
+                return Poll::Ready(Ok(()));
             }
+            ready!(self.poll_write_out(cx, sink)).map_err(|_| Broken::Sink)?;
+            if self.state == State::Open {
+                ready!(self.poll_read(cx, source)).map_err(|_| Broken::Source)?;
+                continue;
+            }
+            if self.tells_end {
+                ready!(sink.poll_shutdown_write(cx)).map_err(|_| Broken::Sink)?;
+            }
+            self.state = State::Done;
         }
         // A source that never runs dry must not keep the other direction, or other tasks, waiting.
         cx.waker().wake_by_ref();
