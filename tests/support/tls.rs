@@ -453,8 +453,8 @@ pub(crate) fn alert(error: &io::Error) -> Option<AlertDescription> {
     }
 }
 
-/// The listener `web` before the endpoint there, with the certificates `{name}.pem` and `{name}.key`,
-/// the first of them the default, and these lines in its table `tls`.
+/// The listener `web` before the endpoint there, with the certificates `{name}.pem` and
+/// `{name}.key`, the first of them the default, and these lines in its table `tls`.
 pub(crate) fn listener(endpoint: SocketAddr, names: &[&str], lines: &str) -> String {
     let certificates: Vec<String> = names
         .iter()
