@@ -1,10 +1,21 @@
-use std::io::{self, IoSlice, Write};
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rcgen::generate_simple_self_signed;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+};
 use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
 
-use super::{Bind, BindError, Sockets, Stream, accept, canonical};
+use super::{Bind, BindError, Secure, Sockets, Stream, accept, canonical};
 
 /// Accepts on a worker's socket; waits for the kernel a little.
 async fn accepted(socket: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -174,7 +185,7 @@ async fn reading_appends_up_to_the_capacity_and_reports_the_end() {
 }
 
 async fn read_some(stream: &Stream, buffer: &mut Vec<u8>) -> usize {
-    std::future::poll_fn(|cx| stream.poll_read_into(cx, buffer))
+    poll_fn(|cx| stream.poll_read_into(cx, buffer))
         .await
         .expect("read")
 }
@@ -185,7 +196,7 @@ async fn a_read_that_emptied_the_socket_takes_the_readiness_away() {
     other.write_all(b"x").expect("write");
     let mut buffer = Vec::with_capacity(64);
     assert_eq!(read_some(&stream, &mut buffer).await, 1);
-    let ready = std::future::poll_fn(|cx| std::task::Poll::Ready(stream.poll_read_ready(cx))).await;
+    let ready = poll_fn(|cx| std::task::Poll::Ready(stream.poll_read_ready(cx))).await;
     assert!(ready.is_pending(), "an empty read would follow");
     other.write_all(b"y").expect("write");
     assert_eq!(
@@ -198,7 +209,7 @@ async fn a_read_that_emptied_the_socket_takes_the_readiness_away() {
 #[tokio::test]
 async fn a_vectored_write_takes_every_slice() {
     let (stream, other) = pair().await;
-    std::future::poll_fn(|cx| stream.poll_write_ready(cx))
+    poll_fn(|cx| stream.poll_write_ready(cx))
         .await
         .expect("ready");
     let slices = [IoSlice::new(b"head "), IoSlice::new(b"body")];
@@ -230,7 +241,7 @@ async fn a_close_can_be_a_reset() {
 async fn a_unix_stream_speaks_the_same_calls() {
     let (near, far) = tokio::net::UnixStream::pair().expect("pair");
     let (near, far) = (Stream::Unix(near), Stream::Unix(far));
-    std::future::poll_fn(|cx| near.poll_write_ready(cx))
+    poll_fn(|cx| near.poll_write_ready(cx))
         .await
         .expect("ready");
     assert_eq!(near.try_write(b"ping").expect("write"), 4);
@@ -251,5 +262,115 @@ fn an_address_is_written_as_the_standard_library_does() {
             let (text, length) = super::dotted(address);
             assert_eq!(text[..length], *address.to_string().as_bytes());
         }
+    }
+}
+
+type Client = StreamOwned<ClientConnection, TcpStream>;
+
+/// Both sides of a session that is about to begin on these sockets.
+fn session(stream: Stream, other: TcpStream) -> (Box<Secure>, Client) {
+    let made = generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate");
+    let (cert, key) = (made.cert.der().clone(), made.signing_key.serialize_der());
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.clone()], PrivatePkcs8KeyDer::from(key).into())
+        .expect("a key that fits");
+    let mut roots = RootCertStore::empty();
+    roots.add(cert).expect("a certificate");
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("a.test").expect("a name");
+    let server = ServerConnection::new(Arc::new(server)).expect("a session");
+    let client = ClientConnection::new(Arc::new(client), name).expect("a session");
+    (Secure::new(stream, server), Client::new(client, other))
+}
+
+/// A session that takes no more: how much it has taken, and its client, which reads nothing until
+/// it is told how much there is, answers if it should, and returns how much came until the end.
+async fn held_back(answers: bool) -> (Stream, usize, oneshot::Sender<usize>, JoinHandle<usize>) {
+    let (stream, other) = pair().await;
+    let (secure, mut client) = session(stream, other);
+    let (tell, told) = oneshot::channel();
+    let reading = thread::spawn(move || {
+        while client.conn.is_handshaking() {
+            client
+                .conn
+                .complete_io(&mut client.sock)
+                .expect("a handshake");
+        }
+        let mut first = vec![0; told.blocking_recv().expect("it is told")];
+        client
+            .read_exact(&mut first)
+            .expect("everything that was taken");
+        if answers {
+            client.write_all(b"all").expect("it is read");
+        }
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).expect("an orderly end");
+        first.len() + rest.len()
+    });
+    poll_fn(|cx| secure.poll_handshake(cx))
+        .await
+        .expect("a handshake");
+    let stream = Stream::Tls(secure);
+    let mut taken = 0;
+    loop {
+        match stream.try_write(&[7; 10_000]) {
+            Ok(count) => taken += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => panic!("write: {error}"),
+        }
+    }
+    (stream, taken, tell, reading)
+}
+
+#[tokio::test]
+async fn what_a_session_holds_back_leaves_before_its_end() {
+    let (stream, taken, tell, reading) = held_back(false).await;
+    let is_flushed = poll_fn(|cx| Poll::Ready(stream.poll_flushed(cx).is_ready()));
+    assert!(!is_flushed.await, "nobody has read anything");
+    tell.send(taken).expect("it waits");
+    let flushed = poll_fn(|cx| stream.poll_flushed(cx)).await;
+    flushed.expect("it leaves");
+    drop(stream);
+    assert_eq!(reading.join().expect("no panic"), taken);
+}
+
+/// Who waits for an answer has nothing more to write, and would wait for ever for what the other
+/// side has not been asked.
+#[tokio::test]
+async fn what_a_session_holds_back_leaves_while_its_owner_reads() {
+    let (stream, taken, tell, reading) = held_back(true).await;
+    tell.send(taken).expect("it waits");
+    let mut buffer = Vec::with_capacity(16);
+    let answer = poll_fn(|cx| stream.poll_read_into(cx, &mut buffer)).await;
+    assert_eq!(answer.expect("an answer"), 3);
+    assert_eq!(buffer, b"all");
+    drop(stream);
+    assert_eq!(reading.join().expect("no panic"), taken);
+}
+
+#[tokio::test]
+async fn a_session_that_is_cut_says_no_goodbye() {
+    for is_cut in [true, false] {
+        let (stream, other) = pair().await;
+        let (secure, mut client) = session(stream, other);
+        let reading = thread::spawn(move || client.read(&mut [0; 8]));
+        poll_fn(|cx| secure.poll_handshake(cx))
+            .await
+            .expect("a handshake");
+        let stream = Stream::Tls(secure);
+        if is_cut {
+            stream.reset_on_close();
+        }
+        drop(stream);
+        let read = reading.join().expect("no panic");
+        assert_eq!(read.is_err(), is_cut, "{read:?}");
     }
 }
