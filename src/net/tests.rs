@@ -196,7 +196,7 @@ async fn a_read_that_emptied_the_socket_takes_the_readiness_away() {
     other.write_all(b"x").expect("write");
     let mut buffer = Vec::with_capacity(64);
     assert_eq!(read_some(&stream, &mut buffer).await, 1);
-    let ready = poll_fn(|cx| std::task::Poll::Ready(stream.poll_read_ready(cx))).await;
+    let ready = poll_fn(|cx| Poll::Ready(stream.poll_read_ready(cx))).await;
     assert!(ready.is_pending(), "an empty read would follow");
     other.write_all(b"y").expect("write");
     assert_eq!(
@@ -214,7 +214,7 @@ async fn a_vectored_write_takes_every_slice() {
         .expect("ready");
     let slices = [IoSlice::new(b"head "), IoSlice::new(b"body")];
     assert_eq!(stream.try_write_vectored(&slices).expect("write"), 9);
-    let shutdown = std::future::poll_fn(|cx| stream.poll_shutdown_write(cx));
+    let shutdown = poll_fn(|cx| stream.poll_shutdown_write(cx));
     shutdown.await.expect("shutdown");
     other.set_nonblocking(true).expect("option");
     let mut other = tokio::net::TcpStream::from_std(other).expect("register");
@@ -245,7 +245,7 @@ async fn a_unix_stream_speaks_the_same_calls() {
         .await
         .expect("ready");
     assert_eq!(near.try_write(b"ping").expect("write"), 4);
-    let shutdown = std::future::poll_fn(|cx| near.poll_shutdown_write(cx));
+    let shutdown = poll_fn(|cx| near.poll_shutdown_write(cx));
     shutdown.await.expect("shutdown");
     near.probe_peer().expect("nothing to do");
     let mut buffer = Vec::with_capacity(64);
