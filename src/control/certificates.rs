@@ -36,6 +36,19 @@ pub struct Expiring {
     why: String,
 }
 
+/// How a certificate stands in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// It is not valid yet.
+    Early,
+    /// It is valid for long.
+    Valid,
+    /// It will expire within two weeks.
+    Expiring,
+    /// It has expired.
+    Expired,
+}
+
 /// What has been read so far.
 #[derive(Default)]
 struct Reading {
@@ -102,15 +115,27 @@ pub fn expiring(certificates: &Certificates, now: SystemTime) -> Vec<Expiring> {
 
 fn why_expiring(certificate: &Certificate, now: SystemTime) -> Option<String> {
     let file = certificate.file.display();
-    if now < certificate.not_before {
-        let from = rfc3339(certificate.not_before);
-        return Some(format!("{file} is not valid before {from}"));
-    }
+    let from = rfc3339(certificate.not_before);
     let until = rfc3339(certificate.not_after);
-    match certificate.not_after.duration_since(now) {
-        Err(_) => Some(format!("{file} has expired at {until}")),
-        Ok(left) if left < SOON => Some(format!("{file} expires at {until}")),
-        Ok(_) => None,
+    match Validity::of(certificate, now) {
+        Validity::Early => Some(format!("{file} is not valid before {from}")),
+        Validity::Expired => Some(format!("{file} has expired at {until}")),
+        Validity::Expiring => Some(format!("{file} expires at {until}")),
+        Validity::Valid => None,
+    }
+}
+
+impl Validity {
+    /// That of a certificate now.
+    pub fn of(certificate: &Certificate, now: SystemTime) -> Self {
+        if now < certificate.not_before {
+            return Self::Early;
+        }
+        match certificate.not_after.duration_since(now) {
+            Err(_) => Self::Expired,
+            Ok(left) if left < SOON => Self::Expiring,
+            Ok(_) => Self::Valid,
+        }
     }
 }
 
@@ -189,7 +214,7 @@ fn told(written: &Written, error: &CertificateError) -> (bool, String) {
 }
 
 /// Two weeks: who renews by hand has one that is no holiday; a program that renews has failed.
-pub const SOON: Duration = Duration::from_hours(14 * 24);
+const SOON: Duration = Duration::from_hours(14 * 24);
 
 /// Readings at once: those of a file system that hangs must not take all threads.
 static AT_ONCE: Semaphore = Semaphore::const_new(4);

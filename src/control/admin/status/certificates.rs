@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::certificates::SOON;
+use crate::control::certificates::Validity;
 use crate::snapshot::Snapshot;
 use crate::telemetry::rfc3339;
 use crate::tls;
@@ -44,11 +44,11 @@ pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<Certificate> {
 fn view(listener: &str, certificate: &tls::Certificate, now: SystemTime) -> Certificate {
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let left = certificate.not_after.duration_since(now);
-    let state = match &left {
-        _ if now < certificate.not_before => "early",
-        Err(_) => "expired",
-        Ok(left) if *left < SOON => "expiring",
-        Ok(_) => "valid",
+    let state = match Validity::of(certificate, now) {
+        Validity::Early => "early",
+        Validity::Valid => "valid",
+        Validity::Expiring => "expiring",
+        Validity::Expired => "expired",
     };
     Certificate {
         listener: listener.to_owned(),
