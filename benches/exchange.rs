@@ -78,6 +78,7 @@ async fn start() -> TcpStream {
         sha256: "".into(),
         endpoints: BTreeMap::from([("endpoint".into(), vec![resolved(address)])]),
         certificates: BTreeMap::new(),
+        materials: BTreeMap::new(),
         sockets: BTreeMap::from([("web".into(), Arc::clone(&sockets))]),
         config: Arc::new(config),
         world: &world,
@@ -124,6 +125,7 @@ fn resolved(address: SocketAddr) -> ResolvedEndpoint {
     ResolvedEndpoint {
         address: Address::Ip(address),
         name: "endpoint".into(),
+        host: None,
         zone: "".into(),
         weight: 1,
         backup: false,

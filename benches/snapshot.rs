@@ -76,6 +76,7 @@ impl Given {
             config: Arc::clone(&self.config),
             endpoints: self.endpoints.clone(),
             certificates: BTreeMap::new(),
+            materials: BTreeMap::new(),
             sockets: self.sockets.clone(),
             world,
             seed: 1,
@@ -110,6 +111,7 @@ fn endpoints(route: usize) -> Vec<ResolvedEndpoint> {
         let address = address(route, number);
         ResolvedEndpoint {
             name: address.as_str().into(),
+            host: None,
             address: Address::Ip(address.parse().expect("an address and a port")),
             zone: "".into(),
             weight: 1,

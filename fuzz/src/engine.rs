@@ -44,6 +44,7 @@ impl Engine {
         let endpoint = ResolvedEndpoint {
             address: Address::Unix(Arc::new(path.to_owned())),
             name: "endpoint".into(),
+            host: None,
             zone: "".into(),
             weight: 1,
             backup: false,
@@ -56,6 +57,7 @@ impl Engine {
             endpoints: BTreeMap::from([("endpoint".into(), vec![endpoint])]),
             sockets: BTreeMap::from([("web".into(), Arc::clone(&sockets))]),
             certificates: BTreeMap::new(),
+            materials: BTreeMap::new(),
             config: Arc::new(config),
             world: &world,
             previous: None,

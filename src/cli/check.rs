@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Exit, Failure, Global, Output, show};
 use crate::config::{self, Diagnostic, Outcome, System};
 use crate::control::certificates::{expiring, read_at_once};
+use crate::control::materials;
 use crate::snapshot::{Routing, TestFailure};
 
 /// Check a configuration and run its tests, without touching anything
@@ -89,13 +90,23 @@ fn certificates(outcome: &Outcome) -> Vec<Diagnostic> {
         return Vec::new();
     };
     let places = &outcome.places;
-    match read_at_once(config) {
+    let now = SystemTime::now();
+    let mut findings: Vec<_> = match read_at_once(config) {
         Err(unusable) => unusable.iter().map(|one| one.finding(places)).collect(),
         Ok(certificates) => {
-            let expiring = expiring(&certificates, SystemTime::now());
+            let expiring = expiring(&certificates, now);
             expiring.iter().map(|one| one.finding(places)).collect()
         }
+    };
+    match materials::read_at_once(config) {
+        Err(unusable) => findings.extend(unusable.iter().map(|one| one.finding(places))),
+        Ok(read) => findings.extend(
+            materials::expiring(&read, now)
+                .into_iter()
+                .map(|(upstream, why)| places.expiring_of_upstream(upstream, &why)),
+        ),
     }
+    findings
 }
 
 fn tests(run: usize, failures: &[TestFailure]) -> Value {

@@ -104,6 +104,33 @@ impl Places {
         }
     }
 
+    /// The finding about a file of an upstream's TLS that cannot be used: which setting names it.
+    pub fn material(&self, upstream: &str, setting: &[&str], why: &str) -> Diagnostic {
+        let title = format!("upstream `{upstream}`: a certificate cannot be used");
+        let finding =
+            Diagnostic::new(Code::Certificate, title).help("correct the path, or mend the file");
+        match self.upstream_tls(upstream, setting) {
+            Some(written) => finding.at(written.place, why),
+            None => finding.help(why),
+        }
+    }
+
+    /// The finding about a certificate that endpoints are shown, which has expired or will soon.
+    pub fn expiring_of_upstream(&self, upstream: &str, why: &str) -> Diagnostic {
+        let title = format!("upstream `{upstream}`: a certificate is not valid for long");
+        let finding = Diagnostic::new(Code::Expiry, title).help("have it renewed");
+        match self.upstream_tls(upstream, &["certificate", "cert"]) {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
+    /// What is written at a setting of an upstream's TLS, or else the whole of it.
+    fn upstream_tls(&self, upstream: &str, setting: &[&str]) -> Option<&Node> {
+        let tls = self.root.at(&["upstream", upstream, "tls"])?;
+        Some(tls.at(setting).unwrap_or(tls))
+    }
+
     fn certificate_file(&self, listener: &str, index: usize, which: &str) -> Option<&Node> {
         let path = ["listener", listener, "tls", "certificates"];
         self.root.at(&path)?.items().get(index)?.at(&[which])

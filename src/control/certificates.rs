@@ -6,10 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
-
+use super::aside::aside;
 use crate::config::{Certificate as Written, Config, Diagnostic, Places};
 use crate::telemetry::rfc3339;
 use crate::tls::{Certificate, CertificateError, Digest};
@@ -113,7 +110,8 @@ pub fn expiring(certificates: &Certificates, now: SystemTime) -> Vec<Expiring> {
     expiring
 }
 
-fn why_expiring(certificate: &Certificate, now: SystemTime) -> Option<String> {
+/// Why a certificate needs attention, if it does.
+pub(super) fn why_expiring(certificate: &Certificate, now: SystemTime) -> Option<String> {
     let file = certificate.file.display();
     let from = rfc3339(certificate.not_before);
     let until = rfc3339(certificate.not_after);
@@ -176,35 +174,24 @@ impl Reading {
 
 /// Reads one. An error says whether it is in the key, and what is wrong.
 pub(super) async fn read_one(written: &Written) -> Result<Certificate, (bool, String)> {
-    aside(written, Certificate::read).await
+    read_aside(written, Certificate::read).await
 }
 
 /// What tells whether the files of a certificate have changed.
 pub(super) async fn digest(written: &Written) -> Result<Digest, String> {
-    let digest = aside(written, Digest::of_files).await;
+    let digest = read_aside(written, Digest::of_files).await;
     digest.map_err(|(_, why)| why)
 }
 
-/// On a thread of its own: a file system may be far away, and must hold nothing else up.
-async fn aside<T: Send + 'static>(
+/// On a thread of its own.
+async fn read_aside<T: Send + 'static>(
     written: &Written,
     read: impl FnOnce(&Path, &Path) -> Result<T, CertificateError> + Send + 'static,
 ) -> Result<T, (bool, String)> {
     let (cert, key) = (written.cert.clone(), written.key.clone());
-    let reading = async {
-        // Nobody closes it. The permit goes with the thread, which may hang as long as the disk.
-        let permit = AT_ONCE.acquire().await;
-        let read = spawn_blocking(move || {
-            let read = read(&cert, &key);
-            drop(permit);
-            read
-        });
-        read.await
-    };
-    match timeout(LONGEST, reading).await {
-        Ok(Ok(read)) => read.map_err(|error| told(written, &error)),
-        Ok(Err(_)) => Err((false, "reading it failed by a fault of ours".to_owned())),
-        Err(_) => Err((false, format!("it was not read within {LONGEST:?}"))),
+    match aside(move || read(&cert, &key)).await {
+        Ok(read) => read.map_err(|error| told(written, &error)),
+        Err(why) => Err((false, why)),
     }
 }
 
@@ -215,12 +202,6 @@ fn told(written: &Written, error: &CertificateError) -> (bool, String) {
 
 /// Two weeks: who renews by hand has one that is no holiday; a program that renews has failed.
 const SOON: Duration = Duration::from_hours(14 * 24);
-
-/// Readings at once: those of a file system that hangs must not take all threads.
-static AT_ONCE: Semaphore = Semaphore::const_new(4);
-
-/// A disk that takes longer is gone.
-const LONGEST: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -8,11 +8,13 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 pub mod admin;
+mod aside;
 pub mod certificates;
 mod changes;
 pub mod cpus;
 pub mod files;
 pub mod health;
+pub mod materials;
 pub mod notify;
 mod prepare;
 mod ready;

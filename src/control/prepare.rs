@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::certificates::{self, Unusable};
+use super::materials::{self, UnusableMaterial};
 use super::resolve::{self, Unresolved};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
 use crate::net::{Bind, Sockets};
@@ -55,6 +56,9 @@ pub enum Rejection {
     /// Certificates that cannot be used.
     #[error("{} cannot be used", counted(.0.len(), "certificate"))]
     Certificates(Vec<Unusable>),
+    /// Files of TLS towards endpoints that cannot be used.
+    #[error("{} for endpoints cannot be used", counted(.0.len(), "certificate"))]
+    Materials(Vec<UnusableMaterial>),
     /// An address that cannot be listened on.
     #[error("listener `{listener}`: {source}")]
     Bind {
@@ -103,6 +107,7 @@ impl Rejection {
             Self::Tests(failed) => failed.iter().map(|test| test.finding(places)).collect(),
             Self::Unresolved(failed) => failed.iter().map(|name| name.finding(places)).collect(),
             Self::Certificates(failed) => failed.iter().map(|one| one.finding(places)).collect(),
+            Self::Materials(failed) => failed.iter().map(|one| one.finding(places)).collect(),
             Self::Mistakes(_)
             | Self::Bind { .. }
             | Self::Build(_)
@@ -132,6 +137,11 @@ impl Workshop {
         let certificates = certificates::read(&config)
             .await
             .map_err(Rejection::Certificates)?;
+        let materials = materials::read(&config).await;
+        let materials = materials.map_err(Rejection::Materials)?;
+        for warning in materials::warnings(&config, &materials, SystemTime::now()) {
+            tracing::warn!("{warning}");
+        }
         for expiring in certificates::expiring(&certificates, SystemTime::now()) {
             tracing::warn!("{expiring}");
         }
@@ -143,6 +153,7 @@ impl Workshop {
             endpoints,
             sockets,
             certificates,
+            materials,
             world: &self.world,
             seed: self.seed,
             previous,

@@ -4,7 +4,7 @@
 //! told to read them again. So the files are looked at every few seconds, by content: times of
 //! files and notifications tell nothing where a folder is swapped behind a link (Kubernetes), is
 //! mounted from elsewhere or is written in place. What has changed is read and checked wholly, all
-//! of a listener's, and swapped at once; with any mistake the old ones stay.
+//! of a listener's or upstream's, and swapped at once; with any mistake the old ones stay.
 //!
 //! A certificate and its key are two files, and cannot be replaced at one time. So a mistake is
 //! told only at the second look in a row.
@@ -14,12 +14,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Readiness, certificates};
-use crate::config;
+use super::{Readiness, certificates, materials};
+use crate::config::{self, UpstreamTls};
 use crate::snapshot::{Handle, Listener};
 use crate::telemetry::events::{Event, Events};
 use crate::telemetry::rfc3339;
-use crate::tls::Certificate;
+use crate::tls::{Certificate, Client};
 
 /// Looks after the certificates of the snapshot in force.
 #[derive(Debug)]
@@ -27,8 +27,15 @@ pub struct Renewals {
     handle: Handle,
     events: Events,
     readiness: Readiness,
-    /// Looks in a row, by listener, at which something was wrong.
-    wrong: BTreeMap<String, u32>,
+    /// Looks in a row at which something was wrong.
+    wrong: BTreeMap<Owner, u32>,
+}
+
+/// Whose files they are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Listener(String),
+    Upstream(String),
 }
 
 impl Renewals {
@@ -55,33 +62,45 @@ impl Renewals {
     /// Looks once at all files.
     async fn look(&mut self) {
         let snapshot = self.handle.load();
-        self.wrong
-            .retain(|listener, _| snapshot.config.listener.contains_key(listener));
+        let config = &snapshot.config;
+        self.wrong.retain(|owner, _| match owner {
+            Owner::Listener(name) => config.listener.contains_key(name),
+            Owner::Upstream(name) => config.upstream.contains_key(name),
+        });
         for listener in &snapshot.listeners {
-            let written = snapshot.config.listener.get(&*listener.name);
+            let written = config.listener.get(&*listener.name);
             let Some(written) = written.and_then(|written| written.tls.as_ref()) else {
                 continue;
             };
-            match self.renew(listener, written).await {
-                Ok(()) => {
-                    self.wrong.remove(&*listener.name);
-                }
-                Err(why) => self.failed(&listener.name, &why),
-            }
+            let renewed = self.renew(listener, written).await;
+            self.tell(Owner::Listener(listener.name.to_string()), renewed);
+        }
+        for (name, upstream) in &snapshot.upstreams {
+            let written = config.upstream.get(&**name);
+            let written = written.and_then(|written| written.tls.as_ref());
+            let (Some(written), Some(client)) = (written, upstream.tls()) else {
+                continue;
+            };
+            let renewed = renew_client(client, written).await;
+            self.tell(Owner::Upstream(name.to_string()), renewed);
         }
     }
 
-    /// Puts a listener's certificates in force if they have changed.
-    async fn renew(&self, listener: &Listener, written: &config::Tls) -> Result<(), String> {
+    /// Puts a listener's certificates in force if they have changed. Tells which.
+    async fn renew(
+        &self,
+        listener: &Listener,
+        written: &config::Tls,
+    ) -> Result<Option<String>, String> {
         let Some(tls) = &listener.tls else {
-            return Ok(());
+            return Ok(None);
         };
         let mut has_changed = false;
         for (written, now) in written.certificates.iter().zip(tls.digests()) {
             has_changed |= certificates::digest(written).await? != now;
         }
         if !has_changed {
-            return Ok(());
+            return Ok(None);
         }
         let mut renewed = Vec::with_capacity(written.certificates.len());
         for written in &written.certificates {
@@ -105,24 +124,68 @@ impl Renewals {
         });
         let told = told.collect::<Vec<_>>().join(", ");
         tls.renew(renewed)?;
-        self.publish("cert_reloaded", &listener.name, told);
-        Ok(())
+        Ok(Some(told))
     }
 
-    /// Tells what is wrong at the second look in a row.
-    fn failed(&mut self, listener: &str, why: &str) {
-        let looks = self.wrong.entry(listener.to_owned()).or_default();
-        *looks = looks.saturating_add(1);
-        if *looks == 2 {
-            let what = format!("the certificates before stay in force: {why}");
-            self.publish("cert_rejected", listener, what);
+    /// Tells what came of a look: a mistake at the second one in a row.
+    fn tell(&mut self, owner: Owner, renewed: Result<Option<String>, String>) {
+        match renewed {
+            Ok(told) => {
+                self.wrong.remove(&owner);
+                if let Some(told) = told {
+                    self.publish("cert_reloaded", &owner, told);
+                }
+            }
+            Err(why) => {
+                let looks = self.wrong.entry(owner.clone()).or_default();
+                *looks = looks.saturating_add(1);
+                if *looks == 2 {
+                    let what = format!("the certificates before stay in force: {why}");
+                    self.publish("cert_rejected", &owner, what);
+                }
+            }
         }
     }
 
-    fn publish(&self, kind: &'static str, listener: &str, why: String) {
-        let fields = vec![("listener", listener.to_owned())];
+    fn publish(&self, kind: &'static str, owner: &Owner, why: String) {
+        let field = match owner {
+            Owner::Listener(name) => ("listener", name.clone()),
+            Owner::Upstream(name) => ("upstream", name.clone()),
+        };
+        let fields = vec![field];
         self.events.publish(Event { kind, why, fields });
     }
+}
+
+/// Puts what an upstream's TLS is made with in force, if it has changed. Tells what.
+async fn renew_client(client: &Client, written: &UpstreamTls) -> Result<Option<String>, String> {
+    if written.ca.is_none() && written.certificate.is_none() {
+        return Ok(None);
+    }
+    let material = materials::read_one(written).await;
+    let material = material.map_err(|error| error.to_string())?;
+    if material.digest() == client.digest() {
+        return Ok(None);
+    }
+    let now = SystemTime::now();
+    let (new, old) = (&material.certificate, client.certificate());
+    if let (Some(new), Some(old)) = (new, &old)
+        && !new.is_valid_at(now)
+        && old.is_valid_at(now)
+    {
+        let file = new.file.display();
+        return Err(format!("{file} is not valid now, and the one before is"));
+    }
+    let renewed = client.renew(&material);
+    renewed.map_err(|error| error.to_string())?;
+    let told = match new {
+        Some(new) if old.is_none_or(|old| old.digest != new.digest) => {
+            let until = rfc3339(new.not_after);
+            format!("{} is valid until {until}", new.file.display())
+        }
+        _ => "endpoints may have certificates of other authorities".to_owned(),
+    };
+    Ok(Some(told))
 }
 
 /// Soon enough for who renews by hand and waits; reading some kilobytes that the kernel has at hand

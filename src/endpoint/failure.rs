@@ -4,6 +4,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::tls;
+
 /// Why a connection could not be made. The words are RFC 9209's (section 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectFailure {
@@ -18,23 +20,38 @@ pub enum ConnectFailure {
     /// Anything else that the endpoint's side is to blame for: a missing Unix socket,
     /// a full backlog.
     Unavailable,
+    /// The endpoint's certificate is not what it should be.
+    TlsCertificate,
+    /// The endpoint ended the handshake: what we said or showed is not enough for it.
+    TlsAlert,
+    /// What the endpoint said is no TLS, or none that is taken here.
+    TlsProtocol,
     /// We have run out of something: descriptors, local ports, memory.
     Ours,
 }
 
 impl ConnectFailure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Refused,
         Self::TimedOut,
         Self::Terminated,
         Self::Unroutable,
         Self::Unavailable,
+        Self::TlsCertificate,
+        Self::TlsAlert,
+        Self::TlsProtocol,
         Self::Ours,
     ];
 
-    /// What an error of the operating system means.
+    /// What an error of the operating system, or of a handshake, means.
     pub fn of(error: &io::Error) -> Self {
+        match tls::Failure::of(error) {
+            Some(tls::Failure::Certificate) => return Self::TlsCertificate,
+            Some(tls::Failure::Alert) => return Self::TlsAlert,
+            Some(tls::Failure::Protocol) => return Self::TlsProtocol,
+            None => {}
+        }
         if let Some(errno) = Errno::from_io_error(error)
             && OURS.contains(&errno)
         {
@@ -61,6 +78,9 @@ impl ConnectFailure {
             Self::Terminated => "connection_terminated",
             Self::Unroutable => "destination_ip_unroutable",
             Self::Unavailable => "destination_unavailable",
+            Self::TlsCertificate => "tls_certificate_error",
+            Self::TlsAlert => "tls_alert_received",
+            Self::TlsProtocol => "tls_protocol_error",
             Self::Ours => "proxy_internal_error",
         }
     }

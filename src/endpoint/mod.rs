@@ -29,6 +29,7 @@ use tokio::time::Instant;
 
 use crate::net::Address;
 use crate::telemetry::access;
+use crate::tls::Peer;
 
 pub use failure::ConnectFailure;
 pub use flow::Flow;
@@ -44,6 +45,8 @@ pub use states::LiveStates;
 pub struct Endpoint {
     /// Where connections go.
     pub address: Address,
+    /// How it is spoken to in TLS, if it is.
+    pub tls: Option<Arc<Peer>>,
     /// The address as metrics and logs print it.
     pub name: Arc<str>,
     /// The failure domain; empty if none was written.

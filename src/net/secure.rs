@@ -86,6 +86,13 @@ impl Secure {
         self.session.borrow().connection.protocol_version()
     }
 
+    /// Whether the protocol that was agreed on is one of these, or none was.
+    pub fn speaks(&self, protocols: &[&[u8]]) -> bool {
+        let session = self.session.borrow();
+        let agreed = session.connection.alpn_protocol();
+        agreed.is_none_or(|agreed| protocols.contains(&agreed))
+    }
+
     /// The socket below.
     pub(super) fn socket(&self) -> &Stream {
         &self.socket

@@ -6,6 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::{ConnectError, Connection, State};
@@ -46,16 +47,20 @@ impl Pool {
     /// Takes the connection that was used last, if it can still be used after the time it has been
     /// idle. With `fresh`, only one that has been idle for less than half its time: for
     /// requests that may not be repeated if it turns out that the endpoint closed the
-    /// connection at this moment.
+    /// connection at this moment. `host` is that of the request, where connections depend on it.
     pub fn checkout(
         &self,
         endpoint: &Endpoint,
+        host: Option<&ServerName<'static>>,
         now: Instant,
         fresh: bool,
     ) -> Option<Box<Connection>> {
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.get_mut(&endpoint.live.id())?;
-        while let Some(mut idle) = stack.pop() {
+        while let Some(mut idle) = take(stack, endpoint, host) {
+            if !idle.connection.is_made_for(endpoint) {
+                continue;
+            }
             let limit = idle.limit();
             let rested = now.duration_since(idle.since);
             if rested >= limit {
@@ -93,6 +98,7 @@ impl Pool {
     pub async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
+        host: Option<&ServerName<'static>>,
         now: Instant,
         allowed: &Cell<Option<Instant>>,
     ) -> Result<Box<Connection>, ConnectError> {
@@ -105,7 +111,7 @@ impl Pool {
             allowed.set(Some(Instant::now()));
             open
         };
-        Ok(Connection::open(endpoint, open).await?)
+        Ok(Connection::open(endpoint, host, open).await?)
     }
 
     /// What [`Pool::may_open`] does at the limit.
@@ -204,6 +210,22 @@ impl Pool {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The connection that was used last; with the same host, where connections depend on it.
+#[inline]
+fn take(
+    stack: &mut Vec<Idle>,
+    endpoint: &Endpoint,
+    host: Option<&ServerName<'static>>,
+) -> Option<Idle> {
+    let peer = endpoint.tls.as_ref();
+    if peer.is_some_and(|peer| peer.asks_by_request()) {
+        let mut idle = stack.iter();
+        let place = idle.rposition(|idle| idle.connection.host() == host)?;
+        return Some(stack.remove(place));
+    }
+    stack.pop()
 }
 
 impl Idle {

@@ -13,13 +13,16 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustls::pki_types::ServerName;
+
 pub use call::{Call, CallError, Event};
 pub use idle::{Keep, Pool};
 pub use response::ResponseBody;
 
 use crate::endpoint::{Endpoint, OpenConnection};
 use crate::http1::Received;
-use crate::net::Stream;
+use crate::net::{Address, Stream};
+use crate::tls::{Purpose, Secured};
 
 /// A connection to an endpoint. In a box wherever it goes: it goes from hand to hand with every
 /// request.
@@ -28,6 +31,8 @@ pub struct Connection {
     stream: Stream,
     received: Received,
     endpoint: Arc<Endpoint>,
+    /// How its session came about, if it is one of TLS.
+    secured: Option<Box<Secured>>,
     reused: bool,
     /// Counts as one of the endpoint's connections until it is closed.
     open: OpenConnection,
@@ -61,12 +66,17 @@ impl ConnectError {
 }
 
 impl Connection {
-    /// Opens a connection that has been counted in. The caller sets the time limit, and tells the
-    /// endpoint how it went.
-    pub async fn open(endpoint: &Arc<Endpoint>, open: OpenConnection) -> io::Result<Box<Self>> {
-        let stream = Stream::connect(&endpoint.address).await?;
+    /// Opens a connection that has been counted in, for a request to `host`. The caller sets the
+    /// time limit, and tells the endpoint how it went.
+    pub async fn open(
+        endpoint: &Arc<Endpoint>,
+        host: Option<&ServerName<'static>>,
+        open: OpenConnection,
+    ) -> io::Result<Box<Self>> {
+        let (stream, secured) = connect(endpoint, &endpoint.address, Purpose::Http, host).await?;
         Ok(Box::new(Self {
             stream,
+            secured,
             received: Received::default(),
             endpoint: Arc::clone(endpoint),
             reused: false,
@@ -93,6 +103,21 @@ impl Connection {
         }
     }
 
+    /// Whether a new connection to the endpoint, as it is now, would be made in the same way.
+    #[inline]
+    fn is_made_for(&self, endpoint: &Endpoint) -> bool {
+        match (&self.secured, &endpoint.tls) {
+            (None, None) => true,
+            (Some(secured), Some(peer)) => peer.is_current(secured),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    /// The host that its session is with, where that depends on the request.
+    fn host(&self) -> Option<&ServerName<'static>> {
+        self.secured.as_ref()?.name()
+    }
+
     /// How an idle connection stands. Costs no system call while the endpoint is silent.
     fn state(&mut self) -> State {
         if !self.received.is_empty() {
@@ -106,6 +131,23 @@ impl Connection {
             Ok(_) => State::Dirty,
         }
     }
+}
+
+/// Opens a connection to an endpoint, at an address that may have another port, and begins a
+/// session of TLS on it where the endpoint has one. The caller sets the one time limit of both.
+pub async fn connect(
+    endpoint: &Endpoint,
+    address: &Address,
+    purpose: Purpose,
+    host: Option<&ServerName<'static>>,
+) -> io::Result<(Stream, Option<Box<Secured>>)> {
+    let stream = Stream::connect(address).await?;
+    let Some(peer) = &endpoint.tls else {
+        return Ok((stream, None));
+    };
+    // In a box: most endpoints are spoken to without, and do not carry the room for it.
+    let (stream, secured) = Box::pin(peer.begin(stream, purpose, host)).await?;
+    Ok((stream, Some(Box::new(secured))))
 }
 
 /// A connection that has left HTTP.

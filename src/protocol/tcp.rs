@@ -15,8 +15,10 @@ use super::tunnel::{Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
 use crate::net::Stream;
+use crate::pool::connect;
 use crate::snapshot::{SessionResult, TcpListener};
 use crate::telemetry::access::{End, Entry, Origin, Target};
+use crate::tls::Purpose;
 use crate::upstream::{Pick, PickError};
 
 /// One client's connection, from its acceptance on. It is counted and logged when it is dropped, so
@@ -132,8 +134,9 @@ impl Session {
             return Err(SessionResult::Unavailable);
         };
         let began = Instant::now();
-        let failure = match timeout_at(end, Stream::connect(&endpoint.address)).await {
-            Ok(Ok(stream)) => {
+        let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, None);
+        let failure = match timeout_at(end, opening).await {
+            Ok(Ok((stream, _))) => {
                 let took = began.elapsed();
                 endpoint.connected(took);
                 endpoint.live.connect_succeeded();

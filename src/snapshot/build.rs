@@ -22,7 +22,7 @@ use crate::http1;
 use crate::net::Sockets;
 use crate::policy::{Filters, Fixed, Forwarding, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
-use crate::tls::Certificate;
+use crate::tls::{Certificate, Client, ClientSettings, Material};
 use crate::upstream::{ResolvedEndpoint, Upstream, World};
 
 /// What a snapshot is made of.
@@ -40,6 +40,8 @@ pub struct Ingredients<'a> {
     pub sockets: BTreeMap<String, Arc<Sockets>>,
     /// The certificates of each listener that has some.
     pub certificates: BTreeMap<String, Vec<Certificate>>,
+    /// What TLS towards the endpoints of each upstream that has it is made with.
+    pub materials: BTreeMap<String, Material>,
     /// What outlives a configuration.
     pub world: &'a World,
     /// Makes the marks that new listeners leave in `Via`; different in every process.
@@ -85,10 +87,11 @@ fn build_upstreams(
         let previous = ingredients
             .previous
             .and_then(|world| world.upstreams.get(name.as_str()));
+        let tls = client(name, upstream, ingredients, previous)?;
         let built = Upstream::build(
             name,
             upstream,
-            endpoints,
+            (endpoints, tls),
             &own_zone,
             ingredients.world,
             previous,
@@ -97,6 +100,28 @@ fn build_upstreams(
         upstreams.insert(Arc::from(name.as_str()), built);
     }
     Ok(upstreams)
+}
+
+/// How the endpoints of an upstream are spoken to in TLS, if they are.
+fn client(
+    name: &str,
+    written: &config::Upstream,
+    ingredients: &Ingredients<'_>,
+    previous: Option<&Arc<Upstream>>,
+) -> Result<Option<Arc<Client>>, BuildError> {
+    let Some(written) = &written.tls else {
+        return Ok(None);
+    };
+    let Some(material) = ingredients.materials.get(name) else {
+        return Err(refused(name, "what its TLS needs was not read"));
+    };
+    let settings = ClientSettings::new(written);
+    let settings = settings.map_err(|error| refused(name, &error.to_string()))?;
+    let before = previous.and_then(|upstream| upstream.tls());
+    let client = Client::new(settings, material, before);
+    client
+        .map(Some)
+        .map_err(|error| refused(name, &error.to_string()))
 }
 
 /// The zone that this instance stands in; empty if it was not told.

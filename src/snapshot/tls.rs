@@ -31,10 +31,7 @@ impl Termination {
         before: Option<&Self>,
     ) -> Result<Self, String> {
         let settings = Settings {
-            min_version: match written.min_version {
-                None | Some(config::TlsVersion::V1_2) => Version::V1_2,
-                Some(config::TlsVersion::V1_3) => Version::V1_3,
-            },
+            min_version: Version::from(written.min_version),
             max_handshakes: written.max_handshakes.unwrap_or(MAX_HANDSHAKES),
             handshake: tls_handshake(timeouts),
         };

@@ -124,6 +124,22 @@ struct Files {
 }
 
 impl Digest {
+    /// That of some bytes after others.
+    pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            // The length keeps them apart.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+
+    /// That of several together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self::of([&self.0[..], &other.0])
+    }
+
     /// That of these files.
     pub fn of_files(cert: &Path, key: &Path) -> Result<Self, CertificateError> {
         Ok(Files::read(cert, key)?.digest())
@@ -139,17 +155,12 @@ impl Files {
     }
 
     fn digest(&self) -> Digest {
-        let mut hash = Sha256::new();
-        // The length keeps them apart.
-        hash.update((self.cert.len() as u64).to_be_bytes());
-        hash.update(&self.cert);
-        hash.update(&self.key);
-        Digest(hash.finalize().into())
+        Digest::of([&self.cert[..], &self.key])
     }
 }
 
 /// Of a file that is wrong.
-fn at(file: &Path) -> impl Fn(Fault) -> CertificateError {
+pub(super) fn at(file: &Path) -> impl Fn(Fault) -> CertificateError {
     |fault| CertificateError {
         file: file.to_owned(),
         fault,
@@ -206,7 +217,7 @@ fn wall_clock(since_epoch: Duration) -> SystemTime {
 }
 
 /// A file's bytes; what is too large for a certificate is not read to its end.
-fn content(path: &Path) -> Result<Vec<u8>, Fault> {
+pub(super) fn content(path: &Path) -> Result<Vec<u8>, Fault> {
     use std::io::Read as _;
 
     let file = std::fs::File::open(path).map_err(Fault::Unreadable)?;
@@ -219,7 +230,7 @@ fn content(path: &Path) -> Result<Vec<u8>, Fault> {
     Ok(bytes)
 }
 
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(pem).collect();
     match chain {
         Ok(chain) if chain.is_empty() => Err(Fault::NoCertificate),

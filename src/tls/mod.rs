@@ -10,11 +10,25 @@
 
 mod certificate;
 mod choice;
+mod client;
+mod failure;
+mod name;
 mod room;
 mod server;
+mod trust;
+mod verify;
+mod version;
+mod written;
 
 pub use certificate::{Certificate, CertificateError, Digest, Fault};
-pub use server::{HandshakeError, Server, Settings, Version};
+pub use client::{Client, ClientSettings, Material, Name, Peer, Purpose, Secured};
+pub use failure::Failure;
+pub use name::server_name;
+pub use server::{HandshakeError, Server, Settings};
+pub use trust::{Roots, Trust, TrustError};
+pub use verify::Identity;
+pub use version::Version;
+pub use written::{ClientError, MaterialError};
 
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
-use rustls::version::{TLS12, TLS13};
-use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{ServerConfig, ServerConnection};
 use tokio::time::timeout;
 
 use super::certificate::Certificate;
 use super::choice::Choice;
 use super::room::Room;
+use super::version::{Version, versions};
 use crate::net::{Secure, Stream};
 
 /// What a listener's sessions are made with.
@@ -42,15 +42,6 @@ pub struct Settings {
     pub max_handshakes: u32,
     /// The longest that one may take, its waiting included.
     pub handshake: Duration,
-}
-
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    /// RFC 5246.
-    V1_2,
-    /// RFC 8446.
-    V1_3,
 }
 
 /// Why a session did not come about.
@@ -145,13 +136,9 @@ impl Shown {
         settings: Settings,
         tickets: &Arc<dyn ProducesTickets>,
     ) -> Result<Self, rustls::Error> {
-        let versions: &[_] = match settings.min_version {
-            Version::V1_2 => &[&TLS13, &TLS12],
-            Version::V1_3 => &[&TLS13],
-        };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)?
+            .with_protocol_versions(versions(settings.min_version))?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Choice::new(&certificates)));
         config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
@@ -174,24 +161,5 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("certificates", &files.collect::<Vec<_>>())
             .finish_non_exhaustive()
-    }
-}
-
-impl Version {
-    /// The word for it in metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V1_2 => "1.2",
-            Self::V1_3 => "1.3",
-        }
-    }
-
-    /// The version of a session, once that is agreed on.
-    pub fn of(stream: &Stream) -> Option<Self> {
-        match stream.tls_version()? {
-            ProtocolVersion::TLSv1_2 => Some(Self::V1_2),
-            ProtocolVersion::TLSv1_3 => Some(Self::V1_3),
-            _ => None,
-        }
     }
 }

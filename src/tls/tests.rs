@@ -12,7 +12,8 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::{Certificate, CertificateError, Digest, Fault};
 use super::choice::Choice;
-use super::server::{Server, Settings, Version};
+use super::server::{Server, Settings};
+use super::version::Version;
 
 /// A directory that goes with its value.
 struct Folder(PathBuf);

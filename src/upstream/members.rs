@@ -8,6 +8,7 @@ use super::table::Table;
 use crate::config::{self, EndpointEntry};
 use crate::endpoint::{Endpoint, Limits, Metrics, Names};
 use crate::net::Address;
+use crate::tls::Peer;
 
 /// An endpoint whose address is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct ResolvedEndpoint {
     pub address: Address,
     /// What metrics and logs call it.
     pub name: Arc<str>,
+    /// The host that it was written with, without a port; none for a Unix socket.
+    pub host: Option<Arc<str>>,
     /// Its failure domain; empty for none.
     pub zone: Arc<str>,
     /// Share of the traffic; 0 counts as 1.
@@ -48,8 +51,10 @@ impl Upstream {
             if !seen.insert(live.id()) {
                 continue;
             }
+            let known = known.get(&live.id()).copied();
             endpoints.push(Arc::new(Endpoint {
-                metrics: self.series_of(&endpoint, known.get(&live.id()).copied()),
+                metrics: self.series_of(&endpoint, known),
+                tls: self.peer_of(&endpoint, known),
                 address: endpoint.address,
                 name: endpoint.name,
                 zone: endpoint.zone,
@@ -66,6 +71,18 @@ impl Upstream {
             }));
         }
         endpoints.into()
+    }
+
+    /// How an endpoint is spoken to in TLS. What is remembered of its sessions stays.
+    fn peer_of(
+        &self,
+        endpoint: &ResolvedEndpoint,
+        known: Option<&Arc<Endpoint>>,
+    ) -> Option<Arc<Peer>> {
+        let peer = Peer::new(self.tls.as_ref()?, endpoint.host.as_deref());
+        let known = known.and_then(|known| known.tls.as_ref());
+        let known = known.filter(|known| known.is_like(&peer));
+        Some(known.map_or_else(|| Arc::new(peer), Arc::clone))
     }
 
     fn series_of(

@@ -35,6 +35,7 @@ use crate::config;
 use crate::endpoint::{Endpoint, Health, Limits, LiveStates};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
+use crate::tls::Client;
 use metrics::UpstreamMetrics;
 use table::{Rules, Table};
 
@@ -50,6 +51,8 @@ pub struct Upstream {
     rules: Rules,
     limits: Limits,
     check: Option<HealthCheck>,
+    /// How its endpoints are spoken to in TLS, if they are.
+    tls: Option<Arc<Client>>,
     table: ArcSwap<Table>,
     /// Held while a new table is made, so that two changes at once both count.
     changing: Mutex<()>,
@@ -63,11 +66,12 @@ pub struct Upstream {
 impl Upstream {
     /// Builds an upstream and changes nothing that runs. What was learned is found again: the live
     /// state of each endpoint by name and address, counters, retry budget and turn in `previous`.
-    /// `own_zone` is where this instance stands; empty if it was not told.
+    /// `own_zone` is where this instance stands; empty if it was not told. With `tls` that is how
+    /// the endpoints are spoken to.
     pub fn build(
         name: &str,
         written: &config::Upstream,
-        endpoints: Vec<ResolvedEndpoint>,
+        (endpoints, tls): (Vec<ResolvedEndpoint>, Option<Arc<Client>>),
         own_zone: &str,
         world: &World,
         previous: Option<&Arc<Self>>,
@@ -90,6 +94,7 @@ impl Upstream {
                 max_connections: written.max_connections_per_endpoint.unwrap_or(u32::MAX),
             },
             check,
+            tls,
             table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),
             changing: Mutex::default(),
             budget: previous.map_or_else(Arc::default, |old| Arc::clone(&old.budget)),
@@ -133,6 +138,11 @@ impl Upstream {
     /// Bounds retries to a share of the requests; shared by all builds of this upstream.
     pub fn retry_budget(&self) -> &RetryBudget {
         &self.budget
+    }
+
+    /// How its endpoints are spoken to in TLS, if they are.
+    pub fn tls(&self) -> Option<&Arc<Client>> {
+        self.tls.as_ref()
     }
 
     /// How endpoints are probed, if they are.

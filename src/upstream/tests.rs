@@ -21,6 +21,7 @@ fn resolved(number: u8) -> ResolvedEndpoint {
     let address = Address::Ip(([10, 0, 0, number], 80).into());
     ResolvedEndpoint {
         name: address.to_string().into(),
+        host: None,
         address,
         zone: "eu-1a".into(),
         weight: 1,
@@ -59,7 +60,7 @@ fn running(
     endpoints: Vec<ResolvedEndpoint>,
     previous: Option<&Arc<Upstream>>,
 ) -> Arc<Upstream> {
-    let upstream = Upstream::build("api", written, endpoints, "eu-1a", world, previous)
+    let upstream = Upstream::build("api", written, (endpoints, None), "eu-1a", world, previous)
         .expect("valid settings");
     world.install([&upstream]);
     upstream
@@ -299,7 +300,7 @@ fn a_build_that_is_not_installed_changes_nothing() {
     let refused = Upstream::build(
         "api",
         &unchecked(),
-        vec![resolved(2), resolved(9)],
+        (vec![resolved(2), resolved(9)], None),
         "eu-1a",
         &world,
         Some(&old),
@@ -369,8 +370,15 @@ fn a_verdict_between_build_and_install_is_not_lost() {
     let world = world();
     let old = running(&world, &checked(), all(2), None);
     judge_all(&old, &[Healthy, Healthy]);
-    let new =
-        Upstream::build("api", &checked(), all(2), "eu-1a", &world, Some(&old)).expect("valid");
+    let new = Upstream::build(
+        "api",
+        &checked(),
+        (all(2), None),
+        "eu-1a",
+        &world,
+        Some(&old),
+    )
+    .expect("valid");
     judge(&old, 0, Unhealthy);
     world.install([&new]);
     assert_eq!(reached(&new), BTreeSet::from([1]));
@@ -528,6 +536,7 @@ fn ten_thousand_endpoints_are_built_and_changed_quickly() {
             let address = Address::Ip(((0x0a00_0000 + number).to_be_bytes(), 80).into());
             ResolvedEndpoint {
                 name: address.to_string().into(),
+                host: None,
                 address,
                 weight: 1 + number % 7,
                 ..resolved(1)

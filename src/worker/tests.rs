@@ -132,6 +132,7 @@ fn snapshot(
     let endpoints = endpoints.iter().map(|address| ResolvedEndpoint {
         address: Address::Ip(*address),
         name: address.to_string().into(),
+        host: None,
         zone: "".into(),
         weight: 1,
         backup: false,
@@ -144,6 +145,7 @@ fn snapshot(
         config: Arc::new(config),
         endpoints: BTreeMap::from([("u".to_owned(), endpoints.collect())]),
         certificates: BTreeMap::new(),
+        materials: BTreeMap::new(),
         sockets: listeners
             .iter()
             .map(|(name, sockets, _)| ((*name).to_owned(), Arc::clone(sockets)))

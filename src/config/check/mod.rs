@@ -30,6 +30,7 @@ mod tests_of_routes;
 mod timeouts;
 mod tls;
 mod unused;
+mod upstream_tls;
 mod upstreams;
 mod zones;
 
@@ -82,6 +83,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     timeouts::check(&world, &mut findings);
     retries::check(&world, &mut findings);
     upstreams::check(&world, &mut findings);
+    upstream_tls::check(&world, &mut findings);
     unused::check(&world, &mut findings);
     endpoints::check(&world, &mut findings);
     zones::check(&world, &mut findings);

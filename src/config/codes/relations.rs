@@ -158,4 +158,26 @@ pub(super) const RELATIONS: &[Explanation] = &[
         text: "TLS is terminated in front of HTTP only, so far. A TCP listener relays the bytes of TLS \
                unread: leave `tls` away, and the endpoints terminate it.",
     },
+    Explanation {
+        code: Code::TlsConflict,
+        id: "E0236",
+        summary: "settings of TLS that contradict each other",
+        text: "Of two settings in `[upstream.<name>.tls]` one makes the other void: `ca` replaces \
+               `roots`, `server_name` is a fixed name, and with `insecure_skip_verify` nothing is \
+               verified. Take one of them out.",
+    },
+    Explanation {
+        code: Code::NoServerName,
+        id: "E0237",
+        summary: "an endpoint without a name to ask for",
+        text: "In TLS an endpoint is asked for by a name, which its certificate has to be for. A Unix \
+               socket has none: `server_name` says which.",
+    },
+    Explanation {
+        code: Code::AlpnWithoutHttp,
+        id: "E0238",
+        summary: "requests to endpoints that are not offered HTTP/1.1",
+        text: "`alpn` lists the protocols that endpoints are offered, and requests are HTTP/1.1. An \
+               endpoint that takes another one could not be spoken to.",
+    },
 ];

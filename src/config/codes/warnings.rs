@@ -88,4 +88,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "It has expired, will within two weeks, or is not valid yet: clients refuse it. It is \
                shown all the same, since another may be worse.",
     },
+    Explanation {
+        code: Code::Unverified,
+        id: "W0324",
+        summary: "endpoints that may be anybody",
+        text: "With `insecure_skip_verify` any certificate will do, so whoever sits between this \
+               instance and the endpoints can pose as them: reading, changing and answering \
+               everything. `ca` and `san` are the way to trust certificates of your own.",
+    },
 ];

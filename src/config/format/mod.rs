@@ -19,6 +19,7 @@ mod route;
 mod route_test;
 mod tls;
 mod upstream;
+mod upstream_tls;
 
 pub use self::listener::{Listener, Protocol};
 pub use self::route::{FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
@@ -28,6 +29,7 @@ pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Health, HealthHttp, HealthTcp, StatusPattern,
     Upstream, Zone,
 };
+pub use self::upstream_tls::{PublicRoots, ServerNameFrom, UpstreamTls};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Timeouts, is_default};
+use super::{Timeouts, UpstreamTls, is_default};
 use crate::config::units::{Ratio, Time};
 
 /// `[upstream.<name>]`
@@ -23,6 +23,9 @@ pub struct Upstream {
     pub zone: BTreeMap<String, Zone>,
     /// Active health checks. Default: none.
     pub health: Option<Health>,
+    /// TLS towards the endpoints, of checks as well. Default: none, they are spoken to in plain
+    /// text.
+    pub tls: Option<UpstreamTls>,
     /// Endpoints that are needed for the load; checked against the loss of each
     /// zone. Default: none.
     #[schemars(range(min = 1))]
@@ -111,7 +114,7 @@ pub enum Balance {
 pub struct Health {
     /// Ask for a resource.
     pub http: Option<HealthHttp>,
-    /// Connect: `tcp = {}`.
+    /// Connect, with the handshake where the upstream has `tls`: `tcp = {}`.
     pub tcp: Option<HealthTcp>,
     /// Time between two probes, ± 20 % jitter. Default: 2s.
     pub interval: Option<Time>,

@@ -182,6 +182,7 @@ const TABLES: [(&str, &[&str]); 21] = [
         &["upstream", "*", "zone", "*"],
     ),
     ("Endpoints as tables", &["upstream", "*", "endpoints", "[]"]),
+    ("`[upstream.<name>.tls]`", &["upstream", "*", "tls"]),
     ("`[upstream.<name>.health]`", &["upstream", "*", "health"]),
     (
         "`[upstream.<name>.health.http]`",

@@ -15,6 +15,7 @@ mod path;
 mod regex;
 mod request;
 mod status;
+mod tls;
 
 pub(super) use self::host::normalised as normalised_host;
 pub(super) use self::regex::compile;
@@ -78,6 +79,8 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
         "x-host-pattern" => host::pattern(text),
         "x-host" => host::name(text),
         "x-authority" => host::authority(text),
+        "x-san" => tls::san(text),
+        "x-alpn" => tls::protocol(text),
         "x-path-pattern" => path::pattern(text),
         "x-path" => path::path(text),
         "x-target" => path::target(text),

@@ -14,6 +14,8 @@ use super::checks::Job;
 use super::outcome::{Outcome, Question};
 use crate::endpoint::{ConnectFailure, Endpoint};
 use crate::net::{Address, Stream};
+use crate::pool::connect;
+use crate::tls::{Purpose, server_name};
 use crate::upstream::{HealthCheck, HttpProbe, Probe};
 
 /// Probes an endpoint. Ends within the check's time limit.
@@ -23,17 +25,26 @@ pub(super) async fn probe(job: Job) -> Outcome {
     } = job;
     let address = probed_address(&endpoint, check.port);
     let deadline = Instant::now() + check.timeout;
-    let stream = match timeout_at(deadline, Stream::connect(&address)).await {
+    let (purpose, host) = match &check.probe {
+        Probe::Http(probe) => {
+            let host = host(probe, &check, &endpoint, &address);
+            (Purpose::Http, Some(host))
+        }
+        Probe::Tcp => (Purpose::Raw, None),
+    };
+    let name = host.as_ref().and_then(|host| host.to_str().ok());
+    let name = name.and_then(server_name);
+    let opening = connect(&endpoint, &address, purpose, name.as_ref());
+    let stream = match timeout_at(deadline, opening).await {
         Err(_) => return Outcome::NoConnectionWithin(check.timeout),
         Ok(Err(error)) => {
             return Outcome::NotConnected(ConnectFailure::of(&error), error.to_string());
         }
-        Ok(Ok(stream)) => stream,
+        Ok(Ok((stream, _))) => stream,
     };
-    let Probe::Http(probe) = &check.probe else {
+    let (Probe::Http(probe), Some(host)) = (&check.probe, host) else {
         return Outcome::Connected;
     };
-    let host = host(probe, &check, &endpoint, &address);
     match timeout_at(deadline, ask(stream, probe, host)).await {
         Err(_) => Outcome::NoAnswerWithin(check.timeout),
         Ok(Err(error)) => Outcome::NoAnswer(in_words(&error)),

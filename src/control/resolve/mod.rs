@@ -218,6 +218,7 @@ fn add(
 ) {
     let details = details(entry);
     let is_single = addresses.len() == 1;
+    let host: Option<Arc<str>> = host(&details.address).map(Arc::from);
     for address in addresses {
         // A name says more than an address, as long as it names one endpoint.
         let name = if is_single {
@@ -228,6 +229,7 @@ fn add(
         endpoints.push(ResolvedEndpoint {
             address,
             name: name.into(),
+            host: host.clone(),
             zone: zone.into(),
             weight: details.weight.unwrap_or(1),
             backup: details.backup.unwrap_or(false),
@@ -235,6 +237,15 @@ fn add(
             max_connections: details.max_connections,
         });
     }
+}
+
+/// What stands before the port of an endpoint.
+fn host(address: &str) -> Option<&str> {
+    if address.starts_with("unix:") {
+        return None;
+    }
+    let (host, _) = address.rsplit_once(':')?;
+    Some(host.trim_start_matches('[').trim_end_matches(']'))
 }
 
 fn text(entry: &EndpointEntry) -> &str {

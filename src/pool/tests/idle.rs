@@ -20,11 +20,11 @@ async fn the_connection_used_last_is_taken_first() {
     }
     assert_eq!((pool.len(), pool.is_empty()), (3, false));
     while let Some(expected) = ports.pop() {
-        let taken = pool.checkout(&peer.endpoint, Instant::now(), false);
+        let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
         assert_eq!(taken.map(|taken| port(&taken)), Some(expected));
     }
     assert!(
-        pool.checkout(&peer.endpoint, Instant::now(), false)
+        pool.checkout(&peer.endpoint, None, Instant::now(), false)
             .is_none()
     );
 }
@@ -39,7 +39,7 @@ async fn what_is_too_many_is_closed() {
     pool.checkin(second, keep(SECOND, 1), Instant::now());
     closed(&mut second_other).await;
     assert_eq!((pool.len(), peer.endpoint.live.connections()), (1, 1));
-    let left = pool.checkout(&peer.endpoint, Instant::now(), false);
+    let left = pool.checkout(&peer.endpoint, None, Instant::now(), false);
     assert_eq!(left.map(|left| port(&left)), Some(first_port));
     let (none, mut other) = peer.open().await;
     pool.checkin(none, keep(SECOND, 0), Instant::now());
@@ -56,10 +56,10 @@ async fn a_connection_that_was_closed_is_passed_over() {
     pool.checkin(above, keep(SECOND, 10), Instant::now());
     drop(above_other);
     settle().await;
-    let taken = pool.checkout(&peer.endpoint, Instant::now(), false);
+    let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
     assert_eq!(taken.map(|taken| port(&taken)), Some(below_port));
     assert!(
-        pool.checkout(&peer.endpoint, Instant::now(), false)
+        pool.checkout(&peer.endpoint, None, Instant::now(), false)
             .is_none()
     );
     assert_eq!(peer.endpoint.live.connections(), 0);
@@ -77,7 +77,7 @@ async fn a_connection_that_spoke_unasked_is_closed() {
         .expect("it is open");
     settle().await;
     assert!(
-        pool.checkout(&peer.endpoint, Instant::now(), false)
+        pool.checkout(&peer.endpoint, None, Instant::now(), false)
             .is_none()
     );
     closed(&mut other).await;
@@ -121,7 +121,7 @@ async fn a_connection_that_rested_too_long_takes_those_below_along() {
     pool.checkin(above, keep(SECOND, 10), Instant::now());
     advance(SECOND).await;
     assert!(
-        pool.checkout(&peer.endpoint, Instant::now(), false)
+        pool.checkout(&peer.endpoint, None, Instant::now(), false)
             .is_none()
     );
     assert_eq!(pool.len(), 0);
@@ -136,11 +136,11 @@ async fn what_may_not_be_repeated_wants_a_fresh_connection() {
     pool.checkin(connection, keep(SECOND * 2, 10), Instant::now());
     advance(SECOND).await;
     assert!(
-        pool.checkout(&peer.endpoint, Instant::now(), true)
+        pool.checkout(&peer.endpoint, None, Instant::now(), true)
             .is_none()
     );
     // It is still good for others, and once it has been used for the first kind again.
-    let taken = pool.checkout(&peer.endpoint, Instant::now(), false);
+    let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
     pool.checkin(
         taken.expect("it stays"),
         keep(SECOND * 2, 10),
@@ -148,7 +148,7 @@ async fn what_may_not_be_repeated_wants_a_fresh_connection() {
     );
     advance(Duration::from_millis(999)).await;
     assert!(
-        pool.checkout(&peer.endpoint, Instant::now(), true)
+        pool.checkout(&peer.endpoint, None, Instant::now(), true)
             .is_some()
     );
 }
@@ -169,7 +169,7 @@ async fn the_sweep_closes_what_is_of_no_use() {
     pool.sweep(Instant::now());
     assert_eq!((pool.len(), peer.endpoint.live.connections()), (1, 1));
     closed(&mut old_other).await;
-    let left = pool.checkout(&peer.endpoint, Instant::now(), false);
+    let left = pool.checkout(&peer.endpoint, None, Instant::now(), false);
     assert_eq!(left.map(|left| port(&left)), Some(good_port));
 }
 
@@ -206,10 +206,10 @@ async fn endpoints_have_a_stack_each() {
         pool.checkin(connection, keep(SECOND, 10), Instant::now());
     }
     for (peer, expected) in peers.iter().zip(ports) {
-        let taken = pool.checkout(&peer.endpoint, Instant::now(), false);
+        let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
         assert_eq!(taken.map(|taken| port(&taken)), Some(expected));
         assert!(
-            pool.checkout(&peer.endpoint, Instant::now(), false)
+            pool.checkout(&peer.endpoint, None, Instant::now(), false)
                 .is_none()
         );
     }
@@ -244,7 +244,7 @@ async fn the_idle_time_of_an_endpoint_is_learned_and_kept_under() {
     pool.checkin(connection, keep(SECOND * 60, 10), Instant::now());
     advance(limit).await;
     assert!(
-        pool.checkout(&peer.endpoint, Instant::now(), false)
+        pool.checkout(&peer.endpoint, None, Instant::now(), false)
             .is_none()
     );
     assert!(pool.is_empty(), "it was closed before the endpoint would");
@@ -260,7 +260,7 @@ async fn the_checkout_learns_as_well() {
     drop(other);
     settle().await;
     assert!(
-        pool.checkout(&peer.endpoint, Instant::now(), false)
+        pool.checkout(&peer.endpoint, None, Instant::now(), false)
             .is_none()
     );
     let limit = peer.endpoint.live.idle_limit().expect("it was learned");
@@ -307,7 +307,7 @@ async fn only_what_is_young_is_looked_at_often() {
     assert_eq!(pool.len(), 2);
     pool.sweep(Instant::now());
     assert_eq!(pool.len(), 1);
-    let left = pool.checkout(&peer.endpoint, Instant::now(), false);
+    let left = pool.checkout(&peer.endpoint, None, Instant::now(), false);
     assert_eq!(left.map(|left| port(&left)), Some(peer_port(&kept_other)));
 }
 
@@ -374,7 +374,7 @@ async fn no_more_connections_than_allowed_are_opened() {
     drop(peer.listener);
     for _ in 0..2 {
         let open = pool.may_open(&peer.endpoint).await;
-        let refused = Connection::open(&peer.endpoint, open).await;
+        let refused = Connection::open(&peer.endpoint, None, open).await;
         assert!(refused.is_err());
     }
     assert_eq!(peer.endpoint.live.connections(), 0);
@@ -387,7 +387,7 @@ async fn a_connection_knows_that_it_was_used() {
     assert_eq!(port(&connection), peer_port(&other));
     assert!(!connection.is_reused());
     pool.checkin(connection, keep(SECOND, 1), Instant::now());
-    let again = pool.checkout(&peer.endpoint, Instant::now(), false);
+    let again = pool.checkout(&peer.endpoint, None, Instant::now(), false);
     assert!(again.expect("it is kept").is_reused());
 }
 

@@ -92,6 +92,9 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
         Some(ConnectFailure::Terminated) => Cause::ConnectionTerminated,
         Some(ConnectFailure::Unroutable) => Cause::DestinationIpUnroutable,
         Some(ConnectFailure::Unavailable) => Cause::DestinationUnavailable,
+        Some(ConnectFailure::TlsCertificate) => Cause::TlsCertificateError,
+        Some(ConnectFailure::TlsAlert) => Cause::TlsAlertReceived,
+        Some(ConnectFailure::TlsProtocol) => Cause::TlsProtocolError,
         Some(ConnectFailure::Ours) => Cause::Internal,
     };
     Failed {

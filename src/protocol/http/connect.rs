@@ -4,12 +4,17 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::Poll;
 
+use http::header;
+use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::attempt::{Attempt, failed_connect};
 use super::exchange::Exchange;
+use crate::endpoint::Endpoint;
+use crate::message::{RequestParts, Value};
 use crate::pool::{ConnectError, Connection};
 use crate::snapshot::Choice;
+use crate::tls::server_name;
 use crate::upstream::Pick;
 
 /// A connection from the pool, or a new one.
@@ -17,17 +22,29 @@ pub(super) async fn connection(
     exchange: &Exchange<'_>,
     choice: &Choice,
     pick: &Pick,
-    repeatable: bool,
-    may_reuse: bool,
+    parts: &RequestParts,
+    (repeatable, may_reuse): (bool, bool),
 ) -> Result<Box<Connection>, Attempt> {
     let endpoint = &pick.endpoint;
+    let host = host(endpoint, parts);
     let pool = &exchange.connection.local.pool;
     let now = exchange.now.get();
-    if may_reuse && let Some(connection) = pool.checkout(endpoint, now, !repeatable) {
+    if may_reuse && let Some(connection) = pool.checkout(endpoint, host.as_ref(), now, !repeatable)
+    {
         return Ok(connection);
     }
     // In a box: most requests find one in the pool, and do not carry the room for opening one.
-    Box::pin(open(exchange, choice, pick)).await
+    Box::pin(open(exchange, choice, pick, host)).await
+}
+
+/// The host that a request is for, where it matters for the connection to an endpoint.
+fn host(endpoint: &Endpoint, parts: &RequestParts) -> Option<ServerName<'static>> {
+    let peer = endpoint.tls.as_ref()?;
+    if !peer.asks_by_request() {
+        return None;
+    }
+    let host = parts.headers.get(header::HOST).and_then(Value::to_str)?;
+    server_name(host)
 }
 
 /// Opens a connection.
@@ -35,6 +52,7 @@ async fn open(
     exchange: &Exchange<'_>,
     choice: &Choice,
     pick: &Pick,
+    host: Option<ServerName<'static>>,
 ) -> Result<Box<Connection>, Attempt> {
     let endpoint = &pick.endpoint;
     let pool = &exchange.connection.local.pool;
@@ -42,7 +60,7 @@ async fn open(
     let client = &exchange.connection.client;
     exchange.wait_at_most(choice.timeouts.connect);
     let allowed = Cell::new(None);
-    let mut opening = std::pin::pin!(pool.open(endpoint, began, &allowed));
+    let mut opening = std::pin::pin!(pool.open(endpoint, host.as_ref(), began, &allowed));
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {
             return Poll::Ready(Some(result));

@@ -128,7 +128,8 @@ fn attempt<'a>(
     async move {
         loop {
             let reused;
-            let mut call = match connection(exchange, choice, &pick, repeatable, may_reuse).await {
+            let how = (repeatable, may_reuse);
+            let mut call = match connection(exchange, choice, &pick, parts, how).await {
                 Ok(connection) if parts.method == Method::CONNECT => {
                     return Ok(connected(choice, pick, *connection));
                 }

@@ -116,6 +116,7 @@ fn snapshot(
     let itself = ResolvedEndpoint {
         address: Address::Ip(sockets.local),
         name: "itself".into(),
+        host: None,
         zone: "".into(),
         weight: 1,
         backup: false,
@@ -131,6 +132,7 @@ fn snapshot(
             .map(|name| (name.clone(), vec![itself.clone()]))
             .collect(),
         certificates: BTreeMap::new(),
+        materials: BTreeMap::new(),
         sockets: config
             .listener
             .keys()

@@ -81,6 +81,7 @@ impl Stage {
             sha256: "digest".into(),
             endpoints: endpoints(&config),
             certificates: BTreeMap::new(),
+            materials: BTreeMap::new(),
             sockets: self.sockets.clone(),
             config,
             world: &self.world,
@@ -105,6 +106,7 @@ fn endpoints(config: &Config) -> BTreeMap<String, Vec<ResolvedEndpoint>> {
         ResolvedEndpoint {
             address: Address::Ip(text.parse().expect("an address")),
             name: text.as_str().into(),
+            host: None,
             zone: "".into(),
             weight: 1,
             backup: false,
@@ -309,6 +311,7 @@ fn build_without_sockets() -> String {
         sha256: "".into(),
         endpoints: endpoints(&config),
         certificates: BTreeMap::new(),
+        materials: BTreeMap::new(),
         sockets: BTreeMap::new(),
         config,
         world: &stage.world,

@@ -15,7 +15,14 @@ fn split(weights: &[u32]) -> Option<Split> {
     let none = Timeouts::default();
     let choices = weights.iter().enumerate().map(|(place, weight)| {
         let written = crate::config::Upstream::default();
-        let upstream = Upstream::build(&place.to_string(), &written, Vec::new(), "", &world, None);
+        let upstream = Upstream::build(
+            &place.to_string(),
+            &written,
+            (Vec::new(), None),
+            "",
+            &world,
+            None,
+        );
         Choice {
             weight: *weight,
             upstream: upstream.expect("valid settings"),

@@ -1,4 +1,4 @@
-//! Certificates that clients are shown, as the status tells of them.
+//! Certificates that clients and endpoints are shown, as the status tells of them.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,11 +9,14 @@ use crate::snapshot::Snapshot;
 use crate::telemetry::rfc3339;
 use crate::tls;
 
-/// A certificate that clients are shown.
+/// A certificate that clients or endpoints are shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// The listener that shows it.
+    /// The listener that shows it to clients; empty if it is not for them.
     pub listener: String,
+    /// The upstream that shows it to its endpoints; empty if it is not for them.
+    #[serde(default)]
+    pub upstream: String,
     /// The file that it was read from.
     pub file: String,
     /// The names that it is for.
@@ -30,18 +33,26 @@ pub struct Certificate {
     pub state: String,
 }
 
-/// All certificates, by listener.
+/// All certificates, by listener and then by upstream.
 pub(crate) fn certificates(snapshot: &Snapshot) -> Vec<Certificate> {
     let now = SystemTime::now();
     let mut views = Vec::new();
     for listener in &snapshot.listeners {
         let certificates = listener.tls.iter().flat_map(|tls| tls.certificates());
-        views.extend(certificates.map(|one| view(&listener.name, &one, now)));
+        views.extend(certificates.map(|one| view((&listener.name, ""), &one, now)));
+    }
+    for upstream in snapshot.upstreams.values() {
+        let certificate = upstream.tls().and_then(|tls| tls.certificate());
+        views.extend(certificate.map(|one| view(("", &upstream.name), &one, now)));
     }
     views
 }
 
-fn view(listener: &str, certificate: &tls::Certificate, now: SystemTime) -> Certificate {
+fn view(
+    (listener, upstream): (&str, &str),
+    certificate: &tls::Certificate,
+    now: SystemTime,
+) -> Certificate {
     let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     let left = certificate.not_after.duration_since(now);
     let state = match Validity::of(certificate, now) {
@@ -52,6 +63,7 @@ fn view(listener: &str, certificate: &tls::Certificate, now: SystemTime) -> Cert
     };
     Certificate {
         listener: listener.to_owned(),
+        upstream: upstream.to_owned(),
         file: certificate.file.to_string_lossy().into_owned(),
         names: certificate.names.iter().map(ToString::to_string).collect(),
         issuer: certificate.issuer.to_string(),

@@ -87,6 +87,11 @@ pub(crate) fn upstream(upstream: &upstream::Upstream) -> Upstream {
         name: upstream.name.to_string(),
         standing: upstream.standing().as_str().to_owned(),
         is_checked: upstream.health_check().is_some(),
+        tls: match upstream.tls() {
+            None => String::new(),
+            Some(tls) if tls.verifies() => VERIFIED.to_owned(),
+            Some(_) => UNVERIFIED.to_owned(),
+        },
         healthy: healths.filter(|health| *health == Health::Healthy).count(),
         endpoints: endpoints
             .iter()
@@ -115,3 +120,9 @@ fn view_endpoint(endpoint: &endpoint::Endpoint, health: Health, now: Instant) ->
         connections: live.connections(),
     }
 }
+
+/// The word for an upstream whose endpoints have to prove who they are.
+const VERIFIED: &str = "verified";
+
+/// And for one whose endpoints need not.
+pub(super) const UNVERIFIED: &str = "unverified";

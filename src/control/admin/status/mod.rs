@@ -133,6 +133,10 @@ pub struct Upstream {
     pub standing: String,
     /// Whether its endpoints are probed.
     pub is_checked: bool,
+    /// `verified` where its endpoints are spoken to in TLS, `unverified` where they need not prove
+    /// who they are, else empty.
+    #[serde(default)]
+    pub tls: String,
     /// Endpoints that are healthy.
     pub healthy: usize,
     /// In the order of the file.

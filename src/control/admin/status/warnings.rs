@@ -1,5 +1,6 @@
 //! What of a status needs attention, in words.
 
+use super::collect::UNVERIFIED;
 use super::{Certificate, Endpoint, Listener, REJECTED, Upstream, Warning, field, since};
 use crate::control::ready::Readiness;
 use crate::telemetry::events::Recorded;
@@ -22,6 +23,7 @@ pub(super) fn find(seen: &Seen<'_>) -> Vec<Warning> {
     let mut found: Vec<(Gravity, Warning)> = Vec::new();
     found.extend(not_ready(seen.readiness).map(|warning| (Gravity::Outage, warning)));
     found.extend(seen.upstreams.iter().filter_map(upstream));
+    found.extend(seen.upstreams.iter().filter_map(unverified));
     found.extend(
         seen.listeners
             .iter()
@@ -85,28 +87,31 @@ fn full(listener: &Listener) -> Option<Warning> {
 
 fn certificate(certificate: &Certificate) -> Option<(Gravity, Warning)> {
     let until = &certificate.not_after;
+    let refused = if certificate.listener.is_empty() {
+        "endpoints refuse it"
+    } else {
+        "clients refuse it"
+    };
     let (gravity, what, effect) = match certificate.state.as_str() {
-        "expired" => (
-            Gravity::Outage,
-            format!("has expired at {until}"),
-            "clients refuse it",
-        ),
+        "expired" => (Gravity::Outage, format!("has expired at {until}"), refused),
         "early" => (
             Gravity::Outage,
             format!("is not valid before {}", certificate.not_before),
-            "clients refuse it",
+            refused,
         ),
         "expiring" => (
             Gravity::Weakened,
             format!("expires at {until}"),
-            "clients will refuse it then: see whether it is renewed",
+            "it will be refused then: see whether it is renewed",
         ),
         _ => return None,
     };
-    let about = format!(
-        "certificate {} of listener {}",
-        certificate.file, certificate.listener
-    );
+    let file = &certificate.file;
+    let about = if certificate.listener.is_empty() {
+        format!("certificate {file} of upstream {}", certificate.upstream)
+    } else {
+        format!("certificate {file} of listener {}", certificate.listener)
+    };
     Some((gravity, warning(&about, &what, effect)))
 }
 
@@ -171,6 +176,16 @@ fn upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
         ..warning(&format!("upstream {}", upstream.name), &what, effect)
     };
     Some((gravity, warning))
+}
+
+fn unverified(upstream: &Upstream) -> Option<(Gravity, Warning)> {
+    if upstream.tls != UNVERIFIED {
+        return None;
+    }
+    let about = format!("upstream {}", upstream.name);
+    let what = "takes any certificate of its endpoints: insecure_skip_verify is set";
+    let effect = "who sits between reads and changes everything";
+    Some((Gravity::Weakened, warning(&about, what, effect)))
 }
 
 /// Endpoints that no check has found unhealthy, while connections to them fail. One line: it may be
@@ -242,6 +257,7 @@ mod tests {
             name: "api".into(),
             standing: Standing::Healthy.as_str().into(),
             is_checked: true,
+            tls: String::new(),
             healthy: 1,
             endpoints,
         };

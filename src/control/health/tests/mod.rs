@@ -44,6 +44,7 @@ fn resolved(address: &Address) -> ResolvedEndpoint {
     ResolvedEndpoint {
         address: address.clone(),
         name: address.to_string().into(),
+        host: None,
         zone: "".into(),
         weight: 1,
         backup: false,
@@ -63,8 +64,8 @@ fn upstream(
         ..config::Upstream::default()
     };
     let endpoints = addresses.iter().map(|address| resolved(address)).collect();
-    let upstream =
-        Upstream::build("api", &written, endpoints, "", world, previous).expect("valid settings");
+    let upstream = Upstream::build("api", &written, (endpoints, None), "", world, previous)
+        .expect("valid settings");
     world.install([&upstream]);
     upstream
 }

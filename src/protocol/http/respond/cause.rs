@@ -32,6 +32,12 @@ pub enum Cause {
     ConnectionWriteTimeout,
     /// All endpoints are at their limits.
     ConnectionLimitReached,
+    /// The endpoint's certificate is not what it should be.
+    TlsCertificateError,
+    /// The endpoint ended the handshake.
+    TlsAlertReceived,
+    /// What the endpoint speaks is no TLS, or none that is taken here.
+    TlsProtocolError,
     /// The request cannot be read, or could be read in two ways.
     BadRequest,
     /// The request did not arrive in time.
@@ -84,7 +90,7 @@ type Row = (&'static str, StatusCode, &'static str, bool);
 impl Cause {
     /// Every cause, in the order of the type, so that `cause as usize` is its place here: what
     /// keeps one thing for each cause needs no map.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::DnsTimeout,
         Self::DnsError,
         Self::NoRoute,
@@ -96,6 +102,9 @@ impl Cause {
         Self::ConnectionReadTimeout,
         Self::ConnectionWriteTimeout,
         Self::ConnectionLimitReached,
+        Self::TlsCertificateError,
+        Self::TlsAlertReceived,
+        Self::TlsProtocolError,
         Self::BadRequest,
         Self::RequestTimeout,
         Self::MethodNotAllowed,
@@ -179,6 +188,9 @@ impl Cause {
             | Self::DestinationIpUnroutable
             | Self::ConnectionRefused
             | Self::ConnectionTerminated
+            | Self::TlsCertificateError
+            | Self::TlsAlertReceived
+            | Self::TlsProtocolError
             | Self::ResponseIncomplete
             | Self::ResponseHeadTooLarge
             | Self::ResponseTransferCoding
@@ -221,6 +233,9 @@ impl Cause {
             Self::ConnectionReadTimeout => ("connection_read_timeout", StatusCode::GATEWAY_TIMEOUT, "The service stopped answering", false),
             Self::ConnectionWriteTimeout => ("connection_write_timeout", StatusCode::GATEWAY_TIMEOUT, "The service stopped listening", false),
             Self::ConnectionLimitReached => ("connection_limit_reached", StatusCode::SERVICE_UNAVAILABLE, "The service is busy", true),
+            Self::TlsCertificateError => ("tls_certificate_error", StatusCode::BAD_GATEWAY, "The service could not prove who it is", false),
+            Self::TlsAlertReceived => ("tls_alert_received", StatusCode::BAD_GATEWAY, "The service refused a secure connection", false),
+            Self::TlsProtocolError => ("tls_protocol_error", StatusCode::BAD_GATEWAY, "The service could not be spoken to securely", false),
             Self::BadRequest => ("http_request_error", StatusCode::BAD_REQUEST, "The request is malformed", false),
             Self::RequestTimeout => ("http_request_error", StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time", false),
             Self::MethodNotAllowed => ("http_request_error", StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed", false),

@@ -77,7 +77,7 @@ fn listeners(status: &Status) -> Vec<Vec<String>> {
 }
 
 fn certificates(status: &Status) -> Vec<Vec<String>> {
-    let mut table = vec![row(["certificate", "listener", "names", "valid for"])];
+    let mut table = vec![row(["certificate", "of", "names", "valid for"])];
     table.extend(status.certificates.iter().map(|certificate| {
         let names = match certificate.names.as_slice() {
             [first, second, third, .., _] => format!("{first} {second} {third} …"),
@@ -85,7 +85,11 @@ fn certificates(status: &Status) -> Vec<Vec<String>> {
         };
         let left = u64::try_from(certificate.expires_s).map(span);
         let left = left.unwrap_or_else(|_| "expired".to_owned());
-        row([&certificate.file, &certificate.listener, &names, &left])
+        let owner = match certificate.listener.as_str() {
+            "" => format!("upstream {}", certificate.upstream),
+            listener => listener.to_owned(),
+        };
+        row([&certificate.file, &owner, &names, &left])
     }));
     table
 }

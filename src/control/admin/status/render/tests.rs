@@ -22,6 +22,7 @@ fn upstream(name: &str, endpoints: Vec<Endpoint>) -> Upstream {
         name: name.into(),
         standing: "healthy".into(),
         is_checked: true,
+        tls: String::new(),
         healthy: endpoints
             .iter()
             .filter(|endpoint| endpoint.state == "healthy")
@@ -176,6 +177,7 @@ fn spans_are_short() {
 fn certificates_have_a_row_each() {
     let certificate = |file: &str, names: &[&str], expires_s| Certificate {
         listener: "web".into(),
+        upstream: String::new(),
         file: file.into(),
         names: names.iter().map(ToString::to_string).collect(),
         issuer: "CN=Somebody".into(),
@@ -188,12 +190,18 @@ fn certificates_have_a_row_each() {
     status.certificates = vec![
         certificate("a.pem", &["a.test", "*.a.test"], 5 * 86_400),
         certificate("b.pem", &["1", "2", "3", "4"], -1),
+        Certificate {
+            listener: String::new(),
+            upstream: "api".into(),
+            ..certificate("c.pem", &["c.test"], 86_400)
+        },
     ];
     let screen = render(&status);
     let rows = "
-  certificate  listener  names            valid for
-  a.pem        web       a.test *.a.test  5d 0h
-  b.pem        web       1 2 3 …          expired
+  certificate  of            names            valid for
+  a.pem        web           a.test *.a.test  5d 0h
+  b.pem        web           1 2 3 …          expired
+  c.pem        upstream api  c.test           1d 0h
 ";
     assert!(screen.contains(rows), "{screen}");
 }

@@ -1,0 +1,126 @@
+//! TLS towards endpoints: who is asked for, who may answer, and that both are said once.
+
+use std::collections::BTreeSet;
+
+use super::listeners::is_tcp;
+use super::{Findings, Item, World};
+use crate::config::codes::Code;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::format::Upstream;
+use crate::config::node::Node;
+
+pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
+    let of_requests = of_requests(world);
+    for upstream in world.upstreams.values() {
+        if !upstream.has(&["tls"]) {
+            continue;
+        }
+        unverified(upstream, findings);
+        conflicts(upstream, findings);
+        nameless(upstream, findings);
+        if of_requests.contains(upstream.name) {
+            protocols(upstream, findings);
+        }
+    }
+}
+
+/// The upstreams that get requests, rather than the bytes of TCP listeners.
+fn of_requests<'a>(world: &World<'a>) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    let listeners = world.listeners.values();
+    let listeners = listeners.filter(|listener| !is_tcp(listener));
+    let routes = world.routes.values().map(|route| route.node);
+    for node in routes.chain(listeners.map(|listener| listener.node)) {
+        names.extend(node.at(&["upstream"]).and_then(Node::str));
+        let shares = node.at(&["split"]).and_then(Node::table);
+        names.extend(shares.into_iter().flatten().map(|(name, _)| name.as_str()));
+    }
+    names
+}
+
+fn skips(upstream: &Item<'_, Upstream>) -> bool {
+    let written = upstream.written.as_ref();
+    let tls = written.and_then(|written| written.tls.as_ref());
+    tls.is_some_and(|tls| tls.insecure_skip_verify == Some(true))
+}
+
+fn unverified(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    if skips(upstream) {
+        let name = upstream.name;
+        let title = format!("the endpoints of upstream `{name}` may be anybody");
+        let place = upstream.place(&["tls", "insecure_skip_verify"]);
+        findings.push(
+            Diagnostic::new(Code::Unverified, title)
+                .at(place, "any certificate will do")
+                .help("`ca` names the file of the authority that signs them, `san` their names"),
+        );
+    }
+}
+
+/// Settings of which one makes the other void.
+fn conflicts(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    let mut conflict = |kept: &str, void: &str, why: &str| {
+        let (kept, void) = (["tls", kept], ["tls", void]);
+        if !(upstream.has(&kept) && upstream.has(&void)) {
+            return;
+        }
+        let title = format!(
+            "`{}` and `{}` of upstream `{}` contradict each other",
+            kept[1], void[1], upstream.name
+        );
+        findings.push(
+            Diagnostic::new(Code::TlsConflict, title)
+                .at(upstream.key_place(&void), why)
+                .also(upstream.key_place(&kept), "because of this"),
+        );
+    };
+    conflict("ca", "roots", "no public authority is trusted");
+    conflict("server_name", "server_name_from", "the name is fixed");
+    if skips(upstream) {
+        for void in ["ca", "roots", "san"] {
+            conflict("insecure_skip_verify", void, "nothing is verified");
+        }
+    }
+}
+
+/// A Unix socket has no name that could be asked for.
+fn nameless(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    if upstream.has(&["tls", "server_name"]) {
+        return;
+    }
+    let addresses = super::endpoints::nodes(upstream.node).into_iter();
+    let addresses = addresses.map(|(_, node)| node.at(&["address"]).unwrap_or(node));
+    let is_socket = |node: &&Node| node.str().is_some_and(|text| text.starts_with("unix:"));
+    for socket in addresses.filter(|node| !node.faulty).filter(is_socket) {
+        let title = format!(
+            "upstream `{}` has TLS, and an endpoint without a name",
+            upstream.name
+        );
+        findings.push(
+            Diagnostic::new(Code::NoServerName, title)
+                .at(socket.place, "whom to ask for here?")
+                .also(upstream.key_place(&["tls"]), "`server_name` is missing"),
+        );
+    }
+}
+
+/// Requests are HTTP/1.1.
+fn protocols(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    let Some(alpn) = upstream.node.at(&["tls", "alpn"]) else {
+        return;
+    };
+    let mut offered = alpn.items().iter();
+    if alpn.is_sound() && !alpn.items().is_empty() && !offered.any(|one| one.str() == Some(HTTP)) {
+        let title = format!(
+            "upstream `{}` gets requests, and does not offer HTTP/1.1",
+            upstream.name
+        );
+        findings.push(
+            Diagnostic::new(Code::AlpnWithoutHttp, title)
+                .at(alpn.place, "`http/1.1` is missing")
+                .help("without `alpn` it is offered to whoever gets requests"),
+        );
+    }
+}
+
+const HTTP: &str = "http/1.1";

@@ -1,0 +1,110 @@
+//! Reads what TLS towards endpoints needs of files: whom to trust, and what to show.
+//!
+//! As with certificates of listeners: all of a configuration or nothing, before anything changes.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::aside::aside;
+use super::certificates::why_expiring;
+use crate::config::{Config, Diagnostic, Places, UpstreamTls};
+use crate::tls::{Material, MaterialError};
+
+/// What was read, by the name of the upstream.
+pub type Materials = BTreeMap<String, Material>;
+
+/// A file of an upstream's TLS that cannot be used.
+#[derive(Debug)]
+pub struct UnusableMaterial {
+    upstream: String,
+    /// Which setting names it.
+    setting: &'static [&'static str],
+    why: String,
+}
+
+impl UnusableMaterial {
+    fn new(upstream: &str, error: &MaterialError) -> Self {
+        Self {
+            upstream: upstream.to_owned(),
+            setting: error.setting(),
+            why: error.to_string(),
+        }
+    }
+
+    /// The finding about it.
+    pub fn finding(&self, places: &Places) -> Diagnostic {
+        places.material(&self.upstream, self.setting, &self.why)
+    }
+}
+
+/// Reads all of them, or finds every one that cannot be used.
+pub async fn read(config: &Config) -> Result<Materials, Vec<UnusableMaterial>> {
+    let mut read = Vec::new();
+    for (upstream, written) in written(config) {
+        read.push((upstream, read_one(written).await));
+    }
+    gather(read)
+}
+
+/// The same for a command, which has nothing else to do meanwhile.
+pub fn read_at_once(config: &Config) -> Result<Materials, Vec<UnusableMaterial>> {
+    gather(written(config).map(|(upstream, written)| (upstream, Material::read(written))))
+}
+
+/// Reads that of one upstream.
+pub(super) async fn read_one(written: &UpstreamTls) -> Result<Material, MaterialError> {
+    let written = written.clone();
+    let read = aside(move || Material::read(&written)).await;
+    read.unwrap_or_else(|why| Err(MaterialError::Fault(why)))
+}
+
+/// What needs attention: certificates that endpoints will not take for long, and endpoints that may
+/// be anybody.
+pub fn warnings(config: &Config, materials: &Materials, now: SystemTime) -> Vec<String> {
+    let unverified = unverified(config).map(|name| {
+        format!("upstream {name}: `insecure_skip_verify` is set, so its endpoints may be anybody")
+    });
+    let expiring = expiring(materials, now).into_iter();
+    let expiring = expiring.map(|(name, why)| format!("upstream {name}: {why}"));
+    unverified.chain(expiring).collect()
+}
+
+/// The upstreams whose endpoints need not prove who they are.
+pub fn unverified(config: &Config) -> impl Iterator<Item = &str> {
+    let is_so = |tls: &UpstreamTls| tls.insecure_skip_verify == Some(true);
+    let unverified = written(config).filter(move |(_, tls)| is_so(tls));
+    unverified.map(|(name, _)| name.as_str())
+}
+
+/// The certificates for endpoints that have expired, will soon, or are not valid yet.
+pub fn expiring(materials: &Materials, now: SystemTime) -> Vec<(&str, String)> {
+    let own = materials.iter();
+    let own = own.filter_map(|(name, material)| Some((name, material.certificate.as_ref()?)));
+    own.filter_map(|(name, own)| Some((name.as_str(), why_expiring(own, now)?)))
+        .collect()
+}
+
+fn written(config: &Config) -> impl Iterator<Item = (&String, &UpstreamTls)> {
+    let upstreams = config.upstream.iter();
+    upstreams.filter_map(|(name, upstream)| Some((name, upstream.tls.as_ref()?)))
+}
+
+fn gather<'a>(
+    read: impl IntoIterator<Item = (&'a String, Result<Material, MaterialError>)>,
+) -> Result<Materials, Vec<UnusableMaterial>> {
+    let mut materials = Materials::new();
+    let mut failures = Vec::new();
+    for (upstream, read) in read {
+        match read {
+            Ok(material) => {
+                materials.insert(upstream.clone(), material);
+            }
+            Err(error) => failures.push(UnusableMaterial::new(upstream, &error)),
+        }
+    }
+    if failures.is_empty() {
+        Ok(materials)
+    } else {
+        Err(failures)
+    }
+}
