@@ -73,7 +73,7 @@ impl Renewals {
                 continue;
             };
             let renewed = self.renew(listener, written).await;
-            self.tell(Owner::Listener(listener.name.to_string()), renewed);
+            self.tell(&Owner::Listener(listener.name.to_string()), renewed);
         }
         for (name, upstream) in &snapshot.upstreams {
             let written = config.upstream.get(&**name);
@@ -82,7 +82,7 @@ impl Renewals {
                 continue;
             };
             let renewed = renew_client(client, written).await;
-            self.tell(Owner::Upstream(name.to_string()), renewed);
+            self.tell(&Owner::Upstream(name.to_string()), renewed);
         }
     }
 
@@ -128,12 +128,12 @@ impl Renewals {
     }
 
     /// Tells what came of a look: a mistake at the second one in a row.
-    fn tell(&mut self, owner: Owner, renewed: Result<Option<String>, String>) {
+    fn tell(&mut self, owner: &Owner, renewed: Result<Option<String>, String>) {
         match renewed {
             Ok(told) => {
-                self.wrong.remove(&owner);
+                self.wrong.remove(owner);
                 if let Some(told) = told {
-                    self.publish("cert_reloaded", &owner, told);
+                    self.publish("cert_reloaded", owner, told);
                 }
             }
             Err(why) => {
@@ -141,7 +141,7 @@ impl Renewals {
                 *looks = looks.saturating_add(1);
                 if *looks == 2 {
                     let what = format!("the certificates before stay in force: {why}");
-                    self.publish("cert_rejected", &owner, what);
+                    self.publish("cert_rejected", owner, what);
                 }
             }
         }

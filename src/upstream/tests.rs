@@ -60,10 +60,18 @@ fn running(
     endpoints: Vec<ResolvedEndpoint>,
     previous: Option<&Arc<Upstream>>,
 ) -> Arc<Upstream> {
-    let upstream = Upstream::build("api", written, (endpoints, None), "eu-1a", world, previous)
-        .expect("valid settings");
+    let upstream = built(world, written, endpoints, previous);
     world.install([&upstream]);
     upstream
+}
+
+fn built(
+    world: &World,
+    written: &config::Upstream,
+    endpoints: Vec<ResolvedEndpoint>,
+    previous: Option<&Arc<Upstream>>,
+) -> Arc<Upstream> {
+    Upstream::build("api", written, (endpoints, None), "eu-1a", world, previous).expect("valid")
 }
 
 fn judge(upstream: &Upstream, place: usize, health: Health) {
@@ -297,15 +305,8 @@ fn a_build_that_is_not_installed_changes_nothing() {
     let old = running(&world, &checked(), all(2), None);
     judge_all(&old, &[Healthy, Unhealthy]);
     let events = world.events.list(0).len();
-    let refused = Upstream::build(
-        "api",
-        &unchecked(),
-        (vec![resolved(2), resolved(9)], None),
-        "eu-1a",
-        &world,
-        Some(&old),
-    )
-    .expect("valid settings");
+    let other = vec![resolved(2), resolved(9)];
+    let refused = built(&world, &unchecked(), other, Some(&old));
     assert_eq!(reached(&old), BTreeSet::from([0]));
     assert_eq!(old.endpoints()[1].live.health(), Unhealthy);
     assert!(
@@ -370,15 +371,7 @@ fn a_verdict_between_build_and_install_is_not_lost() {
     let world = world();
     let old = running(&world, &checked(), all(2), None);
     judge_all(&old, &[Healthy, Healthy]);
-    let new = Upstream::build(
-        "api",
-        &checked(),
-        (all(2), None),
-        "eu-1a",
-        &world,
-        Some(&old),
-    )
-    .expect("valid");
+    let new = built(&world, &checked(), all(2), Some(&old));
     judge(&old, 0, Unhealthy);
     world.install([&new]);
     assert_eq!(reached(&new), BTreeSet::from([1]));
@@ -536,7 +529,6 @@ fn ten_thousand_endpoints_are_built_and_changed_quickly() {
             let address = Address::Ip(((0x0a00_0000 + number).to_be_bytes(), 80).into());
             ResolvedEndpoint {
                 name: address.to_string().into(),
-                host: None,
                 address,
                 weight: 1 + number % 7,
                 ..resolved(1)

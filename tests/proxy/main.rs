@@ -36,6 +36,7 @@ mod tls_certificates;
 mod tls_exchange;
 mod tls_handshake;
 mod tls_tools;
+mod tls_upstreams;
 mod upstreams;
 mod wire_connection;
 mod wire_forwarding;

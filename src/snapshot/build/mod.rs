@@ -4,6 +4,8 @@
 //! here (a regular expression that a later library refuses, say) is returned, never assumed away,
 //! and the snapshot in force stays.
 
+mod upstreams;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -22,8 +24,8 @@ use crate::http1;
 use crate::net::Sockets;
 use crate::policy::{Filters, Fixed, Forwarding, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
-use crate::tls::{Certificate, Client, ClientSettings, Material};
-use crate::upstream::{ResolvedEndpoint, Upstream, World};
+use crate::tls::{Certificate, Material};
+use crate::upstream::{ResolvedEndpoint, World};
 
 /// What a snapshot is made of.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ pub struct Ingredients<'a> {
 /// Builds a snapshot.
 pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     let written = effective_upstreams(&ingredients.config);
-    let upstreams = build_upstreams(&mut ingredients, &written)?;
+    let upstreams = upstreams::build_upstreams(&mut ingredients, &written)?;
     let builder = Builder {
         ingredients: &ingredients,
         written: &written,
@@ -74,54 +76,6 @@ pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
         upstreams,
         config,
     })
-}
-
-fn build_upstreams(
-    ingredients: &mut Ingredients<'_>,
-    written: &BTreeMap<String, config::Upstream>,
-) -> Result<Upstreams, BuildError> {
-    let own_zone = own_zone(&ingredients.config).to_owned();
-    let mut upstreams = BTreeMap::new();
-    for (name, upstream) in written {
-        let endpoints = ingredients.endpoints.remove(name).unwrap_or_default();
-        let previous = ingredients
-            .previous
-            .and_then(|world| world.upstreams.get(name.as_str()));
-        let tls = client(name, upstream, ingredients, previous)?;
-        let built = Upstream::build(
-            name,
-            upstream,
-            (endpoints, tls),
-            &own_zone,
-            ingredients.world,
-            previous,
-        )
-        .map_err(|error| refused(name, &error.to_string()))?;
-        upstreams.insert(Arc::from(name.as_str()), built);
-    }
-    Ok(upstreams)
-}
-
-/// How the endpoints of an upstream are spoken to in TLS, if they are.
-fn client(
-    name: &str,
-    written: &config::Upstream,
-    ingredients: &Ingredients<'_>,
-    previous: Option<&Arc<Upstream>>,
-) -> Result<Option<Arc<Client>>, BuildError> {
-    let Some(written) = &written.tls else {
-        return Ok(None);
-    };
-    let Some(material) = ingredients.materials.get(name) else {
-        return Err(refused(name, "what its TLS needs was not read"));
-    };
-    let settings = ClientSettings::new(written);
-    let settings = settings.map_err(|error| refused(name, &error.to_string()))?;
-    let before = previous.and_then(|upstream| upstream.tls());
-    let client = Client::new(settings, material, before);
-    client
-        .map(Some)
-        .map_err(|error| refused(name, &error.to_string()))
 }
 
 /// The zone that this instance stands in; empty if it was not told.
