@@ -212,7 +212,7 @@ fn requests_may_choose_the_name_and_connections_are_kept_apart() {
     let proxy = started(&authority, &endpoint, tls);
     let mut client = proxy.client();
     let mut ask = |host: &str| {
-        client.send(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
         let response = client.response();
         let text = text(&response.body.data);
         (response.status, text)
@@ -275,7 +275,7 @@ fn large_bodies_pass_both_ways() {
         }
         let body = "y".repeat(LARGE);
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n");
-        client.send(&format!("{head}{body}"));
+        client.send(format!("{head}{body}"));
         let response = client.response();
         let told = text(&response.body.data);
         assert!(told.contains(&format!("taken={LARGE}\n")), "{told}");

@@ -182,7 +182,8 @@ fn answer(session: &mut BufReader<Session>, told: &str) -> io::Result<bool> {
             break;
         }
         if target.is_empty() {
-            target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            let second = line.split(' ').nth(1);
+            second.unwrap_or_default().clone_into(&mut target);
         } else if let Some(value) = line.strip_prefix("content-length: ") {
             length = value.parse().map_err(io::Error::other)?;
         } else if let Some(value) = line.strip_prefix("host: ") {
