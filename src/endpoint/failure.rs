@@ -46,11 +46,8 @@ impl ConnectFailure {
 
     /// What an error of the operating system, or of a handshake, means.
     pub fn of(error: &io::Error) -> Self {
-        match tls::Failure::of(error) {
-            Some(tls::Failure::Certificate) => return Self::TlsCertificate,
-            Some(tls::Failure::Alert) => return Self::TlsAlert,
-            Some(tls::Failure::Protocol) => return Self::TlsProtocol,
-            None => {}
+        if let Some(failure) = tls::Failure::of(error) {
+            return failure.into();
         }
         if let Some(errno) = Errno::from_io_error(error)
             && OURS.contains(&errno)
@@ -92,6 +89,16 @@ impl ConnectFailure {
 
     pub(super) fn index(self) -> usize {
         self as usize
+    }
+}
+
+impl From<tls::Failure> for ConnectFailure {
+    fn from(failure: tls::Failure) -> Self {
+        match failure {
+            tls::Failure::Certificate => Self::TlsCertificate,
+            tls::Failure::Alert => Self::TlsAlert,
+            tls::Failure::Protocol => Self::TlsProtocol,
+        }
     }
 }
 

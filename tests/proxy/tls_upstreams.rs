@@ -254,7 +254,7 @@ fn endpoints_that_ask_are_shown_a_certificate() {
     assert_eq!(certificates[0]["upstream"], "api", "{certificates}");
     // TLS 1.3 tells it only after the handshake, in place of an answer.
     let proxy = started(&authority, &endpoint, NAMED);
-    assert_eq!(proxy.client().get("/").status, 502);
+    assert_eq!(error(&proxy), "tls_alert_received");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::body::BodyError;
 use crate::endpoint::ConnectFailure;
 use crate::policy::retry::Failure;
 use crate::pool::{CallError, ConnectError};
+use crate::tls;
 use crate::upstream::Pick;
 
 /// An attempt that brought no response.
@@ -37,14 +38,23 @@ pub(super) fn failed_call(
     let endpoint = &pick.endpoint;
     let before_response = error.is_before_response();
     let timed_out = matches!(error, CallError::TimedOut | CallError::NotTaken);
+    // In TLS 1.3 an endpoint refuses what we show only after our side of the handshake.
+    let refusal = match error {
+        CallError::Unsent(error) | CallError::Reset(error) => tls::Failure::of(error),
+        _ => None,
+    };
     if before_response && !reused {
-        endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
+        let failure = refusal.map_or(ConnectFailure::Terminated, ConnectFailure::from);
+        endpoint.connect_failed(failure, Instant::now());
     }
     endpoint.unanswered();
     let cause = match error {
-        CallError::Unsent(_) | CallError::Closed | CallError::Reset(_) => {
-            Cause::ConnectionTerminated
-        }
+        CallError::Unsent(_) | CallError::Closed | CallError::Reset(_) => match refusal {
+            None => Cause::ConnectionTerminated,
+            Some(tls::Failure::Certificate) => Cause::TlsCertificateError,
+            Some(tls::Failure::Alert) => Cause::TlsAlertReceived,
+            Some(tls::Failure::Protocol) => Cause::TlsProtocolError,
+        },
         CallError::Truncated => Cause::ResponseIncomplete,
         CallError::Malformed(_) | CallError::TooManyInterim => Cause::ProtocolError,
         CallError::TimedOut => Cause::ResponseTimeout,
