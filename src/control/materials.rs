@@ -108,3 +108,37 @@ fn gather<'a>(
         Err(failures)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Nothing, load_text};
+
+    const TEXT: &str = r#"
+[listener.web]
+bind = ":8080"
+upstream = "api"
+[upstream.api]
+endpoints = ["api.internal:8443"]
+[upstream.api.tls]
+ca = "/no/such/folder/ca.pem"
+certificate = { cert = "/no/such/folder/a.pem", key = "/no/such/folder/a.key" }
+"#;
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_has_its_place() {
+        let mut outcome = load_text("evenkeel.toml", TEXT, &Nothing);
+        let config = outcome.config.as_ref().expect("a sound text");
+        let at_once = read_at_once(config).expect_err("no such file");
+        let unusable = read(config).await.expect_err("no such file");
+        assert_eq!(unusable[0].why, at_once[0].why);
+        let finding = unusable[0].finding(&outcome.places);
+        outcome.add(vec![finding]);
+        let told = outcome.render(crate::config::Style::default());
+        assert!(told.contains("E0124"), "{told}");
+        assert!(
+            told.contains("8 | ca = \"/no/such/folder/ca.pem\""),
+            "{told}"
+        );
+    }
+}
