@@ -4,7 +4,7 @@
 //! got round to sending: a stall then costs all the requests that should have been sent meanwhile,
 //! as it costs real clients, instead of one.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,14 +36,23 @@ pub(crate) struct Tally {
 impl Load {
     /// Starts `clients` keep-alive clients that send GETs for `/`, `rate` a second in all.
     pub(crate) fn start(address: SocketAddr, clients: u32, rate: u32) -> Self {
+        Self::start_over(move || Client::connect(address), clients, rate)
+    }
+
+    /// The same over connections that are made like this.
+    pub(crate) fn start_over<S: Read + Write>(
+        connect: impl Fn() -> Client<S> + Clone + Send + 'static,
+        clients: u32,
+        rate: u32,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let every = Duration::from_secs(1) * clients / rate;
         let clients = (0..clients)
             .map(|number| {
-                let stop = Arc::clone(&stop);
+                let (stop, connect) = (Arc::clone(&stop), connect.clone());
                 // Spread over the beat, or all would send at once.
                 let pace = Pace::new(every, every * number / clients);
-                thread::spawn(move || run(address, pace, &stop))
+                thread::spawn(move || run(connect, pace, &stop))
             })
             .collect();
         Self { stop, clients }
@@ -105,12 +114,16 @@ pub(crate) fn proof_seconds() -> u64 {
         .unwrap_or(EVERY_DAY)
 }
 
-fn run(address: SocketAddr, mut pace: Pace, stop: &AtomicBool) -> Tally {
+fn run<S: Read + Write>(
+    connect: impl Fn() -> Client<S>,
+    mut pace: Pace,
+    stop: &AtomicBool,
+) -> Tally {
     let mut tally = Tally::default();
     let mut client = None;
     while !stop.load(Ordering::Acquire) {
         let beat = pace.wait();
-        let connection = client.get_or_insert_with(|| Client::connect(address));
+        let connection = client.get_or_insert_with(&connect);
         connection.send("GET / HTTP/1.1\r\nHost: load\r\n\r\n");
         match connection.try_response_to("GET") {
             Ok(response) if response.status == 200 && response.is_whole() => {

@@ -1,9 +1,10 @@
 //! The reload proof: endpoints, routes and listeners change every second under load, and nobody
-//! notices. Neither requests over keep-alive, nor tunnels, nor a download that takes all the time.
+//! notices. Neither requests over keep-alive, nor tunnels, nor a download that takes all the time, in
+//! plain text or within TLS, whose certificates change as well.
 //!
 //! `EVENKEEL_PROOF_SECONDS` says how many reloads there are; it prints what it has seen.
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -17,12 +18,19 @@ use crate::support::client::Client;
 use crate::support::clock::{Pace, eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::tls::{Authority, Certified, Hello};
+use crate::support::tls_endpoint::{Shown, TlsEndpoint};
 
 /// The endpoints of all configurations.
 struct Site {
     apps: [Endpoint; 4],
     tunnels: [Endpoint; 2],
     downloads: [Endpoint; 2],
+    /// Within TLS on either side: clients of `secure` are shown one of two certificates, and its
+    /// requests go to one of two endpoints.
+    authority: Authority,
+    certified: [Certified; 2],
+    private: [TlsEndpoint; 2],
 }
 
 /// Streams that are to live through all of it.
@@ -33,11 +41,26 @@ struct Streams {
 
 impl Site {
     fn new(finish: &Arc<AtomicBool>) -> Self {
+        let authority = Authority::new();
+        let certified = [(); 2].map(|()| authority.certify(&["a.test", "api.test"]));
+        let shown = Shown::by(&certified[0]);
         Self {
+            private: [(); 2].map(|()| TlsEndpoint::start(&shown)),
             apps: [(); 4].map(|()| Endpoint::echo()),
             tunnels: [(); 2].map(|()| Endpoint::upgrades_to("websocket")),
             downloads: [(); 2].map(|()| downloading(finish)),
+            authority,
+            certified,
         }
+    }
+
+    /// Certificates and keys, and the authority that made them.
+    fn files(&self) -> Vec<(String, String)> {
+        let [one, other] = &self.certified;
+        let mut files = vec![("ca.pem".to_owned(), self.authority.pem())];
+        files.extend(one.files("cert0"));
+        files.extend(other.files("cert1"));
+        files
     }
 
     /// The configuration of a generation. Each differs from the one before in its endpoints (one of
@@ -66,6 +89,7 @@ impl Site {
             forwarded = turn % 2 == 0,
             wait = 20 + turn % 5,
         );
+        text.push_str(&self.secure(turn));
         if turn % 2 == 1 {
             let route = format!("[route.passing]\npath = \"/passing/{generation}\"\n");
             text.push_str(&route);
@@ -80,17 +104,42 @@ impl Site {
     }
 }
 
+impl Site {
+    /// The listener within TLS, and the upstream within TLS that its requests go to.
+    fn secure(&self, turn: usize) -> String {
+        let (number, endpoint) = (turn % 2, self.private[turn % 2].address());
+        let most = 300 + turn;
+        format!(
+            "[listener.secure]\nbind = \"@secure\"\n[listener.secure.tls]\nmax_handshakes = {most}\n\
+             certificates = [{{ cert = \"cert{number}.pem\", key = \"cert{number}.key\" }}]\n\
+             [route.private]\nlistener = \"secure\"\nmethods = [\"GET\"]\nupstream = \"private\"\n\
+             [upstream.private]\nendpoints = [\"{endpoint}\"]\n\
+             tls = {{ ca = \"ca.pem\", server_name = \"api.test\" }}\n"
+        )
+    }
+}
+
 impl Streams {
-    fn start(address: SocketAddr, tunnels: usize) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut threads: Vec<_> = (0..tunnels)
-            .map(|number| {
-                let stop = Arc::clone(&stop);
-                thread::spawn(move || converse(address, number, &stop))
-            })
-            .collect();
-        threads.push(thread::spawn(move || download(address)));
-        Self { stop, threads }
+    fn new() -> Self {
+        Self {
+            stop: Arc::new(AtomicBool::new(false)),
+            threads: Vec::new(),
+        }
+    }
+
+    /// Some tunnels and a download over connections that are made like this.
+    fn start<S: Read + Write>(
+        &mut self,
+        connect: impl Fn() -> Client<S> + Clone + Send + 'static,
+        tunnels: usize,
+    ) {
+        for number in 0..tunnels {
+            let (stop, connect) = (Arc::clone(&self.stop), connect.clone());
+            let tunnel = move || converse(connect(), number, &stop);
+            self.threads.push(thread::spawn(tunnel));
+        }
+        self.threads
+            .push(thread::spawn(move || download(connect())));
     }
 
     /// Ends the streams in good order: how much each has carried, or what went wrong.
@@ -108,10 +157,15 @@ fn reloads_under_load_cost_nothing() {
     let _machine = THE_MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
     let finish = Arc::new(AtomicBool::new(false));
     let site = Site::new(&finish);
-    let mut proxy = Evenkeel::start(&site.config(1));
-    let web = proxy.address("web");
+    let mut proxy = Evenkeel::start_among(&site.files(), &site.config(1));
+    let (web, secure) = (proxy.address("web"), proxy.address("secure"));
+    let caller = Hello::to("a.test", &site.authority).caller();
+    let in_tls = move || caller.begin(secure);
     let load = Load::start(web, CLIENTS, RATE);
-    let streams = Streams::start(web, TUNNELS);
+    let load_in_tls = Load::start_over(in_tls.clone(), CLIENTS, RATE);
+    let mut streams = Streams::new();
+    streams.start(move || Client::connect(web), TUNNELS);
+    streams.start(in_tls, TUNNELS);
     pause(Duration::from_secs(1));
 
     let reloads = proof_seconds();
@@ -137,7 +191,7 @@ fn reloads_under_load_cost_nothing() {
         assert_eq!(told, Some(generation.to_string()));
     }
 
-    let seen = load.stop();
+    let (seen, seen_in_tls) = (load.stop(), load_in_tls.stop());
     finish.store(true, Ordering::Release);
     let streams = streams.finish();
     let cut: Vec<_> = streams
@@ -147,23 +201,27 @@ fn reloads_under_load_cost_nothing() {
     let carried: usize = streams.iter().flatten().sum();
     say(&format!(
         "reload proof: {reloads} reloads under {RATE} requests/s over {CLIENTS} keep-alive \
-         connections\n  {}\n  {} streams of {} cut, {carried} messages carried",
+         connections, and as many within TLS\n  {}\n  within TLS: {}\n  {} streams of {} cut, \
+         {carried} messages carried",
         seen.figures(),
+        seen_in_tls.figures(),
         cut.len(),
         streams.len(),
     ));
-    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
     assert!(cut.is_empty(), "{cut:?}");
-    assert_eq!(seen.farewells, 0, "keep-alive connections were closed");
-    assert!(seen.requests() > 0);
     // Nothing was forgotten either: every request is counted, this test's own ones too.
-    let sent = u64::try_from(seen.requests()).expect("a count") + reloads;
-    let labels = ["route=\"app\""];
-    eventually("every request is counted", || {
-        let counted = proxy.metric("evenkeel_http_requests_total", &labels);
-        assert!(counted <= sent, "{counted} of {sent}");
-        (counted == sent).then_some(())
-    });
+    for (seen, route, own) in [(seen, "app", reloads), (seen_in_tls, "private", 0)] {
+        assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+        assert_eq!(seen.farewells, 0, "keep-alive connections were closed");
+        assert!(seen.requests() > 0);
+        let sent = u64::try_from(seen.requests()).expect("a count") + own;
+        let label = format!("route=\"{route}\"");
+        eventually("every request is counted", || {
+            let counted = proxy.metric("evenkeel_http_requests_total", &[&label]);
+            assert!(counted <= sent, "{counted} of {sent}");
+            (counted == sent).then_some(())
+        });
+    }
     assert_eq!(
         proxy.metric("evenkeel_config_reloads_total", &["result=\"applied\""]),
         reloads
@@ -171,8 +229,11 @@ fn reloads_under_load_cost_nothing() {
 }
 
 /// A tunnel on which both sides talk, ten times a second.
-fn converse(address: SocketAddr, number: usize, stop: &AtomicBool) -> Result<usize, String> {
-    let mut client = Client::connect(address);
+fn converse<S: Read + Write>(
+    mut client: Client<S>,
+    number: usize,
+    stop: &AtomicBool,
+) -> Result<usize, String> {
     client.send(
         "GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
     );
@@ -198,8 +259,7 @@ fn converse(address: SocketAddr, number: usize, stop: &AtomicBool) -> Result<usi
 }
 
 /// A download that takes as long as the test.
-fn download(address: SocketAddr) -> Result<usize, String> {
-    let mut client = Client::connect(address);
+fn download<S: Read + Write>(mut client: Client<S>) -> Result<usize, String> {
     client.send("GET /download HTTP/1.1\r\nHost: a\r\n\r\n");
     let response = client
         .try_response_to("GET")
