@@ -10,10 +10,12 @@
 
 mod certificate;
 mod choice;
+mod hello;
 mod room;
 mod server;
 
 pub use certificate::{Certificate, CertificateError, Digest, Fault};
+pub use hello::{Hello, HelloReader, Unreadable};
 pub use server::{HandshakeError, Server, Settings, Version};
 
 #[cfg(test)]
