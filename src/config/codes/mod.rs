@@ -69,6 +69,10 @@ pub enum Code {
     NoCertificate,
     DoubleCertificate,
     TlsOnTcp,
+    ServerNameListener,
+    ServerNameSetting,
+    SameServerName,
+    NoServerName,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,
@@ -82,6 +86,7 @@ pub enum Code {
     TrustsEveryone,
     OwnListener,
     Expiry,
+    EveryName,
 }
 
 /// What there is to say about a code.
@@ -163,7 +168,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::Expiry as usize + 1;
+const COUNT: usize = Code::EveryName as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

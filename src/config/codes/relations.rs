@@ -158,4 +158,37 @@ pub(super) const RELATIONS: &[Explanation] = &[
         text: "TLS is terminated in front of HTTP only, so far. A TCP listener relays the bytes of TLS \
                unread: leave `tls` away, and the endpoints terminate it.",
     },
+    Explanation {
+        code: Code::ServerNameListener,
+        id: "E0228",
+        summary: "a route by server name without a listener for it",
+        text: "A route with `server_name` takes connections, as they come: it names the listener that \
+               reads the beginning of TLS for it. That is one with `tls`, or one with \
+               `protocols = [\"tcp\"]`. On a listener for plain HTTP no client says such a name; \
+               requests are told apart by `hosts`.",
+    },
+    Explanation {
+        code: Code::ServerNameSetting,
+        id: "E0229",
+        summary: "a setting that does not go with `server_name`",
+        text: "A route with `server_name` passes connections through without reading them. Nothing in \
+               them can be matched or changed, and no answer of our own is possible: beside \
+               `server_name` there are `listener`, `alpn`, `upstream` or `split`, and the time limits \
+               `connect` and `tunnel_idle`. `alpn` in turn belongs to `server_name`.",
+    },
+    Explanation {
+        code: Code::SameServerName,
+        id: "E0230",
+        summary: "two routes for the same server name",
+        text: "Both take connections of one listener for the same name, and for the same protocol or \
+               for any: nothing but the names of the routes would decide. Tell them apart by `alpn`, \
+               or make them one `split`.",
+    },
+    Explanation {
+        code: Code::NoServerName,
+        id: "E0231",
+        summary: "an empty list of server names or protocols",
+        text: "No connection could match. `server_name = [\"*\"]` stands for any name; without \
+               `alpn`, any protocol will do.",
+    },
 ];

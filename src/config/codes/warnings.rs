@@ -88,4 +88,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "It has expired, will within two weeks, or is not valid yet: clients refuse it. It is \
                shown all the same, since another may be worse.",
     },
+    Explanation {
+        code: Code::EveryName,
+        id: "W0316",
+        summary: "connections for every name are passed through",
+        text: "A route with `server_name = [\"*\"]` takes every client that says a name, which nearly \
+               all do: the listener's certificates and its routes for requests are left with those \
+               that say none.",
+    },
 ];

@@ -43,7 +43,7 @@ pub struct Listener {
     /// TLS, which ends here. Default: none, what comes is plain text.
     pub tls: Option<Tls>,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
-    /// `tls_handshake` beside `tls`.
+    /// `tls_handshake` beside `tls` or with routes that have a `server_name`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }

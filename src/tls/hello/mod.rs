@@ -80,7 +80,7 @@ impl HelloReader {
 
 impl Hello {
     /// The protocols that the client offers, the dearest first.
-    pub fn protocols(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn protocols(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let mut rest = Part(&self.alpn);
         std::iter::from_fn(move || rest.vector(1).filter(|name| !name.0.is_empty()))
             .map(|name| name.0)
