@@ -27,3 +27,4 @@ pub(crate) mod look;
 pub(crate) mod message;
 pub(crate) mod port;
 pub(crate) mod tls;
+pub(crate) mod tls_endpoint;
