@@ -108,7 +108,7 @@ fn decide(
         }
         Err(Unreadable::NotTls) => {}
         // Where TLS ends here, the session says itself what is wrong.
-        Err(error) if otherwise != Otherwise::Terminates => {
+        Err(error) if otherwise != Otherwise::EndsTls => {
             tracing::debug!(why = %error, "no name to route by");
             return Err((HelloResult::Malformed, Some(DECODE_ERROR)));
         }

@@ -25,7 +25,7 @@ pub struct ByName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Otherwise {
     /// TLS ends here.
-    Terminates,
+    EndsTls,
     /// It is relayed to the listener's own target.
     Relays,
     /// It is closed.

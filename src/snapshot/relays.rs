@@ -55,7 +55,20 @@ impl Builder<'_> {
             rules.push((rule, Arc::new(route)));
         }
         let otherwise = match kind {
-            Kind::Http(_) => Otherwise::Terminates,
+            Kind::Tcp(tcp) if tcp.fallback.is_none() && rules.is_empty() => {
+                return Err(refused(
+                    name,
+                    "a listener with protocols = [\"tcp\"] needs `upstream` or `to`, or routes with a \
+                     `server_name`",
+                ));
+            }
+            Kind::Http(_) if written.tls.is_none() && !rules.is_empty() => {
+                return Err(refused(
+                    name,
+                    "without `tls` it has no use for a `server_name`",
+                ));
+            }
+            Kind::Http(_) => Otherwise::EndsTls,
             Kind::Tcp(tcp) if tcp.fallback.is_some() => Otherwise::Relays,
             Kind::Tcp(_) => Otherwise::Refuses,
         };

@@ -61,7 +61,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::NoTarget,
         id: "E0209",
         summary: "a TCP listener without a target",
-        text: "A TCP listener reads nothing that a route could match: it needs `upstream` or `to`.",
+        text: "A TCP listener reads nothing that a route for requests could match: it needs `upstream` or \
+               `to`, or a route with `server_name`.",
     },
     Explanation {
         code: Code::HttpOnly,
