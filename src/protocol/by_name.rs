@@ -90,7 +90,7 @@ fn decide(
     match said {
         Ok(hello) => {
             let name = hello.server_name.as_deref();
-            let found = name.and_then(|name| by_name.routes.find(name, hello.protocols()));
+            let found = name.and_then(|name| by_name.routes.find(name, &hello.protocols()));
             let found = found.map(|(_, route)| std::sync::Arc::clone(route));
             if let Some(route) = found {
                 return Ok(Taker::Route(Beginning {

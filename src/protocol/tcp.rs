@@ -90,9 +90,8 @@ pub async fn serve(
     };
     match opened {
         Ok(mut opened) => {
-            session
-                .relay(&mut client, &mut opened, beginning.received)
-                .await
+            let relayed = session.relay(&mut client, &mut opened, beginning.received);
+            relayed.await;
         }
         Err(result) => {
             session.result = result;

@@ -61,8 +61,9 @@ impl NameRule {
                 list(&self.names)
             ));
         }
-        let is_offered = |protocol: &Box<str>| offered.contains(&protocol.as_bytes());
-        if self.protocols.is_empty() || self.protocols.iter().any(is_offered) {
+        let is_offered = |protocol: &str| offered.contains(&protocol.as_bytes());
+        let mut protocols = self.protocols.iter();
+        if self.protocols.is_empty() || protocols.any(|protocol| is_offered(protocol)) {
             return None;
         }
         let protocols = self.protocols.iter().map(|name| format!("`{name}`"));
@@ -113,7 +114,7 @@ impl<T> NameTable<T> {
     pub fn find<'o>(
         &self,
         name: &str,
-        offered: impl Iterator<Item = &'o [u8]> + Clone,
+        offered: &(impl Iterator<Item = &'o [u8]> + Clone),
     ) -> Option<(&NameRule, &T)> {
         // The first label is not empty: nothing is `.example.com`.
         let ends = name.match_indices('.').map(|(at, _)| &name[at + 1..]);
@@ -128,7 +129,7 @@ impl<T> NameTable<T> {
 
     /// Every rule and what became of it, the winner first.
     pub fn explain(&self, name: &str, offered: &[&[u8]]) -> Vec<Candidate> {
-        let winner = self.find(name, offered.iter().copied());
+        let winner = self.find(name, &offered.iter().copied());
         let winner = winner.map(|(rule, _)| &rule.name);
         let outcome = |rule: &NameRule| match winner {
             Some(winner) if *winner == rule.name => Outcome::Wins,
@@ -175,7 +176,10 @@ impl Takers {
 mod tests {
     use super::*;
 
-    fn table(rules: &[(&'static str, &[&str], &[&str])]) -> NameTable<&'static str> {
+    /// Name, server names, protocols.
+    type Written<'a> = (&'static str, &'a [&'a str], &'a [&'a str]);
+
+    fn table(rules: &[Written<'_>]) -> NameTable<&'static str> {
         let rules = rules.iter().map(|(route, names, alpn)| {
             let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
             let written = config::Route {
@@ -194,7 +198,7 @@ mod tests {
     fn found(table: &NameTable<&'static str>, name: &str, offered: &[&str]) -> &'static str {
         let offered = offered.iter().map(|name| name.as_bytes());
         let offered: Vec<_> = offered.collect();
-        let found = table.find(name, offered.iter().copied());
+        let found = table.find(name, &offered.iter().copied());
         let winner = table.explain(name, &offered).into_iter().next();
         let wins = winner.filter(|winner| winner.outcome == Outcome::Wins);
         assert_eq!(

@@ -189,7 +189,7 @@ impl Routing<'_> {
         };
         let name = host::bare(&inquiry.authority).to_ascii_lowercase();
         let mut candidates = table.explain(&name, &[]);
-        let found = table.find(&name, std::iter::empty());
+        let found = table.find(&name, &std::iter::empty());
         if let Some((rule, route)) = found {
             decision.take(&rule.name, route, inquiry);
             decision.passes_through = true;

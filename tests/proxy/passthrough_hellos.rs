@@ -103,10 +103,11 @@ fn what_nobody_knows_does_not_hide_a_name() {
     );
     let name = server_name("db.test");
     let padding = extension(21, &[0; 8000]);
-    let greased = [&grease[..1], &[name.clone()], &grease[1..]].concat();
+    let named = std::slice::from_ref(&name);
+    let greased = [&grease[..1], named, &grease[1..]].concat();
     let early = [23, 3, 3, 0, 3, 1, 2, 3];
     for (kind, bytes) in [
-        ("plain", hello(std::slice::from_ref(&name))),
+        ("plain", hello(named)),
         (
             "GREASE",
             records(&message(&[0xba, 0xba, 0x13, 1], &greased), 300),

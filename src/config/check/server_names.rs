@@ -10,6 +10,9 @@ use crate::config::format::Route;
 use crate::config::source::Place;
 use crate::config::syntax::normalised_host;
 
+/// A listener, a name in small letters, and a protocol or any.
+type Condition<'a> = (&'a str, String, Option<&'a str>);
+
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for route in world.routes.values() {
         if takes_connections(route) {
@@ -21,6 +24,11 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         }
     }
     same(world, findings);
+    for route in world.routes.values() {
+        if !takes_connections(route) {
+            hosts(world, route, findings);
+        }
+    }
 }
 
 /// Whether a route is of connections, not of requests.
@@ -132,9 +140,57 @@ fn protocols_alone(route: &Item<'_, Route>, findings: &mut Findings) {
     );
 }
 
+/// Hosts of requests whose connections never get as far.
+fn hosts(world: &World<'_>, route: &Item<'_, Route>, findings: &mut Findings) {
+    let Some(written) = route.whole().filter(|written| !written.hosts.is_empty()) else {
+        return;
+    };
+    let Some(listener) = written.listener.as_deref() else {
+        return;
+    };
+    let others = world.routes.values().filter(|other| {
+        let here = other.whole().is_some_and(|other| {
+            other.alpn.is_empty() && other.listener.as_deref() == Some(listener)
+        });
+        here && takes_connections(other)
+    });
+    let others: Vec<_> = others.collect();
+    let taker = |host: &String| {
+        let takes = |other: &&&Item<'_, Route>| {
+            let names = other.written.iter().flat_map(|other| &other.server_name);
+            names.into_iter().any(|name| covers(name, host))
+        };
+        others.iter().find(takes).copied()
+    };
+    let takers: Option<Vec<_>> = written.hosts.iter().map(taker).collect();
+    if let Some(taker) = takers.and_then(|takers| takers.first().copied()) {
+        let title = format!("hardly anything reaches route `{}`", route.name);
+        findings.push(
+            Diagnostic::new(Code::HostsPassedThrough, title)
+                .at(
+                    route.place(&["hosts"]),
+                    "clients say this name when they begin TLS",
+                )
+                .also(
+                    taker.place(&[SERVER_NAME]),
+                    "and are passed through, with their requests unread",
+                ),
+        );
+    }
+}
+
+/// Whether a server's name takes every client that asks for a host.
+fn covers(name: &str, host: &str) -> bool {
+    let (name, host) = (normalised_host(name), normalised_host(host));
+    match name.strip_prefix('*') {
+        Some(end) => host.len() > end.len() && host.ends_with(end) && host != "*",
+        None => name == host,
+    }
+}
+
 /// Connections that two routes would take.
 fn same(world: &World<'_>, findings: &mut Findings) {
-    let mut taken: BTreeMap<(&str, String, Option<&str>), &Item<'_, Route>> = BTreeMap::new();
+    let mut taken: BTreeMap<Condition<'_>, &Item<'_, Route>> = BTreeMap::new();
     for route in world
         .routes
         .values()

@@ -96,4 +96,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
                all do: the listener's certificates and its routes for requests are left with those \
                that say none.",
     },
+    Explanation {
+        code: Code::HostsPassedThrough,
+        id: "W0317",
+        summary: "a route for hosts whose connections are passed through",
+        text: "Every host of the route is also the `server_name` of one at the same listener, which \
+               takes the connections before any request is read. Only clients that say another name, \
+               or none, and then ask for this host get as far.",
+    },
 ];

@@ -20,8 +20,9 @@ pub struct Route {
     /// every name below, `*` for any name. Their connections are passed through to `upstream` or
     /// `split` without being decrypted: the endpoint ends TLS. For listeners with `tls`, which end
     /// TLS of everything else, and for those with `protocols = ["tcp"]`, which relay everything
-    /// else to their own target, if they have one. `listener` must be given; besides, only `alpn` and the time limits
-    /// `connect` and `tunnel_idle` go with it. An exact name wins, then the longest wildcard.
+    /// else to their own target, if they have one. `listener` must be given; besides, only `alpn`
+    /// and the time limits `connect` and `tunnel_idle` go with it. An exact name wins, then the
+    /// longest wildcard.
     /// Default: the route takes requests.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(

@@ -1,8 +1,8 @@
 //! The first message of a client, read for the name and the protocols that it asks for.
 //!
 //! Problem: who ends TLS elsewhere is found by what is said in the clear, and what is said must be
-//! understood as the server behind will understand it: else a client reaches, by a name that is read
-//! in two ways, what its name does not lead to. So the `ClientHello` is read strictly (RFC 8446
+//! understood as the server behind will understand it: else a client reaches, by a name that is
+//! read in two ways, what its name does not lead to. So the `ClientHello` is read strictly (RFC 8446
 //! §4.1.2 and §5.1, RFC 6066 §3, RFC 7301 §3.1), and what could be read in two ways is refused.
 //! Values that nobody knows are passed over, among them those of GREASE (RFC 8701). Of an encrypted
 //! `ClientHello` (ECH) it is the outer one that is read: the inner one is for the server behind.
@@ -297,7 +297,7 @@ const LARGEST_RECORD: usize = 1 << 14;
 const CLIENT_HELLO: u8 = 1;
 /// Type and length of a message (RFC 8446 §4).
 const HEAD: usize = 4;
-/// BoringSSL's limit. With keys of post-quantum exchanges and tickets, real ones have some 2 KiB.
+/// The limit of `BoringSSL`. With keys of post-quantum exchanges and tickets, real ones have some 2 KiB.
 const LARGEST_MESSAGE: usize = 1 << 14;
 /// Room for a common message in records of one byte, and for the largest in records of six.
 const LARGEST_RECEIVED: usize = 32 * 1024;

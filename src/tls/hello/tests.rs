@@ -13,6 +13,12 @@ use super::*;
 
 type Read = Result<Option<Hello>, Unreadable>;
 
+/// The name in a hello, if there is one.
+type Named = Option<String>;
+
+/// What is done to a message.
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 fn read(bytes: &[u8]) -> Read {
     HelloReader::default().read(bytes)
 }
@@ -94,7 +100,7 @@ fn hello(extensions: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// What rustls makes of it: whether it is a hello, and with which name.
-fn by_rustls(bytes: &[u8]) -> Option<Option<String>> {
+fn by_rustls(bytes: &[u8]) -> Option<Named> {
     let mut acceptor = Acceptor::default();
     let mut rest = bytes;
     loop {
@@ -240,7 +246,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
 fn its_parts_must_fit() {
     let good = message(&[host("a.b")]);
     assert_eq!(name(&read(&records(&good, 4000))), Some("a.b"));
-    let body = |change: &dyn Fn(&mut Vec<u8>)| {
+    let body = |change: Change<'_>| {
         let mut body = good[4..].to_vec();
         change(&mut body);
         read(&records(&[&[1][..], &vector(3, &body)].concat(), 4000))
