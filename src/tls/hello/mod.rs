@@ -2,10 +2,11 @@
 //!
 //! Problem: who ends TLS elsewhere is found by what is said in the clear, and what is said must be
 //! understood as the server behind will understand it: else a client reaches, by a name that is
-//! read in two ways, what its name does not lead to. So the `ClientHello` is read strictly (RFC 8446
-//! §4.1.2 and §5.1, RFC 6066 §3, RFC 7301 §3.1), and what could be read in two ways is refused.
-//! Values that nobody knows are passed over, among them those of GREASE (RFC 8701). Of an encrypted
-//! `ClientHello` (ECH) it is the outer one that is read: the inner one is for the server behind.
+//! read in two ways, what its name does not lead to. So the `ClientHello` is read strictly (RFC
+//! 8446 §4.1.2 and §5.1, RFC 6066 §3, RFC 7301 §3.1), and what could be read in two ways is
+//! refused. Values that nobody knows are passed over, among them those of GREASE (RFC 8701). Of an
+//! encrypted `ClientHello` (ECH) it is the outer one that is read: the inner one is for the server
+//! behind.
 //!
 //! Use: a [`HelloReader`] for each connection, which is shown all that was received so far, after
 //! each read. It does no I/O, keeps none of the bytes, and looks at each record once.
@@ -297,7 +298,8 @@ const LARGEST_RECORD: usize = 1 << 14;
 const CLIENT_HELLO: u8 = 1;
 /// Type and length of a message (RFC 8446 §4).
 const HEAD: usize = 4;
-/// The limit of `BoringSSL`. With keys of post-quantum exchanges and tickets, real ones have some 2 KiB.
+/// The limit of `BoringSSL`. Real ones, with keys of post-quantum exchanges and tickets, have some
+/// 2 KiB.
 const LARGEST_MESSAGE: usize = 1 << 14;
 /// Room for a common message in records of one byte, and for the largest in records of six.
 const LARGEST_RECEIVED: usize = 32 * 1024;
