@@ -5,6 +5,7 @@
 //! connection that is no TLS but what came first, and no memory is held for one that says nothing.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
@@ -91,7 +92,7 @@ fn decide(
         Ok(hello) => {
             let name = hello.server_name.as_deref();
             let found = name.and_then(|name| by_name.routes.find(name, &hello.protocols()));
-            let found = found.map(|(_, route)| std::sync::Arc::clone(route));
+            let found = found.map(|(_, route)| Arc::clone(route));
             if let Some(route) = found {
                 return Ok(Taker::Route(Beginning {
                     route,
