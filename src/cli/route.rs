@@ -112,6 +112,9 @@ fn print(explained: &Explained, output: &mut Output) {
     };
     let name = output.paint(kind, name);
     output.line(format_args!("{name} at listener {}", explained.listener));
+    if explained.passes_through {
+        output.line("  is passed through unread, with its connection");
+    }
     let total: u64 = explained
         .upstreams
         .iter()

@@ -1,9 +1,11 @@
 //! `config show`: the merged configuration as text, with secrets hidden.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::check::{HTTP_ONLY, UPSTREAM_TIMEOUTS, listener_timeouts};
+use super::check::{HTTP_ONLY, UPSTREAM_TIMEOUTS, WITH_NAMES, listener_timeouts};
 use super::format::Config;
 use super::path::SettingPath;
 use super::schema::Schema;
@@ -62,14 +64,16 @@ fn inherit(table: &mut Table) {
         .and_then(Value::as_table)
         .cloned()
         .unwrap_or_default();
+    let by_name = with_names(table);
     for kind in ["listener", "upstream"] {
         let named = table.get_mut(kind).and_then(Value::as_table_mut);
-        for (_, item) in named.into_iter().flatten() {
+        for (name, item) in named.into_iter().flatten() {
             let Some(item) = item.as_table_mut() else {
                 continue;
             };
+            let shakes_hands = item.contains_key("tls") || by_name.contains(name);
             let applicable = match kind {
-                "listener" => listener_timeouts(is_tcp(item), item.contains_key("tls")),
+                "listener" => listener_timeouts(is_tcp(item), shakes_hands),
                 _ => &UPSTREAM_TIMEOUTS,
             };
             let timeouts = item
@@ -85,6 +89,15 @@ fn inherit(table: &mut Table) {
             }
         }
     }
+}
+
+/// The listeners that have routes with a `server_name`.
+fn with_names(table: &Table) -> BTreeSet<String> {
+    let routes = table.get("route").and_then(Value::as_table);
+    let routes = routes.into_iter().flatten().map(|(_, route)| route);
+    let named = routes.filter(|route| route.get("server_name").is_some());
+    let listeners = named.filter_map(|route| route.get("listener")?.as_str());
+    listeners.map(str::to_owned).collect()
 }
 
 /// Writes the documented defaults of a table and of the tables that always exist below it.
@@ -124,6 +137,7 @@ fn always_exists(key: &str, shape: Shape<'_>) -> bool {
 fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
     match (shape.definition_name(), key) {
         (Some("Listener"), key) if HTTP_ONLY.contains(&key) => !is_tcp(table),
+        (Some("Route"), key) if table.contains_key("server_name") => WITH_NAMES.contains(&key),
         (Some("Route"), "connect" | "retry") => {
             table.contains_key("upstream") || table.contains_key("split")
         }

@@ -43,11 +43,20 @@ struct Sink<'a>(&'a Stream);
 impl Secure {
     /// A session that begins on this socket.
     pub fn new(socket: Stream, connection: impl Into<Connection>) -> Box<Self> {
+        Self::begun(socket, connection, Vec::new())
+    }
+
+    /// A session on a socket from which this was read already.
+    pub fn begun(
+        socket: Stream,
+        connection: impl Into<Connection>,
+        received: Vec<u8>,
+    ) -> Box<Self> {
         Box::new(Self {
             socket,
             session: RefCell::new(Session {
                 connection: connection.into(),
-                left: Vec::new(),
+                left: received,
                 taken: 0,
             }),
             readable: Cell::new(false),
@@ -66,13 +75,16 @@ impl Secure {
                 // The last words may still be under way: whoever reads or writes sends them.
                 return Poll::Ready(sent.or_else(unless_blocked));
             }
+            let has_received = session.taken < session.left.len();
             drop(session);
             if let Err(error) = sent {
                 unless_blocked(error)?;
                 ready!(self.socket.poll_write_ready(cx))?;
                 continue;
             }
-            ready!(self.socket.poll_read_ready(cx))?;
+            if !has_received {
+                ready!(self.socket.poll_read_ready(cx))?;
+            }
             match self.receive(&mut self.session.borrow_mut()) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}

@@ -1,5 +1,6 @@
 //! What is spoken on an accepted connection: HTTP, or bytes that nobody reads.
 
+pub mod by_name;
 pub mod http;
 pub mod local;
 pub mod tcp;

@@ -1,13 +1,14 @@
-//! A listener straight to an upstream: bytes that nobody reads.
+//! A listener, or a route by server name, straight to an upstream: bytes that nobody reads.
 //!
 //! A session is one client's connection: an endpoint is picked and connected, another one if that
-//! fails, and then the tunnel runs. Until an endpoint stands nothing is read from the client, so
-//! its first bytes wait in the socket and no attempt can lose them.
+//! fails, and then the tunnel runs. Until an endpoint stands nothing is read from the client but
+//! what a route was found by, and that is kept: no attempt can lose its first bytes.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::local::Local;
@@ -16,17 +17,41 @@ use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
 use crate::net::Stream;
 use crate::pool::connect;
-use crate::snapshot::{SessionResult, TcpListener};
+use crate::snapshot::{SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::telemetry::access::{End, Entry, Origin, Target};
 use crate::tls::Purpose;
 use crate::upstream::{Pick, PickError};
+
+/// How a session begins.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Who takes it.
+    pub route: Arc<SessionRoute>,
+    /// The name that the client asked for.
+    pub server_name: Option<Box<str>>,
+    /// What was received already.
+    pub received: Bytes,
+}
+
+impl Beginning {
+    /// One at the target of a listener, if that has one.
+    pub fn at(listener: &TcpListener, received: Vec<u8>) -> Option<Self> {
+        Some(Self {
+            route: Arc::clone(listener.fallback.as_ref()?),
+            server_name: None,
+            received: received.into(),
+        })
+    }
+}
 
 /// One client's connection, from its acceptance on. It is counted and logged when it is dropped, so
 /// that a session which is cut by a drain, or by a fault of ours, is seen as well.
 #[derive(Debug)]
 struct Session {
     facts: ConnectionFacts,
-    listener: Arc<TcpListener>,
+    target: SessionTarget,
+    /// The name that the client asked for.
+    server_name: Option<Box<str>>,
     local: Rc<Local>,
     generation: u64,
     began: Instant,
@@ -55,17 +80,21 @@ struct Opened {
 pub async fn serve(
     mut client: Stream,
     facts: ConnectionFacts,
-    listener: Arc<TcpListener>,
+    beginning: Beginning,
     local: Rc<Local>,
 ) {
-    let mut session = Session::new(facts, listener, local);
+    let target = local.with_random(|random| beginning.route.pick(random));
+    let mut session = Session::new(facts, target, beginning.server_name, local);
     let opened = tokio::select! {
         biased;
         () = client.broken() => Err(SessionResult::ClientReset),
         opened = session.open() => opened,
     };
     match opened {
-        Ok(mut opened) => session.relay(&mut client, &mut opened).await,
+        Ok(mut opened) => {
+            let relayed = session.relay(&mut client, &mut opened, beginning.received);
+            relayed.await;
+        }
         Err(result) => {
             session.result = result;
             // An orderly end would say that the service had nothing to tell.
@@ -75,12 +104,18 @@ pub async fn serve(
 }
 
 impl Session {
-    fn new(facts: ConnectionFacts, listener: Arc<TcpListener>, local: Rc<Local>) -> Self {
-        listener.metrics.active.inc();
+    fn new(
+        facts: ConnectionFacts,
+        target: SessionTarget,
+        server_name: Option<Box<str>>,
+        local: Rc<Local>,
+    ) -> Self {
+        target.metrics().active.inc();
         Self {
             facts,
             generation: local.snapshot().generation,
-            listener,
+            target,
+            server_name,
             local,
             began: Instant::now(),
             attempts: 0,
@@ -97,7 +132,7 @@ impl Session {
         let mut tried = Vec::new();
         let mut result = SessionResult::Unavailable;
         while tried.len() < ATTEMPTS {
-            let (now, upstream) = (Instant::now(), &self.listener.choice.upstream);
+            let (now, upstream) = (Instant::now(), &self.target.choice().upstream);
             let pick = self
                 .local
                 .with_random(|random| upstream.pick(&tried, random, now));
@@ -127,7 +162,7 @@ impl Session {
         self.endpoint = Some(Arc::clone(&endpoint));
         self.attempts += 1;
         // One limit for both: a place among its connections, and the connection.
-        let limit = self.listener.choice.timeouts.connect;
+        let limit = self.target.choice().timeouts.connect;
         let end = Instant::now() + limit;
         let Ok(open) = timeout_at(end, self.local.pool.may_open(&endpoint)).await else {
             self.error = Some(LIMIT_REACHED);
@@ -159,17 +194,22 @@ impl Session {
         Err(SessionResult::ConnectFailed)
     }
 
-    async fn relay(&mut self, client: &mut Stream, opened: &mut Opened) {
-        let listener = Arc::clone(&self.listener);
+    async fn relay(&mut self, client: &mut Stream, opened: &mut Opened, received: Bytes) {
+        let target = self.target.clone();
+        let metrics = target.metrics();
+        let prefix = Prefix {
+            sent: received,
+            ..Prefix::default()
+        };
         let watch = Watch {
-            idle: listener.choice.timeouts.tunnel_idle,
+            idle: target.choice().timeouts.tunnel_idle,
             passed: &self.passed,
             meters: Some(Meters {
-                sent: &listener.metrics.sent,
-                received: &listener.metrics.received,
+                sent: &metrics.sent,
+                received: &metrics.received,
             }),
         };
-        let outcome = tunnel(client, &mut opened.stream, Prefix::default(), watch).await;
+        let outcome = tunnel(client, &mut opened.stream, prefix, watch).await;
         self.conclude(&outcome);
     }
 
@@ -195,8 +235,8 @@ impl Session {
         }
         let endpoint = self.endpoint.as_deref();
         let (total, now) = (self.began.elapsed(), SystemTime::now());
-        let origin = Origin::new(&self.facts.listener, "");
-        let upstream = &self.listener.choice.upstream.name;
+        let origin = Origin::new(&self.facts.listener, &self.target.route.name);
+        let upstream = &self.target.choice().upstream.name;
         let target = endpoint.map_or_else(
             || Target::new(upstream, "", ""),
             |endpoint| Target::new(upstream, &endpoint.zone, &endpoint.name),
@@ -209,7 +249,7 @@ impl Session {
             client: self.facts.peer,
             method: "",
             scheme: "tcp",
-            host: b"",
+            host: self.server_name.as_deref().unwrap_or_default().as_bytes(),
             path: b"",
             query: None,
             status: None,
@@ -233,7 +273,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let metrics = &self.listener.metrics;
+        let metrics = self.target.metrics();
         metrics.active.dec();
         metrics.count(self.result);
         self.log();

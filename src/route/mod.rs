@@ -38,10 +38,12 @@ pub mod path;
 mod pattern;
 mod query;
 mod rule;
+mod server_name;
 mod table;
 
 pub use self::pattern::PatternError;
 pub use self::rule::{Rule, RuleError};
+pub use self::server_name::{NameRule, NameTable};
 pub use self::table::RouteTable;
 
 /// What a route is chosen by.

@@ -225,7 +225,7 @@ impl std::fmt::Display for HostRank {
     }
 }
 
-fn list(hosts: &[HostPattern]) -> String {
+pub(super) fn list(hosts: &[HostPattern]) -> String {
     let hosts: Vec<_> = hosts.iter().map(|host| format!("`{host}`")).collect();
     hosts.join(", ")
 }

@@ -73,18 +73,23 @@ impl Split {
 
     /// One of the upstreams, each with the probability of its weight.
     pub fn pick(&self, random: &mut fastrand::Rng) -> &Choice {
+        &self.choices[self.pick_place(random)]
+    }
+
+    /// As [`Split::pick`]: its place among the choices.
+    pub(super) fn pick_place(&self, random: &mut fastrand::Rng) -> usize {
         let mut rest = if self.choices.len() > 1 {
             random.u32(..self.total)
         } else {
             0
         };
-        for choice in &self.choices {
+        for (place, choice) in self.choices.iter().enumerate() {
             if rest < choice.weight {
-                return choice;
+                return place;
             }
             rest -= choice.weight;
         }
         // Not reached: what was drawn is below the sum of all weights, even where that saturated.
-        &self.choices[self.choices.len() - 1]
+        self.choices.len() - 1
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::action::{Choice, Route};
+use super::action::Route;
+use super::by_name::{ByName, SessionRoute};
 use super::metrics::ListenerMetrics;
-use super::sessions::SessionMetrics;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
 use crate::http1;
@@ -24,6 +24,8 @@ pub struct Listener {
     pub sockets: Arc<Sockets>,
     /// Where TLS ends, if what comes is not plain text.
     pub tls: Option<Arc<Termination>>,
+    /// Who gets connections by how TLS begins, if anybody does.
+    pub by_name: Option<Arc<ByName>>,
     /// What is spoken, within TLS if there is that.
     pub kind: Kind,
     /// Connections at once, over all workers.
@@ -69,10 +71,8 @@ pub struct HttpListener {
 pub struct TcpListener {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Where the bytes go.
-    pub choice: Choice,
-    /// What is measured about it.
-    pub metrics: SessionMetrics,
+    /// Where the bytes go, of all that no route takes.
+    pub fallback: Option<Arc<SessionRoute>>,
 }
 
 impl HttpListener {

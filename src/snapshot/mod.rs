@@ -9,6 +9,7 @@
 
 mod action;
 mod build;
+mod by_name;
 mod failure;
 mod handle;
 mod inquiry;
@@ -17,6 +18,7 @@ mod lazy;
 mod listener;
 mod metrics;
 mod probe;
+mod relays;
 mod sessions;
 mod timeouts;
 mod tls;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 
 pub use action::{Action, Choice, Route, Split};
 pub use build::{Ingredients, build};
+pub use by_name::{ByName, HelloResult, Otherwise, SessionRoute, SessionTarget};
 pub use failure::BuildError;
 pub use handle::{Cache, Handle};
 pub use inquiry::{Inquiry, InquiryError};

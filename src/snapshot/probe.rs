@@ -7,25 +7,31 @@ use std::collections::BTreeMap;
 
 use http::Method;
 
-use super::failure::BuildError;
+use super::failure::{BuildError, refused};
 use super::inquiry::{Inquiry, InquiryError};
 use super::unnamed;
 use crate::config::{
     Config, Diagnostic, Difference, Places, Protocol, Route, RouteExpectation, RouteTest,
 };
 use crate::policy::{Redirect, Target};
-use crate::route::{Candidate, Question, RouteTable, Rule, path};
+use crate::route::{
+    Candidate, NameRule, NameTable, Outcome, Question, RouteTable, Rule, RuleError, host, path,
+};
 
 /// The routing of a configuration.
 #[derive(Debug)]
 pub struct Routing<'a> {
     config: &'a Config,
     tables: BTreeMap<&'a str, RouteTable<&'a Route>>,
+    /// Routes that take connections before any request is read.
+    names: BTreeMap<&'a str, NameTable<&'a Route>>,
 }
 
 /// What would happen to a request.
 #[derive(Debug, Clone)]
 pub struct Decision {
+    /// Whether it is passed through unread, with the connection that it would come on.
+    pub passes_through: bool,
     /// The listener that was asked.
     pub listener: String,
     /// The route that wins; `None` if the listener's own upstream gets it, or nobody.
@@ -63,7 +69,7 @@ impl TestFailure {
 impl<'a> Routing<'a> {
     /// The routing of a checked configuration.
     pub fn new(config: &'a Config) -> Result<Self, BuildError> {
-        let mut tables = BTreeMap::new();
+        let (mut tables, mut names) = (BTreeMap::new(), BTreeMap::new());
         for (name, listener) in &config.listener {
             if listener
                 .protocols
@@ -72,24 +78,23 @@ impl<'a> Routing<'a> {
             {
                 continue;
             }
-            let mut rules = Vec::new();
+            let (mut rules, mut of_names) = (Vec::new(), Vec::new());
             for (route_name, route) in &config.route {
-                if route
-                    .listener
-                    .as_deref()
-                    .is_none_or(|wanted| wanted == name)
-                {
-                    let rule =
-                        Rule::new(route_name, route).map_err(|error| BuildError::Refused {
-                            owner: route_name.clone(),
-                            reason: error.to_string(),
-                        })?;
-                    rules.push((rule, route));
+                let refused = |error: RuleError| refused(route_name, &error.to_string());
+                if route.takes_requests_of(name) {
+                    rules.push((Rule::new(route_name, route).map_err(refused)?, route));
+                } else if route.takes_connections() && route.listener.as_ref() == Some(name) {
+                    of_names.push((NameRule::new(route_name, route).map_err(refused)?, route));
                 }
             }
             tables.insert(name.as_str(), RouteTable::build(rules));
+            names.insert(name.as_str(), NameTable::build(of_names));
         }
-        Ok(Self { config, tables })
+        Ok(Self {
+            config,
+            tables,
+            names,
+        })
     }
 
     /// What happens to a request at one listener, or at the first that has a route for it.
@@ -149,6 +154,7 @@ impl<'a> Routing<'a> {
             headers: &inquiry.headers,
         };
         let mut decision = Decision {
+            passes_through: false,
             listener: listener.to_owned(),
             route: None,
             falls_back: false,
@@ -157,6 +163,9 @@ impl<'a> Routing<'a> {
             location: None,
             candidates: table.explain(&question),
         };
+        if inquiry.scheme == "https" && self.by_name(&mut decision, inquiry) {
+            return decision;
+        }
         let allows_connect = if let Some(found) = table.find(&question) {
             decision.take(&found.rule.name, found.target, inquiry);
             found.target.connect.unwrap_or(false)
@@ -168,6 +177,31 @@ impl<'a> Routing<'a> {
             decision.refuse(status);
         }
         decision
+    }
+}
+
+impl Routing<'_> {
+    /// Whether the connection would be passed through, with this request unread in it. Which
+    /// protocols its client would offer is not known: it counts as one that offers none.
+    fn by_name(&self, decision: &mut Decision, inquiry: &Inquiry) -> bool {
+        let Some(table) = self.names.get(&*decision.listener) else {
+            return false;
+        };
+        let name = host::bare(&inquiry.authority).to_ascii_lowercase();
+        let mut candidates = table.explain(&name, &[]);
+        let found = table.find(&name, &std::iter::empty());
+        if let Some((rule, route)) = found {
+            decision.take(&rule.name, route, inquiry);
+            decision.passes_through = true;
+            candidates.extend(decision.candidates.drain(..).map(|candidate| Candidate {
+                outcome: Outcome::Differs(UNREAD.to_owned()),
+                ..candidate
+            }));
+            decision.candidates = candidates;
+        } else {
+            decision.candidates.append(&mut candidates);
+        }
+        found.is_some()
     }
 }
 
@@ -290,6 +324,9 @@ fn objection(inquiry: &Inquiry, allows_connect: bool) -> Option<u16> {
         inquiry.method == Method::TRACE || (inquiry.method == Method::CONNECT && !allows_connect);
     refused.then_some(405)
 }
+
+/// What becomes of routes for requests where the connection is passed through.
+const UNREAD: &str = "no request is read: the connection is passed through";
 
 fn quoted(name: &str) -> String {
     if name.is_empty() {

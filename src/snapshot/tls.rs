@@ -1,5 +1,7 @@
 //! TLS of a listener: what its sessions are made with, and what is measured about them.
 
+use tokio::time::Instant;
+
 use super::timeouts::tls_handshake;
 use crate::config;
 use crate::net::Stream;
@@ -81,7 +83,23 @@ impl Termination {
 
     /// Begins a session on a connection that was accepted; `None` if none comes about.
     pub async fn accept(&self, stream: Stream) -> Option<Stream> {
-        match self.server.accept(stream).await {
+        let result = self.server.accept(stream).await;
+        self.begun(result)
+    }
+
+    /// As [`Termination::accept`], on a connection of which this was received already.
+    pub async fn accept_begun(
+        &self,
+        stream: Stream,
+        received: Vec<u8>,
+        end: Instant,
+    ) -> Option<Stream> {
+        let result = self.server.accept_begun(stream, received, end).await;
+        self.begun(result)
+    }
+
+    fn begun(&self, result: Result<Stream, HandshakeError>) -> Option<Stream> {
+        match result {
             Ok(stream) => {
                 if let Some(version) = Version::of(&stream) {
                     self.ok[version as usize].inc();

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{ServerConfig, ServerConnection};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::certificate::Certificate;
 use super::choice::Choice;
@@ -101,20 +101,37 @@ impl Server {
 
     /// Begins a session on a connection that was accepted.
     pub async fn accept(&self, stream: Stream) -> Result<Stream, HandshakeError> {
-        let Ok(result) = timeout(self.settings.handshake, self.shake_hands(stream)).await else {
+        let end = Instant::now() + self.settings.handshake;
+        self.accept_begun(stream, Vec::new(), end).await
+    }
+
+    /// Begins a session on a connection of which this was received already, up to a time.
+    pub async fn accept_begun(
+        &self,
+        stream: Stream,
+        received: Vec<u8>,
+        end: Instant,
+    ) -> Result<Stream, HandshakeError> {
+        let Ok(result) = timeout_at(end, self.shake_hands(stream, received)).await else {
             return Err(HandshakeError::TimedOut);
         };
         result
     }
 
-    async fn shake_hands(&self, stream: Stream) -> Result<Stream, HandshakeError> {
-        let ready = poll_fn(|cx| stream.poll_read_ready(cx)).await;
-        ready.map_err(HandshakeError::Lost)?;
+    async fn shake_hands(
+        &self,
+        stream: Stream,
+        received: Vec<u8>,
+    ) -> Result<Stream, HandshakeError> {
+        if received.is_empty() {
+            let ready = poll_fn(|cx| stream.poll_read_ready(cx)).await;
+            ready.map_err(HandshakeError::Lost)?;
+        }
         let mut place = self.room.enter().await;
         let config = Arc::clone(&self.shown.load().config);
         let session = ServerConnection::new(config);
         let session = session.map_err(|error| HandshakeError::Refused(io::Error::other(error)))?;
-        let secure = Secure::new(stream, session);
+        let secure = Secure::begun(stream, session, received);
         let agreed = tokio::select! {
             biased;
             agreed = poll_fn(|cx| secure.poll_handshake(cx)) => agreed,

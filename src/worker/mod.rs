@@ -29,10 +29,13 @@ use self::pulse::Pulse;
 use crate::context::ConnectionFacts;
 use crate::drain::Watcher;
 use crate::endpoint::{IdleInbox, IdleRequests};
-use crate::listener::{Accepted, Acceptor, Balance, Inbox};
+use crate::listener::{Accepted, Acceptor, Balance, Guard, Inbox};
+use crate::net::Stream;
+use crate::protocol::by_name::{self, Taker};
 use crate::protocol::local::Local;
+use crate::protocol::tcp::Beginning;
 use crate::protocol::{http, tcp};
-use crate::snapshot::{Handle, Kind};
+use crate::snapshot::{ByName, Handle, Kind, Listener};
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Registry, set_worker_shard};
@@ -197,6 +200,11 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
     };
     let local = Rc::clone(local);
     // The task belongs to the worker's runtime, which ends it.
+    if let Some(by_name) = &listener.by_name {
+        let by_name = Arc::clone(by_name);
+        let told_apart = serve_by_name(by_name, stream, (facts, guard), listener, local);
+        return drop(spawn_local(told_apart));
+    }
     let task = match &listener.kind {
         Kind::Http(http) => {
             let http = Arc::clone(http);
@@ -212,14 +220,52 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
             })
         }
         Kind::Tcp(tcp) => {
-            let tcp = Arc::clone(tcp);
+            let Some(beginning) = Beginning::at(tcp, Vec::new()) else {
+                return;
+            };
             spawn_local(async move {
-                tcp::serve(stream, facts, tcp, local).await;
+                tcp::serve(stream, facts, beginning, local).await;
                 drop(guard);
             })
         }
     };
     drop(task);
+}
+
+/// Serves a connection once it is known who gets it.
+async fn serve_by_name(
+    by_name: Arc<ByName>,
+    stream: Stream,
+    (facts, guard): (ConnectionFacts, Guard),
+    listener: Arc<Listener>,
+    local: Rc<Local>,
+) {
+    let Some(taker) = by_name::taker(&stream, &by_name).await else {
+        return;
+    };
+    // What lives on must not keep the routes of its first day.
+    drop(by_name);
+    let (tls, kind) = (listener.tls.clone(), listener.kind.clone());
+    drop(listener);
+    match (taker, kind) {
+        (Taker::Route(beginning), _) => tcp::serve(stream, facts, beginning, local).await,
+        (Taker::Listener(received, end), Kind::Http(http)) => {
+            let Some(tls) = tls else { return };
+            if let Some(stream) = tls.accept_begun(stream, received, end).await {
+                drop(tls);
+                http::serve(stream, facts, http, local, guard).await;
+            }
+            return;
+        }
+        (Taker::Listener(received, _), Kind::Tcp(tcp)) => {
+            let beginning = Beginning::at(&tcp, received);
+            drop(tcp);
+            if let Some(beginning) = beginning {
+                tcp::serve(stream, facts, beginning, local).await;
+            }
+        }
+    }
+    drop(guard);
 }
 
 /// How often idle connections to endpoints are looked through: their limits are seconds.

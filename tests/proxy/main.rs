@@ -23,6 +23,8 @@ mod many_routes;
 mod memory;
 mod metrics;
 mod own_answers;
+mod passthrough;
+mod passthrough_hellos;
 mod reload;
 mod route_command;
 mod routing;

@@ -117,6 +117,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
          [listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
          [listener.safe]\nbind = \"@safe\"\n\
          tls = {{ certificates = [{{ cert = \"a.pem\", key = \"a.key\" }}] }}\n\
+         [route.named]\nlistener = \"safe\"\nserver_name = [\"a\"]\nupstream = \"app\"\n\
          [route.all]\nupstream = \"app\"\n[route.down]\npath = \"/down\"\nupstream = \"down\"\n\
          [route.full]\npath = \"/full\"\nupstream = \"full\"\n\
          [upstream.full]\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\n\

@@ -336,6 +336,11 @@ impl Peer {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// The connection itself; what is read from it is not remembered.
+    pub(crate) fn socket(&self) -> TcpStream {
+        self.stream.try_clone().expect("a spare descriptor")
+    }
+
     /// Reads this many bytes of a body whose head was taken.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         self.wire.bytes(length).unwrap_or_default()

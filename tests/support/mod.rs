@@ -28,3 +28,4 @@ pub(crate) mod message;
 pub(crate) mod port;
 pub(crate) mod tls;
 pub(crate) mod tls_endpoint;
+pub(crate) mod within_tls;

@@ -249,6 +249,21 @@ impl Caller {
         begun.unwrap_or_else(|error| panic!("no session: {error}"))
     }
 
+    /// Begins a session there with a hello in records of at most this size.
+    ///
+    /// # Panics
+    /// When none comes about.
+    pub(crate) fn begin_in_records(&self, address: SocketAddr, size: usize) -> Client<Session> {
+        let mut session = Session::new(self.connection(), connected(address));
+        let mut hello = Vec::new();
+        let written = session.conn.write_tls(&mut hello);
+        written.expect("memory takes everything");
+        let sent = session.sock.write_all(&records(&hello[5..], size));
+        sent.expect("the proxy reads");
+        let begun = finished(session);
+        begun.unwrap_or_else(|error| panic!("no session: {error}"))
+    }
+
     /// Begins a session there whose first data, and all of it, leaves together with the last of
     /// the handshake.
     ///
@@ -435,6 +450,18 @@ impl ServerCertVerifier for Judge {
         }
         self.signatures.clone()
     }
+}
+
+/// A message of a handshake in records of at most this size (RFC 8446 §5.1).
+pub(crate) fn records(message: &[u8], size: usize) -> Vec<u8> {
+    let head = |part: &[u8]| {
+        let length = u16::try_from(part.len()).expect("a record").to_be_bytes();
+        [&[22, 3, 1][..], &length].concat()
+    };
+    let records = message
+        .chunks(size)
+        .flat_map(|part| [&head(part), part].concat());
+    records.collect()
 }
 
 /// The session once its handshake is over.

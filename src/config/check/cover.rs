@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::listeners::is_tcp;
+use super::server_names::takes_connections;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -15,7 +16,11 @@ use crate::config::format::Route;
 use crate::config::syntax::{compile, normalised_host};
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
-    let rules: Vec<Rule<'_, '_>> = world.routes.values().filter_map(Rule::new).collect();
+    let of_requests = world
+        .routes
+        .values()
+        .filter(|route| !takes_connections(route));
+    let rules: Vec<Rule<'_, '_>> = of_requests.filter_map(Rule::new).collect();
     same(&rules, findings);
     under_regex(&rules, findings);
     for rule in &rules {

@@ -1,5 +1,6 @@
 //! Listeners: what they speak, and whether anything answers there.
 
+use super::server_names::{has_names, takes_connections};
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -79,6 +80,9 @@ fn targets(world: &World<'_>, listener: &Item<'_, Listener>, findings: &mut Find
         return;
     }
     if is_tcp(listener) {
+        if has_names(world, name) {
+            return;
+        }
         let title = format!("TCP listener `{name}` has nothing to connect to");
         findings.push(Diagnostic::new(Code::NoTarget, title).at(
             listener.key,
@@ -94,7 +98,11 @@ fn targets(world: &World<'_>, listener: &Item<'_, Listener>, findings: &mut Find
 }
 
 fn has_route(world: &World<'_>, listener: &str) -> bool {
-    world.routes.values().any(|route| {
+    let mut of_requests = world
+        .routes
+        .values()
+        .filter(|route| !takes_connections(route));
+    of_requests.any(|route| {
         let named = route
             .written
             .as_ref()
@@ -135,6 +143,9 @@ fn http_settings(listener: &Item<'_, Listener>, findings: &mut Findings) {
 
 fn routes_on_tcp(world: &World<'_>, findings: &mut Findings) {
     for route in world.routes.values() {
+        if takes_connections(route) {
+            continue;
+        }
         let Some(node) = route.node.at(&["listener"]) else {
             continue;
         };
@@ -150,7 +161,10 @@ fn routes_on_tcp(world: &World<'_>, findings: &mut Findings) {
             Diagnostic::new(Code::HttpOnly, title)
                 .at(node.place, "nothing is read there that a route could match")
                 .also(listener.place(&["protocols"]), "bytes are relayed unread")
-                .help("give the listener an `upstream` instead of a route"),
+                .help(
+                    "give the listener an `upstream` instead of a route, or the route a \
+                     `server_name`",
+                ),
         );
     }
 }

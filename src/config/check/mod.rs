@@ -25,6 +25,7 @@ mod health;
 mod listeners;
 mod names;
 mod retries;
+mod server_names;
 pub(super) mod structure;
 mod tests_of_routes;
 mod timeouts;
@@ -36,6 +37,7 @@ mod zones;
 
 pub(super) use self::fault::quoted;
 pub(super) use self::listeners::HTTP_ONLY;
+pub(super) use self::server_names::WITH_NAMES;
 pub(super) use self::timeouts::{UPSTREAM as UPSTREAM_TIMEOUTS, of_listener as listener_timeouts};
 
 /// What the cross-checks look at: every named table, typed as far as its values were good.
@@ -77,6 +79,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     binds::check(&world, &mut findings);
     listeners::check(&world, &mut findings);
     tls::check(&world, &mut findings);
+    server_names::check(&world, &mut findings);
     actions::check(&world, &mut findings);
     cover::check(&world, &mut findings);
     fields::check(&world, &mut findings);

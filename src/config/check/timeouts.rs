@@ -1,6 +1,7 @@
 //! Time limits where they do something.
 
 use super::listeners::is_tcp;
+use super::server_names::{has_names, takes_connections};
 use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -10,14 +11,20 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
         // In a table with a mistake, `tls` may be what was refused.
         let (tcp, tls) = (is_tcp(listener), listener.has(&["tls"]) || !listener.sound);
+        let shakes_hands = tls || has_names(world, listener.name);
         let who = if tcp { "a TCP listener" } else { A_LISTENER };
         let place = format!("listener.{}", listener.name);
-        let applicable = of_listener(tcp, tls);
+        let applicable = of_listener(tcp, shakes_hands);
         table(who, &place, listener.node, applicable, findings);
     }
     for route in world.routes.values() {
         let place = format!("route.{}", route.name);
-        table("a route", &place, route.node, &ROUTE, findings);
+        if takes_connections(route) {
+            let who = "a route by server name";
+            table(who, &place, route.node, &NAMED_ROUTE, findings);
+        } else {
+            table("a route", &place, route.node, &ROUTE, findings);
+        }
     }
     for upstream in world.upstreams.values() {
         let place = format!("upstream.{}", upstream.name);
@@ -46,10 +53,11 @@ fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mu
     }
 }
 
-/// Time limits of a listener that relays bytes or speaks HTTP, with TLS or without.
+/// Time limits of a listener that relays bytes or speaks HTTP, whose clients begin TLS or not.
 pub(in crate::config) fn of_listener(tcp: bool, tls: bool) -> &'static [&'static str] {
     match (tcp, tls) {
-        (true, _) => &TCP_LISTENER,
+        (true, true) => &NAMED_LISTENER,
+        (true, false) => &TCP_LISTENER,
         (false, true) => &TLS_LISTENER,
         (false, false) => &LISTENER,
     }
@@ -75,6 +83,12 @@ const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel
 
 /// From the client's side, where nothing is read.
 const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
+
+/// From the client's side, where only the beginning is read.
+const NAMED_LISTENER: [&str; 2] = [HANDSHAKE, "tunnel_idle"];
+
+/// What a connection may take that is passed through.
+const NAMED_ROUTE: [&str; 2] = ["connect", "tunnel_idle"];
 
 /// What a request may take.
 const ROUTE: [&str; 5] = [

@@ -18,6 +18,7 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         unverified(upstream, findings);
         conflicts(upstream, findings);
         nameless(upstream, findings);
+        within_itself(world, upstream, findings);
         if of_requests.contains(upstream.name) {
             protocols(upstream, findings);
         }
@@ -29,7 +30,9 @@ fn of_requests<'a>(world: &World<'a>) -> BTreeSet<&'a str> {
     let mut names = BTreeSet::new();
     let listeners = world.listeners.values();
     let listeners = listeners.filter(|listener| !is_tcp(listener));
-    let routes = world.routes.values().map(|route| route.node);
+    let routes = world.routes.values();
+    let routes = routes.filter(|route| !route.has(&["server_name"]));
+    let routes = routes.map(|route| route.node);
     for node in routes.chain(listeners.map(|listener| listener.node)) {
         names.extend(node.at(&["upstream"]).and_then(Node::str));
         let shares = node.at(&["split"]).and_then(Node::table);
@@ -97,9 +100,37 @@ fn nameless(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
             upstream.name
         );
         findings.push(
-            Diagnostic::new(Code::NoServerName, title)
+            Diagnostic::new(Code::NoNameToAsk, title)
                 .at(socket.place, "whom to ask for here?")
                 .also(upstream.key_place(&["tls"]), "`server_name` is missing"),
+        );
+    }
+}
+
+/// What is passed through is TLS already.
+fn within_itself(world: &World<'_>, upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    let passing = world.routes.values();
+    for route in passing.filter(|route| route.has(&["server_name"])) {
+        let (single, shared) = (["upstream"], ["split", upstream.name]);
+        let written = route.node.at(&single).and_then(Node::str);
+        let place = if written == Some(upstream.name) {
+            route.place(&single)
+        } else if route.has(&shared) {
+            route.key_place(&shared)
+        } else {
+            continue;
+        };
+        let title = format!(
+            "route `{}` passes TLS through, and upstream `{}` wraps it in another one",
+            route.name, upstream.name
+        );
+        findings.push(
+            Diagnostic::new(Code::TlsConflict, title)
+                .at(
+                    place,
+                    "clients and endpoints speak TLS with each other here",
+                )
+                .also(upstream.key_place(&["tls"]), "this is for plain bytes"),
         );
     }
 }

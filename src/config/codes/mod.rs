@@ -69,8 +69,12 @@ pub enum Code {
     NoCertificate,
     DoubleCertificate,
     TlsOnTcp,
-    TlsConflict,
+    ServerNameListener,
+    ServerNameSetting,
+    SameServerName,
     NoServerName,
+    TlsConflict,
+    NoNameToAsk,
     AlpnWithoutHttp,
     ZoneLoss,
     RetriesCannotFinish,
@@ -85,6 +89,8 @@ pub enum Code {
     TrustsEveryone,
     OwnListener,
     Expiry,
+    EveryName,
+    HostsPassedThrough,
     Unverified,
 }
 

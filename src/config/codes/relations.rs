@@ -61,7 +61,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::NoTarget,
         id: "E0209",
         summary: "a TCP listener without a target",
-        text: "A TCP listener reads nothing that a route could match: it needs `upstream` or `to`.",
+        text: "A TCP listener reads nothing that a route for requests could match: it needs `upstream` or \
+               `to`, or a route with `server_name`.",
     },
     Explanation {
         code: Code::HttpOnly,
@@ -159,15 +160,48 @@ pub(super) const RELATIONS: &[Explanation] = &[
                unread: leave `tls` away, and the endpoints terminate it.",
     },
     Explanation {
+        code: Code::ServerNameListener,
+        id: "E0228",
+        summary: "a route by server name without a listener for it",
+        text: "A route with `server_name` takes connections, as they come: it names the listener that \
+               reads the beginning of TLS for it. That is one with `tls`, or one with \
+               `protocols = [\"tcp\"]`. On a listener for plain HTTP no client says such a name; \
+               requests are told apart by `hosts`.",
+    },
+    Explanation {
+        code: Code::ServerNameSetting,
+        id: "E0229",
+        summary: "a setting that does not go with `server_name`",
+        text: "A route with `server_name` passes connections through without reading them. Nothing in \
+               them can be matched or changed, and no answer of our own is possible: beside \
+               `server_name` there are `listener`, `alpn`, `upstream` or `split`, and the time limits \
+               `connect` and `tunnel_idle`. `alpn` in turn belongs to `server_name`.",
+    },
+    Explanation {
+        code: Code::SameServerName,
+        id: "E0230",
+        summary: "two routes for the same server name",
+        text: "Both take connections of one listener for the same name, and for the same protocol or \
+               for any: nothing but the names of the routes would decide. Tell them apart by `alpn`, \
+               or make them one `split`.",
+    },
+    Explanation {
+        code: Code::NoServerName,
+        id: "E0231",
+        summary: "an empty list of server names or protocols",
+        text: "No connection could match. `server_name = [\"*\"]` stands for any name; without \
+               `alpn`, any protocol will do.",
+    },
+    Explanation {
         code: Code::TlsConflict,
         id: "E0236",
         summary: "settings of TLS that contradict each other",
         text: "Of two settings in `[upstream.<name>.tls]` one makes the other void: `ca` replaces \
-               `roots`, `server_name` is a fixed name, and with `insecure_skip_verify` nothing is \
-               verified. Take one of them out.",
+               `roots`, `server_name` is a fixed name, with `insecure_skip_verify` nothing is verified, \
+               and what a route passes through by `server_name` is TLS already. Take one of them out.",
     },
     Explanation {
-        code: Code::NoServerName,
+        code: Code::NoNameToAsk,
         id: "E0237",
         summary: "an endpoint without a name to ask for",
         text: "In TLS an endpoint is asked for by a name, which its certificate has to be for. A Unix \

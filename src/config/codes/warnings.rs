@@ -89,6 +89,22 @@ pub(super) const WARNINGS: &[Explanation] = &[
                shown all the same, since another may be worse.",
     },
     Explanation {
+        code: Code::EveryName,
+        id: "W0316",
+        summary: "connections for every name are passed through",
+        text: "A route with `server_name = [\"*\"]` takes every client that says a name, which nearly \
+               all do: the listener's certificates and its routes for requests are left with those \
+               that say none.",
+    },
+    Explanation {
+        code: Code::HostsPassedThrough,
+        id: "W0317",
+        summary: "a route for hosts whose connections are passed through",
+        text: "Every host of the route is also the `server_name` of one at the same listener, which \
+               takes the connections before any request is read. Only clients that say another name, \
+               or none, and then ask for this host get as far.",
+    },
+    Explanation {
         code: Code::Unverified,
         id: "W0324",
         summary: "endpoints that may be anybody",

@@ -15,7 +15,8 @@ pub struct Listener {
     /// Port 0 takes any free port.
     #[schemars(extend("format" = "x-bind", "examples" = [":8080", "127.0.0.1:8080", "[::1]:8080"]))]
     pub bind: String,
-    /// What is spoken here. `["tcp"]` relays bytes to `upstream` or `to`. Default: `["http/1.1"]`.
+    /// What is spoken here. `["tcp"]` relays bytes to `upstream` or `to`, or
+    /// by routes with a `server_name`. Default: `["http/1.1"]`.
     pub protocols: Option<Vec<Protocol>>,
     /// Shorthand: endpoints of an unnamed upstream that gets everything which no route takes.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -43,7 +44,7 @@ pub struct Listener {
     /// TLS, which ends here. Default: none, what comes is plain text.
     pub tls: Option<Tls>,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
-    /// `tls_handshake` beside `tls`.
+    /// `tls_handshake` beside `tls` or with routes that have a `server_name`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }

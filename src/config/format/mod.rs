@@ -161,7 +161,8 @@ pub struct Defaults {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// From an accepted connection to the end of its TLS handshake. Default: 10s.
+    /// From an accepted connection to the end of its TLS handshake; where routes have a
+    /// `server_name`, to the end of what decides between them. Default: 10s.
     pub tls_handshake: Option<Time>,
     /// From the first byte of a request to the end of its head. Default: 10s.
     pub request_head: Option<Time>,

@@ -9,12 +9,36 @@ use super::{Timeouts, is_default};
 use crate::config::units::Time;
 
 /// `[route.<name>]`: which requests, and what happens to them. The most specific match wins.
-/// Exactly one action: `upstream`, `split`, `redirect` or `respond`.
+/// Exactly one action: `upstream`, `split`, `redirect` or `respond`. A route with `server_name`
+/// takes connections instead, unread.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// The listener whose requests are meant. Default: every HTTP listener.
     pub listener: Option<String>,
+    /// Names that clients ask for when they begin TLS (SNI): `db.example.com`, `*.example.com` for
+    /// every name below, `*` for any name. Their connections are passed through to `upstream` or
+    /// `split` without being decrypted: the endpoint ends TLS. For listeners with `tls`, which end
+    /// TLS of everything else, and for those with `protocols = ["tcp"]`, which relay everything
+    /// else to their own target, if they have one. `listener` must be given; besides, only `alpn`
+    /// and the time limits `connect` and `tunnel_idle` go with it. An exact name wins, then the
+    /// longest wildcard.
+    /// Default: the route takes requests.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "items" = {"type": "string", "format": "x-server-name"},
+        "examples" = [["db.example.com", "*.internal.example.com"]]
+    ))]
+    pub server_name: Vec<String>,
+    /// With `server_name`: protocols (ALPN) of which the client must offer one. It goes before a
+    /// route for the same name without; between two, the client's order decides. Default: whatever
+    /// the client offers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "items" = {"type": "string", "format": "x-protocol"},
+        "examples" = [["h2"]]
+    ))]
+    pub alpn: Vec<String>,
     /// Hosts: `api.example.com`, or `*.example.com` for every name below. Default: every host.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(
@@ -81,6 +105,19 @@ pub struct Route {
     pub retry: Retry,
     /// Whether CONNECT opens a tunnel to an endpoint of the upstream. Default: false.
     pub connect: Option<bool>,
+}
+
+impl Route {
+    /// Whether it takes connections, not requests.
+    pub fn takes_connections(&self) -> bool {
+        !self.server_name.is_empty()
+    }
+
+    /// Whether it takes requests of this listener.
+    pub fn takes_requests_of(&self, listener: &str) -> bool {
+        let named = self.listener.as_deref();
+        !self.takes_connections() && named.is_none_or(|named| named == listener)
+    }
 }
 
 /// A redirect. What is left out is kept from the request; at least one part must change.

@@ -26,6 +26,21 @@ pub(super) fn value(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A protocol's name (RFC 7301 §3.1).
+pub(super) fn protocol(text: &str) -> Result<(), Fault> {
+    let fault = |why: &str| Err(Fault::new(Code::WrongValue, "a protocol", why));
+    if text.is_empty() {
+        return fault("its name is empty");
+    }
+    if text.len() > 255 {
+        return fault("its name has at most 255 bytes");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return fault("its name is of visible ASCII");
+    }
+    Ok(())
+}
+
 /// A method (RFC 9110 §9.1).
 pub(super) fn method(text: &str) -> Result<(), Fault> {
     let fault = |why: String| Fault::new(Code::Method, "a method", why);

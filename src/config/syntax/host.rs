@@ -30,6 +30,16 @@ pub(super) fn pattern(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A name that a client asks for when it begins TLS: as the host of a route, but no address.
+pub(super) fn server_name(text: &str) -> Result<(), Fault> {
+    pattern(text)?;
+    if is_ip(text) {
+        let why = "clients send no address as a name (RFC 6066 §3)";
+        return Err(Fault::new(Code::Host, "a name", why));
+    }
+    Ok(())
+}
+
 /// A host without a port.
 pub(super) fn name(text: &str) -> Result<(), Fault> {
     let fault = |why: &str| Fault::new(Code::Host, "a host", why);

@@ -167,6 +167,11 @@ fn hosts() {
         "x-host",
         &["*", "*.example.com", &"a".repeat(64), &"a.".repeat(128)],
     );
+    all_good("x-server-name", &["a", "a_b.c", "*", "*.example.com"]);
+    all_bad("x-server-name", &bad);
+    all_bad("x-server-name", &["10.0.0.1", "[::1]", "a.*"]);
+    all_good("x-protocol", &["h2", "http/1.1", &"a".repeat(255)]);
+    all_bad("x-protocol", &["", "h 2", "\n", "ä", &"a".repeat(256)]);
     all_good(
         "x-authority",
         &["a", "a:80", "[::1]:80", "[::1]", "10.0.0.1:80"],

@@ -30,6 +30,7 @@ fn examples_are_taken_without_a_finding() {
         [
             "evenkeel.toml",
             "minimal.toml",
+            "passthrough.toml",
             "tcp.toml",
             "tls.toml",
             "zones.toml"

@@ -9,6 +9,7 @@ use super::*;
 pub(crate) mod cases;
 mod examples;
 mod robustness;
+mod server_names;
 mod sources;
 mod unused;
 

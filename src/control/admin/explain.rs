@@ -16,6 +16,9 @@ pub struct Explained {
     pub listener: String,
     /// The route that wins; none if the listener's own upstream gets it, or nobody.
     pub route: Option<String>,
+    /// Whether it is passed through unread, with the connection that it would come on.
+    #[serde(default)]
+    pub passes_through: bool,
     /// Where it goes, with weights; several for a split.
     pub upstreams: Vec<(String, u32)>,
     /// The status, if it is answered without an upstream.
@@ -79,6 +82,7 @@ impl From<Decision> for Explained {
             lost: lost.collect(),
             listener: decision.listener,
             route: decision.route,
+            passes_through: decision.passes_through,
             upstreams: decision.upstreams,
             status: decision.status,
             location: decision.location,

@@ -12,9 +12,8 @@ use std::sync::atomic::AtomicU32;
 
 use super::action::{Action, Choice, Route, Split};
 use super::failure::{BuildError, refused};
-use super::listener::{HttpListener, Kind, Listener, TcpListener};
+use super::listener::{HttpListener, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
-use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
 use super::tls::Termination;
 use super::unnamed::{effective_upstreams, of_listener, own_upstream};
@@ -87,8 +86,8 @@ fn own_zone(config: &Config) -> &str {
 type Before<'a> = HashMap<&'a str, &'a Arc<RouteMetrics>>;
 
 /// What the conversion of one listener or route looks things up in.
-struct Builder<'a> {
-    ingredients: &'a Ingredients<'a>,
+pub(super) struct Builder<'a> {
+    pub(super) ingredients: &'a Ingredients<'a>,
     written: &'a BTreeMap<String, config::Upstream>,
     upstreams: &'a Upstreams,
 }
@@ -117,10 +116,12 @@ impl Builder<'_> {
             .flat_map(|world| &world.listeners);
         let previous = before.find(|old| Arc::ptr_eq(&old.sockets, sockets));
         let tls = self.tls(name, written, previous)?;
+        let by_name = self.by_name(&shared, written, &kind)?;
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
             tls,
+            by_name,
             kind,
             max_connections: written.max_connections.unwrap_or(MAX_CONNECTIONS),
             connections: previous.map_or_else(
@@ -154,23 +155,6 @@ impl Builder<'_> {
         Ok(Some(Arc::new(termination)))
     }
 
-    fn tcp(&self, name: &Arc<str>, written: &config::Listener) -> Result<TcpListener, BuildError> {
-        let Some(upstream) = own_upstream(name, written) else {
-            return Err(refused(
-                name,
-                "a listener with protocols = [\"tcp\"] needs `upstream` or `to`",
-            ));
-        };
-        let choice = self.choice(name, &upstream, 1, &written.timeouts)?;
-        let registry = &self.ingredients.world.registry;
-        let metrics = SessionMetrics::new(registry, name, &choice.upstream.name);
-        Ok(TcpListener {
-            name: Arc::clone(name),
-            choice,
-            metrics,
-        })
-    }
-
     fn http(
         &self,
         name: &Arc<str>,
@@ -179,11 +163,7 @@ impl Builder<'_> {
         let before = self.before(name);
         let mut rules = Vec::new();
         for (route_name, route) in &self.ingredients.config.route {
-            if route
-                .listener
-                .as_deref()
-                .is_none_or(|wanted| *wanted == **name)
-            {
+            if route.takes_requests_of(name) {
                 let rule = Rule::new(route_name, route)
                     .map_err(|error| refused(route_name, &error.to_string()))?;
                 let route = self.route(name, route_name, route, &before)?;
@@ -296,6 +276,10 @@ impl Builder<'_> {
                 .map(Action::Respond)
                 .map_err(|error| refused(name, &error.to_string()));
         }
+        self.split(name, written).map(Action::Forward)
+    }
+
+    pub(super) fn split(&self, name: &str, written: &config::Route) -> Result<Split, BuildError> {
         let single = written.upstream.iter().map(|upstream| (upstream, 1));
         let weighted = written
             .split
@@ -305,13 +289,10 @@ impl Builder<'_> {
         for (upstream, weight) in single.chain(weighted) {
             choices.push(self.choice(name, upstream, weight, &written.timeouts)?);
         }
-        let split = Split::new(choices);
-        split
-            .map(Action::Forward)
-            .ok_or_else(|| refused(name, "it has no action"))
+        Split::new(choices).ok_or_else(|| refused(name, "it has no action"))
     }
 
-    fn choice(
+    pub(super) fn choice(
         &self,
         owner: &str,
         name: &str,

@@ -165,8 +165,11 @@ fn a_snapshot_is_what_was_written() {
     let Kind::Tcp(db) = &listener(&snapshot, "db").kind else {
         panic!("db speaks HTTP")
     };
-    assert_eq!(&*db.choice.upstream.name, "postgres");
-    assert_eq!(db.choice.timeouts.tunnel_idle.as_secs(), 9);
+    let [choice] = db.fallback.as_ref().expect("it has a target").choices() else {
+        panic!("db has several targets")
+    };
+    assert_eq!(&*choice.upstream.name, "postgres");
+    assert_eq!(choice.timeouts.tunnel_idle.as_secs(), 9);
 }
 
 #[test]

@@ -37,12 +37,33 @@ pub(crate) fn routes(snapshot: &Snapshot) -> Vec<Route> {
             rest.push(view_route(&listener.name, &http.unrouted));
         }
     }
+    for listener in &snapshot.listeners {
+        let by_name = listener.by_name.iter();
+        let routes = by_name.flat_map(|by_name| by_name.routes.targets());
+        views.extend(routes.map(|route| view_by_name(&listener.name, route)));
+    }
     views.sort_by(|one, other| {
         let key = |view: &Route| (view.name.clone(), view.listener.clone());
         key(one).cmp(&key(other))
     });
     views.append(&mut rest);
     views
+}
+
+/// A route that takes connections: what is under way there are sessions.
+fn view_by_name(listener: &str, route: &snapshot::SessionRoute) -> Route {
+    let names = route.choices().iter();
+    let names = names.map(|choice| choice.upstream.name.to_string());
+    Route {
+        name: route.name.to_string(),
+        listener: listener.to_owned(),
+        action: "pass_through".to_owned(),
+        upstreams: names.collect(),
+        in_flight: route.active(),
+        requests: 0,
+        retries: 0,
+        mean_s: None,
+    }
 }
 
 fn view_route(listener: &str, route: &snapshot::Route) -> Route {
