@@ -1,6 +1,6 @@
 //! The reload proof: endpoints, routes and listeners change every second under load, and nobody
-//! notices. Neither requests over keep-alive, nor tunnels, nor a download that takes all the time, in
-//! plain text or within TLS, whose certificates change as well.
+//! notices. Neither requests over keep-alive, nor tunnels, nor a download that takes all the time,
+//! in plain text or within TLS, whose certificates change as well.
 //!
 //! `EVENKEEL_PROOF_SECONDS` says how many reloads there are; it prints what it has seen.
 
