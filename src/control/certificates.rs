@@ -191,20 +191,30 @@ async fn aside<T: Send + 'static>(
     read: impl FnOnce(&Path, &Path) -> Result<T, CertificateError> + Send + 'static,
 ) -> Result<T, (bool, String)> {
     let (cert, key) = (written.cert.clone(), written.key.clone());
+    match apart(move || read(&cert, &key)).await {
+        Ok(read) => read.map_err(|error| told(written, &error)),
+        Err(why) => Err((false, why)),
+    }
+}
+
+/// Reads files on a thread of its own, for a time that is limited.
+pub(super) async fn apart<T: Send + 'static>(
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
     let reading = async {
         // Nobody closes it. The permit goes with the thread, which may hang as long as the disk.
         let permit = AT_ONCE.acquire().await;
         let read = spawn_blocking(move || {
-            let read = read(&cert, &key);
+            let read = read();
             drop(permit);
             read
         });
         read.await
     };
     match timeout(LONGEST, reading).await {
-        Ok(Ok(read)) => read.map_err(|error| told(written, &error)),
-        Ok(Err(_)) => Err((false, "reading it failed by a fault of ours".to_owned())),
-        Err(_) => Err((false, format!("it was not read within {LONGEST:?}"))),
+        Ok(Ok(read)) => Ok(read),
+        Ok(Err(_)) => Err("reading it failed by a fault of ours".to_owned()),
+        Err(_) => Err(format!("it was not read within {LONGEST:?}")),
     }
 }
 

@@ -14,12 +14,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Readiness, certificates};
+use super::{Readiness, certificates, client_authorities};
 use crate::config;
 use crate::snapshot::{Handle, Listener};
 use crate::telemetry::events::{Event, Events};
 use crate::telemetry::rfc3339;
-use crate::tls::Certificate;
+use crate::tls::{Certificate, Credentials};
 
 /// Looks after the certificates of the snapshot in force.
 #[derive(Debug)]
@@ -80,6 +80,9 @@ impl Renewals {
         for (written, now) in written.certificates.iter().zip(tls.digests()) {
             has_changed |= certificates::digest(written).await? != now;
         }
+        let clients_before = tls.client_digests();
+        let clients_now = client_authorities::digests(written).await?;
+        has_changed |= clients_now != clients_before;
         if !has_changed {
             return Ok(());
         }
@@ -103,8 +106,18 @@ impl Renewals {
             let until = rfc3339(one.not_after);
             format!("{} is valid until {until}", one.file.display())
         });
-        let told = told.collect::<Vec<_>>().join(", ");
-        tls.renew(renewed)?;
+        let mut told: Vec<String> = told.collect();
+        let rules = client_authorities::of_listener(written).await?;
+        for (rule, written) in rules.iter().zip(&written.client_certificates) {
+            if !clients_before.contains(&rule.authorities.digest) {
+                told.push(format!("authorities in {} changed", written.ca.display()));
+            }
+        }
+        let told = told.join(", ");
+        tls.renew(Credentials {
+            certificates: renewed,
+            rules,
+        })?;
         self.publish("cert_reloaded", &listener.name, told);
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls::{Connection, ProtocolVersion};
 
+use super::client::ClientFacts;
 use super::stream::Stream;
 
 /// A session and the socket that carries it.
@@ -26,6 +27,8 @@ pub struct Secure {
     has_ended: Cell<bool>,
     /// Bytes that the socket has taken.
     sent: Cell<u64>,
+    /// Nothing where the client was asked for no certificate.
+    client: Option<Box<ClientFacts>>,
 }
 
 #[derive(Debug)]
@@ -43,17 +46,27 @@ struct Sink<'a>(&'a Stream);
 impl Secure {
     /// A session that begins on this socket.
     pub fn new(socket: Stream, connection: impl Into<Connection>) -> Box<Self> {
+        Self::begun(socket, connection, Vec::new())
+    }
+
+    /// The same, where these bytes of the session were read from the socket before.
+    pub fn begun(
+        socket: Stream,
+        connection: impl Into<Connection>,
+        received: Vec<u8>,
+    ) -> Box<Self> {
         Box::new(Self {
             socket,
             session: RefCell::new(Session {
                 connection: connection.into(),
-                left: Vec::new(),
+                left: received,
                 taken: 0,
             }),
             readable: Cell::new(false),
             has_said_goodbye: Cell::new(false),
             has_ended: Cell::new(false),
             sent: Cell::new(0),
+            client: None,
         })
     }
 
@@ -66,13 +79,16 @@ impl Secure {
                 // The last words may still be under way: whoever reads or writes sends them.
                 return Poll::Ready(sent.or_else(unless_blocked));
             }
+            let has_received = session.taken < session.left.len();
             drop(session);
             if let Err(error) = sent {
                 unless_blocked(error)?;
                 ready!(self.socket.poll_write_ready(cx))?;
                 continue;
             }
-            ready!(self.socket.poll_read_ready(cx))?;
+            if !has_received {
+                ready!(self.socket.poll_read_ready(cx))?;
+            }
             match self.receive(&mut self.session.borrow_mut()) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
@@ -84,6 +100,23 @@ impl Secure {
     /// The version that was agreed on.
     pub fn version(&self) -> Option<ProtocolVersion> {
         self.session.borrow().connection.protocol_version()
+    }
+
+    /// The certificate that the other side has shown.
+    pub fn shown(&self) -> Option<Vec<u8>> {
+        let session = self.session.borrow();
+        let chain = session.connection.peer_certificates();
+        Some(chain?.first()?.to_vec())
+    }
+
+    /// Keeps what is known of the client.
+    pub fn keep_client(&mut self, facts: ClientFacts) {
+        self.client = Some(Box::new(facts));
+    }
+
+    /// What is known of the client, where it was asked for a certificate.
+    pub(super) fn client(&self) -> Option<&ClientFacts> {
+        self.client.as_deref()
     }
 
     /// The socket below.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::action::{Action, Choice, Route, Split};
+use super::clients;
+
 use super::failure::{BuildError, refused};
 use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
@@ -22,7 +24,7 @@ use crate::http1;
 use crate::net::Sockets;
 use crate::policy::{Filters, Fixed, Forwarding, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
-use crate::tls::Certificate;
+use crate::tls::Credentials;
 use crate::upstream::{ResolvedEndpoint, Upstream, World};
 
 /// What a snapshot is made of.
@@ -38,8 +40,8 @@ pub struct Ingredients<'a> {
     pub endpoints: BTreeMap<String, Vec<ResolvedEndpoint>>,
     /// Bound sockets of each listener.
     pub sockets: BTreeMap<String, Arc<Sockets>>,
-    /// The certificates of each listener that has some.
-    pub certificates: BTreeMap<String, Vec<Certificate>>,
+    /// The certificates of each listener that has some, and what it asks clients for.
+    pub certificates: BTreeMap<String, Credentials>,
     /// What outlives a configuration.
     pub world: &'a World,
     /// Makes the marks that new listeners leave in `Via`; different in every process.
@@ -237,6 +239,7 @@ impl Builder<'_> {
             },
             timeouts: ClientTimeouts::new(&written.timeouts, defaults),
             forwarding: Forwarding::new(written),
+            client_rules: clients::by_name(written),
             via: self.via(name),
             routes: RouteTable::build(rules),
             fallback,

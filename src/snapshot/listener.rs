@@ -9,9 +9,10 @@ use super::sessions::SessionMetrics;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
 use crate::http1;
-use crate::net::Sockets;
+use crate::net::{RuleKey, Sockets};
 use crate::policy::{Forwarding, Via};
 use crate::route::RouteTable;
+use crate::tls::ByName;
 
 /// An address that accepts, and what happens to its connections.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub struct HttpListener {
     pub timeouts: ClientTimeouts,
     /// Who is believed, and what is told to endpoints.
     pub forwarding: Forwarding,
+    /// What clients are asked for by name, if any are.
+    pub client_rules: Option<ByName<RuleKey>>,
     /// The mark by which its own requests are known again.
     pub via: Via,
     /// Its routes.

@@ -9,6 +9,7 @@
 
 mod action;
 mod build;
+mod clients;
 mod failure;
 mod handle;
 mod inquiry;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use action::{Action, Choice, Route, Split};
 pub use build::{Ingredients, build};
+pub use clients::client_rule;
 pub use failure::BuildError;
 pub use handle::{Cache, Handle};
 pub use inquiry::{Inquiry, InquiryError};

@@ -8,12 +8,19 @@
 //! rustls does the protocol and aws-lc-rs the mathematics; there is no other library for either in
 //! the program, and no setting to choose one.
 
+mod authorities;
+mod by_name;
 mod certificate;
 mod choice;
+mod clients;
+mod identity;
 mod room;
 mod server;
 
+pub use authorities::{Authorities, AuthorityError, AuthorityFault, Revocations};
+pub use by_name::ByName;
 pub use certificate::{Certificate, CertificateError, Digest, Fault};
+pub use clients::{ClientRule, Credentials};
 pub use server::{HandshakeError, Server, Settings, Version};
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod tcp_ends;
 mod time_limits;
 mod tls;
 mod tls_certificates;
+mod tls_clients;
 mod tls_exchange;
 mod tls_handshake;
 mod tls_tools;

@@ -26,4 +26,5 @@ pub(crate) mod gated;
 pub(crate) mod look;
 pub(crate) mod message;
 pub(crate) mod port;
+pub(crate) mod tickets;
 pub(crate) mod tls;

@@ -10,6 +10,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::format::Listener;
 use crate::config::node::{Node, Value};
 use crate::config::source::Place;
+use crate::config::syntax::normalised_host;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
@@ -17,6 +18,7 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
             continue;
         }
         certificates(listener, findings);
+        client_rules(listener, findings);
         if is_tcp(listener) {
             on_tcp(listener, findings);
         }
@@ -49,6 +51,56 @@ fn certificates(listener: &Item<'_, Listener>, findings: &mut Findings) {
             seen.insert(path, cert.place);
         }
     }
+}
+
+/// Each host, and all others, may have one rule.
+fn client_rules(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let Some(node) = listener.node.at(&["tls", "client_certificates"]) else {
+        return;
+    };
+    let mut seen: HashMap<String, Place> = HashMap::new();
+    for rule in node.items().iter().filter(|rule| !rule.faulty) {
+        let hosts = rule.at(&["hosts"]);
+        let written = hosts.map(Node::items).unwrap_or_default();
+        let mut names: Vec<(String, Place)> = Vec::new();
+        for host in written.iter().filter(|host| !host.faulty) {
+            names.extend(host.str().map(|text| (normalised_host(text), host.place)));
+        }
+        if written.is_empty() && hosts.is_none_or(|hosts| !hosts.faulty) {
+            names.push((String::new(), hosts.unwrap_or(rule).place));
+        }
+        for (name, place) in names {
+            match seen.get(&name) {
+                Some(first) => double_rule(listener, &name, (place, *first), findings),
+                None => drop(seen.insert(name, place)),
+            }
+        }
+    }
+}
+
+fn double_rule(
+    listener: &Item<'_, Listener>,
+    name: &str,
+    (second, first): (Place, Place),
+    findings: &mut Findings,
+) {
+    let (whose, help) = match name {
+        "" => (
+            "all other names".to_owned(),
+            "give one of them `hosts`, or take it out",
+        ),
+        name => (format!("`{name}`"), "take the host out of one of the two"),
+    };
+    let title = format!(
+        "listener `{}` has two rules for clients of {whose}",
+        listener.name
+    );
+    findings.push(
+        Diagnostic::new(Code::DoubleClientRule, title)
+            .at(second, "second rule")
+            .also(first, "first rule")
+            .help(help),
+    );
 }
 
 /// A path without what does not tell files apart. `..` does, since a folder may be a link.

@@ -47,6 +47,7 @@ pub enum Code {
     NoAddress,
     File,
     Certificate,
+    ClientAuthority,
     UnknownName,
     DoubleBind,
     NoAction,
@@ -69,6 +70,8 @@ pub enum Code {
     NoCertificate,
     DoubleCertificate,
     TlsOnTcp,
+    DoubleClientRule,
+    NobodyAsked,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,
@@ -82,6 +85,8 @@ pub enum Code {
     TrustsEveryone,
     OwnListener,
     Expiry,
+    OldRevocations,
+    NoRevocations,
 }
 
 /// What there is to say about a code.
@@ -163,7 +168,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::Expiry as usize + 1;
+const COUNT: usize = Code::NoRevocations as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

@@ -158,4 +158,18 @@ pub(super) const RELATIONS: &[Explanation] = &[
         text: "TLS is terminated in front of HTTP only, so far. A TCP listener relays the bytes of TLS \
                unread: leave `tls` away, and the endpoints terminate it.",
     },
+    Explanation {
+        code: Code::DoubleClientRule,
+        id: "E0223",
+        summary: "two rules for one name's clients",
+        text: "Two entries of `client_certificates` are for the same host, or both are for all others: \
+               only one of them could hold.",
+    },
+    Explanation {
+        code: Code::NobodyAsked,
+        id: "E0224",
+        summary: "a client's certificate that nobody asks for",
+        text: "A route matches by the client's certificate, but none of its listeners asks for one \
+               (`tls.client_certificates`): it would never match.",
+    },
 ];

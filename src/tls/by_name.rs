@@ -1,0 +1,128 @@
+//! What differs by the name that a client asks for.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Values for names: an exact name comes before a wildcard, which is for every name below, the
+/// longest first; then what is for all others.
+///
+/// Wildcards reach deeper than those of certificates (one label). Who has written that clients of
+/// `*.internal` are to show a certificate must not find `a.b.internal` open.
+#[derive(Debug, Clone)]
+pub struct ByName<T> {
+    exact: HashMap<Box<str>, T>,
+    /// By what stands behind the `*.`.
+    below: HashMap<Box<str>, T>,
+    others: Option<T>,
+}
+
+impl<T: Clone> ByName<T> {
+    /// Of values with their names; one without any is for all others.
+    pub fn new<'a>(values: impl IntoIterator<Item = (&'a [String], T)>) -> Self {
+        let mut by_name = Self {
+            exact: HashMap::new(),
+            below: HashMap::new(),
+            others: None,
+        };
+        for (names, value) in values {
+            if names.is_empty() {
+                by_name.others = Some(value);
+                continue;
+            }
+            for name in names {
+                let name = plain(name);
+                let (place, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut by_name.below, parent),
+                    None => (&mut by_name.exact, &*name),
+                };
+                place.insert(name.into(), value.clone());
+            }
+        }
+        by_name
+    }
+}
+
+impl<T> ByName<T> {
+    /// What is for this name, or for clients without one.
+    pub fn of(&self, name: Option<&str>) -> Option<&T> {
+        let name = plain(name.unwrap_or_default());
+        if let Some(value) = self.exact.get(&*name) {
+            return Some(value);
+        }
+        let mut rest = &*name;
+        while let Some((_, parent)) = rest.split_once('.') {
+            if let Some(value) = self.below.get(parent) {
+                return Some(value);
+            }
+            rest = parent;
+        }
+        self.others.as_ref()
+    }
+
+    /// What is for all names, if they do not differ.
+    pub(super) fn others_alone(&self) -> Option<&T> {
+        let names_none = self.exact.is_empty() && self.below.is_empty();
+        self.others.as_ref().filter(|_| names_none)
+    }
+
+    /// All values, some more than once.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        let named = self.exact.values().chain(self.below.values());
+        named.chain(&self.others)
+    }
+
+    /// Whether there is nothing for any name.
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.below.is_empty() && self.others.is_none()
+    }
+}
+
+/// A name in small letters, and without the dot that may stand at its end.
+fn plain(name: &str) -> Cow<'_, str> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        name.to_ascii_lowercase().into()
+    } else {
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exact_name_comes_before_the_longest_wildcard_and_that_before_all_others() {
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        let written = [
+            (names(&["Admin.example.com", "*.internal"]), 1),
+            (names(&["*.B.internal", "x.internal."]), 2),
+            (names(&[]), 3),
+        ];
+        let by_name = ByName::new(written.iter().map(|(names, value)| (&names[..], *value)));
+        for (name, value) in [
+            ("admin.example.com", 1),
+            ("ADMIN.example.COM.", 1),
+            ("a.internal", 1),
+            ("x.internal", 2),
+            ("c.b.internal", 2),
+            ("d.c.b.internal", 2),
+            ("b.internal", 1),
+            ("internal", 3),
+            ("example.com", 3),
+            ("sub.admin.example.com", 3),
+            ("", 3),
+        ] {
+            assert_eq!(by_name.of(Some(name)), Some(&value), "{name}");
+        }
+        assert_eq!(by_name.of(None), Some(&3));
+        assert_eq!(by_name.others_alone(), None);
+        assert_eq!(ByName::new([(&[][..], 4)]).others_alone(), Some(&4));
+        assert_eq!(ByName::<u8>::new([]).of(Some("a")), None);
+    }
+}
