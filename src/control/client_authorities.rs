@@ -170,7 +170,7 @@ pub(super) fn doubts_of(listener: &str, rules: &[ClientRule], now: SystemTime) -
                     file: file(Some(list.file)),
                     without: None,
                     why: format!(
-                        "a list of revoked certificates is from before {}",
+                        "a newer list of revoked certificates is missing since {}",
                         rfc3339(until)
                     ),
                 });
@@ -262,7 +262,7 @@ mod tests {
                     list,
                 },
                 without: without.map(str::to_owned),
-                why: "a list is from before 2026-01-02T03:04:05.000000Z".to_owned(),
+                why: "a newer list of revoked certificates is missing since 2026-01-02T03:04:05.000000Z".to_owned(),
             };
             let findings = vec![doubt.finding(&outcome.places)];
             cases::found(code, outcome, findings);

@@ -9,7 +9,7 @@
 //! A certificate and its key are two files, and cannot be replaced at one time. So a mistake is
 //! told only at the second look in a row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -29,6 +29,8 @@ pub struct Renewals {
     readiness: Readiness,
     /// Looks in a row, by listener, at which something was wrong.
     wrong: BTreeMap<String, u32>,
+    /// What was told of lists of revoked certificates that should have been replaced.
+    old_lists: BTreeSet<String>,
 }
 
 impl Renewals {
@@ -39,6 +41,7 @@ impl Renewals {
             events,
             readiness,
             wrong: BTreeMap::new(),
+            old_lists: BTreeSet::new(),
         }
     }
 
@@ -57,6 +60,7 @@ impl Renewals {
         let snapshot = self.handle.load();
         self.wrong
             .retain(|listener, _| snapshot.config.listener.contains_key(listener));
+        let mut old_lists = BTreeSet::new();
         for listener in &snapshot.listeners {
             let written = snapshot.config.listener.get(&*listener.name);
             let Some(written) = written.and_then(|written| written.tls.as_ref()) else {
@@ -68,7 +72,25 @@ impl Renewals {
                 }
                 Err(why) => self.failed(&listener.name, &why),
             }
+            old_lists.extend(self.old_lists(listener));
         }
+        self.old_lists = old_lists;
+    }
+
+    /// Tells, once, of lists of revoked certificates whose time has passed.
+    fn old_lists(&self, listener: &Listener) -> Vec<String> {
+        let rules = listener.tls.as_ref().map(|tls| tls.client_rules());
+        let doubts = rules
+            .map(|rules| client_authorities::doubts_of(&listener.name, &rules, SystemTime::now()));
+        let mut old = Vec::new();
+        for doubt in doubts.unwrap_or_default() {
+            let told = doubt.to_string();
+            if doubt.is_old() && !self.old_lists.contains(&told) {
+                self.publish("crl_expired", &listener.name, told.clone());
+            }
+            old.push(told);
+        }
+        old
     }
 
     /// Puts a listener's certificates in force if they have changed.

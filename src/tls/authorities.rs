@@ -115,7 +115,7 @@ impl Authorities {
         }
         // One that certifies none but authorities beside it needs no list: nothing leads up to it.
         let is_above = |one: &Authority| {
-            let mut others = authorities.iter().map(|other| other.tbs_certificate());
+            let mut others = authorities.iter().map(Authority::tbs_certificate);
             let subject = one.tbs_certificate().subject();
             others.any(|other| other.issuer() == subject && other.subject() != subject)
         };

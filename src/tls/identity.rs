@@ -42,13 +42,21 @@ pub(super) fn of(der: &[u8], whole: bool) -> io::Result<ClientCertificate> {
     let (first, second) = (spiffe_ids.next(), spiffe_ids.next());
     let names: Box<[_]> = names.iter().filter_map(told).collect();
     Ok(ClientCertificate {
-        subject: visible(&certificate.subject().to_string(), '\\'),
+        subject: subject(&certificate.subject().to_string()),
         list_of_names: list(&names),
         names,
         spiffe_id: first.filter(|_| second.is_none()),
         fingerprint: hexadecimal(&Sha256::digest(der)),
         whole: whole.then(|| bytes(der)),
     })
+}
+
+/// A space that ends it stands behind a mark as it is; in a field it would be lost.
+fn subject(name: &str) -> Box<str> {
+    match name.strip_suffix(r"\ ") {
+        Some(start) => format!(r"{}\20", visible(start, '\\')).into(),
+        None => visible(name, '\\'),
+    }
 }
 
 /// A name with its kind in front; none for kinds that nobody asks for.
@@ -90,12 +98,15 @@ fn visible(text: &str, mark: char) -> Box<str> {
 
 /// A list of strings (RFC 9651 §3.1 and §3.3.3).
 fn list(items: &[Box<str>]) -> Box<str> {
-    let quoted = |item: &Box<str>| {
+    let mut out = String::new();
+    for item in items {
+        if !out.is_empty() {
+            out.push_str(", ");
+        }
         let escaped = item.replace('\\', r"\\").replace('"', "\\\"");
-        format!("\"{escaped}\"")
-    };
-    let items: Vec<String> = items.iter().map(quoted).collect();
-    items.join(", ").into()
+        let _ = write!(out, "\"{escaped}\"");
+    }
+    out.into()
 }
 
 fn hexadecimal(bytes: &[u8]) -> Box<str> {
@@ -115,10 +126,8 @@ fn bytes(der: &[u8]) -> Box<str> {
         let number = u32::from_be_bytes([0, triple[0], triple[1], triple[2]]);
         for place in 0..4 {
             let digit = number >> (18 - 6 * place) & 0x3f;
-            out.push(match place <= chunk.len() {
-                true => char::from(DIGITS[digit as usize]),
-                false => '=',
-            });
+            let digit = char::from(DIGITS[digit as usize]);
+            out.push(if place <= chunk.len() { digit } else { '=' });
         }
     }
     out.push(':');
@@ -154,6 +163,7 @@ mod tests {
 
     #[test]
     fn what_a_field_would_trip_over_is_escaped() {
+        assert_eq!(&*subject(r"CN=a\  b\ "), r"CN=a\  b\20");
         assert_eq!(&*visible("CN=a\r\nb\0ü", '\\'), r"CN=a\0D\0Ab\00\C3\BC");
         let items = [r#"URI:a"b\c"#.into(), "DNS:x".into()];
         assert_eq!(&*list(&items), r#""URI:a\"b\\c", "DNS:x""#);

@@ -36,6 +36,7 @@ mod tls_certificates;
 mod tls_clients;
 mod tls_exchange;
 mod tls_handshake;
+mod tls_identity;
 mod tls_tools;
 mod upstreams;
 mod wire_connection;

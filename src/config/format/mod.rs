@@ -21,7 +21,7 @@ mod tls;
 mod upstream;
 
 pub use self::listener::{Listener, Protocol};
-pub use self::route::{FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
+pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
 pub use self::tls::{Certificate, ClientCertificates, Tls, TlsVersion};
 pub use self::upstream::{
