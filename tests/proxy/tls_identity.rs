@@ -325,7 +325,7 @@ fn a_request_for_a_host_with_another_rule_is_misdirected() {
                    { hosts = ["twin.test"], ca = "clients.pem" }"#;
     let config = world.config(rules).replace("\n                  ", "");
     let mut proxy = Evenkeel::start_among(&world.files(), &config);
-    let hello = |name| Hello {
+    let hello = |name: &'static str| Hello {
         sends_name: !name.is_empty(),
         takes_any_name: true,
         certificate: Some(&world.client),
