@@ -13,6 +13,9 @@ pub struct ByName<T> {
     exact: HashMap<Box<str>, T>,
     /// By what stands behind the `*.`.
     below: HashMap<Box<str>, T>,
+    /// The longest name in `below`: longer ends of a name need no look-up, however many labels
+    /// somebody writes.
+    longest_below: usize,
     others: Option<T>,
 }
 
@@ -22,6 +25,7 @@ impl<T: Clone> ByName<T> {
         let mut by_name = Self {
             exact: HashMap::new(),
             below: HashMap::new(),
+            longest_below: 0,
             others: None,
         };
         for (names, value) in values {
@@ -31,11 +35,12 @@ impl<T: Clone> ByName<T> {
             }
             for name in names {
                 let name = plain(name);
-                let (place, name) = match name.strip_prefix("*.") {
-                    Some(parent) => (&mut by_name.below, parent),
-                    None => (&mut by_name.exact, &*name),
-                };
-                place.insert(name.into(), value.clone());
+                if let Some(parent) = name.strip_prefix("*.") {
+                    by_name.longest_below = by_name.longest_below.max(parent.len());
+                    by_name.below.insert(parent.into(), value.clone());
+                } else {
+                    by_name.exact.insert(name.into(), value.clone());
+                }
             }
         }
         by_name
@@ -49,14 +54,11 @@ impl<T> ByName<T> {
         if let Some(value) = self.exact.get(&*name) {
             return Some(value);
         }
-        let mut rest = &*name;
-        while let Some((_, parent)) = rest.split_once('.') {
-            if let Some(value) = self.below.get(parent) {
-                return Some(value);
-            }
-            rest = parent;
-        }
-        self.others.as_ref()
+        let dots = memchr::memchr_iter(b'.', name.as_bytes());
+        dots.map(|at| &name[at + 1..])
+            .filter(|parent| parent.len() <= self.longest_below)
+            .find_map(|parent| self.below.get(parent))
+            .or(self.others.as_ref())
     }
 
     /// What is for all names, if they do not differ.
@@ -120,6 +122,8 @@ mod tests {
         ] {
             assert_eq!(by_name.of(Some(name)), Some(&value), "{name}");
         }
+        let long = format!("{}x.internal", "a.".repeat(10_000));
+        assert_eq!(by_name.of(Some(&long)), Some(&1), "as routes have it");
         assert_eq!(by_name.of(None), Some(&3));
         assert_eq!(by_name.others_alone(), None);
         assert_eq!(ByName::new([(&[][..], 4)]).others_alone(), Some(&4));

@@ -145,7 +145,61 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType, date_time_ymd};
+
     use super::*;
+
+    fn certificate(facts: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        facts(&mut params);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        certificate.der().to_vec()
+    }
+
+    #[test]
+    fn what_came_with_a_ticket_may_have_expired_meanwhile() {
+        let good = certificate(|params| params.not_after = date_time_ymd(2100, 1, 1));
+        assert!(of(&good, false).is_ok());
+        let expired = certificate(|params| params.not_after = date_time_ymd(2020, 1, 1));
+        let error = of(&expired, false).unwrap_err();
+        assert!(error.to_string().ends_with("has expired"), "{error}");
+    }
+
+    #[test]
+    fn nobody_has_two_spiffe_ids() {
+        let uri = |text: &str| SanType::URI(text.try_into().expect("ASCII"));
+        let (one, other) = ("spiffe://a.test/one", "spiffe://a.test/two");
+        let alone = certificate(|params| {
+            params.subject_alt_names = vec![uri("https://a.test/"), uri(one)];
+        });
+        let both = certificate(|params| params.subject_alt_names = vec![uri(one), uri(other)]);
+        let (alone, both) = (of(&alone, false).unwrap(), of(&both, false).unwrap());
+        assert_eq!(alone.spiffe_id.as_deref(), Some(one));
+        assert_eq!(both.spiffe_id, None);
+        assert_eq!(both.names.len(), 2);
+        let none = of(&certificate(|_| {}), false).unwrap();
+        assert_eq!(
+            (none.spiffe_id, &*none.list_of_names, none.whole),
+            (None, "", None)
+        );
+    }
+
+    #[test]
+    fn what_is_no_certificate_lets_nobody_in() {
+        assert!(of(b"no certificate", false).is_err());
+        let large = certificate(|params| {
+            params
+                .distinguished_name
+                .push(DnType::CommonName, "a".repeat(LARGEST));
+        });
+        assert!(
+            of(&large, false)
+                .unwrap_err()
+                .to_string()
+                .ends_with("too large")
+        );
+    }
 
     #[test]
     fn bytes_are_base64() {

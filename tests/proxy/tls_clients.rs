@@ -11,8 +11,7 @@ use crate::support::command::Files;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::tls::{Authority, Caller, Certified, Hello, alert, listener};
-
-const HANDSHAKES: &str = "evenkeel_tls_handshakes_total";
+use crate::tls::{HANDSHAKES, handshakes};
 
 /// Each version alone.
 const VERSIONS: [&[&SupportedProtocolVersion]; 2] = [&[&TLS13], &[&TLS12]];
@@ -196,6 +195,54 @@ fn the_name_is_found_however_the_hello_arrives() {
     garbage.send("GET / HTTP/1.1\r\n\r\n");
     // An alert, and the end.
     assert_eq!(garbage.read_to_end().first(), Some(&0x15));
+}
+
+/// Where the name is looked at first, all that holds of handshakes holds as well.
+#[test]
+fn who_does_not_get_as_far_as_a_name_is_counted_as_elsewhere() {
+    let world = World::new();
+    let rule = r#"{ hosts = ["closed.test"], ca = "clients.pem" }"#;
+    let config = [world.config(&[rule]), "max_handshakes = 1\n".to_owned()].concat();
+    let files = world.files(&["open.test", "closed.test"]);
+    let mut proxy = Evenkeel::start_among(&files, &config);
+    let address = proxy.address("web");
+    let good = numbered(&world.clients, 1);
+    let caller = world.hello("closed.test", Some(&good)).caller();
+    let first = caller.first_bytes();
+    let mut broken = first.clone();
+    broken[5] = 99;
+    let strangers = [
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        vec![0xff; 20_000],
+        broken,
+    ];
+    for bytes in &strangers {
+        let mut client = proxy.client();
+        client.send(bytes);
+        let said = client.read_to_end();
+        assert!(matches!(&said[..], [] | [21, _, _, 0, 2, _, _]), "{said:?}");
+    }
+    assert_eq!(handshakes(&proxy, "refused"), 3);
+    proxy.client().send(&first[..20]).finish();
+    assert_eq!(handshakes(&proxy, "client_closed"), 1);
+    // One that stalls gives way.
+    let mut stalled = proxy.client();
+    stalled.send(&first[..first.len() / 2]);
+    let mut client = eventually("a turn", || caller.try_begin(address).ok());
+    client.send("GET / HTTP/1.1\r\nHost: closed.test\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    stalled.read_to_end();
+    assert!(handshakes(&proxy, "shed") >= 1);
+    // One that a reload cuts in two goes on by the rules that it began with.
+    let mut is_first = true;
+    let reloaded = config.replace("max_handshakes = 1", "max_handshakes = 2");
+    let mut client = caller.begin_in_pieces(address, 400, || {
+        if std::mem::take(&mut is_first) {
+            proxy.reload(&reloaded);
+        }
+    });
+    client.send("GET / HTTP/1.1\r\nHost: closed.test\r\n\r\n");
+    assert_eq!(client.response().status, 200);
 }
 
 #[test]
