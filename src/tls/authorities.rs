@@ -74,6 +74,15 @@ pub enum AuthorityFault {
         /// What stands in the way.
         why: String,
     },
+    /// A list that cannot say what it must (RFC 5280 §5.1.2.1).
+    #[error(
+        "has a list of version 1, the {position}. in it: it must be version 2, which OpenSSL writes \
+         where its configuration has `crlnumber` and `crl_extensions`"
+    )]
+    Version {
+        /// The first is 1.
+        position: usize,
+    },
     /// A list of somebody else.
     #[error("has a list that none of the authorities signed, the {position}. in it, of `{issuer}`")]
     NotSigned {
@@ -221,6 +230,12 @@ fn check(
     authorities: &[Authority],
 ) -> Result<CertificateList, AuthorityFault> {
     let malformed = malformed(position);
+    let signed = signed_part(der).map_err(|error| malformed(&error))?;
+    let signed = AnyRef::from_der(signed).map_err(|error| malformed(&error))?;
+    // Version 2 says so, and version 1 says nothing.
+    if signed.value().first() != Some(&INTEGER) {
+        return Err(AuthorityFault::Version { position });
+    }
     webpki::BorrowedCertRevocationList::from_der(der).map_err(|error| malformed(&error))?;
     let list = CertificateList::from_der(der).map_err(|error| malformed(&error))?;
     let issuer = &list.tbs_cert_list.issuer;
@@ -278,6 +293,9 @@ fn content(path: &Path, largest: u64, hash: &mut Sha256) -> Result<Vec<u8>, Auth
     hash.update(&bytes);
     Ok(bytes)
 }
+
+/// The tag of a number.
+const INTEGER: u8 = 2;
 
 /// All authorities that browsers trust are a quarter of it.
 const LARGEST: u64 = 1024 * 1024;

@@ -459,6 +459,12 @@ fn what_cannot_be_used_is_told_with_its_place() {
         ),
         (
             world.clients.pem(),
+            "-----BEGIN X509 CRL-----\nMAQwAjAA\n-----END X509 CRL-----\n".to_owned(),
+            "E0125",
+            "clients.crl has a list of version 1, the 1. in it",
+        ),
+        (
+            world.clients.pem(),
             world.clients.revokes(&[], 2021),
             "W0314",
             "is missing since 2021-01-01",
