@@ -132,7 +132,10 @@ impl Renewals {
         let rules = client_authorities::of_listener(written).await?;
         for (rule, written) in rules.iter().zip(&written.client_certificates) {
             if !clients_before.contains(&rule.authorities.digest) {
-                told.push(format!("authorities in {} changed", written.ca.display()));
+                told.push(format!(
+                    "authorities in {}, or what they revoked, changed",
+                    written.ca.display()
+                ));
             }
         }
         let told = told.join(", ");

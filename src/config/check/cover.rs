@@ -1,9 +1,9 @@
 //! Routes that another takes everything from, and pairs between which nothing decides.
 //!
-//! Precedence goes by host, path, methods, fields and query. A route can therefore only take
-//! *everything* from another when both name the same host and either the same rest too (then
-//! nothing but their names decides: an error) or a regular expression against a prefix,
-//! which it outranks.
+//! Precedence goes by host, path, methods, client's certificate, fields and query. A route can
+//! therefore only take *everything* from another when both name the same host and either the same
+//! rest too (then nothing but their names decides: an error) or a regular expression against a
+//! prefix, which it outranks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
