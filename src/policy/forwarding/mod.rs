@@ -12,7 +12,7 @@
 //! | `Forwarded` (RFC 7239) | removed; ours by option | kept; ours is appended by option |
 //! | `X-Request-Id` | a new one | kept if well-formed, else a new one |
 //! | other fields of the family (`X-Forwarded-Port`, `X-Real-IP`, …) | removed | kept |
-//! | `X-Client-Cert-*`, `Client-Cert` (see [`certificate`]) | removed; ours, if it showed one | kept, unless it showed one |
+//! | `X-Client-Cert-*`, `Client-Cert`, `Client-Cert-Chain` | removed; ours, if it showed one | kept, unless it showed one |
 //! | twins of any of these, as `X_Forwarded_For` | removed | removed |
 //!
 //! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`,
