@@ -123,6 +123,7 @@ fn entry() -> Entry<'static> {
         response_bytes: 1_234,
         version: "1.1",
         tls: None,
+        client_certificate: None,
         user_agent: b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
         referer: b"",
         attempts: 1,

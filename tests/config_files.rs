@@ -63,7 +63,12 @@ fn certificates() -> Vec<(String, String)> {
     let authority = Authority::new();
     let named = ["example.com", "example.org"]
         .map(|name| authority.certify(&[name]).files(&format!("tls/{name}")));
-    named.into_iter().flatten().collect()
+    let clients = [
+        ("tls/clients-ca.pem", authority.pem()),
+        ("tls/clients.crl", authority.revokes(&[], 2100)),
+    ]
+    .map(|(name, text)| (name.to_owned(), text));
+    named.into_iter().flatten().chain(clients).collect()
 }
 
 /// The text with a free port for each address that it binds, and the names that these have.

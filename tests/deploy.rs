@@ -260,7 +260,7 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
     (
         "evenkeel_tls_handshakes_total",
         "result",
-        "ok client_closed refused shed timeout",
+        "ok client_certificate client_closed refused shed timeout",
     ),
     (
         "evenkeel_upstream_endpoints",

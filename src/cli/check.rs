@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Exit, Failure, Global, Output, show};
 use crate::config::{self, Diagnostic, Outcome, System};
 use crate::control::certificates::{expiring, read_at_once};
+use crate::control::client_authorities;
 use crate::control::materials;
 use crate::snapshot::{Routing, TestFailure};
 
@@ -40,7 +41,7 @@ impl Check {
             .map(|failure| failure.finding(&outcome.places))
             .collect();
         outcome.add(findings);
-        let findings = certificates(&outcome);
+        let findings = [certificates(&outcome), client_authorities(&outcome)].concat();
         outcome.add(findings);
         let is_valid = outcome.config.is_some()
             && outcome.errors() == 0
@@ -107,6 +108,21 @@ fn certificates(outcome: &Outcome) -> Vec<Diagnostic> {
         ),
     }
     findings
+}
+
+/// What is wrong with the authorities of clients.
+fn client_authorities(outcome: &Outcome) -> Vec<Diagnostic> {
+    let Some(config) = &outcome.config else {
+        return Vec::new();
+    };
+    let places = &outcome.places;
+    match client_authorities::read_at_once(config) {
+        Err(unusable) => unusable.iter().map(|one| one.finding(places)).collect(),
+        Ok(rules) => {
+            let doubts = client_authorities::doubts(&rules, SystemTime::now());
+            doubts.iter().map(|one| one.finding(places)).collect()
+        }
+    }
 }
 
 fn tests(run: usize, failures: &[TestFailure]) -> Value {

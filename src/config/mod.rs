@@ -51,10 +51,11 @@ pub use self::codes::{CODES, Code, Explanation, Severity};
 pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
-    Admin, Balance, Certificate, Config, Defaults, EndpointDetails, EndpointEntry, FieldEdits,
-    Health, HealthHttp, HealthTcp, Listener, Log, LogFormat, LogLevel, Protocol, PublicRoots,
-    Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest, ServerNameFrom,
-    Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, Upstream, UpstreamTls, Zone,
+    Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults,
+    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthHttp, HealthTcp, Listener, Log,
+    LogFormat, LogLevel, Protocol, PublicRoots, Redirect, Respond, Retry, Rewrite, Route,
+    RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls,
+    TlsVersion, Upstream, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::places::{Difference, Places};

@@ -125,6 +125,62 @@ impl Places {
         }
     }
 
+    /// The finding about a rule for clients whose authorities cannot be used: which of the rules,
+    /// and which of its lists if it is one of them that is wrong.
+    pub fn client_authority(
+        &self,
+        listener: &str,
+        which: (usize, Option<usize>),
+        why: &str,
+    ) -> Diagnostic {
+        let title = format!("listener `{listener}`: authorities of clients cannot be used");
+        let finding = Diagnostic::new(Code::ClientAuthority, title)
+            .help("correct the path, or mend the file");
+        self.at_rule(finding, listener, which, why)
+    }
+
+    /// The finding about a list of revoked certificates whose time has passed.
+    pub fn old_revocations(
+        &self,
+        listener: &str,
+        which: (usize, Option<usize>),
+        why: &str,
+    ) -> Diagnostic {
+        let title = format!("listener `{listener}`: a list of revoked certificates is old");
+        let finding = Diagnostic::new(Code::OldRevocations, title).help("have it renewed");
+        self.at_rule(finding, listener, which, why)
+    }
+
+    /// The finding about an authority that has no list of revoked certificates, where others do.
+    pub fn no_revocations(&self, listener: &str, rule: usize, authority: &str) -> Diagnostic {
+        let title = format!("listener `{listener}`: clients of `{authority}` are refused");
+        let finding = Diagnostic::new(Code::NoRevocations, title)
+            .help("add the authority's list to `crl`, or take the authority out of `ca`");
+        let why = "none of the lists is of this authority";
+        self.at_rule(finding, listener, (rule, None), why)
+    }
+
+    fn at_rule(
+        &self,
+        finding: Diagnostic,
+        listener: &str,
+        (rule, list): (usize, Option<usize>),
+        why: &str,
+    ) -> Diagnostic {
+        let rules = self
+            .root
+            .at(&["listener", listener, "tls", "client_certificates"]);
+        let rule = rules.and_then(|rules| rules.items().get(rule));
+        let file = rule.and_then(|rule| match list {
+            None => rule.at(&["ca"]),
+            Some(list) => rule.at(&["crl"])?.items().get(list),
+        });
+        match file {
+            Some(file) => finding.at(file.place, why),
+            None => finding,
+        }
+    }
+
     /// What is written at a setting of an upstream's TLS, or else the whole of it.
     fn upstream_tls(&self, upstream: &str, setting: &[&str]) -> Option<&Node> {
         let tls = self.root.at(&["upstream", upstream, "tls"])?;

@@ -15,7 +15,10 @@ pub(super) fn describe(old: &Snapshot, new: &Snapshot) -> String {
 
 /// The listeners whose certificates are others, although nothing else about them may be.
 fn renewed(old: &Snapshot, new: &Snapshot) -> Vec<String> {
-    let digests = |listener: &Listener| listener.tls.as_ref().map(|tls| tls.digests());
+    let digests = |listener: &Listener| {
+        let tls = listener.tls.as_ref();
+        tls.map(|tls| (tls.digests(), tls.client_digests()))
+    };
     let is_renewed = |listener: &&Arc<Listener>| {
         let before = old.listener(&listener.name).and_then(|old| digests(old));
         before.is_some() && before != digests(listener)

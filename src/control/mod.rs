@@ -11,6 +11,7 @@ pub mod admin;
 mod aside;
 pub mod certificates;
 mod changes;
+pub mod client_authorities;
 pub mod cpus;
 pub mod files;
 pub mod health;

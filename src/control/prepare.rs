@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::certificates::{self, Unusable};
+use super::client_authorities;
 use super::materials::{self, UnusableMaterial};
 use super::resolve::{self, Unresolved};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
@@ -56,6 +57,9 @@ pub enum Rejection {
     /// Certificates that cannot be used.
     #[error("{} cannot be used", counted(.0.len(), "certificate"))]
     Certificates(Vec<Unusable>),
+    /// Authorities of clients that cannot be used.
+    #[error("{} of clients cannot be used", counted(.0.len(), "authority file"))]
+    Authorities(Vec<client_authorities::Unusable>),
     /// Files of TLS towards endpoints that cannot be used.
     #[error("{} for endpoints cannot be used", counted(.0.len(), "certificate"))]
     Materials(Vec<UnusableMaterial>),
@@ -107,6 +111,7 @@ impl Rejection {
             Self::Tests(failed) => failed.iter().map(|test| test.finding(places)).collect(),
             Self::Unresolved(failed) => failed.iter().map(|name| name.finding(places)).collect(),
             Self::Certificates(failed) => failed.iter().map(|one| one.finding(places)).collect(),
+            Self::Authorities(failed) => failed.iter().map(|one| one.finding(places)).collect(),
             Self::Materials(failed) => failed.iter().map(|one| one.finding(places)).collect(),
             Self::Mistakes(_)
             | Self::Bind { .. }
@@ -145,6 +150,12 @@ impl Workshop {
         for expiring in certificates::expiring(&certificates, SystemTime::now()) {
             tracing::warn!("{expiring}");
         }
+        let client_rules = client_authorities::read(&config)
+            .await
+            .map_err(Rejection::Authorities)?;
+        for doubt in client_authorities::doubts(&client_rules, SystemTime::now()) {
+            tracing::warn!("{doubt}");
+        }
         let sockets = self.bind(&config, previous)?;
         Ok(build(Ingredients {
             generation: candidate.generation,
@@ -152,7 +163,7 @@ impl Workshop {
             config,
             endpoints,
             sockets,
-            certificates,
+            certificates: client_authorities::joined(certificates, client_rules),
             materials,
             world: &self.world,
             seed: self.seed,

@@ -9,17 +9,17 @@
 //! A certificate and its key are two files, and cannot be replaced at one time. So a mistake is
 //! told only at the second look in a row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Readiness, certificates, materials};
+use super::{Readiness, certificates, client_authorities, materials};
 use crate::config::{self, UpstreamTls};
 use crate::snapshot::{Handle, Listener};
 use crate::telemetry::events::{Event, Events};
 use crate::telemetry::rfc3339;
-use crate::tls::{Certificate, Client};
+use crate::tls::{Certificate, Client, Credentials};
 
 /// Looks after the certificates of the snapshot in force.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Renewals {
     readiness: Readiness,
     /// Looks in a row at which something was wrong.
     wrong: BTreeMap<Owner, u32>,
+    /// What was told of lists of revoked certificates that should have been replaced.
+    old_lists: BTreeSet<String>,
 }
 
 /// Whose files they are.
@@ -46,6 +48,7 @@ impl Renewals {
             events,
             readiness,
             wrong: BTreeMap::new(),
+            old_lists: BTreeSet::new(),
         }
     }
 
@@ -67,6 +70,7 @@ impl Renewals {
             Owner::Listener(name) => config.listener.contains_key(name),
             Owner::Upstream(name) => config.upstream.contains_key(name),
         });
+        let mut old_lists = BTreeSet::new();
         for listener in &snapshot.listeners {
             let written = config.listener.get(&*listener.name);
             let Some(written) = written.and_then(|written| written.tls.as_ref()) else {
@@ -74,6 +78,7 @@ impl Renewals {
             };
             let renewed = self.renew(listener, written).await;
             self.tell(&Owner::Listener(listener.name.to_string()), renewed);
+            old_lists.extend(self.old_lists(listener));
         }
         for (name, upstream) in &snapshot.upstreams {
             let written = config.upstream.get(&**name);
@@ -84,6 +89,24 @@ impl Renewals {
             let renewed = renew_client(client, written).await;
             self.tell(&Owner::Upstream(name.to_string()), renewed);
         }
+        self.old_lists = old_lists;
+    }
+
+    /// Tells, once, of lists of revoked certificates whose time has passed.
+    fn old_lists(&self, listener: &Listener) -> Vec<String> {
+        let rules = listener.tls.as_ref().map(|tls| tls.client_rules());
+        let doubts = rules
+            .map(|rules| client_authorities::doubts_of(&listener.name, &rules, SystemTime::now()));
+        let mut old = Vec::new();
+        for doubt in doubts.unwrap_or_default() {
+            let told = doubt.to_string();
+            if doubt.is_old() && !self.old_lists.contains(&told) {
+                let owner = Owner::Listener(listener.name.to_string());
+                self.publish("crl_expired", &owner, told.clone());
+            }
+            old.push(told);
+        }
+        old
     }
 
     /// Puts a listener's certificates in force if they have changed. Tells which.
@@ -99,6 +122,9 @@ impl Renewals {
         for (written, now) in written.certificates.iter().zip(tls.digests()) {
             has_changed |= certificates::digest(written).await? != now;
         }
+        let clients_before = tls.client_digests();
+        let clients_now = client_authorities::digests(written).await?;
+        has_changed |= clients_now != clients_before;
         if !has_changed {
             return Ok(None);
         }
@@ -122,8 +148,21 @@ impl Renewals {
             let until = rfc3339(one.not_after);
             format!("{} is valid until {until}", one.file.display())
         });
-        let told = told.collect::<Vec<_>>().join(", ");
-        tls.renew(renewed)?;
+        let mut told: Vec<String> = told.collect();
+        let rules = client_authorities::of_listener(written).await?;
+        for (rule, written) in rules.iter().zip(&written.client_certificates) {
+            if !clients_before.contains(&rule.authorities.digest) {
+                told.push(format!(
+                    "authorities in {}, or what they revoked, changed",
+                    written.ca.display()
+                ));
+            }
+        }
+        let told = told.join(", ");
+        tls.renew(Credentials {
+            certificates: renewed,
+            rules,
+        })?;
         Ok(Some(told))
     }
 

@@ -269,6 +269,15 @@ impl Fields {
         }
     }
 
+    /// Takes out such lines among those whose names begin, end and are as long as this one.
+    pub fn remove_if_alike(&mut self, name: &str, mut is_such: impl FnMut(&[u8]) -> bool) {
+        let key = Wanted::new(name.as_bytes()).key;
+        if self.store.seen & key.bit() != 0 {
+            let Memory { text, lines, .. } = &mut *self.store;
+            lines.retain(|line| !(line.key == key && is_such(line.name(text))));
+        }
+    }
+
     /// Writes the lines in their order: those that are end to end, and of the others those that are
     /// to be kept.
     #[inline]

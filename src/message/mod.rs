@@ -19,7 +19,10 @@ use http::{Method, StatusCode, Uri, Version};
 pub use fields::Fields;
 pub(crate) use fields::Place;
 pub(crate) use line::LONGEST_NAME;
-pub use names::{Role, header_name_is_forbidden_in_trailers, header_name_is_hop_by_hop, role};
+pub use names::{
+    CLIENT_CERT, CLIENT_CERT_CHAIN, Role, header_name_is_forbidden_in_trailers,
+    header_name_is_hop_by_hop, name_tells_of_certificate, role,
+};
 pub use prepared::{PreparedLine, PreparedName};
 pub(crate) use scan::{host_end, name_end, quotable_end, value_end};
 pub use value::Value;

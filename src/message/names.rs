@@ -73,10 +73,43 @@ pub fn header_name_is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
+/// Whether a field of this name tells of a client's certificate: `X-Client-Cert` and all that
+/// begins with it and a separator, `Client-Cert` and `Client-Cert-Chain` (RFC 9440); however its
+/// dashes are spelt, since CGI and its children turn whatever is neither letter nor digit into `_`.
+pub fn name_tells_of_certificate(name: &[u8]) -> bool {
+    let is_spelt = |name: &[u8], other: &[u8]| {
+        let same = |(&byte, &other): (&u8, &u8)| {
+            byte.to_ascii_lowercase() == other || other == b'-' && !byte.is_ascii_alphanumeric()
+        };
+        name.len() == other.len() && name.iter().zip(other).all(same)
+    };
+    let family = name.split_at_checked(CERTIFICATE_FAMILY.len());
+    family.is_some_and(|(start, rest)| {
+        let ends = rest
+            .first()
+            .is_none_or(|byte| !byte.is_ascii_alphanumeric());
+        ends && is_spelt(start, CERTIFICATE_FAMILY)
+    }) || [CLIENT_CERT, CLIENT_CERT_CHAIN]
+        .iter()
+        .any(|other| is_spelt(name, other.as_bytes()))
+}
+
+/// The certificate itself (RFC 9440 §2.2).
+pub const CLIENT_CERT: &str = "client-cert";
+
+/// Those that lead from it to its authority (RFC 9440 §2.3).
+pub const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
+
+/// What we tell of it.
+const CERTIFICATE_FAMILY: &[u8] = b"x-client-cert";
+
 /// Whether a field of this name has no place behind a body: it would frame, route, authenticate or
 /// reinterpret a message that was already acted upon (RFC 9110 §6.5.1).
 pub fn header_name_is_forbidden_in_trailers(name: &HeaderName) -> bool {
     let name = name.as_str();
+    if name_tells_of_certificate(name.as_bytes()) {
+        return true;
+    }
     if name.starts_with("x-forwarded-") || name.starts_with("proxy-") || name.starts_with("if-") {
         return true;
     }

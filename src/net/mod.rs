@@ -7,6 +7,7 @@
 mod address;
 mod async_io;
 mod bind;
+mod client;
 mod secure;
 mod sockets;
 mod stream;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use address::{Address, canonical, dotted};
 pub use bind::{Bind, BindError};
+pub use client::{ClientCertificate, ClientFacts, RuleKey};
 pub use secure::Secure;
 pub use sockets::{Sockets, accept};
 pub use stream::Stream;

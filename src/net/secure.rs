@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls::{Connection, ProtocolVersion};
 
+use super::client::ClientFacts;
 use super::stream::Stream;
 
 /// A session and the socket that carries it.
@@ -26,6 +27,8 @@ pub struct Secure {
     has_ended: Cell<bool>,
     /// Bytes that the socket has taken.
     sent: Cell<u64>,
+    /// Nothing where the client was asked for no certificate.
+    client: Option<Box<ClientFacts>>,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Secure {
         Self::begun(socket, connection, Vec::new())
     }
 
-    /// A session on a socket from which this was read already.
+    /// The same, where these bytes of the session were read from the socket before.
     pub fn begun(
         socket: Stream,
         connection: impl Into<Connection>,
@@ -63,6 +66,7 @@ impl Secure {
             has_said_goodbye: Cell::new(false),
             has_ended: Cell::new(false),
             sent: Cell::new(0),
+            client: None,
         })
     }
 
@@ -103,6 +107,23 @@ impl Secure {
         let session = self.session.borrow();
         let agreed = session.connection.alpn_protocol();
         agreed.is_none_or(|agreed| protocols.contains(&agreed))
+    }
+
+    /// The certificate that the other side has shown.
+    pub fn shown(&self) -> Option<Vec<u8>> {
+        let session = self.session.borrow();
+        let chain = session.connection.peer_certificates();
+        Some(chain?.first()?.to_vec())
+    }
+
+    /// Keeps what is known of the client.
+    pub fn keep_client(&mut self, facts: ClientFacts) {
+        self.client = Some(Box::new(facts));
+    }
+
+    /// What is known of the client, where it was asked for a certificate.
+    pub(super) fn client(&self) -> Option<&ClientFacts> {
+        self.client.as_deref()
     }
 
     /// The socket below.

@@ -10,23 +10,25 @@
 //!    away by a client that names it in `Connection` (RFC 9110 §7.6.1).*
 //! 2. [`forwarding`]: who asks, and the request id. *First, so that whatever is answered or logged
 //!    from here on carries both, and so that routes see no spoofed field.*
-//! 3. The route is found. *Before anything is refused, so that what is refused is counted and
+//! 3. A request for a host whose clients are asked for another certificate is refused. *Before the
+//!    route, which may lean on that certificate, and behind who asks, who is told the id.*
+//! 4. The route is found. *Before anything is refused, so that what is refused is counted and
 //!    logged under its route. Nothing of it acts yet.*
-//! 4. A path that servers read differently is refused (`route::path::is_ambiguous`). *Before the
+//! 5. A path that servers read differently is refused (`route::path::is_ambiguous`). *Before the
 //!    route acts: it was found by one of the readings.*
-//! 5. TRACE is refused, and CONNECT unless the route says otherwise. *Before the steps that answer
+//! 6. TRACE is refused, and CONNECT unless the route says otherwise. *Before the steps that answer
 //!    them.*
-//! 6. [`max_forwards`]: OPTIONS that goes no further is answered. *Before the action: it asks about
+//! 7. [`max_forwards`]: OPTIONS that goes no further is answered. *Before the action: it asks about
 //!    the path to a resource, not for the resource.*
-//! 7. [`Via`]: a request that has been here is refused. *Behind the count of hops, which ends a
+//! 8. [`Via`]: a request that has been here is refused. *Behind the count of hops, which ends a
 //!    loop that was asked for politely.*
-//! 8. [`Redirect`] and [`Fixed`] answer here. *With the target as it came: `Location` is for the
+//! 9. [`Redirect`] and [`Fixed`] answer here. *With the target as it came: `Location` is for the
 //!    client, which does not know rewritten paths.*
-//! 9. [`Filters::request`]: the rewrite, then the edits of fields (remove, set, add). *Edits last,
-//!    so that what a person wrote about a field is what the endpoint gets.*
-//! 10. A request of HTTP/1.0 without a `Host` gets the address that it came to. *Behind the edits,
+//! 10. [`Filters::request`]: the rewrite, then the edits of fields (remove, set, add). *Edits last,
+//!     so that what a person wrote about a field is what the endpoint gets.*
+//! 11. A request of HTTP/1.0 without a `Host` gets the address that it came to. *Behind the edits,
 //!     which may have named one, and never in what a client is told: it may be an inner address.*
-//! 11. The layers, from the outside to the inside: the request's total time limit, then [`retry`],
+//! 12. The layers, from the outside to the inside: the request's total time limit, then [`retry`],
 //!     then the limit of one attempt, then pick, limits and connection. *A retry inside the total
 //!     limit cannot outlive it; outside the limit of one attempt it gets a fresh one each time;
 //!     outside the pick it can go elsewhere.*
@@ -49,7 +51,7 @@ mod via;
 pub use self::fields::EditError;
 pub use self::filters::{FilterError, Filters};
 pub use self::fixed::{Fixed, FixedError};
-pub use self::forwarding::{Forwarding, Identity, RequestId};
+pub use self::forwarding::{Forwarding, Identity, RequestId, tell_certificate};
 pub use self::max_forwards::{MaxForwards, max_forwards};
 pub use self::redirect::{Redirect, RedirectError, Target};
 pub use self::retry::RetryPolicy;

@@ -257,6 +257,7 @@ impl Session {
             response_bytes: self.passed.received.get(),
             version: "",
             tls: None,
+            client_certificate: None,
             user_agent: b"",
             referer: b"",
             attempts: self.attempts,

@@ -8,7 +8,7 @@
 //! 1. host: an exact name, then the longest wildcard, then any host;
 //! 2. path: exact, then a regular expression (the longer text first), then the longest prefix;
 //! 3. a rule that names methods, before one that takes any;
-//! 4. more fields, then more query parameters;
+//! 4. more that the client's certificate must say, then more fields, then more query parameters;
 //! 5. the name, in the order of the alphabet, so that a tie is decided the same way on
 //!    every machine.
 //!
@@ -30,6 +30,7 @@ use http::Method;
 
 use crate::message::Fields;
 
+mod certificate;
 mod field;
 pub mod host;
 mod index;

@@ -84,6 +84,15 @@ impl Value {
             None => Self::Exact(written.into()),
         })
     }
+
+    /// Whether this will do.
+    pub(super) fn admits(&self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(value) => bytes == value.as_bytes(),
+            Self::Matching(pattern) => pattern.matches(bytes),
+        }
+    }
 }
 
 impl std::fmt::Display for Value {

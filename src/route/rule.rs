@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config;
 
 use super::Question;
+use super::certificate::CertificateMatcher;
 use super::field::FieldMatcher;
 use super::host::{HostPattern, HostRank};
 use super::method::Methods;
@@ -21,6 +22,7 @@ pub struct Rule {
     pub(super) hosts: Box<[HostPattern]>,
     pub(super) path: PathPattern,
     methods: Methods,
+    certificate: Box<[CertificateMatcher]>,
     fields: Box<[FieldMatcher]>,
     query: Box<[QueryMatcher]>,
 }
@@ -67,6 +69,7 @@ pub enum RuleError {
 pub(super) struct Specificity {
     path: PathRank,
     methods: bool,
+    certificate: usize,
     fields: usize,
     query: usize,
 }
@@ -100,6 +103,7 @@ impl Rule {
             hosts,
             path: PathPattern::new(written.path.as_deref().unwrap_or("/"))?,
             methods: Methods::new(&written.methods, written.connect.unwrap_or(false))?,
+            certificate: CertificateMatcher::all(&written.client_certificate)?,
             fields: fields.collect::<Result<_, _>>()?,
             query: query.collect::<Result<_, _>>()?,
         })
@@ -109,6 +113,7 @@ impl Rule {
         Specificity {
             path: self.path.rank(),
             methods: self.methods.are_written(),
+            certificate: self.certificate.len(),
             fields: self.fields.len(),
             query: self.query.len(),
         }
@@ -123,6 +128,10 @@ impl Rule {
     /// Whether all matches that is neither host nor path.
     pub(super) fn admits(&self, question: &Question<'_>) -> bool {
         self.methods.matches(question.method)
+            && self
+                .certificate
+                .iter()
+                .all(|fact| fact.matches(question.headers))
             && self
                 .fields
                 .iter()
@@ -161,6 +170,13 @@ impl Rule {
                 "{} does not match {}",
                 self.methods, question.method
             ));
+        }
+        if let Some(fact) = self
+            .certificate
+            .iter()
+            .find(|fact| !fact.matches(question.headers))
+        {
+            return Err(fact.to_string());
         }
         if let Some(field) = self
             .fields
@@ -202,6 +218,11 @@ impl Rank {
         }
         if mine.methods != theirs.methods {
             return "less specific: any method against named ones".to_owned();
+        }
+        if mine.certificate != theirs.certificate {
+            let mine = count(mine.certificate, "condition");
+            let theirs = theirs.certificate;
+            return format!("less specific: {mine} on the client's certificate against {theirs}");
         }
         if mine.fields != theirs.fields {
             let mine = count(mine.fields, "field");

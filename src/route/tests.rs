@@ -1,7 +1,7 @@
 use http::HeaderName;
 
 use super::*;
-use crate::config::Route;
+use crate::config::{CertificateMatch, Route};
 use crate::message::{Fields, Value};
 
 fn route(hosts: &[&str], path: &str) -> Route {
@@ -140,6 +140,46 @@ fn the_root_prefix_alone_takes_targets_without_a_path() {
             "{path}"
         );
         assert_eq!(some.find(&question).is_some(), path == "/x", "{path}");
+    }
+}
+
+#[test]
+fn what_the_certificate_must_say_counts_before_fields() {
+    let by_certificate = Route {
+        client_certificate: CertificateMatch {
+            san: Some("DNS:a".to_owned()),
+            ..CertificateMatch::default()
+        },
+        ..Route::default()
+    };
+    let by_fields = Route {
+        headers: [("a", "*"), ("b", "*")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..Route::default()
+    };
+    let routes = [("certificate", by_certificate), ("fields", by_fields)];
+    let table = table(&routes);
+    for (san, winner) in [
+        ("\"DNS:b\", \"DNS:a\"", "certificate"),
+        ("\"DNS:b\"", "fields"),
+    ] {
+        let mut headers = Fields::new();
+        for (name, value) in [("a", "1"), ("b", "1"), ("x-client-cert-san", san)] {
+            let value = Value::new(value.as_bytes()).unwrap();
+            headers.append(&name.parse().unwrap(), value);
+        }
+        let question = Question {
+            host: "h",
+            path: "/",
+            query: None,
+            method: &Method::GET,
+            headers: &headers,
+        };
+        assert_eq!(
+            table.find(&question).map(|found| *found.target),
+            Some(winner)
+        );
     }
 }
 

@@ -9,9 +9,10 @@ use super::metrics::ListenerMetrics;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
 use crate::http1;
-use crate::net::Sockets;
+use crate::net::{RuleKey, Sockets};
 use crate::policy::{Forwarding, Via};
 use crate::route::RouteTable;
+use crate::tls::ForNames;
 
 /// An address that accepts, and what happens to its connections.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ pub struct HttpListener {
     pub timeouts: ClientTimeouts,
     /// Who is believed, and what is told to endpoints.
     pub forwarding: Forwarding,
+    /// What clients are asked for by name, if any are.
+    pub client_rules: Option<ForNames<RuleKey>>,
     /// The mark by which its own requests are known again.
     pub via: Via,
     /// Its routes.

@@ -10,6 +10,7 @@
 mod action;
 mod build;
 mod by_name;
+mod clients;
 mod failure;
 mod handle;
 mod inquiry;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 pub use action::{Action, Choice, Route, Split};
 pub use build::{Ingredients, build};
 pub use by_name::{ByName, HelloResult, Otherwise, SessionRoute, SessionTarget};
+pub use clients::client_rule;
 pub use failure::BuildError;
 pub use handle::{Cache, Handle};
 pub use inquiry::{Inquiry, InquiryError};

@@ -7,7 +7,9 @@ use crate::config;
 use crate::net::Stream;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 use crate::time::since_epoch;
-use crate::tls::{Certificate, Digest, HandshakeError, Server, Settings, Version};
+use crate::tls::{
+    Certificate, ClientRule, Credentials, Digest, HandshakeError, Server, Settings, Version,
+};
 
 /// Where TLS ends.
 #[derive(Debug)]
@@ -19,17 +21,18 @@ pub struct Termination {
     shed: Counter,
     lost: Counter,
     refused: Counter,
+    client_certificate: Counter,
     /// When each certificate expires, in their order.
     expiries: Box<[Gauge]>,
 }
 
 impl Termination {
-    /// What a listener's author wrote, with the certificates that were read for it.
+    /// What a listener's author wrote, with what was read for it.
     pub(super) fn new(
         registry: &Registry,
         listener: &str,
         (written, timeouts): (&config::Tls, [&config::Timeouts; 2]),
-        certificates: Vec<Certificate>,
+        credentials: Credentials,
         before: Option<&Self>,
     ) -> Result<Self, String> {
         let settings = Settings {
@@ -39,10 +42,10 @@ impl Termination {
         };
         let file = |one: &Certificate| one.file.to_string_lossy().into_owned();
         let gauge = |one| registry.gauge(&EXPIRY, &[("cert", &file(one))]);
-        let expiries: Box<[Gauge]> = certificates.iter().map(gauge).collect();
-        tell_expiries(&expiries, &certificates);
+        let expiries: Box<[Gauge]> = credentials.certificates.iter().map(gauge).collect();
+        tell_expiries(&expiries, &credentials.certificates);
         let before = before.map(|before| &before.server);
-        let server = Server::new(certificates, settings, before);
+        let server = Server::new(credentials, settings, before);
         let count = |version, result| {
             let labels = [
                 ("listener", listener),
@@ -58,6 +61,7 @@ impl Termination {
             shed: count("", "shed"),
             lost: count("", "client_closed"),
             refused: count("", "refused"),
+            client_certificate: count("", "client_certificate"),
             expiries,
         })
     }
@@ -73,9 +77,20 @@ impl Termination {
         certificates.iter().map(|one| one.digest).collect()
     }
 
-    /// Shows these certificates from now on, which were read from the same files.
-    pub fn renew(&self, certificates: Vec<Certificate>) -> Result<(), String> {
-        let renewed = self.server.renew(certificates);
+    /// What clients are asked for.
+    pub fn client_rules(&self) -> Vec<ClientRule> {
+        self.server.client_rules()
+    }
+
+    /// What tells whether the files of its authorities have changed, by rule.
+    pub fn client_digests(&self) -> Vec<[u8; 32]> {
+        let rules = self.server.client_rules();
+        rules.iter().map(|rule| rule.authorities.digest).collect()
+    }
+
+    /// Uses these credentials from now on, which were read from the same files.
+    pub fn renew(&self, credentials: Credentials) -> Result<(), String> {
+        let renewed = self.server.renew(credentials);
         renewed.map_err(|error| error.to_string())?;
         tell_expiries(&self.expiries, &self.server.certificates());
         Ok(())
@@ -113,6 +128,7 @@ impl Termination {
                     HandshakeError::Shed => &self.shed,
                     HandshakeError::Lost(_) => &self.lost,
                     HandshakeError::Refused(_) => &self.refused,
+                    HandshakeError::ClientCertificate(_) => &self.client_certificate,
                 }
                 .inc();
                 None

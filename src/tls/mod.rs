@@ -1,4 +1,4 @@
-//! TLS: certificates and keys, which client gets which, and how a session begins.
+//! TLS: certificates and keys, which client gets which, whom to believe, and how a session begins.
 //!
 //! Problem: certificates change while connections live, and a mistake in one of them takes a
 //! service down at the worst moment. So a [`Certificate`] is read and checked wholly (the key fits,
@@ -8,11 +8,15 @@
 //! rustls does the protocol and aws-lc-rs the mathematics; there is no other library for either in
 //! the program, and no setting to choose one.
 
+mod authorities;
 mod certificate;
 mod choice;
 mod client;
+mod clients;
 mod failure;
+mod for_names;
 mod hello;
+mod identity;
 mod name;
 mod room;
 mod server;
@@ -21,9 +25,12 @@ mod verify;
 mod version;
 mod written;
 
+pub use authorities::{Authorities, AuthorityError, AuthorityFault, Revocations};
 pub use certificate::{Certificate, CertificateError, Digest, Fault};
 pub use client::{Client, ClientSettings, Material, Name, Peer, Purpose, Secured};
+pub use clients::{ClientRule, Credentials};
 pub use failure::Failure;
+pub use for_names::ForNames;
 pub use hello::{Hello, HelloReader, Unreadable};
 pub use name::server_name;
 pub use server::{HandshakeError, Server, Settings};

@@ -414,7 +414,7 @@ fn a_server_tells_no_keys() {
         handshake: Duration::from_secs(1),
     };
     let certificates = vec![certificate(&folder, &["shop.test"])];
-    let server = Server::new(certificates, settings, None).expect("a server");
+    let server = Server::new(certificates.into(), settings, None).expect("a server");
     let told = format!("{server:?}");
     assert!(told.contains("/cert"), "{told}");
     assert!(!told.to_lowercase().contains("key"), "{told}");

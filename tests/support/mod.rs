@@ -26,6 +26,7 @@ pub(crate) mod gated;
 pub(crate) mod look;
 pub(crate) mod message;
 pub(crate) mod port;
+pub(crate) mod tickets;
 pub(crate) mod tls;
 pub(crate) mod tls_endpoint;
 pub(crate) mod within_tls;

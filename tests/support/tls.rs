@@ -17,12 +17,15 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, RevokedCertParams, date_time_ymd,
+};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     ALL_VERSIONS, AlertDescription, CertificateError, ClientConfig, ClientConnection,
     DigitallySignedStruct, Error, HandshakeKind, ProtocolVersion, RootCertStore, SignatureScheme,
@@ -59,13 +62,15 @@ pub(crate) struct Hello<'a> {
     pub(crate) signatures: &'a [SignatureScheme],
     /// The words for the groups of its key exchange; all if there are none.
     pub(crate) groups: &'a [&'a str],
+    /// What it shows if it is asked.
+    pub(crate) certificate: Option<&'a Certified>,
 }
 
 /// A client that says the same each time, and remembers its sessions.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) name: ServerName<'static>,
 }
 
 /// A session on a socket.
@@ -82,8 +87,13 @@ struct Judge {
 impl Authority {
     /// One that nobody else knows.
     pub(crate) fn new() -> Self {
+        Self::named("authority")
+    }
+
+    /// The same, of this name.
+    pub(crate) fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
-        let certified = CertifiedIssuer::self_signed(authority("authority"), key);
+        let certified = CertifiedIssuer::self_signed(authority(name), key);
         Self(certified.expect("a certificate"))
     }
 
@@ -117,6 +127,27 @@ impl Authority {
         facts: impl FnOnce(&mut CertificateParams),
     ) -> Certified {
         self.sign(names, &KeyPair::generate().expect("a key"), facts)
+    }
+
+    /// What it has revoked, as PEM: the certificates with these numbers. There should be a newer
+    /// list in this year.
+    pub(crate) fn revokes(&self, numbers: &[u64], year: i32) -> String {
+        let revoked = numbers.iter().map(|&number| RevokedCertParams {
+            serial_number: number.into(),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.0).expect("a list");
+        list.pem().expect("PEM")
     }
 
     fn sign(
@@ -166,6 +197,7 @@ impl<'a> Hello<'a> {
             protocols: &[],
             signatures: &[],
             groups: &[],
+            certificate: None,
         }
     }
 
@@ -195,12 +227,19 @@ impl<'a> Hello<'a> {
         });
         let provider = Arc::new(provider);
         let judge = Judge::new(self, &provider);
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(self.versions)
             .expect("versions that are known")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(judge))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(Arc::new(judge));
+        let mut config = match self.certificate {
+            None => config.with_no_client_auth(),
+            Some(shown) => {
+                let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).expect("PEM");
+                let config = config.with_client_auth_cert(vec![shown.der()], key);
+                config.expect("a key of this certificate")
+            }
+        };
         config.enable_sni = self.sends_name;
         let protocols = self.protocols.iter();
         config.alpn_protocols = protocols.map(|name| name.as_bytes().to_vec()).collect();
@@ -306,7 +345,7 @@ impl Caller {
         bytes
     }
 
-    fn connection(&self) -> ClientConnection {
+    pub(super) fn connection(&self) -> ClientConnection {
         let config = Arc::clone(&self.config);
         ClientConnection::new(config, self.name.clone()).expect("a sound configuration")
     }
@@ -340,6 +379,15 @@ impl Client<Session> {
     /// Whether the session goes on from one before.
     pub(crate) fn is_resumed(&self) -> bool {
         self.stream().conn.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// What the next read fails with.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn read_error(&mut self) -> io::Error {
+        let read = self.stream_mut().read(&mut [0]);
+        read.expect_err("the session ends")
     }
 
     /// Says that no more will be sent, and goes on reading.
@@ -465,7 +513,7 @@ pub(crate) fn records(message: &[u8], size: usize) -> Vec<u8> {
 }
 
 /// The session once its handshake is over.
-fn finished(mut session: Session) -> io::Result<Client<Session>> {
+pub(super) fn finished(mut session: Session) -> io::Result<Client<Session>> {
     while session.conn.is_handshaking() {
         session.conn.complete_io(&mut session.sock)?;
     }

@@ -1,9 +1,9 @@
 //! Routes that another takes everything from, and pairs between which nothing decides.
 //!
-//! Precedence goes by host, path, methods, fields and query. A route can therefore only take
-//! *everything* from another when both name the same host and either the same rest too (then
-//! nothing but their names decides: an error) or a regular expression against a prefix,
-//! which it outranks.
+//! Precedence goes by host, path, methods, client's certificate, fields and query. A route can
+//! therefore only take *everything* from another when both name the same host and either the same
+//! rest too (then nothing but their names decides: an error) or a regular expression against a
+//! prefix, which it outranks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +38,7 @@ struct Rule<'w, 'a> {
     hosts: Vec<String>,
     path: Path<'w>,
     methods: BTreeSet<&'w str>,
+    /// And what the client's certificate must say.
     headers: BTreeMap<String, &'w str>,
     query: &'w BTreeMap<String, String>,
 }
@@ -70,6 +71,17 @@ impl<'w, 'a> Rule<'w, 'a> {
             Path::Prefix(path.strip_suffix('/').unwrap_or(path))
         };
         let headers = route.headers.iter();
+        let shown = &route.client_certificate;
+        let shown = [
+            ("client_certificate.subject", &shown.subject),
+            ("client_certificate.san", &shown.san),
+            ("client_certificate.spiffe_id", &shown.spiffe_id),
+            ("client_certificate.fingerprint", &shown.fingerprint),
+        ];
+        let shown = shown.into_iter().filter_map(|(name, value)| {
+            let value = value.as_deref()?;
+            Some((name.to_owned(), value))
+        });
         Some(Self {
             item,
             listener: route.listener.as_deref(),
@@ -78,6 +90,7 @@ impl<'w, 'a> Rule<'w, 'a> {
             methods: route.methods.iter().map(String::as_str).collect(),
             headers: headers
                 .map(|(k, v)| (k.to_ascii_lowercase(), v.as_str()))
+                .chain(shown)
                 .collect(),
             query: &route.query,
         })

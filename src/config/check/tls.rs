@@ -7,9 +7,10 @@ use super::listeners::is_tcp;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::Listener;
+use crate::config::format::{CertificateMatch, Listener, Route};
 use crate::config::node::{Node, Value};
 use crate::config::source::Place;
+use crate::config::syntax::normalised_host;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
@@ -17,10 +18,45 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
             continue;
         }
         certificates(listener, findings);
+        client_rules(listener, findings);
         if is_tcp(listener) {
             on_tcp(listener, findings);
         }
     }
+    for route in world.routes.values() {
+        nobody_asked(world, route, findings);
+    }
+}
+
+/// A route by clients' certificates is for listeners that ask for them, or that are told by others.
+fn nobody_asked(world: &World<'_>, route: &Item<'_, Route>, findings: &mut Findings) {
+    let Some(written) = route.whole() else {
+        return;
+    };
+    if written.client_certificate == CertificateMatch::default() {
+        return;
+    }
+    let name = written.listener.as_deref();
+    let mut own = world
+        .listeners
+        .values()
+        .filter(|one| name.is_none_or(|name| name == one.name) && !is_tcp(one))
+        .peekable();
+    let learns = |one: &Item<'_, Listener>| {
+        !one.sound || one.has(&["tls", "client_certificates"]) || one.has(&["trusted_proxies"])
+    };
+    if own.peek().is_none() || own.any(learns) {
+        return;
+    }
+    let title = format!(
+        "route `{}` matches by a client's certificate, and nobody asks for one",
+        route.name
+    );
+    findings.push(
+        Diagnostic::new(Code::NobodyAsked, title)
+            .at(route.key_place(&["client_certificate"]), "it never matches")
+            .help("`tls.client_certificates` of a listener has it ask for certificates"),
+    );
 }
 
 fn certificates(listener: &Item<'_, Listener>, findings: &mut Findings) {
@@ -49,6 +85,56 @@ fn certificates(listener: &Item<'_, Listener>, findings: &mut Findings) {
             seen.insert(path, cert.place);
         }
     }
+}
+
+/// Each host, and all others, may have one rule.
+fn client_rules(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let Some(node) = listener.node.at(&["tls", "client_certificates"]) else {
+        return;
+    };
+    let mut seen: HashMap<String, Place> = HashMap::new();
+    for rule in node.items().iter().filter(|rule| !rule.faulty) {
+        let hosts = rule.at(&["hosts"]);
+        let written = hosts.map(Node::items).unwrap_or_default();
+        let mut names: Vec<(String, Place)> = Vec::new();
+        for host in written.iter().filter(|host| !host.faulty) {
+            names.extend(host.str().map(|text| (normalised_host(text), host.place)));
+        }
+        if written.is_empty() && hosts.is_none_or(|hosts| !hosts.faulty) {
+            names.push((String::new(), hosts.unwrap_or(rule).place));
+        }
+        for (name, place) in names {
+            match seen.get(&name) {
+                Some(first) => double_rule(listener, &name, (place, *first), findings),
+                None => drop(seen.insert(name, place)),
+            }
+        }
+    }
+}
+
+fn double_rule(
+    listener: &Item<'_, Listener>,
+    name: &str,
+    (second, first): (Place, Place),
+    findings: &mut Findings,
+) {
+    let (whose, help) = match name {
+        "" => (
+            "all other names".to_owned(),
+            "give one of them `hosts`, or take it out",
+        ),
+        name => (format!("`{name}`"), "take the host out of one of the two"),
+    };
+    let title = format!(
+        "listener `{}` has two rules for clients of {whose}",
+        listener.name
+    );
+    findings.push(
+        Diagnostic::new(Code::DoubleClientRule, title)
+            .at(second, "second rule")
+            .also(first, "first rule")
+            .help(help),
+    );
 }
 
 /// A path without what does not tell files apart. `..` does, since a folder may be a link.

@@ -189,4 +189,13 @@ pub(super) const VALUES: &[Explanation] = &[
                certificate. It is found by `evenkeel check`, at a start and at a reload, where what is in \
                force stays.",
     },
+    Explanation {
+        code: Code::ClientAuthority,
+        id: "E0125",
+        summary: "authorities of clients that cannot be used",
+        text: "The file `ca` or one of `crl` cannot be read, is not PEM, or lacks what it should hold; \
+               or a list of revoked certificates is malformed or signed by none of the authorities in \
+               `ca`. It is found by `evenkeel check`, at a start and at a reload, where what is in \
+               force stays.",
+    },
 ];

@@ -89,6 +89,22 @@ pub(super) const WARNINGS: &[Explanation] = &[
                shown all the same, since another may be worse.",
     },
     Explanation {
+        code: Code::OldRevocations,
+        id: "W0314",
+        summary: "a list of revoked certificates whose time has passed",
+        text: "The list says itself that a newer one should be there by now (`nextUpdate`). It stays in \
+               use, since without it the revoked would be let in, and with nothing else nobody: what was \
+               revoked since is taken.",
+    },
+    Explanation {
+        code: Code::NoRevocations,
+        id: "W0315",
+        summary: "an authority without a list of revoked certificates",
+        text: "`crl` is given, but none of its lists is that of one of the authorities in `ca`. Whether \
+               its clients' certificates are revoked cannot be told, so they are refused. An authority \
+               that certifies none but other ones in the same file needs no list.",
+    },
+    Explanation {
         code: Code::EveryName,
         id: "W0316",
         summary: "connections for every name are passed through",

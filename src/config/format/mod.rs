@@ -22,9 +22,9 @@ mod upstream;
 mod upstream_tls;
 
 pub use self::listener::{Listener, Protocol};
-pub use self::route::{FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
+pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
-pub use self::tls::{Certificate, Tls, TlsVersion};
+pub use self::tls::{Certificate, ClientCertificates, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Health, HealthHttp, HealthTcp, StatusPattern,
     Upstream, Zone,

@@ -68,6 +68,11 @@ pub struct Route {
         "examples" = [{"x-canary": "1"}]
     ))]
     pub headers: BTreeMap<String, String>,
+    /// What the client's certificate must say: that of its own, or the one that a trusted proxy
+    /// tells of. Default: whoever asks, with a certificate or without.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("examples" = [{"spiffe_id": "spiffe://example.com/billing"}]))]
+    pub client_certificate: CertificateMatch,
     /// Query parameters that the request must have: a value, `~regex`, or `*` for any value.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(
@@ -118,6 +123,28 @@ impl Route {
         let named = self.listener.as_deref();
         !self.takes_connections() && named.is_none_or(|named| named == listener)
     }
+}
+
+/// What a client's certificate must say: each a value, `~regex`, or `*` for any value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateMatch {
+    /// Its subject, as RFC 4514 writes names, the last part first: `CN=billing,O=Example`.
+    #[schemars(extend("format" = "x-value-pattern", "examples" = ["~(^|,)O=Example(,|$)"]))]
+    pub subject: Option<String>,
+    /// One of its other names (subjectAltName): `DNS:a.example.com`, `URI:spiffe://example.com/a`,
+    /// `email:a@example.com` or `IP:10.0.0.1`.
+    #[schemars(extend("format" = "x-value-pattern", "examples" = ["DNS:billing.internal"]))]
+    pub san: Option<String>,
+    /// Its SPIFFE id. A certificate with more than one has none.
+    #[schemars(extend(
+        "format" = "x-value-pattern",
+        "examples" = ["spiffe://example.com/billing"]
+    ))]
+    pub spiffe_id: Option<String>,
+    /// The SHA-256 digest of the whole, in 64 small hexadecimal digits.
+    #[schemars(extend("format" = "x-value-pattern"))]
+    pub fingerprint: Option<String>,
 }
 
 /// A redirect. What is left out is kept from the request; at least one part must change.

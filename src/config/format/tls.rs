@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::is_default;
+
 /// `[listener.<name>.tls]`: TLS ends here; endpoints are spoken to without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,48 @@ pub struct Tls {
     /// `tls_handshake` lets them; one that has taken a second then gives way. Default: 256.
     #[schemars(range(min = 1))]
     pub max_handshakes: Option<u32>,
+    /// Which clients must show a certificate of their own, and whose is taken. Default: none is
+    /// asked for one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("examples" = [
+        [{"hosts": ["admin.example.com"], "ca": "tls/clients-ca.pem"}]
+    ]))]
+    pub client_certificates: Vec<ClientCertificates>,
+}
+
+/// A rule for clients' certificates. A request for a host with another rule than that of the name
+/// that its connection was opened for (SNI) is answered 421.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificates {
+    /// The names that it is for: `admin.example.com`, or `*.example.com` for every name below. An
+    /// exact one comes before a wildcard, and of wildcards the longest first. Default: all names
+    /// that no other rule has, and clients that name none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "items" = {"type": "string", "format": "x-host-pattern"},
+        "examples" = [["admin.example.com", "*.internal"]]
+    ))]
+    pub hosts: Vec<String>,
+    /// Whether a client without a certificate is refused. One that shows a certificate which is
+    /// not taken is refused in any case. Default: true.
+    pub require: Option<bool>,
+    /// File of the authorities whose clients are taken, in PEM. Relative as `cert` is.
+    #[schemars(extend("format" = "x-file", "examples" = ["tls/clients-ca.pem"]))]
+    pub ca: PathBuf,
+    /// Files of lists of revoked certificates (CRL), in PEM. If there are any, each certificate
+    /// between the client's and its authority must be one that a list tells of: where an authority
+    /// has none, its clients are refused. A list whose time has passed stays in use. Default: none,
+    /// nothing is revoked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend(
+        "items" = {"type": "string", "format": "x-file"},
+        "examples" = [["tls/clients.crl"]]
+    ))]
+    pub crl: Vec<PathBuf>,
+    /// Whether endpoints get the whole certificate in `Client-Cert` (RFC 9440), beside the
+    /// `X-Client-Cert-*` that tell of it. Default: false.
+    pub forward_certificate: Option<bool>,
 }
 
 /// A certificate and its key.

@@ -155,7 +155,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 22] = [
+const TABLES: [(&str, &[&str]); 24] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -167,7 +167,15 @@ const TABLES: [(&str, &[&str]); 22] = [
         "Certificates",
         &["listener", "*", "tls", "certificates", "[]"],
     ),
+    (
+        "`[[listener.<name>.tls.client_certificates]]`",
+        &["listener", "*", "tls", "client_certificates", "[]"],
+    ),
     ("`[route.<name>]`", &["route", "*"]),
+    (
+        "`[route.<name>.client_certificate]`",
+        &["route", "*", "client_certificate"],
+    ),
     ("`[route.<name>.redirect]`", &["route", "*", "redirect"]),
     ("`[route.<name>.respond]`", &["route", "*", "respond"]),
     ("`[route.<name>.rewrite]`", &["route", "*", "rewrite"]),

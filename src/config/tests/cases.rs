@@ -172,11 +172,14 @@ fn snapshot(name: &str, text: &str) {
 }
 
 /// Found by the router and the resolver, where the tests that draw their cases stand.
-const FOUND_ELSEWHERE: [Code; 4] = [
+const FOUND_ELSEWHERE: [Code; 7] = [
     Code::NoAddress,
     Code::FailedTest,
     Code::Certificate,
+    Code::ClientAuthority,
     Code::Expiry,
+    Code::OldRevocations,
+    Code::NoRevocations,
 ];
 
 const PICTURES: [&str; 4] = ["bad-plain", "bad-unicode", "bad-json", "two-files"];

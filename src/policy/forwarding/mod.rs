@@ -12,6 +12,7 @@
 //! | `Forwarded` (RFC 7239) | removed; ours by option | kept; ours is appended by option |
 //! | `X-Request-Id` | a new one | kept if well-formed, else a new one |
 //! | other fields of the family (`X-Forwarded-Port`, `X-Real-IP`, …) | removed | kept |
+//! | `X-Client-Cert-*`, `Client-Cert`, `Client-Cert-Chain` | removed; ours, if it showed one | kept, unless it showed one |
 //! | twins of any of these, as `X_Forwarded_For` | removed | removed |
 //!
 //! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`,
@@ -30,11 +31,13 @@ use crate::config;
 use crate::message::{Fields, PreparedLine, PreparedName, Value};
 use crate::net::dotted;
 
+mod certificate;
 mod chain;
 mod names;
 mod request_id;
 mod rfc7239;
 
+pub use self::certificate::tell_certificate;
 use self::names::Standing;
 pub use self::request_id::RequestId;
 
@@ -128,11 +131,15 @@ impl Forwarding {
 
 /// Takes out what would be believed wrongly.
 fn remove_spoofed(headers: &mut Fields, peer_is_trusted: bool) {
-    headers.remove_if(names::INITIALS, |name| match names::standing(name) {
+    let is_spoofed = |name: &[u8]| match names::standing(name) {
         Standing::Stranger => false,
         Standing::Family => !peer_is_trusted,
         Standing::Twin => true,
-    });
+    };
+    headers.remove_if(names::INITIALS, is_spoofed);
+    for name in names::CERTIFICATES {
+        headers.remove_if_alike(name, is_spoofed);
+    }
 }
 
 /// What is still there at this point came from a trusted peer.

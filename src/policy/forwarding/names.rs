@@ -1,5 +1,7 @@
 //! Which fields tell an application who asks.
 
+use crate::message::{CLIENT_CERT, CLIENT_CERT_CHAIN, name_tells_of_certificate};
+
 /// What a field's name means for trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -15,7 +17,8 @@ pub(super) enum Standing {
 pub(super) fn standing(name: &[u8]) -> Standing {
     let is_family = begins_with(name, FORWARDED_FAMILY)
         && !name.get(11).is_some_and(u8::is_ascii_alphabetic)
-        || FAMILY.iter().any(|member| is_spelt(name, member));
+        || FAMILY.iter().any(|member| is_spelt(name, member))
+        || name_tells_of_certificate(name);
     let is_twin = name
         .iter()
         .any(|&byte| byte != b'-' && !byte.is_ascii_alphanumeric());
@@ -40,8 +43,12 @@ fn begins_with(name: &[u8], start: &[u8]) -> bool {
     name.len() >= start.len() && name.iter().zip(start).all(same)
 }
 
-/// The letters that a name of any standing begins with: most names are out at that.
+/// The letters that names of any standing begin with, but for those of [`CERTIFICATES`]: most names
+/// are out at that.
 pub(super) const INITIALS: &[u8] = b"ftx";
+
+/// Those that begin with a letter that nearly every request has a field with.
+pub(super) const CERTIFICATES: [&str; 2] = [CLIENT_CERT, CLIENT_CERT_CHAIN];
 
 /// `X-Forwarded` and all that begins with it and a separator: `-For`, `-Proto`, `-Port`, `-Ssl`, …
 const FORWARDED_FAMILY: &[u8] = b"x-forwarded";

@@ -3,7 +3,7 @@
 use http::{HeaderValue, Method, Response, Version, header};
 
 use super::connection::boxed;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, is_misdirected};
 use super::forward;
 use super::respond::{Asked, Cause, Details, options, respond};
 use super::upgrade::Tunnel;
@@ -78,6 +78,9 @@ impl Exchange<'_> {
     /// Why a request is answered here, before its action.
     fn objection(&self, parts: &mut RequestParts) -> Option<Answer> {
         let own = |parts: &RequestParts, cause| Some(self.own(&parts.headers, cause, None));
+        if is_misdirected(self.connection, self.terms, parts) {
+            return own(parts, Cause::Misdirected);
+        }
         if path::is_ambiguous(parts.uri.path()) {
             return own(parts, Cause::BadRequest);
         }

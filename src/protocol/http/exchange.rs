@@ -13,7 +13,8 @@ use super::respond::Cause;
 use super::terms::Terms;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
-use crate::route::Question;
+use crate::policy;
+use crate::route::{Question, host};
 use crate::snapshot::{CallTimeouts, HttpListener, Route, UnderWay};
 
 /// A request that is being served, and what it is served by.
@@ -66,7 +67,11 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
         let record = record.get_or_init(|| begin(terms, head, (began, now)));
         let mut body = connection.client.request_body(head.framing, head.trailers);
         let is_trusted = identify(connection, terms, head, record);
-        let (route, matched) = find_route(&terms.listener, &head.parts);
+        let (route, matched) = if is_misdirected(connection, terms, &head.parts) {
+            (&*terms.listener.unrouted, 0)
+        } else {
+            find_route(&terms.listener, &head.parts)
+        };
         let said = (message(head), is_trusted);
         let exchange =
             exchange.get_or_init(|| Exchange::new(connection, terms, (route, record), said, now));
@@ -150,6 +155,9 @@ fn identify(
         "http"
     };
     let identity = local.with_random(|random| forwarding.apply(headers, peer, scheme, random));
+    if let Some(certificate) = connection.client.stream.client_certificate() {
+        policy::tell_certificate(headers, certificate);
+    }
     record.scheme.set(identity.scheme);
     record.client.set(Some(identity.client));
     record.request_id.get_or_init(|| identity.request_id);
@@ -166,6 +174,18 @@ fn message(head: &mut RequestHead) -> Message {
         version: head.parts.version,
         persistent: head.persistent,
     }
+}
+
+/// Whether a request is for a host whose clients are asked for another certificate than this one
+/// was (RFC 9110 §15.5.20). The client may ask again, on a connection that it opens for that host;
+/// so may one that was let in before a reload changed the rule.
+pub(super) fn is_misdirected(connection: &Connection, terms: &Terms, parts: &RequestParts) -> bool {
+    let Some(rules) = &terms.listener.client_rules else {
+        return false;
+    };
+    let host = parts.headers.get(header::HOST).and_then(Value::to_str);
+    let agreed = connection.client.stream.client().map(|facts| &facts.rule);
+    rules.of(host.map(host::bare)) != agreed
 }
 
 /// The route of a request, and how much of its path the route's prefix took.

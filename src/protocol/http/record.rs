@@ -258,6 +258,11 @@ impl Record {
                 "1.1"
             },
             tls: Version::of(&connection.client.stream).map(Version::as_str),
+            client_certificate: connection
+                .client
+                .stream
+                .client_certificate()
+                .map(|shown| (&*shown.subject, &*shown.fingerprint)),
             user_agent: asked.part(Part::UserAgent),
             referer: asked.part(Part::Referer),
             attempts: self.attempts.get(),

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::action::{Action, Choice, Route, Split};
+use super::clients;
+
 use super::failure::{BuildError, refused};
 use super::listener::{HttpListener, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
@@ -23,7 +25,7 @@ use crate::http1;
 use crate::net::Sockets;
 use crate::policy::{Filters, Fixed, Forwarding, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
-use crate::tls::{Certificate, Material};
+use crate::tls::{Credentials, Material};
 use crate::upstream::{ResolvedEndpoint, World};
 
 /// What a snapshot is made of.
@@ -39,8 +41,8 @@ pub struct Ingredients<'a> {
     pub endpoints: BTreeMap<String, Vec<ResolvedEndpoint>>,
     /// Bound sockets of each listener.
     pub sockets: BTreeMap<String, Arc<Sockets>>,
-    /// The certificates of each listener that has some.
-    pub certificates: BTreeMap<String, Vec<Certificate>>,
+    /// The certificates of each listener that has some, and what it asks clients for.
+    pub certificates: BTreeMap<String, Credentials>,
     /// What TLS towards the endpoints of each upstream that has it is made with.
     pub materials: BTreeMap<String, Material>,
     /// What outlives a configuration.
@@ -196,6 +198,7 @@ impl Builder<'_> {
             },
             timeouts: ClientTimeouts::new(&written.timeouts, defaults),
             forwarding: Forwarding::new(written),
+            client_rules: clients::by_name(written),
             via: self.via(name),
             routes: RouteTable::build(rules),
             fallback,

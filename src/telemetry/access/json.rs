@@ -63,6 +63,10 @@ fn what(object: &mut Object<'_>, entry: &Entry<'_>, query: Option<&[u8]>) {
         br#","tls.protocol.version":""#,
         entry.tls.unwrap_or_default(),
     );
+    if let Some((subject, digest)) = entry.client_certificate {
+        object.text(br#","tls.client.subject":""#, subject);
+        object.word(br#","tls.client.hash.sha256":""#, digest);
+    }
     object.bytes(br#","user_agent.original":""#, entry.user_agent);
 }
 

@@ -112,6 +112,8 @@ pub struct Entry<'a> {
     pub version: &'static str,
     /// Version of TLS towards the client, if it is spoken: `1.2`, `1.3`.
     pub tls: Option<&'static str>,
+    /// The subject of the client's certificate and its SHA-256 digest, if it showed one.
+    pub client_certificate: Option<(&'a str, &'a str)>,
     /// `User-Agent` as sent.
     pub user_agent: &'a [u8],
     /// `Referer` as sent; only the combined format has it.

@@ -41,6 +41,7 @@ fn entry() -> Entry<'static> {
         response_bytes: 1_234,
         version: "1.1",
         tls: None,
+        client_certificate: None,
         user_agent: b"curl/8.5.0",
         referer: b"",
         attempts: 1,

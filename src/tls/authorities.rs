@@ -1,0 +1,304 @@
+//! Authorities whose clients are taken, and the lists of what they have revoked, read from files.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use sha2::{Digest as _, Sha256};
+use x509_cert::crl::CertificateList;
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Decode, Encode, Reader, SliceReader};
+
+/// Authorities, each with what it has revoked.
+#[derive(Debug)]
+pub struct Authorities {
+    /// The lists of revoked certificates, in the order of their files.
+    pub lists: Vec<Revocations>,
+    /// The subjects of authorities that have no such list, where others have.
+    pub without_list: Vec<String>,
+    /// Tells the content of all files from any other.
+    pub digest: [u8; 32],
+    roots: Arc<RootCertStore>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
+}
+
+/// What an authority has revoked.
+#[derive(Debug)]
+pub struct Revocations {
+    /// Which of the files it was read from.
+    pub file: usize,
+    /// When there should be a newer one.
+    pub next_update: Option<SystemTime>,
+}
+
+/// Why authorities cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {fault}", .file.display())]
+pub struct AuthorityError {
+    /// The file that is wrong.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub fault: AuthorityFault,
+}
+
+/// What is wrong with a file of authorities or of what they revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityFault {
+    /// It cannot be read.
+    #[error("cannot be read: {0}")]
+    Unreadable(io::Error),
+    /// It is larger than any such file should be.
+    #[error("is larger than {} MiB", .0 / 1024 / 1024)]
+    TooLarge(u64),
+    /// It is no PEM.
+    #[error("is not PEM: {0}")]
+    NotPem(String),
+    /// There is none in it.
+    #[error("holds no certificate (no `-----BEGIN CERTIFICATE-----`)")]
+    NoCertificate,
+    /// There is none in it.
+    #[error("holds no list of revoked certificates (no `-----BEGIN X509 CRL-----`)")]
+    NoList,
+    /// What cannot be understood.
+    #[error("is malformed, the {position}. in it: {why}")]
+    Malformed {
+        /// The first is 1.
+        position: usize,
+        /// What stands in the way.
+        why: String,
+    },
+    /// A list that cannot say what it must (RFC 5280 §5.1.2.1).
+    #[error(
+        "has a list of version 1, the {position}. in it: it must be version 2, which OpenSSL writes \
+         where its configuration has `crlnumber` and `crl_extensions`"
+    )]
+    Version {
+        /// The first is 1.
+        position: usize,
+    },
+    /// A list of somebody else.
+    #[error("has a list that none of the authorities signed, the {position}. in it, of `{issuer}`")]
+    NotSigned {
+        /// The first is 1.
+        position: usize,
+        /// Who is said to have signed it.
+        issuer: String,
+    },
+}
+
+/// An authority's certificate.
+type Authority = x509_cert::Certificate;
+
+impl Authorities {
+    /// Reads authorities, and the lists of what they revoked.
+    pub fn read(ca: &Path, crl: &[PathBuf]) -> Result<Self, AuthorityError> {
+        let mut hash = Sha256::new();
+        let (roots, authorities) = authorities(ca, &mut hash).map_err(at(ca))?;
+        let mut lists = Vec::new();
+        let mut issuers = Vec::new();
+        let mut revoked = Vec::new();
+        for (file, path) in crl.iter().enumerate() {
+            let at = at(path);
+            for (place, der) in revocations(path, &mut hash)
+                .map_err(&at)?
+                .into_iter()
+                .enumerate()
+            {
+                let list = check(&der, place + 1, &authorities).map_err(&at)?;
+                let until = list.tbs_cert_list.next_update;
+                let until = until.map(|time| UNIX_EPOCH + time.to_unix_duration());
+                lists.push(Revocations {
+                    file,
+                    next_update: until,
+                });
+                issuers.push(list.tbs_cert_list.issuer);
+                revoked.push(der);
+            }
+        }
+        // One that certifies none but authorities beside it needs no list: nothing leads up to it.
+        let is_above = |one: &Authority| {
+            let mut others = authorities.iter().map(Authority::tbs_certificate);
+            let subject = one.tbs_certificate().subject();
+            others.any(|other| other.issuer() == subject && other.subject() != subject)
+        };
+        let needs_list = |one: &&Authority| {
+            !lists.is_empty()
+                && !issuers.contains(one.tbs_certificate().subject())
+                && !is_above(one)
+        };
+        let without_list = authorities.iter().filter(needs_list);
+        let subject = |one: &Authority| one.tbs_certificate().subject().to_string();
+        Ok(Self {
+            without_list: without_list.map(subject).collect(),
+            lists,
+            digest: hash.finalize().into(),
+            roots: Arc::new(roots),
+            revoked,
+        })
+    }
+
+    /// What tells the content of these files from any other.
+    pub fn digest_of(ca: &Path, crl: &[PathBuf]) -> Result<[u8; 32], AuthorityError> {
+        let mut hash = Sha256::new();
+        content(ca, LARGEST, &mut hash).map_err(at(ca))?;
+        for path in crl {
+            content(path, LARGEST_LIST, &mut hash).map_err(at(path))?;
+        }
+        Ok(hash.finalize().into())
+    }
+
+    /// Judges clients by these. Where there are lists, whatever stands between a client and its
+    /// authority must be told of by one; a list whose time has passed stays in use.
+    pub(super) fn verifier(
+        &self,
+        require: bool,
+    ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let roots = Arc::clone(&self.roots);
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+            .with_crls(self.revoked.iter().cloned());
+        if require {
+            verifier.build()
+        } else {
+            verifier.allow_unauthenticated().build()
+        }
+    }
+}
+
+/// Of a file that is wrong.
+fn at(file: &Path) -> impl Fn(AuthorityFault) -> AuthorityError {
+    |fault| AuthorityError {
+        file: file.to_owned(),
+        fault,
+    }
+}
+
+fn authorities(
+    path: &Path,
+    hash: &mut Sha256,
+) -> Result<(RootCertStore, Vec<Authority>), AuthorityFault> {
+    let pem = content(path, LARGEST, hash)?;
+    let mut roots = RootCertStore::empty();
+    let mut authorities = Vec::new();
+    for (place, der) in items::<CertificateDer<'_>>(&pem)?.into_iter().enumerate() {
+        let malformed = malformed(place + 1);
+        authorities.push(Authority::from_der(&der).map_err(|error| malformed(&error))?);
+        roots.add(der).map_err(|error| malformed(&error))?;
+    }
+    if authorities.is_empty() {
+        return Err(AuthorityFault::NoCertificate);
+    }
+    Ok((roots, authorities))
+}
+
+fn revocations(
+    path: &Path,
+    hash: &mut Sha256,
+) -> Result<Vec<CertificateRevocationListDer<'static>>, AuthorityFault> {
+    let pem = content(path, LARGEST_LIST, hash)?;
+    let lists = items(&pem)?;
+    if lists.is_empty() {
+        return Err(AuthorityFault::NoList);
+    }
+    Ok(lists)
+}
+
+fn items<T: PemObject>(pem: &[u8]) -> Result<Vec<T>, AuthorityFault> {
+    let items: Result<_, pem::Error> = T::pem_slice_iter(pem).collect();
+    items.map_err(|error| AuthorityFault::NotPem(error.to_string()))
+}
+
+fn malformed(position: usize) -> impl Fn(&dyn ToString) -> AuthorityFault {
+    move |why| AuthorityFault::Malformed {
+        position,
+        why: why.to_string(),
+    }
+}
+
+/// A list, if it is one that can be used, and one of the authorities signed it. With a list that
+/// nobody signed no client would be taken, and that would be seen only then.
+fn check(
+    der: &[u8],
+    position: usize,
+    authorities: &[Authority],
+) -> Result<CertificateList, AuthorityFault> {
+    let malformed = malformed(position);
+    let signed = signed_part(der).map_err(|error| malformed(&error))?;
+    let signed = AnyRef::from_der(signed).map_err(|error| malformed(&error))?;
+    // Version 2 says so, and version 1 says nothing.
+    if signed.value().first() != Some(&INTEGER) {
+        return Err(AuthorityFault::Version { position });
+    }
+    webpki::BorrowedCertRevocationList::from_der(der).map_err(|error| malformed(&error))?;
+    let list = CertificateList::from_der(der).map_err(|error| malformed(&error))?;
+    let issuer = &list.tbs_cert_list.issuer;
+    let mut issuers = authorities
+        .iter()
+        .filter(|one| one.tbs_certificate().subject() == issuer);
+    if issuers.any(|authority| has_signed(authority, der, &list)) {
+        return Ok(list);
+    }
+    let issuer = issuer.to_string();
+    Err(AuthorityFault::NotSigned { position, issuer })
+}
+
+fn has_signed(authority: &Authority, der: &[u8], list: &CertificateList) -> bool {
+    let key = authority.tbs_certificate().subject_public_key_info();
+    let (Ok(signed), Ok(of_key), Ok(of_signature), Some(signature)) = (
+        signed_part(der),
+        key.algorithm.to_der(),
+        list.signature_algorithm.to_der(),
+        list.signature.as_bytes(),
+    ) else {
+        return false;
+    };
+    let known = aws_lc_rs::default_provider().signature_verification_algorithms;
+    known.all.iter().any(|algorithm| {
+        is_content_of(&of_key, algorithm.public_key_alg_id().as_ref())
+            && is_content_of(&of_signature, algorithm.signature_alg_id().as_ref())
+            && algorithm
+                .verify_signature(key.subject_public_key.raw_bytes(), signed, signature)
+                .is_ok()
+    })
+}
+
+/// The first part of a list, as it came: that is what its signature is for.
+fn signed_part(der: &[u8]) -> Result<&[u8], x509_cert::der::Error> {
+    SliceReader::new(AnyRef::from_der(der)?.value())?.tlv_bytes()
+}
+
+/// Whether this is what stands within a sequence.
+fn is_content_of(sequence: &[u8], content: &[u8]) -> bool {
+    AnyRef::from_der(sequence).is_ok_and(|sequence| sequence.value() == content)
+}
+
+/// A file's bytes; what is too large is not read to its end.
+fn content(path: &Path, largest: u64, hash: &mut Sha256) -> Result<Vec<u8>, AuthorityFault> {
+    let file = std::fs::File::open(path).map_err(AuthorityFault::Unreadable)?;
+    let mut bytes = Vec::new();
+    let read = file.take(largest + 1).read_to_end(&mut bytes);
+    read.map_err(AuthorityFault::Unreadable)?;
+    if bytes.len() as u64 > largest {
+        return Err(AuthorityFault::TooLarge(largest));
+    }
+    // The length keeps files apart.
+    hash.update((bytes.len() as u64).to_be_bytes());
+    hash.update(&bytes);
+    Ok(bytes)
+}
+
+/// The tag of a number.
+const INTEGER: u8 = 2;
+
+/// All authorities that browsers trust are a quarter of it.
+const LARGEST: u64 = 1024 * 1024;
+
+/// Some hundred thousand revoked certificates.
+const LARGEST_LIST: u64 = 16 * 1024 * 1024;
