@@ -52,9 +52,9 @@ pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
     Admin, Balance, Certificate, Config, Defaults, EndpointDetails, EndpointEntry, FieldEdits,
-    Health, HealthHttp, HealthTcp, Listener, Log, LogFormat, LogLevel, Protocol, Redirect, Respond,
-    Retry, Rewrite, Route, RouteExpectation, RouteTest, Shutdown, StatusPattern, Timeouts, Tls,
-    TlsVersion, Upstream, Zone,
+    Health, HealthHttp, HealthTcp, Hsts, Listener, Log, LogFormat, LogLevel, Protocol, Redirect,
+    Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest, Shutdown, StatusPattern, Timeouts,
+    Tls, TlsVersion, Upstream, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::places::{Difference, Places};

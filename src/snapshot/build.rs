@@ -15,12 +15,12 @@ use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
 use super::tls::Termination;
-use super::unnamed::{effective_upstreams, of_listener, own_upstream};
+use super::unnamed::{effective_upstreams, of_listener, own_route, own_upstream, redirects};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config, Protocol};
 use crate::http1;
 use crate::net::Sockets;
-use crate::policy::{Filters, Fixed, Forwarding, Redirect, RetryPolicy, Via};
+use crate::policy::{Filters, Fixed, Forwarding, Hsts, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
 use crate::tls::Certificate;
 use crate::upstream::{ResolvedEndpoint, Upstream, World};
@@ -198,7 +198,7 @@ impl Builder<'_> {
         written: &config::Listener,
     ) -> Result<HttpListener, BuildError> {
         let before = self.before(name);
-        let mut rules = Vec::new();
+        let (mut rules, mut exempt) = (Vec::new(), Vec::new());
         for (route_name, route) in &self.ingredients.config.route {
             if route
                 .listener
@@ -207,25 +207,18 @@ impl Builder<'_> {
             {
                 let rule = Rule::new(route_name, route)
                     .map_err(|error| refused(route_name, &error.to_string()))?;
-                let route = self.route(name, route_name, route, &before)?;
-                rules.push((rule, Arc::new(route)));
+                let names_it = route.listener.is_some();
+                let route = Arc::new(self.route(name, route_name, route, &before)?);
+                if names_it && redirects(written) {
+                    exempt.push((rule.clone(), Arc::clone(&route)));
+                }
+                rules.push((rule, route));
             }
         }
-        let fallback = match own_upstream(name, written) {
-            None => None,
-            Some(upstream) => {
-                let plain = config::Route {
-                    upstream: Some(upstream),
-                    ..config::Route::default()
-                };
-                Some(Arc::new(self.route(
-                    name,
-                    &of_listener(name),
-                    &plain,
-                    &before,
-                )?))
-            }
-        };
+        let own = own_route(name, written);
+        let own = own.map(|own| self.route(name, &of_listener(name), &own, &before));
+        let hsts = written.tls.as_ref().and_then(|tls| tls.hsts.as_ref());
+        let hsts = hsts.map(Hsts::new).transpose();
         let defaults = &self.ingredients.config.defaults.timeouts;
         Ok(HttpListener {
             name: Arc::clone(name),
@@ -239,7 +232,9 @@ impl Builder<'_> {
             forwarding: Forwarding::new(written),
             via: self.via(name),
             routes: RouteTable::build(rules),
-            fallback,
+            exempt: redirects(written).then(|| RouteTable::build(exempt)),
+            fallback: own.transpose()?.map(Arc::new),
+            hsts: hsts.map_err(|error| refused(name, &error.to_string()))?,
             unrouted: Arc::new(self.unrouted(name, &before)?),
         })
     }

@@ -20,7 +20,15 @@ use crate::route::{Candidate, Question, RouteTable, Rule, path};
 #[derive(Debug)]
 pub struct Routing<'a> {
     config: &'a Config,
-    tables: BTreeMap<&'a str, RouteTable<&'a Route>>,
+    tables: BTreeMap<&'a str, Tables<'a>>,
+}
+
+/// The routes of one listener.
+#[derive(Debug)]
+struct Tables<'a> {
+    all: RouteTable<&'a Route>,
+    /// Those that take what comes without TLS, where all else of that is redirected.
+    exempt: Option<RouteTable<&'a Route>>,
 }
 
 /// What would happen to a request.
@@ -28,9 +36,9 @@ pub struct Routing<'a> {
 pub struct Decision {
     /// The listener that was asked.
     pub listener: String,
-    /// The route that wins; `None` if the listener's own upstream gets it, or nobody.
+    /// The route that wins; `None` if the listener's own gets it, or nobody.
     pub route: Option<String>,
-    /// Whether the listener's own upstream gets it.
+    /// Whether the listener's own gets it, which leads to its upstream or to where TLS is.
     pub falls_back: bool,
     /// Where it goes; several for a split, with their weights.
     pub upstreams: Vec<(String, u32)>,
@@ -72,7 +80,7 @@ impl<'a> Routing<'a> {
             {
                 continue;
             }
-            let mut rules = Vec::new();
+            let (mut rules, mut exempt) = (Vec::new(), Vec::new());
             for (route_name, route) in &config.route {
                 if route
                     .listener
@@ -84,10 +92,17 @@ impl<'a> Routing<'a> {
                             owner: route_name.clone(),
                             reason: error.to_string(),
                         })?;
+                    if route.listener.is_some() {
+                        exempt.push((rule.clone(), route));
+                    }
                     rules.push((rule, route));
                 }
             }
-            tables.insert(name.as_str(), RouteTable::build(rules));
+            let of_listener = Tables {
+                all: RouteTable::build(rules),
+                exempt: unnamed::redirects(listener).then(|| RouteTable::build(exempt)),
+            };
+            tables.insert(name.as_str(), of_listener);
         }
         Ok(Self { config, tables })
     }
@@ -100,18 +115,23 @@ impl<'a> Routing<'a> {
     ) -> Result<Decision, InquiryError> {
         let unknown = || InquiryError::Listener(listener.unwrap_or("*").to_owned());
         if let Some(wanted) = listener {
-            let (name, table) = self.tables.get_key_value(wanted).ok_or_else(unknown)?;
-            return Ok(self.decision(name, table, inquiry));
+            let (name, tables) = self.tables.get_key_value(wanted).ok_or_else(unknown)?;
+            return Ok(self.decision(name, tables, inquiry));
         }
         let mut decisions = self
             .tables
             .iter()
-            .map(|(name, table)| self.decision(name, table, inquiry));
+            .map(|(name, tables)| self.decision(name, tables, inquiry));
         let first = decisions.next().ok_or_else(unknown)?;
-        if first.leads_somewhere() {
+        let leads_somewhere = |decision: &Decision| {
+            // What has TLS already is nowhere redirected to it: another listener gets that.
+            let is_redirected = decision.location.is_some() && inquiry.scheme != "https";
+            decision.route.is_some() || !decision.upstreams.is_empty() || is_redirected
+        };
+        if leads_somewhere(&first) {
             return Ok(first);
         }
-        Ok(decisions.find(Decision::leads_somewhere).unwrap_or(first))
+        Ok(decisions.find(leads_somewhere).unwrap_or(first))
     }
 
     /// Runs the `[[test]]`s.
@@ -140,7 +160,12 @@ impl<'a> Routing<'a> {
         })
     }
 
-    fn decision(&self, listener: &str, table: &RouteTable<&Route>, inquiry: &Inquiry) -> Decision {
+    fn decision(&self, listener: &str, tables: &Tables<'_>, inquiry: &Inquiry) -> Decision {
+        let written = &self.config.listener[listener];
+        // Only a proxy in front of it can say that a request came over TLS.
+        let may_be_https = inquiry.scheme == "https" && !written.trusted_proxies.is_empty();
+        let exempt = tables.exempt.as_ref().filter(|_| !may_be_https);
+        let table = exempt.unwrap_or(&tables.all);
         let question = Question {
             host: &inquiry.authority,
             path: &inquiry.path,
@@ -158,10 +183,14 @@ impl<'a> Routing<'a> {
             candidates: table.explain(&question),
         };
         let allows_connect = if let Some(found) = table.find(&question) {
-            decision.take(&found.rule.name, found.target, inquiry);
+            decision.route = Some(found.rule.name.to_string());
+            decision.take(found.target, inquiry);
             found.target.connect.unwrap_or(false)
         } else {
-            decision.fall_back(&self.config.listener[listener], listener);
+            let own = unnamed::own_route(listener, written);
+            // What came over TLS is not redirected.
+            let takes_it = tables.exempt.is_some() == exempt.is_some();
+            decision.fall_back(own.filter(|_| takes_it), inquiry);
             false
         };
         if let Some(status) = objection(inquiry, allows_connect) {
@@ -172,10 +201,6 @@ impl<'a> Routing<'a> {
 }
 
 impl Decision {
-    fn leads_somewhere(&self) -> bool {
-        self.route.is_some() || !self.upstreams.is_empty()
-    }
-
     /// The name under which logs and metrics have it: that of the route, or `listener.<name>` if
     /// the listener's own upstream gets it.
     fn known_as(&self) -> Option<String> {
@@ -186,8 +211,7 @@ impl Decision {
         self.route.clone().or_else(own)
     }
 
-    fn take(&mut self, name: &str, route: &Route, inquiry: &Inquiry) {
-        self.route = Some(name.to_owned());
+    fn take(&mut self, route: &Route, inquiry: &Inquiry) {
         self.upstreams
             .extend(route.upstream.iter().map(|upstream| (upstream.clone(), 1)));
         self.upstreams.extend(
@@ -219,11 +243,11 @@ impl Decision {
         self.status = Some(status);
     }
 
-    fn fall_back(&mut self, written: &crate::config::Listener, name: &str) {
-        match unnamed::own_upstream(name, written) {
-            Some(upstream) => {
+    fn fall_back(&mut self, own: Option<Route>, inquiry: &Inquiry) {
+        match own {
+            Some(own) => {
                 self.falls_back = true;
-                self.upstreams.push((upstream, 1));
+                self.take(&own, inquiry);
             }
             None => self.status = Some(404),
         }

@@ -18,6 +18,7 @@ mod drain;
 mod extremes;
 mod harness;
 mod health;
+mod https_policy;
 mod logs;
 mod many_routes;
 mod memory;

@@ -69,6 +69,8 @@ pub enum Code {
     NoCertificate,
     DoubleCertificate,
     TlsOnTcp,
+    HstsPreload,
+    RedirectsAll,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,

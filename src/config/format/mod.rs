@@ -23,7 +23,7 @@ mod upstream;
 pub use self::listener::{Listener, Protocol};
 pub use self::route::{FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
-pub use self::tls::{Certificate, Tls, TlsVersion};
+pub use self::tls::{Certificate, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Health, HealthHttp, HealthTcp, StatusPattern,
     Upstream, Zone,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::units::Time;
+
 /// `[listener.<name>.tls]`: TLS ends here; endpoints are spoken to without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +26,23 @@ pub struct Tls {
     /// `tls_handshake` lets them; one that has taken a second then gives way. Default: 256.
     #[schemars(range(min = 1))]
     pub max_handshakes: Option<u32>,
+    /// What browsers are told to remember: to come back over HTTPS alone. Default: nothing.
+    pub hsts: Option<Hsts>,
+}
+
+/// `Strict-Transport-Security` (RFC 6797), on every response of the listener: endpoints' and our
+/// own. It stands once, and replaces what an endpoint or a route's `response_headers` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hsts {
+    /// How long it is remembered, in whole seconds, from each response on. `"0s"` has it forgotten.
+    #[schemars(extend("x-zero" = true, "examples" = ["365d"]))]
+    pub max_age: Time,
+    /// Whether it holds for all names below the one that was asked for. Default: false.
+    pub include_subdomains: Option<bool>,
+    /// Whether browsers may have it built in, from which there is no quick way back. Needs a
+    /// `max_age` of `"365d"` and `include_subdomains`. Default: false.
+    pub preload: Option<bool>,
 }
 
 /// A certificate and its key.

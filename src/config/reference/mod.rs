@@ -155,7 +155,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 21] = [
+const TABLES: [(&str, &[&str]); 22] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -166,6 +166,10 @@ const TABLES: [(&str, &[&str]); 21] = [
     (
         "Certificates",
         &["listener", "*", "tls", "certificates", "[]"],
+    ),
+    (
+        "`[listener.<name>.tls.hsts]`",
+        &["listener", "*", "tls", "hsts"],
     ),
     ("`[route.<name>]`", &["route", "*"]),
     ("`[route.<name>.redirect]`", &["route", "*", "redirect"]),

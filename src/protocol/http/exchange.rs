@@ -66,7 +66,7 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
         let record = record.get_or_init(|| begin(terms, head, (began, now)));
         let mut body = connection.client.request_body(head.framing, head.trailers);
         let is_trusted = identify(connection, terms, head, record);
-        let (route, matched) = find_route(&terms.listener, &head.parts);
+        let (route, matched) = find_route(&terms.listener, &head.parts, record.scheme.get());
         let said = (message(head), is_trusted);
         let exchange =
             exchange.get_or_init(|| Exchange::new(connection, terms, (route, record), said, now));
@@ -169,9 +169,13 @@ fn message(head: &mut RequestHead) -> Message {
 }
 
 /// The route of a request, and how much of its path the route's prefix took.
-fn find_route<'a>(listener: &'a HttpListener, parts: &RequestParts) -> (&'a Route, usize) {
-    let fallback = listener.fallback.as_ref().unwrap_or(&listener.unrouted);
-    if listener.routes.is_empty() {
+fn find_route<'a>(
+    listener: &'a HttpListener,
+    parts: &RequestParts,
+    scheme: &str,
+) -> (&'a Route, usize) {
+    let (routes, fallback) = listener.routing(scheme);
+    if routes.is_empty() {
         return (fallback, 0);
     }
     let host = parts.headers.get(header::HOST).and_then(Value::to_str);
@@ -184,7 +188,7 @@ fn find_route<'a>(listener: &'a HttpListener, parts: &RequestParts) -> (&'a Rout
         method: &parts.method,
         headers: &parts.headers,
     };
-    match listener.routes.find(&question) {
+    match routes.find(&question) {
         Some(found) => (found.target, found.prefix),
         None => (fallback, 0),
     }
