@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Exit, Failure, Global, Output, show};
 use crate::config::{self, Diagnostic, Outcome, System};
 use crate::control::certificates::{expiring, read_at_once};
+use crate::control::coverage;
 use crate::snapshot::{Routing, TestFailure};
 
 /// Check a configuration and run its tests, without touching anything
@@ -93,7 +94,9 @@ fn certificates(outcome: &Outcome) -> Vec<Diagnostic> {
         Err(unusable) => unusable.iter().map(|one| one.finding(places)).collect(),
         Ok(certificates) => {
             let expiring = expiring(&certificates, SystemTime::now());
-            expiring.iter().map(|one| one.finding(places)).collect()
+            let mut findings: Vec<_> = expiring.iter().map(|one| one.finding(places)).collect();
+            findings.extend(coverage::findings(config, &certificates, places));
+            findings
         }
     }
 }

@@ -104,6 +104,37 @@ impl Places {
         }
     }
 
+    /// The finding about a host of a route that no certificate of these listeners is for.
+    pub fn uncovered_host(
+        &self,
+        route: &str,
+        (index, host): (usize, &str),
+        listeners: &[&str],
+    ) -> Diagnostic {
+        let hosts = self.root.at(&["route", route, "hosts"]);
+        let written = hosts.and_then(|hosts| hosts.items().get(index));
+        let host = written.and_then(Node::text).map_or(host, Text::shown);
+        let title = format!("no certificate is for host `{host}` of route `{route}`");
+        let finding = Diagnostic::new(Code::UncoveredHost, title)
+            .help("a route that is meant for plain HTTP names its listener");
+        let listeners: Vec<String> = listeners.iter().map(|name| format!("`{name}`")).collect();
+        let why = format!("asked for over TLS at {}", listeners.join(", "));
+        match written {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
+    /// The finding about a name of a listener's certificate that no route has.
+    pub fn unused_name(&self, listener: &str, index: usize, name: &str) -> Diagnostic {
+        let title = format!("no route of listener `{listener}` is for `{name}`");
+        let finding = Diagnostic::new(Code::UnusedCertificateName, title);
+        match self.certificate_file(listener, index, "cert") {
+            Some(written) => finding.at(written.place, "a name of this certificate"),
+            None => finding,
+        }
+    }
+
     fn certificate_file(&self, listener: &str, index: usize, which: &str) -> Option<&Node> {
         let path = ["listener", listener, "tls", "certificates"];
         self.root.at(&path)?.items().get(index)?.at(&[which])

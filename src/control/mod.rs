@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 pub mod admin;
 pub mod certificates;
 mod changes;
+pub mod coverage;
 pub mod cpus;
 pub mod files;
 pub mod health;

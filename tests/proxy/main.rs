@@ -34,6 +34,7 @@ mod tcp_ends;
 mod time_limits;
 mod tls;
 mod tls_certificates;
+mod tls_coverage;
 mod tls_exchange;
 mod tls_handshake;
 mod tls_tools;

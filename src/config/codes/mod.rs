@@ -84,6 +84,8 @@ pub enum Code {
     TrustsEveryone,
     OwnListener,
     Expiry,
+    UncoveredHost,
+    UnusedCertificateName,
 }
 
 /// What there is to say about a code.
@@ -165,7 +167,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::Expiry as usize + 1;
+const COUNT: usize = Code::UnusedCertificateName as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

@@ -88,4 +88,19 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "It has expired, will within two weeks, or is not valid yet: clients refuse it. It is \
                shown all the same, since another may be worse.",
     },
+    Explanation {
+        code: Code::UncoveredHost,
+        id: "W0318",
+        summary: "a host of a route without a certificate",
+        text: "Who asks for it over TLS is shown a certificate for other names, and refuses that. A host \
+               `*.example.com` needs a certificate for `*.example.com`, whose `*` is one label. A route \
+               that is meant for plain HTTP says so with `listener`.",
+    },
+    Explanation {
+        code: Code::UnusedCertificateName,
+        id: "W0319",
+        summary: "a certificate's name that no route has",
+        text: "Every route of the listener has `hosts`, and this name is none of them: whoever asks for \
+               it gets 404. Either a route is missing, or the certificate is for more than is needed.",
+    },
 ];

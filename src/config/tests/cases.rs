@@ -172,11 +172,13 @@ fn snapshot(name: &str, text: &str) {
 }
 
 /// Found by the router and the resolver, where the tests that draw their cases stand.
-const FOUND_ELSEWHERE: [Code; 4] = [
+const FOUND_ELSEWHERE: [Code; 6] = [
     Code::NoAddress,
     Code::FailedTest,
     Code::Certificate,
     Code::Expiry,
+    Code::UncoveredHost,
+    Code::UnusedCertificateName,
 ];
 
 const PICTURES: [&str; 4] = ["bad-plain", "bad-unicode", "bad-json", "two-files"];
