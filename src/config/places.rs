@@ -80,15 +80,18 @@ impl Places {
         }
     }
 
-    /// The finding about a listener's certificate that cannot be used: which of them, and whether
-    /// it is the key that is wrong.
-    pub fn certificate(&self, listener: &str, which: (usize, bool), why: &str) -> Diagnostic {
-        let (index, in_key) = which;
-        let key = if in_key { "key" } else { "cert" };
-        let title = format!("listener `{listener}`: a certificate cannot be used");
-        let finding =
-            Diagnostic::new(Code::Certificate, title).help("correct the path, or mend the file");
-        match self.certificate_file(listener, index, key) {
+    /// The finding about a listener's certificate that cannot be used: which of them, and the setting
+    /// whose file is wrong.
+    pub fn certificate(&self, listener: &str, which: (usize, &str), why: &str) -> Diagnostic {
+        let (index, setting) = which;
+        let finding = if setting == "ocsp" {
+            let title = format!("listener `{listener}`: an OCSP response cannot be shown");
+            Diagnostic::new(Code::Ocsp, title).help("fetch another, or leave `ocsp` away")
+        } else {
+            let title = format!("listener `{listener}`: a certificate cannot be used");
+            Diagnostic::new(Code::Certificate, title).help("correct the path, or mend the file")
+        };
+        match self.certificate_file(listener, index, setting) {
             Some(written) => finding.at(written.place, why),
             None => finding,
         }
@@ -99,6 +102,17 @@ impl Places {
         let title = format!("listener `{listener}`: a certificate is not valid for long");
         let finding = Diagnostic::new(Code::Expiry, title).help("have it renewed");
         match self.certificate_file(listener, index, "cert") {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
+    /// The finding about what is stapled to a listener's certificate and does not hold now.
+    pub fn stale_ocsp(&self, listener: &str, index: usize, why: &str) -> Diagnostic {
+        let title = format!("listener `{listener}`: an OCSP response is not shown");
+        let finding =
+            Diagnostic::new(Code::StaleOcsp, title).help("see why no newer one is fetched");
+        match self.certificate_file(listener, index, "ocsp") {
             Some(written) => finding.at(written.place, why),
             None => finding,
         }

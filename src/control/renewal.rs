@@ -14,7 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Readiness, certificates};
+use super::Readiness;
+use super::certificates::{self, why_stale};
 use crate::config;
 use crate::snapshot::{Handle, Listener};
 use crate::telemetry::events::{Event, Events};
@@ -76,9 +77,12 @@ impl Renewals {
         let Some(tls) = &listener.tls else {
             return Ok(());
         };
-        let mut has_changed = false;
-        for (written, now) in written.certificates.iter().zip(tls.digests()) {
-            has_changed |= certificates::digest(written).await? != now;
+        // What held when it was read is shown until it holds no more.
+        let now = SystemTime::now();
+        let (shown, before) = (tls.certificates(), tls.digests());
+        let mut has_changed = shown.iter().any(|one| one.is_wrongly_stapled(now));
+        for (written, before) in written.certificates.iter().zip(&before) {
+            has_changed |= certificates::digest(written).await? != *before;
         }
         if !has_changed {
             return Ok(());
@@ -88,8 +92,7 @@ impl Renewals {
             let certificate = certificates::read_one(written).await;
             renewed.push(certificate.map_err(|(_, why)| why)?);
         }
-        let now = SystemTime::now();
-        let (shown, fresh) = (tls.certificates(), renewed.iter());
+        let fresh = renewed.iter();
         let is_worse = |(new, old): &(&Certificate, &Certificate)| {
             !new.is_valid_at(now) && old.is_valid_at(now)
         };
@@ -97,15 +100,24 @@ impl Renewals {
             let file = worse.file.display();
             return Err(format!("{file} is not valid now, and the one before is"));
         }
-        let before = tls.digests();
         let is_new = |one: &&Certificate| !before.contains(&one.digest);
         let told = renewed.iter().filter(is_new).map(|one| {
             let until = rfc3339(one.not_after);
             format!("{} is valid until {until}", one.file.display())
         });
         let told = told.collect::<Vec<_>>().join(", ");
+        let now_stale: Vec<String> = renewed
+            .iter()
+            .filter_map(|one| why_stale(one, now))
+            .collect();
         tls.renew(renewed)?;
-        self.publish("cert_reloaded", &listener.name, told);
+        if !told.is_empty() {
+            self.publish("cert_reloaded", &listener.name, told);
+        }
+        if !now_stale.is_empty() {
+            let why = format!("not shown any more: {}", now_stale.join(", "));
+            self.publish("ocsp_expired", &listener.name, why);
+        }
         Ok(())
     }
 

@@ -12,9 +12,11 @@ mod certificate;
 mod choice;
 mod room;
 mod server;
+mod staple;
 
 pub use certificate::{Certificate, CertificateError, Digest, Fault};
 pub use server::{HandshakeError, Server, Settings, Version};
+pub use staple::{Staple, StapleFault};
 
 #[cfg(test)]
 mod tests;

@@ -103,4 +103,11 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "Every route of the listener has `hosts`, and this name is none of them: whoever asks for \
                it gets 404. Either a route is missing, or the certificate is for more than is needed.",
     },
+    Explanation {
+        code: Code::StaleOcsp,
+        id: "W0320",
+        summary: "an OCSP response that does not hold now",
+        text: "It has expired, or begins later. It is not shown: clients ask the authority themselves, or \
+               do without. Whatever fetches it has stopped.",
+    },
 ];

@@ -172,13 +172,15 @@ fn snapshot(name: &str, text: &str) {
 }
 
 /// Found by the router and the resolver, where the tests that draw their cases stand.
-const FOUND_ELSEWHERE: [Code; 6] = [
+const FOUND_ELSEWHERE: [Code; 8] = [
     Code::NoAddress,
     Code::FailedTest,
     Code::Certificate,
     Code::Expiry,
     Code::UncoveredHost,
     Code::UnusedCertificateName,
+    Code::StaleOcsp,
+    Code::Ocsp,
 ];
 
 const PICTURES: [&str; 4] = ["bad-plain", "bad-unicode", "bad-json", "two-files"];

@@ -29,6 +29,7 @@ pub(super) fn find(seen: &Seen<'_>) -> Vec<Warning> {
             .map(|warning| (Gravity::Outage, warning)),
     );
     found.extend(seen.certificates.iter().filter_map(certificate));
+    found.extend(seen.certificates.iter().filter_map(staple));
     found.extend(
         seen.last_reload
             .and_then(rejected)
@@ -108,6 +109,17 @@ fn certificate(certificate: &Certificate) -> Option<(Gravity, Warning)> {
         certificate.file, certificate.listener
     );
     Some((gravity, warning(&about, &what, effect)))
+}
+
+fn staple(certificate: &Certificate) -> Option<(Gravity, Warning)> {
+    let ocsp = certificate.ocsp.as_ref().filter(|ocsp| !ocsp.is_shown)?;
+    let about = format!(
+        "OCSP response {} of listener {}",
+        ocsp.file, certificate.listener
+    );
+    let what = format!("does not hold now: its time ends at {}", ocsp.next_update);
+    let effect = "it is not shown: see whether a newer one is fetched";
+    Some((Gravity::Weakened, warning(&about, &what, effect)))
 }
 
 fn rejected(last: &Recorded) -> Option<Warning> {
