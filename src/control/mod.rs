@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 pub mod admin;
 pub mod certificates;
 mod changes;
+mod core_dumps;
 pub mod coverage;
 pub mod cpus;
 pub mod files;

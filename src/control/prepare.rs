@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::certificates::{self, Unusable};
+use super::core_dumps;
 use super::resolve::{self, Unresolved};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
 use crate::net::{Bind, Sockets};
@@ -129,11 +130,15 @@ impl Workshop {
         let endpoints = resolve::resolve(&config, LOOK_UP_LIMIT)
             .await
             .map_err(Rejection::Unresolved)?;
+        core_dumps::forbid(&config);
         let certificates = certificates::read(&config)
             .await
             .map_err(Rejection::Certificates)?;
         for expiring in certificates::expiring(&certificates, SystemTime::now()) {
             tracing::warn!("{expiring}");
+        }
+        if logs_tls_keys(&config) {
+            tracing::warn!("the secrets of TLS sessions are written down, see log.tls_keys");
         }
         let sockets = self.bind(&config, previous)?;
         Ok(build(Ingredients {
@@ -190,6 +195,11 @@ impl Workshop {
             Sockets::bind(bind, self.workers)
         }
     }
+}
+
+/// Whether somebody asked for the secrets of sessions, and there are such.
+pub(super) fn logs_tls_keys(config: &Config) -> bool {
+    config.log.tls_keys == Some(true) && config.listener.values().any(|one| one.tls.is_some())
 }
 
 /// The digest of all texts, in hexadecimal: the same files give the same on every machine.

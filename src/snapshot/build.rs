@@ -14,7 +14,7 @@ use super::listener::{HttpListener, Kind, Listener, TcpListener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::sessions::SessionMetrics;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
-use super::tls::Termination;
+use super::tls::{Termination, key_logging};
 use super::unnamed::{effective_upstreams, of_listener, own_route, own_upstream, redirects};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config, Protocol};
@@ -167,7 +167,11 @@ impl Builder<'_> {
         let termination = Termination::new(
             &self.ingredients.world.registry,
             name,
-            (tls, [&written.timeouts, defaults]),
+            (
+                tls,
+                [&written.timeouts, defaults],
+                key_logging(&self.ingredients.config.log),
+            ),
             certificates.cloned().unwrap_or_default(),
             previous.and_then(|listener| listener.tls.as_deref()),
         );

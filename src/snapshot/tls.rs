@@ -5,7 +5,7 @@ use crate::config;
 use crate::net::Stream;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 use crate::time::since_epoch;
-use crate::tls::{Certificate, Digest, HandshakeError, Server, Settings, Version};
+use crate::tls::{Certificate, Digest, HandshakeError, KeyLogging, Server, Settings, Version};
 
 /// Where TLS ends.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Termination {
     pub(super) fn new(
         registry: &Registry,
         listener: &str,
-        (written, timeouts): (&config::Tls, [&config::Timeouts; 2]),
+        (written, timeouts, key_logging): (&config::Tls, [&config::Timeouts; 2], KeyLogging),
         certificates: Vec<Certificate>,
         before: Option<&Self>,
     ) -> Result<Self, String> {
@@ -37,6 +37,7 @@ impl Termination {
             },
             max_handshakes: written.max_handshakes.unwrap_or(MAX_HANDSHAKES),
             handshake: tls_handshake(timeouts),
+            key_logging,
         };
         let file = |one: &Certificate| one.file.to_string_lossy().into_owned();
         let gauge = |one| registry.gauge(&EXPIRY, &[("cert", &file(one))]);
@@ -103,6 +104,15 @@ impl Termination {
                 None
             }
         }
+    }
+}
+
+/// Whether a configuration has secrets of sessions written down.
+pub(super) fn key_logging(log: &config::Log) -> KeyLogging {
+    if log.tls_keys == Some(true) {
+        KeyLogging::On
+    } else {
+        KeyLogging::Off
     }
 }
 

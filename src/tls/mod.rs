@@ -10,11 +10,13 @@
 
 mod certificate;
 mod choice;
+mod key_log;
 mod room;
 mod server;
 mod staple;
 
 pub use certificate::{Certificate, CertificateError, Digest, Fault};
+pub use key_log::KeyLogging;
 pub use server::{HandshakeError, Server, Settings, Version};
 pub use staple::{Staple, StapleFault};
 

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::certificate::Certificate;
 use super::choice::Choice;
+use super::key_log::KeyLogging;
 use super::room::Room;
 use crate::net::{Secure, Stream};
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub max_handshakes: u32,
     /// The longest that one may take, its waiting included.
     pub handshake: Duration,
+    /// Whether secrets of sessions are written down.
+    pub key_logging: KeyLogging,
 }
 
 /// A version of TLS.
@@ -155,6 +158,7 @@ impl Shown {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Choice::new(&certificates)));
         config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        config.key_log = settings.key_logging.log();
         config.ticketer = Arc::clone(tickets);
         // Tickets alone: what one worker remembered, another would not know.
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -38,6 +38,7 @@ mod tls_coverage;
 mod tls_exchange;
 mod tls_handshake;
 mod tls_ocsp;
+mod tls_secrets;
 mod tls_tools;
 mod upstreams;
 mod wire_connection;

@@ -18,7 +18,6 @@ struct Desk {
     files: Files,
     authority: Authority,
     shop: Certified,
-    other: Certified,
 }
 
 /// How a certificate stands with its authority, as a line of OpenSSL's index says it.
@@ -59,7 +58,6 @@ impl Desk {
             files,
             authority,
             shop,
-            other,
         };
         openssl(&desk.files, &["version"]).map(|_| desk)
     }

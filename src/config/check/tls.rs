@@ -14,6 +14,7 @@ use crate::config::node::{Node, Value};
 use crate::config::source::Place;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
+    key_log(world, findings);
     for listener in world.listeners.values() {
         if !listener.has(&["tls"]) {
             continue;
@@ -23,6 +24,18 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         if is_tcp(listener) {
             on_tcp(listener, findings);
         }
+    }
+}
+
+fn key_log(world: &World<'_>, findings: &mut Findings) {
+    let node = world.root.at(&["log", "tls_keys"]);
+    if let Some(node) = node.filter(|node| matches!(node.value, Value::Boolean(true))) {
+        let title = "the secrets of TLS sessions are written down";
+        findings.push(
+            Diagnostic::new(Code::LogsTlsKeys, title)
+                .at(node.place, "whoever has the file can read all traffic")
+                .help("take it out once the fault is found"),
+        );
     }
 }
 

@@ -88,6 +88,7 @@ pub enum Code {
     UncoveredHost,
     UnusedCertificateName,
     StaleOcsp,
+    LogsTlsKeys,
 }
 
 /// What there is to say about a code.
@@ -169,7 +170,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::StaleOcsp as usize + 1;
+const COUNT: usize = Code::LogsTlsKeys as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

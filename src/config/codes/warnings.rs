@@ -110,4 +110,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "It has expired, or begins later. It is not shown: clients ask the authority themselves, or \
                do without. Whatever fetches it has stopped.",
     },
+    Explanation {
+        code: Code::LogsTlsKeys,
+        id: "W0321",
+        summary: "secrets of TLS sessions are written down",
+        text: "With `log.tls_keys`, whoever reads the file that `SSLKEYLOGFILE` names reads all traffic that \
+               was recorded, passwords too. It is for finding a fault, on a machine that you own, and for \
+               as long as that takes.",
+    },
 ];

@@ -14,6 +14,8 @@ pub(super) struct Seen<'a> {
     pub(super) last_reload: Option<&'a Recorded>,
     /// Changes of the configuration in force that only a start can carry out.
     pub(super) waiting: Vec<String>,
+    /// Whether secrets of sessions are written down.
+    pub(super) logs_tls_keys: bool,
     pub(super) readiness: &'a Readiness,
 }
 
@@ -30,6 +32,11 @@ pub(super) fn find(seen: &Seen<'_>) -> Vec<Warning> {
     );
     found.extend(seen.certificates.iter().filter_map(certificate));
     found.extend(seen.certificates.iter().filter_map(staple));
+    if seen.logs_tls_keys {
+        let what = "has the secrets of TLS sessions written down (log.tls_keys)";
+        let effect = "whoever has that file can read all traffic";
+        found.push((Gravity::Weakened, warning("configuration", what, effect)));
+    }
     found.extend(
         seen.last_reload
             .and_then(rejected)
