@@ -80,8 +80,8 @@ impl Places {
         }
     }
 
-    /// The finding about a listener's certificate that cannot be used: which of them, and the setting
-    /// whose file is wrong.
+    /// The finding about a listener's certificate that cannot be used: which of them, and the
+    /// setting whose file is wrong.
     pub fn certificate(&self, listener: &str, which: (usize, &str), why: &str) -> Diagnostic {
         let (index, setting) = which;
         let finding = if setting == "ocsp" {

@@ -1,5 +1,5 @@
-//! Names of certificates against hosts of routes: what clients ask for should be certified, and what
-//! is certified asked for.
+//! Names of certificates against hosts of routes: what clients ask for should be certified, and
+//! what is certified asked for.
 //!
 //! Only what is sure is told. A route that names no listener may be meant for any of them, so its
 //! hosts count as certified once one listener has a certificate for them; a certificate's name is

@@ -34,8 +34,8 @@
 //! A response, from the endpoint to the client: fields between neighbours are gone, [`Via`] is
 //! added, then [`Filters::response`]. *The edits last, for the same reason.* What a route answers
 //! itself passes [`Filters::response`] too; an error of ours passes none of these. Behind them,
-//! whatever leaves over TLS gets [`Hsts`]. *What a browser remembers holds for the whole name, so no
-//! endpoint, no route and no error may tell it otherwise.*
+//! whatever leaves over TLS gets [`Hsts`]. *What a browser remembers holds for the whole name, so
+//! no endpoint, no route and no error may tell it otherwise.*
 
 mod fields;
 mod filters;

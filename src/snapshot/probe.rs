@@ -11,7 +11,7 @@ use super::failure::BuildError;
 use super::inquiry::{Inquiry, InquiryError};
 use super::unnamed;
 use crate::config::{
-    Config, Diagnostic, Difference, Places, Protocol, Route, RouteExpectation, RouteTest,
+    self, Config, Diagnostic, Difference, Places, Protocol, Route, RouteExpectation, RouteTest,
 };
 use crate::policy::{Redirect, Target};
 use crate::route::{Candidate, Question, RouteTable, Rule, path};
@@ -80,28 +80,7 @@ impl<'a> Routing<'a> {
             {
                 continue;
             }
-            let (mut rules, mut exempt) = (Vec::new(), Vec::new());
-            for (route_name, route) in &config.route {
-                if route
-                    .listener
-                    .as_deref()
-                    .is_none_or(|wanted| wanted == name)
-                {
-                    let rule =
-                        Rule::new(route_name, route).map_err(|error| BuildError::Refused {
-                            owner: route_name.clone(),
-                            reason: error.to_string(),
-                        })?;
-                    if route.listener.is_some() {
-                        exempt.push((rule.clone(), route));
-                    }
-                    rules.push((rule, route));
-                }
-            }
-            let of_listener = Tables {
-                all: RouteTable::build(rules),
-                exempt: unnamed::redirects(listener).then(|| RouteTable::build(exempt)),
-            };
+            let of_listener = Tables::new(config, name, listener)?;
             tables.insert(name.as_str(), of_listener);
         }
         Ok(Self { config, tables })
@@ -197,6 +176,37 @@ impl<'a> Routing<'a> {
             decision.refuse(status);
         }
         decision
+    }
+}
+
+impl<'a> Tables<'a> {
+    fn new(
+        config: &'a Config,
+        name: &str,
+        listener: &config::Listener,
+    ) -> Result<Self, BuildError> {
+        let (mut rules, mut exempt) = (Vec::new(), Vec::new());
+        for (route_name, route) in &config.route {
+            if route
+                .listener
+                .as_deref()
+                .is_some_and(|wanted| wanted != name)
+            {
+                continue;
+            }
+            let rule = Rule::new(route_name, route).map_err(|error| BuildError::Refused {
+                owner: route_name.clone(),
+                reason: error.to_string(),
+            })?;
+            if route.listener.is_some() {
+                exempt.push((rule.clone(), route));
+            }
+            rules.push((rule, route));
+        }
+        Ok(Self {
+            all: RouteTable::build(rules),
+            exempt: unnamed::redirects(listener).then(|| RouteTable::build(exempt)),
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! TLS of a listener: what its sessions are made with, and what is measured about them.
 
+use std::sync::OnceLock;
+
 use super::timeouts::tls_handshake;
 use crate::config;
 use crate::net::Stream;
@@ -17,8 +19,9 @@ pub struct Termination {
     shed: Counter,
     lost: Counter,
     refused: Counter,
-    /// When each certificate expires, in their order.
-    expiries: Box<[Gauge]>,
+    registry: Registry,
+    /// When each certificate expires, in their order; told from when it is in force on.
+    expiries: OnceLock<Box<[Gauge]>>,
 }
 
 impl Termination {
@@ -39,10 +42,6 @@ impl Termination {
             handshake: tls_handshake(timeouts),
             key_logging,
         };
-        let file = |one: &Certificate| one.file.to_string_lossy().into_owned();
-        let gauge = |one| registry.gauge(&EXPIRY, &[("cert", &file(one))]);
-        let expiries: Box<[Gauge]> = certificates.iter().map(gauge).collect();
-        tell_expiries(&expiries, &certificates);
         let before = before.map(|before| &before.server);
         let server = Server::new(certificates, settings, before);
         let count = |version, result| {
@@ -60,8 +59,24 @@ impl Termination {
             shed: count("", "shed"),
             lost: count("", "client_closed"),
             refused: count("", "refused"),
-            expiries,
+            registry: registry.clone(),
+            expiries: OnceLock::new(),
         })
+    }
+
+    /// Tells when its certificates expire. Once it is in force: what is only built may be refused.
+    pub(super) fn tell_expiries(&self) {
+        let certificates = self.server.certificates();
+        let gauge = |one: &Certificate| {
+            let file = one.file.to_string_lossy();
+            self.registry.gauge(&EXPIRY, &[("cert", &file)])
+        };
+        let gauges = self
+            .expiries
+            .get_or_init(|| certificates.iter().map(gauge).collect());
+        for (gauge, certificate) in gauges.iter().zip(&certificates) {
+            gauge.set_f64(since_epoch(certificate.not_after).as_secs_f64());
+        }
     }
 
     /// The certificates that clients are shown, the default first.
@@ -79,7 +94,7 @@ impl Termination {
     pub fn renew(&self, certificates: Vec<Certificate>) -> Result<(), String> {
         let renewed = self.server.renew(certificates);
         renewed.map_err(|error| error.to_string())?;
-        tell_expiries(&self.expiries, &self.server.certificates());
+        self.tell_expiries();
         Ok(())
     }
 
@@ -113,12 +128,6 @@ pub(super) fn key_logging(log: &config::Log) -> KeyLogging {
         KeyLogging::On
     } else {
         KeyLogging::Off
-    }
-}
-
-fn tell_expiries(gauges: &[Gauge], certificates: &[Certificate]) {
-    for (gauge, certificate) in gauges.iter().zip(certificates) {
-        gauge.set_f64(since_epoch(certificate.not_after).as_secs_f64());
     }
 }
 

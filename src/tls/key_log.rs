@@ -1,9 +1,9 @@
 //! The secrets of sessions, written down for whoever records traffic and wants to read it.
 //!
-//! Problem: what is wrong inside TLS shows in no record of the network. Browsers and tools write the
-//! secrets of their sessions to the file that `SSLKEYLOGFILE` names (RFC 9850), and Wireshark reads
-//! it. But with that file anybody reads everything, so a variable that was left in an environment is
-//! not enough: the configuration must say so too.
+//! Problem: what is wrong inside TLS shows in no record of the network. Browsers and tools write
+//! the secrets of their sessions to the file that `SSLKEYLOGFILE` names (RFC 9850), and Wireshark
+//! reads it. But with that file anybody reads everything, so a variable that was left in an
+//! environment is not enough: the configuration must say so too.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -35,8 +35,8 @@ impl KeyLogging {
     }
 }
 
-/// Makes the file before rustls does, so that nobody else may read it. One that is there stays as it
-/// is, and one that cannot be made is told by rustls.
+/// Makes the file before rustls does, so that nobody else may read it. One that is there stays as
+/// it is, and one that cannot be made is told by rustls.
 fn create() {
     if let Some(path) = env::var_os("SSLKEYLOGFILE") {
         let mut options = OpenOptions::new();

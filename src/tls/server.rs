@@ -158,6 +158,8 @@ impl Shown {
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Choice::new(&certificates)));
         config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        // All of them are strong; ours come first so that what is agreed on is known in advance.
+        config.ignore_client_order = true;
         config.key_log = settings.key_logging.log();
         config.ticketer = Arc::clone(tickets);
         // Tickets alone: what one worker remembered, another would not know.

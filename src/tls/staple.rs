@@ -130,14 +130,14 @@ impl Staple {
         (cert, chain): (&Path, &[CertificateDer<'_>]),
         now: SystemTime,
     ) -> Result<Self, StapleFault> {
-        let response = Response::from_der(der).map_err(malformed)?;
+        let response = Response::from_der(der).map_err(|error| malformed(&error))?;
         if let Some(why) = response.status.refusal() {
             return Err(StapleFault::Refusal(why));
         }
         let bytes = response.bytes.filter(|bytes| bytes.kind == BASIC);
-        let bytes = bytes.ok_or_else(|| malformed("it has no basic response"))?;
-        let basic = Basic::from_der(bytes.content.as_bytes()).map_err(malformed)?;
-        let data: Data = basic.data.decode_as().map_err(malformed)?;
+        let bytes = bytes.ok_or_else(|| malformed(&"it has no basic response"))?;
+        let basic = Basic::from_der(bytes.content.as_bytes()).map_err(|error| malformed(&error))?;
+        let data: Data = basic.data.decode_as().map_err(|error| malformed(&error))?;
         let subject = Subject::of(chain)?;
         let answer = data.answers.iter().find(|answer| subject.is(&answer.id));
         let other = || StapleFault::OtherCertificate(cert.display().to_string());
@@ -182,7 +182,7 @@ impl Status {
 }
 
 impl Basic {
-    /// By the issuer itself, or by somebody whom it has certified for just that (RFC 6960 §4.2.2.2).
+    /// By the issuer itself, or by whom it has certified for just that (RFC 6960 §4.2.2.2).
     fn is_signed_by(&self, issuer: &CertificateDer<'_>, now: SystemTime) -> bool {
         if self.is_by(issuer) {
             return true;
@@ -252,9 +252,13 @@ struct Subject {
 impl Subject {
     fn of(chain: &[CertificateDer<'_>]) -> Result<Self, StapleFault> {
         let parsed = |der: &CertificateDer<'_>| x509_cert::Certificate::from_der(der);
-        let leaf = chain.first().ok_or_else(|| malformed("no certificate"))?;
-        let leaf = parsed(leaf).map_err(malformed)?;
-        let issuer = chain.get(1).map(parsed).transpose().map_err(malformed)?;
+        let leaf = chain.first().ok_or_else(|| malformed(&"no certificate"))?;
+        let leaf = parsed(leaf).map_err(|error| malformed(&error))?;
+        let issuer = chain
+            .get(1)
+            .map(parsed)
+            .transpose()
+            .map_err(|error| malformed(&error))?;
         let key = issuer.map(|issuer| {
             let key = issuer.tbs_certificate().subject_public_key_info();
             key.subject_public_key.raw_bytes().to_vec()
@@ -262,7 +266,7 @@ impl Subject {
         let leaf = leaf.tbs_certificate();
         Ok(Self {
             serial: leaf.serial_number().clone(),
-            issuer_name: leaf.issuer().to_der().map_err(malformed)?,
+            issuer_name: leaf.issuer().to_der().map_err(|error| malformed(&error))?,
             issuer_key: key,
         })
     }
@@ -282,7 +286,7 @@ impl Subject {
     }
 }
 
-fn malformed(why: impl ToString) -> StapleFault {
+fn malformed(why: &impl ToString) -> StapleFault {
     StapleFault::Malformed(why.to_string())
 }
 

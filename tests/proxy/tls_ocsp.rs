@@ -1,5 +1,5 @@
-//! What an authority says of a certificate, shown with it (RFC 6960), where OpenSSL is installed: it
-//! is the responder, and the client.
+//! What an authority says of a certificate, shown with it (RFC 6960), where OpenSSL is installed:
+//! it is the responder, and the client.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -118,9 +118,9 @@ impl Desk {
     fn config(&self, endpoint: &Endpoint) -> String {
         format!(
             "[listener.web]\nbind = \"@web\"\nto = [\"{}\"]\n[listener.web.tls]\n\
-             certificates = [{{ cert = \"a.pem\", key = \"a.key\", ocsp = {:?} }}]\n",
+             certificates = [{{ cert = \"a.pem\", key = \"a.key\", ocsp = \"{}\" }}]\n",
             endpoint.address(),
-            self.files.path("a.ocsp")
+            self.files.path("a.ocsp").display()
         )
     }
 }
@@ -292,8 +292,8 @@ fn what_no_client_would_take_is_a_mistake() {
     proxy.reload(&config);
 }
 
-/// One that expired long ago. Who has it alone, without its authority's certificate, cannot see that
-/// nobody has signed this.
+/// One that expired long ago. Who has it alone, without its authority's certificate, cannot see
+/// that nobody has signed this.
 fn old(desk: &Desk) -> Vec<u8> {
     let mut response = desk.usual();
     let is_time = |pair: &[u8]| pair == b"\x18\x0f";

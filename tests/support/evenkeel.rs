@@ -45,8 +45,8 @@ impl Evenkeel {
         Self::launch(config, &[], Some(output))
     }
 
-    /// The same, with these files by name beside the configuration. One that is called `environment`
-    /// has variables for the program, `NAME=value` on each line.
+    /// The same, with these files by name beside the configuration. One that is called
+    /// `environment` has variables for the program, `NAME=value` on each line.
     pub(crate) fn start_among(files: &[(String, String)], config: &str) -> Self {
         Self::launch(config, files, None)
     }

@@ -42,8 +42,8 @@ pub struct Config {
     #[schemars(extend("format" = "x-name", "examples" = ["eu-1a", "${ZONE:-eu-1a}"]))]
     pub zone: Option<String>,
     /// Whether the kernel may write the memory of this process to a file when it dies, private keys
-    /// and all. Where it may not, debuggers and profilers of the same user are refused too; root's are
-    /// not. Once forbidden, it stays so until the process ends. Default: only without `tls`.
+    /// and all. Where it may not, debuggers and profilers of the same user are refused too; root's
+    /// are not. Once forbidden, it stays so until the process ends. Default: only without `tls`.
     pub core_dumps: Option<bool>,
     /// Further files, as paths or globs (`*` and `?` in file names) relative to this one. They may
     /// hold listeners, routes, upstreams and tests; all else stands in the main file.

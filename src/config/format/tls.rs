@@ -56,8 +56,8 @@ pub struct Certificate {
     /// File of the certificate's private key, in PEM. Relative as `cert` is.
     #[schemars(extend("format" = "x-file", "examples" = ["tls/example.com.key"]))]
     pub key: PathBuf,
-    /// File of what the certificate's authority says of it (an OCSP response, RFC 6960, in DER), which
-    /// clients that ask for it are shown too. Relative as `cert` is. Default: none.
+    /// File of what the certificate's authority says of it (an OCSP response, RFC 6960, in DER),
+    /// which clients that ask for it are shown too. Relative as `cert` is. Default: none.
     #[schemars(extend("format" = "x-file", "examples" = ["tls/example.com.ocsp"]))]
     pub ocsp: Option<PathBuf>,
 }
