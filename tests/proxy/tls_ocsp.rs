@@ -4,7 +4,9 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use rcgen::{ExtendedKeyUsagePurpose, IsCa};
 
 use crate::support::clock::eventually;
@@ -216,7 +218,11 @@ fn a_newer_one_is_shown_by_itself() {
 fn one_that_holds_no_more_is_not_shown() {
     let Some(desk) = Desk::open() else { return };
     let endpoint = Endpoint::echo();
-    let proxy = desk.proxy(&endpoint, desk.shop.cert.clone(), &old(&desk));
+    let old = dated(
+        &desk,
+        ["20200101000000Z", "20200101000000Z", "20200102000000Z"],
+    );
+    let proxy = desk.proxy(&endpoint, desk.shop.cert.clone(), &old);
     let said = shown(&desk, &proxy, "-tls1_3");
     assert!(said.contains(NONE), "{said}");
     assert_eq!(
@@ -231,6 +237,22 @@ fn one_that_holds_no_more_is_not_shown() {
     fs::write(desk.files.path("a.ocsp"), desk.usual()).expect("a writable directory");
     eventually("it is taken", || proxy.events("cert_reloaded").pop());
     assert!(shown(&desk, &proxy, "-tls1_3").contains(GOOD));
+}
+
+#[test]
+fn one_that_expires_is_taken_away() {
+    let Some(desk) = Desk::open() else { return };
+    let endpoint = Endpoint::echo();
+    let proxy = desk.proxy(&endpoint, desk.shop.cert.clone(), &desk.usual());
+    assert!(shown(&desk, &proxy, "-tls1_3").contains(GOOD));
+    // Later than the next look at the files, or not: it ends the same.
+    let soon = Timestamp::now() + Duration::from_secs(7);
+    let soon = soon.strftime("%Y%m%d%H%M%SZ").to_string();
+    let brief = dated(&desk, ["20200101000000Z", "20200101000000Z", &soon]);
+    fs::write(desk.files.path("a.ocsp"), brief).expect("a writable directory");
+    let told = eventually("it expires", || proxy.events("ocsp_expired").pop());
+    assert!(told.to_string().contains("a.ocsp has expired at"), "{told}");
+    assert!(shown(&desk, &proxy, "-tls1_3").contains(NONE));
 }
 
 #[test]
@@ -292,16 +314,16 @@ fn what_no_client_would_take_is_a_mistake() {
     proxy.reload(&config);
 }
 
-/// One that expired long ago. Who has it alone, without its authority's certificate, cannot see
-/// that nobody has signed this.
-fn old(desk: &Desk) -> Vec<u8> {
+/// One whose times are these: produced at, this update, next update. Who has its certificate alone,
+/// without the authority's, cannot see that nobody has signed this.
+fn dated(desk: &Desk, times: [&str; 3]) -> Vec<u8> {
     let mut response = desk.usual();
     let is_time = |pair: &[u8]| pair == b"\x18\x0f";
-    // Produced at, this update, next update; what comes behind is of certificates.
-    let places = (0..response.len() - 5).filter(|place| is_time(&response[*place..place + 2]));
+    // What comes behind is of certificates.
+    let places = (0..response.len() - 17).filter(|place| is_time(&response[*place..place + 2]));
     let places: Vec<usize> = places.take(3).collect();
-    for place in places {
-        response[place + 2..place + 6].copy_from_slice(b"2020");
+    for (place, time) in places.into_iter().zip(times) {
+        response[place + 2..place + 17].copy_from_slice(time.as_bytes());
     }
     response
 }
