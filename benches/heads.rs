@@ -90,6 +90,8 @@ fn listener() -> Listener {
         max_head_size: None,
         max_fields: None,
         forwarded: None,
+        redirect_to_https: None,
+        https_port: None,
         tls: None,
         timeouts: Timeouts::default(),
     }

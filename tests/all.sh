@@ -41,8 +41,23 @@ step_docs() {
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 }
 
+# rustls with two providers cannot choose one, and panics. deny.toml bans ring too; this says who brings
+# it, and looks at the fuzz targets as well.
+without_ring() {
+    local manifest=$1 tree
+    if ! tree=$(cargo tree --locked --manifest-path "$manifest" --target all --all-features \
+            --invert ring 2>"$target/ring.log"); then
+        # Not in the lock file at all is as good as used by nothing.
+        grep -q 'did not match any packages' "$target/ring.log" || { cat "$target/ring.log"; return 1; }
+    fi
+    [[ -z $tree ]] || { echo "$manifest brings ring:"; echo "$tree"; return 1; }
+}
+
 # deny.toml: licences, banned and doubled crates, sources; and advisories where they can be had.
 step_deny() {
+    mkdir -p "$target"
+    without_ring Cargo.toml
+    without_ring fuzz/Cargo.toml
     local deny=cargo-deny
     if ! command -v cargo-deny >/dev/null; then
         deny=$target/tools/bin/cargo-deny

@@ -13,6 +13,7 @@ use super::{Exit, Failure, Global, Output, show};
 use crate::config::{self, Diagnostic, Outcome, System};
 use crate::control::certificates::{expiring, read_at_once};
 use crate::control::client_authorities;
+use crate::control::coverage;
 use crate::control::materials;
 use crate::snapshot::{Routing, TestFailure};
 
@@ -96,7 +97,9 @@ fn certificates(outcome: &Outcome) -> Vec<Diagnostic> {
         Err(unusable) => unusable.iter().map(|one| one.finding(places)).collect(),
         Ok(certificates) => {
             let expiring = expiring(&certificates, now);
-            expiring.iter().map(|one| one.finding(places)).collect()
+            let mut findings: Vec<_> = expiring.iter().map(|one| one.finding(places)).collect();
+            findings.extend(coverage::findings(config, &certificates, places));
+            findings
         }
     };
     match materials::read_at_once(config) {

@@ -102,6 +102,9 @@ impl Route {
 fn print(explained: &Explained, output: &mut Output) {
     let name = match &explained.route {
         Some(route) => format!("route {route}"),
+        None if explained.location.is_some() => {
+            format!("the redirect of listener {}", explained.listener)
+        }
         None if explained.upstreams.is_empty() => "no route".to_owned(),
         None => format!("the upstream of listener {}", explained.listener),
     };

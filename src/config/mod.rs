@@ -52,9 +52,9 @@ pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
     Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults,
-    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthHttp, HealthTcp, Listener, Log,
-    LogFormat, LogLevel, Protocol, PublicRoots, Redirect, Respond, Retry, Rewrite, Route,
-    RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls,
+    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthHttp, HealthTcp, Hsts, Listener, Log,
+    LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots, Redirect, Respond, Retry, Rewrite,
+    Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls,
     TlsVersion, Upstream, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};

@@ -80,15 +80,18 @@ impl Places {
         }
     }
 
-    /// The finding about a listener's certificate that cannot be used: which of them, and whether
-    /// it is the key that is wrong.
-    pub fn certificate(&self, listener: &str, which: (usize, bool), why: &str) -> Diagnostic {
-        let (index, in_key) = which;
-        let key = if in_key { "key" } else { "cert" };
-        let title = format!("listener `{listener}`: a certificate cannot be used");
-        let finding =
-            Diagnostic::new(Code::Certificate, title).help("correct the path, or mend the file");
-        match self.certificate_file(listener, index, key) {
+    /// The finding about a listener's certificate that cannot be used: which of them, and the
+    /// setting whose file is wrong.
+    pub fn certificate(&self, listener: &str, which: (usize, &str), why: &str) -> Diagnostic {
+        let (index, setting) = which;
+        let finding = if setting == "ocsp" {
+            let title = format!("listener `{listener}`: an OCSP response cannot be shown");
+            Diagnostic::new(Code::Ocsp, title).help("fetch another, or leave `ocsp` away")
+        } else {
+            let title = format!("listener `{listener}`: a certificate cannot be used");
+            Diagnostic::new(Code::Certificate, title).help("correct the path, or mend the file")
+        };
+        match self.certificate_file(listener, index, setting) {
             Some(written) => finding.at(written.place, why),
             None => finding,
         }
@@ -120,6 +123,17 @@ impl Places {
         let title = format!("upstream `{upstream}`: a certificate is not valid for long");
         let finding = Diagnostic::new(Code::Expiry, title).help("have it renewed");
         match self.upstream_tls(upstream, &["certificate", "cert"]) {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
+    /// The finding about what is stapled to a listener's certificate and does not hold now.
+    pub fn stale_ocsp(&self, listener: &str, index: usize, why: &str) -> Diagnostic {
+        let title = format!("listener `{listener}`: an OCSP response is not shown");
+        let finding =
+            Diagnostic::new(Code::StaleOcsp, title).help("see why no newer one is fetched");
+        match self.certificate_file(listener, index, "ocsp") {
             Some(written) => finding.at(written.place, why),
             None => finding,
         }
@@ -181,10 +195,41 @@ impl Places {
         }
     }
 
+    /// The finding about a host of a route that no certificate of these listeners is for.
+    pub fn uncovered_host(
+        &self,
+        route: &str,
+        (index, host): (usize, &str),
+        listeners: &[&str],
+    ) -> Diagnostic {
+        let hosts = self.root.at(&["route", route, "hosts"]);
+        let written = hosts.and_then(|hosts| hosts.items().get(index));
+        let host = written.and_then(Node::text).map_or(host, Text::shown);
+        let title = format!("no certificate is for host `{host}` of route `{route}`");
+        let finding = Diagnostic::new(Code::UncoveredHost, title)
+            .help("a route that is meant for plain HTTP names its listener");
+        let listeners: Vec<String> = listeners.iter().map(|name| format!("`{name}`")).collect();
+        let why = format!("asked for over TLS at {}", listeners.join(", "));
+        match written {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
     /// What is written at a setting of an upstream's TLS, or else the whole of it.
     fn upstream_tls(&self, upstream: &str, setting: &[&str]) -> Option<&Node> {
         let tls = self.root.at(&["upstream", upstream, "tls"])?;
         Some(tls.at(setting).unwrap_or(tls))
+    }
+
+    /// The finding about a name of a listener's certificate that no route has.
+    pub fn unused_name(&self, listener: &str, index: usize, name: &str) -> Diagnostic {
+        let title = format!("no route of listener `{listener}` is for `{name}`");
+        let finding = Diagnostic::new(Code::UnusedCertificateName, title);
+        match self.certificate_file(listener, index, "cert") {
+            Some(written) => finding.at(written.place, "a name of this certificate"),
+            None => finding,
+        }
     }
 
     fn certificate_file(&self, listener: &str, index: usize, which: &str) -> Option<&Node> {

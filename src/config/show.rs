@@ -136,6 +136,9 @@ fn always_exists(key: &str, shape: Shape<'_>) -> bool {
 /// refuses what does not, and what is shown is a configuration.
 fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
     match (shape.definition_name(), key) {
+        (Some("Listener"), "https_port") => {
+            table.get("redirect_to_https").and_then(Value::as_bool) == Some(true)
+        }
         (Some("Listener"), key) if HTTP_ONLY.contains(&key) => !is_tcp(table),
         (Some("Route"), key) if table.contains_key("server_name") => WITH_NAMES.contains(&key),
         (Some("Route"), "connect" | "retry") => {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::aside::aside;
@@ -20,16 +19,18 @@ pub struct Unusable {
     listener: String,
     /// Which of the listener's it is.
     index: usize,
-    /// Whether it is its key that is wrong.
-    in_key: bool,
+    /// The setting whose file is wrong.
+    setting: &'static str,
     why: String,
 }
 
-/// A certificate that is not valid, or will not be for long.
+/// A certificate that is not valid, or will not be for long, or what is to be shown with one.
 #[derive(Debug)]
 pub struct Expiring {
     listener: String,
     index: usize,
+    /// Whether it is what would be shown with it.
+    is_staple: bool,
     why: String,
 }
 
@@ -56,13 +57,16 @@ struct Reading {
 impl Unusable {
     /// The finding about it.
     pub fn finding(&self, places: &Places) -> Diagnostic {
-        places.certificate(&self.listener, (self.index, self.in_key), &self.why)
+        places.certificate(&self.listener, (self.index, self.setting), &self.why)
     }
 }
 
 impl Expiring {
     /// The finding about it.
     pub fn finding(&self, places: &Places) -> Diagnostic {
+        if self.is_staple {
+            return places.stale_ocsp(&self.listener, self.index, &self.why);
+        }
         places.expiring(&self.listener, self.index, &self.why)
     }
 }
@@ -86,22 +90,25 @@ pub async fn read(config: &Config) -> Result<Certificates, Vec<Unusable>> {
 pub fn read_at_once(config: &Config) -> Result<Certificates, Vec<Unusable>> {
     let mut reading = Reading::default();
     for (listener, index, written) in written(config) {
-        let read = Certificate::read(&written.cert, &written.key);
+        let read = from_files(written);
         reading.took(listener, index, read.map_err(|error| told(written, &error)));
     }
     reading.end()
 }
 
-/// The certificates that have expired, will soon, or are not valid yet.
+/// The certificates that have expired, will soon, or are not valid yet; and what is not shown with
+/// one for such a reason.
 pub fn expiring(certificates: &Certificates, now: SystemTime) -> Vec<Expiring> {
     let mut expiring = Vec::new();
     for (listener, certificates) in certificates {
         for (index, certificate) in certificates.iter().enumerate() {
-            if let Some(why) = why_expiring(certificate, now) {
-                let listener = listener.clone();
+            let of_itself = why_expiring(certificate, now).map(|why| (false, why));
+            let of_staple = why_stale(certificate, now).map(|why| (true, why));
+            for (is_staple, why) in of_itself.into_iter().chain(of_staple) {
                 expiring.push(Expiring {
-                    listener,
+                    listener: listener.clone(),
                     index,
+                    is_staple,
                     why,
                 });
             }
@@ -121,6 +128,21 @@ pub(super) fn why_expiring(certificate: &Certificate, now: SystemTime) -> Option
         Validity::Expiring => Some(format!("{file} expires at {until}")),
         Validity::Valid => None,
     }
+}
+
+/// Why what its authority says of a certificate is not shown.
+pub(super) fn why_stale(certificate: &Certificate, now: SystemTime) -> Option<String> {
+    let staple = certificate.staple.as_ref();
+    let staple = staple.filter(|staple| !staple.is_valid_at(now))?;
+    let file = staple.file.display();
+    Some(if now < staple.this_update {
+        format!(
+            "{file} does not hold before {}",
+            rfc3339(staple.this_update)
+        )
+    } else {
+        format!("{file} has expired at {}", rfc3339(staple.next_update))
+    })
 }
 
 impl Validity {
@@ -148,16 +170,16 @@ fn written(config: &Config) -> impl Iterator<Item = (&String, usize, &Written)> 
 }
 
 impl Reading {
-    fn took(&mut self, listener: &str, index: usize, read: Result<Certificate, (bool, String)>) {
+    fn took(&mut self, listener: &str, index: usize, read: Result<Certificate, Told>) {
         match read {
             Ok(certificate) => {
                 let of_listener = self.certificates.entry(listener.to_owned());
                 of_listener.or_default().push(certificate);
             }
-            Err((in_key, why)) => self.failures.push(Unusable {
+            Err((setting, why)) => self.failures.push(Unusable {
                 listener: listener.to_owned(),
                 index,
-                in_key,
+                setting,
                 why,
             }),
         }
@@ -172,32 +194,55 @@ impl Reading {
     }
 }
 
-/// Reads one. An error says whether it is in the key, and what is wrong.
-pub(super) async fn read_one(written: &Written) -> Result<Certificate, (bool, String)> {
-    read_aside(written, Certificate::read).await
+/// The setting whose file is wrong, and what is wrong with it.
+type Told = (&'static str, String);
+
+/// Reads one.
+pub(super) async fn read_one(written: &Written) -> Result<Certificate, Told> {
+    read_aside(written, from_files).await
 }
 
 /// What tells whether the files of a certificate have changed.
 pub(super) async fn digest(written: &Written) -> Result<Digest, String> {
-    let digest = read_aside(written, Digest::of_files).await;
-    digest.map_err(|(_, why)| why)
+    let digest = read_aside(written, |written| {
+        let digest = Digest::of_files(&written.cert, &written.key)?;
+        match &written.ocsp {
+            Some(file) => digest.and_file(file),
+            None => Ok(digest),
+        }
+    });
+    digest.await.map_err(|(_, why)| why)
+}
+
+fn from_files(written: &Written) -> Result<Certificate, CertificateError> {
+    let certificate = Certificate::read(&written.cert, &written.key)?;
+    match &written.ocsp {
+        Some(file) => certificate.stapled(file, SystemTime::now()),
+        None => Ok(certificate),
+    }
 }
 
 /// On a thread of its own.
 async fn read_aside<T: Send + 'static>(
     written: &Written,
-    read: impl FnOnce(&Path, &Path) -> Result<T, CertificateError> + Send + 'static,
-) -> Result<T, (bool, String)> {
-    let (cert, key) = (written.cert.clone(), written.key.clone());
-    match aside(move || read(&cert, &key)).await {
+    read: impl FnOnce(&Written) -> Result<T, CertificateError> + Send + 'static,
+) -> Result<T, Told> {
+    let files = written.clone();
+    match aside(move || read(&files)).await {
         Ok(read) => read.map_err(|error| told(written, &error)),
-        Err(why) => Err((false, why)),
+        Err(why) => Err(("cert", why)),
     }
 }
 
-/// Whether it is in the key, and what is wrong.
-fn told(written: &Written, error: &CertificateError) -> (bool, String) {
-    (error.file == written.key, error.to_string())
+fn told(written: &Written, error: &CertificateError) -> Told {
+    let setting = if error.file == written.key {
+        "key"
+    } else if written.ocsp.as_ref() == Some(&error.file) {
+        "ocsp"
+    } else {
+        "cert"
+    };
+    (setting, error.to_string())
 }
 
 /// Two weeks: who renews by hand has one that is no holiday; a program that renews has failed.
@@ -226,9 +271,32 @@ mod tests {
         let expiring = Expiring {
             listener: "https".to_owned(),
             index: 1,
+            is_staple: false,
             why: "/etc/tls/b.pem has expired at 2026-01-02T03:04:05.000000Z".to_owned(),
         };
         let findings = vec![expiring.finding(&outcome.places)];
         cases::found("W0313", outcome, findings);
+    }
+
+    #[test]
+    fn what_is_not_stapled_has_its_place() {
+        let outcome = cases::case("W0320");
+        let stale = Expiring {
+            listener: "https".to_owned(),
+            index: 0,
+            is_staple: true,
+            why: "/etc/tls/a.ocsp has expired at 2026-01-02T03:04:05.000000Z".to_owned(),
+        };
+        let findings = vec![stale.finding(&outcome.places)];
+        cases::found("W0320", outcome, findings);
+        let outcome = cases::case("E0127");
+        let unusable = Unusable {
+            listener: "https".to_owned(),
+            index: 0,
+            setting: "ocsp",
+            why: "/etc/tls/a.ocsp says that the certificate is revoked".to_owned(),
+        };
+        let findings = vec![unusable.finding(&outcome.places)];
+        cases::found("E0127", outcome, findings);
     }
 }

@@ -12,6 +12,8 @@ mod aside;
 pub mod certificates;
 mod changes;
 pub mod client_authorities;
+mod core_dumps;
+pub mod coverage;
 pub mod cpus;
 pub mod files;
 pub mod health;

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::certificates::{self, Unusable};
 use super::client_authorities;
+use super::core_dumps;
 use super::materials::{self, UnusableMaterial};
 use super::resolve::{self, Unresolved};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
@@ -139,6 +140,7 @@ impl Workshop {
         let endpoints = resolve::resolve(&config, LOOK_UP_LIMIT)
             .await
             .map_err(Rejection::Unresolved)?;
+        core_dumps::forbid(&config);
         let certificates = certificates::read(&config)
             .await
             .map_err(Rejection::Certificates)?;
@@ -149,6 +151,9 @@ impl Workshop {
         }
         for expiring in certificates::expiring(&certificates, SystemTime::now()) {
             tracing::warn!("{expiring}");
+        }
+        if logs_tls_keys(&config) {
+            tracing::warn!("the secrets of TLS sessions are written down, see log.tls_keys");
         }
         let client_rules = client_authorities::read(&config)
             .await
@@ -212,6 +217,13 @@ impl Workshop {
             Sockets::bind(bind, self.workers)
         }
     }
+}
+
+/// Whether somebody asked for the secrets of sessions, and there are such.
+pub(super) fn logs_tls_keys(config: &Config) -> bool {
+    let of_clients = config.listener.values().any(|one| one.tls.is_some());
+    let of_endpoints = config.upstream.values().any(|one| one.tls.is_some());
+    config.log.tls_keys == Some(true) && (of_clients || of_endpoints)
 }
 
 /// The digest of all texts, in hexadecimal: the same files give the same on every machine.

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::certificates::why_stale;
 use super::{Readiness, certificates, client_authorities, materials};
 use crate::config::{self, UpstreamTls};
 use crate::snapshot::{Handle, Listener};
@@ -118,9 +119,12 @@ impl Renewals {
         let Some(tls) = &listener.tls else {
             return Ok(None);
         };
-        let mut has_changed = false;
-        for (written, now) in written.certificates.iter().zip(tls.digests()) {
-            has_changed |= certificates::digest(written).await? != now;
+        // What held when it was read is shown until it holds no more.
+        let now = SystemTime::now();
+        let (shown, before) = (tls.certificates(), tls.digests());
+        let mut has_changed = shown.iter().any(|one| one.is_wrongly_stapled(now));
+        for (written, before) in written.certificates.iter().zip(&before) {
+            has_changed |= certificates::digest(written).await? != *before;
         }
         let clients_before = tls.client_digests();
         let clients_now = client_authorities::digests(written).await?;
@@ -133,8 +137,7 @@ impl Renewals {
             let certificate = certificates::read_one(written).await;
             renewed.push(certificate.map_err(|(_, why)| why)?);
         }
-        let now = SystemTime::now();
-        let (shown, fresh) = (tls.certificates(), renewed.iter());
+        let fresh = renewed.iter();
         let is_worse = |(new, old): &(&Certificate, &Certificate)| {
             !new.is_valid_at(now) && old.is_valid_at(now)
         };
@@ -142,13 +145,16 @@ impl Renewals {
             let file = worse.file.display();
             return Err(format!("{file} is not valid now, and the one before is"));
         }
-        let before = tls.digests();
         let is_new = |one: &&Certificate| !before.contains(&one.digest);
         let told = renewed.iter().filter(is_new).map(|one| {
             let until = rfc3339(one.not_after);
             format!("{} is valid until {until}", one.file.display())
         });
         let mut told: Vec<String> = told.collect();
+        let now_stale: Vec<String> = renewed
+            .iter()
+            .filter_map(|one| why_stale(one, now))
+            .collect();
         let rules = client_authorities::of_listener(written).await?;
         for (rule, written) in rules.iter().zip(&written.client_certificates) {
             if !clients_before.contains(&rule.authorities.digest) {
@@ -158,12 +164,16 @@ impl Renewals {
                 ));
             }
         }
-        let told = told.join(", ");
         tls.renew(Credentials {
             certificates: renewed,
             rules,
         })?;
-        Ok(Some(told))
+        if !now_stale.is_empty() {
+            let why = format!("not shown any more: {}", now_stale.join(", "));
+            let owner = Owner::Listener(listener.name.to_string());
+            self.publish("ocsp_expired", &owner, why);
+        }
+        Ok((!told.is_empty()).then(|| told.join(", ")))
     }
 
     /// Tells what came of a look: a mistake at the second one in a row.

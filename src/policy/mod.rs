@@ -35,12 +35,15 @@
 //!
 //! A response, from the endpoint to the client: fields between neighbours are gone, [`Via`] is
 //! added, then [`Filters::response`]. *The edits last, for the same reason.* What a route answers
-//! itself passes [`Filters::response`] too; an error of ours passes none of these.
+//! itself passes [`Filters::response`] too; an error of ours passes none of these. Behind them,
+//! whatever leaves over TLS gets [`Hsts`]. *What a browser remembers holds for the whole name, so
+//! no endpoint, no route and no error may tell it otherwise.*
 
 mod fields;
 mod filters;
 mod fixed;
 pub mod forwarding;
+mod hsts;
 pub mod list;
 mod max_forwards;
 mod redirect;
@@ -52,6 +55,7 @@ pub use self::fields::EditError;
 pub use self::filters::{FilterError, Filters};
 pub use self::fixed::{Fixed, FixedError};
 pub use self::forwarding::{Forwarding, Identity, RequestId, tell_certificate};
+pub use self::hsts::Hsts;
 pub use self::max_forwards::{MaxForwards, max_forwards};
 pub use self::redirect::{Redirect, RedirectError, Target};
 pub use self::retry::RetryPolicy;

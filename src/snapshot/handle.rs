@@ -25,6 +25,7 @@ impl Handle {
     /// A handle with its first snapshot.
     pub fn new(snapshot: Snapshot) -> Self {
         let (generation, _) = watch::channel(snapshot.generation);
+        tell_expiries(&snapshot);
         Self {
             current: Arc::new(ArcSwap::from_pointee(snapshot)),
             generation: Arc::new(generation),
@@ -46,6 +47,7 @@ impl Handle {
     /// Puts the next snapshot in force, tells the subscribers, and returns the one before.
     pub fn replace(&self, next: Snapshot) -> Arc<Snapshot> {
         let generation = next.generation;
+        tell_expiries(&next);
         let previous = self.current.swap(Arc::new(next));
         self.generation.send_replace(generation);
         previous
@@ -72,5 +74,13 @@ impl Cache {
     /// The snapshot in force.
     pub fn load(&mut self) -> &Arc<Snapshot> {
         self.inner.load()
+    }
+}
+
+/// What was told of the snapshot before stays until then, if it is of the same files.
+fn tell_expiries(snapshot: &Snapshot) {
+    let listeners = snapshot.listeners.iter();
+    for tls in listeners.filter_map(|listener| listener.tls.as_ref()) {
+        tls.tell_expiries();
     }
 }

@@ -10,7 +10,7 @@ use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
 use crate::http1;
 use crate::net::{RuleKey, Sockets};
-use crate::policy::{Forwarding, Via};
+use crate::policy::{Forwarding, Hsts, Via};
 use crate::route::RouteTable;
 use crate::tls::ForNames;
 
@@ -63,8 +63,12 @@ pub struct HttpListener {
     pub via: Via,
     /// Its routes.
     pub routes: RouteTable<Arc<Route>>,
-    /// What gets everything that no route takes.
+    /// Those of its routes that take what comes without TLS, where all else of that is redirected.
+    pub exempt: Option<RouteTable<Arc<Route>>>,
+    /// What gets everything that no route takes; without TLS, where all else of that is redirected.
     pub fallback: Option<Arc<Route>>,
+    /// What browsers are told to remember, on connections with TLS.
+    pub hsts: Option<Hsts>,
     /// Counts requests that no route takes.
     pub unrouted: Arc<Route>,
 }
@@ -79,6 +83,17 @@ pub struct TcpListener {
 }
 
 impl HttpListener {
+    /// The routes for requests that came by this scheme, and what gets those that none takes.
+    pub fn routing(&self, scheme: &str) -> (&RouteTable<Arc<Route>>, &Route) {
+        let fallback = self.fallback.as_deref();
+        let (routes, fallback) = match &self.exempt {
+            None => (&self.routes, fallback),
+            Some(_) if scheme == "https" => (&self.routes, None),
+            Some(exempt) => (exempt, fallback),
+        };
+        (routes, fallback.unwrap_or(&self.unrouted))
+    }
+
     /// Its routes, and those that nobody wrote.
     pub(super) fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         let own = self.fallback.iter().chain([&self.unrouted]);

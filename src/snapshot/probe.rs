@@ -11,7 +11,7 @@ use super::failure::{BuildError, refused};
 use super::inquiry::{Inquiry, InquiryError};
 use super::unnamed;
 use crate::config::{
-    Config, Diagnostic, Difference, Places, Protocol, Route, RouteExpectation, RouteTest,
+    self, Config, Diagnostic, Difference, Places, Protocol, Route, RouteExpectation, RouteTest,
 };
 use crate::policy::{Redirect, Target};
 use crate::route::{
@@ -22,9 +22,17 @@ use crate::route::{
 #[derive(Debug)]
 pub struct Routing<'a> {
     config: &'a Config,
-    tables: BTreeMap<&'a str, RouteTable<&'a Route>>,
-    /// Routes that take connections before any request is read.
-    names: BTreeMap<&'a str, NameTable<&'a Route>>,
+    tables: BTreeMap<&'a str, Tables<'a>>,
+}
+
+/// The routes of one listener.
+#[derive(Debug)]
+struct Tables<'a> {
+    all: RouteTable<&'a Route>,
+    /// Those that take what comes without TLS, where all else of that is redirected.
+    exempt: Option<RouteTable<&'a Route>>,
+    /// Those that take connections before any request is read.
+    names: NameTable<&'a Route>,
 }
 
 /// What would happen to a request.
@@ -34,9 +42,9 @@ pub struct Decision {
     pub passes_through: bool,
     /// The listener that was asked.
     pub listener: String,
-    /// The route that wins; `None` if the listener's own upstream gets it, or nobody.
+    /// The route that wins; `None` if the listener's own gets it, or nobody.
     pub route: Option<String>,
-    /// Whether the listener's own upstream gets it.
+    /// Whether the listener's own gets it, which leads to its upstream or to where TLS is.
     pub falls_back: bool,
     /// Where it goes; several for a split, with their weights.
     pub upstreams: Vec<(String, u32)>,
@@ -69,7 +77,7 @@ impl TestFailure {
 impl<'a> Routing<'a> {
     /// The routing of a checked configuration.
     pub fn new(config: &'a Config) -> Result<Self, BuildError> {
-        let (mut tables, mut names) = (BTreeMap::new(), BTreeMap::new());
+        let mut tables = BTreeMap::new();
         for (name, listener) in &config.listener {
             if listener
                 .protocols
@@ -78,23 +86,10 @@ impl<'a> Routing<'a> {
             {
                 continue;
             }
-            let (mut rules, mut of_names) = (Vec::new(), Vec::new());
-            for (route_name, route) in &config.route {
-                let refused = |error: RuleError| refused(route_name, &error.to_string());
-                if route.takes_requests_of(name) {
-                    rules.push((Rule::new(route_name, route).map_err(refused)?, route));
-                } else if route.takes_connections() && route.listener.as_ref() == Some(name) {
-                    of_names.push((NameRule::new(route_name, route).map_err(refused)?, route));
-                }
-            }
-            tables.insert(name.as_str(), RouteTable::build(rules));
-            names.insert(name.as_str(), NameTable::build(of_names));
+            let of_listener = Tables::new(config, name, listener)?;
+            tables.insert(name.as_str(), of_listener);
         }
-        Ok(Self {
-            config,
-            tables,
-            names,
-        })
+        Ok(Self { config, tables })
     }
 
     /// What happens to a request at one listener, or at the first that has a route for it.
@@ -105,18 +100,23 @@ impl<'a> Routing<'a> {
     ) -> Result<Decision, InquiryError> {
         let unknown = || InquiryError::Listener(listener.unwrap_or("*").to_owned());
         if let Some(wanted) = listener {
-            let (name, table) = self.tables.get_key_value(wanted).ok_or_else(unknown)?;
-            return Ok(self.decision(name, table, inquiry));
+            let (name, tables) = self.tables.get_key_value(wanted).ok_or_else(unknown)?;
+            return Ok(self.decision(name, tables, inquiry));
         }
         let mut decisions = self
             .tables
             .iter()
-            .map(|(name, table)| self.decision(name, table, inquiry));
+            .map(|(name, tables)| self.decision(name, tables, inquiry));
         let first = decisions.next().ok_or_else(unknown)?;
-        if first.leads_somewhere() {
+        let leads_somewhere = |decision: &Decision| {
+            // What has TLS already is nowhere redirected to it: another listener gets that.
+            let is_redirected = decision.location.is_some() && inquiry.scheme != "https";
+            decision.route.is_some() || !decision.upstreams.is_empty() || is_redirected
+        };
+        if leads_somewhere(&first) {
             return Ok(first);
         }
-        Ok(decisions.find(Decision::leads_somewhere).unwrap_or(first))
+        Ok(decisions.find(leads_somewhere).unwrap_or(first))
     }
 
     /// Runs the `[[test]]`s.
@@ -145,7 +145,12 @@ impl<'a> Routing<'a> {
         })
     }
 
-    fn decision(&self, listener: &str, table: &RouteTable<&Route>, inquiry: &Inquiry) -> Decision {
+    fn decision(&self, listener: &str, tables: &Tables<'_>, inquiry: &Inquiry) -> Decision {
+        let written = &self.config.listener[listener];
+        // Only a proxy in front of it can say that a request came over TLS.
+        let may_be_https = inquiry.scheme == "https" && !written.trusted_proxies.is_empty();
+        let exempt = tables.exempt.as_ref().filter(|_| !may_be_https);
+        let table = exempt.unwrap_or(&tables.all);
         let question = Question {
             host: &inquiry.authority,
             path: &inquiry.path,
@@ -163,14 +168,18 @@ impl<'a> Routing<'a> {
             location: None,
             candidates: table.explain(&question),
         };
-        if inquiry.scheme == "https" && self.by_name(&mut decision, inquiry) {
+        if inquiry.scheme == "https" && tables.by_name(&mut decision, inquiry) {
             return decision;
         }
         let allows_connect = if let Some(found) = table.find(&question) {
-            decision.take(&found.rule.name, found.target, inquiry);
+            decision.route = Some(found.rule.name.to_string());
+            decision.take(found.target, inquiry);
             found.target.connect.unwrap_or(false)
         } else {
-            decision.fall_back(&self.config.listener[listener], listener);
+            let own = unnamed::own_route(listener, written);
+            // What came over TLS is not redirected.
+            let takes_it = tables.exempt.is_some() == exempt.is_some();
+            decision.fall_back(own.filter(|_| takes_it), inquiry);
             false
         };
         if let Some(status) = objection(inquiry, allows_connect) {
@@ -180,18 +189,17 @@ impl<'a> Routing<'a> {
     }
 }
 
-impl Routing<'_> {
+impl<'a> Tables<'a> {
     /// Whether the connection would be passed through, with this request unread in it. Which
     /// protocols its client would offer is not known: it counts as one that offers none.
     fn by_name(&self, decision: &mut Decision, inquiry: &Inquiry) -> bool {
-        let Some(table) = self.names.get(&*decision.listener) else {
-            return false;
-        };
+        let table = &self.names;
         let name = host::bare(&inquiry.authority).to_ascii_lowercase();
         let mut candidates = table.explain(&name, &[]);
         let found = table.find(&name, &std::iter::empty());
         if let Some((rule, route)) = found {
-            decision.take(&rule.name, route, inquiry);
+            decision.route = Some(rule.name.to_string());
+            decision.take(route, inquiry);
             decision.passes_through = true;
             candidates.extend(decision.candidates.drain(..).map(|candidate| Candidate {
                 outcome: Outcome::Differs(UNREAD.to_owned()),
@@ -203,13 +211,37 @@ impl Routing<'_> {
         }
         found.is_some()
     }
+
+    fn new(
+        config: &'a Config,
+        name: &str,
+        listener: &config::Listener,
+    ) -> Result<Self, BuildError> {
+        let (mut rules, mut exempt, mut of_names) = (Vec::new(), Vec::new(), Vec::new());
+        for (route_name, route) in &config.route {
+            let refused = |error: RuleError| refused(route_name, &error.to_string());
+            let is_here = route.listener.as_deref() == Some(name);
+            if route.takes_connections() && is_here {
+                of_names.push((NameRule::new(route_name, route).map_err(refused)?, route));
+            }
+            if !route.takes_requests_of(name) {
+                continue;
+            }
+            let rule = Rule::new(route_name, route).map_err(refused)?;
+            if is_here {
+                exempt.push((rule.clone(), route));
+            }
+            rules.push((rule, route));
+        }
+        Ok(Self {
+            all: RouteTable::build(rules),
+            exempt: unnamed::redirects(listener).then(|| RouteTable::build(exempt)),
+            names: NameTable::build(of_names),
+        })
+    }
 }
 
 impl Decision {
-    fn leads_somewhere(&self) -> bool {
-        self.route.is_some() || !self.upstreams.is_empty()
-    }
-
     /// The name under which logs and metrics have it: that of the route, or `listener.<name>` if
     /// the listener's own upstream gets it.
     fn known_as(&self) -> Option<String> {
@@ -220,8 +252,7 @@ impl Decision {
         self.route.clone().or_else(own)
     }
 
-    fn take(&mut self, name: &str, route: &Route, inquiry: &Inquiry) {
-        self.route = Some(name.to_owned());
+    fn take(&mut self, route: &Route, inquiry: &Inquiry) {
         self.upstreams
             .extend(route.upstream.iter().map(|upstream| (upstream.clone(), 1)));
         self.upstreams.extend(
@@ -253,11 +284,11 @@ impl Decision {
         self.status = Some(status);
     }
 
-    fn fall_back(&mut self, written: &crate::config::Listener, name: &str) {
-        match unnamed::own_upstream(name, written) {
-            Some(upstream) => {
+    fn fall_back(&mut self, own: Option<Route>, inquiry: &Inquiry) {
+        match own {
+            Some(own) => {
                 self.falls_back = true;
-                self.upstreams.push((upstream, 1));
+                self.take(&own, inquiry);
             }
             None => self.status = Some(404),
         }

@@ -1,5 +1,7 @@
 //! TLS of a listener: what its sessions are made with, and what is measured about them.
 
+use std::sync::OnceLock;
+
 use tokio::time::Instant;
 
 use super::timeouts::tls_handshake;
@@ -8,7 +10,8 @@ use crate::net::Stream;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 use crate::time::since_epoch;
 use crate::tls::{
-    Certificate, ClientRule, Credentials, Digest, HandshakeError, Server, Settings, Version,
+    Certificate, ClientRule, Credentials, Digest, HandshakeError, KeyLogging, Server, Settings,
+    Version,
 };
 
 /// Where TLS ends.
@@ -22,8 +25,9 @@ pub struct Termination {
     lost: Counter,
     refused: Counter,
     client_certificate: Counter,
-    /// When each certificate expires, in their order.
-    expiries: Box<[Gauge]>,
+    registry: Registry,
+    /// When each certificate expires, in their order; told from when it is in force on.
+    expiries: OnceLock<Box<[Gauge]>>,
 }
 
 impl Termination {
@@ -31,7 +35,7 @@ impl Termination {
     pub(super) fn new(
         registry: &Registry,
         listener: &str,
-        (written, timeouts): (&config::Tls, [&config::Timeouts; 2]),
+        (written, timeouts, key_logging): (&config::Tls, [&config::Timeouts; 2], KeyLogging),
         credentials: Credentials,
         before: Option<&Self>,
     ) -> Result<Self, String> {
@@ -39,11 +43,8 @@ impl Termination {
             min_version: Version::from(written.min_version),
             max_handshakes: written.max_handshakes.unwrap_or(MAX_HANDSHAKES),
             handshake: tls_handshake(timeouts),
+            key_logging,
         };
-        let file = |one: &Certificate| one.file.to_string_lossy().into_owned();
-        let gauge = |one| registry.gauge(&EXPIRY, &[("cert", &file(one))]);
-        let expiries: Box<[Gauge]> = credentials.certificates.iter().map(gauge).collect();
-        tell_expiries(&expiries, &credentials.certificates);
         let before = before.map(|before| &before.server);
         let server = Server::new(credentials, settings, before);
         let count = |version, result| {
@@ -62,8 +63,24 @@ impl Termination {
             lost: count("", "client_closed"),
             refused: count("", "refused"),
             client_certificate: count("", "client_certificate"),
-            expiries,
+            registry: registry.clone(),
+            expiries: OnceLock::new(),
         })
+    }
+
+    /// Tells when its certificates expire. Once it is in force: what is only built may be refused.
+    pub(super) fn tell_expiries(&self) {
+        let certificates = self.server.certificates();
+        let gauge = |one: &Certificate| {
+            let file = one.file.to_string_lossy();
+            self.registry.gauge(&EXPIRY, &[("cert", &file)])
+        };
+        let gauges = self
+            .expiries
+            .get_or_init(|| certificates.iter().map(gauge).collect());
+        for (gauge, certificate) in gauges.iter().zip(&certificates) {
+            gauge.set_f64(since_epoch(certificate.not_after).as_secs_f64());
+        }
     }
 
     /// The certificates that clients are shown, the default first.
@@ -92,7 +109,7 @@ impl Termination {
     pub fn renew(&self, credentials: Credentials) -> Result<(), String> {
         let renewed = self.server.renew(credentials);
         renewed.map_err(|error| error.to_string())?;
-        tell_expiries(&self.expiries, &self.server.certificates());
+        self.tell_expiries();
         Ok(())
     }
 
@@ -137,9 +154,12 @@ impl Termination {
     }
 }
 
-fn tell_expiries(gauges: &[Gauge], certificates: &[Certificate]) {
-    for (gauge, certificate) in gauges.iter().zip(certificates) {
-        gauge.set_f64(since_epoch(certificate.not_after).as_secs_f64());
+/// Whether a configuration has secrets of sessions written down.
+pub(super) fn key_logging(log: &config::Log) -> KeyLogging {
+    if log.tls_keys == Some(true) {
+        KeyLogging::On
+    } else {
+        KeyLogging::Off
     }
 }
 

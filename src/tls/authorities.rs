@@ -270,7 +270,7 @@ fn has_signed(authority: &Authority, der: &[u8], list: &CertificateList) -> bool
 }
 
 /// The first part of a list, as it came: that is what its signature is for.
-fn signed_part(der: &[u8]) -> Result<&[u8], x509_cert::der::Error> {
+fn signed_part(der: &[u8]) -> Result<&[u8], der::Error> {
     SliceReader::new(AnyRef::from_der(der)?.value())?.tlv_bytes()
 }
 

@@ -12,6 +12,8 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use x509_cert::der::Decode;
 
+use super::staple::{Staple, StapleFault};
+
 /// A certificate that a client may be shown.
 #[derive(Debug, Clone)]
 pub struct Certificate {
@@ -25,12 +27,14 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// Until when.
     pub not_after: SystemTime,
+    /// What its authority says of it, if that is shown with it.
+    pub staple: Option<Staple>,
     /// Tells whether its files have changed.
     pub digest: Digest,
     pub(super) key: Arc<CertifiedKey>,
 }
 
-/// What tells the content of a certificate's file and of its key's from any other.
+/// What tells the content of a certificate's files from any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
@@ -85,6 +89,9 @@ pub enum Fault {
     /// A key of another certificate.
     #[error("is not the key of the certificate in {}", .0.display())]
     OtherKey(PathBuf),
+    /// What an authority says, which cannot be shown.
+    #[error("{0}")]
+    Staple(StapleFault),
 }
 
 impl Certificate {
@@ -106,9 +113,33 @@ impl Certificate {
             issuer: facts.issuer.into(),
             not_before: facts.not_before,
             not_after: facts.not_after,
+            staple: None,
             digest: files.digest(),
             key: Arc::new(certified),
         })
+    }
+
+    /// Shows what its authority says of it along with it, which stands in this file. What does not
+    /// hold now is not shown, and no mistake: it held once.
+    pub fn stapled(mut self, file: &Path, now: SystemTime) -> Result<Self, CertificateError> {
+        let der = content(file).map_err(at(file))?;
+        let chain = (&*self.file, &self.key.cert[..]);
+        let staple = Staple::check((file, &der), chain, now);
+        let staple = staple.map_err(|fault| at(file)(Fault::Staple(fault)))?;
+        self.digest = self.digest.and(Digest::of([&der[..]]));
+        if staple.is_shown {
+            let mut certified = CertifiedKey::clone(&self.key);
+            certified.ocsp = Some(der);
+            self.key = Arc::new(certified);
+        }
+        self.staple = Some(staple);
+        Ok(self)
+    }
+
+    /// Whether what is shown with it holds no more, or what is not shown does.
+    pub fn is_wrongly_stapled(&self, now: SystemTime) -> bool {
+        let mut staple = self.staple.iter();
+        staple.any(|staple| staple.is_shown != staple.is_valid_at(now))
     }
 
     /// Whether it is valid at this time.
@@ -143,6 +174,12 @@ impl Digest {
     /// That of these files.
     pub fn of_files(cert: &Path, key: &Path) -> Result<Self, CertificateError> {
         Ok(Files::read(cert, key)?.digest())
+    }
+
+    /// That of these and of one file more.
+    pub fn and_file(self, file: &Path) -> Result<Self, CertificateError> {
+        let content = content(file).map_err(at(file))?;
+        Ok(self.and(Self::of([&content[..]])))
     }
 }
 

@@ -19,6 +19,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ClientConnection};
 
 use super::certificate::{Certificate, Digest};
+use super::key_log::KeyLogging;
 use super::name::server_name;
 use super::trust::Trust;
 use super::verify::{Identity, Verifier};
@@ -49,6 +50,8 @@ pub struct ClientSettings {
     pub name: Name,
     /// Who the endpoint has to be, if that is another than who is asked for: any of these.
     pub identities: Vec<Identity>,
+    /// Whether secrets of sessions are written down.
+    pub key_logging: KeyLogging,
     /// The protocols that are offered (RFC 7301), if not those that go without saying.
     pub alpn: Option<Vec<String>>,
 }
@@ -164,13 +167,14 @@ impl Current {
             .with_protocol_versions(versions(settings.min_version))?
             .dangerous()
             .with_custom_certificate_verifier(Verifier::new(roots, &settings.identities));
-        let config = match &material.certificate {
+        let mut config = match &material.certificate {
             None => config.with_no_client_auth(),
             Some(own) => {
                 let own = SingleCertAndKey::from(Arc::clone(&own.key));
                 config.with_client_cert_resolver(Arc::new(own))
             }
         };
+        config.key_log = settings.key_logging.log();
         Ok(Self {
             config,
             verifies: material.trust.is_some(),

@@ -17,6 +17,7 @@ use super::certificate::Certificate;
 use super::choice::Choice;
 use super::clients::{ClientRule, Credentials, Way, Ways};
 use super::identity;
+use super::key_log::KeyLogging;
 use super::room::Room;
 use super::version::{Version, versions};
 use crate::net::{ClientFacts, Secure, Stream};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub max_handshakes: u32,
     /// The longest that one may take, its waiting included.
     pub handshake: Duration,
+    /// Whether secrets of sessions are written down.
+    pub key_logging: KeyLogging,
 }
 
 /// Why a session did not come about.
@@ -264,6 +267,9 @@ fn config(
         .with_client_cert_verifier(judge)
         .with_cert_resolver(choice);
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+    // All of them are strong; ours come first so that what is agreed on is known in advance.
+    config.ignore_client_order = true;
+    config.key_log = settings.key_logging.log();
     // Tickets alone: what one worker remembered, another would not know.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 2;

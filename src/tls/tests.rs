@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate::{Certificate, CertificateError, Digest, Fault};
 use super::choice::Choice;
+use super::key_log::KeyLogging;
 use super::server::{Server, Settings};
 use super::version::Version;
 
@@ -412,6 +413,7 @@ fn a_server_tells_no_keys() {
         min_version: Version::V1_2,
         max_handshakes: 1,
         handshake: Duration::from_secs(1),
+        key_logging: KeyLogging::Off,
     };
     let certificates = vec![certificate(&folder, &["shop.test"])];
     let server = Server::new(certificates.into(), settings, None).expect("a server");

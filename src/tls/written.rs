@@ -4,6 +4,7 @@ use rustls::pki_types::ServerName;
 
 use super::certificate::{Certificate, CertificateError};
 use super::client::{ClientSettings, Material, Name};
+use super::key_log::KeyLogging;
 use super::name::server_name;
 use super::trust::{Roots, Trust, TrustError};
 use super::verify::Identity;
@@ -42,13 +43,14 @@ pub enum ClientError {
 
 impl ClientSettings {
     /// What the author of an upstream wrote.
-    pub fn new(written: &UpstreamTls) -> Result<Self, ClientError> {
+    pub fn new(written: &UpstreamTls, key_logging: KeyLogging) -> Result<Self, ClientError> {
         let identity = |san: &String| Identity::new(san).ok_or(ClientError::San(san.clone()));
         let identities: Result<Vec<_>, _> = written.san.iter().map(identity).collect();
         Ok(Self {
             min_version: Version::from(written.min_version),
             name: name(written)?,
             identities: identities?,
+            key_logging,
             alpn: Some(written.alpn.clone()).filter(|alpn| !alpn.is_empty()),
         })
     }

@@ -45,7 +45,8 @@ impl Evenkeel {
         Self::launch(config, &[], Some(output))
     }
 
-    /// The same, with these files by name beside the configuration.
+    /// The same, with these files by name beside the configuration. One that is called
+    /// `environment` has variables for the program, `NAME=value` on each line.
     pub(crate) fn start_among(files: &[(String, String)], config: &str) -> Self {
         Self::launch(config, files, None)
     }
@@ -255,10 +256,13 @@ impl Folder {
     fn run(&self, output: Option<Stdio>) -> Child {
         let log = File::options().append(true).open(self.0.join(LOG));
         let log = log.expect("the log was created");
+        let environment = fs::read_to_string(self.0.join(ENVIRONMENT)).unwrap_or_default();
+        let variables = environment.lines().filter_map(|line| line.split_once('='));
         Command::new(env!("CARGO_BIN_EXE_evenkeel"))
             .arg("run")
             .arg("--config")
             .arg(self.0.join(CONFIG))
+            .envs(variables)
             .stdin(Stdio::null())
             .stderr(log.try_clone().expect("a spare descriptor"))
             .stdout(output.unwrap_or_else(|| log.into()))
@@ -306,5 +310,6 @@ fn report(log: &str) {
 
 const ADMIN: &str = "admin";
 const CONFIG: &str = "evenkeel.toml";
+const ENVIRONMENT: &str = "environment";
 const LOG: &str = "log";
 const SOCKET: &str = "admin.sock";

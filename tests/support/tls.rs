@@ -109,6 +109,11 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Its key, as PEM.
+    pub(crate) fn key_pem(&self) -> String {
+        self.0.key().serialize_pem()
+    }
+
     /// A server with these names and a key for ECDSA.
     pub(crate) fn certify(&self, names: &[&str]) -> Certified {
         self.sign(names, &KeyPair::generate().expect("a key"), |_| {})

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::listeners::is_tcp;
+use super::listeners::{is_tcp, redirects_all};
 use super::server_names::takes_connections;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::Route;
+use crate::config::format::{Listener, Route};
 use crate::config::syntax::{compile, normalised_host};
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
@@ -221,12 +221,16 @@ fn covered(strong: &Rule<'_, '_>, weak: &Rule<'_, '_>) -> Diagnostic {
 
 /// A route for every HTTP listener where there is none.
 fn no_listener(world: &World<'_>, rule: &Rule<'_, '_>, findings: &mut Findings) {
-    let any_http = world.listeners.values().any(|listener| !is_tcp(listener));
+    // What is not redirected on them came over TLS, as a trusted proxy says.
+    let hands_on = |listener: &Item<'_, Listener>| {
+        !is_tcp(listener) && (!redirects_all(listener) || listener.has(&["trusted_proxies"]))
+    };
+    let any_http = world.listeners.values().any(hands_on);
     if rule.listener.is_none() && !any_http && !world.listeners.is_empty() {
         let title = format!("nothing reaches route `{}`", rule.item.name);
         findings.push(Diagnostic::new(Code::Unreachable, title).at(
             rule.item.key,
-            "there is no HTTP listener that would hand it requests",
+            "there is no listener that would hand it requests",
         ));
     }
 }
@@ -254,7 +258,10 @@ fn fallback(world: &World<'_>, rules: &[Rule<'_, '_>], findings: &mut Findings) 
         .values()
         .filter(|listener| !is_tcp(listener))
     {
-        let key = if listener.has(&["to"]) {
+        let redirects = redirects_all(listener);
+        let key = if redirects {
+            "redirect_to_https"
+        } else if listener.has(&["to"]) {
             "to"
         } else {
             "upstream"
@@ -263,13 +270,15 @@ fn fallback(world: &World<'_>, rules: &[Rule<'_, '_>], findings: &mut Findings) 
             continue;
         }
         let takes_all = rules.iter().find(|rule| {
-            rule.listener.is_none_or(|name| name == listener.name)
+            rule.listener
+                .map_or(!redirects, |name| name == listener.name)
                 && rule.hosts.iter().any(|host| host == "*")
                 && rule.path == Path::Prefix("")
                 && rule.has_no_conditions()
         });
         if let Some(rule) = takes_all {
-            let title = format!("nothing reaches the target of listener `{}`", listener.name);
+            let what = if redirects { "redirect" } else { "target" };
+            let title = format!("nothing reaches the {what} of listener `{}`", listener.name);
             findings.push(
                 Diagnostic::new(Code::Unreachable, title)
                     .at(listener.key_place(&[key]), "for what no route takes")

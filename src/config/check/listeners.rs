@@ -5,6 +5,7 @@ use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::format::{Listener, Protocol};
+use crate::config::node::Value;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     if world.listeners.is_empty() {
@@ -20,6 +21,7 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
         protocols(listener, findings);
         targets(world, listener, findings);
+        redirects(listener, findings);
         trusts_everyone(listener, findings);
         if is_tcp(listener) {
             http_settings(listener, findings);
@@ -27,6 +29,12 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     }
     routes_on_tcp(world, findings);
     own_routes(world, findings);
+}
+
+/// Whether a listener redirects what comes without TLS.
+pub(super) fn redirects_all(listener: &Item<'_, Listener>) -> bool {
+    let written = listener.node.at(&["redirect_to_https"]);
+    written.is_some_and(|node| matches!(node.value, Value::Boolean(true)))
 }
 
 /// Whether a listener relays bytes.
@@ -76,6 +84,7 @@ fn targets(world: &World<'_>, listener: &Item<'_, Listener>, findings: &mut Find
             .node
             .at(to)
             .is_some_and(|node| !node.items().is_empty());
+    let has_target = has_target || (redirects_all(listener) && !is_tcp(listener));
     if has_target || !listener.sound {
         return;
     }
@@ -93,6 +102,42 @@ fn targets(world: &World<'_>, listener: &Item<'_, Listener>, findings: &mut Find
         findings.push(
             Diagnostic::new(Code::IdleListener, title)
                 .at(listener.key, "no route, no `upstream` and no `to`"),
+        );
+    }
+}
+
+/// `redirect_to_https` and what does not go with it.
+fn redirects(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let name = listener.name;
+    if !redirects_all(listener) {
+        // In a table with a mistake, it may be what was refused.
+        if listener.has(&["https_port"]) && listener.sound {
+            let title = format!("`https_port` of listener `{name}` does nothing");
+            findings.push(
+                Diagnostic::new(Code::NoEffect, title)
+                    .at(listener.key_place(&["https_port"]), "nothing is redirected")
+                    .help("it is for `redirect_to_https = true`"),
+            );
+        }
+        return;
+    }
+    for (key, why) in [
+        ("tls", "what comes here comes over TLS"),
+        ("upstream", "it would get nothing"),
+        ("to", "it would get nothing"),
+    ] {
+        if !listener.has(&[key]) {
+            continue;
+        }
+        let title = format!("listener `{name}` has `redirect_to_https` and `{key}`");
+        findings.push(
+            Diagnostic::new(Code::RedirectsAll, title)
+                .at(listener.key_place(&[key]), why)
+                .also(
+                    listener.key_place(&["redirect_to_https"]),
+                    "everything is redirected",
+                )
+                .help("a route with `listener` takes something out of it"),
         );
     }
 }
@@ -176,7 +221,7 @@ fn own_routes(world: &World<'_>, findings: &mut Findings) {
         let Some(listener) = of_listener.and_then(|listener| world.listeners.get(listener)) else {
             continue;
         };
-        let target = [&["to"][..], &["upstream"]];
+        let target = [&["to"][..], &["upstream"], &["redirect_to_https"]];
         let Some(target) = target.into_iter().find(|target| listener.has(target)) else {
             continue;
         };
@@ -186,16 +231,18 @@ fn own_routes(world: &World<'_>, findings: &mut Findings) {
                 .at(route.key, "another name is needed")
                 .also(
                     listener.key_place(target),
-                    "the route to a listener's own upstream goes by that name",
+                    "the listener's own route goes by that name",
                 ),
         );
     }
 }
 
 /// Settings about requests, which a TCP listener never sees.
-pub(in crate::config) const HTTP_ONLY: [&str; 4] = [
+pub(in crate::config) const HTTP_ONLY: [&str; 6] = [
     "trusted_proxies",
     "max_head_size",
     "max_fields",
     "forwarded",
+    "redirect_to_https",
+    "https_port",
 ];

@@ -1,6 +1,7 @@
 //! `[[test]]`: that each names what exists and expects something. Whether it holds is found out by
 //! the router itself.
 
+use super::listeners::redirects_all;
 use super::names::must_exist;
 use super::{Findings, World};
 use crate::config::codes::Code;
@@ -28,11 +29,13 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     }
 }
 
-/// Whether it is the name of the route to a listener's own upstream.
+/// Whether it is the name of a listener's own route.
 fn is_own_route(world: &World<'_>, name: &str) -> bool {
     let of_listener = name.strip_prefix("listener.");
     let listener = of_listener.and_then(|listener| world.listeners.get(listener));
-    listener.is_some_and(|listener| listener.has(&["to"]) || listener.has(&["upstream"]))
+    listener.is_some_and(|listener| {
+        listener.has(&["to"]) || listener.has(&["upstream"]) || redirects_all(listener)
+    })
 }
 
 fn expects_nothing(test: &Node, findings: &mut Findings) {

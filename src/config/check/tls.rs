@@ -1,7 +1,9 @@
-//! TLS of listeners: something to show, nothing twice, and only where it is terminated.
+//! TLS of listeners: something to show, nothing twice, only where it is terminated, and what is
+//! promised to browsers.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use super::listeners::is_tcp;
 use super::{Findings, Item, World};
@@ -13,12 +15,14 @@ use crate::config::source::Place;
 use crate::config::syntax::normalised_host;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
+    key_log(world, findings);
     for listener in world.listeners.values() {
         if !listener.has(&["tls"]) {
             continue;
         }
         certificates(listener, findings);
         client_rules(listener, findings);
+        hsts(listener, findings);
         if is_tcp(listener) {
             on_tcp(listener, findings);
         }
@@ -57,6 +61,18 @@ fn nobody_asked(world: &World<'_>, route: &Item<'_, Route>, findings: &mut Findi
             .at(route.key_place(&["client_certificate"]), "it never matches")
             .help("`tls.client_certificates` of a listener has it ask for certificates"),
     );
+}
+
+fn key_log(world: &World<'_>, findings: &mut Findings) {
+    let node = world.root.at(&["log", "tls_keys"]);
+    if let Some(node) = node.filter(|node| matches!(node.value, Value::Boolean(true))) {
+        let title = "the secrets of TLS sessions are written down";
+        findings.push(
+            Diagnostic::new(Code::LogsTlsKeys, title)
+                .at(node.place, "whoever has the file can read all traffic")
+                .help("take it out once the fault is found"),
+        );
+    }
 }
 
 fn certificates(listener: &Item<'_, Listener>, findings: &mut Findings) {
@@ -158,6 +174,51 @@ fn twice(listener: &Item<'_, Listener>, cert: &Node, first: Place, findings: &mu
     );
 }
 
+fn hsts(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let written = listener.whole().and_then(|written| written.tls.as_ref());
+    let Some(hsts) = written.and_then(|tls| tls.hsts.as_ref()) else {
+        return;
+    };
+    let key = |name| ["tls", "hsts", name];
+    let (max_age, below) = (key("max_age"), key("include_subdomains"));
+    if hsts.max_age.0.subsec_millis() != 0 {
+        let title = format!("`max_age` of listener `{}` is a fraction", listener.name);
+        findings.push(
+            Diagnostic::new(Code::Unit, title)
+                .at(listener.place(&max_age), "browsers count whole seconds"),
+        );
+    }
+    if hsts.preload != Some(true) {
+        return;
+    }
+    let title = format!(
+        "listener `{}` cannot be on the lists of browsers so",
+        listener.name
+    );
+    let preload = listener.place(&key("preload"));
+    if hsts.max_age.0 < YEAR {
+        findings.push(
+            Diagnostic::new(Code::HstsPreload, title)
+                .at(
+                    listener.place(&max_age),
+                    "they take a year, which is `\"365d\"`",
+                )
+                .also(preload, "asks for it"),
+        );
+    } else if hsts.include_subdomains != Some(true) {
+        let finding = Diagnostic::new(Code::HstsPreload, title);
+        let finding = if listener.has(&below) {
+            finding.at(
+                listener.place(&below),
+                "they take names with all below them",
+            )
+        } else {
+            finding.at(preload, "`include_subdomains = true` is missing beside it")
+        };
+        findings.push(finding);
+    }
+}
+
 fn on_tcp(listener: &Item<'_, Listener>, findings: &mut Findings) {
     let title = format!("TCP listener `{}` cannot terminate TLS yet", listener.name);
     findings.push(
@@ -167,3 +228,6 @@ fn on_tcp(listener: &Item<'_, Listener>, findings: &mut Findings) {
             .help("without `tls`, the endpoints terminate it: its bytes are relayed as they come"),
     );
 }
+
+/// What <https://hstspreload.org> asks for.
+const YEAR: Duration = Duration::from_hours(365 * 24);

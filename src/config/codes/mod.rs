@@ -48,6 +48,7 @@ pub enum Code {
     File,
     Certificate,
     ClientAuthority,
+    Ocsp,
     UnknownName,
     DoubleBind,
     NoAction,
@@ -76,6 +77,8 @@ pub enum Code {
     ServerNameSetting,
     SameServerName,
     NoServerName,
+    HstsPreload,
+    RedirectsAll,
     TlsConflict,
     NoNameToAsk,
     AlpnWithoutHttp,
@@ -96,6 +99,10 @@ pub enum Code {
     NoRevocations,
     EveryName,
     HostsPassedThrough,
+    UncoveredHost,
+    UnusedCertificateName,
+    StaleOcsp,
+    LogsTlsKeys,
     Unverified,
 }
 

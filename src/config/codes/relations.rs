@@ -207,6 +207,23 @@ pub(super) const RELATIONS: &[Explanation] = &[
                `alpn`, any protocol will do.",
     },
     Explanation {
+        code: Code::HstsPreload,
+        id: "E0232",
+        summary: "a promise to browsers that their lists do not take",
+        text: "With `preload`, makers of browsers are asked to build it in that a name and all below \
+               it speak HTTPS alone. They take what holds for a year (`max_age = \"365d\"`) and for \
+               all names below (`include_subdomains = true`), and it takes months to get off their \
+               lists again.",
+    },
+    Explanation {
+        code: Code::RedirectsAll,
+        id: "E0233",
+        summary: "a listener that redirects everything, and something else besides",
+        text: "`redirect_to_https` sends what comes in plain text to another port. With `tls` nothing \
+               comes in plain text; and `upstream` or `to` would get what no route takes, which is \
+               what is redirected.",
+    },
+    Explanation {
         code: Code::TlsConflict,
         id: "E0236",
         summary: "settings of TLS that contradict each other",

@@ -121,6 +121,36 @@ pub(super) const WARNINGS: &[Explanation] = &[
                or none, and then ask for this host get as far.",
     },
     Explanation {
+        code: Code::UncoveredHost,
+        id: "W0318",
+        summary: "a host of a route without a certificate",
+        text: "Who asks for it over TLS is shown a certificate for other names, and refuses that. A host \
+               `*.example.com` needs a certificate for `*.example.com`, whose `*` is one label. A route \
+               that is meant for plain HTTP says so with `listener`.",
+    },
+    Explanation {
+        code: Code::UnusedCertificateName,
+        id: "W0319",
+        summary: "a certificate's name that no route has",
+        text: "Every route of the listener has `hosts`, and this name is none of them: whoever asks for \
+               it gets 404. Either a route is missing, or the certificate is for more than is needed.",
+    },
+    Explanation {
+        code: Code::StaleOcsp,
+        id: "W0320",
+        summary: "an OCSP response that does not hold now",
+        text: "It has expired, or begins later. It is not shown: clients ask the authority themselves, or \
+               do without. Whatever fetches it has stopped.",
+    },
+    Explanation {
+        code: Code::LogsTlsKeys,
+        id: "W0321",
+        summary: "secrets of TLS sessions are written down",
+        text: "With `log.tls_keys`, whoever reads the file that `SSLKEYLOGFILE` names reads all traffic that \
+               was recorded, passwords too. It is for finding a fault, on a machine that you own, and for \
+               as long as that takes.",
+    },
+    Explanation {
         code: Code::Unverified,
         id: "W0324",
         summary: "endpoints that may be anybody",

@@ -41,6 +41,13 @@ pub struct Listener {
     pub max_fields: Option<u16>,
     /// Whether `Forwarded` (RFC 7239) is sent to endpoints beside X-Forwarded-*. Default: false.
     pub forwarded: Option<bool>,
+    /// Whether plain HTTP ends here: what comes without TLS is sent to `https://` with 308, but for
+    /// what a route takes that names this listener. A trusted proxy's `X-Forwarded-Proto: https`
+    /// counts as TLS; such requests get the other routes too. Default: false.
+    pub redirect_to_https: Option<bool>,
+    /// The port that `redirect_to_https` leads to. Default: 443.
+    #[schemars(range(min = 1))]
+    pub https_port: Option<u16>,
     /// TLS, which ends here. Default: none, what comes is plain text.
     pub tls: Option<Tls>,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and

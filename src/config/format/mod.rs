@@ -24,12 +24,12 @@ mod upstream_tls;
 pub use self::listener::{Listener, Protocol};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
-pub use self::tls::{Certificate, ClientCertificates, Tls, TlsVersion};
+pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Health, HealthHttp, HealthTcp, StatusPattern,
     Upstream, Zone,
 };
-pub use self::upstream_tls::{PublicRoots, ServerNameFrom, UpstreamTls};
+pub use self::upstream_tls::{OwnCertificate, PublicRoots, ServerNameFrom, UpstreamTls};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +43,10 @@ pub struct Config {
     /// The zone (failure domain) that this instance stands in. Default: none.
     #[schemars(extend("format" = "x-name", "examples" = ["eu-1a", "${ZONE:-eu-1a}"]))]
     pub zone: Option<String>,
+    /// Whether the kernel may write the memory of this process to a file when it dies, private keys
+    /// and all. Where it may not, debuggers and profilers of the same user are refused too; root's
+    /// are not. Once forbidden, it stays so until the process ends. Default: only without `tls`.
+    pub core_dumps: Option<bool>,
     /// Further files, as paths or globs (`*` and `?` in file names) relative to this one. They may
     /// hold listeners, routes, upstreams and tests; all else stands in the main file.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -105,6 +109,9 @@ pub struct Log {
     pub output: Option<String>,
     /// The least severe event that is logged. Default: info.
     pub level: Option<LogLevel>,
+    /// Whether the secrets of TLS sessions are written to the file that the environment variable
+    /// `SSLKEYLOGFILE` names, for Wireshark: whoever reads it reads all traffic. Default: false.
+    pub tls_keys: Option<bool>,
     /// Whether `url.query` is part of the access log. Default: false, since queries carry secrets.
     pub query: Option<bool>,
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
+use crate::config::units::Time;
 
 /// `[listener.<name>.tls]`: TLS ends here; endpoints are spoken to without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +34,23 @@ pub struct Tls {
         [{"hosts": ["admin.example.com"], "ca": "tls/clients-ca.pem"}]
     ]))]
     pub client_certificates: Vec<ClientCertificates>,
+    /// What browsers are told to remember: to come back over HTTPS alone. Default: nothing.
+    pub hsts: Option<Hsts>,
+}
+
+/// `Strict-Transport-Security` (RFC 6797), on every response of the listener: endpoints' and our
+/// own. It stands once, and replaces what an endpoint or a route's `response_headers` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hsts {
+    /// How long it is remembered, in whole seconds, from each response on. `"0s"` has it forgotten.
+    #[schemars(extend("x-zero" = true, "examples" = ["365d"]))]
+    pub max_age: Time,
+    /// Whether it holds for all names below the one that was asked for. Default: false.
+    pub include_subdomains: Option<bool>,
+    /// Whether browsers may have it built in, from which there is no quick way back. Needs a
+    /// `max_age` of `"365d"` and `include_subdomains`. Default: false.
+    pub preload: Option<bool>,
 }
 
 /// A rule for clients' certificates. A request for a host with another rule than that of the name
@@ -81,6 +99,10 @@ pub struct Certificate {
     /// File of the certificate's private key, in PEM. Relative as `cert` is.
     #[schemars(extend("format" = "x-file", "examples" = ["tls/example.com.key"]))]
     pub key: PathBuf,
+    /// File of what the certificate's authority says of it (an OCSP response, RFC 6960, in DER),
+    /// which clients that ask for it are shown too. Relative as `cert` is. Default: none.
+    #[schemars(extend("format" = "x-file", "examples" = ["tls/example.com.ocsp"]))]
+    pub ocsp: Option<PathBuf>,
 }
 
 /// A version of TLS.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Certificate, TlsVersion, is_default};
+use super::{TlsVersion, is_default};
 
 /// `[upstream.<name>.tls]`: endpoints are spoken to in TLS, and have to prove who they are.
 /// `tls = {}` is enough where their certificates are public.
@@ -33,7 +33,7 @@ pub struct UpstreamTls {
     ))]
     pub san: Vec<String>,
     /// What endpoints are shown that ask for a certificate of ours, with its key. Default: none.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<OwnCertificate>,
     /// Protocols that are offered (ALPN), the preferred first. HTTP needs `http/1.1` among them.
     /// Default: `http/1.1` for requests, and none for the bytes of a TCP listener.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -47,6 +47,19 @@ pub struct UpstreamTls {
     /// Whether any certificate will do. Then whoever sits between here and the endpoints reads and
     /// changes everything; `check`, the start and `status` warn of it. Default: false.
     pub insecure_skip_verify: Option<bool>,
+}
+
+/// A certificate that endpoints are shown, and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnCertificate {
+    /// File of the certificate and those that lead from it to a root, in PEM. A relative path
+    /// begins in the folder of the configuration file that names it.
+    #[schemars(extend("format" = "x-file", "examples" = ["tls/proxy.pem"]))]
+    pub cert: PathBuf,
+    /// File of the certificate's private key, in PEM. Relative as `cert` is.
+    #[schemars(extend("format" = "x-file", "examples" = ["tls/proxy.key"]))]
+    pub key: PathBuf,
 }
 
 /// Public authorities.

@@ -155,7 +155,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 24] = [
+const TABLES: [(&str, &[&str]); 26] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -170,6 +170,10 @@ const TABLES: [(&str, &[&str]); 24] = [
     (
         "`[[listener.<name>.tls.client_certificates]]`",
         &["listener", "*", "tls", "client_certificates", "[]"],
+    ),
+    (
+        "`[listener.<name>.tls.hsts]`",
+        &["listener", "*", "tls", "hsts"],
     ),
     ("`[route.<name>]`", &["route", "*"]),
     (
@@ -191,6 +195,10 @@ const TABLES: [(&str, &[&str]); 24] = [
     ),
     ("Endpoints as tables", &["upstream", "*", "endpoints", "[]"]),
     ("`[upstream.<name>.tls]`", &["upstream", "*", "tls"]),
+    (
+        "`[upstream.<name>.tls.certificate]`",
+        &["upstream", "*", "tls", "certificate"],
+    ),
     ("`[upstream.<name>.health]`", &["upstream", "*", "health"]),
     (
         "`[upstream.<name>.health.http]`",

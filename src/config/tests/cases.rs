@@ -172,7 +172,7 @@ fn snapshot(name: &str, text: &str) {
 }
 
 /// Found by the router and the resolver, where the tests that draw their cases stand.
-const FOUND_ELSEWHERE: [Code; 7] = [
+const FOUND_ELSEWHERE: [Code; 11] = [
     Code::NoAddress,
     Code::FailedTest,
     Code::Certificate,
@@ -180,6 +180,10 @@ const FOUND_ELSEWHERE: [Code; 7] = [
     Code::Expiry,
     Code::OldRevocations,
     Code::NoRevocations,
+    Code::UncoveredHost,
+    Code::UnusedCertificateName,
+    Code::StaleOcsp,
+    Code::Ocsp,
 ];
 
 const PICTURES: [&str; 4] = ["bad-plain", "bad-unicode", "bad-json", "two-files"];

@@ -147,7 +147,8 @@ fn paths_begin_in_the_folder_of_their_file() {
     let listener = |name: &str, port: u16, cert: &str| {
         format!(
             "[listener.{name}]\nbind = ':{port}'\nto = ['10.0.0.11:3000']\n\
-             tls.certificates = [{{ cert = '{cert}', key = '${{DIR}}/{name}.key' }}]\n"
+             tls.certificates = [{{ cert = '{cert}', key = '${{DIR}}/{name}.key', \
+             ocsp = '{name}.ocsp' }}]\n"
         )
     };
     let main = format!(
@@ -168,27 +169,31 @@ fn paths_begin_in_the_folder_of_their_file() {
         assert_eq!(config.admin.socket.as_deref(), Some("admin.sock".as_ref()));
         ["a", "b"].map(|name| {
             let tls = config.listener[name].tls.as_ref().unwrap();
-            let Certificate { cert, key } = &tls.certificates[0];
-            format!("{} {}", cert.display(), key.display())
+            let Certificate { cert, key, ocsp } = &tls.certificates[0];
+            let ocsp = ocsp.as_ref().unwrap();
+            format!("{} {} {}", cert.display(), key.display(), ocsp.display())
         })
     };
     assert_eq!(
         paths("/etc/", "/run"),
         [
-            "/etc/tls/a.pem /run/a.key",
-            "/etc/conf.d/../b.pem /run/b.key"
+            "/etc/tls/a.pem /run/a.key /etc/a.ocsp",
+            "/etc/conf.d/../b.pem /run/b.key /etc/conf.d/b.ocsp"
         ]
     );
     assert_eq!(
         paths("etc/", "keys"),
         [
-            "etc/tls/a.pem etc/keys/a.key",
-            "etc/conf.d/../b.pem etc/conf.d/keys/b.key"
+            "etc/tls/a.pem etc/keys/a.key etc/a.ocsp",
+            "etc/conf.d/../b.pem etc/conf.d/keys/b.key etc/conf.d/b.ocsp"
         ]
     );
     assert_eq!(
         paths("", "keys"),
-        ["tls/a.pem keys/a.key", "conf.d/../b.pem conf.d/keys/b.key"]
+        [
+            "tls/a.pem keys/a.key a.ocsp",
+            "conf.d/../b.pem conf.d/keys/b.key conf.d/b.ocsp"
+        ]
     );
 }
 

@@ -14,7 +14,7 @@ use crate::snapshot::{Decision, Inquiry, Routing};
 pub struct Explained {
     /// The listener that gets it.
     pub listener: String,
-    /// The route that wins; none if the listener's own upstream gets it, or nobody.
+    /// The route that wins; none if the listener's own gets it, or nobody.
     pub route: Option<String>,
     /// Whether it is passed through unread, with the connection that it would come on.
     #[serde(default)]

@@ -22,6 +22,8 @@ fn forwarding(forwarded: bool) -> Forwarding {
         max_head_size: None,
         max_fields: None,
         forwarded: Some(forwarded),
+        redirect_to_https: None,
+        https_port: None,
         tls: None,
         timeouts: config::Timeouts::default(),
     };

@@ -70,7 +70,7 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
         let (route, matched) = if is_misdirected(connection, terms, &head.parts) {
             (&*terms.listener.unrouted, 0)
         } else {
-            find_route(&terms.listener, &head.parts)
+            find_route(&terms.listener, &head.parts, record.scheme.get())
         };
         let said = (message(head), is_trusted);
         let exchange =
@@ -189,9 +189,13 @@ pub(super) fn is_misdirected(connection: &Connection, terms: &Terms, parts: &Req
 }
 
 /// The route of a request, and how much of its path the route's prefix took.
-fn find_route<'a>(listener: &'a HttpListener, parts: &RequestParts) -> (&'a Route, usize) {
-    let fallback = listener.fallback.as_ref().unwrap_or(&listener.unrouted);
-    if listener.routes.is_empty() {
+fn find_route<'a>(
+    listener: &'a HttpListener,
+    parts: &RequestParts,
+    scheme: &str,
+) -> (&'a Route, usize) {
+    let (routes, fallback) = listener.routing(scheme);
+    if routes.is_empty() {
         return (fallback, 0);
     }
     let host = parts.headers.get(header::HOST).and_then(Value::to_str);
@@ -204,7 +208,7 @@ fn find_route<'a>(listener: &'a HttpListener, parts: &RequestParts) -> (&'a Rout
         method: &parts.method,
         headers: &parts.headers,
     };
-    match listener.routes.find(&question) {
+    match routes.find(&question) {
         Some(found) => (found.target, found.prefix),
         None => (fallback, 0),
     }

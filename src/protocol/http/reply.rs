@@ -160,6 +160,12 @@ impl Exchange<'_> {
             let name = &*X_REQUEST_ID_NAME;
             parts.headers.insert_prepared(name, request_id.value());
         }
+        // After a reload the listener may have it, and this connection no TLS.
+        if let Some(hsts) = &self.terms.listener.hsts
+            && self.connection.client.stream.is_secure()
+        {
+            hsts.response(&mut parts.headers);
+        }
     }
 
     fn persists(&self, framing: ResponseFraming) -> bool {

@@ -17,13 +17,13 @@ use super::failure::{BuildError, refused};
 use super::listener::{HttpListener, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::timeouts::{CallTimeouts, ClientTimeouts};
-use super::tls::Termination;
-use super::unnamed::{effective_upstreams, of_listener, own_upstream};
+use super::tls::{Termination, key_logging};
+use super::unnamed::{effective_upstreams, of_listener, own_route, redirects};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config, Protocol};
 use crate::http1;
 use crate::net::Sockets;
-use crate::policy::{Filters, Fixed, Forwarding, Redirect, RetryPolicy, Via};
+use crate::policy::{Filters, Fixed, Forwarding, Hsts, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
 use crate::tls::{Credentials, Material};
 use crate::upstream::{ResolvedEndpoint, World};
@@ -149,7 +149,11 @@ impl Builder<'_> {
         let termination = Termination::new(
             &self.ingredients.world.registry,
             name,
-            (tls, [&written.timeouts, defaults]),
+            (
+                tls,
+                [&written.timeouts, defaults],
+                key_logging(&self.ingredients.config.log),
+            ),
             certificates.cloned().unwrap_or_default(),
             previous.and_then(|listener| listener.tls.as_deref()),
         );
@@ -163,30 +167,23 @@ impl Builder<'_> {
         written: &config::Listener,
     ) -> Result<HttpListener, BuildError> {
         let before = self.before(name);
-        let mut rules = Vec::new();
+        let (mut rules, mut exempt) = (Vec::new(), Vec::new());
         for (route_name, route) in &self.ingredients.config.route {
             if route.takes_requests_of(name) {
                 let rule = Rule::new(route_name, route)
                     .map_err(|error| refused(route_name, &error.to_string()))?;
-                let route = self.route(name, route_name, route, &before)?;
-                rules.push((rule, Arc::new(route)));
+                let names_it = route.listener.is_some();
+                let route = Arc::new(self.route(name, route_name, route, &before)?);
+                if names_it && redirects(written) {
+                    exempt.push((rule.clone(), Arc::clone(&route)));
+                }
+                rules.push((rule, route));
             }
         }
-        let fallback = match own_upstream(name, written) {
-            None => None,
-            Some(upstream) => {
-                let plain = config::Route {
-                    upstream: Some(upstream),
-                    ..config::Route::default()
-                };
-                Some(Arc::new(self.route(
-                    name,
-                    &of_listener(name),
-                    &plain,
-                    &before,
-                )?))
-            }
-        };
+        let own = own_route(name, written);
+        let own = own.map(|own| self.route(name, &of_listener(name), &own, &before));
+        let hsts = written.tls.as_ref().and_then(|tls| tls.hsts.as_ref());
+        let hsts = hsts.map(Hsts::new).transpose();
         let defaults = &self.ingredients.config.defaults.timeouts;
         Ok(HttpListener {
             name: Arc::clone(name),
@@ -201,7 +198,9 @@ impl Builder<'_> {
             client_rules: clients::by_name(written),
             via: self.via(name),
             routes: RouteTable::build(rules),
-            fallback,
+            exempt: redirects(written).then(|| RouteTable::build(exempt)),
+            fallback: own.transpose()?.map(Arc::new),
+            hsts: hsts.map_err(|error| refused(name, &error.to_string()))?,
             unrouted: Arc::new(self.unrouted(name, &before)?),
         })
     }

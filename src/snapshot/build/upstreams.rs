@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::Upstreams;
 use super::super::failure::{BuildError, refused};
+use super::super::tls::key_logging;
 use super::{Ingredients, own_zone};
 use crate::config;
 use crate::tls::{Client, ClientSettings};
@@ -50,7 +51,7 @@ fn client(
     let Some(material) = ingredients.materials.get(name) else {
         return Err(refused(name, "what its TLS needs was not read"));
     };
-    let settings = ClientSettings::new(written);
+    let settings = ClientSettings::new(written, key_logging(&ingredients.config.log));
     let settings = settings.map_err(|error| refused(name, &error.to_string()))?;
     let before = previous.and_then(|upstream| upstream.tls());
     let client = Client::new(settings, material, before);

@@ -31,6 +31,22 @@ pub struct Certificate {
     pub expires_s: i64,
     /// `valid`, `expiring` within two weeks, `expired`, or `early` if it is not valid yet.
     pub state: String,
+    /// What its authority says of it, if there is a file of that.
+    #[serde(default)]
+    pub ocsp: Option<Ocsp>,
+}
+
+/// What an authority says of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ocsp {
+    /// The file that it was read from.
+    pub file: String,
+    /// From when it holds, in RFC 3339.
+    pub this_update: String,
+    /// Until when.
+    pub next_update: String,
+    /// Whether clients are shown it.
+    pub is_shown: bool,
 }
 
 /// All certificates, by listener and then by upstream.
@@ -71,5 +87,11 @@ fn view(
         not_after: rfc3339(certificate.not_after),
         expires_s: left.map_or_else(|passed| -seconds(passed.duration()), seconds),
         state: state.to_owned(),
+        ocsp: certificate.staple.as_ref().map(|staple| Ocsp {
+            file: staple.file.to_string_lossy().into_owned(),
+            this_update: rfc3339(staple.this_update),
+            next_update: rfc3339(staple.next_update),
+            is_shown: staple.is_shown,
+        }),
     }
 }

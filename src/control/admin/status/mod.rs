@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Admin;
 use crate::control::changes::only_at_start;
+use crate::control::prepare::logs_tls_keys;
 use crate::telemetry::events::{Events, Recorded};
 use crate::telemetry::process::BUILD;
 use crate::telemetry::rfc3339;
@@ -17,8 +18,8 @@ mod collect;
 mod render;
 mod warnings;
 
-pub use certificates::Certificate;
 pub(super) use certificates::certificates;
+pub use certificates::{Certificate, Ocsp};
 pub(super) use collect::{listeners, routes, upstream, upstreams};
 pub use render::render;
 
@@ -204,6 +205,7 @@ impl Admin {
                 certificates: &certificates,
                 last_reload: last.as_deref(),
                 waiting: only_at_start(&self.shared.started_with, &snapshot.config),
+                logs_tls_keys: logs_tls_keys(&snapshot.config),
                 readiness: &parts.readiness,
             }),
             routes: routes(&snapshot),

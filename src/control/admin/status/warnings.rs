@@ -15,6 +15,8 @@ pub(super) struct Seen<'a> {
     pub(super) last_reload: Option<&'a Recorded>,
     /// Changes of the configuration in force that only a start can carry out.
     pub(super) waiting: Vec<String>,
+    /// Whether secrets of sessions are written down.
+    pub(super) logs_tls_keys: bool,
     pub(super) readiness: &'a Readiness,
 }
 
@@ -31,6 +33,12 @@ pub(super) fn find(seen: &Seen<'_>) -> Vec<Warning> {
             .map(|warning| (Gravity::Outage, warning)),
     );
     found.extend(seen.certificates.iter().filter_map(certificate));
+    found.extend(seen.certificates.iter().filter_map(staple));
+    if seen.logs_tls_keys {
+        let what = "has the secrets of TLS sessions written down (log.tls_keys)";
+        let effect = "whoever has that file can read all traffic";
+        found.push((Gravity::Weakened, warning("configuration", what, effect)));
+    }
     found.extend(
         seen.last_reload
             .and_then(rejected)
@@ -113,6 +121,17 @@ fn certificate(certificate: &Certificate) -> Option<(Gravity, Warning)> {
         format!("certificate {file} of listener {}", certificate.listener)
     };
     Some((gravity, warning(&about, &what, effect)))
+}
+
+fn staple(certificate: &Certificate) -> Option<(Gravity, Warning)> {
+    let ocsp = certificate.ocsp.as_ref().filter(|ocsp| !ocsp.is_shown)?;
+    let about = format!(
+        "OCSP response {} of listener {}",
+        ocsp.file, certificate.listener
+    );
+    let what = format!("does not hold now: its time ends at {}", ocsp.next_update);
+    let effect = "it is not shown: see whether a newer one is fetched";
+    Some((Gravity::Weakened, warning(&about, &what, effect)))
 }
 
 fn rejected(last: &Recorded) -> Option<Warning> {

@@ -185,6 +185,7 @@ fn certificates_have_a_row_each() {
         not_after: String::new(),
         expires_s,
         state: String::new(),
+        ocsp: None,
     };
     let mut status = status();
     status.certificates = vec![
