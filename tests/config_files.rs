@@ -61,8 +61,10 @@ fn each_starts_and_listens() {
 /// The certificates that examples name, which each reader brings along.
 fn certificates() -> Vec<(String, String)> {
     let authority = Authority::new();
-    let named = ["example.com", "example.org"]
-        .map(|name| authority.certify(&[name]).files(&format!("tls/{name}")));
+    let named = ["example.com", "example.org"].map(|name| {
+        let certified = authority.certify(&[name, &format!("*.{name}")]);
+        certified.files(&format!("tls/{name}"))
+    });
     let clients = [
         ("tls/clients-ca.pem", authority.pem()),
         ("tls/clients.crl", authority.revokes(&[], 2100)),
