@@ -160,11 +160,11 @@ impl Secure {
     }
 
     /// As [`Stream::try_peek`].
-    pub(super) fn try_peek(&self) -> io::Result<usize> {
+    pub(super) fn try_peek(&self) -> io::Result<Option<u8>> {
         let mut session = self.session.borrow_mut();
         for _ in 0..ROUNDS {
             match session.connection.reader().fill_buf() {
-                Ok(bytes) => return Ok(bytes.len().min(1)),
+                Ok(bytes) => return Ok(bytes.first().copied()),
                 Err(error) => unless_blocked(error)?,
             }
             self.readable.set(false);
@@ -175,7 +175,7 @@ impl Secure {
 
     /// Much has come, and nothing of it was for us: records may be empty. Whoever reads comes back
     /// when others have had their turn.
-    fn come_back(&self) -> io::Result<usize> {
+    fn come_back<T>(&self) -> io::Result<T> {
         self.readable.set(true);
         Err(io::ErrorKind::WouldBlock.into())
     }

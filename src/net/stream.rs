@@ -82,10 +82,8 @@ impl Stream {
     pub fn try_read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let space = buffer.capacity() - buffer.len();
         if space == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "no room to read into",
-            ));
+            let why = "no room to read into";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         if let Self::Tls(stream) = self {
             return stream.try_read(buffer);
@@ -96,16 +94,18 @@ impl Stream {
         })
     }
 
-    /// Whether bytes are there, which stay: 0 is the end of the stream.
+    /// The first byte that is there, which stays; none at the end of the stream.
     /// [`io::ErrorKind::WouldBlock`] costs no system call if it is known.
-    pub fn try_peek(&self) -> io::Result<usize> {
+    pub fn try_peek(&self) -> io::Result<Option<u8>> {
         if let Self::Tls(stream) = self {
             return stream.try_peek();
         }
-        self.attempt(Interest::READABLE, 1, |socket| {
-            retried(|| rustix::net::recv(socket, &mut [0; 1], RecvFlags::PEEK))
+        let mut first = [0; 1];
+        let count = self.attempt(Interest::READABLE, 1, |socket| {
+            retried(|| rustix::net::recv(socket, &mut first, RecvFlags::PEEK))
                 .map(|(_, count)| count)
-        })
+        })?;
+        Ok((count > 0).then_some(first[0]))
     }
 
     /// Waits for bytes and appends them to the buffer as [`Stream::try_read`] does.

@@ -127,8 +127,8 @@ impl Connection {
         // take every further connection for quiet.
         match self.stream.try_peek() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => State::Quiet,
-            Ok(0) | Err(_) => State::Closed,
-            Ok(_) => State::Dirty,
+            Ok(None) | Err(_) => State::Closed,
+            Ok(Some(_)) => State::Dirty,
         }
     }
 }

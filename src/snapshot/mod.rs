@@ -11,6 +11,7 @@ mod action;
 mod build;
 mod by_name;
 mod clients;
+mod expiries;
 mod failure;
 mod handle;
 mod inquiry;
@@ -47,6 +48,7 @@ pub use unnamed::effective_upstreams;
 use crate::config::Config;
 use crate::context::ConnectionFacts;
 use crate::upstream::Upstream;
+use expiries::Expiries;
 
 /// Upstreams by name.
 pub type Upstreams = BTreeMap<Arc<str>, Arc<Upstream>>;
@@ -66,6 +68,7 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<Listener>>,
     /// By name. An unnamed upstream (`to = […]`) has the name `listener.<name>`.
     pub upstreams: Upstreams,
+    expiries: Expiries,
     /// Whether requests are logged.
     pub access_log: bool,
     /// Whether queries are part of the access log.
@@ -91,8 +94,9 @@ impl Snapshot {
         self.listeners.get(position)
     }
 
-    /// Before a scrape: sets the series of routes in order.
+    /// Before a scrape: sets the series of routes and of certificates in order.
     fn settle_series(&self) {
+        self.expiries.tell(&self.upstreams);
         for listener in &self.listeners {
             let Kind::Http(listener) = &listener.kind else {
                 continue;

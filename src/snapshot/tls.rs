@@ -4,11 +4,11 @@ use std::sync::OnceLock;
 
 use tokio::time::Instant;
 
+use super::expiries::{gauge_of, tell};
 use super::timeouts::tls_handshake;
 use crate::config;
 use crate::net::Stream;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
-use crate::time::since_epoch;
 use crate::tls::{
     Certificate, ClientRule, Credentials, Digest, HandshakeError, KeyLogging, Server, Settings,
     Version,
@@ -73,13 +73,13 @@ impl Termination {
         let certificates = self.server.certificates();
         let gauge = |one: &Certificate| {
             let file = one.file.to_string_lossy();
-            self.registry.gauge(&EXPIRY, &[("cert", &file)])
+            gauge_of(&self.registry, &file)
         };
         let gauges = self
             .expiries
             .get_or_init(|| certificates.iter().map(gauge).collect());
         for (gauge, certificate) in gauges.iter().zip(&certificates) {
-            gauge.set_f64(since_epoch(certificate.not_after).as_secs_f64());
+            tell(gauge, certificate);
         }
     }
 
@@ -144,7 +144,7 @@ impl Termination {
                     HandshakeError::TimedOut => &self.timed_out,
                     HandshakeError::Shed => &self.shed,
                     HandshakeError::Lost(_) => &self.lost,
-                    HandshakeError::Refused(_) => &self.refused,
+                    HandshakeError::Refused(_) | HandshakeError::PlainText => &self.refused,
                     HandshakeError::ClientCertificate(_) => &self.client_certificate,
                 }
                 .inc();
@@ -170,12 +170,5 @@ static HANDSHAKES: Family = Family {
     name: "evenkeel_tls_handshakes_total",
     help: "TLS handshakes with clients, by how they ended.",
     kind: Kind::Counter,
-    buckets: None,
-};
-
-static EXPIRY: Family = Family {
-    name: "evenkeel_tls_cert_expiry_timestamp_seconds",
-    help: "When a certificate that clients are shown expires.",
-    kind: Kind::Gauge,
     buckets: None,
 };

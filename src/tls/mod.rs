@@ -19,6 +19,7 @@ mod hello;
 mod identity;
 mod key_log;
 mod name;
+mod plain;
 mod room;
 mod server;
 mod staple;

@@ -18,6 +18,7 @@ use super::choice::Choice;
 use super::clients::{ClientRule, Credentials, Way, Ways};
 use super::identity;
 use super::key_log::KeyLogging;
+use super::plain;
 use super::room::Room;
 use super::version::{Version, versions};
 use crate::net::{ClientFacts, Secure, Stream};
@@ -64,6 +65,9 @@ pub enum HandshakeError {
     /// What the client said is no TLS, or none that is taken here; or it refused what we said.
     #[error("{0}")]
     Refused(io::Error),
+    /// The client does not speak TLS, but HTTP.
+    #[error("the client asked in plain text")]
+    PlainText,
     /// The client has no certificate that is taken here.
     #[error("{0}")]
     ClientCertificate(io::Error),
@@ -132,11 +136,24 @@ impl Server {
     async fn shake_hands(
         &self,
         stream: Stream,
-        received: Vec<u8>,
+        mut received: Vec<u8>,
     ) -> Result<Stream, HandshakeError> {
         if received.is_empty() {
             let ready = poll_fn(|cx| stream.poll_read_ready(cx)).await;
             ready.map_err(HandshakeError::Lost)?;
+            if stream
+                .try_peek()
+                .is_ok_and(|first| first.is_some_and(plain::is_no_record))
+            {
+                received.reserve(HELLO_SIZE);
+                let read = poll_fn(|cx| stream.poll_read_into(cx, &mut received)).await;
+                read.map_err(HandshakeError::Lost)?;
+            }
+        }
+        if plain::is_request(&received) {
+            // It may have gone.
+            drop(plain::answer(&stream).await);
+            return Err(HandshakeError::PlainText);
         }
         let mut place = self.room.enter().await;
         let shown = self.shown.load_full();

@@ -83,8 +83,7 @@ fn what_is_no_tls_is_refused() {
     let mut broken = hello.caller().first_bytes();
     broken[5] = 99;
     let noise = vec![0xff; 20_000];
-    let strangers: [&[u8]; 7] = [
-        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    let strangers: [&[u8]; 6] = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
@@ -104,6 +103,32 @@ fn what_is_no_tls_is_refused() {
     }
     assert_eq!(endpoint.connections(), 0);
     assert_eq!(proxy.log_lines("access").len(), 0);
+    assert_eq!(hello.begin(proxy.address("web")).get("/").status, 200);
+}
+
+/// What browsers send to `http://` before a port of HTTPS gets an answer that they show.
+#[test]
+fn a_request_in_plain_text_is_told_what_the_port_is_for() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::echo();
+    let proxy = start(&authority, &endpoint, "20s", "");
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nab",
+    ] {
+        let mut client = proxy.client();
+        client.send(request);
+        let response = client.response();
+        assert_eq!(response.status, 400);
+        assert!(response.body.text().contains("https://"), "{response:?}");
+        assert!(client.finish().is_closed());
+    }
+    eventually("both were counted", || {
+        let count = proxy.metric(HANDSHAKES, &["result=\"refused\""]);
+        (count == 2).then_some(())
+    });
+    assert_eq!(endpoint.connections(), 0);
+    let hello = Hello::to("shop.test", &authority);
     assert_eq!(hello.begin(proxy.address("web")).get("/").status, 200);
 }
 

@@ -252,6 +252,8 @@ fn endpoints_that_ask_are_shown_a_certificate() {
     assert!(told(&mut proxy.client()).contains("client=1\n"));
     let certificates = proxy.admin_json("/v1/certificates");
     assert_eq!(certificates[0]["upstream"], "api", "{certificates}");
+    let expiry = "evenkeel_tls_cert_expiry_timestamp_seconds";
+    assert!(proxy.metric(expiry, &["own.pem\""]) > 0);
     // TLS 1.3 tells it only after the handshake, in place of an answer.
     let proxy = started(&authority, &endpoint, NAMED);
     assert_eq!(error(&proxy), "tls_alert_received");

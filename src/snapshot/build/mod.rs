@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU32;
 use super::action::{Action, Choice, Route, Split};
 use super::clients;
 
+use super::expiries::Expiries;
 use super::failure::{BuildError, refused};
 use super::listener::{HttpListener, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
@@ -71,6 +72,7 @@ pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
         generation: ingredients.generation,
         sha256: ingredients.sha256,
         zone: own_zone(&config).into(),
+        expiries: Expiries::new(&ingredients.world.registry),
         access_log: config.log.access.unwrap_or(true),
         log_query: config.log.query.unwrap_or(false),
         listeners,
