@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::aside::aside;
 use super::certificates::why_expiring;
 use crate::config::{Config, Diagnostic, Places, UpstreamTls};
-use crate::tls::{Material, MaterialError};
+use crate::tls::{Material, MaterialError, Trust};
 
 /// What was read, by the name of the upstream.
 pub type Materials = BTreeMap<String, Material>;
@@ -52,9 +52,17 @@ pub fn read_at_once(config: &Config) -> Result<Materials, Vec<UnusableMaterial>>
 }
 
 /// Reads that of one upstream.
-pub(super) async fn read_one(written: &UpstreamTls) -> Result<Material, MaterialError> {
+async fn read_one(written: &UpstreamTls) -> Result<Material, MaterialError> {
+    read_again(written, None).await
+}
+
+/// Reads the files of one again, where these authorities are trusted.
+pub(super) async fn read_again(
+    written: &UpstreamTls,
+    trusted: Option<Trust>,
+) -> Result<Material, MaterialError> {
     let written = written.clone();
-    let read = aside(move || Material::read(&written)).await;
+    let read = aside(move || Material::read_again(&written, trusted)).await;
     read.unwrap_or_else(|why| Err(MaterialError::Fault(why)))
 }
 

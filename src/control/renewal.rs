@@ -211,7 +211,7 @@ async fn renew_client(client: &Client, written: &UpstreamTls) -> Result<Option<S
     if written.ca.is_none() && written.certificate.is_none() {
         return Ok(None);
     }
-    let material = materials::read_one(written).await;
+    let material = materials::read_again(written, client.trust()).await;
     let material = material.map_err(|error| error.to_string())?;
     if material.digest() == client.digest() {
         return Ok(None);

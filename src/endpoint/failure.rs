@@ -22,6 +22,8 @@ pub enum ConnectFailure {
     Unavailable,
     /// The endpoint's certificate is not what it should be.
     TlsCertificate,
+    /// The endpoint's certificate is for somebody else.
+    TlsName,
     /// The endpoint ended the handshake: what we said or showed is not enough for it.
     TlsAlert,
     /// What the endpoint said is no TLS, or none that is taken here.
@@ -32,13 +34,14 @@ pub enum ConnectFailure {
 
 impl ConnectFailure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Refused,
         Self::TimedOut,
         Self::Terminated,
         Self::Unroutable,
         Self::Unavailable,
         Self::TlsCertificate,
+        Self::TlsName,
         Self::TlsAlert,
         Self::TlsProtocol,
         Self::Ours,
@@ -75,7 +78,7 @@ impl ConnectFailure {
             Self::Terminated => "connection_terminated",
             Self::Unroutable => "destination_ip_unroutable",
             Self::Unavailable => "destination_unavailable",
-            Self::TlsCertificate => "tls_certificate_error",
+            Self::TlsCertificate | Self::TlsName => "tls_certificate_error",
             Self::TlsAlert => "tls_alert_received",
             Self::TlsProtocol => "tls_protocol_error",
             Self::Ours => "proxy_internal_error",
@@ -96,6 +99,7 @@ impl From<tls::Failure> for ConnectFailure {
     fn from(failure: tls::Failure) -> Self {
         match failure {
             tls::Failure::Certificate => Self::TlsCertificate,
+            tls::Failure::Name => Self::TlsName,
             tls::Failure::Alert => Self::TlsAlert,
             tls::Failure::Protocol => Self::TlsProtocol,
         }

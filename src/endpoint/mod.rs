@@ -98,6 +98,12 @@ impl Endpoint {
         true
     }
 
+    /// A new connection could not be made for a name that a client chose: that is counted, and says
+    /// nothing about the endpoint.
+    pub fn refused_name(&self, failure: ConnectFailure) {
+        self.metrics.connect_failed(failure);
+    }
+
     /// The head of a response arrived, with this status: counts it and ends the connect backoff.
     pub fn responded(&self, status: http::StatusCode) {
         self.live.connect_succeeded();

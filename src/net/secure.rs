@@ -216,9 +216,14 @@ impl Secure {
         Poll::Ready(Ok(()))
     }
 
+    /// Lets the end look like a cut: what was written still arrives.
+    pub fn say_no_goodbye(&self) {
+        self.has_said_goodbye.set(true);
+    }
+
     /// From here on the other side must take the end for a cut.
     pub(super) fn cut(&self) {
-        self.has_said_goodbye.set(true);
+        self.say_no_goodbye();
         self.socket.reset_on_close();
     }
 

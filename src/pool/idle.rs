@@ -57,7 +57,11 @@ impl Pool {
     ) -> Option<Box<Connection>> {
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.get_mut(&endpoint.live.id())?;
-        while let Some(mut idle) = take(stack, endpoint, host) {
+        let peer = endpoint.tls.as_ref();
+        if peer.is_some_and(|peer| peer.asks_by_request()) {
+            return take_to(stack, endpoint, host, (now, fresh));
+        }
+        while let Some(mut idle) = stack.pop() {
             if !idle.connection.is_made_for(endpoint) {
                 continue;
             }
@@ -132,6 +136,10 @@ impl Pool {
         connection.reused = true;
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.entry(id).or_default();
+        // Hosts that nobody asks for any more must not keep out one that is asked for now.
+        if stack.len() >= keep.count && connection.host().is_some() && !stack.is_empty() {
+            stack.remove(0);
+        }
         if stack.len() < keep.count {
             stack.push(Idle {
                 connection,
@@ -212,20 +220,33 @@ impl Pool {
     }
 }
 
-/// The connection that was used last; with the same host, where connections depend on it.
-#[inline]
-fn take(
+/// Where connections depend on the host: the one to it that was used last, as
+/// [`Pool::checkout`] takes it. The others stay in their order.
+fn take_to(
     stack: &mut Vec<Idle>,
     endpoint: &Endpoint,
     host: Option<&ServerName<'static>>,
-) -> Option<Idle> {
-    let peer = endpoint.tls.as_ref();
-    if peer.is_some_and(|peer| peer.asks_by_request()) {
-        let mut idle = stack.iter();
-        let place = idle.rposition(|idle| idle.connection.host() == host)?;
-        return Some(stack.remove(place));
+    (now, fresh): (Instant, bool),
+) -> Option<Box<Connection>> {
+    for place in (0..stack.len()).rev() {
+        let idle = &mut stack[place];
+        if idle.connection.host() != host {
+            continue;
+        }
+        let (limit, rested) = (idle.limit(), now.duration_since(idle.since));
+        if rested >= limit || !idle.connection.is_made_for(endpoint) {
+            stack.remove(place);
+            continue;
+        }
+        match idle.connection.state() {
+            State::Quiet if fresh && rested >= limit / 2 => return None,
+            State::Quiet => return Some(stack.remove(place).connection),
+            State::Closed => idle.learn(),
+            State::Dirty => {}
+        }
+        stack.remove(place);
     }
-    stack.pop()
+    None
 }
 
 impl Idle {
@@ -242,8 +263,9 @@ impl Idle {
     }
 
     fn stays(&mut self, now: Instant) -> bool {
-        let live = &self.connection.endpoint().live;
-        if live.is_retired() || now.duration_since(self.since) >= self.limit() {
+        let endpoint = self.connection.endpoint();
+        let (live, is_current) = (&endpoint.live, self.connection.is_made_for(endpoint));
+        if !is_current || live.is_retired() || now.duration_since(self.since) >= self.limit() {
             return false;
         }
         match self.connection.state() {

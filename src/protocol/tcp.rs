@@ -183,7 +183,10 @@ impl Session {
                     _pick: pick,
                 });
             }
-            Ok(Err(error)) => ConnectFailure::of(&error),
+            Ok(Err(error)) => {
+                tracing::debug!(endpoint = %endpoint.name, why = %error, "no connection");
+                ConnectFailure::of(&error)
+            }
             Err(_) => ConnectFailure::TimedOut,
         };
         // Waiting for a place is no fault of the endpoint.

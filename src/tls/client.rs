@@ -24,6 +24,7 @@ use super::name::server_name;
 use super::trust::Trust;
 use super::verify::{Identity, Verifier};
 use super::version::{Version, versions};
+use crate::config::UpstreamTls;
 use crate::net::{Secure, Stream};
 
 /// What sessions with the endpoints of an upstream are made with.
@@ -36,7 +37,7 @@ pub struct Client {
 /// What is known of it now.
 struct Current {
     config: ClientConfig,
-    verifies: bool,
+    trust: Option<Trust>,
     certificate: Option<Certificate>,
     digest: Digest,
 }
@@ -44,6 +45,8 @@ struct Current {
 /// What an upstream's author decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientSettings {
+    /// Where its files are, and whether endpoints have to prove who they are. Only compared.
+    pub written: UpstreamTls,
     /// The least version that is spoken.
     pub min_version: Version,
     /// Who is asked for.
@@ -149,7 +152,12 @@ impl Client {
 
     /// Whether endpoints have to prove who they are.
     pub fn verifies(&self) -> bool {
-        self.current.load().verifies
+        self.current.load().trust.is_some()
+    }
+
+    /// Whom the certificates of endpoints may come from; `None` for anybody.
+    pub fn trust(&self) -> Option<Trust> {
+        self.current.load().trust.clone()
     }
 
     /// Whether who is asked for depends on the request.
@@ -177,7 +185,7 @@ impl Current {
         config.key_log = settings.key_logging.log();
         Ok(Self {
             config,
-            verifies: material.trust.is_some(),
+            trust: material.trust.clone(),
             certificate: material.certificate.clone(),
             digest: material.digest(),
         })
@@ -187,7 +195,10 @@ impl Current {
 impl Material {
     /// What tells it from any other.
     pub fn digest(&self) -> Digest {
-        let trust = self.trust.as_ref().map_or(Digest::of([]), Trust::digest);
+        let trust = self.trust.as_ref();
+        // Not like trust in a list that happens to be empty.
+        let nobody = || Digest::of([&b"unverified"[..]]);
+        let trust = trust.map_or_else(nobody, Trust::digest);
         let own = self.certificate.as_ref();
         trust.and(own.map_or(Digest::of([]), |own| own.digest))
     }

@@ -2,11 +2,15 @@
 
 use std::io;
 
+use rustls::CertificateError;
+
 /// Whose no it was. The words are RFC 9209's (section 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// The endpoint is not who it should be, or cannot prove it.
     Certificate,
+    /// The endpoint is somebody else.
+    Name,
     /// The endpoint said that it will not.
     Alert,
     /// What the endpoint said is no TLS, or none that is taken here.
@@ -18,6 +22,9 @@ impl Failure {
     pub fn of(error: &io::Error) -> Option<Self> {
         let inner = error.get_ref()?.downcast_ref::<rustls::Error>()?;
         Some(match inner {
+            rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => Self::Name,
             rustls::Error::InvalidCertificate(_)
             | rustls::Error::NoCertificatesPresented
             | rustls::Error::UnsupportedNameType => Self::Certificate,

@@ -6,6 +6,9 @@ use rustls::pki_types::ServerName;
 
 /// The name that a host is asked for by: what stands before the port, without brackets.
 pub fn server_name(host: &str) -> Option<ServerName<'static>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Some(address.into());
+    }
     let bare = match host.strip_prefix('[') {
         Some(v6) => v6.split_once(']')?.0,
         None => host.split_once(':').map_or(host, |(name, _)| name),
@@ -29,6 +32,8 @@ mod tests {
         is("192.0.2.7:443", "192.0.2.7");
         is("[2001:db8::1]:443", "2001:db8::1");
         is("[2001:db8::1]", "2001:db8::1");
+        is("2001:db8::1", "2001:db8::1");
+        is("::1", "::1");
         for nobody in ["", ":443", "a b", "[::1", "ä.test", "*.test", "a..test"] {
             assert_eq!(name(nobody), None, "{nobody}");
         }

@@ -38,7 +38,7 @@ pub(super) struct Verifier {
 impl Identity {
     /// A name as written: of a host, an address, or a URI.
     pub fn new(written: &str) -> Option<Self> {
-        if written.contains("://") {
+        if written.contains("://") || written.starts_with("urn:") {
             return Some(Self::Uri(written.into()));
         }
         server_name(written).map(Self::Host)

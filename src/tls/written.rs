@@ -47,6 +47,7 @@ impl ClientSettings {
         let identity = |san: &String| Identity::new(san).ok_or(ClientError::San(san.clone()));
         let identities: Result<Vec<_>, _> = written.san.iter().map(identity).collect();
         Ok(Self {
+            written: written.clone(),
             min_version: Version::from(written.min_version),
             name: name(written)?,
             identities: identities?,
@@ -73,8 +74,18 @@ impl Roots {
 impl Material {
     /// Reads what the author of an upstream names.
     pub fn read(written: &UpstreamTls) -> Result<Self, MaterialError> {
-        let roots = Roots::new(written);
-        let trust = roots.as_ref().map(Trust::read).transpose()?;
+        Self::read_again(written, None)
+    }
+
+    /// Reads the files among it, and leaves the authorities that stand in none of them as they are.
+    pub fn read_again(
+        written: &UpstreamTls,
+        trusted: Option<Trust>,
+    ) -> Result<Self, MaterialError> {
+        let trust = match (Roots::new(written), trusted) {
+            (Some(Roots::Webpki | Roots::System), Some(trusted)) => Some(trusted),
+            (roots, _) => roots.as_ref().map(Trust::read).transpose()?,
+        };
         let certificate = written.certificate.as_ref().map(|own| {
             Certificate::read(&own.cert, &own.key).map_err(|error| MaterialError::Certificate {
                 in_key: error.file == own.key,

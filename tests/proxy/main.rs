@@ -44,6 +44,7 @@ mod tls_identity;
 mod tls_ocsp;
 mod tls_secrets;
 mod tls_tools;
+mod tls_upstream_names;
 mod tls_upstreams;
 mod upstreams;
 mod wire_connection;

@@ -219,7 +219,7 @@ fn what_cannot_be_read_reaches_no_endpoint() {
     let entry = |name: &str| [&[0][..], &vector(2, name.as_bytes())].concat();
     let two = [entry("db.test"), entry("own.test")].concat();
     let bad = [
-        b"GET / HTTP/1.1\r\nHost: db.test\r\n\r\n".to_vec(),
+        b"SSH-2.0-garbage\r\n".to_vec(),
         hello(&[name(), name()]),
         hello(&[extension(0, &vector(2, &two))]),
         hello(&[server_name("db.test."), server_name("db.test")]),

@@ -192,7 +192,7 @@ fn the_name_is_found_however_the_hello_arrives() {
     let mut client = caller.begin_with_all(proxy.address("web"), request);
     assert_eq!(client.response().status, 200);
     let mut garbage = crate::support::client::Client::connect(proxy.address("web"));
-    garbage.send("GET / HTTP/1.1\r\n\r\n");
+    garbage.send("SSH-2.0-garbage\r\n");
     // An alert, and the end.
     assert_eq!(garbage.read_to_end().first(), Some(&0x15));
 }
@@ -211,11 +211,7 @@ fn who_does_not_get_as_far_as_a_name_is_counted_as_elsewhere() {
     let first = caller.first_bytes();
     let mut broken = first.clone();
     broken[5] = 99;
-    let strangers = [
-        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
-        vec![0xff; 20_000],
-        broken,
-    ];
+    let strangers = [b"SSH-2.0-garbage\r\n".to_vec(), vec![0xff; 20_000], broken];
     for bytes in &strangers {
         let mut client = proxy.client();
         client.send(bytes);

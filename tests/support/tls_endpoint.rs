@@ -8,7 +8,7 @@
 //! ```
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -93,7 +93,12 @@ impl<'a> Shown<'a> {
 impl TlsEndpoint {
     /// Starts one.
     pub(crate) fn start(shown: &Shown<'_>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_at("127.0.0.1:0", shown)
+    }
+
+    /// Starts one at this address.
+    pub(crate) fn start_at(address: &str, shown: &Shown<'_>) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let facts = Arc::new(Facts {
             config: Arc::new(shown.config()),
@@ -192,7 +197,7 @@ fn answer(session: &mut BufReader<Session>, told: &str) -> io::Result<bool> {
     }
     let taken = io::copy(&mut session.by_ref().take(length), &mut io::sink())?;
     let mut body = format!("{told}host={host}\ntaken={taken}\n");
-    if target == "/large" {
+    if target == "/large" || target == "/cut" {
         body = "x".repeat(LARGE);
     }
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -200,8 +205,13 @@ fn answer(session: &mut BufReader<Session>, told: &str) -> io::Result<bool> {
     session.write_all(head.as_bytes())?;
     session.write_all(body.as_bytes())?;
     session.flush()?;
-    Ok(true)
+    if target == "/cut" {
+        // Without a word of TLS.
+        session.sock.shutdown(Shutdown::Write)?;
+        io::copy(&mut session.sock, &mut io::sink())?;
+    }
+    Ok(target != "/cut")
 }
 
-/// The length of `/large`.
+/// The length of `/large` and of `/cut`, which ends the connection as a cable would.
 pub(crate) const LARGE: usize = 3 * 1024 * 1024;

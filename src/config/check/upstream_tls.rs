@@ -140,18 +140,21 @@ fn protocols(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
     let Some(alpn) = upstream.node.at(&["tls", "alpn"]) else {
         return;
     };
-    let mut offered = alpn.items().iter();
-    if alpn.is_sound() && !alpn.items().is_empty() && !offered.any(|one| one.str() == Some(HTTP)) {
+    if !alpn.is_sound() {
+        return;
+    }
+    let is_other = |one: &&Node| one.str().is_some_and(|protocol| !HTTP.contains(&protocol));
+    if let Some(other) = alpn.items().iter().find(is_other) {
         let title = format!(
-            "upstream `{}` gets requests, and does not offer HTTP/1.1",
+            "upstream `{}` gets requests, and offers another protocol than HTTP/1.1",
             upstream.name
         );
         findings.push(
             Diagnostic::new(Code::AlpnWithoutHttp, title)
-                .at(alpn.place, "`http/1.1` is missing")
-                .help("without `alpn` it is offered to whoever gets requests"),
+                .at(other.place, "an endpoint may choose it")
+                .help("without `alpn`, `http/1.1` is offered to whoever gets requests"),
         );
     }
 }
 
-const HTTP: &str = "http/1.1";
+const HTTP: [&str; 2] = ["http/1.1", "http/1.0"];

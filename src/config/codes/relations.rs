@@ -241,8 +241,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
     Explanation {
         code: Code::AlpnWithoutHttp,
         id: "E0238",
-        summary: "requests to endpoints that are not offered HTTP/1.1",
+        summary: "requests to endpoints that are offered another protocol",
         text: "`alpn` lists the protocols that endpoints are offered, and requests are HTTP/1.1. An \
-               endpoint that takes another one could not be spoken to.",
+               endpoint that chooses another one could not be spoken to.",
     },
 ];

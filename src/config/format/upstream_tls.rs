@@ -34,7 +34,8 @@ pub struct UpstreamTls {
     pub san: Vec<String>,
     /// What endpoints are shown that ask for a certificate of ours, with its key. Default: none.
     pub certificate: Option<OwnCertificate>,
-    /// Protocols that are offered (ALPN), the preferred first. HTTP needs `http/1.1` among them.
+    /// Protocols that are offered (ALPN), the preferred first. Requests are HTTP/1.1, and an
+    /// upstream that gets some offers nothing else.
     /// Default: `http/1.1` for requests, and none for the bytes of a TCP listener.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(
@@ -44,7 +45,7 @@ pub struct UpstreamTls {
     pub alpn: Vec<String>,
     /// The oldest version that is spoken. Default: 1.2.
     pub min_version: Option<TlsVersion>,
-    /// Whether any certificate will do. Then whoever sits between here and the endpoints reads and
+    /// Whether any certificate (of X.509 version 3) will do. Then whoever sits between here and the endpoints reads and
     /// changes everything; `check`, the start and `status` warn of it. Default: false.
     pub insecure_skip_verify: Option<bool>,
 }

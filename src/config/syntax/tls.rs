@@ -5,7 +5,9 @@ use crate::config::codes::Code;
 
 /// A name of a host, an IP address, or a URI.
 pub(super) fn san(text: &str) -> Result<(), Fault> {
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let parts = text.split_once("://");
+    let parts = parts.or_else(|| Some(("urn", text.strip_prefix("urn:")?)));
+    let Some((scheme, rest)) = parts else {
         return host::name(text);
     };
     let wrong = |why: &str| Err(Fault::new(Code::Host, "a name of a certificate", why));

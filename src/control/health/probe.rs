@@ -32,7 +32,11 @@ pub(super) async fn probe(job: Job) -> Outcome {
         }
         Probe::Tcp => (Purpose::Raw, None),
     };
-    let name = host.as_ref().and_then(|host| host.to_str().ok());
+    // Who is asked for is the endpoint, as it was written, unless somebody else was written here.
+    let name = match &check.probe {
+        Probe::Http(probe) => probe.host.as_ref().and_then(|host| host.to_str().ok()),
+        Probe::Tcp => None,
+    };
     let name = name.and_then(server_name);
     let opening = connect(&endpoint, &address, purpose, name.as_ref());
     let stream = match timeout_at(deadline, opening).await {

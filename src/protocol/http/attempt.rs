@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::respond::Cause;
 use crate::body::BodyError;
-use crate::endpoint::ConnectFailure;
+use crate::endpoint::{ConnectFailure, Endpoint};
 use crate::policy::retry::Failure;
 use crate::pool::{CallError, ConnectError};
 use crate::tls;
@@ -51,7 +51,7 @@ pub(super) fn failed_call(
     let cause = match error {
         CallError::Unsent(_) | CallError::Closed | CallError::Reset(_) => match refusal {
             None => Cause::ConnectionTerminated,
-            Some(tls::Failure::Certificate) => Cause::TlsCertificateError,
+            Some(tls::Failure::Certificate | tls::Failure::Name) => Cause::TlsCertificateError,
             Some(tls::Failure::Alert) => Cause::TlsAlertReceived,
             Some(tls::Failure::Protocol) => Cause::TlsProtocolError,
         },
@@ -85,15 +85,21 @@ pub(super) fn failed_call(
 ///
 /// `in_vain` tells that the endpoint had all the time that a connection may take.
 pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -> Failed {
+    tracing::debug!(endpoint = %pick.endpoint.name, why = %error, "no connection");
     let failure = match error {
         ConnectError::Limit => None,
         ConnectError::TimedOut => Some(ConnectFailure::TimedOut),
         ConnectError::Refused(error) => Some(ConnectFailure::of(error)),
     };
+    let is_asked_for = failure.is_some_and(|failure| is_by_request(&pick.endpoint, failure));
     if let Some(failure) = failure
         && (in_vain || failure != ConnectFailure::TimedOut)
     {
-        pick.endpoint.connect_failed(failure, Instant::now());
+        if is_asked_for {
+            pick.endpoint.refused_name(failure);
+        } else {
+            pick.endpoint.connect_failed(failure, Instant::now());
+        }
     }
     let cause = match failure {
         None => Cause::ConnectionLimitReached,
@@ -102,16 +108,32 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
         Some(ConnectFailure::Terminated) => Cause::ConnectionTerminated,
         Some(ConnectFailure::Unroutable) => Cause::DestinationIpUnroutable,
         Some(ConnectFailure::Unavailable) => Cause::DestinationUnavailable,
-        Some(ConnectFailure::TlsCertificate) => Cause::TlsCertificateError,
+        Some(ConnectFailure::TlsCertificate | ConnectFailure::TlsName) => {
+            Cause::TlsCertificateError
+        }
         Some(ConnectFailure::TlsAlert) => Cause::TlsAlertReceived,
         Some(ConnectFailure::TlsProtocol) => Cause::TlsProtocolError,
         Some(ConnectFailure::Ours) => Cause::Internal,
     };
+    // Another endpoint has no other name.
+    let (failure, is_repeatable) = if is_asked_for {
+        (Failure::Responding, false)
+    } else {
+        (Failure::NotSent, true)
+    };
     Failed {
         cause,
-        failure: Failure::NotSent,
-        is_repeatable: true,
+        failure,
+        is_repeatable,
     }
+}
+
+/// Whether it may be the name in the request that an endpoint has no certificate for, which says
+/// nothing about the endpoint: any client may ask for anything.
+fn is_by_request(endpoint: &Endpoint, failure: ConnectFailure) -> bool {
+    let peer = endpoint.tls.as_ref();
+    let is_of_name = matches!(failure, ConnectFailure::TlsName | ConnectFailure::TlsAlert);
+    is_of_name && peer.is_some_and(|peer| peer.asks_by_request())
 }
 
 /// A response that breaks the protocol: the endpoint has acted on the request, so it

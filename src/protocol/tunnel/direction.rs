@@ -28,6 +28,8 @@ pub(super) struct Direction<'a> {
     bulk: bool,
     /// Whether the sink is told when the source ends.
     tells_end: bool,
+    /// Whether the source ended as one does that was cut.
+    is_cut: bool,
     passed: &'a Cell<u64>,
     counter: Option<&'a Counter>,
 }
@@ -68,6 +70,7 @@ impl<'a> Direction<'a> {
             waiting,
             bulk: false,
             tells_end: true,
+            is_cut: false,
             passed,
             counter,
         }
@@ -105,6 +108,9 @@ impl<'a> Direction<'a> {
                 ready!(self.poll_read(cx, source)).map_err(|_| Broken::Source)?;
                 continue;
             }
+            if let (true, Stream::Tls(sink)) = (self.is_cut, sink) {
+                sink.say_no_goodbye();
+            }
             if self.tells_end {
                 ready!(sink.poll_shutdown_write(cx)).map_err(|_| Broken::Sink)?;
             }
@@ -131,6 +137,12 @@ impl<'a> Direction<'a> {
                     self.waiting = Waiting::Read { buffer, written: 0 };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                // TLS that ends without its last word, as many servers end it. What came is passed
+                // on; that there may have been more is for those who can be told.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.is_cut = true;
+                    self.state = State::Ending;
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
             return Poll::Ready(Ok(()));
