@@ -107,13 +107,17 @@ fn decide(
         Err(Unreadable::NotTls) if otherwise == Otherwise::Refuses => {
             return Err((HelloResult::NoRoute, None));
         }
-        Err(Unreadable::NotTls) => {}
-        // Where TLS ends here, the session says itself what is wrong.
-        Err(error) if otherwise != Otherwise::EndsTls => {
+        Err(Unreadable::Unnamed) if otherwise == Otherwise::Refuses => {
+            return Err((HelloResult::NoRoute, Some(UNRECOGNIZED_NAME)));
+        }
+        // What no route can be for, goes where clients go that say no name.
+        Err(Unreadable::NotTls | Unreadable::Unnamed) => {}
+        // Else a client could choose, by what we take for malformed and others do not, where it
+        // goes.
+        Err(error @ (Unreadable::Malformed(_) | Unreadable::TooLarge)) => {
             tracing::debug!(why = %error, "no name to route by");
             return Err((HelloResult::Malformed, Some(DECODE_ERROR)));
         }
-        Err(_) => {}
     }
     Ok(Taker::Listener(received, end))
 }

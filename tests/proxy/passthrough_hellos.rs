@@ -210,6 +210,24 @@ fn who_is_passed_through_takes_no_place_of_a_handshake() {
     }
 }
 
+/// What no route can be for goes where clients go that say no name.
+#[test]
+fn what_is_no_name_goes_to_the_relays_own_target() {
+    let (db, own) = (Endpoint::refuses(), Endpoint::sends_back());
+    let (db, own) = (db.address(), own.address());
+    let proxy = Evenkeel::start(&format!(
+        "[listener.raw]\nbind = \"@raw\"\nprotocols = [\"tcp\"]\nto = [\"{own}\"]\n\
+         [route.db]\nlistener = \"raw\"\nserver_name = [\"*\"]\nupstream = \"db\"\n\
+         [upstream.db]\nendpoints = [\"{db}\"]\n"
+    ));
+    for name in ["10.0.0.1", "db.test.", "foo-.test"] {
+        let sent = hello(&[server_name(name)]);
+        let mut client = Client::connect(proxy.address("raw"));
+        client.send(&sent);
+        assert_eq!(client.bytes(sent.len()), sent, "{name}");
+    }
+}
+
 #[test]
 fn what_cannot_be_read_reaches_no_endpoint() {
     let authority = Authority::new();
@@ -221,6 +239,9 @@ fn what_cannot_be_read_reaches_no_endpoint() {
     let bad = [
         b"SSH-2.0-garbage\r\n".to_vec(),
         hello(&[name(), name()]),
+        // Nor is one that rustls would take, and that is larger than we read: who is asked for must
+        // not depend on what else is said.
+        hello(&[name(), extension(21, &[0; 20_000])]),
         hello(&[extension(0, &vector(2, &two))]),
         hello(&[server_name("db.test."), server_name("db.test")]),
         hello(&[server_name("db.test\0")]),

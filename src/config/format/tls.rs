@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::is_default;
 use crate::config::units::Time;
 
-/// `[listener.<name>.tls]`: TLS ends here; whether endpoints are spoken to in TLS, their upstream says.
+/// `[listener.<name>.tls]`: TLS ends here. Whether endpoints are spoken to in it as well, their
+/// upstream says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {

@@ -45,8 +45,9 @@ pub struct UpstreamTls {
     pub alpn: Vec<String>,
     /// The oldest version that is spoken. Default: 1.2.
     pub min_version: Option<TlsVersion>,
-    /// Whether any certificate (of X.509 version 3) will do. Then whoever sits between here and the endpoints reads and
-    /// changes everything; `check`, the start and `status` warn of it. Default: false.
+    /// Whether any certificate (of X.509 version 3) will do. Then whoever sits between here and the
+    /// endpoints reads and changes everything; `check`, the start and `status` warn of it. Default:
+    /// false.
     pub insecure_skip_verify: Option<bool>,
 }
 

@@ -38,6 +38,9 @@ pub enum Unreadable {
     /// It is TLS, but not as it must be.
     #[error("the ClientHello is malformed: {0}")]
     Malformed(&'static str),
+    /// It is sound, but asks for what is no name of a server: an address, or a dot at its end.
+    #[error("the ClientHello asks for what is no name")]
+    Unnamed,
     /// It is larger than any that is honest.
     #[error("the ClientHello is larger than 16 KiB, or in too many records")]
     TooLarge,
@@ -117,7 +120,7 @@ impl Hello {
             server_name: None,
             alpn: Box::default(),
         };
-        let mut kinds = Vec::new();
+        let (mut kinds, mut is_unnamed) = (Vec::new(), false);
         while !rest.0.is_empty() {
             let extension = rest.number(2).zip(rest.vector(2));
             let Some((kind, content)) = extension else {
@@ -125,8 +128,9 @@ impl Hello {
             };
             kinds.push(kind);
             if kind == SERVER_NAME {
-                let name = server_name(content).ok_or(malformed("server_name is no name"))?;
-                hello.server_name = Some(name);
+                let name = server_name(content).ok_or(malformed("server_name holds no name"))?;
+                is_unnamed |= !is_host(name);
+                hello.server_name = Some(name.to_ascii_lowercase().into());
             } else if kind == ALPN {
                 let list = protocols(content).ok_or(malformed("the list of protocols is none"))?;
                 hello.alpn = list.0.into();
@@ -135,6 +139,9 @@ impl Hello {
         kinds.sort_unstable();
         if kinds.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(malformed("an extension stands twice"));
+        }
+        if is_unnamed {
+            return Err(Unreadable::Unnamed);
         }
         Ok(hello)
     }
@@ -246,7 +253,7 @@ fn parsed(body: &[u8]) -> Result<Hello, Unreadable> {
 
 /// The one name of a list. Other types of names have never been defined, so where such an entry
 /// ends nobody knows.
-fn server_name(mut content: Part<'_>) -> Option<Box<str>> {
+fn server_name(mut content: Part<'_>) -> Option<&str> {
     let mut list = content.vector(2)?;
     if list.number(1)? != HOST_NAME {
         return None;
@@ -254,7 +261,7 @@ fn server_name(mut content: Part<'_>) -> Option<Box<str>> {
     let name = list.vector(2)?;
     let is_all = content.0.is_empty() && list.0.is_empty();
     let name = std::str::from_utf8(name.0).ok()?;
-    (is_all && is_host(name)).then(|| name.to_ascii_lowercase().into())
+    (is_all && name.bytes().all(|byte| byte.is_ascii_graphic())).then_some(name)
 }
 
 /// Whether it is a name of the DNS as RFC 6066 wants it: no address, and no dot at its end.
