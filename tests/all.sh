@@ -6,9 +6,9 @@
 #
 # It needs cargo, compilers for C and C++, and curl. What else there is to be used is used where it is
 # installed, and must be there if a variable says `required`, as all of them do in CI: promtool
-# (EVENKEEL_PROMTOOL), nginx and haproxy (EVENKEEL_PEERS), valgrind and Python 3.11
-# (EVENKEEL_VALGRIND). Nothing is downloaded but crates, the database of advisories and, once,
-# cargo-deny.
+# (EVENKEEL_PROMTOOL), nginx and haproxy (EVENKEEL_PEERS), openssl (EVENKEEL_OPENSSL), valgrind and
+# Python 3.11 (EVENKEEL_VALGRIND). Nothing is downloaded but crates, the database of advisories and,
+# once, cargo-deny.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

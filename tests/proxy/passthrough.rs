@@ -2,7 +2,6 @@
 //! ends here.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use rustls::AlertDescription;
@@ -12,6 +11,7 @@ use crate::support::clock::eventually;
 use crate::support::command::Files;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::openssl::OpenSsl;
 use crate::support::port::Port;
 use crate::support::tls::{Authority, Hello, alert, listener};
 
@@ -300,41 +300,13 @@ fn what_becomes_of_a_request_is_told() {
     assert_eq!(route["upstreams"][0], "db");
 }
 
-/// OpenSSL as a server, which ends with this.
-struct OpenSsl(Child);
-
-impl OpenSsl {
-    /// `None` where it is not installed.
-    fn start(files: &Files, port: &Port) -> Option<Self> {
-        let child = Command::new("openssl")
-            .args(["s_server", "-quiet", "-www", "-accept"])
-            .arg(port.address().to_string())
-            .arg("-cert")
-            .arg(files.path("db.pem"))
-            .arg("-key")
-            .arg(files.path("db.key"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        child.ok().map(Self)
-    }
-}
-
-impl Drop for OpenSsl {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 #[test]
 fn openssl_ends_it() {
     let authority = Authority::new();
     let certified = authority.certify(&["db.test"]);
     let files = Files::new(&[("db.pem", &certified.cert), ("db.key", &certified.key)]);
     let port = Port::reserve();
-    let Some(_openssl) = OpenSsl::start(&files, &port) else {
+    let Some(_openssl) = OpenSsl::start(&files, &port, &[]) else {
         return;
     };
     let own = Endpoint::says("own");

@@ -13,6 +13,7 @@ use crate::support::command::Files;
 use crate::support::endpoint::{Endpoint, Request};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::look::cause;
+use crate::support::openssl::missing;
 use crate::support::tls::{Authority, Certified, Hello, Session, listener};
 
 /// Both sides' authorities, and a client.
@@ -448,6 +449,9 @@ fn curl_and_openssl_show_certificates() {
         ])
         .stdin(File::open(path("request")).expect("our own file"))
         .output();
+    if openssl.is_err() {
+        missing("openssl");
+    }
     if let Ok(done) = openssl {
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(said.starts_with("HTTP/1.1 200 "), "{said}{done:?}");

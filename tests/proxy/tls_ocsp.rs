@@ -13,6 +13,7 @@ use crate::support::clock::eventually;
 use crate::support::command::Files;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::openssl::missing;
 use crate::support::tls::{Authority, Certified};
 
 /// An authority, what it has certified, and the responses that OpenSSL makes for it.
@@ -128,10 +129,6 @@ impl Desk {
 }
 
 /// Runs OpenSSL among the files; `None` where it is not installed.
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that did not run must not look as if it had"
-)]
 fn openssl(files: &Files, arguments: &[&str]) -> Option<Output> {
     let folder = files.path("ca.pem");
     let output = Command::new("openssl")
@@ -142,7 +139,7 @@ fn openssl(files: &Files, arguments: &[&str]) -> Option<Output> {
     match output {
         Ok(output) => Some(output),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("skipped: openssl is not installed");
+            missing("openssl");
             None
         }
         Err(error) => panic!("openssl: {error}"),

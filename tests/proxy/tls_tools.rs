@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::openssl::missing;
 use crate::support::tls::{Authority, listener};
 
 /// A proxy for `shop.test` beside `authority.pem`.
@@ -36,12 +37,8 @@ fn run(tool: &str, arguments: &[&str], input: &str) -> Option<Output> {
     Some(child.wait_with_output().expect("our own child"))
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that did not run must not look as if it had"
-)]
 fn skipped(tool: &str) -> Option<Output> {
-    eprintln!("skipped: {tool} is not installed");
+    missing(tool);
     None
 }
 

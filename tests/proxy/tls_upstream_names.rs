@@ -1,8 +1,11 @@
 //! Names and trust towards endpoints, where one setting or one client must not spoil another.
 
 use crate::support::clock::eventually;
+use crate::support::command::Files;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::message::text;
+use crate::support::openssl::OpenSsl;
+use crate::support::port::Port;
 use crate::support::tls::Authority;
 use crate::support::tls_endpoint::{Shown, TlsEndpoint};
 
@@ -135,4 +138,54 @@ fn the_systems_authorities_can_be_trusted() {
     let told = proxy.command(&["check"]);
     assert!(told.status.success(), "{}", text(&told.stderr));
     std::fs::remove_file(&store).expect("it is there");
+}
+
+/// A real counterpart, which asks for our certificate and takes nothing older or newer.
+#[test]
+fn openssl_is_spoken_to_and_shown_a_certificate() {
+    let authority = Authority::new();
+    let certified = authority.certify(&["db.test"]);
+    let own = authority.certify(&["proxy.test"]);
+    let files = Files::new(&[
+        ("db.pem", &certified.cert),
+        ("db.key", &certified.key),
+        ("ca.pem", &authority.pem()),
+    ]);
+    let ca = files.path("ca.pem").display().to_string();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let port = Port::reserve();
+        let verify = [
+            "-Verify",
+            "2",
+            "-verify_return_error",
+            "-CAfile",
+            &ca,
+            version,
+        ];
+        let Some(_openssl) = OpenSsl::start(&files, &port, &verify) else {
+            return;
+        };
+        eventually("OpenSSL listens", || {
+            std::net::TcpStream::connect(port.address()).ok()
+        });
+        let written = format!(
+            "[listener.web]\nbind = \"@web\"\nupstream = \"api\"\n\
+             [upstream.api]\nendpoints = [\"{}\"]\n[upstream.api.tls]\nca = \"ca.pem\"\n\
+             server_name = \"db.test\"\n\
+             certificate = {{ cert = \"own.pem\", key = \"own.key\" }}\n",
+            port.address()
+        );
+        let mut beside = own.files("own").to_vec();
+        beside.push(("ca.pem".to_owned(), authority.pem()));
+        let proxy = Evenkeel::start_among(&beside, &written);
+        let mut client = proxy.client();
+        let response = client.get("/");
+        assert_eq!(response.status, 200, "{version}: {response:?}");
+        let told = response.body.text();
+        assert!(told.contains("s_server"), "{told}");
+        assert!(
+            told.contains("CN=a server") || told.contains("CN = a server"),
+            "{told}"
+        );
+    }
 }

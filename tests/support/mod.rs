@@ -25,6 +25,7 @@ pub(crate) mod evenkeel;
 pub(crate) mod gated;
 pub(crate) mod look;
 pub(crate) mod message;
+pub(crate) mod openssl;
 pub(crate) mod port;
 pub(crate) mod tickets;
 pub(crate) mod tls;

@@ -153,8 +153,9 @@ fn set_scheme(headers: &mut Fields, scheme: &'static str) -> &'static str {
             }
             scheme
         }
-        Some(b"http") => "http",
-        Some(b"https") => "https",
+        // Schemes are the same in any case (RFC 3986 §3.1).
+        Some(said) if said.eq_ignore_ascii_case(b"http") => "http",
+        Some(said) if said.eq_ignore_ascii_case(b"https") => "https",
         Some(_) => scheme, // a list or another word: kept for the endpoint, no basis for ours
     }
 }
