@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::support::clock::{PATIENCE, pause};
 use crate::support::evenkeel::Evenkeel;
+use crate::support::tls::{Authority, Hello};
 
 /// What the program has in RAM, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -239,3 +240,34 @@ fn memory_is_not_taken_by_huge_pages() {
         "{enabled:?}"
     );
 }
+
+/// A session that waits keeps its keys, and what rustls needs to go on: not a buffer each.
+#[test]
+fn a_session_that_waits_holds_little() {
+    let authority = Authority::new();
+    let files = authority.certify(&["shop.test"]).files("a");
+    let proxy = Evenkeel::start_among(
+        &files,
+        "[log]\naccess = false\n[listener.web]\nbind = \"@web\"\n\
+         [route.all]\nrespond = { body = \"x\" }\n[listener.web.tls]\n\
+         certificates = [{ cert = \"a.pem\", key = \"a.key\" }]\n",
+    );
+    let caller = Hello::to("shop.test", &authority).caller();
+    let begin = |number: usize| -> Vec<_> {
+        let sessions = (0..number).map(|_| {
+            let mut client = caller.begin(proxy.address("web"));
+            assert_eq!(client.get("/").status, 200);
+            client
+        });
+        sessions.collect()
+    };
+    let warm = begin(20);
+    let before = memory(&proxy).now;
+    let waiting = begin(WAITING);
+    let each = memory(&proxy).now.saturating_sub(before) / WAITING;
+    assert!(each < 17 * 1024, "{each} bytes");
+    drop((warm, waiting));
+}
+
+/// Enough that what the program holds anyhow does not count.
+const WAITING: usize = 400;

@@ -241,7 +241,7 @@ fn what_cannot_be_read_reaches_no_endpoint() {
         hello(&[name(), name()]),
         // Nor is one that rustls would take, and that is larger than we read: who is asked for must
         // not depend on what else is said.
-        hello(&[name(), extension(21, &[0; 20_000])]),
+        hello(&[name(), extension(21, &vec![0; 20_000])]),
         hello(&[extension(0, &vector(2, &two))]),
         hello(&[server_name("db.test."), server_name("db.test")]),
         hello(&[server_name("db.test\0")]),

@@ -1,4 +1,5 @@
-//! OpenSSL as a counterpart, where it is installed. `EVENKEEL_OPENSSL=required` says that it must be.
+//! OpenSSL as a counterpart, where it is installed. `EVENKEEL_OPENSSL=required` says that it must
+//! be.
 
 use std::env;
 use std::process::{Child, Command, Stdio};
