@@ -264,13 +264,14 @@ pub(in crate::config) const WITH_NAMES: [&str; 6] = [
     "timeouts",
 ];
 
-/// What is about requests.
-const OF_REQUESTS: [&str; 12] = [
+/// What is about requests: all else that a route can have, as a test makes sure.
+const OF_REQUESTS: [&str; 13] = [
     "hosts",
     "path",
     "methods",
     "headers",
     "query",
+    "client_certificate",
     "redirect",
     "respond",
     "rewrite",
@@ -279,3 +280,24 @@ const OF_REQUESTS: [&str; 12] = [
     "retry",
     "connect",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::schema::schema;
+
+    /// Whatever is in neither list would be read, and do nothing.
+    #[test]
+    fn every_setting_of_a_route_goes_with_names_of_servers_or_is_refused_there() {
+        let schema = schema();
+        let properties = schema["definitions"]["Route"]["properties"].as_object();
+        let settings = properties.expect("routes have settings").keys();
+        let (mut settings, mut listed): (Vec<&str>, Vec<&str>) = (
+            settings.map(String::as_str).collect(),
+            WITH_NAMES.into_iter().chain(OF_REQUESTS).collect(),
+        );
+        settings.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(settings, listed);
+    }
+}
