@@ -178,6 +178,23 @@ fn rules_are_chosen_by_name() {
     }
 }
 
+/// `*` is no name: it stands for all of them, and for clients without one.
+#[test]
+fn a_rule_for_a_star_asks_everybody() {
+    let world = World::new();
+    let proxy = world.start(&[r#"{ hosts = ["*"], ca = "clients.pem" }"#]);
+    let good = numbered(&world.clients, 1);
+    for name in ["open.test", "x.below.test", "127.0.0.1"] {
+        let alert = refusal(&world.hello(name, None), &proxy);
+        assert_eq!(alert, AlertDescription::CertificateRequired, "{name}");
+    }
+    let mut client = world
+        .hello("open.test", Some(&good))
+        .begin(proxy.address("web"));
+    client.send("GET / HTTP/1.1\r\nHost: open.test\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+}
+
 /// A hello that comes in pieces, and one with everything behind it.
 #[test]
 fn the_name_is_found_however_the_hello_arrives() {

@@ -103,7 +103,7 @@ fn certificates(listener: &Item<'_, Listener>, findings: &mut Findings) {
     }
 }
 
-/// Each host, and all others, may have one rule.
+/// Each host, and all others, may have one rule. `*` stands for all others too.
 fn client_rules(listener: &Item<'_, Listener>, findings: &mut Findings) {
     let Some(node) = listener.node.at(&["tls", "client_certificates"]) else {
         return;
@@ -114,7 +114,9 @@ fn client_rules(listener: &Item<'_, Listener>, findings: &mut Findings) {
         let written = hosts.map(Node::items).unwrap_or_default();
         let mut names: Vec<(String, Place)> = Vec::new();
         for host in written.iter().filter(|host| !host.faulty) {
-            names.extend(host.str().map(|text| (normalised_host(text), host.place)));
+            let name = host.str().map(normalised_host);
+            let name = name.map(|name| if name == "*" { String::new() } else { name });
+            names.extend(name.map(|name| (name, host.place)));
         }
         if written.is_empty() && hosts.is_none_or(|hosts| !hosts.faulty) {
             names.push((String::new(), hosts.unwrap_or(rule).place));
@@ -137,7 +139,7 @@ fn double_rule(
     let (whose, help) = match name {
         "" => (
             "all other names".to_owned(),
-            "give one of them `hosts`, or take it out",
+            "give one of them `hosts` other than `*`, or take it out",
         ),
         name => (format!("`{name}`"), "take the host out of one of the two"),
     };

@@ -163,8 +163,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::DoubleClientRule,
         id: "E0223",
         summary: "two rules for one name's clients",
-        text: "Two entries of `client_certificates` are for the same host, or both are for all others: \
-               only one of them could hold.",
+        text: "Two entries of `client_certificates` are for the same host, or both are for all others, \
+               without `hosts` or with `*`: only one of them could hold.",
     },
     Explanation {
         code: Code::NobodyAsked,
