@@ -155,7 +155,7 @@ impl Authorities {
         let fallen = revocations::fallen(&authorities, &parsed);
         let mut stand = fallen.iter().map(|has_fallen| !has_fallen);
         roots.roots.retain(|_| stand.next().unwrap_or(false));
-        let fault = fault_of_fallen(&authorities, &fallen).map(at(ca));
+        let fault = revocations::fault_of_fallen(&authorities, &fallen).map(at(ca));
         // One that certifies none but authorities beside it needs no list: nothing leads up to it.
         let is_above = |one: &Authority| {
             let mut others = authorities.iter().map(Authority::tbs_certificate);
@@ -201,8 +201,18 @@ impl Authorities {
     ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let roots = Arc::clone(&self.roots);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
             .with_crls(self.revoked.iter().cloned());
+        // Each has two bytes of length in front of it.
+        let subjects = self.roots.subjects();
+        if subjects
+            .iter()
+            .map(|one| one.as_ref().len() + 2)
+            .sum::<usize>()
+            > MOST_SUBJECTS
+        {
+            verifier = verifier.clear_root_hint_subjects();
+        }
         if require {
             verifier.build()
         } else {
@@ -259,16 +269,6 @@ fn lists(
         }
     }
     Ok(lists)
-}
-
-/// What is wrong with the first of those that have fallen.
-fn fault_of_fallen(authorities: &[Authority], fallen: &[bool]) -> Option<AuthorityFault> {
-    let place = fallen.iter().position(|has_fallen| *has_fallen)?;
-    let subject = authorities.get(place)?.tbs_certificate().subject();
-    Some(AuthorityFault::Fallen {
-        position: place + 1,
-        subject: subject.to_string(),
-    })
 }
 
 fn lists_in(
@@ -373,5 +373,11 @@ const INTEGER: u8 = 2;
 /// All authorities that browsers trust are a quarter of it.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Some hundred thousand revoked certificates.
-const LARGEST_LIST: u64 = 16 * 1024 * 1024;
+/// Some fifty thousand revoked certificates. A list's signature is checked in every whole handshake,
+/// which takes about 0.8 ms a MiB on the worker's thread.
+const LARGEST_LIST: u64 = 2 * 1024 * 1024;
+
+/// Bytes of names of authorities that a client is told. A list of names has at most 64 KiB (RFC 8446
+/// §4.2.4), and clients have smaller limits for a whole message; one that is told none chooses among
+/// all its certificates.
+const MOST_SUBJECTS: usize = 16 * 1024;

@@ -60,6 +60,19 @@ pub(super) fn fallen(authorities: &[Certificate], lists: &[CertificateList]) -> 
     fallen
 }
 
+/// What is wrong with the first of those that have fallen.
+pub(super) fn fault_of_fallen(
+    authorities: &[Certificate],
+    fallen: &[bool],
+) -> Option<AuthorityFault> {
+    let place = fallen.iter().position(|has_fallen| *has_fallen)?;
+    let subject = authorities.get(place)?.tbs_certificate().subject();
+    Some(AuthorityFault::Fallen {
+        position: place + 1,
+        subject: subject.to_string(),
+    })
+}
+
 fn is_revoked(authority: &Certificate, list: &CertificateList) -> bool {
     let (authority, list) = (authority.tbs_certificate(), &list.tbs_cert_list);
     let mut revoked = list.revoked_certificates.iter().flatten();

@@ -327,6 +327,29 @@ fn lists_and_authorities_are_renewed_by_themselves() {
     assert_eq!(hello.begin(address).get("/").status, 200);
 }
 
+/// More than fits what a client is told.
+#[test]
+fn authorities_may_be_many() {
+    let world = World::new();
+    let named = |number| Authority::named(&format!("{number:0>1000}")).pem();
+    let mut files = world.files(&["open.test"]);
+    let all = (0..70).map(named).collect::<String>() + &world.clients.pem();
+    files.push(("many.pem".to_owned(), all));
+    let rule = r#"{ ca = "many.pem" }"#;
+    let proxy = Evenkeel::start_among(&files, &world.config(&[rule]));
+    let good = numbered(&world.clients, 1);
+    for versions in VERSIONS {
+        let with = |certificate| Hello {
+            versions,
+            ..world.hello("open.test", certificate)
+        };
+        let mut client = with(Some(&good)).begin(proxy.address("web"));
+        assert_eq!(client.get("/").status, 200);
+        let alert = refusal(&with(None), &proxy);
+        assert_eq!(alert, AlertDescription::CertificateRequired);
+    }
+}
+
 /// What stands in `ca` is trusted for itself, so that no list is asked about it.
 #[test]
 fn an_authority_that_falls_takes_its_clients_along() {
