@@ -179,6 +179,22 @@ fn hosts(world: &World<'_>, route: &Item<'_, Route>, findings: &mut Findings) {
     }
 }
 
+/// The route that takes every connection of clients that ask a listener for a host.
+pub(super) fn passed_through<'a>(
+    world: &'a World<'_>,
+    listener: &str,
+    host: &str,
+) -> Option<&'a Item<'a, Route>> {
+    let takes = |route: &&Item<'_, Route>| {
+        let mut written = route
+            .whole()
+            .into_iter()
+            .filter(|route| route.alpn.is_empty() && route.listener.as_deref() == Some(listener));
+        written.any(|route| route.server_name.iter().any(|name| covers(name, host)))
+    };
+    world.routes.values().find(takes)
+}
+
 /// Whether a server's name takes every client that asks for a host.
 fn covers(name: &str, host: &str) -> bool {
     let (name, host) = (normalised_host(name), normalised_host(host));

@@ -9,7 +9,7 @@ use super::listeners::is_tcp;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::{CertificateMatch, Listener, Route};
+use crate::config::format::Listener;
 use crate::config::node::{Node, Value};
 use crate::config::source::Place;
 use crate::config::syntax::normalised_host;
@@ -27,40 +27,6 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
             on_tcp(listener, findings);
         }
     }
-    for route in world.routes.values() {
-        nobody_asked(world, route, findings);
-    }
-}
-
-/// A route by clients' certificates is for listeners that ask for them, or that are told by others.
-fn nobody_asked(world: &World<'_>, route: &Item<'_, Route>, findings: &mut Findings) {
-    let Some(written) = route.whole() else {
-        return;
-    };
-    if written.client_certificate == CertificateMatch::default() {
-        return;
-    }
-    let name = written.listener.as_deref();
-    let mut own = world
-        .listeners
-        .values()
-        .filter(|one| name.is_none_or(|name| name == one.name) && !is_tcp(one))
-        .peekable();
-    let learns = |one: &Item<'_, Listener>| {
-        !one.sound || one.has(&["tls", "client_certificates"]) || one.has(&["trusted_proxies"])
-    };
-    if own.peek().is_none() || own.any(learns) {
-        return;
-    }
-    let title = format!(
-        "route `{}` matches by a client's certificate, and nobody asks for one",
-        route.name
-    );
-    findings.push(
-        Diagnostic::new(Code::NobodyAsked, title)
-            .at(route.key_place(&["client_certificate"]), "it never matches")
-            .help("`tls.client_certificates` of a listener has it ask for certificates"),
-    );
 }
 
 fn key_log(world: &World<'_>, findings: &mut Findings) {

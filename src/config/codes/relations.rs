@@ -171,7 +171,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
         id: "E0224",
         summary: "a client's certificate that nobody asks for",
         text: "A route matches by the client's certificate, but none of its listeners asks for one \
-               (`tls.client_certificates`): it would never match.",
+               (`tls.client_certificates`), or no rule of theirs is for one of the route's hosts: there \
+               it would never match.",
     },
     Explanation {
         code: Code::ServerNameListener,

@@ -63,7 +63,7 @@ pub struct ClientCertificates {
     /// names that no other rule has, and for clients that name none. Default: the same as `*`.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(
-        "items" = {"type": "string", "format": "x-host-pattern"},
+        "items" = {"type": "string", "format": "x-server-name"},
         "examples" = [["admin.example.com", "*.internal"]]
     ))]
     pub hosts: Vec<String>,
