@@ -110,7 +110,7 @@ fn gathered<'a>(
     let mut rules = ClientRules::new();
     let mut unusable = Vec::new();
     for (listener, rule, read) in read {
-        match read {
+        match read.and_then(without_fallen) {
             Ok(read) => rules.entry(listener.clone()).or_default().push(read),
             Err((list, why)) => {
                 let listener = listener.clone();
@@ -127,6 +127,25 @@ fn gathered<'a>(
         Ok(rules)
     } else {
         Err(unusable)
+    }
+}
+
+/// A rule whose authorities all stand. One that falls while running is dropped, as its list wants
+/// it; one that has fallen already is a mistake in the file.
+fn without_fallen(rule: ClientRule) -> Result<ClientRule, (Option<usize>, String)> {
+    match &rule.authorities.fallen {
+        Some(fault) => Err((None, fault.to_string())),
+        None => Ok(rule),
+    }
+}
+
+/// What there is to tell of a rule whose files have changed.
+pub(super) fn news(rule: &ClientRule, written: &Written) -> String {
+    let ca = written.ca.display();
+    let news = format!("authorities in {ca}, or what they revoked, changed");
+    match &rule.authorities.fallen {
+        Some(fault) => format!("{news}, and {fault}"),
+        None => news,
     }
 }
 

@@ -158,10 +158,7 @@ impl Renewals {
         let rules = client_authorities::of_listener(written).await?;
         for (rule, written) in rules.iter().zip(&written.client_certificates) {
             if !clients_before.contains(&rule.authorities.digest) {
-                told.push(format!(
-                    "authorities in {}, or what they revoked, changed",
-                    written.ca.display()
-                ));
+                told.push(client_authorities::news(rule, written));
             }
         }
         tls.renew(Credentials {

@@ -73,26 +73,58 @@ pub fn header_name_is_hop_by_hop(name: &HeaderName) -> bool {
     }
 }
 
+/// Whether a field of this name tells an application who asks: those of `X-Forwarded`, those that
+/// frameworks and CDNs take the client's address from, and those of certificates; however its dashes
+/// are spelt.
+pub fn name_tells_who_asks(name: &[u8]) -> bool {
+    begins_with(name, FORWARDED_FAMILY)
+        && !name
+            .get(FORWARDED_FAMILY.len())
+            .is_some_and(u8::is_ascii_alphabetic)
+        || FAMILY.iter().any(|member| name_is_spelt(name, member))
+        || name_tells_of_certificate(name)
+}
+
 /// Whether a field of this name tells of a client's certificate: `X-Client-Cert` and all that
 /// begins with it and a separator, `Client-Cert` and `Client-Cert-Chain` (RFC 9440); however its
-/// dashes are spelt, since CGI and its children turn whatever is neither letter nor digit into `_`.
+/// dashes are spelt.
 pub fn name_tells_of_certificate(name: &[u8]) -> bool {
-    let is_spelt = |name: &[u8], other: &[u8]| {
-        let same = |(&byte, &other): (&u8, &u8)| {
-            byte.to_ascii_lowercase() == other || other == b'-' && !byte.is_ascii_alphanumeric()
-        };
-        name.len() == other.len() && name.iter().zip(other).all(same)
-    };
-    let family = name.split_at_checked(CERTIFICATE_FAMILY.len());
-    family.is_some_and(|(start, rest)| {
-        let ends = rest
-            .first()
-            .is_none_or(|byte| !byte.is_ascii_alphanumeric());
-        ends && is_spelt(start, CERTIFICATE_FAMILY)
-    }) || [CLIENT_CERT, CLIENT_CERT_CHAIN]
-        .iter()
-        .any(|other| is_spelt(name, other.as_bytes()))
+    let ends = name
+        .get(CERTIFICATE_FAMILY.len())
+        .is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    ends && begins_with(name, CERTIFICATE_FAMILY)
+        || [CLIENT_CERT, CLIENT_CERT_CHAIN]
+            .iter()
+            .any(|other| name_is_spelt(name, other.as_bytes()))
 }
+
+/// Whether a name is the other one, if every byte that is neither letter nor digit is a dash: CGI
+/// and its children turn one or all of them into `_`.
+pub fn name_is_spelt(name: &[u8], other: &[u8]) -> bool {
+    name.len() == other.len() && begins_with(name, other)
+}
+
+fn begins_with(name: &[u8], start: &[u8]) -> bool {
+    let same = |(&byte, &other): (&u8, &u8)| {
+        byte.to_ascii_lowercase() == other || other == b'-' && !byte.is_ascii_alphanumeric()
+    };
+    name.len() >= start.len() && name.iter().zip(start).all(same)
+}
+
+/// `X-Forwarded` and all that begins with it and a separator: `-For`, `-Proto`, `-Port`, `-Ssl`, …
+const FORWARDED_FAMILY: &[u8] = b"x-forwarded";
+
+/// Those outside that family that frameworks and CDNs take the client's address from.
+const FAMILY: [&[u8]; 5] = [
+    b"forwarded",
+    b"true-client-ip",
+    b"x-client-ip",
+    b"x-cluster-client-ip",
+    b"x-real-ip",
+];
+
+/// Of the request, ours to set.
+pub const REQUEST_ID: &[u8] = b"x-request-id";
 
 /// The certificate itself (RFC 9440 §2.2).
 pub const CLIENT_CERT: &str = "client-cert";
@@ -107,17 +139,18 @@ const CERTIFICATE_FAMILY: &[u8] = b"x-client-cert";
 /// reinterpret a message that was already acted upon (RFC 9110 §6.5.1).
 pub fn header_name_is_forbidden_in_trailers(name: &HeaderName) -> bool {
     let name = name.as_str();
-    if name_tells_of_certificate(name.as_bytes()) {
+    let bytes = name.as_bytes();
+    if name_tells_who_asks(bytes) || name_is_spelt(bytes, REQUEST_ID) {
         return true;
     }
-    if name.starts_with("x-forwarded-") || name.starts_with("proxy-") || name.starts_with("if-") {
+    if name.starts_with("proxy-") || name.starts_with("if-") {
         return true;
     }
     FORBIDDEN_IN_TRAILERS.contains(&name)
 }
 
 /// Framing and routing; modifiers of a request; credentials; control data of a response; what says
-/// how to read the content; what a proxy vouches for.
+/// how to read the content; the way of the message.
 const FORBIDDEN_IN_TRAILERS: &[&str] = &[
     "connection",
     "content-length",
@@ -148,8 +181,5 @@ const FORBIDDEN_IN_TRAILERS: &[&str] = &[
     "content-encoding",
     "content-range",
     "content-type",
-    "forwarded",
     "via",
-    "x-real-ip",
-    "x-request-id",
 ];

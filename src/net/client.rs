@@ -44,6 +44,7 @@ impl Stream {
             Self::Tls(stream) => stream.client(),
         }
     }
+
     /// What the client's certificate says, if it showed one.
     pub fn client_certificate(&self) -> Option<&ClientCertificate> {
         self.client()?.certificate.as_ref()

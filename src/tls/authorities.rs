@@ -16,6 +16,8 @@ use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
 
+use super::revocations;
+
 /// Authorities, each with what it has revoked.
 #[derive(Debug)]
 pub struct Authorities {
@@ -23,6 +25,9 @@ pub struct Authorities {
     pub lists: Vec<Revocations>,
     /// The subjects of authorities that have no such list, where others have.
     pub without_list: Vec<String>,
+    /// What is wrong with the first authority that is in the file and revoked. Neither it nor others
+    /// like it are trusted.
+    pub fallen: Option<AuthorityError>,
     /// Tells the content of all files from any other.
     pub digest: [u8; 32],
     roots: Arc<RootCertStore>,
@@ -91,6 +96,48 @@ pub enum AuthorityFault {
         /// Who is said to have signed it.
         issuer: String,
     },
+    /// A list beside another, of which only one would be asked.
+    #[error(
+        "has a second list of `{issuer}`, the {position}. in it: only one of an authority's counts, \
+         so take the older out"
+    )]
+    SecondList {
+        /// The first is 1.
+        position: usize,
+        /// Who has signed both.
+        issuer: String,
+    },
+    /// An authority whose lists are not told from another's.
+    #[error(
+        "has authorities with the name `{subject}` and different keys, the {position}. in it is one: \
+         lists of revoked certificates are told apart by name, so take the old one out, or leave \
+         `crl` away"
+    )]
+    TwoKeys {
+        /// The first is 1.
+        position: usize,
+        /// The name of both.
+        subject: String,
+    },
+    /// An authority that must not be trusted.
+    #[error(
+        "holds an authority that is revoked, the {position}. in it, `{subject}`: one of the lists \
+         names it, or those above it"
+    )]
+    Fallen {
+        /// The first is 1.
+        position: usize,
+        /// Its name.
+        subject: String,
+    },
+}
+
+/// What files of lists hold, one list an authority.
+#[derive(Default)]
+struct Lists {
+    told: Vec<Revocations>,
+    parsed: Vec<CertificateList>,
+    der: Vec<CertificateRevocationListDer<'static>>,
 }
 
 /// An authority's certificate.
@@ -100,47 +147,39 @@ impl Authorities {
     /// Reads authorities, and the lists of what they revoked.
     pub fn read(ca: &Path, crl: &[PathBuf]) -> Result<Self, AuthorityError> {
         let mut hash = Sha256::new();
-        let (roots, authorities) = authorities(ca, &mut hash).map_err(at(ca))?;
-        let mut lists = Vec::new();
-        let mut issuers = Vec::new();
-        let mut revoked = Vec::new();
-        for (file, path) in crl.iter().enumerate() {
-            let at = at(path);
-            for (place, der) in revocations(path, &mut hash)
-                .map_err(&at)?
-                .into_iter()
-                .enumerate()
-            {
-                let list = check(&der, place + 1, &authorities).map_err(&at)?;
-                let until = list.tbs_cert_list.next_update;
-                let until = until.map(|time| UNIX_EPOCH + time.to_unix_duration());
-                lists.push(Revocations {
-                    file,
-                    next_update: until,
-                });
-                issuers.push(list.tbs_cert_list.issuer);
-                revoked.push(der);
-            }
+        let (mut roots, authorities) = authorities(ca, &mut hash).map_err(at(ca))?;
+        if !crl.is_empty() {
+            revocations::one_key_each(&authorities).map_err(at(ca))?;
         }
+        let Lists { told, parsed, der } = lists(crl, &authorities, &mut hash)?;
+        let fallen = revocations::fallen(&authorities, &parsed);
+        let mut stand = fallen.iter().map(|has_fallen| !has_fallen);
+        roots.roots.retain(|_| stand.next().unwrap_or(false));
+        let fault = revocations::fault_of_fallen(&authorities, &fallen).map(at(ca));
         // One that certifies none but authorities beside it needs no list: nothing leads up to it.
         let is_above = |one: &Authority| {
             let mut others = authorities.iter().map(Authority::tbs_certificate);
             let subject = one.tbs_certificate().subject();
             others.any(|other| other.issuer() == subject && other.subject() != subject)
         };
-        let needs_list = |one: &&Authority| {
-            !lists.is_empty()
-                && !issuers.contains(one.tbs_certificate().subject())
-                && !is_above(one)
+        let needs_list = |one: &Authority| {
+            let subject = one.tbs_certificate().subject();
+            let mut issuers = parsed.iter().map(|list| &list.tbs_cert_list.issuer);
+            !parsed.is_empty() && !issuers.any(|issuer| issuer == subject) && !is_above(one)
         };
-        let without_list = authorities.iter().filter(needs_list);
+        let standing = authorities.iter().zip(&fallen);
+        let without_list = standing.filter(|(one, has_fallen)| !**has_fallen && needs_list(one));
         let subject = |one: &Authority| one.tbs_certificate().subject().to_string();
         Ok(Self {
-            without_list: without_list.map(subject).collect(),
-            lists,
+            without_list: without_list.map(|(one, _)| subject(one)).collect(),
+            fallen: match fault {
+                Some(fault) if roots.is_empty() => return Err(fault),
+                fault => fault,
+            },
+            lists: told,
             digest: hash.finalize().into(),
             roots: Arc::new(roots),
-            revoked,
+            revoked: der,
         })
     }
 
@@ -162,8 +201,18 @@ impl Authorities {
     ) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let roots = Arc::clone(&self.roots);
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+        let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
             .with_crls(self.revoked.iter().cloned());
+        // Each has two bytes of length in front of it.
+        let subjects = self.roots.subjects();
+        if subjects
+            .iter()
+            .map(|one| one.as_ref().len() + 2)
+            .sum::<usize>()
+            > MOST_SUBJECTS
+        {
+            verifier = verifier.clear_root_hint_subjects();
+        }
         if require {
             verifier.build()
         } else {
@@ -198,7 +247,31 @@ fn authorities(
     Ok((roots, authorities))
 }
 
-fn revocations(
+fn lists(
+    crl: &[PathBuf],
+    authorities: &[Authority],
+    hash: &mut Sha256,
+) -> Result<Lists, AuthorityError> {
+    let mut lists = Lists::default();
+    for (file, path) in crl.iter().enumerate() {
+        let read = lists_in(path, hash).map_err(at(path))?;
+        for (place, der) in read.into_iter().enumerate() {
+            // The same again says nothing new.
+            if !lists.der.contains(&der) {
+                let list = check(&der, place + 1, authorities).map_err(at(path))?;
+                revocations::only_one(&list, place + 1, &lists.parsed).map_err(at(path))?;
+                let until = list.tbs_cert_list.next_update;
+                let next_update = until.map(|time| UNIX_EPOCH + time.to_unix_duration());
+                lists.told.push(Revocations { file, next_update });
+                lists.parsed.push(list);
+                lists.der.push(der);
+            }
+        }
+    }
+    Ok(lists)
+}
+
+fn lists_in(
     path: &Path,
     hash: &mut Sha256,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, AuthorityFault> {
@@ -300,5 +373,11 @@ const INTEGER: u8 = 2;
 /// All authorities that browsers trust are a quarter of it.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Some hundred thousand revoked certificates.
-const LARGEST_LIST: u64 = 16 * 1024 * 1024;
+/// Some fifty thousand revoked certificates. A list's signature is checked in every whole handshake,
+/// which takes about 0.8 ms a MiB on the worker's thread.
+const LARGEST_LIST: u64 = 2 * 1024 * 1024;
+
+/// Bytes of names of authorities that a client is told. A list of names has at most 64 KiB (RFC 8446
+/// §4.2.4), and clients have smaller limits for a whole message; one that is told none chooses among
+/// all its certificates.
+const MOST_SUBJECTS: usize = 16 * 1024;

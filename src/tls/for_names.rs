@@ -20,7 +20,7 @@ pub struct ForNames<T> {
 }
 
 impl<T: Clone> ForNames<T> {
-    /// Of values with their names; one without any is for all others.
+    /// Of values with their names; one without any is for all others, and so is one for `*`.
     pub fn new<'a>(values: impl IntoIterator<Item = (&'a [String], T)>) -> Self {
         let mut for_names = Self {
             exact: HashMap::new(),
@@ -35,7 +35,9 @@ impl<T: Clone> ForNames<T> {
             }
             for name in names {
                 let name = plain(name);
-                if let Some(parent) = name.strip_prefix("*.") {
+                if name == "*" {
+                    for_names.others = Some(value.clone());
+                } else if let Some(parent) = name.strip_prefix("*.") {
                     for_names.longest_below = for_names.longest_below.max(parent.len());
                     for_names.below.insert(parent.into(), value.clone());
                 } else {
@@ -127,6 +129,14 @@ mod tests {
         assert_eq!(for_names.of(None), Some(&3));
         assert_eq!(for_names.others_alone(), None);
         assert_eq!(ForNames::new([(&[][..], 4)]).others_alone(), Some(&4));
+        assert_eq!(
+            ForNames::new([(&names(&["*"])[..], 4)]).others_alone(),
+            Some(&4)
+        );
+        let beside = names(&["a.test", "*"]);
+        let for_names = ForNames::new([(&beside[..], 5)]);
+        assert_eq!(for_names.of(Some("b.test")), Some(&5));
+        assert_eq!(for_names.of(None), Some(&5));
         assert_eq!(ForNames::<u8>::new([]).of(Some("a")), None);
     }
 }

@@ -20,6 +20,7 @@ mod identity;
 mod key_log;
 mod name;
 mod plain;
+mod revocations;
 mod room;
 mod server;
 mod staple;

@@ -10,7 +10,7 @@ use crate::support::clock::eventually;
 use crate::support::command::Files;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
-use crate::support::tls::{Authority, Caller, Certified, Hello, alert, listener};
+use crate::support::tls::{Authority, Caller, Certified, DEPUTY, Hello, alert, listener};
 use crate::tls::{HANDSHAKES, handshakes};
 
 /// Each version alone.
@@ -178,6 +178,23 @@ fn rules_are_chosen_by_name() {
     }
 }
 
+/// `*` is no name: it stands for all of them, and for clients without one.
+#[test]
+fn a_rule_for_a_star_asks_everybody() {
+    let world = World::new();
+    let proxy = world.start(&[r#"{ hosts = ["*"], ca = "clients.pem" }"#]);
+    let good = numbered(&world.clients, 1);
+    for name in ["open.test", "x.below.test"] {
+        let alert = refusal(&world.hello(name, None), &proxy);
+        assert_eq!(alert, AlertDescription::CertificateRequired, "{name}");
+    }
+    let mut client = world
+        .hello("open.test", Some(&good))
+        .begin(proxy.address("web"));
+    client.send("GET / HTTP/1.1\r\nHost: open.test\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+}
+
 /// A hello that comes in pieces, and one with everything behind it.
 #[test]
 fn the_name_is_found_however_the_hello_arrives() {
@@ -245,7 +262,9 @@ fn who_does_not_get_as_far_as_a_name_is_counted_as_elsewhere() {
 fn the_revoked_are_refused() {
     let world = World::new();
     let mut files = world.files(&["open.test"]);
-    files.push(("clients.crl".to_owned(), world.clients.revokes(&[7], 2100)));
+    // The same list twice is one.
+    let list = world.clients.revokes(&[7], 2100);
+    files.push(("clients.crl".to_owned(), list.clone() + &list));
     let rule = r#"{ ca = "clients.pem", crl = ["clients.crl"] }"#;
     let proxy = Evenkeel::start_among(&files, &world.config(&[rule]));
     for versions in VERSIONS {
@@ -302,6 +321,56 @@ fn lists_and_authorities_are_renewed_by_themselves() {
     let stranger = numbered(&world.strangers, 7);
     let hello = world.hello("open.test", Some(&stranger));
     assert_eq!(hello.begin(address).get("/").status, 200);
+}
+
+/// More than fits what a client is told.
+#[test]
+fn authorities_may_be_many() {
+    let world = World::new();
+    let named = |number| Authority::named(&format!("{number:0>1000}")).pem();
+    let mut files = world.files(&["open.test"]);
+    let all = (0..70).map(named).collect::<String>() + &world.clients.pem();
+    files.push(("many.pem".to_owned(), all));
+    let rule = r#"{ ca = "many.pem" }"#;
+    let proxy = Evenkeel::start_among(&files, &world.config(&[rule]));
+    let good = numbered(&world.clients, 1);
+    for versions in VERSIONS {
+        let with = |certificate| Hello {
+            versions,
+            ..world.hello("open.test", certificate)
+        };
+        let mut client = with(Some(&good)).begin(proxy.address("web"));
+        assert_eq!(client.get("/").status, 200);
+        let alert = refusal(&with(None), &proxy);
+        assert_eq!(alert, AlertDescription::CertificateRequired);
+    }
+}
+
+/// What stands in `ca` is trusted for itself, so that no list is asked about it.
+#[test]
+fn an_authority_that_falls_takes_its_clients_along() {
+    let world = World::new();
+    let deputy = world.clients.deputy();
+    let mut files = world.files(&["open.test"]);
+    let all = world.clients.pem() + &deputy.pem();
+    files.push(("all.pem".to_owned(), all));
+    files.push(("clients.crl".to_owned(), world.clients.revokes(&[], 2100)));
+    files.push(("deputy.crl".to_owned(), deputy.revokes(&[], 2100)));
+    let rule = r#"{ ca = "all.pem", crl = ["clients.crl", "deputy.crl"] }"#;
+    let proxy = Evenkeel::start_among(&files, &world.config(&[rule]));
+    let address = proxy.address("web");
+    let (of_first, of_deputy) = (numbered(&world.clients, 1), numbered(&deputy, 1));
+    let of_first = world.hello("open.test", Some(&of_first));
+    let of_deputy = world.hello("open.test", Some(&of_deputy));
+    assert_eq!(of_first.begin(address).get("/").status, 200);
+    assert_eq!(of_deputy.begin(address).get("/").status, 200);
+    let list = world.clients.revokes(&[DEPUTY], 2100);
+    fs::write(proxy.path("clients.crl"), list).expect("a writable folder");
+    let renewed = eventually("the new list", || proxy.events("cert_reloaded").pop());
+    let why = renewed["why"].as_str().expect("text");
+    assert!(why.contains("revoked, the 2. in it, `CN=deputy`"), "{why}");
+    assert_eq!(refusal(&of_deputy, &proxy), AlertDescription::UnknownCA);
+    assert_eq!(of_first.begin(address).get("/").status, 200);
 }
 
 /// Begins a session, and has its tickets arrive.
@@ -470,6 +539,25 @@ fn what_cannot_be_used_is_told_with_its_place() {
             world.clients.revokes(&[], 2100),
             "W0315",
             "clients of `CN=deputy` are refused",
+        ),
+        (
+            world.clients.pem(),
+            world.clients.revokes(&[], 2100) + &world.clients.revokes(&[7], 2100),
+            "E0125",
+            "clients.crl has a second list of `CN=authority`, the 2. in it",
+        ),
+        (
+            // Of the same name.
+            world.clients.pem() + &world.servers.pem(),
+            world.clients.revokes(&[], 2100) + &world.servers.revokes(&[], 2100),
+            "E0125",
+            "clients.pem has authorities with the name `CN=authority` and different keys, the 2. in it",
+        ),
+        (
+            world.clients.pem() + &world.clients.deputy().pem(),
+            world.clients.revokes(&[DEPUTY], 2100),
+            "E0125",
+            "clients.pem holds an authority that is revoked, the 2. in it, `CN=deputy`",
         ),
     ];
     for (ca, crl, code, what) in cases {

@@ -100,7 +100,9 @@ impl Authority {
     /// Another one, certified by this one.
     pub(crate) fn deputy(&self) -> Self {
         let key = KeyPair::generate().expect("a key");
-        let certified = CertifiedIssuer::signed_by(authority("deputy"), key, &self.0);
+        let mut params = authority("deputy");
+        params.serial_number = Some(DEPUTY.into());
+        let certified = CertifiedIssuer::signed_by(params, key, &self.0);
         Self(certified.expect("a certificate"))
     }
 
@@ -555,6 +557,9 @@ fn authority(name: &str) -> CertificateParams {
 }
 
 /// Signatures of keys for ECDSA.
+/// The number of a deputy's certificate.
+pub(crate) const DEPUTY: u64 = 100;
+
 pub(crate) const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
 
 /// Signatures of keys for RSA, in both versions of TLS.

@@ -17,6 +17,7 @@ use super::source::Place;
 
 mod actions;
 mod binds;
+mod client_rules;
 mod cover;
 mod endpoints;
 mod fault;
@@ -79,6 +80,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     binds::check(&world, &mut findings);
     listeners::check(&world, &mut findings);
     tls::check(&world, &mut findings);
+    client_rules::check(&world, &mut findings);
     server_names::check(&world, &mut findings);
     actions::check(&world, &mut findings);
     cover::check(&world, &mut findings);

@@ -179,6 +179,22 @@ fn hosts(world: &World<'_>, route: &Item<'_, Route>, findings: &mut Findings) {
     }
 }
 
+/// The route that takes every connection of clients that ask a listener for a host.
+pub(super) fn passed_through<'a>(
+    world: &'a World<'_>,
+    listener: &str,
+    host: &str,
+) -> Option<&'a Item<'a, Route>> {
+    let takes = |route: &&Item<'_, Route>| {
+        let mut written = route
+            .whole()
+            .into_iter()
+            .filter(|route| route.alpn.is_empty() && route.listener.as_deref() == Some(listener));
+        written.any(|route| route.server_name.iter().any(|name| covers(name, host)))
+    };
+    world.routes.values().find(takes)
+}
+
 /// Whether a server's name takes every client that asks for a host.
 fn covers(name: &str, host: &str) -> bool {
     let (name, host) = (normalised_host(name), normalised_host(host));
@@ -264,13 +280,14 @@ pub(in crate::config) const WITH_NAMES: [&str; 6] = [
     "timeouts",
 ];
 
-/// What is about requests.
-const OF_REQUESTS: [&str; 12] = [
+/// What is about requests: all else that a route can have, as a test makes sure.
+const OF_REQUESTS: [&str; 13] = [
     "hosts",
     "path",
     "methods",
     "headers",
     "query",
+    "client_certificate",
     "redirect",
     "respond",
     "rewrite",
@@ -279,3 +296,24 @@ const OF_REQUESTS: [&str; 12] = [
     "retry",
     "connect",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::schema::schema;
+
+    /// Whatever is in neither list would be read, and do nothing.
+    #[test]
+    fn every_setting_of_a_route_goes_with_names_of_servers_or_is_refused_there() {
+        let schema = schema();
+        let properties = schema["definitions"]["Route"]["properties"].as_object();
+        let settings = properties.expect("routes have settings").keys();
+        let (mut settings, mut listed): (Vec<&str>, Vec<&str>) = (
+            settings.map(String::as_str).collect(),
+            WITH_NAMES.into_iter().chain(OF_REQUESTS).collect(),
+        );
+        settings.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(settings, listed);
+    }
+}

@@ -9,7 +9,7 @@ use super::listeners::is_tcp;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::{CertificateMatch, Listener, Route};
+use crate::config::format::Listener;
 use crate::config::node::{Node, Value};
 use crate::config::source::Place;
 use crate::config::syntax::normalised_host;
@@ -27,40 +27,6 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
             on_tcp(listener, findings);
         }
     }
-    for route in world.routes.values() {
-        nobody_asked(world, route, findings);
-    }
-}
-
-/// A route by clients' certificates is for listeners that ask for them, or that are told by others.
-fn nobody_asked(world: &World<'_>, route: &Item<'_, Route>, findings: &mut Findings) {
-    let Some(written) = route.whole() else {
-        return;
-    };
-    if written.client_certificate == CertificateMatch::default() {
-        return;
-    }
-    let name = written.listener.as_deref();
-    let mut own = world
-        .listeners
-        .values()
-        .filter(|one| name.is_none_or(|name| name == one.name) && !is_tcp(one))
-        .peekable();
-    let learns = |one: &Item<'_, Listener>| {
-        !one.sound || one.has(&["tls", "client_certificates"]) || one.has(&["trusted_proxies"])
-    };
-    if own.peek().is_none() || own.any(learns) {
-        return;
-    }
-    let title = format!(
-        "route `{}` matches by a client's certificate, and nobody asks for one",
-        route.name
-    );
-    findings.push(
-        Diagnostic::new(Code::NobodyAsked, title)
-            .at(route.key_place(&["client_certificate"]), "it never matches")
-            .help("`tls.client_certificates` of a listener has it ask for certificates"),
-    );
 }
 
 fn key_log(world: &World<'_>, findings: &mut Findings) {
@@ -103,7 +69,7 @@ fn certificates(listener: &Item<'_, Listener>, findings: &mut Findings) {
     }
 }
 
-/// Each host, and all others, may have one rule.
+/// Each host, and all others, may have one rule. `*` stands for all others too.
 fn client_rules(listener: &Item<'_, Listener>, findings: &mut Findings) {
     let Some(node) = listener.node.at(&["tls", "client_certificates"]) else {
         return;
@@ -114,7 +80,9 @@ fn client_rules(listener: &Item<'_, Listener>, findings: &mut Findings) {
         let written = hosts.map(Node::items).unwrap_or_default();
         let mut names: Vec<(String, Place)> = Vec::new();
         for host in written.iter().filter(|host| !host.faulty) {
-            names.extend(host.str().map(|text| (normalised_host(text), host.place)));
+            let name = host.str().map(normalised_host);
+            let name = name.map(|name| if name == "*" { String::new() } else { name });
+            names.extend(name.map(|name| (name, host.place)));
         }
         if written.is_empty() && hosts.is_none_or(|hosts| !hosts.faulty) {
             names.push((String::new(), hosts.unwrap_or(rule).place));
@@ -137,7 +105,7 @@ fn double_rule(
     let (whose, help) = match name {
         "" => (
             "all other names".to_owned(),
-            "give one of them `hosts`, or take it out",
+            "give one of them `hosts` other than `*`, or take it out",
         ),
         name => (format!("`{name}`"), "take the host out of one of the two"),
     };

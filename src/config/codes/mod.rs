@@ -103,6 +103,7 @@ pub enum Code {
     UnusedCertificateName,
     StaleOcsp,
     LogsTlsKeys,
+    RulePassedThrough,
     Unverified,
 }
 

@@ -163,15 +163,16 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::DoubleClientRule,
         id: "E0223",
         summary: "two rules for one name's clients",
-        text: "Two entries of `client_certificates` are for the same host, or both are for all others: \
-               only one of them could hold.",
+        text: "Two entries of `client_certificates` are for the same host, or both are for all others, \
+               without `hosts` or with `*`: only one of them could hold.",
     },
     Explanation {
         code: Code::NobodyAsked,
         id: "E0224",
         summary: "a client's certificate that nobody asks for",
         text: "A route matches by the client's certificate, but none of its listeners asks for one \
-               (`tls.client_certificates`): it would never match.",
+               (`tls.client_certificates`), or no rule of theirs is for one of the route's hosts: there \
+               it would never match.",
     },
     Explanation {
         code: Code::ServerNameListener,

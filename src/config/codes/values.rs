@@ -194,8 +194,10 @@ pub(super) const VALUES: &[Explanation] = &[
         id: "E0125",
         summary: "authorities of clients that cannot be used",
         text: "The file `ca` or one of `crl` cannot be read, is not PEM, or lacks what it should hold; \
-               or a list of revoked certificates is malformed or signed by none of the authorities in \
-               `ca`. It is found by `evenkeel check`, at a start and at a reload, where what is in \
+               or a list of revoked certificates is malformed, signed by none of the authorities in \
+               `ca`, or the second of one authority, of which only one would count. With lists, no two \
+               authorities in `ca` may have the same name and different keys, and none may be \
+               revoked. It is found by `evenkeel check`, at a start and at a reload, where what is in \
                force stays.",
     },
     Explanation {

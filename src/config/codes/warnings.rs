@@ -151,6 +151,14 @@ pub(super) const WARNINGS: &[Explanation] = &[
                as long as that takes.",
     },
     Explanation {
+        code: Code::RulePassedThrough,
+        id: "W0322",
+        summary: "a rule for clients that are passed through",
+        text: "A host of `client_certificates` is also the `server_name` of a route at the same \
+               listener, which passes the connections through: nobody is asked for a certificate here, \
+               and the endpoints alone decide who is let in. Take the host out of one of the two.",
+    },
+    Explanation {
         code: Code::Unverified,
         id: "W0324",
         summary: "endpoints that may be anybody",

@@ -60,11 +60,11 @@ pub struct Hsts {
 #[serde(deny_unknown_fields)]
 pub struct ClientCertificates {
     /// The names that it is for: `admin.example.com`, or `*.example.com` for every name below. An
-    /// exact one comes before a wildcard, and of wildcards the longest first. Default: all names
-    /// that no other rule has, and clients that name none.
+    /// exact one comes before a wildcard, and of wildcards the longest first; `*` stands for all
+    /// names that no other rule has, and for clients that name none. Default: the same as `*`.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(
-        "items" = {"type": "string", "format": "x-host-pattern"},
+        "items" = {"type": "string", "format": "x-server-name"},
         "examples" = [["admin.example.com", "*.internal"]]
     ))]
     pub hosts: Vec<String>,

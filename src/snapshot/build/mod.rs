@@ -12,7 +12,6 @@ use std::sync::atomic::AtomicU32;
 
 use super::action::{Action, Choice, Route, Split};
 use super::clients;
-
 use super::expiries::Expiries;
 use super::failure::{BuildError, refused};
 use super::listener::{HttpListener, Kind, Listener};
