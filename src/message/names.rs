@@ -74,8 +74,8 @@ pub fn header_name_is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Whether a field of this name tells an application who asks: those of `X-Forwarded`, those that
-/// frameworks and CDNs take the client's address from, and those of certificates; however its dashes
-/// are spelt.
+/// frameworks and CDNs take the client's address from, and those of certificates; however its
+/// dashes are spelt.
 pub fn name_tells_who_asks(name: &[u8]) -> bool {
     begins_with(name, FORWARDED_FAMILY)
         && !name
@@ -111,7 +111,7 @@ fn begins_with(name: &[u8], start: &[u8]) -> bool {
     name.len() >= start.len() && name.iter().zip(start).all(same)
 }
 
-/// `X-Forwarded` and all that begins with it and a separator: `-For`, `-Proto`, `-Port`, `-Ssl`, …
+/// `X-Forwarded` and all that begins with it and a separator: `-For`, `-Proto`, `-Ssl`, …
 const FORWARDED_FAMILY: &[u8] = b"x-forwarded";
 
 /// Those outside that family that frameworks and CDNs take the client's address from.

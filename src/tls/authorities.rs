@@ -25,8 +25,8 @@ pub struct Authorities {
     pub lists: Vec<Revocations>,
     /// The subjects of authorities that have no such list, where others have.
     pub without_list: Vec<String>,
-    /// What is wrong with the first authority that is in the file and revoked. Neither it nor others
-    /// like it are trusted.
+    /// What is wrong with the first authority that is in the file and revoked. Neither it nor
+    /// others like it are trusted.
     pub fallen: Option<AuthorityError>,
     /// Tells the content of all files from any other.
     pub digest: [u8; 32],
@@ -373,11 +373,11 @@ const INTEGER: u8 = 2;
 /// All authorities that browsers trust are a quarter of it.
 const LARGEST: u64 = 1024 * 1024;
 
-/// Some fifty thousand revoked certificates. A list's signature is checked in every whole handshake,
-/// which takes about 0.8 ms a MiB on the worker's thread.
+/// Some fifty thousand revoked certificates. A list's signature is checked in every whole
+/// handshake, which takes about 0.8 ms a MiB on the worker's thread.
 const LARGEST_LIST: u64 = 2 * 1024 * 1024;
 
-/// Bytes of names of authorities that a client is told. A list of names has at most 64 KiB (RFC 8446
-/// §4.2.4), and clients have smaller limits for a whole message; one that is told none chooses among
-/// all its certificates.
+/// Bytes of names of authorities that a client is told. A list of names has at most 64 KiB
+/// (RFC 8446 §4.2.4), and clients have smaller limits for a whole message; one that is told none
+/// chooses among all its certificates.
 const MOST_SUBJECTS: usize = 16 * 1024;

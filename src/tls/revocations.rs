@@ -1,8 +1,8 @@
 //! What lists of revoked certificates say of the authorities beside them.
 //!
-//! Clients are judged by names: an authority in the file is trusted for itself, and no list is asked
-//! about it; of several lists of one name the first is taken, whoever's key signed it. So what the
-//! judge would not see is looked for when the files are read.
+//! Clients are judged by names: an authority in the file is trusted for itself, and no list is
+//! asked about it; of several lists of one name the first is taken, whoever's key signed it. So
+//! what the judge would not see is looked for when the files are read.
 
 use x509_cert::Certificate;
 use x509_cert::crl::CertificateList;

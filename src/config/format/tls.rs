@@ -76,8 +76,8 @@ pub struct ClientCertificates {
     pub ca: PathBuf,
     /// Files of lists of revoked certificates (CRL), in PEM. If there are any, each certificate
     /// between the client's and its authority must be one that a list tells of: where an authority
-    /// has none, its clients are refused. A list whose time has passed stays in use. Default: none,
-    /// nothing is revoked.
+    /// has none, its clients are refused. One list an authority. A list whose time
+    /// has passed stays in use. Default: none, nothing is revoked.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(
         "items" = {"type": "string", "format": "x-file"},
