@@ -12,7 +12,7 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use x509_cert::der::Decode;
 
-use super::staple::{Staple, StapleFault};
+use super::staple::{Staple, Unshown};
 
 /// A certificate that a client may be shown.
 #[derive(Debug, Clone)]
@@ -27,8 +27,10 @@ pub struct Certificate {
     pub not_before: SystemTime,
     /// Until when.
     pub not_after: SystemTime,
-    /// What its authority says of it, if that is shown with it.
+    /// What its authority says of it, if that may be shown with it.
     pub staple: Option<Staple>,
+    /// Why nothing of that kind may be shown, though there is a file for it.
+    pub unshown: Option<Unshown>,
     /// Tells whether its files have changed.
     pub digest: Digest,
     pub(super) key: Arc<CertifiedKey>,
@@ -89,9 +91,6 @@ pub enum Fault {
     /// A key of another certificate.
     #[error("is not the key of the certificate in {}", .0.display())]
     OtherKey(PathBuf),
-    /// What an authority says, which cannot be shown.
-    #[error("{0}")]
-    Staple(StapleFault),
 }
 
 impl Certificate {
@@ -114,32 +113,65 @@ impl Certificate {
             not_before: facts.not_before,
             not_after: facts.not_after,
             staple: None,
+            unshown: None,
             digest: files.digest(),
             key: Arc::new(certified),
         })
     }
 
-    /// Shows what its authority says of it along with it, which stands in this file. What does not
-    /// hold now is not shown, and no mistake: it held once.
-    pub fn stapled(mut self, file: &Path, now: SystemTime) -> Result<Self, CertificateError> {
-        let der = content(file).map_err(at(file))?;
-        let chain = (&*self.file, &self.key.cert[..]);
-        let staple = Staple::check((file, &der), chain, now);
-        let staple = staple.map_err(|fault| at(file)(Fault::Staple(fault)))?;
-        self.digest = self.digest.and(Digest::of([&der[..]]));
-        if staple.is_shown {
-            let mut certified = CertifiedKey::clone(&self.key);
-            certified.ocsp = Some(der);
-            self.key = Arc::new(certified);
+    /// Shows what its authority says of it along with it, which was read from this file. What is
+    /// wrong with that, or does not hold now, is no fault of the certificate, which is shown alone.
+    #[must_use]
+    pub fn stapled(
+        mut self,
+        file: &Path,
+        response: Result<Vec<u8>, String>,
+        now: SystemTime,
+    ) -> Self {
+        self.digest = self.digest.and_response(&response);
+        let checked = response.and_then(|der| {
+            let chain = (&*self.file, &self.key.cert[..]);
+            let staple = Staple::check((file, &der), chain, now);
+            let staple = staple.map_err(|fault| fault.to_string())?;
+            Ok((staple, der))
+        });
+        match checked {
+            Ok((staple, der)) => {
+                if staple.is_shown {
+                    self.show(Some(der));
+                }
+                self.staple = Some(staple);
+            }
+            Err(why) => {
+                let file = file.into();
+                self.unshown = Some(Unshown { file, why });
+            }
         }
-        self.staple = Some(staple);
-        Ok(self)
+        self
     }
 
-    /// Whether what is shown with it holds no more, or what is not shown does.
-    pub fn is_wrongly_stapled(&self, now: SystemTime) -> bool {
+    /// Leaves away what is shown with it and holds no more. Tells whether there was such.
+    pub fn leave_stale_away(&mut self, now: SystemTime) -> bool {
+        let staple = self.staple.as_mut();
+        let staple = staple.filter(|staple| staple.is_shown && !staple.is_valid_at(now));
+        let Some(staple) = staple else {
+            return false;
+        };
+        staple.is_shown = false;
+        self.show(None);
+        true
+    }
+
+    /// Whether what is not shown with it, since it did not hold yet, holds now.
+    pub fn misses_its_staple(&self, now: SystemTime) -> bool {
         let mut staple = self.staple.iter();
-        staple.any(|staple| staple.is_shown != staple.is_valid_at(now))
+        staple.any(|staple| !staple.is_shown && staple.is_valid_at(now))
+    }
+
+    fn show(&mut self, response: Option<Vec<u8>>) {
+        let mut certified = CertifiedKey::clone(&self.key);
+        certified.ocsp = response;
+        self.key = Arc::new(certified);
     }
 
     /// Whether it is valid at this time.
@@ -176,10 +208,11 @@ impl Digest {
         Ok(Files::read(cert, key)?.digest())
     }
 
-    /// That of these and of one file more.
-    pub fn and_file(self, file: &Path) -> Result<Self, CertificateError> {
-        let content = content(file).map_err(at(file))?;
-        Ok(self.and(Self::of([&content[..]])))
+    /// That of these and of an authority's response, which may be one that cannot be read.
+    #[must_use]
+    pub fn and_response(self, response: &Result<Vec<u8>, String>) -> Self {
+        let content = response.as_ref().ok();
+        self.and(Self::of(content.map(Vec::as_slice)))
     }
 }
 

@@ -38,7 +38,7 @@ pub use hello::{Hello, HelloReader, Unreadable};
 pub use key_log::KeyLogging;
 pub use name::server_name;
 pub use server::{HandshakeError, Server, Settings};
-pub use staple::{Staple, StapleFault};
+pub use staple::{Staple, Unshown};
 pub use trust::{Roots, Trust, TrustError};
 pub use verify::Identity;
 pub use version::Version;

@@ -48,7 +48,6 @@ pub enum Code {
     File,
     Certificate,
     ClientAuthority,
-    Ocsp,
     UnknownName,
     DoubleBind,
     NoAction,
@@ -103,6 +102,7 @@ pub enum Code {
     UnusedCertificateName,
     StaleOcsp,
     LogsTlsKeys,
+    UnshownOcsp,
     Unverified,
 }
 

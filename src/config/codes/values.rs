@@ -198,13 +198,4 @@ pub(super) const VALUES: &[Explanation] = &[
                `ca`. It is found by `evenkeel check`, at a start and at a reload, where what is in \
                force stays.",
     },
-    Explanation {
-        code: Code::Ocsp,
-        id: "E0127",
-        summary: "an OCSP response that cannot be shown",
-        text: "The file of `ocsp` cannot be read, is no OCSP response in DER, is about another certificate, \
-               says that the certificate is revoked or unknown, is not signed by who may, or does not say \
-               until when it holds. Clients that are shown such a one refuse the connection. One that has \
-               expired is no error: it is left away.",
-    },
 ];

@@ -151,6 +151,16 @@ pub(super) const WARNINGS: &[Explanation] = &[
                as long as that takes.",
     },
     Explanation {
+        code: Code::UnshownOcsp,
+        id: "W0323",
+        summary: "an OCSP response that cannot be shown",
+        text: "The file of `ocsp` cannot be read, is no OCSP response in DER, is about another certificate, \
+               says that the certificate is revoked or unknown, is not signed by who may, or does not say \
+               until when it holds. Clients that are shown such a one refuse the connection, so it is not \
+               shown: the certificate is used without. It is no error, since a certificate is often \
+               renewed before what is said of it.",
+    },
+    Explanation {
         code: Code::Unverified,
         id: "W0324",
         summary: "endpoints that may be anybody",
