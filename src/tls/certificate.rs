@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use x509_cert::der::Decode;
 
+use super::signature::has_signed;
 use super::staple::{Staple, Unshown};
 
 /// A certificate that a client may be shown.
@@ -23,9 +24,9 @@ pub struct Certificate {
     pub names: Arc<[Box<str>]>,
     /// Who signed it, as RFC 4514 writes names.
     pub issuer: Arc<str>,
-    /// From when it is valid.
+    /// From when it is valid, and all that stand behind it.
     pub not_before: SystemTime,
-    /// Until when.
+    /// Until when the first of them is: clients need all.
     pub not_after: SystemTime,
     /// What its authority says of it, if that may be shown with it.
     pub staple: Option<Staple>,
@@ -68,6 +69,12 @@ pub enum Fault {
     /// There is none in it.
     #[error("holds no private key (`-----BEGIN PRIVATE KEY-----`, or `RSA` or `EC` in it)")]
     NoKey,
+    /// One that nothing here can open.
+    #[error(
+        "holds a private key that has a password, which nobody is there to give: write it without \
+         one (`openssl pkey`), readable by its owner alone"
+    )]
+    Password,
     /// A certificate that cannot be understood.
     #[error("has a certificate that is malformed, the {position}. in it: {why}")]
     Malformed {
@@ -257,7 +264,10 @@ impl Facts {
             parsed.push(certificate.map_err(|error| malformed(position, &error))?);
         }
         for (position, pair) in parsed.windows(2).enumerate() {
-            if pair[0].tbs_certificate().issuer() != pair[1].tbs_certificate().subject() {
+            let (one, next) = (&pair[0], &pair[1]);
+            let is_named = one.tbs_certificate().issuer() == next.tbs_certificate().subject();
+            let signature = (one.signature_algorithm(), one.signature());
+            if !is_named || has_signed(next, &chain[position], signature) == Some(false) {
                 let position = position + 2;
                 return Err(Fault::Order { position });
             }
@@ -267,12 +277,16 @@ impl Facts {
         };
         let leaf = webpki::EndEntityCert::try_from(der);
         let leaf = leaf.map_err(|error| malformed(0, &error))?;
-        let validity = first.tbs_certificate().validity();
+        let validities = parsed.iter().map(|one| one.tbs_certificate().validity());
+        let from = validities.clone();
+        let from = from.map(|one| one.not_before.to_unix_duration()).max();
+        let until = validities.map(|one| one.not_after.to_unix_duration());
+        let until = until.min();
         Ok(Self {
             names: leaf.valid_dns_names().map(lower).collect(),
             issuer: first.tbs_certificate().issuer().to_string(),
-            not_before: wall_clock(validity.not_before.to_unix_duration()),
-            not_after: wall_clock(validity.not_after.to_unix_duration()),
+            not_before: wall_clock(from.unwrap_or_default()),
+            not_after: wall_clock(until.unwrap_or_default()),
         })
     }
 }
@@ -305,15 +319,37 @@ pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
     match chain {
         Ok(chain) if chain.is_empty() => Err(Fault::NoCertificate),
         Ok(chain) => Ok(chain),
-        Err(error) => Err(Fault::NotPem(error.to_string())),
+        Err(error) => Err(Fault::NotPem(not_pem(&error))),
     }
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if has_password(pem) => Fault::Password,
         pem::Error::NoItemsFound => Fault::NoKey,
-        error => Fault::NotPem(error.to_string()),
+        error => Fault::NotPem(not_pem(&error)),
     })
+}
+
+/// Whether there is a key that is encrypted, as PKCS #8 or as OpenSSL did before.
+fn has_password(pem: &[u8]) -> bool {
+    let mut lines = pem.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.any(|line| {
+        line == b"-----BEGIN ENCRYPTED PRIVATE KEY-----" || line == b"Proc-Type: 4,ENCRYPTED"
+    })
+}
+
+/// What is wrong with PEM, without anything of what is in it.
+pub(super) fn not_pem(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "its last part has no end (`-----END`), as if it were cut off".to_owned()
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line with `-----BEGIN` does not end with `-----`".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 /// The largest file that is read: a hundred certificates are less.

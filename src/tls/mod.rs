@@ -22,6 +22,7 @@ mod name;
 mod plain;
 mod room;
 mod server;
+mod signature;
 mod staple;
 mod trust;
 mod verify;

@@ -185,8 +185,8 @@ pub(super) const VALUES: &[Explanation] = &[
         id: "E0124",
         summary: "a certificate that cannot be used",
         text: "The file of a certificate or of its key cannot be read, is not PEM, lacks what it should \
-               hold, has its certificates in the wrong order, or the key is that of another \
-               certificate. It is found by `evenkeel check`, at a start and at a reload, where what is in \
+               hold, has its certificates in the wrong order, or the key has a password or is that of \
+               another certificate. It is found by `evenkeel check`, at a start and at a reload, where what is in \
                force stays.",
     },
     Explanation {

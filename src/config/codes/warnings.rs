@@ -85,8 +85,8 @@ pub(super) const WARNINGS: &[Explanation] = &[
         code: Code::Expiry,
         id: "W0313",
         summary: "a certificate that is not valid for long",
-        text: "It has expired, will within two weeks, or is not valid yet: clients refuse it. It is \
-               shown all the same, since another may be worse.",
+        text: "It, or one behind it in its chain, has expired, will within two weeks, or is not valid \
+               yet: clients refuse it. It is shown all the same, since another may be worse.",
     },
     Explanation {
         code: Code::OldRevocations,
