@@ -262,6 +262,7 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
         "result",
         "ok client_certificate client_closed refused shed timeout",
     ),
+    ("evenkeel_tls_renewal_failing", "kind", "listener upstream"),
     (
         "evenkeel_upstream_endpoints",
         "state",

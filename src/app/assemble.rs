@@ -16,6 +16,7 @@ use super::{BindError, Facts, Options};
 use crate::config::{Admin as AdminSettings, Config, Outcome};
 use crate::control::admin::{self, Admin, Entrances};
 use crate::control::health::Prober;
+use crate::control::refusals::Refusals;
 use crate::control::reload::{self, Log, Reloader};
 use crate::control::renewal::Renewals;
 use crate::control::{
@@ -38,6 +39,7 @@ pub(super) struct Machine {
     reloader: Reloader,
     requests: Requests,
     renewals: Renewals,
+    refusals: Refusals,
     registry: Registry,
     entrances: Entrances,
     shared: worker::Shared,
@@ -131,7 +133,13 @@ impl Ground {
             log: self.log,
             readiness: readiness.clone(),
         });
-        let renewals = Renewals::new(handle.clone(), self.events.clone(), readiness.clone());
+        let refusals = Refusals::new(&self.registry);
+        let renewals = Renewals::new(
+            handle.clone(),
+            self.events.clone(),
+            readiness.clone(),
+            refusals.clone(),
+        );
         Machine {
             shared: worker::Shared {
                 handle: handle.clone(),
@@ -155,6 +163,7 @@ impl Ground {
             reloader,
             requests,
             renewals,
+            refusals,
             registry: self.registry,
             entrances,
             inboxes,
@@ -172,6 +181,7 @@ impl Machine {
             events: self.shared.events.clone(),
             readiness: self.control.readiness.clone(),
             reload: self.requests,
+            refusals: self.refusals,
             workers,
         });
         let mut threads = Vec::with_capacity(workers);

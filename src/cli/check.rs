@@ -13,6 +13,7 @@ use super::{Exit, Failure, Global, Output, show};
 use crate::config::{self, Diagnostic, Outcome, System};
 use crate::control::certificates::{expiring, read_at_once};
 use crate::control::client_authorities;
+use crate::control::core_dumps;
 use crate::control::coverage;
 use crate::control::materials;
 use crate::snapshot::{Routing, TestFailure};
@@ -42,6 +43,9 @@ impl Check {
             .map(|failure| failure.finding(&outcome.places))
             .collect();
         outcome.add(findings);
+        if let Some(config) = &outcome.config {
+            core_dumps::forbid(config);
+        }
         let findings = [certificates(&outcome), client_authorities(&outcome)].concat();
         outcome.add(findings);
         let is_valid = outcome.config.is_some()

@@ -84,13 +84,9 @@ impl Places {
     /// setting whose file is wrong.
     pub fn certificate(&self, listener: &str, which: (usize, &str), why: &str) -> Diagnostic {
         let (index, setting) = which;
-        let finding = if setting == "ocsp" {
-            let title = format!("listener `{listener}`: an OCSP response cannot be shown");
-            Diagnostic::new(Code::Ocsp, title).help("fetch another, or leave `ocsp` away")
-        } else {
-            let title = format!("listener `{listener}`: a certificate cannot be used");
-            Diagnostic::new(Code::Certificate, title).help("correct the path, or mend the file")
-        };
+        let title = format!("listener `{listener}`: a certificate cannot be used");
+        let finding =
+            Diagnostic::new(Code::Certificate, title).help("correct the path, or mend the file");
         match self.certificate_file(listener, index, setting) {
             Some(written) => finding.at(written.place, why),
             None => finding,
@@ -133,6 +129,17 @@ impl Places {
         let title = format!("listener `{listener}`: an OCSP response is not shown");
         let finding =
             Diagnostic::new(Code::StaleOcsp, title).help("see why no newer one is fetched");
+        match self.certificate_file(listener, index, "ocsp") {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
+    /// The finding about what should be stapled to a listener's certificate, and cannot be.
+    pub fn unshown_ocsp(&self, listener: &str, index: usize, why: &str) -> Diagnostic {
+        let title = format!("listener `{listener}`: an OCSP response cannot be shown");
+        let finding =
+            Diagnostic::new(Code::UnshownOcsp, title).help("fetch another, or leave `ocsp` away");
         match self.certificate_file(listener, index, "ocsp") {
             Some(written) => finding.at(written.place, why),
             None => finding,

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::aside::aside;
+use super::aside::{aside, at_once};
 use crate::config::{Certificate as Written, Config, Diagnostic, Places};
 use crate::telemetry::rfc3339;
-use crate::tls::{Certificate, CertificateError, Digest};
+use crate::tls::{Certificate, CertificateError, Digest, Staple, Unshown};
 
 /// The certificates of every listener that has some, by its name.
 pub type Certificates = BTreeMap<String, Vec<Certificate>>;
@@ -29,9 +30,19 @@ pub struct Unusable {
 pub struct Expiring {
     listener: String,
     index: usize,
-    /// Whether it is what would be shown with it.
-    is_staple: bool,
+    kind: Kind,
     why: String,
+}
+
+/// What is not as it should be.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// The certificate itself.
+    Certificate,
+    /// What would be shown with it, if it held now.
+    Stale,
+    /// What would be shown with it, if nothing else were wrong with it.
+    Unshown,
 }
 
 /// How a certificate stands in time.
@@ -64,10 +75,12 @@ impl Unusable {
 impl Expiring {
     /// The finding about it.
     pub fn finding(&self, places: &Places) -> Diagnostic {
-        if self.is_staple {
-            return places.stale_ocsp(&self.listener, self.index, &self.why);
+        let (listener, index, why) = (&self.listener, self.index, &self.why);
+        match self.kind {
+            Kind::Certificate => places.expiring(listener, index, why),
+            Kind::Stale => places.stale_ocsp(listener, index, why),
+            Kind::Unshown => places.unshown_ocsp(listener, index, why),
         }
-        places.expiring(&self.listener, self.index, &self.why)
     }
 }
 
@@ -90,8 +103,7 @@ pub async fn read(config: &Config) -> Result<Certificates, Vec<Unusable>> {
 pub fn read_at_once(config: &Config) -> Result<Certificates, Vec<Unusable>> {
     let mut reading = Reading::default();
     for (listener, index, written) in written(config) {
-        let read = from_files(written);
-        reading.took(listener, index, read.map_err(|error| told(written, &error)));
+        reading.took(listener, index, read_one_at_once(written));
     }
     reading.end()
 }
@@ -102,16 +114,20 @@ pub fn expiring(certificates: &Certificates, now: SystemTime) -> Vec<Expiring> {
     let mut expiring = Vec::new();
     for (listener, certificates) in certificates {
         for (index, certificate) in certificates.iter().enumerate() {
-            let of_itself = why_expiring(certificate, now).map(|why| (false, why));
-            let of_staple = why_stale(certificate, now).map(|why| (true, why));
-            for (is_staple, why) in of_itself.into_iter().chain(of_staple) {
-                expiring.push(Expiring {
+            let unshown = certificate.unshown.as_ref().map(Unshown::to_string);
+            let found = [
+                (Kind::Certificate, why_expiring(certificate, now)),
+                (Kind::Stale, why_stale(certificate, now)),
+                (Kind::Unshown, unshown),
+            ];
+            expiring.extend(found.into_iter().filter_map(|(kind, why)| {
+                Some(Expiring {
                     listener: listener.clone(),
                     index,
-                    is_staple,
-                    why,
-                });
-            }
+                    kind,
+                    why: why?,
+                })
+            }));
         }
     }
     expiring
@@ -197,29 +213,50 @@ impl Reading {
 /// The setting whose file is wrong, and what is wrong with it.
 type Told = (&'static str, String);
 
-/// Reads one.
+/// Reads one. What its authority says is read apart: that holds it up for some time at most.
 pub(super) async fn read_one(written: &Written) -> Result<Certificate, Told> {
-    read_aside(written, from_files).await
+    let certificate = read_aside(written, from_files).await?;
+    Ok(match &written.ocsp {
+        Some(file) => certificate.stapled(file, response(file).await, SystemTime::now()),
+        None => certificate,
+    })
+}
+
+/// The same for a command.
+fn read_one_at_once(written: &Written) -> Result<Certificate, Told> {
+    let files = written.clone();
+    let certificate = at_once(move || from_files(&files)).map_err(|why| ("cert", why))?;
+    let certificate = certificate.map_err(|error| told(written, &error))?;
+    let Some(file) = &written.ocsp else {
+        return Ok(certificate);
+    };
+    let path = file.clone();
+    let response = at_once(move || Staple::read(&path)).and_then(|read| read);
+    Ok(certificate.stapled(file, response, SystemTime::now()))
 }
 
 /// What tells whether the files of a certificate have changed.
 pub(super) async fn digest(written: &Written) -> Result<Digest, String> {
     let digest = read_aside(written, |written| {
-        let digest = Digest::of_files(&written.cert, &written.key)?;
-        match &written.ocsp {
-            Some(file) => digest.and_file(file),
-            None => Ok(digest),
-        }
+        Digest::of_files(&written.cert, &written.key)
     });
-    digest.await.map_err(|(_, why)| why)
+    let digest = digest.await.map_err(|(_, why)| why)?;
+    Ok(match &written.ocsp {
+        Some(file) => digest.and_response(&response(file).await),
+        None => digest,
+    })
 }
 
 fn from_files(written: &Written) -> Result<Certificate, CertificateError> {
-    let certificate = Certificate::read(&written.cert, &written.key)?;
-    match &written.ocsp {
-        Some(file) => certificate.stapled(file, SystemTime::now()),
-        None => Ok(certificate),
-    }
+    Certificate::read(&written.cert, &written.key)
+}
+
+/// What an authority says, or why it cannot be read.
+async fn response(file: &Path) -> Result<Vec<u8>, String> {
+    let path = file.to_owned();
+    aside(move || Staple::read(&path))
+        .await
+        .and_then(|read| read)
 }
 
 /// On a thread of its own.
@@ -237,8 +274,6 @@ async fn read_aside<T: Send + 'static>(
 fn told(written: &Written, error: &CertificateError) -> Told {
     let setting = if error.file == written.key {
         "key"
-    } else if written.ocsp.as_ref() == Some(&error.file) {
-        "ocsp"
     } else {
         "cert"
     };
@@ -271,7 +306,7 @@ mod tests {
         let expiring = Expiring {
             listener: "https".to_owned(),
             index: 1,
-            is_staple: false,
+            kind: Kind::Certificate,
             why: "/etc/tls/b.pem has expired at 2026-01-02T03:04:05.000000Z".to_owned(),
         };
         let findings = vec![expiring.finding(&outcome.places)];
@@ -280,23 +315,27 @@ mod tests {
 
     #[test]
     fn what_is_not_stapled_has_its_place() {
-        let outcome = cases::case("W0320");
-        let stale = Expiring {
-            listener: "https".to_owned(),
-            index: 0,
-            is_staple: true,
-            why: "/etc/tls/a.ocsp has expired at 2026-01-02T03:04:05.000000Z".to_owned(),
-        };
-        let findings = vec![stale.finding(&outcome.places)];
-        cases::found("W0320", outcome, findings);
-        let outcome = cases::case("E0127");
-        let unusable = Unusable {
-            listener: "https".to_owned(),
-            index: 0,
-            setting: "ocsp",
-            why: "/etc/tls/a.ocsp says that the certificate is revoked".to_owned(),
-        };
-        let findings = vec![unusable.finding(&outcome.places)];
-        cases::found("E0127", outcome, findings);
+        for (code, kind, why) in [
+            (
+                "W0320",
+                Kind::Stale,
+                "has expired at 2026-01-02T03:04:05.000000Z",
+            ),
+            (
+                "W0323",
+                Kind::Unshown,
+                "says that the certificate is revoked",
+            ),
+        ] {
+            let outcome = cases::case(code);
+            let found = Expiring {
+                listener: "https".to_owned(),
+                index: 0,
+                kind,
+                why: format!("/etc/tls/a.ocsp {why}"),
+            };
+            let findings = vec![found.finding(&outcome.places)];
+            cases::found(code, outcome, findings);
+        }
     }
 }

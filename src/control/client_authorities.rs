@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
-use super::aside::aside;
+use super::aside::{aside, at_once};
 use super::certificates::Certificates;
 use crate::config::{ClientCertificates as Written, Config, Diagnostic, Places, Tls};
 use crate::snapshot::client_rule;
@@ -90,9 +90,9 @@ pub async fn read(config: &Config) -> Result<ClientRules, Vec<Unusable>> {
 /// The same for a command, which has nothing else to do meanwhile.
 pub fn read_at_once(config: &Config) -> Result<ClientRules, Vec<Unusable>> {
     let read = written(config).map(|(listener, rule, written)| {
-        let authorities = Authorities::read(&written.ca, &written.crl);
-        let read = authorities.map_err(|error| told(written, &error));
-        (listener, rule, read.map(|read| client_rule(written, read)))
+        let (ca, crl) = (written.ca.clone(), written.crl.clone());
+        let read = at_once(move || Authorities::read(&ca, &crl));
+        (listener, rule, taken(written, read))
     });
     gathered(read)
 }
@@ -238,7 +238,15 @@ fn written(config: &Config) -> impl Iterator<Item = (&String, usize, &Written)> 
 /// Reads one. An error says in which of its lists it is, and what is wrong.
 async fn read_one(written: &Written) -> Result<ClientRule, (Option<usize>, String)> {
     let (ca, crl) = (written.ca.clone(), written.crl.clone());
-    match aside(move || Authorities::read(&ca, &crl)).await {
+    taken(written, aside(move || Authorities::read(&ca, &crl)).await)
+}
+
+/// What came of reading one.
+fn taken(
+    written: &Written,
+    read: Result<Result<Authorities, AuthorityError>, String>,
+) -> Result<ClientRule, (Option<usize>, String)> {
+    match read {
         Ok(Ok(authorities)) => Ok(client_rule(written, authorities)),
         Ok(Err(error)) => Err(told(written, &error)),
         Err(why) => Err((None, why)),

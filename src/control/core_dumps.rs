@@ -12,7 +12,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use crate::config::{Config, Upstream};
 
 /// Forbids core dumps if the configuration asks for that, or says nothing and has keys.
-pub(super) fn forbid(config: &Config) {
+pub fn forbid(config: &Config) {
     if config.core_dumps.unwrap_or(!has_keys(config)) {
         return;
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::aside::aside;
+use super::aside::{aside, at_once};
 use super::certificates::why_expiring;
 use crate::config::{Config, Diagnostic, Places, UpstreamTls};
 use crate::tls::{Material, MaterialError, Trust};
@@ -48,7 +48,12 @@ pub async fn read(config: &Config) -> Result<Materials, Vec<UnusableMaterial>> {
 
 /// The same for a command, which has nothing else to do meanwhile.
 pub fn read_at_once(config: &Config) -> Result<Materials, Vec<UnusableMaterial>> {
-    gather(written(config).map(|(upstream, written)| (upstream, Material::read(written))))
+    gather(written(config).map(|(upstream, written)| {
+        let files = written.clone();
+        let read = at_once(move || Material::read(&files));
+        let read = read.unwrap_or_else(|why| Err(MaterialError::Fault(why)));
+        (upstream, read)
+    }))
 }
 
 /// Reads that of one upstream.

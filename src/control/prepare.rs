@@ -19,6 +19,7 @@ use super::resolve::{self, Unresolved};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
 use crate::net::{Bind, Sockets};
 use crate::snapshot::{BuildError, Ingredients, Routing, Snapshot, TestFailure, build};
+use crate::tls::KeyLogging;
 use crate::upstream::World;
 
 /// What every snapshot of this process is made with.
@@ -153,7 +154,17 @@ impl Workshop {
             tracing::warn!("{expiring}");
         }
         if logs_tls_keys(&config) {
-            tracing::warn!("the secrets of TLS sessions are written down, see log.tls_keys");
+            match KeyLogging::fault() {
+                None => {
+                    tracing::warn!(
+                        "the secrets of TLS sessions are written down, see log.tls_keys"
+                    );
+                }
+                Some(why) => tracing::warn!(
+                    "the secrets of TLS sessions are not written down, though log.tls_keys asks for \
+                     it: {why}"
+                ),
+            }
         }
         let client_rules = client_authorities::read(&config)
             .await

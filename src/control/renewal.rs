@@ -9,18 +9,19 @@
 //! A certificate and its key are two files, and cannot be replaced at one time. So a mistake is
 //! told only at the second look in a row.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::certificates::why_stale;
+use super::refusals::{Owner, Refusals};
 use super::{Readiness, certificates, client_authorities, materials};
 use crate::config::{self, UpstreamTls};
-use crate::snapshot::{Handle, Listener};
+use crate::snapshot::{Handle, Listener, Termination};
 use crate::telemetry::events::{Event, Events};
 use crate::telemetry::rfc3339;
-use crate::tls::{Certificate, Client, Credentials};
+use crate::tls::{Certificate, Client, Credentials, Unshown};
 
 /// Looks after the certificates of the snapshot in force.
 #[derive(Debug)]
@@ -28,27 +29,20 @@ pub struct Renewals {
     handle: Handle,
     events: Events,
     readiness: Readiness,
-    /// Looks in a row at which something was wrong.
-    wrong: BTreeMap<Owner, u32>,
+    refusals: Refusals,
     /// What was told of lists of revoked certificates that should have been replaced.
     old_lists: BTreeSet<String>,
 }
 
-/// Whose files they are.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Owner {
-    Listener(String),
-    Upstream(String),
-}
-
 impl Renewals {
-    /// For the listeners of the snapshot that is in force at each look.
-    pub fn new(handle: Handle, events: Events, readiness: Readiness) -> Self {
+    /// For the listeners of the snapshot that is in force at each look. What is refused is told
+    /// there.
+    pub fn new(handle: Handle, events: Events, readiness: Readiness, refusals: Refusals) -> Self {
         Self {
             handle,
             events,
             readiness,
-            wrong: BTreeMap::new(),
+            refusals,
             old_lists: BTreeSet::new(),
         }
     }
@@ -67,9 +61,15 @@ impl Renewals {
     async fn look(&mut self) {
         let snapshot = self.handle.load();
         let config = &snapshot.config;
-        self.wrong.retain(|owner, _| match owner {
-            Owner::Listener(name) => config.listener.contains_key(name),
-            Owner::Upstream(name) => config.upstream.contains_key(name),
+        self.refusals.retain(|owner| match owner {
+            Owner::Listener(name) => {
+                let listener = config.listener.get(name);
+                listener.is_some_and(|listener| listener.tls.is_some())
+            }
+            Owner::Upstream(name) => {
+                let upstream = config.upstream.get(name);
+                upstream.is_some_and(|upstream| upstream.tls.is_some())
+            }
         });
         let mut old_lists = BTreeSet::new();
         for listener in &snapshot.listeners {
@@ -119,10 +119,10 @@ impl Renewals {
         let Some(tls) = &listener.tls else {
             return Ok(None);
         };
-        // What held when it was read is shown until it holds no more.
         let now = SystemTime::now();
+        self.leave_stale_away(listener, tls, now)?;
         let (shown, before) = (tls.certificates(), tls.digests());
-        let mut has_changed = shown.iter().any(|one| one.is_wrongly_stapled(now));
+        let mut has_changed = shown.iter().any(|one| one.misses_its_staple(now));
         for (written, before) in written.certificates.iter().zip(&before) {
             has_changed |= certificates::digest(written).await? != *before;
         }
@@ -151,10 +151,11 @@ impl Renewals {
             format!("{} is valid until {until}", one.file.display())
         });
         let mut told: Vec<String> = told.collect();
-        let now_stale: Vec<String> = renewed
-            .iter()
-            .filter_map(|one| why_stale(one, now))
-            .collect();
+        let of_new = renewed.iter().filter(is_new);
+        let stale = of_new.clone().filter_map(|one| why_stale(one, now));
+        let stale: Vec<String> = stale.collect();
+        let unshown = of_new.filter_map(|one| one.unshown.as_ref());
+        let unshown: Vec<String> = unshown.map(Unshown::to_string).collect();
         let rules = client_authorities::of_listener(written).await?;
         for (rule, written) in rules.iter().zip(&written.client_certificates) {
             if !clients_before.contains(&rule.authorities.digest) {
@@ -165,27 +166,58 @@ impl Renewals {
             certificates: renewed,
             rules,
         })?;
-        if !now_stale.is_empty() {
-            let why = format!("not shown any more: {}", now_stale.join(", "));
-            let owner = Owner::Listener(listener.name.to_string());
-            self.publish("ocsp_expired", &owner, why);
-        }
+        self.tell_unshown("ocsp_expired", listener, &stale);
+        self.tell_unshown("ocsp_rejected", listener, &unshown);
         Ok((!told.is_empty()).then(|| told.join(", ")))
     }
 
+    /// Leaves away what is shown and holds no more. It is known without any file, so that nothing
+    /// that is wrong with one keeps it in force.
+    fn leave_stale_away(
+        &self,
+        listener: &Listener,
+        tls: &Termination,
+        now: SystemTime,
+    ) -> Result<(), String> {
+        let mut certificates = tls.certificates();
+        let mut stale = Vec::new();
+        for certificate in &mut certificates {
+            if certificate.leave_stale_away(now) {
+                stale.extend(why_stale(certificate, now));
+            }
+        }
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let rules = tls.client_rules();
+        tls.renew(Credentials {
+            certificates,
+            rules,
+        })?;
+        self.tell_unshown("ocsp_expired", listener, &stale);
+        Ok(())
+    }
+
+    /// Tells of what authorities say that is not shown to a listener's clients.
+    fn tell_unshown(&self, kind: &'static str, listener: &Listener, why: &[String]) {
+        if !why.is_empty() {
+            let owner = Owner::Listener(listener.name.to_string());
+            let why = format!("not shown: {}", why.join(", "));
+            self.publish(kind, &owner, why);
+        }
+    }
+
     /// Tells what came of a look: a mistake at the second one in a row.
-    fn tell(&mut self, owner: &Owner, renewed: Result<Option<String>, String>) {
+    fn tell(&self, owner: &Owner, renewed: Result<Option<String>, String>) {
         match renewed {
             Ok(told) => {
-                self.wrong.remove(owner);
+                self.refusals.none(owner);
                 if let Some(told) = told {
                     self.publish("cert_reloaded", owner, told);
                 }
             }
             Err(why) => {
-                let looks = self.wrong.entry(owner.clone()).or_default();
-                *looks = looks.saturating_add(1);
-                if *looks == 2 {
+                if self.refusals.wrong(owner, &why) {
                     let what = format!("the certificates before stay in force: {why}");
                     self.publish("cert_rejected", owner, what);
                 }
@@ -194,11 +226,8 @@ impl Renewals {
     }
 
     fn publish(&self, kind: &'static str, owner: &Owner, why: String) {
-        let field = match owner {
-            Owner::Listener(name) => ("listener", name.clone()),
-            Owner::Upstream(name) => ("upstream", name.clone()),
-        };
-        let fields = vec![field];
+        let (owner, name) = owner.kind_and_name();
+        let fields = vec![(owner, name.to_owned())];
         self.events.publish(Event { kind, why, fields });
     }
 }

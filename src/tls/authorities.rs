@@ -13,8 +13,11 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use sha2::{Digest as _, Sha256};
 use x509_cert::crl::CertificateList;
+use x509_cert::der::Decode;
 use x509_cert::der::asn1::AnyRef;
-use x509_cert::der::{Decode, Encode, Reader, SliceReader};
+
+use super::certificate::not_pem;
+use super::signature::{has_signed, signed_part};
 
 use super::revocations;
 
@@ -285,7 +288,7 @@ fn lists_in(
 
 fn items<T: PemObject>(pem: &[u8]) -> Result<Vec<T>, AuthorityFault> {
     let items: Result<_, pem::Error> = T::pem_slice_iter(pem).collect();
-    items.map_err(|error| AuthorityFault::NotPem(error.to_string()))
+    items.map_err(|error| AuthorityFault::NotPem(not_pem(&error)))
 }
 
 fn malformed(position: usize) -> impl Fn(&dyn ToString) -> AuthorityFault {
@@ -315,41 +318,12 @@ fn check(
     let mut issuers = authorities
         .iter()
         .filter(|one| one.tbs_certificate().subject() == issuer);
-    if issuers.any(|authority| has_signed(authority, der, &list)) {
+    let signature = (&list.signature_algorithm, &list.signature);
+    if issuers.any(|authority| has_signed(authority, der, signature) == Some(true)) {
         return Ok(list);
     }
     let issuer = issuer.to_string();
     Err(AuthorityFault::NotSigned { position, issuer })
-}
-
-fn has_signed(authority: &Authority, der: &[u8], list: &CertificateList) -> bool {
-    let key = authority.tbs_certificate().subject_public_key_info();
-    let (Ok(signed), Ok(of_key), Ok(of_signature), Some(signature)) = (
-        signed_part(der),
-        key.algorithm.to_der(),
-        list.signature_algorithm.to_der(),
-        list.signature.as_bytes(),
-    ) else {
-        return false;
-    };
-    let known = aws_lc_rs::default_provider().signature_verification_algorithms;
-    known.all.iter().any(|algorithm| {
-        is_content_of(&of_key, algorithm.public_key_alg_id().as_ref())
-            && is_content_of(&of_signature, algorithm.signature_alg_id().as_ref())
-            && algorithm
-                .verify_signature(key.subject_public_key.raw_bytes(), signed, signature)
-                .is_ok()
-    })
-}
-
-/// The first part of a list, as it came: that is what its signature is for.
-fn signed_part(der: &[u8]) -> Result<&[u8], der::Error> {
-    SliceReader::new(AnyRef::from_der(der)?.value())?.tlv_bytes()
-}
-
-/// Whether this is what stands within a sequence.
-fn is_content_of(sequence: &[u8], content: &[u8]) -> bool {
-    AnyRef::from_der(sequence).is_ok_and(|sequence| sequence.value() == content)
 }
 
 /// A file's bytes; what is too large is not read to its end.

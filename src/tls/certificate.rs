@@ -12,7 +12,8 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use x509_cert::der::Decode;
 
-use super::staple::{Staple, StapleFault};
+use super::signature::has_signed;
+use super::staple::{Staple, Unshown};
 
 /// A certificate that a client may be shown.
 #[derive(Debug, Clone)]
@@ -23,12 +24,14 @@ pub struct Certificate {
     pub names: Arc<[Box<str>]>,
     /// Who signed it, as RFC 4514 writes names.
     pub issuer: Arc<str>,
-    /// From when it is valid.
+    /// From when it is valid, and all that stand behind it.
     pub not_before: SystemTime,
-    /// Until when.
+    /// Until when the first of them is: clients need all.
     pub not_after: SystemTime,
-    /// What its authority says of it, if that is shown with it.
+    /// What its authority says of it, if that may be shown with it.
     pub staple: Option<Staple>,
+    /// Why nothing of that kind may be shown, though there is a file for it.
+    pub unshown: Option<Unshown>,
     /// Tells whether its files have changed.
     pub digest: Digest,
     pub(super) key: Arc<CertifiedKey>,
@@ -66,6 +69,12 @@ pub enum Fault {
     /// There is none in it.
     #[error("holds no private key (`-----BEGIN PRIVATE KEY-----`, or `RSA` or `EC` in it)")]
     NoKey,
+    /// One that nothing here can open.
+    #[error(
+        "holds a private key that has a password, which nobody is there to give: write it without \
+         one (`openssl pkey`), readable by its owner alone"
+    )]
+    Password,
     /// A certificate that cannot be understood.
     #[error("has a certificate that is malformed, the {position}. in it: {why}")]
     Malformed {
@@ -89,9 +98,6 @@ pub enum Fault {
     /// A key of another certificate.
     #[error("is not the key of the certificate in {}", .0.display())]
     OtherKey(PathBuf),
-    /// What an authority says, which cannot be shown.
-    #[error("{0}")]
-    Staple(StapleFault),
 }
 
 impl Certificate {
@@ -114,32 +120,65 @@ impl Certificate {
             not_before: facts.not_before,
             not_after: facts.not_after,
             staple: None,
+            unshown: None,
             digest: files.digest(),
             key: Arc::new(certified),
         })
     }
 
-    /// Shows what its authority says of it along with it, which stands in this file. What does not
-    /// hold now is not shown, and no mistake: it held once.
-    pub fn stapled(mut self, file: &Path, now: SystemTime) -> Result<Self, CertificateError> {
-        let der = content(file).map_err(at(file))?;
-        let chain = (&*self.file, &self.key.cert[..]);
-        let staple = Staple::check((file, &der), chain, now);
-        let staple = staple.map_err(|fault| at(file)(Fault::Staple(fault)))?;
-        self.digest = self.digest.and(Digest::of([&der[..]]));
-        if staple.is_shown {
-            let mut certified = CertifiedKey::clone(&self.key);
-            certified.ocsp = Some(der);
-            self.key = Arc::new(certified);
+    /// Shows what its authority says of it along with it, which was read from this file. What is
+    /// wrong with that, or does not hold now, is no fault of the certificate, which is shown alone.
+    #[must_use]
+    pub fn stapled(
+        mut self,
+        file: &Path,
+        response: Result<Vec<u8>, String>,
+        now: SystemTime,
+    ) -> Self {
+        self.digest = self.digest.and_response(&response);
+        let checked = response.and_then(|der| {
+            let chain = (&*self.file, &self.key.cert[..]);
+            let staple = Staple::check((file, &der), chain, now);
+            let staple = staple.map_err(|fault| fault.to_string())?;
+            Ok((staple, der))
+        });
+        match checked {
+            Ok((staple, der)) => {
+                if staple.is_shown {
+                    self.show(Some(der));
+                }
+                self.staple = Some(staple);
+            }
+            Err(why) => {
+                let file = file.into();
+                self.unshown = Some(Unshown { file, why });
+            }
         }
-        self.staple = Some(staple);
-        Ok(self)
+        self
     }
 
-    /// Whether what is shown with it holds no more, or what is not shown does.
-    pub fn is_wrongly_stapled(&self, now: SystemTime) -> bool {
+    /// Leaves away what is shown with it and holds no more. Tells whether there was such.
+    pub fn leave_stale_away(&mut self, now: SystemTime) -> bool {
+        let staple = self.staple.as_mut();
+        let staple = staple.filter(|staple| staple.is_shown && !staple.is_valid_at(now));
+        let Some(staple) = staple else {
+            return false;
+        };
+        staple.is_shown = false;
+        self.show(None);
+        true
+    }
+
+    /// Whether what is not shown with it, since it did not hold yet, holds now.
+    pub fn misses_its_staple(&self, now: SystemTime) -> bool {
         let mut staple = self.staple.iter();
-        staple.any(|staple| staple.is_shown != staple.is_valid_at(now))
+        staple.any(|staple| !staple.is_shown && staple.is_valid_at(now))
+    }
+
+    fn show(&mut self, response: Option<Vec<u8>>) {
+        let mut certified = CertifiedKey::clone(&self.key);
+        certified.ocsp = response;
+        self.key = Arc::new(certified);
     }
 
     /// Whether it is valid at this time.
@@ -176,10 +215,11 @@ impl Digest {
         Ok(Files::read(cert, key)?.digest())
     }
 
-    /// That of these and of one file more.
-    pub fn and_file(self, file: &Path) -> Result<Self, CertificateError> {
-        let content = content(file).map_err(at(file))?;
-        Ok(self.and(Self::of([&content[..]])))
+    /// That of these and of an authority's response, which may be one that cannot be read.
+    #[must_use]
+    pub fn and_response(self, response: &Result<Vec<u8>, String>) -> Self {
+        let content = response.as_ref().ok();
+        self.and(Self::of(content.map(Vec::as_slice)))
     }
 }
 
@@ -224,7 +264,10 @@ impl Facts {
             parsed.push(certificate.map_err(|error| malformed(position, &error))?);
         }
         for (position, pair) in parsed.windows(2).enumerate() {
-            if pair[0].tbs_certificate().issuer() != pair[1].tbs_certificate().subject() {
+            let (one, next) = (&pair[0], &pair[1]);
+            let is_named = one.tbs_certificate().issuer() == next.tbs_certificate().subject();
+            let signature = (one.signature_algorithm(), one.signature());
+            if !is_named || has_signed(next, &chain[position], signature) == Some(false) {
                 let position = position + 2;
                 return Err(Fault::Order { position });
             }
@@ -234,12 +277,16 @@ impl Facts {
         };
         let leaf = webpki::EndEntityCert::try_from(der);
         let leaf = leaf.map_err(|error| malformed(0, &error))?;
-        let validity = first.tbs_certificate().validity();
+        let validities = parsed.iter().map(|one| one.tbs_certificate().validity());
+        let from = validities.clone();
+        let from = from.map(|one| one.not_before.to_unix_duration()).max();
+        let until = validities.map(|one| one.not_after.to_unix_duration());
+        let until = until.min();
         Ok(Self {
             names: leaf.valid_dns_names().map(lower).collect(),
             issuer: first.tbs_certificate().issuer().to_string(),
-            not_before: wall_clock(validity.not_before.to_unix_duration()),
-            not_after: wall_clock(validity.not_after.to_unix_duration()),
+            not_before: wall_clock(from.unwrap_or_default()),
+            not_after: wall_clock(until.unwrap_or_default()),
         })
     }
 }
@@ -272,15 +319,37 @@ pub(super) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
     match chain {
         Ok(chain) if chain.is_empty() => Err(Fault::NoCertificate),
         Ok(chain) => Ok(chain),
-        Err(error) => Err(Fault::NotPem(error.to_string())),
+        Err(error) => Err(Fault::NotPem(not_pem(&error))),
     }
 }
 
 fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, Fault> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
+        _ if has_password(pem) => Fault::Password,
         pem::Error::NoItemsFound => Fault::NoKey,
-        error => Fault::NotPem(error.to_string()),
+        error => Fault::NotPem(not_pem(&error)),
     })
+}
+
+/// Whether there is a key that is encrypted, as PKCS #8 or as OpenSSL did before.
+fn has_password(pem: &[u8]) -> bool {
+    let mut lines = pem.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.any(|line| {
+        line == b"-----BEGIN ENCRYPTED PRIVATE KEY-----" || line == b"Proc-Type: 4,ENCRYPTED"
+    })
+}
+
+/// What is wrong with PEM, without anything of what is in it.
+pub(super) fn not_pem(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "its last part has no end (`-----END`), as if it were cut off".to_owned()
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line with `-----BEGIN` does not end with `-----`".to_owned()
+        }
+        error => error.to_string(),
+    }
 }
 
 /// The largest file that is read: a hundred certificates are less.

@@ -7,7 +7,8 @@
 
 use std::env;
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::{KeyLog, KeyLogFile, NoKeyLog};
@@ -23,23 +24,29 @@ pub enum KeyLogging {
 }
 
 impl KeyLogging {
-    /// The log to make sessions with.
+    /// The log to make sessions with. Where there is a fault with the file, nothing is written.
     pub fn log(self) -> Arc<dyn KeyLog> {
-        match self {
-            Self::Off => Arc::new(NoKeyLog {}),
-            Self::On => {
-                create();
-                Arc::new(KeyLogFile::new())
-            }
+        if self == Self::Off || Self::fault().is_some() {
+            return Arc::new(NoKeyLog {});
+        }
+        Arc::new(KeyLogFile::new())
+    }
+
+    /// Why the file that the environment names is not written to, if there is one. It is made if it
+    /// is not there, before rustls does, so that nobody but its owner may read it.
+    pub fn fault() -> Option<String> {
+        let path = PathBuf::from(env::var_os("SSLKEYLOGFILE")?);
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o600).open(&path);
+        let mode = file.and_then(|file| Ok(file.metadata()?.permissions().mode()));
+        let path = path.display();
+        match mode {
+            Ok(mode) if mode & READABLE_BY_OTHERS == 0 => None,
+            Ok(_) => Some(format!("{path} may be read by others than its owner")),
+            Err(error) => Some(format!("{path} cannot be opened: {error}")),
         }
     }
 }
 
-/// Makes the file before rustls does, so that nobody else may read it. One that is there stays as
-/// it is, and one that cannot be made is told by rustls.
-fn create() {
-    if let Some(path) = env::var_os("SSLKEYLOGFILE") {
-        let mut options = OpenOptions::new();
-        drop(options.append(true).create(true).mode(0o600).open(path));
-    }
-}
+/// The bits of a file's mode for its group and for everybody.
+const READABLE_BY_OTHERS: u32 = 0o044;

@@ -8,6 +8,7 @@
 //! The signature, and the authority's key, can only be checked where the chain has the certificate
 //! of the authority. Clients check it in any case.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,6 +21,8 @@ use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::AlgorithmIdentifierOwned;
+
+use super::certificate::content;
 
 /// What the authority says of a certificate.
 #[derive(Debug, Clone)]
@@ -34,9 +37,18 @@ pub struct Staple {
     pub is_shown: bool,
 }
 
+/// A file that is to say it, and cannot be shown.
+#[derive(Debug, Clone)]
+pub struct Unshown {
+    /// Which it is.
+    pub file: Arc<Path>,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// What is wrong with an answer of an authority.
 #[derive(Debug, thiserror::Error)]
-pub enum StapleFault {
+pub(super) enum StapleFault {
     /// It cannot be understood.
     #[error("is no OCSP response in DER: {0}")]
     Malformed(String),
@@ -123,7 +135,19 @@ struct CertificateId {
     serial: SerialNumber,
 }
 
+impl fmt::Display for Unshown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.file.display(), self.why)
+    }
+}
+
 impl Staple {
+    /// Reads an answer, which is held against its certificate later; an error says why it cannot be
+    /// read.
+    pub fn read(file: &Path) -> Result<Vec<u8>, String> {
+        content(file).map_err(|fault| fault.to_string())
+    }
+
     /// Holds an answer, read from this file, against the chain of its certificate.
     pub(super) fn check(
         (file, der): (&Path, &[u8]),

@@ -241,11 +241,22 @@ fn what_is_not_there_is_said() {
         assert!(matches!(wrong.fault, Fault::NoCertificate), "{wrong:?}");
         assert_eq!(wrong.file, "cert");
     }
-    let locked = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
-    for nothing in ["", "nothing", &cert, &locked] {
+    for nothing in ["", "nothing", &cert] {
         let wrong = folder.read(&cert, nothing).expect_err("a fault");
         assert!(matches!(wrong.fault, Fault::NoKey), "{wrong:?}");
         assert_eq!(wrong.file, "key");
+    }
+    // As PKCS #8 has it, and as OpenSSL did before.
+    let locked = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let begin = "-----BEGIN EC PRIVATE KEY-----\n";
+    let header = format!("{begin}Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n");
+    let old = key
+        .replace("PRIVATE KEY", "EC PRIVATE KEY")
+        .replace(begin, &header);
+    for locked in [locked, old] {
+        let wrong = folder.read(&cert, locked).expect_err("a fault");
+        assert!(matches!(wrong.fault, Fault::Password), "{wrong:?}");
+        assert!(wrong.said.contains("has a password"), "{wrong:?}");
     }
 }
 
@@ -270,6 +281,8 @@ fn what_is_no_pem_is_said() {
             "{broken}: {wrong:?}"
         );
         assert_eq!(wrong.file, "cert");
+        // In words, not in numbers of bytes.
+        assert!(!wrong.said.contains('['), "{}", wrong.said);
     }
     for broken in [half(&key), strange(&key)] {
         let wrong = folder.read(&cert, &broken).expect_err("a fault");
@@ -308,6 +321,9 @@ fn a_chain_has_its_order() {
     let mut facts = params(&["shop.test"]);
     facts.distinguished_name.push(DnType::CommonName, "shop");
     let cert = facts.signed_by(&key, &middle).expect("a certificate").pem();
+    // It has the right name.
+    let impostor = CertifiedIssuer::self_signed(authority("middle"), self::key());
+    let impostor = impostor.expect("an impostor").pem();
     let (key, middle, root) = (key.serialize_pem(), middle.pem(), root.pem());
     for good in [
         vec![&cert],
@@ -324,6 +340,8 @@ fn a_chain_has_its_order() {
         (vec![&cert, &middle, &cert], 3),
         (vec![&middle, &cert], 2),
         (vec![&cert, &cert], 2),
+        (vec![&cert, &impostor], 2),
+        (vec![&cert, &impostor, &root], 2),
     ] {
         let chain: String = bad.iter().map(|pem| pem.as_str()).collect();
         let wrong = folder.read(&chain, &key).expect_err("a fault");
@@ -332,6 +350,27 @@ fn a_chain_has_its_order() {
         };
         assert_eq!((position, wrong.file.as_str()), (expected, "cert"));
     }
+}
+
+/// Clients need all of it.
+#[test]
+fn a_chain_is_valid_while_all_of_it_is() {
+    let folder = Folder::new();
+    let years = |mut params: CertificateParams, from, until| {
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        params
+    };
+    let root = years(authority("root"), 2001, 2002);
+    let root = CertifiedIssuer::self_signed(root, key()).expect("a root");
+    let key = key();
+    let facts = years(params(&["shop.test"]), 2000, 2100);
+    let cert = facts.signed_by(&key, &root).expect("a certificate").pem();
+    let read = |chain: String| folder.read(chain, key.serialize_pem()).expect("a chain");
+    let (alone, whole) = (read(cert.clone()), read(format!("{cert}{}", root.pem())));
+    let now = SystemTime::now();
+    assert!(alone.is_valid_at(now) && !whole.is_valid_at(now));
+    assert!(whole.not_before > alone.not_before && whole.not_after < alone.not_after);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::process::Output;
 
 use rcgen::date_time_ymd;
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::support::clock::eventually;
 use crate::support::command::Files;
@@ -73,11 +74,21 @@ fn a_new_certificate_is_shown_by_itself() {
     assert!(why.contains("a.key is not the key of"), "{why}");
     assert!(hello.begin(address).was_shown(&old));
     assert_eq!(proxy.events("cert_rejected").len(), 1);
+    let failing = |value| {
+        let line = "evenkeel_tls_renewal_failing{kind=\"listener\",name=\"web\"}";
+        let line = format!("{line} {value}\n");
+        proxy.admin("/metrics").body.text().contains(&line)
+    };
+    assert!(failing(1));
+    let warnings = proxy.admin_json("/v1/status")["warnings"].to_string();
+    assert!(warnings.contains("a.key is not the key of"), "{warnings}");
     fs::write(proxy.path(&key), key_content).expect("a writable directory");
     let reloaded = eventually("it is taken", || proxy.events("cert_reloaded").pop());
     assert_eq!(reloaded["listener"], "web");
     assert!(hello.begin(address).was_shown(&new));
     assert_eq!(open.get("/").status, 200);
+    assert!(failing(0));
+    assert_eq!(proxy.admin_json("/v1/status")["warnings"], json!([]));
     assert_eq!(proxy.metric(EXPIRY, &["a.pem\""]), YEAR_2100);
     // The configuration is the same one.
     assert_eq!(proxy.generation(), 1);

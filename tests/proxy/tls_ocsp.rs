@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rcgen::{ExtendedKeyUsagePurpose, IsCa};
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::support::clock::eventually;
 use crate::support::command::Files;
@@ -203,12 +204,33 @@ fn a_newer_one_is_shown_by_itself() {
     fs::write(desk.files.path("a.ocsp"), &newer).expect("a writable directory");
     eventually("it is taken", || proxy.events("cert_reloaded").pop());
     assert!(shown(&desk, &proxy, "-tls1_3").contains(GOOD));
-    // One that cannot be shown changes nothing, and is told.
+    // What was said before is not shown when it is said no more.
     let revoked = desk.response("shop", Standing::Revoked, "responder", DAY);
     fs::write(desk.files.path("a.ocsp"), revoked).expect("a writable directory");
-    let rejected = eventually("it is refused", || proxy.events("cert_rejected").pop());
+    let rejected = eventually("it is refused", || proxy.events("ocsp_rejected").pop());
     assert!(rejected.to_string().contains("revoked"), "{rejected}");
-    assert!(shown(&desk, &proxy, "-tls1_3").contains(GOOD));
+    assert!(shown(&desk, &proxy, "-tls1_3").contains(NONE));
+    assert!(proxy.events("cert_rejected").is_empty());
+}
+
+/// Certificates are renewed, and only later is it fetched what their authority says of them.
+#[test]
+fn a_certificate_does_not_wait_for_what_is_said_of_it() {
+    let Some(desk) = Desk::open() else { return };
+    let endpoint = Endpoint::echo();
+    let proxy = desk.proxy(&endpoint, desk.chain(), &desk.usual());
+    let renewed = desk.authority.certify_with(&["shop.test"], |params| {
+        params.serial_number = Some(vec![0x33].into());
+    });
+    fs::write(proxy.path("a.key"), &renewed.key).expect("a writable directory");
+    let chain = format!("{}{}", renewed.cert, desk.authority.pem());
+    fs::write(proxy.path("a.pem"), chain).expect("a writable directory");
+    let told = eventually("it is taken", || proxy.events("ocsp_rejected").pop());
+    assert!(told.to_string().contains("says nothing of"), "{told}");
+    let said = shown(&desk, &proxy, "-tls1_3");
+    assert!(said.contains(NONE), "{said}");
+    assert!(said.contains("Verify return code: 0"), "{said}");
+    assert!(!proxy.events("cert_reloaded").is_empty());
 }
 
 #[test]
@@ -252,8 +274,26 @@ fn one_that_expires_is_taken_away() {
     assert!(shown(&desk, &proxy, "-tls1_3").contains(NONE));
 }
 
+/// Whatever else is wrong, what holds no more is not shown.
 #[test]
-fn what_no_client_would_take_is_a_mistake() {
+fn one_that_expires_is_taken_away_beside_broken_files() {
+    let Some(desk) = Desk::open() else { return };
+    let endpoint = Endpoint::echo();
+    let soon = Timestamp::now() + Duration::from_secs(9);
+    let soon = soon.strftime("%Y%m%d%H%M%SZ").to_string();
+    let brief = dated(&desk, ["20200101000000Z", "20200101000000Z", &soon]);
+    let proxy = desk.proxy(&endpoint, desk.shop.cert.clone(), &brief);
+    assert!(shown(&desk, &proxy, "-tls1_3").contains(GOOD));
+    fs::write(proxy.path("a.key"), "no key").expect("a writable directory");
+    let told = eventually("it expires", || proxy.events("ocsp_expired").pop());
+    assert!(told.to_string().contains("a.ocsp has expired at"), "{told}");
+    assert!(shown(&desk, &proxy, "-tls1_3").contains(NONE));
+    let listed = &proxy.admin_json("/v1/certificates")[0]["ocsp"];
+    assert_eq!(listed["is_shown"], false, "{listed}");
+}
+
+#[test]
+fn what_no_client_would_take_is_left_away() {
     let Some(desk) = Desk::open() else { return };
     let endpoint = Endpoint::echo();
     let mut proxy = desk.proxy(&endpoint, desk.chain(), &desk.usual());
@@ -297,18 +337,44 @@ fn what_no_client_would_take_is_a_mistake() {
         fs::write(desk.files.path("a.ocsp"), content).expect("a writable directory");
         let checked = proxy.command(&["check"]);
         let said = String::from_utf8_lossy(&checked.stderr).into_owned();
-        assert_eq!(checked.status.code(), Some(1), "{why}: {said}");
+        assert!(checked.status.success(), "{why}: {said}");
         assert!(
-            said.contains("error[E0127]") && said.contains(why),
+            said.contains("warning[W0323]") && said.contains(why),
             "{why}: {said}"
         );
         let reload = proxy.command(&["reload"]);
-        assert_eq!(reload.status.code(), Some(1), "{why}");
+        assert!(reload.status.success(), "{why}");
+        assert!(proxy.log().contains(why), "{why}");
+        let status = proxy.admin_json("/v1/status")["warnings"].to_string();
+        assert!(status.contains(why), "{status}");
+        let listed = &proxy.admin_json("/v1/certificates")[0]["ocsp"];
+        assert_eq!(listed["is_shown"], false, "{why}: {listed}");
     }
-    assert!(shown(&desk, &proxy, "-tls1_3").contains(GOOD));
-    fs::write(desk.files.path("a.ocsp"), good).expect("a writable directory");
+    assert!(shown(&desk, &proxy, "-tls1_3").contains(NONE));
+    fs::remove_file(desk.files.path("a.ocsp")).expect("it was there");
     let config = desk.config(&endpoint);
     proxy.reload(&config);
+    fs::write(desk.files.path("a.ocsp"), good).expect("a writable directory");
+    proxy.reload(&config);
+    assert!(shown(&desk, &proxy, "-tls1_3").contains(GOOD));
+}
+
+/// Nobody writes into it: whoever reads it waits.
+#[test]
+fn one_that_does_not_answer_holds_nobody_up() {
+    let Some(desk) = Desk::open() else { return };
+    let endpoint = Endpoint::echo();
+    let proxy = desk.proxy(&endpoint, desk.chain(), &desk.usual());
+    let path = desk.files.path("a.ocsp");
+    fs::remove_file(&path).expect("it was there");
+    mkfifoat(CWD, &path, Mode::from_raw_mode(0o600)).expect("a writable directory");
+    let checked = proxy.command(&["check"]);
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
+    assert!(
+        said.contains("W0323") && said.contains("not read within"),
+        "{said}"
+    );
 }
 
 /// One whose times are these: produced at, this update, next update. Who has its certificate alone,

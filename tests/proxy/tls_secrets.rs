@@ -1,10 +1,11 @@
 //! Private keys and the secrets of sessions stay where they are, unless somebody asks for them.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::version::TLS12;
 
@@ -56,6 +57,33 @@ fn secrets_of_sessions_are_written_where_both_say_so() {
     assert!(warnings.contains("log.tls_keys"), "{warnings}");
     assert!(proxy.log().contains("see log.tls_keys"), "at the start");
     assert!(proxy.log().contains("W0321"), "and with its place");
+}
+
+/// Who may read the file reads all traffic.
+#[test]
+fn secrets_are_not_written_for_everybody() {
+    let authority = Authority::new();
+    let certified = authority.certify(&["shop.test"]);
+    let endpoint = Endpoint::echo();
+    let lines = "[log]\ntls_keys = true";
+    let hello = Hello::to("shop.test", &authority);
+    for mode in [0o644, 0o640, 0o604] {
+        let folder = Files::new(&[("secrets", "")]);
+        let path = folder.path("secrets");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("our own file");
+        let mut proxy = start(&certified, &endpoint, lines, &folder);
+        assert_eq!(hello.begin(proxy.address("web")).get("/").status, 200);
+        assert_eq!(fs::read(&path).expect("it is there"), b"", "{mode:o}");
+        let log = proxy.log();
+        assert!(log.contains("may be read by others"), "{mode:o}: {log}");
+        proxy.kill();
+    }
+    // What is no file cannot be written to.
+    let folder = Files::new(&[]);
+    fs::create_dir(folder.path("secrets")).expect("a writable directory");
+    let proxy = start(&certified, &endpoint, lines, &folder);
+    assert_eq!(hello.begin(proxy.address("web")).get("/").status, 200);
+    assert!(proxy.log().contains("cannot be opened"), "{}", proxy.log());
 }
 
 #[test]
@@ -127,6 +155,21 @@ struct Instance {
     ports: [Port; 2],
 }
 
+/// Begins a command on the configuration of these files.
+fn begun(command: &str, files: &Files) -> Child {
+    let program = env!("CARGO_BIN_EXE_evenkeel");
+    let config = files.path("evenkeel.toml");
+    Command::new("sh")
+        .args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh", program])
+        .args([command, "--config", "evenkeel.toml"])
+        .current_dir(config.parent().expect("it has a folder"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("there is a shell")
+}
+
 impl Instance {
     fn start(certified: &Certified, config: impl FnOnce(&[Port; 2]) -> String) -> Self {
         let ports = [Port::reserve(), Port::reserve()];
@@ -135,21 +178,7 @@ impl Instance {
             ("a.pem", &certified.cert),
             ("a.key", &certified.key),
         ]);
-        let program = env!("CARGO_BIN_EXE_evenkeel");
-        let child = Command::new("sh")
-            .args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh", program])
-            .args(["run", "--config", "evenkeel.toml"])
-            .current_dir(
-                files
-                    .path("evenkeel.toml")
-                    .parent()
-                    .expect("it has a folder"),
-            )
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("there is a shell");
+        let child = begun("run", &files);
         let instance = Self {
             child,
             files,
@@ -219,6 +248,33 @@ fn a_process_that_has_keys_leaves_no_core_dump() {
     });
     drop(Client::connect(instance.ports[0].address()));
     assert!(!instance.abort().core_dumped(), "since a reload");
+}
+
+/// A key that nobody writes into: who checks it waits, and has asked for no dump before.
+#[test]
+fn a_check_leaves_no_core_dump_and_ends() {
+    let certified = Authority::new().certify(&["shop.test"]);
+    let files = Files::new(&[
+        ("evenkeel.toml", &secure(&Port::reserve())),
+        ("a.pem", &certified.cert),
+    ]);
+    let path = files.path("a.key");
+    mkfifoat(CWD, &path, Mode::from_raw_mode(0o600)).expect("a writable directory");
+    let done = files.run(&["check", "--config", "evenkeel.toml"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    let said = done.err + &done.out;
+    assert!(said.contains("E0124"), "{said}");
+    assert!(said.contains("not read within"), "{said}");
+    let mut child = begun("check", &files);
+    // It is opened once somebody reads it.
+    let writer = fs::File::options().write(true).open(&path);
+    let writer = writer.expect("a file for it");
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    kill_process(id.expect("a process has an id"), Signal::ABORT).expect("our own child");
+    let status = child.wait().expect("our own child");
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+    assert!(!status.core_dumped(), "{status:?}");
+    drop(writer);
 }
 
 #[expect(

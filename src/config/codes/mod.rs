@@ -48,7 +48,6 @@ pub enum Code {
     File,
     Certificate,
     ClientAuthority,
-    Ocsp,
     UnknownName,
     DoubleBind,
     NoAction,
@@ -104,6 +103,7 @@ pub enum Code {
     StaleOcsp,
     LogsTlsKeys,
     RulePassedThrough,
+    UnshownOcsp,
     Unverified,
 }
 

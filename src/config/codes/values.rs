@@ -185,8 +185,8 @@ pub(super) const VALUES: &[Explanation] = &[
         id: "E0124",
         summary: "a certificate that cannot be used",
         text: "The file of a certificate or of its key cannot be read, is not PEM, lacks what it should \
-               hold, has its certificates in the wrong order, or the key is that of another \
-               certificate. It is found by `evenkeel check`, at a start and at a reload, where what is in \
+               hold, has its certificates in the wrong order, or the key has a password or is that of \
+               another certificate. It is found by `evenkeel check`, at a start and at a reload, where what is in \
                force stays.",
     },
     Explanation {
@@ -199,14 +199,5 @@ pub(super) const VALUES: &[Explanation] = &[
                authorities in `ca` may have the same name and different keys, and none may be \
                revoked. It is found by `evenkeel check`, at a start and at a reload, where what is in \
                force stays.",
-    },
-    Explanation {
-        code: Code::Ocsp,
-        id: "E0127",
-        summary: "an OCSP response that cannot be shown",
-        text: "The file of `ocsp` cannot be read, is no OCSP response in DER, is about another certificate, \
-               says that the certificate is revoked or unknown, is not signed by who may, or does not say \
-               until when it holds. Clients that are shown such a one refuse the connection. One that has \
-               expired is no error: it is left away.",
     },
 ];

@@ -85,8 +85,8 @@ pub(super) const WARNINGS: &[Explanation] = &[
         code: Code::Expiry,
         id: "W0313",
         summary: "a certificate that is not valid for long",
-        text: "It has expired, will within two weeks, or is not valid yet: clients refuse it. It is \
-               shown all the same, since another may be worse.",
+        text: "It, or one behind it in its chain, has expired, will within two weeks, or is not valid \
+               yet: clients refuse it. It is shown all the same, since another may be worse.",
     },
     Explanation {
         code: Code::OldRevocations,
@@ -157,6 +157,16 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "A host of `client_certificates` is also the `server_name` of a route at the same \
                listener, which passes the connections through: nobody is asked for a certificate here, \
                and the endpoints alone decide who is let in. Take the host out of one of the two.",
+    },
+    Explanation {
+        code: Code::UnshownOcsp,
+        id: "W0323",
+        summary: "an OCSP response that cannot be shown",
+        text: "The file of `ocsp` cannot be read, is no OCSP response in DER, is about another certificate, \
+               says that the certificate is revoked or unknown, is not signed by who may, or does not say \
+               until when it holds. Clients that are shown such a one refuse the connection, so it is not \
+               shown: the certificate is used without. It is no error, since a certificate is often \
+               renewed before what is said of it.",
     },
     Explanation {
         code: Code::Unverified,

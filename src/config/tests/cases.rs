@@ -183,7 +183,7 @@ const FOUND_ELSEWHERE: [Code; 11] = [
     Code::UncoveredHost,
     Code::UnusedCertificateName,
     Code::StaleOcsp,
-    Code::Ocsp,
+    Code::UnshownOcsp,
 ];
 
 const PICTURES: [&str; 4] = ["bad-plain", "bad-unicode", "bad-json", "two-files"];

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::ready::Readiness;
+use super::refusals::Refusals;
 use super::reload::{Requests, Verdict};
 use crate::config::Config;
 use crate::snapshot::Handle;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub readiness: Readiness,
     /// How a reload is asked for.
     pub reload: Requests,
+    /// Renewals that are refused.
+    pub refusals: Refusals,
     /// Data-plane threads.
     pub workers: usize,
 }

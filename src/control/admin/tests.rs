@@ -99,6 +99,7 @@ impl Instance {
         });
         let admin = Admin::new(Parts {
             snapshot: handle,
+            refusals: Refusals::new(&registry),
             registry,
             events: events.clone(),
             readiness: readiness.clone(),

@@ -41,12 +41,15 @@ pub struct Certificate {
 pub struct Ocsp {
     /// The file that it was read from.
     pub file: String,
-    /// From when it holds, in RFC 3339.
+    /// From when it holds, in RFC 3339; empty if that is not known.
     pub this_update: String,
     /// Until when.
     pub next_update: String,
     /// Whether clients are shown it.
     pub is_shown: bool,
+    /// What is wrong with it; empty if only its time is.
+    #[serde(default)]
+    pub why: String,
 }
 
 /// All certificates, by listener and then by upstream.
@@ -87,11 +90,25 @@ fn view(
         not_after: rfc3339(certificate.not_after),
         expires_s: left.map_or_else(|passed| -seconds(passed.duration()), seconds),
         state: state.to_owned(),
-        ocsp: certificate.staple.as_ref().map(|staple| Ocsp {
-            file: staple.file.to_string_lossy().into_owned(),
-            this_update: rfc3339(staple.this_update),
-            next_update: rfc3339(staple.next_update),
-            is_shown: staple.is_shown,
-        }),
+        ocsp: ocsp(certificate, now),
     }
+}
+
+/// What has expired since the last look at the files is about to be left away.
+fn ocsp(certificate: &tls::Certificate, now: SystemTime) -> Option<Ocsp> {
+    let unshown = certificate.unshown.as_ref().map(|unshown| Ocsp {
+        file: unshown.file.to_string_lossy().into_owned(),
+        this_update: String::new(),
+        next_update: String::new(),
+        is_shown: false,
+        why: unshown.why.clone(),
+    });
+    let staple = certificate.staple.as_ref().map(|staple| Ocsp {
+        file: staple.file.to_string_lossy().into_owned(),
+        this_update: rfc3339(staple.this_update),
+        next_update: rfc3339(staple.next_update),
+        is_shown: staple.is_shown && staple.is_valid_at(now),
+        why: String::new(),
+    });
+    unshown.or(staple)
 }

@@ -204,6 +204,7 @@ impl Admin {
                 upstreams: &upstreams,
                 certificates: &certificates,
                 last_reload: last.as_deref(),
+                refusals: &parts.refusals.list(),
                 waiting: only_at_start(&self.shared.started_with, &snapshot.config),
                 logs_tls_keys: logs_tls_keys(&snapshot.config),
                 readiness: &parts.readiness,

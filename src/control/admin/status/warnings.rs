@@ -3,6 +3,7 @@
 use super::collect::UNVERIFIED;
 use super::{Certificate, Endpoint, Listener, REJECTED, Upstream, Warning, field, since};
 use crate::control::ready::Readiness;
+use crate::control::refusals::{Owner, Refusal};
 use crate::telemetry::events::Recorded;
 use crate::upstream::Standing;
 
@@ -13,6 +14,8 @@ pub(super) struct Seen<'a> {
     pub(super) upstreams: &'a [Upstream],
     pub(super) certificates: &'a [Certificate],
     pub(super) last_reload: Option<&'a Recorded>,
+    /// Renewals of certificates that are refused.
+    pub(super) refusals: &'a [(Owner, Refusal)],
     /// Changes of the configuration in force that only a start can carry out.
     pub(super) waiting: Vec<String>,
     /// Whether secrets of sessions are written down.
@@ -34,6 +37,11 @@ pub(super) fn find(seen: &Seen<'_>) -> Vec<Warning> {
     );
     found.extend(seen.certificates.iter().filter_map(certificate));
     found.extend(seen.certificates.iter().filter_map(staple));
+    found.extend(
+        seen.refusals
+            .iter()
+            .map(|refusal| (Gravity::Weakened, not_renewed(refusal))),
+    );
     if seen.logs_tls_keys {
         let what = "has the secrets of TLS sessions written down (log.tls_keys)";
         let effect = "whoever has that file can read all traffic";
@@ -129,9 +137,27 @@ fn staple(certificate: &Certificate) -> Option<(Gravity, Warning)> {
         "OCSP response {} of listener {}",
         ocsp.file, certificate.listener
     );
-    let what = format!("does not hold now: its time ends at {}", ocsp.next_update);
+    let what = if ocsp.why.is_empty() {
+        format!("does not hold now: its time ends at {}", ocsp.next_update)
+    } else {
+        ocsp.why.clone()
+    };
     let effect = "it is not shown: see whether a newer one is fetched";
     Some((Gravity::Weakened, warning(&about, &what, effect)))
+}
+
+fn not_renewed((owner, refusal): &(Owner, Refusal)) -> Warning {
+    let (kind, name) = owner.kind_and_name();
+    let refused = warning(
+        &format!("{kind} {name}"),
+        "has new files for TLS that are refused",
+        "what was read before stays in force, until it expires",
+    );
+    Warning {
+        why: vec![refusal.why.clone()],
+        for_s: Some(since(refusal.since)),
+        ..refused
+    }
 }
 
 fn rejected(last: &Recorded) -> Option<Warning> {
