@@ -20,7 +20,7 @@ use crate::control::refusals::Refusals;
 use crate::control::reload::{self, Log, Reloader};
 use crate::control::renewal::Renewals;
 use crate::control::{
-    Candidate, Control, Ended, Readiness, Requests, Signals, Workshop, cpus, files, notify,
+    Candidate, Control, Ended, Gentle, Readiness, Requests, Signals, Workshop, cpus, files, notify,
 };
 use crate::drain;
 use crate::listener::{Balance, Inbox};
@@ -67,9 +67,12 @@ pub(super) async fn assemble(
     let ground = Ground::new(&config)?;
     // Before a listener can take a connection: where this fails, no client has noticed.
     let entrances = open_entrances(&config.admin, &options)?;
+    let refused = system("the signals cannot be taken over");
+    let gentle = options.signals.then(Gentle::install).transpose();
+    let gentle = gentle.map_err(&refused)?;
     let snapshot = ground.workshop.prepare(candidate, None).await?;
-    let signals = options.signals.then(Signals::install).transpose();
-    let signals = signals.map_err(system("the signals cannot be taken over"))?;
+    let signals = gentle.map(Signals::install).transpose();
+    let signals = signals.map_err(&refused)?;
     ground.workshop.world.install(snapshot.upstreams.values());
     let addresses = addresses(&snapshot);
     let machine = ground.machine(options, snapshot, entrances, signals, stop);
@@ -282,7 +285,7 @@ fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn system(what: &'static str) -> impl FnOnce(io::Error) -> BindError {
+fn system(what: &'static str) -> impl Fn(io::Error) -> BindError {
     move |source| BindError::System { what, source }
 }
 

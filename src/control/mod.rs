@@ -32,7 +32,7 @@ pub use prepare::{Candidate, Rejection, Workshop};
 pub use ready::{Check, Readiness};
 pub use reload::{Report, Requests, Verdict};
 pub use shutdown::{Drained, Ended, Shutdown};
-pub use signal::Signals;
+pub use signal::{Gentle, Signals};
 
 use crate::drain::Trigger;
 use crate::snapshot::Handle;

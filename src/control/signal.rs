@@ -28,11 +28,18 @@ pub(super) enum Stop {
     Interrupt,
 }
 
+/// The signals that would end a process which knows nothing of them, and that ask this one for
+/// something else. Listened to from before the first port is bound: who finds it open may send one.
+#[derive(Debug)]
+pub struct Gentle {
+    hangup: unix::Signal,
+    user1: unix::Signal,
+}
+
 /// The signals that this process listens to.
 #[derive(Debug)]
 pub struct Signals {
-    hangup: unix::Signal,
-    user1: unix::Signal,
+    gentle: Gentle,
     terminate: unix::Signal,
     interrupt: unix::Signal,
 }
@@ -47,12 +54,22 @@ impl Stop {
     }
 }
 
-impl Signals {
-    /// Takes the signals over from their default actions. Within a runtime only.
+impl Gentle {
+    /// Takes them over from their default actions. Within a runtime only.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             hangup: unix::signal(SignalKind::hangup())?,
             user1: unix::signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+impl Signals {
+    /// Takes the others over too, which until now end a start that takes long. Within a runtime
+    /// only.
+    pub fn install(gentle: Gentle) -> io::Result<Self> {
+        Ok(Self {
+            gentle,
             terminate: unix::signal(SignalKind::terminate())?,
             interrupt: unix::signal(SignalKind::interrupt())?,
         })
@@ -64,8 +81,8 @@ impl Signals {
             biased; // the end before all else
             _ = self.terminate.recv() => Request::Stop(Stop::Terminate),
             _ = self.interrupt.recv() => Request::Stop(Stop::Interrupt),
-            _ = self.hangup.recv() => Request::Reload,
-            _ = self.user1.recv() => Request::ReopenLogs,
+            _ = self.gentle.hangup.recv() => Request::Reload,
+            _ = self.gentle.user1.recv() => Request::ReopenLogs,
         }
     }
 }
