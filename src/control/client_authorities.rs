@@ -9,7 +9,7 @@ use super::certificates::Certificates;
 use crate::config::{ClientCertificates as Written, Config, Diagnostic, Places, Tls};
 use crate::snapshot::client_rule;
 use crate::telemetry::rfc3339;
-use crate::tls::{Authorities, AuthorityError, ClientRule, Credentials};
+use crate::tls::{Authorities, AuthorityError, ClientRule, Credentials, Digest};
 
 /// The rules for clients of every listener that has some, by its name.
 pub type ClientRules = BTreeMap<String, Vec<ClientRule>>;
@@ -43,26 +43,18 @@ pub struct Doubt {
 impl Unusable {
     /// The finding about it.
     pub fn finding(&self, places: &Places) -> Diagnostic {
-        let File {
-            listener,
-            rule,
-            list,
-        } = &self.file;
-        places.client_authority(listener, (*rule, *list), &self.why)
+        let file = &self.file;
+        places.client_authority(&file.listener, (file.rule, file.list), &self.why)
     }
 }
 
 impl Doubt {
     /// The finding about it.
     pub fn finding(&self, places: &Places) -> Diagnostic {
-        let File {
-            listener,
-            rule,
-            list,
-        } = &self.file;
+        let file = &self.file;
         match &self.without {
-            Some(authority) => places.no_revocations(listener, *rule, authority),
-            None => places.old_revocations(listener, (*rule, *list), &self.why),
+            Some(authority) => places.no_revocations(&file.listener, file.rule, authority),
+            None => places.old_revocations(&file.listener, (file.rule, file.list), &self.why),
         }
     }
 
@@ -159,7 +151,7 @@ pub(super) async fn of_listener(tls: &Tls) -> Result<Vec<ClientRule>, String> {
 }
 
 /// What tells whether the files of one listener have changed.
-pub(super) async fn digests(tls: &Tls) -> Result<Vec<[u8; 32]>, String> {
+pub(super) async fn digests(tls: &Tls) -> Result<Vec<Digest>, String> {
     let mut digests = Vec::with_capacity(tls.client_certificates.len());
     for written in &tls.client_certificates {
         let (ca, crl) = (written.ca.clone(), written.crl.clone());

@@ -74,19 +74,14 @@ pub(super) async fn read_again(
 /// What needs attention: certificates that endpoints will not take for long, and endpoints that may
 /// be anybody.
 pub fn warnings(config: &Config, materials: &Materials, now: SystemTime) -> Vec<String> {
-    let unverified = unverified(config).map(|name| {
+    let is_unverified = |tls: &UpstreamTls| tls.insecure_skip_verify == Some(true);
+    let unverified = written(config).filter(|(_, tls)| is_unverified(tls));
+    let unverified = unverified.map(|(name, _)| {
         format!("upstream {name}: `insecure_skip_verify` is set, so its endpoints may be anybody")
     });
     let expiring = expiring(materials, now).into_iter();
     let expiring = expiring.map(|(name, why)| format!("upstream {name}: {why}"));
     unverified.chain(expiring).collect()
-}
-
-/// The upstreams whose endpoints need not prove who they are.
-pub fn unverified(config: &Config) -> impl Iterator<Item = &str> {
-    let is_so = |tls: &UpstreamTls| tls.insecure_skip_verify == Some(true);
-    let unverified = written(config).filter(move |(_, tls)| is_so(tls));
-    unverified.map(|(name, _)| name.as_str())
 }
 
 /// The certificates for endpoints that have expired, will soon, or are not valid yet.

@@ -137,20 +137,11 @@ impl Renewals {
             let certificate = certificates::read_one(written).await;
             renewed.push(certificate.map_err(|(_, why)| why)?);
         }
-        let fresh = renewed.iter();
-        let is_worse = |(new, old): &(&Certificate, &Certificate)| {
-            !new.is_valid_at(now) && old.is_valid_at(now)
-        };
-        if let Some((worse, _)) = fresh.zip(&shown).find(is_worse) {
-            let file = worse.file.display();
-            return Err(format!("{file} is not valid now, and the one before is"));
+        for (new, old) in renewed.iter().zip(&shown) {
+            not_worse(new, old, now)?;
         }
         let is_new = |one: &&Certificate| !before.contains(&one.digest);
-        let told = renewed.iter().filter(is_new).map(|one| {
-            let until = rfc3339(one.not_after);
-            format!("{} is valid until {until}", one.file.display())
-        });
-        let mut told: Vec<String> = told.collect();
+        let mut told: Vec<String> = renewed.iter().filter(is_new).map(news).collect();
         let of_new = renewed.iter().filter(is_new);
         let stale = of_new.clone().filter_map(|one| why_stale(one, now));
         let stale: Vec<String> = stale.collect();
@@ -244,23 +235,31 @@ async fn renew_client(client: &Client, written: &UpstreamTls) -> Result<Option<S
     }
     let now = SystemTime::now();
     let (new, old) = (&material.certificate, client.certificate());
-    if let (Some(new), Some(old)) = (new, &old)
-        && !new.is_valid_at(now)
-        && old.is_valid_at(now)
-    {
-        let file = new.file.display();
-        return Err(format!("{file} is not valid now, and the one before is"));
+    if let (Some(new), Some(old)) = (new, &old) {
+        not_worse(new, old, now)?;
     }
     let renewed = client.renew(&material);
     renewed.map_err(|error| error.to_string())?;
     let told = match new {
-        Some(new) if old.is_none_or(|old| old.digest != new.digest) => {
-            let until = rfc3339(new.not_after);
-            format!("{} is valid until {until}", new.file.display())
-        }
+        Some(new) if old.is_none_or(|old| old.digest != new.digest) => news(new),
         _ => "endpoints may have certificates of other authorities".to_owned(),
     };
     Ok(Some(told))
+}
+
+/// By itself, one that is not valid takes no place of one that is.
+fn not_worse(new: &Certificate, old: &Certificate, now: SystemTime) -> Result<(), String> {
+    if !new.is_valid_at(now) && old.is_valid_at(now) {
+        let file = new.file.display();
+        return Err(format!("{file} is not valid now, and the one before is"));
+    }
+    Ok(())
+}
+
+/// What there is to tell of a new certificate.
+fn news(certificate: &Certificate) -> String {
+    let until = rfc3339(certificate.not_after);
+    format!("{} is valid until {until}", certificate.file.display())
 }
 
 /// Soon enough for who renews by hand and waits; reading some kilobytes that the kernel has at hand

@@ -100,7 +100,7 @@ impl Termination {
     }
 
     /// What tells whether the files of its authorities have changed, by rule.
-    pub fn client_digests(&self) -> Vec<[u8; 32]> {
+    pub fn client_digests(&self) -> Vec<Digest> {
         let rules = self.server.client_rules();
         rules.iter().map(|rule| rule.authorities.digest).collect()
     }

@@ -1,6 +1,6 @@
 //! Authorities whose clients are taken, and the lists of what they have revoked, read from files.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,15 +11,13 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use sha2::{Digest as _, Sha256};
 use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode;
 use x509_cert::der::asn1::AnyRef;
 
-use super::certificate::not_pem;
-use super::signature::{has_signed, signed_part};
-
+use super::certificate::{Digest, Digesting, LARGEST, Unread, bounded, not_pem};
 use super::revocations;
+use super::signature::{has_signed, signed_part};
 
 /// Authorities, each with what it has revoked.
 #[derive(Debug)]
@@ -32,7 +30,7 @@ pub struct Authorities {
     /// others like it are trusted.
     pub fallen: Option<AuthorityError>,
     /// Tells the content of all files from any other.
-    pub digest: [u8; 32],
+    pub digest: Digest,
     roots: Arc<RootCertStore>,
     revoked: Vec<CertificateRevocationListDer<'static>>,
 }
@@ -149,12 +147,12 @@ type Authority = x509_cert::Certificate;
 impl Authorities {
     /// Reads authorities, and the lists of what they revoked.
     pub fn read(ca: &Path, crl: &[PathBuf]) -> Result<Self, AuthorityError> {
-        let mut hash = Sha256::new();
-        let (mut roots, authorities) = authorities(ca, &mut hash).map_err(at(ca))?;
+        let mut digest = Digesting::default();
+        let (mut roots, authorities) = authorities(ca, &mut digest).map_err(at(ca))?;
         if !crl.is_empty() {
             revocations::one_key_each(&authorities).map_err(at(ca))?;
         }
-        let Lists { told, parsed, der } = lists(crl, &authorities, &mut hash)?;
+        let Lists { told, parsed, der } = lists(crl, &authorities, &mut digest)?;
         let fallen = revocations::fallen(&authorities, &parsed);
         let mut stand = fallen.iter().map(|has_fallen| !has_fallen);
         roots.roots.retain(|_| stand.next().unwrap_or(false));
@@ -180,20 +178,20 @@ impl Authorities {
                 fault => fault,
             },
             lists: told,
-            digest: hash.finalize().into(),
+            digest: digest.finish(),
             roots: Arc::new(roots),
             revoked: der,
         })
     }
 
     /// What tells the content of these files from any other.
-    pub fn digest_of(ca: &Path, crl: &[PathBuf]) -> Result<[u8; 32], AuthorityError> {
-        let mut hash = Sha256::new();
-        content(ca, LARGEST, &mut hash).map_err(at(ca))?;
+    pub fn digest_of(ca: &Path, crl: &[PathBuf]) -> Result<Digest, AuthorityError> {
+        let mut digest = Digesting::default();
+        content(ca, LARGEST, &mut digest).map_err(at(ca))?;
         for path in crl {
-            content(path, LARGEST_LIST, &mut hash).map_err(at(path))?;
+            content(path, LARGEST_LIST, &mut digest).map_err(at(path))?;
         }
-        Ok(hash.finalize().into())
+        Ok(digest.finish())
     }
 
     /// Judges clients by these. Where there are lists, whatever stands between a client and its
@@ -206,14 +204,10 @@ impl Authorities {
         let roots = Arc::clone(&self.roots);
         let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
             .with_crls(self.revoked.iter().cloned());
-        // Each has two bytes of length in front of it.
         let subjects = self.roots.subjects();
-        if subjects
-            .iter()
-            .map(|one| one.as_ref().len() + 2)
-            .sum::<usize>()
-            > MOST_SUBJECTS
-        {
+        // Each has two bytes of length in front of it.
+        let told: usize = subjects.iter().map(|one| one.as_ref().len() + 2).sum();
+        if told > MOST_SUBJECTS {
             verifier = verifier.clear_root_hint_subjects();
         }
         if require {
@@ -234,9 +228,9 @@ fn at(file: &Path) -> impl Fn(AuthorityFault) -> AuthorityError {
 
 fn authorities(
     path: &Path,
-    hash: &mut Sha256,
+    digest: &mut Digesting,
 ) -> Result<(RootCertStore, Vec<Authority>), AuthorityFault> {
-    let pem = content(path, LARGEST, hash)?;
+    let pem = content(path, LARGEST, digest)?;
     let mut roots = RootCertStore::empty();
     let mut authorities = Vec::new();
     for (place, der) in items::<CertificateDer<'_>>(&pem)?.into_iter().enumerate() {
@@ -253,11 +247,11 @@ fn authorities(
 fn lists(
     crl: &[PathBuf],
     authorities: &[Authority],
-    hash: &mut Sha256,
+    digest: &mut Digesting,
 ) -> Result<Lists, AuthorityError> {
     let mut lists = Lists::default();
     for (file, path) in crl.iter().enumerate() {
-        let read = lists_in(path, hash).map_err(at(path))?;
+        let read = lists_in(path, digest).map_err(at(path))?;
         for (place, der) in read.into_iter().enumerate() {
             // The same again says nothing new.
             if !lists.der.contains(&der) {
@@ -276,9 +270,9 @@ fn lists(
 
 fn lists_in(
     path: &Path,
-    hash: &mut Sha256,
+    digest: &mut Digesting,
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, AuthorityFault> {
-    let pem = content(path, LARGEST_LIST, hash)?;
+    let pem = content(path, LARGEST_LIST, digest)?;
     let lists = items(&pem)?;
     if lists.is_empty() {
         return Err(AuthorityFault::NoList);
@@ -326,26 +320,18 @@ fn check(
     Err(AuthorityFault::NotSigned { position, issuer })
 }
 
-/// A file's bytes; what is too large is not read to its end.
-fn content(path: &Path, largest: u64, hash: &mut Sha256) -> Result<Vec<u8>, AuthorityFault> {
-    let file = std::fs::File::open(path).map_err(AuthorityFault::Unreadable)?;
-    let mut bytes = Vec::new();
-    let read = file.take(largest + 1).read_to_end(&mut bytes);
-    read.map_err(AuthorityFault::Unreadable)?;
-    if bytes.len() as u64 > largest {
-        return Err(AuthorityFault::TooLarge(largest));
-    }
-    // The length keeps files apart.
-    hash.update((bytes.len() as u64).to_be_bytes());
-    hash.update(&bytes);
+/// A file's bytes, which count in the digest.
+fn content(path: &Path, largest: u64, digest: &mut Digesting) -> Result<Vec<u8>, AuthorityFault> {
+    let bytes = bounded(path, largest).map_err(|unread| match unread {
+        Unread::Failed(error) => AuthorityFault::Unreadable(error),
+        Unread::TooLarge => AuthorityFault::TooLarge(largest),
+    })?;
+    digest.take(&bytes);
     Ok(bytes)
 }
 
 /// The tag of a number.
 const INTEGER: u8 = 2;
-
-/// All authorities that browsers trust are a quarter of it.
-const LARGEST: u64 = 1024 * 1024;
 
 /// Some fifty thousand revoked certificates. A list's signature is checked in every whole
 /// handshake, which takes about 0.8 ms a MiB on the worker's thread.

@@ -1,6 +1,7 @@
 //! A certificate with its chain and its key, read from files.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,9 +38,21 @@ pub struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
 }
 
-/// What tells the content of a certificate's files from any other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What tells the content of files from any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
+
+/// A digest of what is read one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Digesting(Sha256);
+
+/// Why a file's content is not there.
+pub(super) enum Unread {
+    /// It cannot be read.
+    Failed(io::Error),
+    /// It is larger than it may be.
+    TooLarge,
+}
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -196,13 +209,11 @@ struct Files {
 impl Digest {
     /// That of some bytes after others.
     pub(super) fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut hash = Sha256::new();
+        let mut digesting = Digesting::default();
         for part in parts {
-            // The length keeps them apart.
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
+            digesting.take(part);
         }
-        Self(hash.finalize().into())
+        digesting.finish()
     }
 
     /// That of several together.
@@ -220,6 +231,18 @@ impl Digest {
     pub fn and_response(self, response: &Result<Vec<u8>, String>) -> Self {
         let content = response.as_ref().ok();
         self.and(Self::of(content.map(Vec::as_slice)))
+    }
+}
+
+impl Digesting {
+    pub(super) fn take(&mut self, part: &[u8]) {
+        // The length keeps parts apart.
+        self.0.update((part.len() as u64).to_be_bytes());
+        self.0.update(part);
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 
@@ -300,16 +323,22 @@ fn wall_clock(since_epoch: Duration) -> SystemTime {
     UNIX_EPOCH.checked_add(since_epoch).unwrap_or(UNIX_EPOCH)
 }
 
-/// A file's bytes; what is too large for a certificate is not read to its end.
+/// The bytes of a file of certificates or of a key.
 pub(super) fn content(path: &Path) -> Result<Vec<u8>, Fault> {
-    use std::io::Read as _;
+    bounded(path, LARGEST).map_err(|unread| match unread {
+        Unread::Failed(error) => Fault::Unreadable(error),
+        Unread::TooLarge => Fault::TooLarge,
+    })
+}
 
-    let file = std::fs::File::open(path).map_err(Fault::Unreadable)?;
+/// A file's bytes; what is larger than it may be is not read to its end.
+pub(super) fn bounded(path: &Path, largest: u64) -> Result<Vec<u8>, Unread> {
+    let file = File::open(path).map_err(Unread::Failed)?;
     let mut bytes = Vec::new();
-    let mut limited = file.take(LARGEST + 1);
-    limited.read_to_end(&mut bytes).map_err(Fault::Unreadable)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Fault::TooLarge);
+    let read = file.take(largest + 1).read_to_end(&mut bytes);
+    read.map_err(Unread::Failed)?;
+    if bytes.len() as u64 > largest {
+        return Err(Unread::TooLarge);
     }
     Ok(bytes)
 }
@@ -352,5 +381,6 @@ pub(super) fn not_pem(error: &pem::Error) -> String {
     }
 }
 
-/// The largest file that is read: a hundred certificates are less.
-const LARGEST: u64 = 1024 * 1024;
+/// The largest file that is read: a hundred certificates are less, and all authorities that
+/// browsers trust a quarter of it.
+pub(super) const LARGEST: u64 = 1024 * 1024;

@@ -13,10 +13,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::ProducesTickets;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{Error, ServerConfig};
-use sha2::{Digest as _, Sha256};
 
 use super::authorities::Authorities;
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Digest};
 use super::for_names::ForNames;
 use crate::net::RuleKey;
 
@@ -55,7 +54,7 @@ pub(super) struct Way {
 }
 
 /// Tells what clients are let in by; nothing where none is asked for a certificate.
-type Judgement = Option<[u8; 32]>;
+type Judgement = Option<Digest>;
 
 /// How sessions are made, by name.
 pub(super) struct Ways {
@@ -81,11 +80,8 @@ impl ClientRule {
         judge.map_err(|error| Error::General(error.to_string()))
     }
 
-    fn judgement(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update([u8::from(self.require)]);
-        hash.update(self.authorities.digest);
-        hash.finalize().into()
+    fn judgement(&self) -> Digest {
+        Digest::of([&[u8::from(self.require)][..]]).and(self.authorities.digest)
     }
 }
 
