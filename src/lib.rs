@@ -14,6 +14,7 @@ pub mod control;
 pub mod drain;
 pub mod endpoint;
 pub mod http1;
+pub mod http2;
 pub mod listener;
 pub mod message;
 pub mod net;

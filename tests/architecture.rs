@@ -203,15 +203,16 @@ const RANKS: [(u8, &[&str]); 14] = [
     (5, &["balance", "pool"]),
     (4, &["endpoint"]),
     (3, &["telemetry"]),
-    (2, &["route", "http1", "tls", "context"]),
+    (2, &["route", "http1", "http2", "tls", "context"]),
     (1, &["net", "time", "body", "drain", "message"]),
     (0, &["config"]),
 ];
 
 /// Crates that a room must not know: what is pure stays pure.
-const FORBIDDEN_CRATES: [(&str, &[&str]); 5] = [
+const FORBIDDEN_CRATES: [(&str, &[&str]); 6] = [
     ("config", &["tokio", "hyper", "rustls"]),
     ("http1", &["tokio", "hyper"]),
+    ("http2", &["tokio", "hyper"]),
     ("message", &["tokio", "hyper"]),
     ("route", &["tokio", "hyper"]),
     ("balance", &["tokio", "hyper"]),

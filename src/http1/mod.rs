@@ -14,7 +14,6 @@
 //! [`Decoder`] over what follows it; [`encode_request`] or [`encode_response`] towards the other
 //! side, then the body, in chunks where the framing says so.
 
-mod buffer;
 mod encode;
 mod frame;
 mod lines;
@@ -23,7 +22,6 @@ mod pipe;
 mod receive;
 mod send;
 
-pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use encode::{
     RequestOptions, ResponseOptions, encode_chunk_head, encode_chunk_tail, encode_interim,
     encode_last_chunk, encode_request, encode_response,

@@ -9,10 +9,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::buffer::{BUFFER, Buffer, LARGE_BUFFER};
 use super::frame::Decoder;
 use crate::body::Conduit;
-use crate::net::Stream;
+use crate::net::{BUFFER, Buffer, LARGE_BUFFER, Stream};
 
 /// Bytes between the socket and their consumer.
 #[derive(Debug, Default)]

@@ -10,12 +10,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http_body::Body as _;
 
-use super::buffer::{BUFFER, Buffer};
 use super::encode::{encode_chunk_head, encode_last_chunk};
 use super::frame::Framing;
 use super::pipe::Pipe;
 use crate::body::{Body, BodyError};
-use crate::net::Stream;
+use crate::net::{BUFFER, Buffer, Stream};
 
 /// A message that is being sent.
 #[derive(Debug)]

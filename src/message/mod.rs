@@ -6,6 +6,7 @@
 //! the received text and where each line is in it, and builds no map. `ARCHITECTURE.md` says
 //! what that saves.
 
+mod authority;
 mod fields;
 mod line;
 mod names;
@@ -16,6 +17,7 @@ mod value;
 
 use http::{Method, StatusCode, Uri, Version};
 
+pub(crate) use authority::Authority;
 pub use fields::Fields;
 pub(crate) use fields::Place;
 pub(crate) use line::LONGEST_NAME;
@@ -24,7 +26,7 @@ pub use names::{
     header_name_is_hop_by_hop, name_is_spelt, name_tells_of_certificate, name_tells_who_asks, role,
 };
 pub use prepared::{PreparedLine, PreparedName};
-pub(crate) use scan::{host_end, name_end, quotable_end, value_end};
+pub(crate) use scan::{name_end, quotable_end, value_end};
 pub use value::Value;
 
 /// The head of a request.

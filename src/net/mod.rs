@@ -7,6 +7,7 @@
 mod address;
 mod async_io;
 mod bind;
+mod buffer;
 mod client;
 mod secure;
 mod sockets;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use address::{Address, canonical, dotted};
 pub use bind::{Bind, BindError};
+pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use client::{ClientCertificate, ClientFacts, RuleKey};
 pub use secure::Secure;
 pub use sockets::{Sockets, accept};

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::{Connection, Keep, Pool};
 use crate::body::{Body, BodyError};
 use crate::http1::{
-    Amount, Buffer, Framing, Limits, Outgoing, ResponseError, ResponseHead, SendError,
-    resume_response,
+    Amount, Framing, Limits, Outgoing, ResponseError, ResponseHead, SendError, resume_response,
 };
+use crate::net::Buffer;
 
 /// A request that has been given to a connection.
 #[derive(Debug)]

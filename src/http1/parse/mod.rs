@@ -6,7 +6,6 @@
 //! endless line) without waiting for its end. Then everything is read in one pass.
 
 mod fields;
-mod host;
 mod line;
 mod request;
 mod response;

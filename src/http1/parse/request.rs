@@ -5,14 +5,13 @@ use http::{HeaderValue, StatusCode, Version, header};
 use memchr::memchr;
 
 use super::fields::{Connection, add_protocols, keep, keep_length, members, protocols};
-use super::host::Authority;
 use super::line::{Line, check_method_so_far};
 use super::target::Target;
 use super::{check_line_ends, first_line, line, may_be_complete};
 use crate::http1::Limits;
 use crate::http1::frame::{Declared, Framing, FramingError, Trailers, request_framing};
 use crate::http1::lines::{FieldError, Lines};
-use crate::message::{Fields, Place, RequestParts, Role, role};
+use crate::message::{Authority, Fields, Place, RequestParts, Role, role};
 
 /// A request head that was read and checked.
 #[derive(Debug)]

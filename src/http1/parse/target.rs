@@ -5,8 +5,8 @@ use http::uri::{self, PathAndQuery};
 use http::{HeaderValue, Method, Uri};
 use memchr::{memchr, memmem};
 
-use super::host::Authority;
 use super::request::RequestError;
+use crate::message::Authority;
 
 /// A target as it travels on.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::body::Body;
-use crate::http1::{BUFFER, Buffer, Framing, Limits as HeadLimits};
+use crate::http1::{Framing, Limits as HeadLimits};
+use crate::net::{BUFFER, Buffer};
 
 /// Gives a request with this body to the connection.
 pub(super) fn call(connection: Box<Connection>, body: Body, framing: Framing) -> Call {

@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use crate::body::Conduit;
-use crate::http1::{LARGE_BUFFER, Pipe};
+use crate::http1::Pipe;
+use crate::net::LARGE_BUFFER;
 use crate::net::Stream;
 
 #[tokio::test]

@@ -16,10 +16,9 @@ use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
-use crate::http1::{
-    Buffer, Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request,
-};
+use crate::http1::{Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request};
 use crate::message::{RequestParts, ResponseParts};
+use crate::net::Buffer;
 use crate::policy::retry::Failure;
 use crate::pool::{Call, CallError, Connection, Event};
 use crate::snapshot::Choice;

@@ -16,9 +16,10 @@ use super::terms::Terms;
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
 use crate::http1::{
-    Buffer, Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_response,
+    Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_response,
 };
 use crate::message::ResponseParts;
+use crate::net::Buffer;
 use crate::policy::forwarding::X_REQUEST_ID_NAME;
 use crate::telemetry::access::End;
 

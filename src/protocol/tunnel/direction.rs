@@ -6,8 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 
-use crate::http1::Buffer;
-use crate::net::Stream;
+use crate::net::{Buffer, Stream};
 use crate::telemetry::metrics::Counter;
 
 /// Which end of a direction broke.

@@ -2,20 +2,20 @@
 
 use std::net::Ipv6Addr;
 
-use crate::message::host_end;
+use super::scan::host_end;
 
 /// A host and a port that are well-formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Authority<'text> {
+pub(crate) struct Authority<'text> {
     /// A name, an IPv4 address, an IPv6 address in brackets, or nothing.
-    pub(super) host: &'text [u8],
+    pub(crate) host: &'text [u8],
     /// The digits behind the colon; none is allowed (RFC 3986 §3.2.3).
-    pub(super) port: Option<&'text [u8]>,
+    pub(crate) port: Option<&'text [u8]>,
 }
 
 impl<'text> Authority<'text> {
     /// Reads an authority; userinfo is not part of one (RFC 9110 §4.2.4).
-    pub(super) fn parse(text: &'text [u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &'text [u8]) -> Option<Self> {
         let plain = host_end(text);
         // What most are.
         let port = match &text[plain..] {

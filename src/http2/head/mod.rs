@@ -1,0 +1,44 @@
+//! Heads: decoded fields in, checked heads out (RFC 9113 §8), and back.
+
+use crate::message::{RequestParts, ResponseParts};
+
+/// A request head that was read and checked.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// As HTTP/1.1 has it: the URI is path and query, or `*`, or for CONNECT the authority. There
+    /// is exactly one `Host`, `:authority` or what stood in its place. Lines of `Cookie` are one.
+    /// Fields of the connection are refused, and so are not there. The version is `HTTP_2`.
+    pub parts: RequestParts,
+    /// What `Content-Length` says. The engine holds the body to it.
+    pub length: Option<u64>,
+    /// Whether no body follows, not even an empty one.
+    pub ends: bool,
+    /// Whether the client takes trailers: `TE: trailers`.
+    pub te_trailers: bool,
+    /// What `:scheme` says: whether it is `https`.
+    pub is_https: bool,
+    /// `:protocol` of an extended CONNECT (RFC 8441). Its URI is path and query, as of a GET.
+    pub protocol: Option<Box<[u8]>>,
+}
+
+/// A response head that was read and checked; also of an interim response.
+#[derive(Debug)]
+pub struct ResponseHead {
+    /// Status and fields; the version is `HTTP_2`.
+    pub parts: ResponseParts,
+    /// What `Content-Length` says. The engine holds the body to it, but for answers without one.
+    pub length: Option<u64>,
+    /// Whether no body follows.
+    pub ends: bool,
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// It has more bytes or lines than it may. The stream is whole: it may be answered (431).
+    #[error("head too large")]
+    TooLarge,
+    /// It is malformed (RFC 9113 §8.1.1): the stream is reset.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
