@@ -6,7 +6,7 @@
 use http::{HeaderMap, Method, StatusCode, header};
 
 use super::field::has_no_content;
-use crate::http2::connection::Opening;
+use crate::http2::driven::Opening;
 use crate::http2::hpack::{Encoder, Pseudo, write_field, write_pseudo, write_status};
 use crate::message::{
     Fields, RequestParts, ResponseParts, Role, Value, header_name_is_forbidden_in_trailers,
@@ -71,16 +71,6 @@ pub(in crate::http2) fn write_response(
         }
     });
     write_length(out, length);
-}
-
-/// Appends the block of an interim response (1xx except 101).
-pub(in crate::http2) fn write_interim(
-    encoder: &mut Encoder,
-    out: &mut Vec<u8>,
-    parts: &ResponseParts,
-) {
-    debug_assert!(parts.status.is_informational(), "an interim status");
-    write_response(encoder, out, parts, None, true);
 }
 
 /// Appends the block of trailers, without those that have no place there. `false` if none are left,
