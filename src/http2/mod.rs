@@ -23,7 +23,11 @@ mod stream;
 
 pub use connection::{Connection, Driven, Ended, OpenError, Opening, State};
 pub use error::{Abuse, ErrorCode, StreamError};
-pub use head::{HeadError, RequestHead, ResponseHead};
+pub use head::{
+    HeadError, RequestHead, RequestReader, ResponseHead, ResponseReader, TrailersReader,
+    write_interim, write_request, write_response, write_trailers,
+};
+pub use hpack::{Decoder, Encoder, HpackError};
 pub use send::{SendError, Sending};
 pub use settings::Settings;
 pub use stream::Stream;

@@ -9,24 +9,25 @@ use crate::message::{Role, header_name_is_forbidden_in_trailers, role};
 /// Reads trailers, field by field. Those that have no place behind a body are dropped, as
 /// those of HTTP/1.1 are.
 #[derive(Debug)]
-pub(in crate::http2) struct TrailersReader {
+pub struct TrailersReader {
     room: Room,
     error: Option<HeadError>,
     trailers: HeaderMap,
 }
 
-impl TrailersReader {
-    /// A reader.
-    pub(in crate::http2) fn new() -> Self {
+impl Default for TrailersReader {
+    fn default() -> Self {
         Self {
             room: Room::new(MAX_TRAILERS, MAX_TRAILER_FIELDS),
             error: None,
             trailers: HeaderMap::new(),
         }
     }
+}
 
+impl TrailersReader {
     /// Takes the next field.
-    pub(in crate::http2) fn take(&mut self, name: &[u8], value: &[u8]) {
+    pub fn take(&mut self, name: &[u8], value: &[u8]) {
         if self.error.is_none()
             && let Err(error) = self.read(name, value)
         {
@@ -35,7 +36,7 @@ impl TrailersReader {
     }
 
     /// The trailers, now that their block is over; `None` if none are left.
-    pub(in crate::http2) fn finish(self) -> Result<Option<HeaderMap>, HeadError> {
+    pub fn finish(self) -> Result<Option<HeaderMap>, HeadError> {
         match self.error {
             Some(error) => Err(error),
             None => Ok(Some(self.trailers).filter(|trailers| !trailers.is_empty())),

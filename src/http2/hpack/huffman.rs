@@ -146,11 +146,14 @@ pub(super) const CODES: [Codes; LONGEST as usize + 1] = {
 pub(super) const SYMBOLS: [u8; 256] = {
     let mut symbols = [0; 256];
     let mut next = [0; LONGEST as usize + 1];
-    let mut symbol = 0;
-    while symbol < symbols.len() {
-        let length = LENGTHS[symbol] as usize;
-        symbols[CODES[length].before + next[length]] = symbol as u8;
+    let mut symbol = 0_u8;
+    loop {
+        let length = LENGTHS[symbol as usize] as usize;
+        symbols[CODES[length].before + next[length]] = symbol;
         next[length] += 1;
+        if symbol == u8::MAX {
+            break;
+        }
         symbol += 1;
     }
     symbols

@@ -290,11 +290,7 @@ fn host_alone() {
         is_malformed(&request(&lines)),
         "RFC 9112 §3.2: more than one"
     );
-    let two = [
-        &GET[..],
-        &[("host", "example.org"), ("host", "example.org")],
-    ]
-    .concat();
+    let two = [GET, &[("host", "example.org"), ("host", "example.org")]].concat();
     assert!(is_malformed(&request(&two)), "RFC 9112 §3.2: more than one");
 }
 
@@ -417,18 +413,14 @@ fn lengths() {
     for bad in bad {
         assert!(is_malformed(&read(bad)), "RFC 9110 §8.6: {bad}");
     }
-    let twice = [
-        &GET[..],
-        &[("content-length", "1"), ("content-length", "1")],
-    ]
-    .concat();
+    let twice = [GET, &[("content-length", "1"), ("content-length", "1")]].concat();
     assert!(is_malformed(&request(&twice)), "RFC 9112 §6.3: twice");
 }
 
 /// RFC 9113 §8.1.1: nothing follows, so nothing may be promised.
 #[test]
 fn the_end_and_the_length() {
-    let with = |length| [&GET[..], &[("content-length", length)]].concat();
+    let with = |length| [GET, &[("content-length", length)]].concat();
     assert!(is_malformed(&request_of(&with("1"), true)));
     let head = request_of(&with("0"), true).expect("it says so twice");
     assert!(head.ends);
@@ -443,10 +435,8 @@ fn the_end_and_the_length() {
 fn connect() {
     let (connect, authority) = ((":method", "CONNECT"), (":authority", "a:443"));
     let head = read(&[connect, authority]);
-    assert_eq!(
-        head.parts.uri.authority().map(|a| a.as_str()),
-        Some("a:443")
-    );
+    let target = head.parts.uri.authority();
+    assert_eq!(target.map(http::uri::Authority::as_str), Some("a:443"));
     assert_eq!(text(&head.parts.headers), "Host: a:443|");
     let cases: &[(&str, Lines<'_>)] = &[
         ("no authority", &[connect]),

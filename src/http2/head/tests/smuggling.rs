@@ -98,7 +98,7 @@ fn a_second_framing() {
             "{what}, without a body"
         );
     }
-    let length = [&GET[..], &[("content-length", "30")]].concat();
+    let length = [GET, &[("content-length", "30")]].concat();
     assert!(
         is_malformed(&request_of(&length, true)),
         "a length, but no body"
@@ -129,11 +129,10 @@ fn a_request_line_in_a_pseudo_field() {
         (":authority", "a,internal:x"),
     ];
     for (name, value) in cases {
-        let replaced = |line: &(&'static str, &'static str)| match line.0 == name {
-            true => (line.0, value),
-            false => *line,
-        };
-        let lines: Vec<_> = GET.iter().map(replaced).collect();
+        let mut lines = GET.to_vec();
+        for line in lines.iter_mut().filter(|line| line.0 == name) {
+            line.1 = value;
+        }
         assert!(is_malformed(&request(&lines)), "{name}: {value}");
     }
 }

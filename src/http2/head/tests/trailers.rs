@@ -2,22 +2,17 @@
 
 use super::{HeadError, Lines, TrailersReader, is_malformed};
 
-fn trailers(lines: Lines<'_>) -> Result<Option<Vec<(String, String)>>, HeadError> {
-    let mut reader = TrailersReader::new();
+/// What is left of trailers, each as a line.
+fn trailers(lines: Lines<'_>) -> Result<Option<Vec<String>>, HeadError> {
+    let mut reader = TrailersReader::default();
     for (name, value) in lines {
         reader.take(name.as_bytes(), value.as_bytes());
     }
-    let text = |map: http::HeaderMap| {
-        map.iter()
-            .map(|(name, value)| {
-                (
-                    name.to_string(),
-                    String::from_utf8_lossy(value.as_bytes()).into(),
-                )
-            })
-            .collect()
+    let line = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        format!("{name}: {}", value.as_bytes().escape_ascii())
     };
-    Ok(reader.finish()?.map(text))
+    let trailers = reader.finish()?;
+    Ok(trailers.map(|trailers| trailers.iter().map(line).collect()))
 }
 
 #[test]
@@ -28,7 +23,7 @@ fn those_of_grpc() {
         ("x", "1"),
         ("x", "2"),
     ];
-    let expected = lines.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let expected = lines.map(|(name, value)| format!("{name}: {value}"));
     assert_eq!(trailers(&lines), Ok(Some(expected.to_vec())));
 }
 

@@ -14,16 +14,24 @@ const OPENING: Opening<'static> = Opening {
     protocol: None,
 };
 
+/// Fields, the length of the body, and what is written of them.
+type LengthCase<'a> = (Lines<'a>, Option<u64>, &'a str);
+
+/// What it is about, a status, fields, the length of the body, whether none follows, what is
+/// written.
+type ResponseCase<'a> = (&'a str, u16, Lines<'a>, Option<u64>, bool, &'a str);
+
 /// Names and values that a block has, each in a line.
 fn block(write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) -> String {
     let (mut encoder, mut out) = (Encoder::default(), Vec::new());
     write(&mut encoder, &mut out);
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let read = Decoder::new(0).decode(&out, &mut Vec::new(), |name, value| {
-        text += &format!("{}: {}|", name.escape_ascii(), value.escape_ascii());
+        let (name, value) = (name.escape_ascii(), value.escape_ascii());
+        lines.push(format!("{name}: {value}|"));
     });
     assert_eq!(read, Ok(()));
-    text
+    lines.concat()
 }
 
 fn fields(lines: Lines<'_>) -> Fields {
@@ -125,7 +133,7 @@ fn targets() {
 /// RFC 9110 §8.6: once, and as the framing says.
 #[test]
 fn lengths_of_requests() {
-    let cases: [(Lines<'_>, Option<u64>, &str); 6] = [
+    let cases: [LengthCase<'_>; 6] = [
         (&[], Some(3), "content-length: 3|"),
         (
             &[("content-length", "3"), ("a", "b")],
@@ -158,7 +166,7 @@ fn lengths_of_requests() {
 #[test]
 fn responses() {
     let length = &[("content-length", "5")];
-    let cases: &[(&str, u16, Lines<'_>, Option<u64>, bool, &str)] = &[
+    let cases: &[ResponseCase<'_>] = &[
         (
             "as it stands",
             200,
@@ -250,7 +258,7 @@ fn there_and_back() {
     write_request(&mut encoder, &mut out, &head.parts, &opening);
     let mut reader = RequestReader::new(&SETTINGS);
     let read = Decoder::new(0).decode(&out, &mut Vec::new(), |name, value| {
-        reader.take(name, value)
+        reader.take(name, value);
     });
     assert_eq!(read, Ok(()));
     let again = reader.finish(false).expect("well-formed");
