@@ -19,7 +19,7 @@ mod write;
 pub use request::RequestReader;
 pub use response::ResponseReader;
 pub use trailers::TrailersReader;
-pub use write::{write_interim, write_request, write_response, write_trailers};
+pub use write::{write_request, write_response, write_trailers};
 
 use crate::message::{RequestParts, ResponseParts};
 

@@ -15,17 +15,16 @@ pub struct TrailersReader {
     trailers: HeaderMap,
 }
 
-impl Default for TrailersReader {
-    fn default() -> Self {
+impl TrailersReader {
+    /// A reader.
+    pub fn new() -> Self {
         Self {
             room: Room::new(MAX_TRAILERS, MAX_TRAILER_FIELDS),
             error: None,
             trailers: HeaderMap::new(),
         }
     }
-}
 
-impl TrailersReader {
     /// Takes the next field.
     pub fn take(&mut self, name: &[u8], value: &[u8]) {
         if self.error.is_none()
@@ -70,6 +69,12 @@ impl TrailersReader {
                 .map_err(|_| HeadError::TooLarge)?;
         }
         Ok(())
+    }
+}
+
+impl Default for TrailersReader {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -41,7 +41,7 @@ pub fn write_request(
     }
 }
 
-/// Appends the block of a response.
+/// Appends the block of a response, or of an interim one (1xx except 101).
 ///
 /// `length` is that of the body, if it is known. A `Content-Length` stays where it stands if it is
 /// that, and as it is where no body follows but could have: `bodiless`, and 304.
@@ -71,12 +71,6 @@ pub fn write_response(
         }
     });
     write_length(out, length);
-}
-
-/// Appends the block of an interim response (1xx except 101).
-pub fn write_interim(encoder: &mut Encoder, out: &mut Vec<u8>, parts: &ResponseParts) {
-    debug_assert!(parts.status.is_informational(), "an interim status");
-    write_response(encoder, out, parts, None, true);
 }
 
 /// Appends the block of trailers, without those that have no place there. `false` if none are left,

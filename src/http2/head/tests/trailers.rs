@@ -4,7 +4,7 @@ use super::{HeadError, Lines, TrailersReader, is_malformed};
 
 /// What is left of trailers, each as a line.
 fn trailers(lines: Lines<'_>) -> Result<Option<Vec<String>>, HeadError> {
-    let mut reader = TrailersReader::default();
+    let mut reader = TrailersReader::new();
     for (name, value) in lines {
         reader.take(name.as_bytes(), value.as_bytes());
     }
