@@ -49,6 +49,14 @@ impl<'coded> Bits<'coded> {
         if self.count > LONGEST {
             return;
         }
+        if let Some(bytes) = self.rest.first_chunk() {
+            // Of the last byte there may be a part, which is there again with the next bytes.
+            self.window |= u64::from_be_bytes(*bytes) >> self.count;
+            let bytes = (u64::BITS - 1 - self.count) / u8::BITS;
+            self.count += bytes * u8::BITS;
+            self.rest = self.rest.get(bytes as usize..).unwrap_or_default();
+            return;
+        }
         while let Some((&byte, rest)) = self.rest.split_first()
             && self.count <= u64::BITS - u8::BITS
         {
