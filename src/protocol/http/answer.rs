@@ -68,7 +68,7 @@ impl Exchange<'_> {
         if parts.version != Version::HTTP_10 || parts.headers.contains_key(header::HOST) {
             return;
         }
-        if let Ok(local) = self.connection.client.stream.local_address() {
+        if let Ok(local) = self.connection.client.stream().local_address() {
             let local = local.to_string();
             let local = Value::of_ascii(local.as_bytes());
             parts.headers.append(&header::HOST, local);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::client::{Client, Http1};
 use super::exchange;
 use super::terms::Terms;
 use super::upgrade::Tunnel;
@@ -82,14 +82,15 @@ pub fn serve<G>(
             terms.renew(&connection.client.facts, &connection.local);
             match boxed(|| exchange::run(&connection, &terms)).await {
                 Next::Again => {}
-                Next::Close if connection.client.is_silent() => break,
                 Next::Close => {
-                    Box::pin(connection.client.linger()).await;
+                    if !connection.is_silent() {
+                        Box::pin(connection.linger()).await;
+                    }
                     break;
                 }
                 Next::Ended => break,
                 Next::Abort => {
-                    connection.client.stream.reset_on_close();
+                    connection.client.cut();
                     break;
                 }
                 Next::Tunnel(tunnel) => {
@@ -132,14 +133,29 @@ impl Connection {
         };
         poll_fn(move |cx| rest.poll_over(cx))
     }
+
+    /// Whether it can be closed at once without a reset.
+    fn is_silent(&self) -> bool {
+        self.client.http1().is_none_or(Http1::is_silent)
+    }
+
+    /// Ends it, although the client may still be sending.
+    async fn linger(&self) {
+        if let Some(http1) = self.client.http1() {
+            http1.linger(&self.client.deadline).await;
+        }
+    }
 }
 
 impl Rest<'_> {
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Connection { client, local } = self.connection;
+        let Some(http1) = client.http1() else {
+            return Poll::Ready(false);
+        };
         // Asked first: a request that has arrived is served, whatever is to end.
-        while !client.has_request_begun(&mut self.empty_lines) {
-            let Poll::Ready(received) = client.poll_receive(cx) else {
+        while !http1.has_request_begun(&mut self.empty_lines) {
+            let Poll::Ready(received) = http1.poll_receive(cx) else {
                 self.terms.renew(&client.facts, local);
                 ready!(self.poll_end(cx));
                 return Poll::Ready(false);

@@ -16,8 +16,8 @@ use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
-use crate::http1::{Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request};
-use crate::message::{RequestParts, ResponseParts};
+use crate::http1::{Framing, Limits, RequestOptions, ResponseHead, encode_request};
+use crate::message::RequestParts;
 use crate::net::Buffer;
 use crate::policy::retry::Failure;
 use crate::pool::{Call, CallError, Connection, Event};
@@ -238,7 +238,7 @@ fn response_head<'a>(
                     exchange.record.first_byte.set(Some(first_byte));
                     return Ok(head);
                 }
-                Some(Ok(Event::Interim(head))) => interim(&head.parts),
+                Some(Ok(Event::Interim(head))) => exchange.interim(head.parts),
             };
             // In a box: few responses have one, and the others do not carry the room for it.
             if !Box::pin(exchange.relay_interim(interim)).await {
@@ -255,13 +255,6 @@ fn limit(choice: &Choice, call: &Call) -> Duration {
     } else {
         choice.timeouts.body_idle
     }
-}
-
-/// The head of an interim response, as it is relayed.
-fn interim(parts: &ResponseParts) -> Buffer {
-    let mut head = Buffer::take();
-    encode_interim(&mut head, parts);
-    head
 }
 
 /// Whom a call that has taken too long has waited for.

@@ -128,8 +128,8 @@ impl Record {
     }
 
     /// Keeps that there was something which could not be read as a request.
-    pub(super) fn keep_unread(&mut self) {
-        let asked = Asked::new(self.began(), HttpVersion::HTTP_11, [b""; PARTS]);
+    pub(super) fn keep_unread(&mut self, version: HttpVersion) {
+        let asked = Asked::new(self.began(), version, [b""; PARTS]);
         self.asked = Some(Box::new(asked));
     }
 
@@ -252,15 +252,15 @@ impl Record {
             status: Some(ended.status),
             request_bytes: ended.request_bytes,
             response_bytes: ended.response_bytes,
-            version: if asked.version == HttpVersion::HTTP_10 {
-                "1.0"
-            } else {
-                "1.1"
+            version: match asked.version {
+                HttpVersion::HTTP_10 => "1.0",
+                HttpVersion::HTTP_2 => "2",
+                _ => "1.1",
             },
-            tls: Version::of(&connection.client.stream).map(Version::as_str),
+            tls: Version::of(connection.client.stream()).map(Version::as_str),
             client_certificate: connection
                 .client
-                .stream
+                .stream()
                 .client_certificate()
                 .map(|shown| (&*shown.subject, &*shown.fingerprint)),
             user_agent: asked.part(Part::UserAgent),
