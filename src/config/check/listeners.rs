@@ -52,7 +52,9 @@ fn protocols(listener: &Item<'_, Listener>, findings: &mut Findings) {
         return;
     };
     let why = match &protocols[..] {
-        [Protocol::Http1 | Protocol::Tcp] => return,
+        [Protocol::Http1 | Protocol::Tcp | Protocol::H2 | Protocol::H2c]
+        | [Protocol::Http1, Protocol::H2 | Protocol::H2c]
+        | [Protocol::H2 | Protocol::H2c, Protocol::Http1] => return,
         [] => "there is none",
         several if several.contains(&Protocol::Tcp) && several.contains(&Protocol::Http1) => {
             "`tcp` relays what `http/1.1` would read"

@@ -62,6 +62,12 @@ pub enum Protocol {
     /// HTTP/1.0 and HTTP/1.1.
     #[serde(rename = "http/1.1")]
     Http1,
+    /// HTTP/2 within TLS, agreed on by ALPN.
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/2 without TLS, from clients that know beforehand.
+    #[serde(rename = "h2c")]
+    H2c,
     /// Bytes, unread.
     #[serde(rename = "tcp")]
     Tcp,

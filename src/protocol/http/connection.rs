@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::beginning::{self, Beginning};
 use super::client::{Client, Http1};
 use super::exchange;
+use super::streams;
 use super::terms::Terms;
 use super::upgrade::Tunnel;
 use crate::context::ConnectionFacts;
@@ -61,7 +63,7 @@ pub(super) enum Next {
 /// meanwhile.
 ///
 /// No `async fn`: its future would hold the arguments beside what is made of them.
-pub fn serve<G>(
+pub fn serve<G: 'static>(
     stream: Stream,
     facts: ConnectionFacts,
     listener: Arc<HttpListener>,
@@ -75,6 +77,19 @@ pub fn serve<G>(
         local,
     };
     async move {
+        if terms.listener.http2.is_some() {
+            match Box::pin(beginning::told(&connection, &member, &mut terms)).await {
+                Beginning::Http1 => {}
+                Beginning::Http2 => {
+                    return boxed(|| streams::serve(connection, (member, terms), guard)).await;
+                }
+                Beginning::Neither => {
+                    drop(connection);
+                    drop(guard);
+                    return;
+                }
+            }
+        }
         let mut is_new = true;
         while connection.request_begins(&member, &mut terms, is_new).await {
             is_new = false;
@@ -117,7 +132,7 @@ pub(super) fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 impl Connection {
     /// Waits for the first bytes of a request, without a buffer. False when there will be none: the
     /// client has gone or was silent for too long, or the listener is to end.
-    fn request_begins<'a>(
+    pub(super) fn request_begins<'a>(
         &'a self,
         member: &'a Member,
         terms: &'a mut Terms,
@@ -203,4 +218,4 @@ const EMPTY_LINES: u32 = 1;
 
 /// How long a connection that is to end is kept for a request that may be on its way: two round
 /// trips around the world.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
+pub(super) const LAST_REQUEST: Duration = Duration::from_secs(1);

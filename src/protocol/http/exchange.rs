@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::connection::{Connection, Next};
 use super::head::{NoHead, read_head};
-use super::record::Record;
+use super::record::{Record, Who};
 use super::respond::Cause;
 use super::terms::Terms;
 use crate::body::Body;
@@ -150,14 +150,8 @@ pub(super) async fn refuse(
 ) -> Next {
     connection.client.no_request();
     let now = Instant::now();
-    // Its method is not known; this one is counted with those that are not.
-    let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
-    let mut record = Record::new(method, began);
-    record.waited(now - began);
     let version = connection.client.version();
-    if terms.snapshot.access_log {
-        record.keep_unread(version);
-    }
+    let record = unread(terms, version, (began, now));
     let message = Message {
         framing: Framing::None,
         upgrade: None,
@@ -170,6 +164,32 @@ pub(super) async fn refuse(
     let exchange = Exchange::new(connection, terms, (route, &record), said, now);
     let mut sending = exchange.start(exchange.own(&Fields::new(), cause, None));
     exchange.finish(&mut sending).await
+}
+
+/// Keeps the record of what is no request that could be served, and is not answered: there is no
+/// stream to answer on any more.
+pub(super) fn note_refused(terms: &Terms, who: &Who<'_>, cause: Cause) {
+    let now = Instant::now();
+    let record = unread(terms, Version::HTTP_2, (now, now));
+    record.cause.set(Some(cause));
+    record.end.set(cause.end());
+    let Terms {
+        snapshot, listener, ..
+    } = terms;
+    let status = cause.status().as_u16();
+    record.finish_unanswered(who, snapshot, &listener.unrouted, status);
+}
+
+/// Begins the record of what could not be read.
+fn unread(terms: &Terms, version: Version, (began, now): (Instant, Instant)) -> Record {
+    // Its method is not known; this one is counted with those that are not.
+    let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
+    let mut record = Record::new(method, began);
+    record.waited(now - began);
+    if terms.snapshot.access_log {
+        record.keep_unread(version);
+    }
+    record
 }
 
 /// Begins the record of a request whose head is there.

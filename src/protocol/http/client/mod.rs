@@ -24,7 +24,7 @@ use crate::time::Deadline;
 use self::http1::{BodyState, RequestBody};
 use self::http2::StreamBody;
 
-pub(super) use self::http1::Http1;
+pub(super) use self::http1::{Http1, linger};
 pub(super) use self::outgoing::{Outgoing, SendError};
 
 /// A client: its connection, or one stream of it. The request's body and the response share it.
