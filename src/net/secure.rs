@@ -109,6 +109,12 @@ impl Secure {
         agreed.is_none_or(|agreed| protocols.contains(&agreed))
     }
 
+    /// Whether this protocol was agreed on.
+    pub fn has_agreed_on(&self, protocol: &[u8]) -> bool {
+        let session = self.session.borrow();
+        session.connection.alpn_protocol() == Some(protocol)
+    }
+
     /// The certificate that the other side has shown.
     pub fn shown(&self) -> Option<Vec<u8>> {
         let session = self.session.borrow();
