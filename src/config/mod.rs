@@ -55,7 +55,7 @@ pub use self::format::{
     EndpointDetails, EndpointEntry, FieldEdits, Health, HealthHttp, HealthTcp, Hsts, Listener, Log,
     LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots, Redirect, Respond, Retry, Rewrite,
     Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls,
-    TlsVersion, Upstream, UpstreamTls, Zone,
+    TlsVersion, Upstream, UpstreamProtocol, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::places::{Difference, Places};

@@ -119,6 +119,12 @@ impl Secure {
         }
     }
 
+    /// Whether this protocol was agreed on.
+    pub fn has_agreed_on(&self, protocol: &[u8]) -> bool {
+        let session = self.session.borrow();
+        session.connection.alpn_protocol() == Some(protocol)
+    }
+
     /// The certificate that the other side has shown.
     pub fn shown(&self) -> Option<Vec<u8>> {
         let session = self.session.borrow();

@@ -243,7 +243,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::AlpnWithoutHttp,
         id: "E0238",
         summary: "requests to endpoints that are offered another protocol",
-        text: "`alpn` lists the protocols that endpoints are offered, and requests are HTTP/1.1. An \
-               endpoint that chooses another one could not be spoken to.",
+        text: "`alpn` lists the protocols that endpoints are offered, and requests are sent in what \
+               `protocol` says: HTTP/1.1 unless it says otherwise. An endpoint that chooses another \
+               one could not be spoken to.",
     },
 ];

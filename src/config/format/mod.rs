@@ -27,7 +27,7 @@ pub use self::route_test::{RouteExpectation, RouteTest};
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Health, HealthHttp, HealthTcp, StatusPattern,
-    Upstream, Zone,
+    Upstream, UpstreamProtocol, Zone,
 };
 pub use self::upstream_tls::{OwnCertificate, PublicRoots, ServerNameFrom, UpstreamTls};
 

@@ -26,6 +26,10 @@ pub struct Upstream {
     /// TLS towards the endpoints, of checks as well. Default: none, they are spoken to in plain
     /// text.
     pub tls: Option<UpstreamTls>,
+    /// What endpoints are spoken to in: `http1` (HTTP/1.1), `h2` (HTTP/2, needs `tls`), `h2c`
+    /// (HTTP/2 without `tls`), or `auto`: with `tls` what the endpoint chooses of both, else
+    /// HTTP/1.1. With HTTP/2 the requests of a worker share connections. Default: http1.
+    pub protocol: Option<UpstreamProtocol>,
     /// Endpoints that are needed for the load; checked against the loss of each
     /// zone. Default: none.
     #[schemars(range(min = 1))]
@@ -106,6 +110,21 @@ pub enum Balance {
     /// The first healthy one in the order of the file: endpoints without a zone,
     /// then zones by name.
     FirstHealthy,
+}
+
+/// What endpoints are spoken to in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, agreed on in TLS.
+    H2,
+    /// HTTP/2, known to be spoken, without TLS.
+    H2c,
+    /// What the endpoint chooses in TLS; without, HTTP/1.1.
+    Auto,
 }
 
 /// Active health checks. Exactly one of `http` and `tcp`.
