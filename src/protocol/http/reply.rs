@@ -42,12 +42,16 @@ impl Exchange<'_> {
     pub(super) fn abandon(&self) -> Next {
         // Unless a limit passed while it did not take what it was told.
         if self.record.end.get() == End::Ok {
-            self.record.end.set(End::ClientAbort);
+            self.record.end.set(self.end_of_gone());
         }
-        let ending = Ending {
+        let mut ending = Ending {
             status: CLIENT_CLOSED_REQUEST,
             response_bytes: 0,
         };
+        if self.connection.client.is_malformed() {
+            self.record.cause.set(Some(Cause::BadRequest));
+            ending.status = Cause::BadRequest.status().as_u16();
+        }
         self.record
             .finish(self.connection, &self.terms.snapshot, self.route, ending);
         Next::Abort
@@ -154,6 +158,15 @@ impl Exchange<'_> {
             .finish(self.connection, &self.terms.snapshot, self.route, ending);
     }
 
+    /// How a request ends whose client has gone.
+    fn end_of_gone(&self) -> End {
+        if self.connection.client.is_malformed() {
+            Cause::BadRequest.end()
+        } else {
+            End::ClientAbort
+        }
+    }
+
     fn send<'a>(
         &'a self,
         outgoing: &'a mut Outgoing,
@@ -165,7 +178,7 @@ impl Exchange<'_> {
             self.wait_over();
             Poll::Ready(match sent {
                 Some(Ok(())) => Ok(()),
-                Some(Err(SendError::Gone)) => Err(End::ClientAbort),
+                Some(Err(SendError::Gone)) => Err(self.end_of_gone()),
                 Some(Err(SendError::Body(BodyError::Idle | BodyError::Deadline))) | None => {
                     Err(End::Timeout)
                 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::context::ConnectionFacts;
 use crate::http1::{Decoder, Framing, Trailers};
-use crate::http2::{ErrorCode, Stream as Http2};
+use crate::http2::{ErrorCode, Stream as Http2, StreamError};
 use crate::net::Stream;
 use crate::time::Deadline;
 
@@ -197,6 +197,12 @@ impl Client {
         }
         self.fail();
         Poll::Ready(())
+    }
+
+    /// Whether it is gone since what it said on its stream was malformed, and that has been reset.
+    pub(super) fn is_malformed(&self) -> bool {
+        let broken = self.http2().and_then(Http2::broken);
+        matches!(broken, Some(StreamError::Malformed(_)))
     }
 
     /// Gives a client that has ended its side a further moment.
