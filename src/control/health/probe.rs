@@ -30,12 +30,13 @@ pub(super) async fn probe(job: Job) -> Outcome {
             let host = host(probe, &check, &endpoint, &address);
             (Purpose::Http, Some(host))
         }
+        Probe::Grpc(_) => (Purpose::Http, None),
         Probe::Tcp => (Purpose::Raw, None),
     };
     // Who is asked for is the endpoint, as it was written, unless somebody else was written here.
     let name = match &check.probe {
         Probe::Http(probe) => probe.host.as_ref().and_then(|host| host.to_str().ok()),
-        Probe::Tcp => None,
+        Probe::Grpc(_) | Probe::Tcp => None,
     };
     let name = name.and_then(server_name);
     let opening = connect(&endpoint, &address, purpose, name.as_ref());
