@@ -142,6 +142,11 @@ impl Connection {
         0
     }
 
+    /// Whether its end has been announced, by either side: GOAWAY.
+    pub fn is_ending(&self) -> bool {
+        false
+    }
+
     /// Of a client: whether the other end's SETTINGS have come.
     pub fn is_settled(&self) -> bool {
         false

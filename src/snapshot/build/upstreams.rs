@@ -52,11 +52,7 @@ fn client(
     let Some(material) = ingredients.materials.get(name) else {
         return Err(refused(name, "what its TLS needs was not read"));
     };
-    let settings = ClientSettings::new(
-        written,
-        protocol,
-        key_logging(&ingredients.config.log),
-    );
+    let settings = ClientSettings::new(written, protocol, key_logging(&ingredients.config.log));
     let settings = settings.map_err(|error| refused(name, &error.to_string()))?;
     let before = previous.and_then(|upstream| upstream.tls());
     let client = Client::new(settings, material, before);
