@@ -16,6 +16,7 @@
 mod connection;
 mod error;
 mod head;
+mod hpack;
 mod send;
 mod settings;
 mod stream;
