@@ -135,7 +135,7 @@ async fn ask(stream: Stream, request: Request) -> Result<Answer, String> {
         wants_body,
     } = request;
     let is_https = stream.is_secure();
-    let connection = Connection::client(stream, SETTINGS);
+    let connection = Connection::client(stream, SETTINGS, Instant::now().into_std());
     let opening = Opening {
         is_https,
         ends: body.is_empty(),
@@ -231,7 +231,7 @@ impl Talk {
         if self.ended.is_none() {
             self.connection.end_now(ErrorCode::NO_ERROR, "");
             let cx = &mut Context::from_waker(std::task::Waker::noop());
-            _ = self.connection.poll_drive(cx, Instant::now().into_std());
+            drop(self.connection.poll_drive(cx, Instant::now().into_std()));
         }
     }
 }

@@ -210,10 +210,13 @@ impl SharedCall {
             StreamError::Reset(ErrorCode::HTTP_1_1_REQUIRED) => CallError::Http1Required,
             StreamError::Reset(code) => CallError::StreamReset(code),
             StreamError::Malformed(code) => CallError::MalformedStream(code),
-            StreamError::Ended => CallError::Lost {
-                is_unsent: shared.http2.sent() == self.sent_before,
-                refusal: shared.refusal.get(),
-            },
+            StreamError::Ended => {
+                shared.lost_one();
+                CallError::Lost {
+                    is_unsent: shared.http2.sent() == self.sent_before,
+                    refusal: shared.refusal.get(),
+                }
+            }
         }
     }
 }

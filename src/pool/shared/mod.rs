@@ -51,6 +51,8 @@ pub struct Shared {
     standing: Cell<Standing>,
     /// Why its endpoint refused it, where that is known.
     refusal: Cell<Option<tls::Failure>>,
+    /// Whether the endpoint has been told that requests were lost with it.
+    is_told: Cell<bool>,
     rest: Cell<Rest>,
     heard: Cell<Heard>,
     /// What had been heard when it came into doubt.
@@ -104,7 +106,7 @@ impl Shared {
             open,
             ..
         } = connection;
-        let http2 = http2::Connection::client(stream, settings(&endpoint));
+        let http2 = http2::Connection::client(stream, settings(&endpoint), now.into_std());
         let shared = Rc::new(Self {
             heard: Cell::new(Heard {
                 received: http2.received(),
@@ -119,6 +121,7 @@ impl Shared {
             has_answered: Cell::new(false),
             standing: Cell::new(Standing::Open),
             refusal: Cell::new(None),
+            is_told: Cell::new(false),
             rest: Cell::new(Rest {
                 since: now,
                 keep: KEEP,
@@ -151,7 +154,7 @@ impl Shared {
     /// Whether its end has begun, by either side: then a stream that was not processed says nothing
     /// about the endpoint.
     fn is_ending(&self) -> bool {
-        self.standing.get() != Standing::Open || self.http2.is_ending()
+        self.standing.get() != Standing::Open || self.http2.is_leaving()
     }
 
     /// A request has waited in vain. If nothing at all has been heard since it was sent, the
@@ -248,8 +251,7 @@ impl Shared {
         }
     }
 
-    /// The connection has ended. That it broke under requests is one failure of the endpoint, not
-    /// one for each of them.
+    /// The connection has ended.
     fn has_ended(&self, ended: &Ended) {
         let name = &self.endpoint.name;
         tracing::debug!(endpoint = %name, ?ended, calls = self.calls.get(), "connection ended");
@@ -257,12 +259,14 @@ impl Shared {
         if let Ended::Broken(error) = ended {
             self.refusal.set(tls::Failure::of(error));
         }
-        let in_order = matches!(ended, Ended::Closed) && self.http2.is_ending();
-        if self.calls.get() > 0 && !in_order {
-            let failure = match self.refusal.get() {
-                Some(refusal) => ConnectFailure::from(refusal),
-                None => ConnectFailure::Terminated,
-            };
+    }
+
+    /// A request was lost with the connection. For the endpoint that is one failure, however many
+    /// requests were lost.
+    fn lost_one(&self) {
+        if !self.is_told.replace(true) {
+            let refusal = self.refusal.get().map(ConnectFailure::from);
+            let failure = refusal.unwrap_or(ConnectFailure::Terminated);
             self.endpoint.connect_failed(failure, Instant::now());
         }
     }
