@@ -149,7 +149,6 @@ pub(super) const PADDED: u8 = 0x8;
 /// HEADERS begin with a priority.
 pub(super) const HAS_PRIORITY: u8 = 0x20;
 
-pub(super) const HEADER_TABLE_SIZE: u16 = 0x1;
 pub(super) const ENABLE_PUSH: u16 = 0x2;
 pub(super) const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 pub(super) const INITIAL_WINDOW_SIZE: u16 = 0x4;

@@ -19,7 +19,7 @@ mod write;
 pub(super) use request::RequestReader;
 pub(super) use response::ResponseReader;
 pub(super) use trailers::TrailersReader;
-pub(super) use write::{write_interim, write_request, write_response, write_trailers};
+pub(super) use write::{write_request, write_response, write_trailers};
 
 use crate::message::{RequestParts, ResponseParts};
 

@@ -11,23 +11,18 @@ pub(in crate::http2) struct Decoder {
 }
 
 /// Why a block cannot be decoded. The connection ends with COMPRESSION_ERROR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http2) enum HpackError {
     /// It ends within a field.
-    #[error("a header block ends within a field")]
     Truncated,
     /// An integer has more than 32 bits, or more bytes than such a one needs (RFC 7541 §5.1).
-    #[error("an integer in a header block is too large")]
     Integer,
     /// An index that neither table has (RFC 7541 §2.3.3).
-    #[error("an index in a header block has no entry")]
     Index,
     /// EOS, or padding that is not the beginning of EOS or too long (RFC 7541 §5.2).
-    #[error("a header block has malformed Huffman code")]
     Huffman,
     /// A size of the table that is above the limit, or that stands where it must not
     /// (RFC 7541 §4.2, §6.3).
-    #[error("a header block changes the table's size as it must not")]
     TableSize,
 }
 
@@ -37,6 +32,19 @@ enum Text<'block> {
     Plain(&'block [u8]),
     /// Copied or decoded: the bytes of the scratch from here to there.
     Scratch(usize, usize),
+}
+
+impl HpackError {
+    /// What the other end is told.
+    pub(in crate::http2) fn why(self) -> &'static str {
+        match self {
+            Self::Truncated => "a header block ends within a field",
+            Self::Integer => "an integer in a header block is too large",
+            Self::Index => "an index in a header block has no entry",
+            Self::Huffman => "a header block has malformed Huffman code",
+            Self::TableSize => "a header block changes the table's size as it must not",
+        }
+    }
 }
 
 impl Decoder {

@@ -17,7 +17,7 @@ mod integer;
 mod static_table;
 mod table;
 
-pub(super) use decoder::{Decoder, HpackError};
+pub(super) use decoder::Decoder;
 pub(super) use encoder::{Encoder, Pseudo, write_field, write_pseudo, write_status};
 
 #[cfg(test)]

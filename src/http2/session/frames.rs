@@ -79,7 +79,7 @@ impl Session {
         {
             write_window_update(self.out(), header.id, told);
         }
-        if data.len() >= WORTH_A_FRAME {
+        if !data.is_empty() {
             self.budget.earn();
         }
         Ok(())
@@ -102,10 +102,10 @@ impl Session {
         self.check_known(header.id, "RST_STREAM")?;
         let role = self.role;
         let Some(entry) = self.streams.get(header.id) else {
-            return Ok(self.budget.spend(Abuse::RapidReset, now)?);
+            return self.reset_counts(now);
         };
         if entry.error.is_some() {
-            return Ok(());
+            return self.reset_counts(now);
         }
         if role == Role::Client && entry.has_received {
             // The response is whole, and no more of the request is wanted (RFC 9113 §8.1).
@@ -118,7 +118,12 @@ impl Session {
             code => StreamError::Reset(code),
         });
         self.resets.by_them += 1;
-        if role == Role::Server {
+        self.reset_counts(now)
+    }
+
+    /// A client gives work up that it had asked for.
+    fn reset_counts(&mut self, now: Instant) -> Result<(), Fault> {
+        if self.role == Role::Server {
             self.budget.spend(Abuse::RapidReset, now)?;
         }
         Ok(())
@@ -161,9 +166,9 @@ impl Session {
 
     fn set(&mut self, id: u16, value: u32) -> Result<(), Fault> {
         match id {
-            ENABLE_PUSH if value > 1 || (value == 1 && self.role == Role::Client) => {
-                Err(Fault::protocol("ENABLE_PUSH with a value that it cannot have"))
-            }
+            ENABLE_PUSH if value > 1 || (value == 1 && self.role == Role::Client) => Err(
+                Fault::protocol("ENABLE_PUSH with a value that it cannot have"),
+            ),
             MAX_CONCURRENT_STREAMS => {
                 self.peer.max_streams = value;
                 Ok(())
@@ -335,6 +340,3 @@ fn number(payload: &[u8], frame: &'static str) -> Result<u32, Fault> {
     })?;
     Ok(u32::from_be_bytes(bytes))
 }
-
-/// What makes a frame of a body worth those that tell of it.
-const WORTH_A_FRAME: usize = 1024;

@@ -7,9 +7,7 @@ use super::frames::unpadded;
 use super::table::EndedBy;
 use super::{Block, Event, Fault, Role, Session};
 use crate::http2::error::{Abuse, ErrorCode};
-use crate::http2::frame::{
-    END_HEADERS, END_STREAM, HAS_PRIORITY, HIGHEST_ID, Header, MAX_FRAME,
-};
+use crate::http2::frame::{END_HEADERS, END_STREAM, HAS_PRIORITY, HIGHEST_ID, Header, MAX_FRAME};
 use crate::http2::head::{HeadError, RequestReader, ResponseReader, TrailersReader};
 use crate::http2::window::SendWindow;
 
@@ -115,7 +113,9 @@ impl Session {
             self.check_known(id, "HEADERS")?;
         } else if id > self.last {
             if id.is_multiple_of(2) {
-                return Err(Fault::protocol("a client opened a stream of an even number"));
+                return Err(Fault::protocol(
+                    "a client opened a stream of an even number",
+                ));
             }
             return Ok(if self.refuses(id) {
                 Recipient::Nobody
@@ -138,8 +138,13 @@ impl Session {
     }
 
     fn decompress(&mut self, block: &[u8], take: impl FnMut(&[u8], &[u8])) -> Result<(), Fault> {
-        let result = self.decoder.decode(block, take);
-        result.map_err(|error| Fault::of(ErrorCode::COMPRESSION_ERROR, error.reason()))
+        // Small, and back in its place for the next head; a large one is not kept.
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let result = self.decoder.decode(block, &mut scratch, take);
+        if scratch.capacity() <= KEPT_SCRATCH {
+            self.scratch = scratch;
+        }
+        result.map_err(|error| Fault::of(ErrorCode::COMPRESSION_ERROR, error.why()))
     }
 
     fn opened(
@@ -149,8 +154,8 @@ impl Session {
         (ends, is_own_parent): (bool, bool),
         now: Instant,
     ) -> Result<(), Fault> {
-        let mut reader = RequestReader::new(self.settings);
-        self.decompress(block, |name, value| reader.field(name, value))?;
+        let mut reader = RequestReader::new(&self.settings);
+        self.decompress(block, |name, value| reader.take(name, value))?;
         self.last = id;
         if self.streams.len() >= self.settings.max_streams as usize {
             self.refuse(id, ErrorCode::REFUSED_STREAM);
@@ -186,15 +191,9 @@ impl Session {
         Ok(())
     }
 
-    fn answered(
-        &mut self,
-        id: u32,
-        block: &[u8],
-        ends: bool,
-        now: Instant,
-    ) -> Result<(), Fault> {
-        let mut reader = ResponseReader::new(self.settings);
-        self.decompress(block, |name, value| reader.field(name, value))?;
+    fn answered(&mut self, id: u32, block: &[u8], ends: bool, now: Instant) -> Result<(), Fault> {
+        let mut reader = ResponseReader::new(&self.settings);
+        self.decompress(block, |name, value| reader.take(name, value))?;
         let Some(entry) = self.streams.get(id) else {
             return Ok(());
         };
@@ -205,7 +204,11 @@ impl Session {
         if !head.parts.status.is_informational() {
             entry.has_head = true;
             entry.has_received = ends;
-            entry.left = if entry.is_bodiless { Some(0) } else { head.length };
+            entry.left = if entry.is_bodiless {
+                Some(0)
+            } else {
+                head.length
+            };
             let is_short = ends && !entry.is_bodiless && head.length.is_some_and(|left| left > 0);
             let has_none = matches!(head.parts.status.as_u16(), 204 | 304);
             if has_none {
@@ -220,22 +223,16 @@ impl Session {
         Ok(())
     }
 
-    fn trailed(
-        &mut self,
-        id: u32,
-        block: &[u8],
-        ends: bool,
-        now: Instant,
-    ) -> Result<(), Fault> {
-        let mut reader = TrailersReader::new(self.settings);
-        self.decompress(block, |name, value| reader.field(name, value))?;
+    fn trailed(&mut self, id: u32, block: &[u8], ends: bool, now: Instant) -> Result<(), Fault> {
+        let mut reader = TrailersReader::new();
+        self.decompress(block, |name, value| reader.take(name, value))?;
         let Some(entry) = self.streams.get(id) else {
             return Ok(());
         };
         match reader.finish() {
             // Only the end of a message may follow its body (RFC 9113 §8.1).
             Ok(trailers) if ends && entry.left.unwrap_or(0) == 0 => {
-                entry.trailers = (!trailers.is_empty()).then_some(trailers);
+                entry.trailers = trailers;
                 entry.has_received = true;
                 entry.wake(Wanted::Body);
                 Ok(())
@@ -277,6 +274,9 @@ const LEAST_IN_FRAME: usize = 1024;
 
 /// Frames of a head that may be shorter.
 const SHORT_FRAMES: usize = 16;
+
+/// Bytes that a connection keeps for what it decompresses next.
+const KEPT_SCRATCH: usize = 1024;
 
 /// Interim heads that wait to be taken.
 const HEADS_AT_MOST: usize = 32;

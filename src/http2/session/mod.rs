@@ -18,7 +18,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use self::entry::Entry;
+pub(super) use self::streams::{Piece, Respond};
 use self::table::Table;
 use super::budget::Budget;
 use super::error::{Abuse, ErrorCode, StreamError};
@@ -54,6 +54,7 @@ pub(super) struct Session {
     block: Option<Block>,
     phase: Phase,
     events: VecDeque<Event>,
+    scratch: Vec<u8>,
     budget: Budget,
     /// Streams that wait for room in the connection, in their turn.
     queue: VecDeque<u32>,
@@ -169,7 +170,7 @@ impl Session {
                 is_settled: false,
             },
             decoder: hpack::Decoder::new(HEADER_TABLE),
-            encoder: hpack::Encoder::new(),
+            encoder: hpack::Encoder::default(),
             streams: Table::default(),
             last: 0,
             next: 1,
@@ -183,6 +184,7 @@ impl Session {
                 Role::Client => Phase::Settings,
             },
             events: VecDeque::new(),
+            scratch: Vec::new(),
             budget: Budget::new(now),
             queue: VecDeque::new(),
             taken_until: None,
@@ -246,6 +248,11 @@ impl Session {
         (self.taken_until.is_some_and(|last| last < HIGHEST_ID) || self.is_left)
             && self.streams.is_empty()
             && self.events.is_empty()
+    }
+
+    /// Whether one side has said that the end is near.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_over() || self.is_left || self.taken_until.is_some()
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What is to be sent, within bounds.
 
 use super::entry::Wanted;
-use super::{Session, SendWindow};
+use super::{SendWindow, Session};
 use crate::http2::frame::{HEADER, MAX_FRAME};
 use crate::net::{Buffer, LARGE_BUFFER};
 

@@ -11,11 +11,7 @@ use crate::http2::frame::{
 impl Session {
     /// Takes in what came, as far as it is whole frames, and says how many bytes that were. The
     /// error ends the session; the caller says so with [`Session::end`].
-    pub(in crate::http2) fn receive(
-        &mut self,
-        input: &[u8],
-        now: Instant,
-    ) -> Result<usize, Fault> {
+    pub(in crate::http2) fn receive(&mut self, input: &[u8], now: Instant) -> Result<usize, Fault> {
         let mut at = 0;
         if let Phase::Preface(seen) = self.phase {
             at = self.preface(seen, input)?;

@@ -17,6 +17,7 @@ use crate::http2::frame::{
     write_window_update,
 };
 use crate::http2::head::{ResponseHead, write_request, write_response, write_trailers};
+use crate::http2::hpack::Encoder;
 use crate::http2::window::SendWindow;
 use crate::message::{RequestParts, ResponseParts};
 
@@ -50,7 +51,9 @@ impl Session {
         entry.is_bodiless = parts.method == http::Method::HEAD;
         entry.has_sent = opening.ends;
         self.streams.insert(id, entry);
-        self.write_block(id, opening.ends, |out| write_request(out, parts, opening));
+        self.write_block(id, opening.ends, |encoder, out| {
+            write_request(encoder, out, parts, opening);
+        });
         Ok(id)
     }
 
@@ -63,7 +66,9 @@ impl Session {
             return;
         }
         entry.has_sent = how.ends;
-        self.write_block(id, how.ends, |out| write_response(out, parts, how.length));
+        self.write_block(id, how.ends, |encoder, out| {
+            write_response(encoder, out, parts, how.length, how.bodiless);
+        });
     }
 
     /// Says trailers, which end our side.
@@ -74,18 +79,27 @@ impl Session {
         if entry.error.is_some() || entry.has_sent {
             return;
         }
-        entry.has_sent = true;
-        self.write_block(id, true, |out| write_trailers(out, trailers));
+        let mut is_empty = false;
+        let before = self.output.as_ref().map_or(0, |output| output.len());
+        self.write_block(id, true, |encoder, out| {
+            is_empty = !write_trailers(encoder, out, trailers);
+        });
+        if is_empty {
+            self.out().truncate(before);
+            return self.send(id, &[], Piece::LAST);
+        }
+        if let Some(entry) = self.streams.get(id) {
+            entry.has_sent = true;
+        }
     }
 
-    fn write_block(&mut self, id: u32, ends: bool, write: impl FnOnce(&mut Vec<u8>)) {
+    fn write_block(&mut self, id: u32, ends: bool, write: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
         let most = self.peer.max_frame;
         let encoder = &mut self.encoder;
         let out = self.output.get_or_insert_with(crate::net::Buffer::take);
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
-        encoder.begin(out);
-        write(out);
+        write(encoder, out);
         close_block(out, start, id, ends, most);
     }
 
@@ -140,7 +154,7 @@ impl Session {
     }
 
     /// Says a piece of a body, no more than there is room for.
-    pub(in crate::http2) fn send(&mut self, id: u32, piece: &[u8], ends: bool) {
+    pub(in crate::http2) fn send(&mut self, id: u32, piece: &[u8], how: Piece) {
         let Some(entry) = self.streams.get(id) else {
             return;
         };
@@ -148,14 +162,15 @@ impl Session {
             return;
         }
         entry.send.take(piece.len());
-        entry.has_sent = ends;
+        entry.has_sent = how.ends;
         self.send.take(piece.len());
         self.make_room(piece.len());
         let out = self.out();
-        let flags = if ends { END_STREAM } else { 0 };
+        let flags = if how.ends { END_STREAM } else { 0 };
         write_header(out, piece.len(), DATA, flags, id);
         out.extend_from_slice(piece);
-        if piece.len() >= 1024 {
+        // What a tiny window cut off is not worth the frame that told of the window.
+        if !how.is_cut || piece.len() >= WORTH_A_FRAME {
             self.budget.earn();
         }
     }
@@ -234,14 +249,12 @@ impl Session {
     }
 
     pub(in crate::http2) fn broken(&mut self, id: u32) -> Option<StreamError> {
-        self.streams.get(id).map_or(Some(StreamError::Ended), |entry| entry.error)
+        self.streams
+            .get(id)
+            .map_or(Some(StreamError::Ended), |entry| entry.error)
     }
 
-    pub(in crate::http2) fn poll_broken(
-        &mut self,
-        id: u32,
-        cx: &Context<'_>,
-    ) -> Poll<StreamError> {
+    pub(in crate::http2) fn poll_broken(&mut self, id: u32, cx: &Context<'_>) -> Poll<StreamError> {
         let Some(entry) = self.streams.get(id) else {
             return Poll::Ready(StreamError::Ended);
         };
@@ -266,12 +279,7 @@ impl Session {
     }
 
     /// Resets a stream because the other end broke a rule on it.
-    pub(super) fn spoil(
-        &mut self,
-        id: u32,
-        code: ErrorCode,
-        now: Instant,
-    ) -> Result<(), Fault> {
+    pub(super) fn spoil(&mut self, id: u32, code: ErrorCode, now: Instant) -> Result<(), Fault> {
         let is_new = match self.streams.get(id) {
             Some(entry) => {
                 let is_new = entry.error.is_none();
@@ -330,6 +338,26 @@ impl Session {
     }
 }
 
+/// How a piece of a body is said.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http2) struct Piece {
+    /// Whether nothing follows.
+    pub(in crate::http2) ends: bool,
+    /// Whether there was more of it than room.
+    pub(in crate::http2) is_cut: bool,
+}
+
+impl Piece {
+    /// The end alone.
+    pub(in crate::http2) const LAST: Self = Self {
+        ends: true,
+        is_cut: false,
+    };
+}
+
+/// What makes a frame of a body worth those that tell of it.
+const WORTH_A_FRAME: usize = 1024;
+
 /// How a response's head is said.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http2) struct Respond {
@@ -337,4 +365,6 @@ pub(in crate::http2) struct Respond {
     pub(in crate::http2) ends: bool,
     /// The length of what follows, if that is known.
     pub(in crate::http2) length: Option<u64>,
+    /// Whether nothing may follow, whatever the fields say.
+    pub(in crate::http2) bodiless: bool,
 }
