@@ -16,6 +16,7 @@ mod connection_limits;
 mod demo;
 mod drain;
 mod extremes;
+mod h2_harness;
 mod harness;
 mod health;
 mod https_policy;
