@@ -13,12 +13,18 @@
 //! connection ends. A server is given each request with its [`Stream`]; a client opens one with
 //! [`Connection::open`]. A [`Sending`] carries a head and a body to the other end.
 
+mod budget;
 mod connection;
 mod error;
+mod frame;
 mod head;
+mod hpack;
+mod inbox;
 mod send;
+mod session;
 mod settings;
 mod stream;
+mod window;
 
 pub use connection::{Connection, Driven, Ended, OpenError, Opening, State};
 pub use error::{Abuse, ErrorCode, StreamError};

@@ -11,8 +11,8 @@ use super::error::{ErrorCode, StreamError};
 use super::head::ResponseHead;
 
 /// A stream that somebody holds. Dropped before both sides have ended, it is reset: by a server
-/// whose response was whole with NO_ERROR (RFC 9113 §8.1), else with INTERNAL_ERROR; by a client
-/// with CANCEL.
+/// whose response was whole with `NO_ERROR` (RFC 9113 §8.1), else with `INTERNAL_ERROR`; by a
+/// client with CANCEL.
 #[derive(Debug)]
 pub struct Stream {
     connection: Rc<Connection>,
@@ -20,6 +20,10 @@ pub struct Stream {
 }
 
 impl Stream {
+    pub(super) fn new(connection: Rc<Connection>, id: u32) -> Self {
+        Self { connection, id }
+    }
+
     /// The connection that it is one of.
     pub fn connection(&self) -> &Rc<Connection> {
         &self.connection
@@ -32,8 +36,8 @@ impl Stream {
 
     /// Of a client: the next head that came, interim or final.
     pub fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, StreamError>> {
-        _ = cx;
-        Poll::Pending
+        self.connection
+            .with(|session| session.poll_head(self.id, cx))
     }
 
     /// The next piece of the body, or its trailers; `None` at its end. What was taken is given back
@@ -42,33 +46,50 @@ impl Stream {
         &self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        _ = cx;
-        Poll::Pending
+        self.connection
+            .with(|session| session.poll_frame(self.id, cx))
     }
 
     /// Whether all that the other end sends has come and was taken.
     pub fn has_ended(&self) -> bool {
-        false
+        self.connection.with(|session| session.has_ended(self.id))
+    }
+
+    /// What is still to come of the body, or waits to be taken, if that is known.
+    pub fn left(&self) -> Option<u64> {
+        self.connection.with(|session| session.left(self.id))
+    }
+
+    /// Whether all of our side was said, or no more of it is wanted.
+    pub fn has_sent(&self) -> bool {
+        self.connection.with(|session| session.has_sent(self.id))
     }
 
     /// Bytes of the body that came.
     pub fn received(&self) -> u64 {
-        0
+        self.connection.with(|session| session.received(self.id))
     }
 
-    /// Ready once the stream has ended before its end. Of two tasks that ask, the last one is woken.
+    /// Ready once the stream has ended before its end. Of two tasks that ask, the last one is
+    /// woken.
     pub fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<StreamError> {
-        _ = cx;
-        Poll::Pending
+        self.connection
+            .with(|session| session.poll_broken(self.id, cx))
     }
 
     /// Why the stream ended before its end, if it has.
     pub fn broken(&self) -> Option<StreamError> {
-        None
+        self.connection.with(|session| session.broken(self.id))
     }
 
     /// Resets the stream, unless it has ended.
     pub fn reset(&self, code: ErrorCode) {
-        _ = code;
+        self.connection.with(|session| session.reset(self.id, code));
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.connection.with(|session| session.release(self.id));
     }
 }

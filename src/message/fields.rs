@@ -24,7 +24,7 @@ use super::value::Value;
 /// Fields, in their order.
 #[derive(Clone)]
 pub struct Fields {
-    store: Store,
+    pub(super) store: Store,
 }
 
 /// Where a line of a block is: its name, and its value without the white space around it.
@@ -85,8 +85,8 @@ impl Fields {
         let name = &block[place.name..place.name + place.name_length];
         let value = &block[place.value..place.value + place.value_length];
         self.take_text(block);
-        let line = self.write(name, Value::of_line(value));
-        self.push(Line { role, ..line });
+        let line = self.write(name, Value::of_line(value), role);
+        self.push(line);
     }
 
     /// Number of lines.
@@ -158,7 +158,7 @@ impl Fields {
     /// Adds a line behind the others.
     pub fn append<'v>(&mut self, name: &HeaderName, value: impl Into<Value<'v>>) {
         let name = name.as_str().as_bytes();
-        let line = self.write(name, value.into());
+        let line = self.write(name, value.into(), role(name));
         self.push(line);
     }
 
@@ -177,7 +177,7 @@ impl Fields {
     /// Makes this the only line of its name; it takes the place of the first, if there was one.
     pub fn insert<'v>(&mut self, name: &HeaderName, value: impl Into<Value<'v>>) {
         let name = name.as_str().as_bytes();
-        let new = self.write(name, value.into());
+        let new = self.write(name, value.into(), role(name));
         let wanted = Wanted::new(name);
         let text = &self.store.text;
         let mut lines = self.lines(new.key).iter();
@@ -299,7 +299,7 @@ impl Fields {
     }
 
     #[inline]
-    fn push(&mut self, line: Line) {
+    pub(super) fn push(&mut self, line: Line) {
         self.store.seen |= line.key.bit();
         self.store.lines.push(line);
     }
@@ -316,12 +316,12 @@ impl Fields {
 
     /// The text and the line of a field that is alone.
     pub(super) fn written(&mut self, name: &[u8], value: Value<'_>) -> (&[u8], Line) {
-        let line = self.write(name, value);
+        let line = self.write(name, value, role(name));
         (&self.store.text, line)
     }
 
     /// Writes a line at the end of the text.
-    fn write(&mut self, name: &[u8], value: Value<'_>) -> Line {
+    pub(super) fn write(&mut self, name: &[u8], value: Value<'_>, role: Role) -> Line {
         let value = value.as_bytes();
         let text = &mut self.store.text;
         let start = text.len();
@@ -335,7 +335,7 @@ impl Fields {
             start: small(start),
             end: small(text.len()),
             name: short(name.len()),
-            role: role(name),
+            role,
         }
     }
 }

@@ -7,6 +7,7 @@
 //! what that saves.
 
 mod authority;
+mod decoded;
 mod fields;
 mod line;
 mod names;

@@ -3,6 +3,8 @@
 use http::HeaderValue;
 use memchr::memchr3;
 
+use super::scan::value_end;
+
 /// A value that cannot end its line: it has neither CR nor LF nor NUL (RFC 9110 §5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Value<'a>(&'a [u8]);
@@ -13,6 +15,18 @@ impl<'a> Value<'a> {
         memchr3(b'\r', b'\n', 0, bytes)
             .is_none()
             .then_some(Self(bytes))
+    }
+
+    /// These bytes as the value of a field line has them; `None` if they have a control byte other
+    /// than a tab, or white space around them (RFC 9110 §5.5).
+    #[inline]
+    pub(crate) fn of_field(bytes: &'a [u8]) -> Option<Self> {
+        let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        let is_in = |&byte: &u8| matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+        let plain = value_end(bytes);
+        let is_field =
+            bytes[plain..].iter().all(is_in) && !is_blank(bytes.first()) && !is_blank(bytes.last());
+        is_field.then_some(Self(bytes))
     }
 
     /// Visible ASCII, as the caller knows.

@@ -1,4 +1,25 @@
 //! Heads: decoded fields in, checked heads out (RFC 9113 §8), and back.
+//!
+//! Problem: what HTTP/2 carries in lengths and tables, HTTP/1.1 carries in lines. A value with a
+//! line end in it, a name with a colon, a path with a space, two lengths: each is harmless here and
+//! a second request there. So a head is held to what HTTP/1.1 could have said, and to the rules of
+//! HTTP/2, before anybody sees it; what is in doubt is malformed.
+//!
+//! A reader takes each field as it comes out of its block and says at the end what the head is.
+//! Beyond its limits, or once something was wrong, it keeps nothing more: the rest of the block is
+//! still decoded, since the tables must stay in step, and leads nowhere.
+
+mod field;
+mod request;
+mod response;
+mod target;
+mod trailers;
+mod write;
+
+pub(super) use request::RequestReader;
+pub(super) use response::ResponseReader;
+pub(super) use trailers::TrailersReader;
+pub(super) use write::{write_request, write_response, write_trailers};
 
 use crate::message::{RequestParts, ResponseParts};
 
@@ -42,3 +63,6 @@ pub enum HeadError {
     #[error("{0}")]
     Malformed(&'static str),
 }
+
+#[cfg(test)]
+mod tests;

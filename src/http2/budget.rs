@@ -1,0 +1,154 @@
+//! How much that leads nowhere a connection may do.
+//!
+//! Problem: a client can keep a server busy with frames that cost it nothing: streams that it opens
+//! and resets (CVE-2023-44487), streams that it makes the server reset (CVE-2025-8671), frames that
+//! must be answered, frames without content (CVE-2019-9511 to 9518, CVE-2024-27316). None of them
+//! is wrong by itself, and honest clients send some of each.
+//!
+//! So each kind has an allowance that comes back with time. Frames that accompany work are paid for
+//! by it: a client that measures its way with a PING for each piece of a download is an honest
+//! one.
+
+use std::time::{Duration, Instant};
+
+use super::error::Abuse;
+
+/// What has been spent of each allowance.
+#[derive(Debug)]
+pub(super) struct Budget {
+    spent: [u16; Abuse::ALL.len()],
+    since: Instant,
+}
+
+/// How much may be spent at once, and how much of it comes back in a second.
+#[derive(Debug, Clone, Copy)]
+struct Allowance {
+    burst: u16,
+    per_second: u16,
+}
+
+impl Budget {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            spent: [0; Abuse::ALL.len()],
+            since: now,
+        }
+    }
+
+    /// Spends one of a kind. The error is that there was none left.
+    pub(super) fn spend(&mut self, kind: Abuse, now: Instant) -> Result<(), Abuse> {
+        self.come_back(now);
+        let spent = &mut self.spent[kind as usize];
+        *spent += 1;
+        if *spent > allowance(kind).burst {
+            return Err(kind);
+        }
+        Ok(())
+    }
+
+    /// Work was done: what accompanies it is paid for.
+    pub(super) fn earn(&mut self) {
+        for kind in PAID_BY_WORK {
+            let spent = &mut self.spent[kind as usize];
+            *spent = spent.saturating_sub(PAID);
+        }
+    }
+
+    fn come_back(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.since);
+        if passed < SECOND {
+            return;
+        }
+        self.since = now;
+        let seconds = u16::try_from(passed.as_secs()).unwrap_or(u16::MAX);
+        for kind in Abuse::ALL {
+            let back = allowance(kind).per_second.saturating_mul(seconds);
+            let spent = &mut self.spent[kind as usize];
+            *spent = spent.saturating_sub(back);
+        }
+    }
+}
+
+/// What is more than honest clients are known to need.
+fn allowance(kind: Abuse) -> Allowance {
+    let (burst, per_second) = match kind {
+        // A page that is left cancels what it was waiting for; two hundred at once, on all of its
+        // connections, is a large one.
+        Abuse::RapidReset => (200, 20),
+        Abuse::MadeYouReset => (50, 2),
+        Abuse::Ping => (100, 10),
+        Abuse::Settings => (20, 1),
+        Abuse::Priority => (400, 40),
+        Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
+        // Some tell of every piece twice.
+        Abuse::WindowUpdate => (1000, 100),
+        // A client may use streams before it knows how many it has.
+        Abuse::RefusedStream => (200, 20),
+        Abuse::HeaderList => (20, 1),
+        // These are told by what they are, not by how many there were.
+        Abuse::Continuation | Abuse::Stalled => (0, 0),
+    };
+    Allowance { burst, per_second }
+}
+
+/// What comes with requests and their bodies.
+const PAID_BY_WORK: [Abuse; 4] = [
+    Abuse::Ping,
+    Abuse::Priority,
+    Abuse::WindowUpdate,
+    Abuse::UnknownFrame,
+];
+
+/// How many of each kind one piece of work pays for: a window of its stream and one of the
+/// connection.
+const PAID: u16 = 2;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spend(budget: &mut Budget, kind: Abuse, count: usize, now: Instant) -> Result<(), Abuse> {
+        (0..count).try_for_each(|_| budget.spend(kind, now))
+    }
+
+    #[test]
+    fn each_kind_has_an_allowance_of_its_own() {
+        let now = Instant::now();
+        for kind in Abuse::ALL {
+            let mut budget = Budget::new(now);
+            let burst = usize::from(allowance(kind).burst);
+            assert_eq!(spend(&mut budget, kind, burst, now), Ok(()));
+            assert_eq!(budget.spend(kind, now), Err(kind));
+        }
+    }
+
+    #[test]
+    fn it_comes_back_with_time() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        assert_eq!(spend(&mut budget, Abuse::Ping, 100, now), Ok(()));
+        let later = now + 3 * SECOND;
+        assert_eq!(spend(&mut budget, Abuse::Ping, 30, later), Ok(()));
+        assert_eq!(budget.spend(Abuse::Ping, later), Err(Abuse::Ping));
+        let much_later = later + Duration::from_secs(1 << 30);
+        assert_eq!(spend(&mut budget, Abuse::Ping, 100, much_later), Ok(()));
+    }
+
+    #[test]
+    fn work_pays_for_what_accompanies_it_and_for_nothing_else() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        for _ in 0..10_000 {
+            budget.earn();
+            assert_eq!(spend(&mut budget, Abuse::WindowUpdate, 2, now), Ok(()));
+        }
+        let mut budget = Budget::new(now);
+        let result = (0..10_000).try_for_each(|_| {
+            budget.earn();
+            budget.spend(Abuse::RapidReset, now)
+        });
+        assert_eq!(result, Err(Abuse::RapidReset));
+    }
+}

@@ -1,0 +1,121 @@
+//! Header blocks out, without a dynamic table.
+
+use http::StatusCode;
+
+use super::{integer, static_table};
+
+/// What has to be said once on a connection, before the first field.
+#[derive(Debug, Default)]
+pub(in crate::http2) struct Encoder {
+    has_begun: bool,
+}
+
+/// A pseudo field of a request (RFC 9113 §8.3.1, RFC 8441 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http2) enum Pseudo {
+    /// `:authority`
+    Authority,
+    /// `:method`
+    Method,
+    /// `:path`
+    Path,
+    /// `:scheme`
+    Scheme,
+    /// `:protocol`
+    Protocol,
+}
+
+impl Encoder {
+    /// Begins a block. The first one says that our table has no bytes: so the other end need not
+    /// keep one, and no lower limit of its can be below what ours has (RFC 9113 §4.3.1).
+    pub(in crate::http2) fn begin(&mut self, out: &mut Vec<u8>) {
+        if !self.has_begun {
+            self.has_begun = true;
+            integer::write(out, 0x20, 5, 0);
+        }
+    }
+}
+
+/// Appends a field. Its name may be in any case and is written small; what is secret is marked so
+/// that nobody on the way puts it into a table (RFC 7541 §7.1.3).
+pub(in crate::http2) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    let Some(index) = static_table::index_of(name) else {
+        out.push(WITHOUT_INDEXING);
+        integer::write(out, 0, 7, name.len());
+        let start = out.len();
+        out.extend_from_slice(name);
+        out[start..].make_ascii_lowercase();
+        write_string(out, value);
+        return;
+    };
+    if let Some((_, known)) = static_table::field(index)
+        && known == value
+    {
+        return integer::write(out, INDEXED, 7, index);
+    }
+    let pattern = if SECRET.contains(&index) {
+        NEVER_INDEXED
+    } else {
+        WITHOUT_INDEXING
+    };
+    write_named(out, pattern, index, value);
+}
+
+/// Appends a pseudo field of a request.
+pub(in crate::http2) fn write_pseudo(out: &mut Vec<u8>, pseudo: Pseudo, value: &[u8]) {
+    let (index, known): (usize, Option<usize>) = match (pseudo, value) {
+        (Pseudo::Authority, _) => (1, None),
+        (Pseudo::Method, b"GET") => (2, Some(2)),
+        (Pseudo::Method, b"POST") => (2, Some(3)),
+        (Pseudo::Method, _) => (2, None),
+        (Pseudo::Path, b"/") => (4, Some(4)),
+        (Pseudo::Path, _) => (4, None),
+        (Pseudo::Scheme, b"http") => (6, Some(6)),
+        (Pseudo::Scheme, b"https") => (6, Some(7)),
+        (Pseudo::Scheme, _) => (6, None),
+        (Pseudo::Protocol, _) => return write_field(out, b":protocol", value),
+    };
+    match known {
+        Some(known) => integer::write(out, INDEXED, 7, known),
+        None => write_named(out, WITHOUT_INDEXING, index, value),
+    }
+}
+
+/// Appends `:status`.
+pub(in crate::http2) fn write_status(out: &mut Vec<u8>, status: StatusCode) {
+    let index = match status.as_u16() {
+        200 => 8,
+        204 => 9,
+        206 => 10,
+        304 => 11,
+        400 => 12,
+        404 => 13,
+        500 => 14,
+        _ => return write_named(out, WITHOUT_INDEXING, 8, status.as_str().as_bytes()),
+    };
+    integer::write(out, INDEXED, 7, index);
+}
+
+/// A literal whose name is that of a static entry.
+fn write_named(out: &mut Vec<u8>, pattern: u8, index: usize, value: &[u8]) {
+    integer::write(out, pattern, 4, index);
+    write_string(out, value);
+}
+
+/// As it is: to code it would cost more than the few bytes that it saves.
+fn write_string(out: &mut Vec<u8>, text: &[u8]) {
+    integer::write(out, 0, 7, text.len());
+    out.extend_from_slice(text);
+}
+
+/// What a field that is in a table begins with (RFC 7541 §6.1).
+const INDEXED: u8 = 0x80;
+
+/// What a literal begins with that is put into no table of the other end (RFC 7541 §6.2.2).
+const WITHOUT_INDEXING: u8 = 0;
+
+/// What a literal begins with that nobody may put into a table (RFC 7541 §6.2.3).
+const NEVER_INDEXED: u8 = 0x10;
+
+/// `authorization`, `cookie`, `proxy-authorization`, `set-cookie`.
+const SECRET: [usize; 4] = [23, 32, 49, 55];

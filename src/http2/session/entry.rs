@@ -1,0 +1,107 @@
+//! One stream, as its session keeps it.
+
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::http2::error::StreamError;
+use crate::http2::head::ResponseHead;
+use crate::http2::window::{ReceiveWindow, SendWindow};
+
+/// A stream that is open, or that somebody of ours holds.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Heads that came and were not taken: of a client.
+    pub(super) heads: VecDeque<ResponseHead>,
+    /// Bytes of the body that came and were not taken. Small frames stand in one piece, so that
+    /// none of them keeps more memory than it has bytes.
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: Option<HeaderMap>,
+    pub(super) receive: ReceiveWindow,
+    pub(super) send: SendWindow,
+    /// What is still to come of a body of known length.
+    pub(super) left: Option<u64>,
+    pub(super) received: u64,
+    /// Whether the head came that a body follows.
+    pub(super) has_head: bool,
+    /// Whether no body may follow, whatever the head says: the answer to HEAD.
+    pub(super) is_bodiless: bool,
+    /// Whether all of the other end's side came.
+    pub(super) has_received: bool,
+    /// Whether all of our side was said.
+    pub(super) has_sent: bool,
+    /// Whether it waits for room in the connection.
+    pub(super) is_queued: bool,
+    pub(super) error: Option<StreamError>,
+    waker: Option<Waker>,
+    wanted: u8,
+}
+
+/// What the task of a stream waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Head = 1,
+    Body = 2,
+    Room = 4,
+    End = 8,
+}
+
+impl Entry {
+    pub(super) fn new(receive: u32, send: SendWindow) -> Self {
+        Self {
+            heads: VecDeque::new(),
+            body: Vec::new(),
+            trailers: None,
+            receive: ReceiveWindow::new(receive),
+            send,
+            left: None,
+            received: 0,
+            has_head: false,
+            is_bodiless: false,
+            has_received: false,
+            has_sent: false,
+            is_queued: false,
+            error: None,
+            waker: None,
+            wanted: 0,
+        }
+    }
+
+    /// Has this task woken when that happens, or the stream breaks.
+    pub(super) fn wait(&mut self, cx: &Context<'_>, wanted: Wanted) {
+        self.wanted |= wanted as u8;
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
+
+    /// That has happened.
+    pub(super) fn wake(&mut self, happened: Wanted) {
+        if self.wanted & happened as u8 != 0 {
+            self.wake_for_all();
+        }
+    }
+
+    /// It is over before its end, unless it was already.
+    pub(super) fn fail(&mut self, error: StreamError) {
+        if self.error.is_none() {
+            self.error = Some(error);
+            self.wake_for_all();
+        }
+    }
+
+    /// Takes what came of the body.
+    pub(super) fn take_body(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.body))
+    }
+
+    fn wake_for_all(&mut self) {
+        self.wanted = 0;
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The state that both ends of a connection keep alike: settings, windows, streams, compression.
+//!
+//! Bytes that came go in through [`Session::receive`], bytes to be sent pile up in
+//! [`Session::output`], within bounds; nothing here touches a socket or a clock. What a stream's
+//! task asks for is in `stream` and `send`, what the other end says in `receive` and `frames`.
+
+mod entry;
+mod frames;
+mod heads;
+mod ours;
+mod output;
+mod receive;
+mod streams;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+pub(super) use self::streams::{Piece, Respond};
+use self::table::Table;
+use super::budget::Budget;
+use super::error::{Abuse, ErrorCode, StreamError};
+use super::frame::{
+    DEFAULT_WINDOW, ENABLE_CONNECT_PROTOCOL, ENABLE_PUSH, HIGHEST_ID, INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS, MAX_FRAME, MAX_HEADER_LIST_SIZE, PREFACE, write_goaway, write_settings,
+    write_window_update,
+};
+use super::head::{HeadError, RequestHead};
+use super::hpack;
+use super::settings::Settings;
+use super::window::{ReceiveWindow, SendWindow};
+use crate::net::Buffer;
+
+/// Both sides of a connection, as one of them knows it.
+#[derive(Debug)]
+pub(super) struct Session {
+    role: Role,
+    settings: Settings,
+    peer: Peer,
+    decoder: hpack::Decoder,
+    encoder: hpack::Encoder,
+    streams: Table,
+    /// The highest number that the other end has opened.
+    last: u32,
+    /// The number of the stream that we open next.
+    next: u32,
+    send: SendWindow,
+    receive: ReceiveWindow,
+    output: Option<Buffer>,
+    /// Bytes of the output that have left.
+    left: usize,
+    block: Option<Block>,
+    phase: Phase,
+    events: VecDeque<Event>,
+    scratch: Vec<u8>,
+    budget: Budget,
+    /// Streams that wait for room in the connection, in their turn.
+    queue: VecDeque<u32>,
+    /// The last stream that we take, once we have said so.
+    taken_until: Option<u32>,
+    /// Whether the other end opens or takes no more streams.
+    is_left: bool,
+    awaits_pong: bool,
+    awaits_settings: bool,
+    resets: Resets,
+}
+
+/// Streams that were reset, until somebody counts them.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Resets {
+    pub(super) by_them: u32,
+    pub(super) by_us: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Server,
+    Client,
+}
+
+/// What the other end said of itself.
+#[derive(Debug)]
+struct Peer {
+    max_frame: usize,
+    initial_window: u32,
+    max_streams: u32,
+    connect_protocol: bool,
+    is_settled: bool,
+}
+
+/// A head that has not come wholly.
+#[derive(Debug)]
+struct Block {
+    id: u32,
+    ends: bool,
+    /// Whether the stream depends on itself, for which it is reset (RFC 7540 §5.3.1).
+    is_own_parent: bool,
+    bytes: Vec<u8>,
+    frames: usize,
+}
+
+/// How far the other end has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// So much of its preface came.
+    Preface(usize),
+    /// Its first SETTINGS are to come.
+    Settings,
+    Open,
+    /// It broke a rule, or we end it: nothing that comes counts any more.
+    Over,
+}
+
+/// What the owner of the connection is told.
+#[derive(Debug)]
+pub(super) enum Event {
+    Request(u32, Box<RequestHead>),
+    /// The stream is there if it may be answered.
+    Refused(HeadError, Option<u32>),
+}
+
+/// Why a connection cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) code: ErrorCode,
+    pub(super) why: &'static str,
+    pub(super) abuse: Option<Abuse>,
+}
+
+impl Fault {
+    fn protocol(why: &'static str) -> Self {
+        Self::of(ErrorCode::PROTOCOL_ERROR, why)
+    }
+
+    pub(super) fn of(code: ErrorCode, why: &'static str) -> Self {
+        Self {
+            code,
+            why,
+            abuse: None,
+        }
+    }
+}
+
+impl From<Abuse> for Fault {
+    fn from(abuse: Abuse) -> Self {
+        Self {
+            code: ErrorCode::ENHANCE_YOUR_CALM,
+            why: abuse.word(),
+            abuse: Some(abuse),
+        }
+    }
+}
+
+impl Session {
+    /// A session that has said what it begins with.
+    pub(super) fn new(role: Role, settings: Settings, now: Instant) -> Self {
+        let mut session = Self {
+            role,
+            settings,
+            peer: Peer {
+                max_frame: MAX_FRAME,
+                initial_window: DEFAULT_WINDOW,
+                max_streams: match role {
+                    Role::Server => 0,
+                    Role::Client => ASSUMED_STREAMS,
+                },
+                connect_protocol: false,
+                is_settled: false,
+            },
+            decoder: hpack::Decoder::new(HEADER_TABLE),
+            encoder: hpack::Encoder::default(),
+            streams: Table::default(),
+            last: 0,
+            next: 1,
+            send: SendWindow::new(DEFAULT_WINDOW),
+            receive: ReceiveWindow::new(settings.connection_window),
+            output: None,
+            left: 0,
+            block: None,
+            phase: match role {
+                Role::Server => Phase::Preface(0),
+                Role::Client => Phase::Settings,
+            },
+            events: VecDeque::new(),
+            scratch: Vec::new(),
+            budget: Budget::new(now),
+            queue: VecDeque::new(),
+            taken_until: None,
+            is_left: false,
+            awaits_pong: false,
+            awaits_settings: true,
+            resets: Resets::default(),
+        };
+        session.begin();
+        session
+    }
+
+    /// Says our settings (RFC 9113 §3.4).
+    fn begin(&mut self) {
+        let Settings {
+            max_streams,
+            stream_window,
+            connection_window,
+            head,
+            fields,
+            connect_protocol,
+        } = self.settings;
+        // Counted with 32 bytes a line (RFC 9113 §6.5.2), and told so that clients need not guess.
+        let list = head.saturating_add(fields.saturating_mul(LINE_OVERHEAD));
+        let list = u32::try_from(list).unwrap_or(u32::MAX);
+        let role = self.role;
+        let out = self.out();
+        let always = [
+            (INITIAL_WINDOW_SIZE, stream_window),
+            (MAX_HEADER_LIST_SIZE, list),
+        ];
+        match role {
+            Role::Client => {
+                out.extend_from_slice(PREFACE);
+                write_settings(out, &[[(ENABLE_PUSH, 0)].as_slice(), &always].concat());
+            }
+            Role::Server => {
+                let most = [(MAX_CONCURRENT_STREAMS, max_streams)];
+                let connect = [(ENABLE_CONNECT_PROTOCOL, 1)];
+                let connect = &connect[..usize::from(connect_protocol)];
+                write_settings(out, &[&most, always.as_slice(), connect].concat());
+            }
+        }
+        if let Some(more) = connection_window.checked_sub(DEFAULT_WINDOW)
+            && more > 0
+        {
+            write_window_update(out, 0, more);
+        }
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(super) fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether nothing more will happen: no stream is left, and none will come.
+    pub(super) fn is_finished(&self) -> bool {
+        (self.taken_until.is_some_and(|last| last < HIGHEST_ID) || self.is_left)
+            && self.streams.is_empty()
+            && self.events.is_empty()
+    }
+
+    /// Whether one side has said that the end is near.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_over() || self.is_left || self.taken_until.is_some()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    pub(super) fn is_beginning(&self) -> bool {
+        matches!(self.phase, Phase::Preface(_) | Phase::Settings)
+    }
+
+    pub(super) fn has_half_a_head(&self) -> bool {
+        self.block.is_some()
+    }
+
+    pub(super) fn awaits_pong(&self) -> bool {
+        self.awaits_pong
+    }
+
+    pub(super) fn awaits_settings(&self) -> bool {
+        self.awaits_settings
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.peer.is_settled
+    }
+
+    pub(super) fn takes_connect_protocol(&self) -> bool {
+        self.peer.connect_protocol
+    }
+
+    /// Streams that were reset since this was last asked.
+    pub(super) fn take_resets(&mut self) -> Resets {
+        std::mem::take(&mut self.resets)
+    }
+
+    /// Ends the session: the other end is told why, and all streams break.
+    pub(super) fn end(&mut self, fault: Fault) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let last = self.last;
+        write_goaway(self.out(), last, fault.code, fault.why);
+        self.abandon();
+    }
+
+    /// Nothing more comes, and nothing more can be said.
+    pub(super) fn abandon(&mut self) {
+        self.phase = Phase::Over;
+        self.block = None;
+        self.events.clear();
+        self.queue.clear();
+        for (_, entry) in self.streams.each() {
+            entry.fail(StreamError::Ended);
+        }
+    }
+}
+
+/// The table of the other end's encoder, of which we keep a copy: what everybody assumes.
+const HEADER_TABLE: usize = 4096;
+
+/// What RFC 9113 §6.5.2 counts for each line beside its text.
+const LINE_OVERHEAD: usize = 32;
+
+/// Streams that an endpoint is taken to allow before it has said how many: RFC 9113 §6.5.2 asks it
+/// to allow no fewer.
+const ASSUMED_STREAMS: u32 = 100;
