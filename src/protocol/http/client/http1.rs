@@ -123,10 +123,29 @@ impl Http1 {
         }
     }
 
-    /// Ends a connection on which the client may still be sending, within a moment.
+    /// Ends a connection on which the client may still be sending (RFC 9112 §9.6): our side is
+    /// closed, and what comes is thrown away for a moment, since closing at once would reset the
+    /// connection and so destroy the response on its way.
     pub(in crate::protocol::http) async fn linger(&self, deadline: &Deadline) {
-        self.received.take();
-        linger(&self.stream, deadline).await;
+        deadline.set(LINGER);
+        let ended = poll_fn(|cx| self.stream.poll_shutdown_write(cx));
+        if !matches!(deadline.guard(ended).await, Some(Ok(()))) {
+            return;
+        }
+        let mut left = LINGER_BYTES;
+        let drained = poll_fn(|cx| {
+            while left > 0 {
+                let mut received = self.received.borrow_mut();
+                let waiting = received.bytes().len();
+                received.consume(waiting);
+                match ready!(received.poll_fill(cx, &self.stream, Amount::Usual)) {
+                    Ok(count) if count > 0 => left = left.saturating_sub(count),
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        _ = deadline.guard(drained).await;
     }
 }
 
@@ -237,32 +256,6 @@ impl Flow for RequestBody {
             Ok(_) | Err(_) => Poll::Ready(Err(body.cut())),
         }
     }
-}
-
-/// Ends a connection on which the other end may still be sending (RFC 9112 §9.6): our side is
-/// closed, and what comes is thrown away for a moment, since closing at once would reset the
-/// connection and so destroy the response on its way.
-pub(in crate::protocol::http) async fn linger(stream: &Stream, deadline: &Deadline) {
-    deadline.set(LINGER);
-    let ended = poll_fn(|cx| stream.poll_shutdown_write(cx));
-    if !matches!(deadline.guard(ended).await, Some(Ok(()))) {
-        return;
-    }
-    let mut received = Received::default();
-    let mut left = LINGER_BYTES;
-    let drained = poll_fn(|cx| {
-        while left > 0 {
-            match ready!(received.poll_fill(cx, stream, Amount::Usual)) {
-                Ok(count) if count > 0 => {
-                    received.consume(count);
-                    left = left.saturating_sub(count);
-                }
-                Ok(_) | Err(_) => break,
-            }
-        }
-        Poll::Ready(())
-    });
-    _ = deadline.guard(drained).await;
 }
 
 /// Enough for the last packets of a client that is sending to arrive and for our close to reach it.

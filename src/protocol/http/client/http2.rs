@@ -9,22 +9,19 @@ use http_body::{Body as HttpBody, SizeHint};
 
 use super::Client;
 use crate::body::{BodyError, Flow, NextFrame};
-use crate::http2::StreamError;
+use crate::http2::{Stream, StreamError};
 
 /// The body of a request, taken from its stream as it is asked for.
 #[derive(Debug)]
 pub(super) struct StreamBody {
     client: Rc<Client>,
-    /// Bytes that are still to come, where the head said how many there are.
-    left: Option<u64>,
     has_ended: bool,
 }
 
 impl StreamBody {
-    pub(super) fn new(client: Rc<Client>, length: Option<u64>) -> Self {
+    pub(super) fn new(client: Rc<Client>) -> Self {
         Self {
             client,
-            left: length,
             has_ended: false,
         }
     }
@@ -45,7 +42,6 @@ impl StreamBody {
             Some(Ok(frame)) => {
                 let count = frame.data_ref().map_or(0, Bytes::len);
                 self.client.took(count);
-                self.left = self.left.map(|left| left.saturating_sub(count as u64));
                 Some(Ok(frame))
             }
             Some(Err(error)) => {
@@ -80,8 +76,8 @@ impl HttpBody for StreamBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.left
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
+        let left = self.client.http2().and_then(Stream::left);
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::time::Deadline;
 use self::http1::{BodyState, RequestBody};
 use self::http2::StreamBody;
 
-pub(super) use self::http1::{Http1, linger};
+pub(super) use self::http1::Http1;
 pub(super) use self::outgoing::{Outgoing, SendError};
 
 /// A client: its connection, or one stream of it. The request's body and the response share it.
@@ -151,13 +151,7 @@ impl Client {
                 Body::stream(RequestBody::new(Rc::clone(self), decoder))
             }
             Transport::Http2(_) if !has_body => Body::empty(),
-            Transport::Http2(_) => {
-                let length = match framing {
-                    Framing::Length(length) => Some(length),
-                    Framing::None | Framing::Chunked | Framing::UntilClose => None,
-                };
-                Body::stream(StreamBody::new(Rc::clone(self), length))
-            }
+            Transport::Http2(_) => Body::stream(StreamBody::new(Rc::clone(self))),
         }
     }
 

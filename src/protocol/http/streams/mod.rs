@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use self::request::Held;
 use self::watch::{Leaves, Limits, Seen, Step, Watch};
-use super::client::{Client, linger};
+use super::client::Client;
 use super::connection::Connection;
 use super::exchange::note_refused;
 use super::record::Who;
@@ -77,7 +77,7 @@ pub(super) async fn serve<G: 'static>(
         age.mul_f64(1.0 - local.with_random(fastrand::Rng::f64) / 10.0)
     });
     let mut streams = Streams {
-        connection: http2::Connection::server(stream, received.to_vec(), spoken.settings),
+        connection: http2::Connection::server(stream, &received, spoken.settings, now.into_std()),
         held: Rc::new(Held::new(guard, &spoken)),
         watch: Watch::new(now, age),
         deadline: Deadline::default(),
@@ -89,21 +89,19 @@ pub(super) async fn serve<G: 'static>(
         terms,
         spoken,
     };
-    let is_closing = poll_fn(|cx| streams.poll_over(cx)).await;
-    if is_closing {
-        // The client must hear why, and may be sending.
-        Box::pin(linger(streams.connection.stream(), &streams.deadline)).await;
-    }
+    poll_fn(|cx| streams.poll_over(cx)).await;
     drop(counted);
     drop(streams);
 }
 
 impl<G: 'static> Streams<G> {
-    /// Ready when the connection has ended: whether it was us who ended it.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Ready when the connection has ended.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = Instant::now();
-            match self.connection.poll_drive(cx, now.into_std()) {
+            let driven = self.connection.poll_drive(cx, now.into_std());
+            self.count_resets();
+            match driven {
                 Poll::Ready(Driven::Request(head, stream)) => {
                     self.requests += 1;
                     self.renew();
@@ -116,15 +114,15 @@ impl<G: 'static> Streams<G> {
                     self.refuse(error, stream);
                     continue;
                 }
-                Poll::Ready(Driven::Ended(ended)) => return Poll::Ready(self.ended(&ended)),
+                Poll::Ready(Driven::Ended(ended)) => {
+                    self.ended(&ended);
+                    return Poll::Ready(());
+                }
                 Poll::Pending => {}
             }
             self.renew();
             match self.watch.look(&self.seen(), &self.limits(), now) {
-                Ok(Step::Over) => {
-                    self.connection.stream().reset_on_close();
-                    return Poll::Ready(false);
-                }
+                Ok(Step::Over) => return Poll::Ready(()),
                 Ok(step) => self.take(step),
                 Err(until) => {
                     self.deadline.set_at(until);
@@ -206,7 +204,6 @@ impl<G: 'static> Streams<G> {
         if let Some(stream) = stream {
             self.spawn_refusal(cause, stream);
         } else {
-            self.spoken.metrics.reset_by_us.inc();
             note_refused(&self.terms, &self.who(), cause);
         }
     }
@@ -219,16 +216,27 @@ impl<G: 'static> Streams<G> {
         }
     }
 
-    /// Tells how it ended. Whether it was us who ended it.
-    fn ended(&mut self, ended: &Ended) -> bool {
+    /// Counts streams that were reset.
+    fn count_resets(&self) {
+        let (by_client, by_us) = self.connection.take_resets();
+        let metrics = &self.spoken.metrics;
+        for (counter, count) in [
+            (&metrics.reset_by_client, by_client),
+            (&metrics.reset_by_us, by_us),
+        ] {
+            if count > 0 {
+                counter.add(u64::from(count));
+            }
+        }
+    }
+
+    /// Tells how it ended.
+    fn ended(&mut self, ended: &Ended) {
         self.has_ended = true;
         let peer = self.facts.peer;
         match ended {
-            Ended::Closed => return self.watch.is_ending(),
-            Ended::Broken(error) => {
-                tracing::debug!(%peer, why = %error, "connection broken");
-                return false;
-            }
+            Ended::Closed => {}
+            Ended::Broken(error) => tracing::debug!(%peer, why = %error, "connection broken"),
             Ended::Refused(code, why) => {
                 tracing::debug!(%peer, %code, why, "connection refused");
             }
@@ -237,7 +245,6 @@ impl<G: 'static> Streams<G> {
                 tracing::debug!(%peer, why = abuse.word(), "connection abused");
             }
         }
-        true
     }
 }
 

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::Streams;
 use crate::http1::{Framing, RequestHead, Trailers};
-use crate::http2::{self, Stream, StreamError};
+use crate::http2::{self, Stream};
 use crate::protocol::http::client::Client;
-use crate::protocol::http::connection::{Connection, Next};
+use crate::protocol::http::connection::Connection;
 use crate::protocol::http::exchange;
 use crate::protocol::http::respond::Cause;
 use crate::snapshot::Http2;
@@ -49,12 +49,11 @@ impl<G: 'static> Streams<G> {
     pub(super) fn spawn(&self, head: http2::RequestHead, stream: Stream) {
         let (hold, request) = self.request(stream);
         let terms = self.terms.clone();
-        let spoken = Arc::clone(&self.spoken);
         let head = Box::new(as_http1(head));
         // The task belongs to the worker's runtime; it ends with its stream.
         drop(spawn_local(async move {
-            let next = exchange::serve(&request, &terms, head).await;
-            count(&request.client, &next, &spoken);
+            // How its stream ends, the exchange has decided.
+            drop(exchange::serve(&request, &terms, head).await);
             // In this order: whoever counts must find what is still there.
             drop(request);
             drop(hold);
@@ -65,10 +64,8 @@ impl<G: 'static> Streams<G> {
     pub(super) fn spawn_refusal(&self, cause: Cause, stream: Stream) {
         let (hold, request) = self.request(stream);
         let terms = self.terms.clone();
-        let spoken = Arc::clone(&self.spoken);
         drop(spawn_local(async move {
-            let next = exchange::refuse(&request, &terms, cause, Instant::now()).await;
-            count(&request.client, &next, &spoken);
+            drop(exchange::refuse(&request, &terms, cause, Instant::now()).await);
             drop(request);
             drop(hold);
         }));
@@ -80,19 +77,6 @@ impl<G: 'static> Streams<G> {
             local: Rc::clone(&self.local),
         };
         (Hold(Rc::clone(&self.held)), request)
-    }
-}
-
-/// Counts a stream that did not come to its end, by who reset it.
-fn count(client: &Client, next: &Next, spoken: &Http2) {
-    let metrics = &spoken.metrics;
-    match client.http2().and_then(Stream::broken) {
-        Some(StreamError::Reset(_)) => metrics.reset_by_client.inc(),
-        Some(StreamError::Malformed(_)) => metrics.reset_by_us.inc(),
-        None if matches!(next, Next::Abort) || !client.has_whole_request() => {
-            metrics.reset_by_us.inc();
-        }
-        Some(StreamError::Unprocessed | StreamError::Ended) | None => {}
     }
 }
 

@@ -30,8 +30,6 @@ pub(super) struct Watch {
     announced: Option<Instant>,
     /// Whether no more streams are taken.
     is_ending: bool,
-    /// When it is over, whether or not its last words have left.
-    over: Option<Instant>,
 }
 
 /// What is seen of a connection.
@@ -98,13 +96,7 @@ impl Watch {
             held_up: None,
             announced: None,
             is_ending: false,
-            over: None,
         }
-    }
-
-    /// Whether no more streams are taken.
-    pub(super) fn is_ending(&self) -> bool {
-        self.is_ending || self.over.is_some()
     }
 
     /// What is to be done, or until when there is nothing.
@@ -115,7 +107,8 @@ impl Watch {
         now: Instant,
     ) -> Result<Step, Instant> {
         self.take_in(seen, now);
-        if let Some(over) = self.over {
+        if seen.state == State::Ending {
+            let over = self.waits_since + LAST_WORDS;
             return if over <= now {
                 Ok(Step::Over)
             } else {
@@ -165,8 +158,7 @@ impl Watch {
             Step::Announce => self.announced = Some(now),
             Step::EndGently => self.is_ending = true,
             Step::Ping => self.asked = Some(now),
-            Step::EndNow(..) | Step::EndAbused(_) => self.over = Some(now + LAST_WORDS),
-            Step::Over => {}
+            Step::EndNow(..) | Step::EndAbused(_) | Step::Over => {}
         }
     }
 
@@ -216,6 +208,7 @@ impl Watch {
                 Some((since + limits.client.request_head, step))
             }
             State::Idle if self.is_ending => None,
+            State::Ending => None,
             State::Idle => Some((since + limits.client.idle, Step::EndGently)),
             State::Busy => Some(self.keepalive(seen, limits)),
         }
@@ -235,8 +228,8 @@ impl Watch {
 /// RFC 9113 §6.5.3 wants them acknowledged at once; some round trips around the world are enough.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// For a GOAWAY to leave towards a client that takes it slowly.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Enough for the last packets of a client that is sending to arrive and for our close to reach it.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Where nothing is to be done, until when that is believed.
 const A_WHILE: Duration = Duration::from_hours(1);
