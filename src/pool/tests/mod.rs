@@ -55,7 +55,7 @@ impl Peer {
     /// A connection, and the endpoint's side of it.
     async fn open(&self) -> (Box<Connection>, TcpStream) {
         let open = Pool::default().may_open(&self.endpoint).await;
-        let opened = Connection::open(&self.endpoint, None, open).await;
+        let opened = Connection::open(&self.endpoint, None, Purpose::Http, open).await;
         let connection = opened.expect("it listens");
         let (stream, _) = self.listener.accept().await.expect("it was opened");
         (connection, stream)
