@@ -93,6 +93,14 @@ impl Entry {
         }
     }
 
+    /// Whether the other end has reset it, and so must not go on with it.
+    pub(super) fn is_reset_by_them(&self) -> bool {
+        matches!(
+            self.error,
+            Some(StreamError::Reset(_) | StreamError::Unprocessed)
+        )
+    }
+
     /// Takes what came of the body.
     pub(super) fn take_body(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.body))

@@ -54,7 +54,7 @@ impl Session {
             self.give_back(data.len());
             return self.came_too_late(header, now);
         };
-        if entry.has_received {
+        if entry.has_received || entry.is_reset_by_them() {
             self.give_back(data.len());
             return self.spoil(header.id, ErrorCode::STREAM_CLOSED, now);
         }

@@ -98,7 +98,8 @@ impl Session {
             Recipient::Ends => return self.trailed(id, block, ends, now),
             Recipient::Nobody => self.decompress(block, |_, _| {})?,
         }
-        if self.streams.get(id).is_some_and(|entry| entry.has_received) {
+        let is_closed = |entry: &mut Entry| entry.has_received || entry.is_reset_by_them();
+        if self.streams.get(id).is_some_and(is_closed) {
             return self.spoil(id, ErrorCode::STREAM_CLOSED, now);
         }
         if self.streams.get(id).is_some() || self.refuses(id) {

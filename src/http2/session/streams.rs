@@ -282,7 +282,7 @@ impl Session {
     pub(super) fn spoil(&mut self, id: u32, code: ErrorCode, now: Instant) -> Result<(), Fault> {
         let is_new = match self.streams.get(id) {
             Some(entry) => {
-                let is_new = entry.error.is_none();
+                let is_new = entry.error.is_none() || entry.is_reset_by_them();
                 entry.fail(StreamError::Malformed(code));
                 is_new
             }
