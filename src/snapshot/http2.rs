@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{self, Protocol};
+use crate::config::{self, Protocol, Size, Time};
 use crate::http1::Limits;
 use crate::http2::{Abuse, Settings};
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
@@ -70,19 +70,28 @@ impl Spoken {
 
 impl Http2 {
     /// What is meant for a listener, whose heads have these limits.
-    pub(super) fn new(registry: &Registry, listener: &str, limits: Limits) -> Self {
+    pub(super) fn new(
+        registry: &Registry,
+        listener: &str,
+        written: &config::ListenerHttp2,
+        limits: Limits,
+    ) -> Self {
+        let size = |written: Option<Size>, default| {
+            written.map_or(default, |size| u32::try_from(size.0).unwrap_or(default))
+        };
+        let time = |written: Option<Time>, default| written.map_or(default, |time| time.0);
         Self {
             settings: Settings {
-                max_streams: MAX_STREAMS,
-                stream_window: STREAM_WINDOW,
-                connection_window: CONNECTION_WINDOW,
+                max_streams: written.max_streams.unwrap_or(MAX_STREAMS),
+                stream_window: size(written.stream_window, STREAM_WINDOW),
+                connection_window: size(written.connection_window, CONNECTION_WINDOW),
                 head: limits.head,
                 fields: limits.fields,
                 connect_protocol: false,
             },
-            keepalive_interval: KEEPALIVE_INTERVAL,
-            keepalive_timeout: KEEPALIVE_TIMEOUT,
-            max_age: None,
+            keepalive_interval: time(written.keepalive_interval, KEEPALIVE_INTERVAL),
+            keepalive_timeout: time(written.keepalive_timeout, KEEPALIVE_TIMEOUT),
+            max_age: written.max_age.map(|time| time.0),
             metrics: Http2Metrics::new(registry, listener),
         }
     }

@@ -171,6 +171,63 @@ fn a_connection_without_streams_is_not_kept_for_ever() {
 }
 
 #[test]
+fn a_client_is_asked_whether_it_is_still_there() {
+    let endpoint = gradual();
+    let lines = "http2 = { keepalive_interval = \"300ms\", keepalive_timeout = \"300ms\" }\n";
+    let proxy = Evenkeel::start(&config(&endpoint, lines));
+    let (mut gone, gone_id) = half_answered(&proxy);
+    gone.is_polite = false;
+    gone.expect_goaway(code::NO_ERROR);
+    assert_eq!(gone.message(gone_id).end, StreamEnd::Closed);
+    assert!(gone.is_closed());
+    endpoint.release("");
+    let (mut there, there_id) = half_answered(&proxy);
+    for _ in 0..3 {
+        there.expect(kind::PING, 0);
+    }
+    endpoint.release("56789");
+    assert_eq!(there.expect(kind::DATA, there_id).payload, b"56789");
+}
+
+#[test]
+fn an_old_connection_makes_way_for_a_new_one() {
+    let endpoint = gradual();
+    let lines = "http2 = { max_age = \"1s\" }\n";
+    let proxy = Evenkeel::start(&config(&endpoint, lines));
+    let (mut client, id) = half_answered(&proxy);
+    assert_eq!(client.expect_goaway(code::NO_ERROR).0, ALL);
+    let next = client.ask("/");
+    assert_eq!(client.message(next).status, 200, "it was told beforehand");
+    assert_eq!(client.expect_goaway(code::NO_ERROR).0, next);
+    endpoint.release("56789");
+    assert_eq!(client.expect(kind::DATA, id).payload, b"56789");
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_client_has_what_it_was_told() {
+    let endpoint = gradual();
+    let lines = "http2 = { max_streams = 2, stream_window = \"32KiB\" }\n";
+    let proxy = Evenkeel::start(&config(&endpoint, lines));
+    let mut client = client(&proxy);
+    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.max_streams(), Some(2));
+    assert_eq!(
+        client.setting(setting::INITIAL_WINDOW_SIZE),
+        Some(32 * 1024)
+    );
+    let (one, two) = (client.ask("/slow"), client.ask("/slow"));
+    client.expect(kind::DATA, one);
+    client.expect(kind::DATA, two);
+    let third = client.ask("/");
+    client.expect_reset(third, code::REFUSED_STREAM);
+    client.send(&Frame::reset(one, code::CANCEL));
+    eventually("there is room for another", || {
+        (client.get("/").status == 200).then_some(())
+    });
+}
+
+#[test]
 fn heads_have_little_time() {
     let endpoint = gradual();
     let lines = "timeouts = { request_head = \"300ms\" }\n";

@@ -192,7 +192,9 @@ impl Builder<'_> {
         };
         let registry = &self.ingredients.world.registry;
         let spoken = Spoken::of(written);
-        let http2 = spoken.http2.then(|| Http2::new(registry, name, limits));
+        let http2 = spoken
+            .http2
+            .then(|| Http2::new(registry, name, &written.http2, limits));
         Ok(HttpListener {
             name: Arc::clone(name),
             http1: spoken.http1,
