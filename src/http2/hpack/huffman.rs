@@ -49,6 +49,14 @@ impl<'coded> Bits<'coded> {
         if self.count > LONGEST {
             return;
         }
+        if let Some(bytes) = self.rest.first_chunk() {
+            // Of the last byte there may be a part, which is there again with the next bytes.
+            self.window |= u64::from_be_bytes(*bytes) >> self.count;
+            let bytes = (u64::BITS - 1 - self.count) / u8::BITS;
+            self.count += bytes * u8::BITS;
+            self.rest = self.rest.get(bytes as usize..).unwrap_or_default();
+            return;
+        }
         while let Some((&byte, rest)) = self.rest.split_first()
             && self.count <= u64::BITS - u8::BITS
         {
@@ -146,11 +154,14 @@ pub(super) const CODES: [Codes; LONGEST as usize + 1] = {
 pub(super) const SYMBOLS: [u8; 256] = {
     let mut symbols = [0; 256];
     let mut next = [0; LONGEST as usize + 1];
-    let mut symbol = 0;
-    while symbol < symbols.len() {
-        let length = LENGTHS[symbol] as usize;
-        symbols[CODES[length].before + next[length]] = symbol as u8;
+    let mut symbol = 0_u8;
+    loop {
+        let length = LENGTHS[symbol as usize] as usize;
+        symbols[CODES[length].before + next[length]] = symbol;
         next[length] += 1;
+        if symbol == u8::MAX {
+            break;
+        }
         symbol += 1;
     }
     symbols
