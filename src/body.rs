@@ -28,6 +28,9 @@ pub enum BodyError {
     /// The total time limit of the request passed.
     #[error("the request took too long")]
     Deadline,
+    /// The peer reset the stream, with this code (RFC 9113 §7).
+    #[error("the stream was reset with code 0x{0:x}")]
+    Reset(u32),
 }
 
 /// A body of any kind.

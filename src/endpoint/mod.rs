@@ -20,6 +20,7 @@ mod idle_requests;
 mod live;
 mod metrics;
 mod probes;
+mod protocol;
 mod states;
 
 use std::sync::{Arc, OnceLock};
@@ -38,6 +39,7 @@ pub use idle_requests::{IdleInbox, IdleRequest, IdleRequests};
 pub use live::{InFlight, Live, OpenConnection, Verdict, Waiter};
 pub use metrics::{CheckResult, Metrics, Names};
 pub use probes::ProbeRequests;
+pub use protocol::{Http2, Protocol};
 pub use states::LiveStates;
 
 /// An endpoint as one build of the configuration sees it.
@@ -47,6 +49,10 @@ pub struct Endpoint {
     pub address: Address,
     /// How it is spoken to in TLS, if it is.
     pub tls: Option<Arc<Peer>>,
+    /// What it is spoken to in.
+    pub protocol: Protocol,
+    /// How its HTTP/2 connections are kept, if there are any.
+    pub http2: Http2,
     /// The address as metrics and logs print it.
     pub name: Arc<str>,
     /// The failure domain; empty if none was written.
@@ -115,10 +121,15 @@ impl Endpoint {
         self.metrics.responded(None);
     }
 
-    /// The most requests that may be in flight: each needs a connection of its own, so both limits
-    /// bound it.
+    /// The most requests that may be in flight: each needs a connection of its own, or a stream on
+    /// one, so both limits bound it.
     pub fn most_in_flight(&self) -> u32 {
-        self.limits.max_in_flight.min(self.limits.max_connections)
+        let each = match self.protocol {
+            Protocol::Http1 => 1,
+            Protocol::Http2 | Protocol::Either => self.http2.max_streams,
+        };
+        let carried = self.limits.max_connections.saturating_mul(each);
+        self.limits.max_in_flight.min(carried)
     }
 }
 

@@ -26,6 +26,7 @@ pub struct Via {
     mark: Box<str>,
     http_1_0: PreparedLine,
     http_1_1: PreparedLine,
+    http_2: PreparedLine,
 }
 
 /// The request has been here before.
@@ -40,6 +41,7 @@ impl Via {
         Self {
             http_1_0: entry("1.0", &mark),
             http_1_1: entry("1.1", &mark),
+            http_2: entry("2", &mark),
             mark: mark.into(),
         }
     }
@@ -55,6 +57,7 @@ impl Via {
         }
         let entry = match version {
             Version::HTTP_10 => &self.http_1_0,
+            Version::HTTP_2 => &self.http_2,
             _ => &self.http_1_1,
         };
         headers.append_prepared(entry);
@@ -65,6 +68,7 @@ impl Via {
     pub fn response(headers: &mut Fields, version: Version) {
         headers.append_prepared(match version {
             Version::HTTP_10 => &RESPONSE_1_0,
+            Version::HTTP_2 => &RESPONSE_2,
             _ => &RESPONSE_1_1,
         });
     }
@@ -79,6 +83,8 @@ fn entry(version: &str, mark: &str) -> PreparedLine {
 static RESPONSE_1_0: LazyLock<PreparedLine> = LazyLock::new(|| response("1.0 evenkeel"));
 
 static RESPONSE_1_1: LazyLock<PreparedLine> = LazyLock::new(|| response("1.1 evenkeel"));
+
+static RESPONSE_2: LazyLock<PreparedLine> = LazyLock::new(|| response("2 evenkeel"));
 
 fn response(entry: &'static str) -> PreparedLine {
     PreparedLine::new(&VIA, &HeaderValue::from_static(entry))

@@ -4,43 +4,27 @@
 //! response may already come, and neither waits for the other.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::Method;
 use tokio::time::Instant;
 
-use super::{Connection, Keep, Pool};
+use super::shared::{SharedBody, SharedCall};
+use super::{Connection, Keep, OwnCall, Pool, ResponseBody, Return};
 use crate::body::{Body, BodyError};
-use crate::http1::{
-    Amount, Framing, Limits, Outgoing, ResponseError, ResponseHead, SendError, resume_response,
-};
-use crate::net::Buffer;
+use crate::endpoint::Endpoint;
+use crate::http1::{Framing, ResponseError, ResponseHead, Trailers};
+use crate::http2::ErrorCode;
+use crate::tls;
 
 /// A request that has been given to a connection.
 #[derive(Debug)]
-pub struct Call {
-    /// There until the call has ended.
-    connection: Option<Box<Connection>>,
-    pub(super) outgoing: Outgoing,
-    pub(super) sent: Sent,
-    method: Method,
-    limits: Limits,
-    interim: usize,
-    received_any: bool,
-    /// Bytes that hold no whole head, as is known.
-    seen: usize,
-}
-
-/// How far the request has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
-    /// Some of it is still to be sent.
-    Partly,
-    /// All of it has been sent.
-    Wholly,
-    /// The endpoint takes no more of it. It may have answered before it stopped to listen.
-    Refused,
+pub enum Call {
+    /// To one of its own.
+    Own(OwnCall),
+    /// To one that it shares.
+    Shared(Box<SharedCall>),
 }
 
 /// What an endpoint said.
@@ -79,6 +63,30 @@ pub enum CallError {
     /// The endpoint sent interim responses without end.
     #[error("the endpoint sent too many interim responses")]
     TooManyInterim,
+    /// The endpoint has surely done nothing with the request. With it, whether that was because its
+    /// connection was about to end.
+    #[error("the endpoint took no notice of the request")]
+    Unprocessed {
+        /// It was to be expected of a connection at its end.
+        is_ending: bool,
+    },
+    /// The endpoint ended this call alone before its response.
+    #[error("the endpoint reset the stream: {0}")]
+    StreamReset(ErrorCode),
+    /// The endpoint wants HTTP/1.1 for it.
+    #[error("the endpoint requires HTTP/1.1")]
+    Http1Required,
+    /// The response is not what RFC 9113 allows.
+    #[error("the response is malformed: {0}")]
+    MalformedStream(ErrorCode),
+    /// The connection that it shared with others ended before its response.
+    #[error("the connection ended before the endpoint answered")]
+    Lost {
+        /// It had taken nothing of the request.
+        is_unsent: bool,
+        /// Why its endpoint refused it, where that is known.
+        refusal: Option<tls::Failure>,
+    },
     /// The client's body failed: the endpoint is not to blame.
     #[error(transparent)]
     RequestBody(BodyError),
@@ -87,71 +95,30 @@ pub enum CallError {
     RequestLength,
 }
 
-impl Call {
-    /// Gives a request to a connection: its encoded head, and the body framed as the head says.
-    pub fn new(
-        connection: Box<Connection>,
-        head: Buffer,
-        body: (Body, Framing),
-        method: Method,
-        limits: Limits,
-    ) -> Self {
-        Self {
-            connection: Some(connection),
-            outgoing: Outgoing::new(head, body.0, body.1).keep_piece(),
-            sent: Sent::Partly,
-            method,
-            limits,
-            interim: 0,
-            received_any: false,
-            seen: 0,
-        }
-    }
+/// Counts interim responses.
+#[derive(Debug, Default)]
+pub(super) struct Interim(u32);
 
+impl Call {
     /// Sends what goes and reads what comes. Ready with each interim head and with the final one.
     ///
     /// # Panics
     ///
     /// If the call has ended.
     pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, CallError>> {
-        self.poll_request(cx)?;
-        loop {
-            let connection = self.connection.as_mut().expect(NOT_ENDED);
-            let bytes = connection.received.bytes();
-            if bytes.len() > self.seen {
-                if let Some(head) = resume_response(bytes, self.seen, &self.method, self.limits)? {
-                    self.seen = 0;
-                    connection.received.consume(head.size);
-                    return Poll::Ready(self.event(head));
-                }
-                self.seen = bytes.len();
-            }
-            let Connection {
-                stream, received, ..
-            } = &mut **connection;
-            // Of the size that a body needs which comes with its head.
-            match received.poll_fill(cx, stream, Amount::Large) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(count)) if count > 0 => self.received_any = true,
-                Poll::Ready(_) if self.received_any => {
-                    return Poll::Ready(Err(CallError::Truncated));
-                }
-                Poll::Ready(Ok(_)) => return Poll::Ready(Err(CallError::Closed)),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(CallError::Reset(error))),
-            }
+        match self {
+            Self::Own(call) => call.poll_event(cx),
+            Self::Shared(call) => call.poll_event(cx),
         }
     }
 
     /// The whole body of a response whose head has come, if it came together with it: then it
     /// need not stream.
     pub fn take_whole_body(&mut self, framing: Framing) -> Option<Bytes> {
-        let length = match framing {
-            Framing::None => 0,
-            Framing::Length(length) => usize::try_from(length).ok()?,
-            Framing::Chunked | Framing::UntilClose => return None,
-        };
-        let received = &mut self.connection_mut().received;
-        (received.bytes().len() >= length).then(|| received.take(0, length))
+        match self {
+            Self::Own(call) => call.take_whole_body(framing),
+            Self::Shared(call) => call.take_whole_body(framing),
+        }
     }
 
     /// The response has been received: its connection is free, if it can be used again.
@@ -161,83 +128,106 @@ impl Call {
     /// If the call has ended before.
     #[inline]
     pub fn end(&mut self, persistent: bool, pool: &Pool, keep: Keep, now: Instant) {
-        let connection = self.connection.take().expect(NOT_ENDED);
-        if persistent && self.sent == Sent::Wholly {
-            pool.checkin(connection, keep, now);
+        match self {
+            Self::Own(call) => call.end(persistent, pool, keep, now),
+            Self::Shared(call) => call.end(),
         }
     }
 
-    /// Moves the request on. An endpoint that stops to listen may have answered: that is for the
-    /// reading side to find out.
-    pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) -> Result<(), CallError> {
-        if self.sent != Sent::Partly {
-            return Ok(());
-        }
-        let connection = self.connection.as_ref().expect(NOT_ENDED);
-        match self.outgoing.poll_send(cx, &connection.stream) {
-            Poll::Pending => {}
-            Poll::Ready(Ok(())) => self.sent = Sent::Wholly,
-            // What may have been said before is no answer to what was not asked.
-            Poll::Ready(Err(SendError::Write(error))) if self.progress() == 0 => {
-                return Err(CallError::Unsent(error));
+    /// The body behind the head that has come. `guard` is released at its end.
+    pub fn body<G: std::fmt::Debug + Unpin + 'static>(
+        self,
+        (framing, trailers): (Framing, Trailers),
+        persistent: bool,
+        home: Return,
+        guard: G,
+    ) -> Body {
+        match self {
+            Self::Own(call) => {
+                let framing = (framing, trailers);
+                let body = ResponseBody::new(call, framing, persistent, home, guard);
+                Body::stream(body)
             }
-            Poll::Ready(Err(SendError::Write(_))) => self.sent = Sent::Refused,
-            Poll::Ready(Err(SendError::Body(error))) => return Err(CallError::RequestBody(error)),
-            Poll::Ready(Err(SendError::Length)) => return Err(CallError::RequestLength),
+            Self::Shared(call) => Body::stream(SharedBody::new(call, framing, guard)),
         }
-        Ok(())
+    }
+
+    /// Whom a call that has taken too long has waited for.
+    pub fn overdue(&self) -> CallError {
+        if self.is_sent() {
+            if let Self::Shared(call) = self {
+                call.doubt();
+            }
+            CallError::TimedOut
+        } else if self.awaits_body() {
+            CallError::RequestBody(BodyError::Idle)
+        } else {
+            CallError::NotTaken
+        }
     }
 
     /// Whether the whole request has been sent.
     pub fn is_sent(&self) -> bool {
-        self.sent == Sent::Wholly
+        match self {
+            Self::Own(call) => call.is_sent(),
+            Self::Shared(call) => call.is_sent(),
+        }
     }
 
     /// Whether it is the client that is waited for: the rest of its body.
     pub fn awaits_body(&self) -> bool {
-        self.sent == Sent::Partly && self.outgoing.awaits_body()
+        match self {
+            Self::Own(call) => call.awaits_body(),
+            Self::Shared(call) => call.awaits_body(),
+        }
     }
 
     /// A number that grows with every write: tells whether something moved.
     pub fn progress(&self) -> u64 {
-        self.outgoing.progress()
+        match self {
+            Self::Own(call) => call.progress(),
+            Self::Shared(call) => call.progress(),
+        }
     }
 
-    /// The connection that carries the call.
+    /// The endpoint that is called.
     ///
     /// # Panics
     ///
     /// If the call has ended.
-    pub fn connection(&self) -> &Connection {
-        self.connection.as_ref().expect(NOT_ENDED)
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        match self {
+            Self::Own(call) => call.connection().endpoint(),
+            Self::Shared(call) => call.endpoint(),
+        }
     }
 
-    pub(super) fn connection_mut(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect(NOT_ENDED)
-    }
-
-    /// The connection, to become a tunnel.
+    /// The connection, to become a tunnel; `None` if others share it.
     ///
     /// # Panics
     ///
     /// If the call has ended.
-    pub fn into_connection(self) -> Box<Connection> {
-        self.connection.expect(NOT_ENDED)
+    pub fn into_connection(self) -> Option<Box<Connection>> {
+        match self {
+            Self::Own(call) => Some(call.into_connection()),
+            Self::Shared(_) => None,
+        }
     }
 
     /// Gives the body back, if all of it is still at hand: then the request may be sent again.
     pub fn into_whole_body(self) -> Option<Body> {
-        self.outgoing.into_whole_body()
-    }
-
-    fn event(&mut self, head: ResponseHead) -> Result<Event, CallError> {
-        let status = head.parts.status;
-        if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
-            self.outgoing.keep_nothing();
-            return Ok(Event::Response(head));
+        match self {
+            Self::Own(call) => call.into_whole_body(),
+            Self::Shared(call) => call.into_whole_body(),
         }
-        self.interim += 1;
-        if self.interim > INTERIM_AT_MOST {
+    }
+}
+
+impl Interim {
+    /// Takes in another interim response.
+    pub(super) fn interim(&mut self, head: ResponseHead) -> Result<Event, CallError> {
+        self.0 += 1;
+        if self.0 > INTERIM_AT_MOST {
             return Err(CallError::TooManyInterim);
         }
         Ok(Event::Interim(head))
@@ -248,16 +238,63 @@ impl CallError {
     /// Whether the connection ended before a byte of the response: then the endpoint may never have
     /// seen the request.
     pub fn is_before_response(&self) -> bool {
-        matches!(self, Self::Unsent(_) | Self::Closed | Self::Reset(_))
+        match self {
+            Self::Unsent(_)
+            | Self::Closed
+            | Self::Reset(_)
+            | Self::Unprocessed { .. }
+            | Self::StreamReset(_)
+            | Self::Lost { .. } => true,
+            Self::Truncated
+            | Self::TimedOut
+            | Self::NotTaken
+            | Self::Malformed(_)
+            | Self::TooManyInterim
+            | Self::Http1Required
+            | Self::MalformedStream(_)
+            | Self::RequestBody(_)
+            | Self::RequestLength => false,
+        }
     }
 
     /// Whether the endpoint has surely seen nothing of the request.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Unsent(_))
+        match self {
+            Self::Unsent(_) | Self::Unprocessed { .. } => true,
+            Self::Lost { is_unsent, .. } => *is_unsent,
+            _ => false,
+        }
+    }
+
+    /// Whether it says that a connection was kept for too long, of one that had carried a call
+    /// before (`reused`): then it says nothing about the endpoint.
+    pub fn is_stale(&self, reused: bool) -> bool {
+        match self {
+            Self::Unsent(_) | Self::Closed | Self::Reset(_) | Self::Lost { .. } => reused,
+            Self::Unprocessed { is_ending } => *is_ending,
+            _ => false,
+        }
+    }
+
+    /// Whether it is about a connection that others shared, of which the endpoint is told by whom
+    /// it belongs to.
+    pub fn is_of_shared(&self) -> bool {
+        matches!(
+            self,
+            Self::Unprocessed { .. } | Self::StreamReset(_) | Self::Lost { .. }
+        )
+    }
+
+    /// Why the endpoint refused the session, if it did: in TLS 1.3 it does so only after our side
+    /// of the handshake.
+    pub fn refusal(&self) -> Option<tls::Failure> {
+        match self {
+            Self::Unsent(error) | Self::Reset(error) => tls::Failure::of(error),
+            Self::Lost { refusal, .. } => *refusal,
+            _ => None,
+        }
     }
 }
 
-const NOT_ENDED: &str = "a call has its connection until its end, and is not asked after it";
-
 /// 100, 102 and 103 come once or a few times; more is an endpoint that has lost its way.
-const INTERIM_AT_MOST: usize = 32;
+const INTERIM_AT_MOST: u32 = 32;

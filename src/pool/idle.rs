@@ -9,13 +9,17 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
-use super::{ConnectError, Connection, State};
-use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection};
+use super::shared::Groups;
+use super::{Carrier, ConnectError, Connection, State};
+use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection, Protocol};
+use crate::tls::Purpose;
 
 /// A worker's idle connections.
 #[derive(Debug, Default)]
 pub struct Pool {
     stacks: RefCell<Stacks>,
+    /// Connections that requests share.
+    pub(super) groups: Groups,
 }
 
 /// Idle connections by the id of their endpoint's live state.
@@ -41,7 +45,7 @@ struct Idle {
 
 /// Endpoint ids are small and dense: one multiplication spreads them well enough.
 #[derive(Debug, Default, Clone, Copy)]
-struct IdHasher(u64);
+pub(super) struct IdHasher(u64);
 
 impl Pool {
     /// Takes the connection that was used last, if it can still be used after the time it has been
@@ -97,15 +101,34 @@ impl Pool {
         }
     }
 
+    /// A connection with room for another request, if there is one. Only of endpoints that may speak
+    /// HTTP/2.
+    pub fn share(
+        &self,
+        endpoint: &Endpoint,
+        host: Option<&ServerName<'static>>,
+    ) -> Option<Carrier> {
+        self.groups.with_room(endpoint, host).map(Carrier::Shared)
+    }
+
     /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood
-    /// in the way. The caller sets the time limit.
+    /// in the way. Where requests share connections, it waits for room on one as well, and one that
+    /// is opened is for all who wait; `connect` limits each opening. The caller limits the whole.
     pub async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
         host: Option<&ServerName<'static>>,
-        now: Instant,
+        purpose: Purpose,
+        (now, connect): (Instant, Duration),
         allowed: &Cell<Option<Instant>>,
-    ) -> Result<Box<Connection>, ConnectError> {
+    ) -> Result<Carrier, ConnectError> {
+        let may_share = purpose == Purpose::Http && endpoint.protocol != Protocol::Http1;
+        if may_share
+            && !self.groups.speaks_http1(endpoint, host)
+            && let Some(carrier) = self.join(endpoint, host, connect, allowed).await?
+        {
+            return Ok(carrier);
+        }
         let limit = endpoint.limits.max_connections;
         let open = if let Some(open) = endpoint.live.open_connection(limit) {
             allowed.set(Some(now));
@@ -115,7 +138,14 @@ impl Pool {
             allowed.set(Some(Instant::now()));
             open
         };
-        Ok(Connection::open(endpoint, host, open).await?)
+        let connection = Connection::open(endpoint, host, purpose, open).await?;
+        endpoint.connected(allowed.get().unwrap_or(now).elapsed());
+        // What the endpoint chose last is not what it has to choose now.
+        if may_share && connection.is_http2() {
+            let shared = self.groups.group(endpoint, host).adopt(*connection);
+            return Ok(Carrier::Shared(shared));
+        }
+        Ok(Carrier::Own(connection))
     }
 
     /// What [`Pool::may_open`] does at the limit.
@@ -160,11 +190,13 @@ impl Pool {
                         stack.remove(0);
                     }
                 }
+                self.groups.make_room(id);
             }
             IdleRequest::ForAny => {
                 stacks
                     .values_mut()
                     .for_each(|stack| stack.retain(|idle| !idle.is_wanted()));
+                self.groups.make_room_anywhere();
             }
         }
     }
@@ -193,20 +225,25 @@ impl Pool {
             stack.retain_mut(|idle| idle.stays(now));
             !stack.is_empty()
         });
+        drop(stacks);
+        self.groups.sweep(now);
     }
 
     /// Closes the idle connection to an endpoint that has rested longest, if there is one.
-    fn close_one(&self, id: u64) {
+    pub(super) fn close_one(&self, id: u64) {
         if let Some(stack) = self.stacks.borrow_mut().get_mut(&id)
             && !stack.is_empty()
         {
             stack.remove(0);
+        } else {
+            self.groups.close_one(id);
         }
     }
 
     /// Closes everything.
     pub fn clear(&self) {
         self.stacks.borrow_mut().clear();
+        self.groups.clear();
     }
 
     /// Idle connections in all.

@@ -7,7 +7,9 @@
 
 mod call;
 mod idle;
+mod own_call;
 mod response;
+mod shared;
 
 use std::io;
 use std::rc::Rc;
@@ -17,10 +19,12 @@ use rustls::pki_types::ServerName;
 
 pub use call::{Call, CallError, Event};
 pub use idle::{Keep, Pool};
+pub use own_call::OwnCall;
 pub use response::ResponseBody;
+pub use shared::{Shared, SharedCall};
 
-use crate::endpoint::{Endpoint, OpenConnection};
-use crate::http1::Received;
+use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, Protocol};
+use crate::http1::{Limits, Received};
 use crate::net::{Address, Stream};
 use crate::tls::{Purpose, Secured};
 
@@ -38,6 +42,15 @@ pub struct Connection {
     open: OpenConnection,
 }
 
+/// What carries a call.
+#[derive(Debug)]
+pub enum Carrier {
+    /// A connection for it alone: HTTP/1.1.
+    Own(Box<Connection>),
+    /// One that had room for it a moment ago: HTTP/2.
+    Shared(Rc<Shared>),
+}
+
 /// Why no connection to an endpoint could be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -51,6 +64,14 @@ pub enum ConnectError {
     /// The endpoint or the network refused.
     #[error("{0}")]
     Refused(#[from] io::Error),
+    /// The same, of a connection that was to be shared: another request has it told.
+    #[error("{why}")]
+    Joined {
+        /// What it was.
+        failure: ConnectFailure,
+        /// In words.
+        why: Rc<str>,
+    },
 }
 
 impl ConnectError {
@@ -63,6 +84,16 @@ impl ConnectError {
             Self::Limit
         }
     }
+
+    /// How the endpoint failed, if it did.
+    pub fn failure(&self) -> Option<ConnectFailure> {
+        match self {
+            Self::Limit => None,
+            Self::TimedOut => Some(ConnectFailure::TimedOut),
+            Self::Refused(error) => Some(ConnectFailure::of(error)),
+            Self::Joined { failure, .. } => Some(*failure),
+        }
+    }
 }
 
 impl Connection {
@@ -71,9 +102,10 @@ impl Connection {
     pub async fn open(
         endpoint: &Arc<Endpoint>,
         host: Option<&ServerName<'static>>,
+        purpose: Purpose,
         open: OpenConnection,
     ) -> io::Result<Box<Self>> {
-        let (stream, secured) = connect(endpoint, &endpoint.address, Purpose::Http, host).await?;
+        let (stream, secured) = connect(endpoint, &endpoint.address, purpose, host).await?;
         Ok(Box::new(Self {
             stream,
             secured,
@@ -82,6 +114,15 @@ impl Connection {
             reused: false,
             open,
         }))
+    }
+
+    /// Whether it speaks HTTP/2.
+    fn is_http2(&self) -> bool {
+        match self.endpoint.protocol {
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+            Protocol::Either => self.secured.as_ref().is_some_and(|it| it.is_http2()),
+        }
     }
 
     /// Whether it has carried a call before: then it may turn out to have been closed meanwhile.
@@ -180,6 +221,12 @@ pub struct Return {
     /// How long and how many.
     pub keep: Keep,
 }
+
+/// Bounds on a response's head: what nginx and HAProxy take by default, doubled for cookies.
+pub const RESPONSE_LIMITS: Limits = Limits {
+    head: 32 * 1024,
+    fields: 200,
+};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::call::{Call, Sent};
+use super::own_call::{OwnCall, Sent};
 use super::{Connection, Return};
 use crate::body::{BodyError, Conduit, Flow, NextFrame};
 use crate::http1::{Amount, Decoded, Decoder, Framing, Trailers, can_draw, poll_draw};
@@ -16,7 +16,7 @@ use crate::http1::{Amount, Decoded, Decoder, Framing, Trailers, can_draw, poll_d
 /// response must never be taken for the next one.
 #[derive(Debug)]
 pub struct ResponseBody<G> {
-    call: Option<Call>,
+    call: Option<OwnCall>,
     decoder: Decoder,
     framing: Framing,
     persistent: bool,
@@ -30,7 +30,7 @@ pub struct ResponseBody<G> {
 impl<G> ResponseBody<G> {
     /// The body behind a head that a call has brought.
     pub fn new(
-        call: Call,
+        call: OwnCall,
         (framing, trailers): (Framing, Trailers),
         persistent: bool,
         home: Return,
@@ -174,7 +174,7 @@ impl<G: Unpin> HttpBody for ResponseBody<G> {
 impl<G: Unpin> Flow for ResponseBody<G> {
     fn can_be_drawn(&self) -> bool {
         // While the request is being sent, both need the task's attention for every piece.
-        let can = |call: &Call| {
+        let can = |call: &OwnCall| {
             let Connection {
                 stream, received, ..
             } = call.connection();

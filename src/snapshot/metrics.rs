@@ -99,7 +99,7 @@ impl ListenerMetrics {
             accepted: registry.counter(&CONNECTIONS_ACCEPTED, &labels),
             refused_full: refused("full"),
             refused_error: refused("accept_error"),
-            panicked: registry.counter(&CONNECTION_PANICS, &labels),
+            panicked: panicked(registry, listener),
         }
     }
 }
@@ -274,6 +274,11 @@ impl MethodLabel {
                 .unwrap_or("_OTHER"),
         )
     }
+}
+
+/// Counts what a fault of ours ended at a listener.
+pub(super) fn panicked(registry: &Registry, listener: &str) -> Counter {
+    registry.counter(&CONNECTION_PANICS, &[("listener", listener)])
 }
 
 /// The proxy's own time is a thousandth of an endpoint's: from 10 µs on.

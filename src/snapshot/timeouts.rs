@@ -28,6 +28,8 @@ pub struct CallTimeouts {
     pub tunnel_idle: Duration,
     /// An idle connection is kept this long, or under the endpoint's own time if that is shorter.
     pub upstream_idle: Duration,
+    /// The same, of a connection that requests share.
+    pub shared_idle: Duration,
     /// The whole request.
     pub request: Option<Duration>,
 }
@@ -58,6 +60,7 @@ impl CallTimeouts {
             body_idle: limit(|t| t.body_idle, BODY_IDLE),
             tunnel_idle: limit(|t| t.tunnel_idle, TUNNEL_IDLE),
             upstream_idle: limit(|t| t.upstream_idle, UPSTREAM_IDLE),
+            shared_idle: limit(|t| t.upstream_idle, SHARED_IDLE),
             request: nearest(|t| t.request, &order),
         }
     }
@@ -98,3 +101,6 @@ const TUNNEL_IDLE: Duration = Duration::from_hours(1);
 
 /// Below the 5 s of Node.js, the shortest idle close time that is common.
 const UPSTREAM_IDLE: Duration = Duration::from_secs(4);
+
+/// An endpoint that ends a shared connection says so first, so that no request is lost to a race.
+const SHARED_IDLE: Duration = Duration::from_mins(1);

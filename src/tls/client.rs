@@ -57,6 +57,19 @@ pub struct ClientSettings {
     pub key_logging: KeyLogging,
     /// The protocols that are offered (RFC 7301), if not those that go without saying.
     pub alpn: Option<Vec<String>>,
+    /// What is offered for requests.
+    pub offer: Offer,
+}
+
+/// In what requests may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/2, or HTTP/1.1 if the endpoint would rather.
+    Either,
 }
 
 /// Who is asked for in the handshake, and has to answer.
@@ -92,14 +105,18 @@ pub struct Peer {
 pub(super) struct Sessions {
     current: Arc<Current>,
     http: Arc<ClientConfig>,
+    /// Where both could be, and only the older will do.
+    http1: Option<Arc<ClientConfig>>,
     raw: Arc<ClientConfig>,
 }
 
 /// What is going to be spoken within a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// HTTP/1.1.
+    /// HTTP, in a version that the upstream allows.
     Http,
+    /// HTTP/1.1, where the upstream allows it: what HTTP/2 cannot carry.
+    Http1,
     /// Bytes that are relayed.
     Raw,
 }
@@ -110,6 +127,7 @@ pub struct Secured {
     sessions: Arc<Sessions>,
     /// Whom the session is with, where that depends on the request.
     name: Option<ServerName<'static>>,
+    is_http2: bool,
 }
 
 impl Client {
@@ -255,17 +273,35 @@ impl Peer {
         let connection = ClientConnection::new(config, name.clone());
         let secure = Secure::new(stream, connection.map_err(io::Error::other)?);
         let secure = shake_hands(secure).await?;
-        if purpose == Purpose::Http && !secure.speaks(&HTTP) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                rustls::Error::General("the endpoint chose a protocol other than HTTP/1.1".into()),
-            ));
-        }
+        let is_http2 = secure.has_agreed_on(HTTP_2);
+        self.check_agreed(&secure, purpose, is_http2)?;
         let secured = Secured {
             sessions,
             name: by_request.cloned(),
+            is_http2,
         };
         Ok((Stream::Tls(secure), secured))
+    }
+
+    /// Whether a session that stands is for what it was begun for.
+    fn check_agreed(&self, secure: &Secure, purpose: Purpose, is_http2: bool) -> io::Result<()> {
+        let offer = match purpose {
+            Purpose::Raw => return Ok(()),
+            Purpose::Http1 => Offer::Http1,
+            Purpose::Http => self.client.settings.offer,
+        };
+        let why = match offer {
+            Offer::Http2 if !is_http2 => "the endpoint did not agree on HTTP/2 (ALPN `h2`)",
+            Offer::Http1 if !secure.speaks(&HTTP) => {
+                "the endpoint chose a protocol other than HTTP/1.1"
+            }
+            Offer::Either if !is_http2 && !secure.speaks(&HTTP) => {
+                "the endpoint chose a protocol other than HTTP"
+            }
+            Offer::Http1 | Offer::Http2 | Offer::Either => return Ok(()),
+        };
+        let error = rustls::Error::General(why.into());
+        Err(io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// What sessions are made with now.
@@ -295,13 +331,20 @@ impl Sessions {
         let bytes = |list: &[String]| list.iter().map(|one| one.as_bytes().to_vec()).collect();
         (http.alpn_protocols, raw.alpn_protocols) = match &settings.alpn {
             Some(written) => (bytes(written), bytes(written)),
-            None => (vec![HTTP[0].to_vec()], Vec::new()),
+            None => (settings.offer.protocols(), Vec::new()),
         };
         // A session with one protocol must not be resumed for the other.
         raw.resumption = Resumption::in_memory_sessions(names * TICKETS);
+        let http1 = (settings.offer == Offer::Either).then(|| {
+            let mut http1 = http.clone();
+            http1.alpn_protocols = Offer::Http1.protocols();
+            http1.resumption = Resumption::in_memory_sessions(names * TICKETS);
+            Arc::new(http1)
+        });
         Self {
             current,
             http: Arc::new(http),
+            http1,
             raw: Arc::new(raw),
         }
     }
@@ -309,6 +352,7 @@ impl Sessions {
     fn config(&self, purpose: Purpose) -> &Arc<ClientConfig> {
         match purpose {
             Purpose::Http => &self.http,
+            Purpose::Http1 => self.http1.as_ref().unwrap_or(&self.http),
             Purpose::Raw => &self.raw,
         }
     }
@@ -318,6 +362,23 @@ impl Secured {
     /// Whom the session is with, where that depends on the request.
     pub fn name(&self) -> Option<&ServerName<'static>> {
         self.name.as_ref()
+    }
+
+    /// Whether HTTP/2 was agreed on.
+    pub fn is_http2(&self) -> bool {
+        self.is_http2
+    }
+}
+
+impl Offer {
+    /// As they are offered, the preferred first.
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let protocols: &[&[u8]] = match self {
+            Self::Http1 => &[HTTP[0]],
+            Self::Http2 => &[HTTP_2],
+            Self::Either => &[HTTP_2, HTTP[0]],
+        };
+        protocols.iter().map(|one| one.to_vec()).collect()
     }
 }
 
@@ -352,6 +413,9 @@ impl fmt::Debug for Sessions {
 
 /// What may be spoken where HTTP/1.1 is (IANA, TLS ALPN Protocol IDs).
 const HTTP: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+
+/// HTTP/2 within TLS (the same list).
+const HTTP_2: &[u8] = b"h2";
 
 /// What rustls keeps for one name: a ticket is good for one session, and a pool opens several.
 const TICKETS: usize = 8;

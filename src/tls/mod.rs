@@ -32,7 +32,7 @@ mod written;
 
 pub use authorities::{Authorities, AuthorityError, AuthorityFault, Revocations};
 pub use certificate::{Certificate, CertificateError, Digest, Fault};
-pub use client::{Client, ClientSettings, Material, Name, Peer, Purpose, Secured};
+pub use client::{Client, ClientSettings, Material, Name, Offer, Peer, Purpose, Secured};
 pub use clients::{ClientRule, Credentials};
 pub use failure::Failure;
 pub use for_names::ForNames;

@@ -3,13 +3,13 @@
 use rustls::pki_types::ServerName;
 
 use super::certificate::{Certificate, CertificateError};
-use super::client::{ClientSettings, Material, Name};
+use super::client::{ClientSettings, Material, Name, Offer};
 use super::key_log::KeyLogging;
 use super::name::server_name;
 use super::trust::{Roots, Trust, TrustError};
 use super::verify::Identity;
 use super::version::Version;
-use crate::config::{PublicRoots, ServerNameFrom, TlsVersion, UpstreamTls};
+use crate::config::{PublicRoots, ServerNameFrom, TlsVersion, UpstreamProtocol, UpstreamTls};
 
 /// What of an upstream's files cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,11 @@ pub enum ClientError {
 
 impl ClientSettings {
     /// What the author of an upstream wrote.
-    pub fn new(written: &UpstreamTls, key_logging: KeyLogging) -> Result<Self, ClientError> {
+    pub fn new(
+        written: &UpstreamTls,
+        protocol: UpstreamProtocol,
+        key_logging: KeyLogging,
+    ) -> Result<Self, ClientError> {
         let identity = |san: &String| Identity::new(san).ok_or(ClientError::San(san.clone()));
         let identities: Result<Vec<_>, _> = written.san.iter().map(identity).collect();
         Ok(Self {
@@ -53,6 +57,11 @@ impl ClientSettings {
             identities: identities?,
             key_logging,
             alpn: Some(written.alpn.clone()).filter(|alpn| !alpn.is_empty()),
+            offer: match protocol {
+                UpstreamProtocol::Http1 | UpstreamProtocol::H2c => Offer::Http1,
+                UpstreamProtocol::H2 => Offer::Http2,
+                UpstreamProtocol::Auto => Offer::Either,
+            },
         })
     }
 }

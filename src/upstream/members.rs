@@ -55,6 +55,8 @@ impl Upstream {
             endpoints.push(Arc::new(Endpoint {
                 metrics: self.series_of(&endpoint, known),
                 tls: self.peer_of(&endpoint, known),
+                protocol: self.protocol,
+                http2: self.http2,
                 address: endpoint.address,
                 name: endpoint.name,
                 zone: endpoint.zone,

@@ -32,7 +32,7 @@ pub use standing::Standing;
 pub use world::World;
 
 use crate::config;
-use crate::endpoint::{Endpoint, Health, Limits, LiveStates};
+use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 use crate::tls::Client;
@@ -53,6 +53,8 @@ pub struct Upstream {
     check: Option<HealthCheck>,
     /// How its endpoints are spoken to in TLS, if they are.
     tls: Option<Arc<Client>>,
+    protocol: Protocol,
+    http2: Http2,
     table: ArcSwap<Table>,
     /// Held while a new table is made, so that two changes at once both count.
     changing: Mutex<()>,
@@ -95,6 +97,8 @@ impl Upstream {
             },
             check,
             tls,
+            protocol: Protocol::new(written),
+            http2: Http2::new(written),
             table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),
             changing: Mutex::default(),
             budget: previous.map_or_else(Arc::default, |old| Arc::clone(&old.budget)),

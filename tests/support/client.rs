@@ -36,6 +36,11 @@ impl<S: Read + Write> Client<S> {
         self.wire.source()
     }
 
+    /// What it goes over, on its own: what was read ahead is lost.
+    pub(crate) fn into_stream(self) -> S {
+        self.wire.into_source()
+    }
+
     /// What it goes over, to be changed.
     pub(crate) fn stream_mut(&mut self) -> &mut S {
         self.wire.source_mut()

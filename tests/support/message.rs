@@ -171,6 +171,11 @@ impl<R: Read> Wire<R> {
         &self.source
     }
 
+    /// Where it reads from, on its own.
+    pub(crate) fn into_source(self) -> R {
+        self.source
+    }
+
     /// Where it reads from, to write to it.
     pub(crate) fn source_mut(&mut self) -> &mut R {
         &mut self.source

@@ -6,7 +6,7 @@ use super::listeners::is_tcp;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::Upstream;
+use crate::config::format::{Upstream, UpstreamProtocol};
 use crate::config::node::Node;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
@@ -135,7 +135,7 @@ fn within_itself(world: &World<'_>, upstream: &Item<'_, Upstream>, findings: &mu
     }
 }
 
-/// Requests are HTTP/1.1.
+/// What is offered has to be what requests are sent in.
 fn protocols(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
     let Some(alpn) = upstream.node.at(&["tls", "alpn"]) else {
         return;
@@ -143,18 +143,28 @@ fn protocols(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
     if !alpn.is_sound() {
         return;
     }
-    let is_other = |one: &&Node| one.str().is_some_and(|protocol| !HTTP.contains(&protocol));
+    let written = upstream.written.as_ref();
+    let protocol = written.and_then(|written| written.protocol);
+    let (spoken, offered): (&str, &[&str]) = match protocol.unwrap_or_default() {
+        UpstreamProtocol::Http1 | UpstreamProtocol::H2c => ("HTTP/1.1", &HTTP[1..]),
+        UpstreamProtocol::H2 => ("HTTP/2", &HTTP[..1]),
+        UpstreamProtocol::Auto => ("HTTP", &HTTP),
+    };
+    let is_other = |one: &&Node| one.str().is_some_and(|one| !offered.contains(&one));
     if let Some(other) = alpn.items().iter().find(is_other) {
         let title = format!(
-            "upstream `{}` gets requests, and offers another protocol than HTTP/1.1",
+            "upstream `{}` gets requests, and offers another protocol than {spoken}",
             upstream.name
         );
-        findings.push(
-            Diagnostic::new(Code::AlpnWithoutHttp, title)
-                .at(other.place, "an endpoint may choose it")
-                .help("without `alpn`, `http/1.1` is offered to whoever gets requests"),
-        );
+        let mut finding = Diagnostic::new(Code::AlpnWithoutHttp, title)
+            .at(other.place, "an endpoint may choose it")
+            .help("without `alpn`, endpoints are offered what `protocol` says");
+        if upstream.has(&["protocol"]) {
+            finding = finding.also(upstream.place(&["protocol"]), "this is spoken");
+        }
+        findings.push(finding);
     }
 }
 
-const HTTP: [&str; 2] = ["http/1.1", "http/1.0"];
+/// HTTP/2, and then HTTP/1.
+const HTTP: [&str; 3] = ["h2", "http/1.1", "http/1.0"];

@@ -34,9 +34,9 @@ pub struct UpstreamTls {
     pub san: Vec<String>,
     /// What endpoints are shown that ask for a certificate of ours, with its key. Default: none.
     pub certificate: Option<OwnCertificate>,
-    /// Protocols that are offered (ALPN), the preferred first. Requests are HTTP/1.1, and an
-    /// upstream that gets some offers nothing else.
-    /// Default: `http/1.1` for requests, and none for the bytes of a TCP listener.
+    /// Protocols that are offered (ALPN), the preferred first. An upstream that gets requests offers
+    /// nothing else than what its `protocol` allows.
+    /// Default: for requests what `protocol` says, and none for the bytes of a TCP listener.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(
         "items" = {"type": "string", "format": "x-alpn"},

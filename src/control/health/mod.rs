@@ -12,6 +12,7 @@
 //! verdicts from the tables.
 
 mod checks;
+mod h2;
 mod outcome;
 mod probe;
 mod run;
@@ -25,6 +26,7 @@ use tokio::task::JoinHandle;
 use crate::endpoint::ProbeRequests;
 use crate::upstream::Upstream;
 
+use h2::H2;
 use run::{Command, Run};
 
 /// Probes endpoints until it is dropped.
@@ -40,9 +42,11 @@ impl Prober {
     pub fn start(requests: &Arc<ProbeRequests>, random: Rng) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
         let run = Run::new(received, Arc::clone(requests), random);
+        let h2 = H2::default();
+        let probing = run.until_dropped(move |job| probe::probe(job, h2.clone()));
         Self {
             commands,
-            task: tokio::spawn(run.until_dropped(probe::probe)),
+            task: tokio::spawn(probing),
         }
     }
 

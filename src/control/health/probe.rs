@@ -11,15 +11,16 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
 use super::checks::Job;
+use super::h2::{self, H2};
 use super::outcome::{Outcome, Question};
-use crate::endpoint::{ConnectFailure, Endpoint};
+use crate::endpoint::{ConnectFailure, Endpoint, Protocol};
 use crate::net::{Address, Stream};
 use crate::pool::connect;
 use crate::tls::{Purpose, server_name};
 use crate::upstream::{HealthCheck, HttpProbe, Probe};
 
 /// Probes an endpoint. Ends within the check's time limit.
-pub(super) async fn probe(job: Job) -> Outcome {
+pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
     let Job {
         check, endpoint, ..
     } = job;
@@ -30,28 +31,41 @@ pub(super) async fn probe(job: Job) -> Outcome {
             let host = host(probe, &check, &endpoint, &address);
             (Purpose::Http, Some(host))
         }
+        Probe::Grpc(_) => (Purpose::Http, None),
         Probe::Tcp => (Purpose::Raw, None),
     };
     // Who is asked for is the endpoint, as it was written, unless somebody else was written here.
     let name = match &check.probe {
         Probe::Http(probe) => probe.host.as_ref().and_then(|host| host.to_str().ok()),
-        Probe::Tcp => None,
+        Probe::Grpc(_) | Probe::Tcp => None,
     };
     let name = name.and_then(server_name);
     let opening = connect(&endpoint, &address, purpose, name.as_ref());
-    let stream = match timeout_at(deadline, opening).await {
+    let (stream, secured) = match timeout_at(deadline, opening).await {
         Err(_) => return Outcome::NoConnectionWithin(check.timeout),
         Ok(Err(error)) => {
             return Outcome::NotConnected(ConnectFailure::of(&error), error.to_string());
         }
-        Ok(Ok((stream, _))) => stream,
+        Ok(Ok(opened)) => opened,
+    };
+    let is_http2 = match endpoint.protocol {
+        Protocol::Http1 => false,
+        Protocol::Http2 => true,
+        Protocol::Either => secured.is_some_and(|secured| secured.is_http2()),
     };
     let (Probe::Http(probe), Some(host)) = (&check.probe, host) else {
         return Outcome::Connected;
     };
-    match timeout_at(deadline, ask(stream, probe, host)).await {
+    let asking = async {
+        if is_http2 {
+            return ask_h2(&h2, stream, probe, host).await;
+        }
+        let asking = ask(stream, probe, host);
+        asking.await.map_err(|error| in_words(&error))
+    };
+    match timeout_at(deadline, asking).await {
         Err(_) => Outcome::NoAnswerWithin(check.timeout),
-        Ok(Err(error)) => Outcome::NoAnswer(in_words(&error)),
+        Ok(Err(why)) => Outcome::NoAnswer(why),
         Ok(Ok(status)) => Outcome::Answered {
             question: Question::of(probe),
             status,
@@ -79,6 +93,23 @@ async fn ask(
         _ = &mut connection => answer.await,
     };
     Ok(answer?.status())
+}
+
+/// The same in HTTP/2.
+async fn ask_h2(
+    h2: &H2,
+    stream: Stream,
+    probe: &HttpProbe,
+    host: HeaderValue,
+) -> Result<StatusCode, String> {
+    let (parts, _) = request(probe, host).into_parts();
+    let request = h2::Request {
+        parts: parts.into(),
+        body: Bytes::new(),
+        wants_body: false,
+    };
+    let answer = h2.ask(stream, request).await?;
+    Ok(answer.parts.status)
 }
 
 fn request(probe: &HttpProbe, host: HeaderValue) -> Request<Empty<Bytes>> {

@@ -14,22 +14,22 @@ use crate::http1::{Framing, Limits as HeadLimits};
 use crate::net::{BUFFER, Buffer};
 
 /// Gives a request with this body to the connection.
-pub(super) fn call(connection: Box<Connection>, body: Body, framing: Framing) -> Call {
+pub(super) fn call(connection: Box<Connection>, body: Body, framing: Framing) -> OwnCall {
     let mut head = Buffer::take();
     head.extend_from_slice(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n");
     let limits = HeadLimits {
         head: 16 * 1024,
         fields: 100,
     };
-    Call::new(connection, head, (body, framing), Method::POST, limits)
+    OwnCall::new(connection, head, (body, framing), Method::POST, limits)
 }
 
-pub(super) async fn event(call: &mut Call) -> Result<Event, CallError> {
+pub(super) async fn event(call: &mut OwnCall) -> Result<Event, CallError> {
     poll_fn(|cx| call.poll_event(cx)).await
 }
 
 /// Lets the socket take what it takes.
-fn send(call: &mut Call) {
+fn send(call: &mut OwnCall) {
     call.poll_request(&mut Context::from_waker(Waker::noop()))
         .expect("the connection stands");
 }
@@ -44,7 +44,7 @@ fn reset(other: TcpStream) {
 }
 
 /// A call without a body, to an endpoint that says this and closes.
-async fn answered(bytes: &str) -> (Call, TcpStream) {
+async fn answered(bytes: &str) -> (OwnCall, TcpStream) {
     let peer = Peer::new().await;
     let (connection, mut other) = peer.open().await;
     other.write_all(bytes.as_bytes()).await.expect("it is open");
@@ -163,7 +163,7 @@ async fn a_connection_that_took_nothing_says_so() {
 async fn a_body_comes_back_while_all_of_it_is_at_hand() {
     let peer = Peer::new().await;
     let (short, long) = (vec![b'x'; BUFFER], vec![b'x'; BUFFER + 1]);
-    let whole = |call: Call| call.into_whole_body().and_then(|mut body| body.take_full());
+    let whole = |call: OwnCall| call.into_whole_body().and_then(|mut body| body.take_full());
     for (body, is_kept) in [(&short, true), (&long, false)] {
         let framing = Framing::Length(body.len() as u64);
         let (connection, _other) = peer.open().await;

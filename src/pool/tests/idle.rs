@@ -374,7 +374,7 @@ async fn no_more_connections_than_allowed_are_opened() {
     drop(peer.listener);
     for _ in 0..2 {
         let open = pool.may_open(&peer.endpoint).await;
-        let refused = Connection::open(&peer.endpoint, None, open).await;
+        let refused = Connection::open(&peer.endpoint, None, Purpose::Http, open).await;
         assert!(refused.is_err());
     }
     assert_eq!(peer.endpoint.live.connections(), 0);

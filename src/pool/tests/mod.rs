@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::*;
-use crate::endpoint::{Flow, Limits, LiveStates, Metrics, Names};
+use crate::endpoint::{Flow, Http2, Limits, LiveStates, Metrics, Names, Protocol};
 use crate::net::Address;
 use crate::telemetry::metrics::Registry;
 
@@ -55,7 +55,7 @@ impl Peer {
     /// A connection, and the endpoint's side of it.
     async fn open(&self) -> (Box<Connection>, TcpStream) {
         let open = Pool::default().may_open(&self.endpoint).await;
-        let opened = Connection::open(&self.endpoint, None, open).await;
+        let opened = Connection::open(&self.endpoint, None, Purpose::Http, open).await;
         let connection = opened.expect("it listens");
         let (stream, _) = self.listener.accept().await.expect("it was opened");
         (connection, stream)
@@ -75,6 +75,8 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
         live: states.get_or_create("api", &address),
         address,
         tls: None,
+        protocol: Protocol::Http1,
+        http2: Http2::default(),
         name: "one".into(),
         zone: "".into(),
         weight: 1,

@@ -13,7 +13,7 @@ use crate::body::Body;
 use crate::http1::{Framing, ResponseHead, Trailers};
 use crate::message::ResponseParts;
 use crate::policy::Via;
-use crate::pool::{Call, Keep, ResponseBody, Return};
+use crate::pool::{Call, Keep, Return};
 use crate::snapshot::Choice;
 use crate::upstream::Pick;
 
@@ -36,20 +36,21 @@ impl Accepted {
         choice: &Choice,
         pick: Pick,
         call: Call,
-    ) -> Answer {
+    ) -> Result<Answer, Attempt> {
         let pool = &exchange.connection.local.pool;
         let keep = keep(choice);
-        match self {
+        Ok(match self {
             Self::Whole(answer) => answer,
             Self::Streams(parts, framing, persistent) => {
                 let pool = Rc::clone(pool);
                 let home = Return { pool, keep };
-                let body = ResponseBody::new(call, framing, persistent, home, pick);
-                Answer::new(parts, Body::stream(body))
+                Answer::new(parts, call.body(framing, persistent, home, pick))
             }
             Self::Switched(parts, chosen) => {
+                let connection = call.into_connection();
+                let connection = connection.ok_or_else(|| protocol_error(Cause::UpgradeFailed))?;
                 let tunnel = Tunnel {
-                    upstream: call.into_connection().into_tunnel(),
+                    upstream: connection.into_tunnel(),
                     idle: choice.timeouts.tunnel_idle,
                     pick,
                 };
@@ -59,7 +60,7 @@ impl Accepted {
                     ..Answer::new(parts, Body::empty())
                 }
             }
-        }
+        })
     }
 }
 
@@ -70,7 +71,7 @@ pub(super) fn accept(
     call: &mut Call,
     head: ResponseHead,
 ) -> Result<Accepted, Attempt> {
-    let endpoint = call.connection().endpoint();
+    let endpoint = call.endpoint();
     let mut parts = head.parts;
     endpoint.responded(parts.status);
     let metrics = &exchange.route.metrics;
@@ -81,7 +82,7 @@ pub(super) fn accept(
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let asked = exchange.message.upgrade.as_deref();
         return match (asked, head.upgrade) {
-            (Some(asked), Some(chosen)) if call.is_sent() && offers(asked, &chosen) => {
+            (Some(asked), Some(chosen)) if call.is_sent() && offers(asked, chosen.as_bytes()) => {
                 Ok(Accepted::Switched(parts, chosen))
             }
             _ => Err(protocol_error(Cause::UpgradeFailed)),
@@ -106,8 +107,8 @@ fn keep(choice: &Choice) -> Keep {
 }
 
 /// Whether a client that asked for one of the protocols in `asked` may be switched to `chosen`.
-fn offers(asked: &HeaderValue, chosen: &HeaderValue) -> bool {
-    let chosen = chosen.as_bytes().trim_ascii();
+pub(super) fn offers(asked: &HeaderValue, chosen: &[u8]) -> bool {
+    let chosen = chosen.trim_ascii();
     let mut offered = asked.as_bytes().split(|byte| *byte == b',');
     offered.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(chosen))
 }

@@ -68,7 +68,7 @@ impl Exchange<'_> {
         if parts.version != Version::HTTP_10 || parts.headers.contains_key(header::HOST) {
             return;
         }
-        if let Ok(local) = self.connection.client.stream.local_address() {
+        if let Ok(local) = self.connection.client.stream().local_address() {
             let local = local.to_string();
             let local = Value::of_ascii(local.as_bytes());
             parts.headers.append(&header::HOST, local);
@@ -84,9 +84,17 @@ impl Exchange<'_> {
         if path::is_ambiguous(parts.uri.path()) {
             return own(parts, Cause::BadRequest);
         }
+        // RFC 8441: its target is no authority, and what it asks for is not served.
+        if is_extended_connect(parts) {
+            return own(parts, Cause::NotImplemented);
+        }
         if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !self.route.connect)
         {
             return own(parts, Cause::MethodNotAllowed);
+        }
+        // A tunnel takes the whole of a connection, and a stream is not that.
+        if parts.method == Method::CONNECT && parts.version == Version::HTTP_2 {
+            return own(parts, Cause::NotImplemented);
         }
         // What follows CONNECT is the tunnel: a body before it would be read in two ways.
         if parts.method == Method::CONNECT && self.message.framing.has_body() {
@@ -167,4 +175,11 @@ fn target<'a>(parts: &'a RequestParts, scheme: &'static str) -> policy::Target<'
         path: parts.uri.path(),
         query: parts.uri.query(),
     }
+}
+
+/// Whether a CONNECT names a protocol, and so no authority as its target (RFC 8441 §4).
+fn is_extended_connect(parts: &RequestParts) -> bool {
+    parts.method == Method::CONNECT
+        && parts.version == Version::HTTP_2
+        && parts.uri.authority().is_none()
 }

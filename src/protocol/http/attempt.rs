@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use super::respond::Cause;
 use crate::body::BodyError;
 use crate::endpoint::{ConnectFailure, Endpoint};
+use crate::http2::ErrorCode;
 use crate::policy::retry::Failure;
 use crate::pool::{CallError, ConnectError};
 use crate::tls;
@@ -38,25 +39,30 @@ pub(super) fn failed_call(
     let endpoint = &pick.endpoint;
     let before_response = error.is_before_response();
     let timed_out = matches!(error, CallError::TimedOut | CallError::NotTaken);
-    // In TLS 1.3 an endpoint refuses what we show only after our side of the handshake.
-    let refusal = match error {
-        CallError::Unsent(error) | CallError::Reset(error) => tls::Failure::of(error),
-        _ => None,
-    };
-    if before_response && !reused {
+    let refusal = error.refusal();
+    if before_response && !reused && !error.is_of_shared() {
         let failure = refusal.map_or(ConnectFailure::Terminated, ConnectFailure::from);
         endpoint.connect_failed(failure, Instant::now());
     }
     endpoint.unanswered();
     let cause = match error {
-        CallError::Unsent(_) | CallError::Closed | CallError::Reset(_) => match refusal {
+        CallError::Unsent(_)
+        | CallError::Closed
+        | CallError::Reset(_)
+        | CallError::Unprocessed { .. }
+        | CallError::Lost { .. } => match refusal {
             None => Cause::ConnectionTerminated,
             Some(tls::Failure::Certificate | tls::Failure::Name) => Cause::TlsCertificateError,
             Some(tls::Failure::Alert) => Cause::TlsAlertReceived,
             Some(tls::Failure::Protocol) => Cause::TlsProtocolError,
         },
         CallError::Truncated => Cause::ResponseIncomplete,
-        CallError::Malformed(_) | CallError::TooManyInterim => Cause::ProtocolError,
+        CallError::StreamReset(code) if is_an_end(*code) => Cause::ConnectionTerminated,
+        CallError::Malformed(_)
+        | CallError::TooManyInterim
+        | CallError::StreamReset(_)
+        | CallError::Http1Required
+        | CallError::MalformedStream(_) => Cause::ProtocolError,
         CallError::TimedOut => Cause::ResponseTimeout,
         CallError::NotTaken => Cause::ConnectionWriteTimeout,
         CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
@@ -86,14 +92,12 @@ pub(super) fn failed_call(
 /// `in_vain` tells that the endpoint had all the time that a connection may take.
 pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -> Failed {
     tracing::debug!(endpoint = %pick.endpoint.name, why = %error, "no connection");
-    let failure = match error {
-        ConnectError::Limit => None,
-        ConnectError::TimedOut => Some(ConnectFailure::TimedOut),
-        ConnectError::Refused(error) => Some(ConnectFailure::of(error)),
-    };
+    let failure = error.failure();
+    let is_told = matches!(error, ConnectError::Joined { .. });
     let is_asked_for = failure.is_some_and(|failure| is_by_request(&pick.endpoint, failure));
     if let Some(failure) = failure
         && (in_vain || failure != ConnectFailure::TimedOut)
+        && !is_told
     {
         if is_asked_for {
             pick.endpoint.refused_name(failure);
@@ -134,6 +138,27 @@ fn is_by_request(endpoint: &Endpoint, failure: ConnectFailure) -> bool {
     let peer = endpoint.tls.as_ref();
     let is_of_name = matches!(failure, ConnectFailure::TlsName | ConnectFailure::TlsAlert);
     is_of_name && peer.is_some_and(|peer| peer.asks_by_request())
+}
+
+/// Whether a reset with this code says that the endpoint gave up, rather than that it found fault
+/// with what it was sent.
+fn is_an_end(code: ErrorCode) -> bool {
+    let ends = [
+        ErrorCode::NO_ERROR,
+        ErrorCode::INTERNAL_ERROR,
+        ErrorCode::CANCEL,
+        ErrorCode::CONNECT_ERROR,
+        ErrorCode::ENHANCE_YOUR_CALM,
+    ];
+    ends.contains(&code)
+}
+
+/// A request that only HTTP/1.1 can carry, to an endpoint that is spoken to in HTTP/2: nothing was
+/// sent.
+pub(super) fn needs_http1(endpoint: &Endpoint, what: &str) -> Attempt {
+    let endpoint = &endpoint.name;
+    tracing::warn!(%endpoint, what, "not sent: it needs HTTP/1.1, `protocol` says HTTP/2");
+    protocol_error(Cause::UpgradeFailed)
 }
 
 /// A response that breaks the protocol: the endpoint has acted on the request, so it

@@ -10,31 +10,50 @@ use tokio::time::Instant;
 
 use super::attempt::{Attempt, failed_connect};
 use super::exchange::Exchange;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Protocol};
 use crate::message::{RequestParts, Value};
-use crate::pool::{ConnectError, Connection};
+use crate::pool::{Carrier, ConnectError};
 use crate::snapshot::Choice;
-use crate::tls::server_name;
+use crate::tls::{Purpose, server_name};
 use crate::upstream::Pick;
 
-/// A connection from the pool, or a new one.
-pub(super) async fn connection(
+/// What a request needs of its connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Need {
+    /// It may be sent again.
+    pub(super) repeatable: bool,
+    /// The connection may have been used before.
+    pub(super) may_reuse: bool,
+    /// What is spoken on it.
+    pub(super) purpose: Purpose,
+}
+
+/// What carries the next call: a connection from the pool, or a new one.
+pub(super) async fn carrier(
     exchange: &Exchange<'_>,
     choice: &Choice,
     pick: &Pick,
     parts: &RequestParts,
-    (repeatable, may_reuse): (bool, bool),
-) -> Result<Box<Connection>, Attempt> {
+    need: Need,
+) -> Result<Carrier, Attempt> {
     let endpoint = &pick.endpoint;
     let host = host(endpoint, parts);
     let pool = &exchange.connection.local.pool;
     let now = exchange.now.get();
-    if may_reuse && let Some(connection) = pool.checkout(endpoint, host.as_ref(), now, !repeatable)
+    if endpoint.protocol != Protocol::Http1
+        && need.purpose == Purpose::Http
+        && let Some(carrier) = pool.share(endpoint, host.as_ref())
     {
-        return Ok(connection);
+        return Ok(carrier);
+    }
+    let fresh = !need.repeatable;
+    if need.may_reuse
+        && let Some(connection) = pool.checkout(endpoint, host.as_ref(), now, fresh)
+    {
+        return Ok(Carrier::Own(connection));
     }
     // In a box: most requests find one in the pool, and do not carry the room for opening one.
-    Box::pin(open(exchange, choice, pick, host)).await
+    Box::pin(open(exchange, choice, pick, host, need.purpose)).await
 }
 
 /// The host that a request is for, where it matters for the connection to an endpoint.
@@ -53,14 +72,17 @@ async fn open(
     choice: &Choice,
     pick: &Pick,
     host: Option<ServerName<'static>>,
-) -> Result<Box<Connection>, Attempt> {
+    purpose: Purpose,
+) -> Result<Carrier, Attempt> {
     let endpoint = &pick.endpoint;
     let pool = &exchange.connection.local.pool;
     let began = Instant::now();
     let client = &exchange.connection.client;
     exchange.wait_at_most(choice.timeouts.connect);
     let allowed = Cell::new(None);
-    let mut opening = std::pin::pin!(pool.open(endpoint, host.as_ref(), began, &allowed));
+    let times = (began, choice.timeouts.connect);
+    let opening = pool.open(endpoint, host.as_ref(), purpose, times, &allowed);
+    let mut opening = std::pin::pin!(opening);
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {
             return Poll::Ready(Some(result));
@@ -79,10 +101,9 @@ async fn open(
     let took = allowed.get().unwrap_or_else(Instant::now).elapsed();
     match opened {
         None => Err(Attempt::ClientGone),
-        Some(Ok(connection)) => {
-            endpoint.connected(took);
+        Some(Ok(carrier)) => {
             exchange.record.connect.set(Some(began.elapsed()));
-            Ok(connection)
+            Ok(carrier)
         }
         Some(Err(error)) => {
             // A limit of the request that ran out is no fault of the endpoint.

@@ -1,6 +1,7 @@
 //! Asks an upstream, and another endpoint of it where that is allowed.
 
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -8,20 +9,25 @@ use http::{Method, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use super::accept::{Accepted, accept};
+use super::accept::{Accepted, accept, offers};
 use super::answer::Answer;
-use super::attempt::{Attempt, Failed, failed_call};
-use super::connect::connection;
+use super::attempt::{Attempt, Failed, failed_call, needs_http1};
+use super::connect::{Need, carrier};
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
-use crate::body::{Body, BodyError};
-use crate::http1::{Framing, Limits, RequestOptions, ResponseHead, encode_interim, encode_request};
-use crate::message::{RequestParts, ResponseParts};
+use crate::body::Body;
+use crate::endpoint::Protocol;
+use crate::http1::{Framing, RequestOptions, ResponseHead, encode_request};
+use crate::http2::Opening;
+use crate::message::RequestParts;
 use crate::net::Buffer;
 use crate::policy::retry::Failure;
-use crate::pool::{Call, CallError, Connection, Event};
+use crate::pool::{
+    Call, CallError, Carrier, Connection, Event, Keep, OwnCall, RESPONSE_LIMITS, Shared,
+};
 use crate::snapshot::Choice;
+use crate::tls::Purpose;
 use crate::upstream::{Pick, PickError};
 
 /// Forwards a request, whose body is taken as far as it is needed. `None` if its client has gone.
@@ -122,28 +128,30 @@ fn attempt<'a>(
     body: &'a mut Body,
 ) -> impl Future<Output = Result<Answer, Attempt>> + 'a {
     // A body may turn out to be longer than what is kept of it.
-    let repeatable = parts.method.is_idempotent() && body.is_end_stream();
-    let mut may_reuse = parts.method != Method::CONNECT;
+    let mut need = Need {
+        repeatable: parts.method.is_idempotent() && body.is_end_stream(),
+        may_reuse: parts.method != Method::CONNECT,
+        purpose: Purpose::Http,
+    };
     async move {
+        need.purpose = purpose(exchange, &pick, parts)?;
         loop {
-            let reused;
-            let how = (repeatable, may_reuse);
-            let mut call = match connection(exchange, choice, &pick, parts, how).await {
-                Ok(connection) if parts.method == Method::CONNECT => {
+            let carrier = match carrier(exchange, choice, &pick, parts, need).await? {
+                Carrier::Own(connection) if parts.method == Method::CONNECT => {
                     return Ok(connected(choice, pick, *connection));
                 }
-                Ok(connection) => {
-                    reused = connection.is_reused();
-                    call(exchange, connection, parts, std::mem::take(body))
-                }
-                Err(failed) => return Err(failed),
+                carrier => carrier,
+            };
+            let (mut call, reused) = match call(exchange, choice, carrier, parts, body) {
+                Some(called) => called,
+                None => continue,
             };
             let error = match response_head(exchange, choice, &mut call).await {
                 Ok(head) => {
                     return Ok(match accept(exchange, choice, &mut call, head)? {
                         // Said here, so that a call that has ended is not moved once more.
                         Accepted::Whole(answer) => answer,
-                        accepted => accepted.answer(exchange, choice, pick, call),
+                        accepted => accepted.answer(exchange, choice, pick, call)?,
                     });
                 }
                 Err(None) => return Err(Attempt::ClientGone),
@@ -152,14 +160,7 @@ fn attempt<'a>(
             let left = call.into_whole_body();
             let is_repeatable = left.is_some();
             *body = left.unwrap_or_default();
-            let is_stale = reused && error.is_before_response();
-            let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
-            let failure = Failure::Stale {
-                unsent: error.is_unsent(),
-            };
-            if is_stale && is_repeatable && retry.may_retry(&parts.method, attempts, failure, true)
-            {
-                may_reuse = false;
+            if is_repeatable && goes_on(exchange, &pick, parts, (&error, reused), &mut need) {
                 continue;
             }
             let state = (reused, exchange.is_attempt_overdue());
@@ -168,31 +169,116 @@ fn attempt<'a>(
     }
 }
 
+/// What has to be spoken with the endpoint.
+fn purpose(exchange: &Exchange<'_>, pick: &Pick, parts: &RequestParts) -> Result<Purpose, Attempt> {
+    let endpoint = &pick.endpoint;
+    let what = if parts.method == Method::CONNECT {
+        "CONNECT"
+    } else if let Some(protocol) = exchange.message.upgrade.as_deref() {
+        // Any other may be ignored (RFC 9110 §7.8), and some clients offer one with each request.
+        if endpoint.protocol == Protocol::Http2 && !offers(protocol, WEBSOCKET) {
+            return Ok(Purpose::Http);
+        }
+        "a WebSocket"
+    } else {
+        return Ok(Purpose::Http);
+    };
+    match endpoint.protocol {
+        Protocol::Http1 => Ok(Purpose::Http),
+        Protocol::Either => Ok(Purpose::Http1),
+        Protocol::Http2 => Err(needs_http1(endpoint, what)),
+    }
+}
+
+/// Whether a call that failed is tried once more with the same endpoint: on another connection
+/// where the one before had been kept for too long, in HTTP/1.1 where the endpoint wants that.
+fn goes_on(
+    exchange: &Exchange<'_>,
+    pick: &Pick,
+    parts: &RequestParts,
+    (error, reused): (&CallError, bool),
+    need: &mut Need,
+) -> bool {
+    let is_choice = pick.endpoint.protocol == Protocol::Either;
+    if matches!(error, CallError::Http1Required) && is_choice && need.purpose == Purpose::Http {
+        need.purpose = Purpose::Http1;
+        return true;
+    }
+    if !need.may_reuse || !error.is_stale(reused) {
+        return false;
+    }
+    need.may_reuse = false;
+    let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
+    let failure = Failure::Stale {
+        unsent: error.is_unsent(),
+    };
+    retry.may_retry(&parts.method, attempts, failure, true)
+}
+
+/// Gives a request to what carries it, and tells whether that has brought a response before. `None`
+/// if it can carry nothing more.
 fn call(
     exchange: &Exchange<'_>,
-    connection: Box<Connection>,
+    choice: &Choice,
+    carrier: Carrier,
     parts: &RequestParts,
-    body: Body,
-) -> Call {
+    body: &mut Body,
+) -> Option<(Call, bool)> {
     let message = &exchange.message;
     let framing = match message.framing {
         // What has no body needs no framing, unless its method suggests one (RFC 9110 §8.6).
         Framing::None | Framing::UntilClose => Framing::None,
         framing => framing,
     };
+    let connection = match carrier {
+        Carrier::Own(connection) => connection,
+        Carrier::Shared(shared) => {
+            return share(exchange, choice, &shared, (parts, framing), body);
+        }
+    };
+    let reused = connection.is_reused();
     let mut head = Buffer::take();
     let options = RequestOptions {
         upgrade: message.upgrade.as_deref(),
         te_trailers: message.te_trailers,
     };
     encode_request(&mut head, parts, framing, options);
-    Call::new(
-        connection,
-        head,
-        (body, framing),
-        parts.method.clone(),
-        RESPONSE_LIMITS,
-    )
+    let body = (std::mem::take(body), framing);
+    let method = parts.method.clone();
+    let call = OwnCall::new(connection, head, body, method, RESPONSE_LIMITS);
+    Some((Call::Own(call), reused))
+}
+
+/// Gives a request to a connection that others share.
+fn share(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    shared: &Rc<Shared>,
+    (parts, framing): (&RequestParts, Framing),
+    body: &mut Body,
+) -> Option<(Call, bool)> {
+    let length = match framing {
+        Framing::Length(length) => Some(length),
+        Framing::None | Framing::Chunked | Framing::UntilClose => None,
+    };
+    let opening = Opening {
+        is_https: shared.endpoint().tls.is_some(),
+        ends: !framing.has_body() || body.is_end_stream() && length.is_none_or(|it| it == 0),
+        length,
+        te_trailers: exchange.message.te_trailers,
+        protocol: None,
+    };
+    let keep = Keep {
+        idle: choice.timeouts.shared_idle,
+        count: choice.upstream.max_idle_per_endpoint as usize,
+    };
+    match Call::share(shared, parts, opening, std::mem::take(body), keep) {
+        Ok(called) => Some(called),
+        Err(back) => {
+            *body = back;
+            None
+        }
+    }
 }
 
 /// Drives a call until its response begins, relaying interim responses. `Err(None)`: the client has
@@ -224,7 +310,7 @@ fn response_head<'a>(
                 client
                     .deadline
                     .poll_passed(cx)
-                    .map(|()| Some(Err(overdue(call))))
+                    .map(|()| Some(Err(call.overdue())))
             })
             .await;
             exchange.wait_over();
@@ -238,7 +324,7 @@ fn response_head<'a>(
                     exchange.record.first_byte.set(Some(first_byte));
                     return Ok(head);
                 }
-                Some(Ok(Event::Interim(head))) => interim(&head.parts),
+                Some(Ok(Event::Interim(head))) => exchange.interim(head.parts),
             };
             // In a box: few responses have one, and the others do not carry the room for it.
             if !Box::pin(exchange.relay_interim(interim)).await {
@@ -254,24 +340,6 @@ fn limit(choice: &Choice, call: &Call) -> Duration {
         choice.timeouts.response_head
     } else {
         choice.timeouts.body_idle
-    }
-}
-
-/// The head of an interim response, as it is relayed.
-fn interim(parts: &ResponseParts) -> Buffer {
-    let mut head = Buffer::take();
-    encode_interim(&mut head, parts);
-    head
-}
-
-/// Whom a call that has taken too long has waited for.
-fn overdue(call: &Call) -> CallError {
-    if call.is_sent() {
-        CallError::TimedOut
-    } else if call.awaits_body() {
-        CallError::RequestBody(BodyError::Idle)
-    } else {
-        CallError::NotTaken
     }
 }
 
@@ -327,8 +395,5 @@ fn tried_text(tried: &[u64]) -> String {
     )
 }
 
-/// Bounds on a response's head: what nginx and HAProxy take by default, doubled for cookies.
-const RESPONSE_LIMITS: Limits = Limits {
-    head: 32 * 1024,
-    fields: 200,
-};
+/// What a WebSocket is asked for by (RFC 6455 §4.1).
+const WEBSOCKET: &[u8] = b"websocket";

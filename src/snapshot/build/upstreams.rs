@@ -45,13 +45,14 @@ fn client(
     ingredients: &Ingredients<'_>,
     previous: Option<&Arc<Upstream>>,
 ) -> Result<Option<Arc<Client>>, BuildError> {
+    let protocol = written.protocol.unwrap_or_default();
     let Some(written) = &written.tls else {
         return Ok(None);
     };
     let Some(material) = ingredients.materials.get(name) else {
         return Err(refused(name, "what its TLS needs was not read"));
     };
-    let settings = ClientSettings::new(written, key_logging(&ingredients.config.log));
+    let settings = ClientSettings::new(written, protocol, key_logging(&ingredients.config.log));
     let settings = settings.map_err(|error| refused(name, &error.to_string()))?;
     let before = previous.and_then(|upstream| upstream.tls());
     let client = Client::new(settings, material, before);

@@ -1,0 +1,77 @@
+//! What an endpoint is spoken to in, and how its HTTP/2 connections are kept.
+
+use std::time::Duration;
+
+use crate::config::{self, UpstreamProtocol};
+
+/// What an endpoint is spoken to in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: agreed on in TLS, or known to be spoken where there is none.
+    Http2,
+    /// What the endpoint chooses in TLS.
+    Either,
+}
+
+/// How the HTTP/2 connections to an endpoint are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http2 {
+    /// Streams on one connection, where the endpoint allows as many.
+    pub max_streams: u32,
+    /// Bytes of one response's body that may come and not be taken.
+    pub stream_window: u32,
+    /// Bytes of all of them.
+    pub connection_window: u32,
+    /// When nothing came for so long while streams are open, the endpoint is asked whether it is
+    /// there.
+    pub keepalive_interval: Duration,
+    /// How long it may take to say so.
+    pub keepalive_timeout: Duration,
+}
+
+impl Protocol {
+    /// What the author of an upstream wants. There is nothing to choose without TLS.
+    pub fn new(written: &config::Upstream) -> Self {
+        match written.protocol.unwrap_or_default() {
+            UpstreamProtocol::Auto if written.tls.is_some() => Self::Either,
+            UpstreamProtocol::Http1 | UpstreamProtocol::Auto => Self::Http1,
+            UpstreamProtocol::H2 | UpstreamProtocol::H2c => Self::Http2,
+        }
+    }
+}
+
+impl Http2 {
+    /// What the author of an upstream wants.
+    pub fn new(_written: &config::Upstream) -> Self {
+        Self::default()
+    }
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            max_streams: MAX_STREAMS,
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+            keepalive_interval: KEEPALIVE_INTERVAL,
+            keepalive_timeout: KEEPALIVE_TIMEOUT,
+        }
+    }
+}
+
+/// What most servers allow, and the least that RFC 9113 §6.5.2 recommends.
+const MAX_STREAMS: u32 = 100;
+
+/// What the protocol begins with: enough for 5 Gbit/s within a data centre (0.1 ms there and back).
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// Sixteen streams that are read slowly leave nothing for the others: so many at once are rare.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Below the minute after which firewalls begin to forget connections.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// An endpoint that is busy answers late, but not that late.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);

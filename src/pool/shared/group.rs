@@ -1,0 +1,388 @@
+//! The shared connections to one endpoint, and who waits for one.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use rustls::pki_types::ServerName;
+use tokio::time::Instant;
+
+use super::{Shared, Task};
+use crate::endpoint::{ConnectFailure, Endpoint, Live};
+use crate::pool::idle::IdHasher;
+use crate::pool::{ConnectError, Connection};
+
+/// A worker's groups, by the id of their endpoint's live state. Where connections depend on the
+/// host, an endpoint has a group for each.
+#[derive(Debug, Default)]
+pub(in crate::pool) struct Groups {
+    by_endpoint: RefCell<HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>>,
+}
+
+/// The connections to one endpoint, or to one host there.
+#[derive(Debug)]
+pub(in crate::pool) struct Group {
+    live: Arc<Live>,
+    host: Option<ServerName<'static>>,
+    /// The oldest first.
+    members: RefCell<Vec<Member>>,
+    pub(super) queue: RefCell<Queue>,
+    pub(super) openings: RefCell<Vec<Opening>>,
+    /// Where the endpoint may choose: whether it chose HTTP/1.1 last.
+    pub(super) speaks_http1: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Member {
+    shared: Rc<Shared>,
+    _driver: Task,
+}
+
+/// A connection that is being opened for those who wait.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) number: u64,
+    /// When it was allowed, if it has been.
+    pub(super) allowed: Rc<Cell<Option<Instant>>>,
+    pub(super) _task: Task,
+}
+
+/// Who waits, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<Waiting>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    waker: Waker,
+    outcome: Option<Outcome>,
+}
+
+/// What somebody has waited for, other than room.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The endpoint chose HTTP/1.1: a connection for this one alone.
+    Own(Box<Connection>),
+    /// None could be opened.
+    Failed(ConnectError),
+}
+
+impl Groups {
+    /// The group that a request belongs to, if there is one.
+    fn find(&self, endpoint: &Endpoint, host: Option<&ServerName<'static>>) -> Option<Rc<Group>> {
+        let groups = self.by_endpoint.borrow();
+        let groups = groups.get(&endpoint.live.id())?;
+        let group = groups.iter().find(|group| group.host.as_ref() == host)?;
+        Some(Rc::clone(group))
+    }
+
+    /// The group that a request belongs to.
+    pub(in crate::pool) fn group(
+        &self,
+        endpoint: &Endpoint,
+        host: Option<&ServerName<'static>>,
+    ) -> Rc<Group> {
+        if let Some(group) = self.find(endpoint, host) {
+            return group;
+        }
+        let group = Rc::new(Group {
+            live: Arc::clone(&endpoint.live),
+            host: host.cloned(),
+            members: RefCell::default(),
+            queue: RefCell::default(),
+            openings: RefCell::default(),
+            speaks_http1: Cell::new(false),
+        });
+        let mut groups = self.by_endpoint.borrow_mut();
+        let groups = groups.entry(endpoint.live.id()).or_default();
+        groups.push(Rc::clone(&group));
+        group
+    }
+
+    /// A connection with room for another request.
+    pub(in crate::pool) fn with_room(
+        &self,
+        endpoint: &Endpoint,
+        host: Option<&ServerName<'static>>,
+    ) -> Option<Rc<Shared>> {
+        self.find(endpoint, host)?.with_room(endpoint)
+    }
+
+    /// Whether the endpoint, which may choose, chose HTTP/1.1 last.
+    pub(in crate::pool) fn speaks_http1(
+        &self,
+        endpoint: &Endpoint,
+        host: Option<&ServerName<'static>>,
+    ) -> bool {
+        let group = self.find(endpoint, host);
+        group.is_some_and(|group| group.speaks_http1.get())
+    }
+
+    /// Closes the connection to an endpoint that has rested longest, if one rests.
+    pub(in crate::pool) fn close_one(&self, id: u64) {
+        let groups = self.by_endpoint.borrow();
+        let members = groups.get(&id).into_iter().flatten();
+        let mut rests: Option<(Instant, Rc<Shared>)> = None;
+        for group in members {
+            for member in group.members.borrow().iter() {
+                let Some(since) = member.shared.rests_since() else {
+                    continue;
+                };
+                if rests.as_ref().is_none_or(|(longest, _)| since < *longest) {
+                    rests = Some((since, Rc::clone(&member.shared)));
+                }
+            }
+        }
+        if let Some((_, shared)) = rests {
+            shared.close();
+        }
+    }
+
+    /// Closes what rests for as long as another worker waits for a connection, and where nothing
+    /// does, has a busy one end: it may go on for ever, and that worker has none.
+    pub(in crate::pool) fn make_room(&self, id: u64) {
+        let groups = self.by_endpoint.borrow();
+        let Some(groups) = groups.get(&id) else {
+            return;
+        };
+        let is_wanted_here = groups.iter().any(|group| group.is_waited_for());
+        let mut has_closed = false;
+        for shared in groups.iter().flat_map(|group| group.members()) {
+            if shared.endpoint.live.may_rest() || is_wanted_here {
+                return;
+            }
+            if shared.rests_since().is_some() {
+                shared.close();
+                has_closed = true;
+            }
+        }
+        if !has_closed && let Some(shared) = groups.iter().find_map(|group| group.emptiest()) {
+            shared.close();
+        }
+    }
+
+    /// The same for all endpoints: requests for them were lost.
+    pub(in crate::pool) fn make_room_anywhere(&self) {
+        let ids: Vec<u64> = self.by_endpoint.borrow().keys().copied().collect();
+        for id in ids {
+            self.make_room(id);
+        }
+    }
+
+    /// Looks after all connections. To be called about once a second.
+    pub(in crate::pool) fn sweep(&self, now: Instant) {
+        let mut groups = self.by_endpoint.borrow_mut();
+        groups.retain(|_, groups| {
+            for shared in groups.iter().flat_map(|group| group.members()) {
+                shared.look_after(now);
+            }
+            close_surplus(groups);
+            groups.retain(|group| !group.is_over());
+            !groups.is_empty()
+        });
+    }
+
+    /// Ends everything.
+    pub(in crate::pool) fn clear(&self) {
+        self.by_endpoint.borrow_mut().clear();
+    }
+}
+
+impl Group {
+    /// The oldest connection with room for another request.
+    pub(super) fn with_room(&self, endpoint: &Endpoint) -> Option<Rc<Shared>> {
+        let members = self.members.borrow();
+        for member in members.iter() {
+            let shared = &member.shared;
+            if shared.room(endpoint.http2.max_streams) == 0 {
+                continue;
+            }
+            if shared.is_made_for(endpoint) {
+                return Some(Rc::clone(shared));
+            }
+            shared.close();
+        }
+        None
+    }
+
+    /// Takes in a connection that speaks HTTP/2.
+    pub(in crate::pool) fn adopt(self: &Rc<Self>, connection: Connection) -> Rc<Shared> {
+        self.speaks_http1.set(false);
+        let (shared, driver) = Shared::start(connection, self, Instant::now());
+        self.members.borrow_mut().push(Member {
+            shared: Rc::clone(&shared),
+            _driver: driver,
+        });
+        self.wake();
+        shared
+    }
+
+    /// Drops a connection that has ended.
+    pub(super) fn forget(&self, shared: &Rc<Shared>) {
+        let mut members = self.members.borrow_mut();
+        members.retain(|member| !Rc::ptr_eq(&member.shared, shared));
+        drop(members);
+        self.wake();
+    }
+
+    /// Wakes those who wait, as many as can go on: where nothing has room and nothing is being
+    /// opened, the first one, which opens another.
+    pub(super) fn wake(&self) {
+        if !self.is_waited_for() {
+            return;
+        }
+        let members = self.members.borrow();
+        let room = members.iter().map(|member| {
+            let most = member.shared.endpoint.http2.max_streams;
+            member.shared.room(most) as usize
+        });
+        let room: usize = room.sum();
+        let opens = usize::from(self.openings.borrow().is_empty());
+        self.queue.borrow().wake(room.max(opens));
+    }
+
+    /// Gives what an endpoint of HTTP/1.1 has accepted to the one that waits longest. The others
+    /// open their own.
+    pub(super) fn hand_out(&self, connection: Box<Connection>) {
+        self.speaks_http1.set(true);
+        let mut queue = self.queue.borrow_mut();
+        if let Some(first) = queue.undecided().next() {
+            first.outcome = Some(Outcome::Own(connection));
+        }
+        queue.wake(usize::MAX);
+    }
+
+    /// Tells all who wait that no connection could be opened; one of them with the error itself.
+    pub(super) fn fail(&self, error: ConnectError) {
+        let (failure, why) = (error.failure(), error.to_string());
+        let why: Rc<str> = why.into();
+        let mut error = Some(error);
+        let mut queue = self.queue.borrow_mut();
+        for waiting in queue.undecided() {
+            let error = error.take().unwrap_or_else(|| ConnectError::Joined {
+                failure: failure.unwrap_or(ConnectFailure::Unavailable),
+                why: Rc::clone(&why),
+            });
+            waiting.outcome = Some(Outcome::Failed(error));
+        }
+        queue.wake(usize::MAX);
+    }
+
+    /// Whether more wait than what is being opened will have room for.
+    pub(super) fn lacks_openings(&self, endpoint: &Endpoint) -> bool {
+        let each = endpoint.http2.max_streams.clamp(1, EXPECTED) as usize;
+        let waiting = self.queue.borrow().waiting.len();
+        waiting > self.openings.borrow().len().saturating_mul(each)
+    }
+
+    /// A number for what is about to be opened.
+    pub(super) fn next_opening(&self) -> u64 {
+        self.queue.borrow_mut().number()
+    }
+
+    /// Something is no longer being opened.
+    pub(super) fn opening_over(&self, number: u64) {
+        let mut openings = self.openings.borrow_mut();
+        openings.retain(|opening| opening.number != number);
+    }
+
+    /// Has all who wait look again.
+    pub(super) fn wake_all(&self) {
+        self.queue.borrow().wake(usize::MAX);
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.queue.borrow().waiting.is_empty()
+    }
+
+    fn members(&self) -> Vec<Rc<Shared>> {
+        let members = self.members.borrow();
+        members
+            .iter()
+            .map(|member| Rc::clone(&member.shared))
+            .collect()
+    }
+
+    /// The busy one with the fewest requests.
+    fn emptiest(&self) -> Option<Rc<Shared>> {
+        let open = self.members().into_iter();
+        let open = open.filter(|shared| shared.standing.get() == super::Standing::Open);
+        open.min_by_key(|shared| shared.calls.get())
+    }
+
+    /// Whether nothing would be lost with it. What an endpoint chose is remembered, but not for
+    /// every host that anybody asks for.
+    fn is_over(&self) -> bool {
+        self.members.borrow().is_empty()
+            && !self.is_waited_for()
+            && (!self.speaks_http1.get() || self.host.is_some() || self.live.is_retired())
+    }
+}
+
+impl Queue {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub(super) fn join(&mut self, waker: &Waker) -> u64 {
+        let number = self.number();
+        self.waiting.push_back(Waiting {
+            number,
+            waker: waker.clone(),
+            outcome: None,
+        });
+        number
+    }
+
+    /// What this one has waited for, if it is there; else its task is woken when it is.
+    pub(super) fn take(&mut self, number: u64, waker: &Waker) -> Option<Outcome> {
+        let waiting = self.waiting.iter_mut().find(|it| it.number == number)?;
+        waiting.waker.clone_from(waker);
+        waiting.outcome.take()
+    }
+
+    /// Whether nobody is left.
+    pub(super) fn leave(&mut self, number: u64) -> bool {
+        self.waiting.retain(|waiting| waiting.number != number);
+        self.waiting.is_empty()
+    }
+
+    fn undecided(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        let waiting = self.waiting.iter_mut();
+        waiting.filter(|waiting| waiting.outcome.is_none())
+    }
+
+    fn wake(&self, count: usize) {
+        for waiting in self.waiting.iter().take(count) {
+            waiting.waker.wake_by_ref();
+        }
+    }
+}
+
+/// Closes what rests beyond the number that may be kept.
+fn close_surplus(groups: &[Rc<Group>]) {
+    let members = groups.iter().flat_map(|group| group.members());
+    let mut resting: Vec<_> = members
+        .filter_map(|shared| Some((shared.rests_since()?, shared)))
+        .collect();
+    resting.sort_by_key(|(since, _)| *since);
+    let keep = resting
+        .iter()
+        .map(|(_, shared)| shared.rest.get().keep.count);
+    let keep = keep.max().unwrap_or(0);
+    let surplus = resting.len().saturating_sub(keep);
+    for (_, shared) in resting.into_iter().take(surplus) {
+        shared.close();
+    }
+}
+
+/// Streams that a connection is expected to take before its endpoint has said how many: the least
+/// that RFC 9113 §6.5.2 recommends.
+const EXPECTED: u32 = 100;
