@@ -389,11 +389,6 @@ impl Connection {
         self.is_ending() || self.session.borrow().is_leaving()
     }
 
-    /// Whether its end has been announced, by either side: GOAWAY.
-    pub fn is_ending(&self) -> bool {
-        false
-    }
-
     /// Of a client: whether the other end's SETTINGS have come.
     pub fn is_settled(&self) -> bool {
         self.session.borrow().is_settled()
