@@ -9,6 +9,7 @@ use http::{Method, Version as HttpVersion, header};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::grpc::GrpcCall;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
@@ -27,6 +28,8 @@ pub(super) struct Record {
     method: Method,
     /// In a box: most proxies that are busy write no access log.
     asked: Option<Box<Asked>>,
+    /// Of a call of gRPC.
+    pub(super) grpc: Option<Box<GrpcCall>>,
     pub(super) client: Cell<Option<IpAddr>>,
     /// As the client sees it: a trusted proxy in front may have taken TLS off.
     pub(super) scheme: Cell<&'static str>,
@@ -101,6 +104,7 @@ impl Record {
             started,
             method,
             asked: None,
+            grpc: None,
             client: Cell::new(None),
             scheme: Cell::new("http"),
             request_id: OnceCell::new(),
@@ -244,6 +248,9 @@ impl Record {
 
     fn count(&self, metrics: &RouteMetrics, ended: &Ended) {
         metrics.count(&self.method, ended.status);
+        if let Some(call) = &self.grpc {
+            metrics.count_grpc(call.ended(ended.status, self.end.get()));
+        }
         metrics.duration.observe(ended.total);
         metrics.overhead.observe(ended.overhead);
         if ended.request_bytes > 0 {
