@@ -17,6 +17,8 @@ mod demo;
 mod drain;
 mod extremes;
 mod h2_harness;
+mod h2_upstreams;
+mod h2_upstreams_tls;
 mod harness;
 mod health;
 mod https_policy;
