@@ -67,6 +67,7 @@ fn certificates() -> Vec<(String, String)> {
     });
     let clients = [
         ("tls/clients-ca.pem", authority.pem()),
+        ("tls/internal-ca.pem", authority.pem()),
         ("tls/clients.crl", authority.revokes(&[], 2100)),
     ]
     .map(|(name, text)| (name.to_owned(), text));

@@ -256,6 +256,17 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
         "ok client_reset endpoint_reset idle connect_failed unavailable cut",
     ),
     ("evenkeel_l4_bytes_total", "direction", "sent received"),
+    (
+        "evenkeel_http2_streams_reset_total",
+        "by",
+        "client evenkeel",
+    ),
+    (
+        "evenkeel_http2_abuse_total",
+        "reason",
+        "rapid_reset made_you_reset continuation ping settings priority empty_data window_update \
+         unknown_frame refused_stream header_list stalled",
+    ),
     ("evenkeel_tls_handshakes_total", "version", "1.2 1.3"),
     (
         "evenkeel_tls_handshakes_total",

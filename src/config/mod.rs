@@ -52,10 +52,11 @@ pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
     Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults,
-    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthHttp, HealthTcp, Hsts, Listener, Log,
-    LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots, Redirect, Respond, Retry, Rewrite,
-    Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls,
-    TlsVersion, Upstream, UpstreamProtocol, UpstreamTls, Zone,
+    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthGrpc, HealthHttp, HealthTcp, Hsts,
+    Listener, ListenerHttp2, Log, LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots,
+    Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest, ServerNameFrom,
+    Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, Upstream, UpstreamHttp2, UpstreamProtocol,
+    UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::places::{Difference, Places};

@@ -28,6 +28,7 @@ pub fn show(config: &Config, effective: bool) -> String {
         let schema = Schema::new();
         fill_table(&mut table, schema.root());
         inherit(&mut table);
+        speak(&mut table);
     }
     let mut value = Value::Table(table);
     hide(&mut value, &SettingPath::ROOT, &config.secrets);
@@ -88,6 +89,23 @@ fn inherit(table: &mut Table) {
                 }
             }
         }
+    }
+}
+
+/// Says what listeners speak that do not say it themselves.
+fn speak(table: &mut Table) {
+    let listeners = table.get_mut("listener").and_then(Value::as_table_mut);
+    for (_, listener) in listeners.into_iter().flatten() {
+        let Some(listener) = listener.as_table_mut() else {
+            continue;
+        };
+        let spoken: &[&str] = if listener.contains_key("tls") {
+            &["h2", "http/1.1"]
+        } else {
+            &["http/1.1"]
+        };
+        let spoken = spoken.iter().map(|one| Value::from(*one)).collect();
+        listener.entry("protocols").or_insert(Value::Array(spoken));
     }
 }
 

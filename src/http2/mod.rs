@@ -15,6 +15,7 @@
 
 mod budget;
 mod connection;
+mod driven;
 mod error;
 mod frame;
 mod head;
@@ -26,9 +27,14 @@ mod settings;
 mod stream;
 mod window;
 
-pub use connection::{Connection, Driven, Ended, OpenError, Opening, State};
+pub use connection::Connection;
+pub use driven::{Driven, Ended, OpenError, Opening, State};
 pub use error::{Abuse, ErrorCode, StreamError};
-pub use head::{HeadError, RequestHead, ResponseHead};
+pub use head::{
+    HeadError, RequestHead, RequestReader, ResponseHead, ResponseReader, TrailersReader,
+    write_request, write_response, write_trailers,
+};
+pub use hpack::{Decoder, Encoder, HpackError};
 pub use send::{SendError, Sending};
 pub use settings::Settings;
 pub use stream::Stream;

@@ -5,6 +5,7 @@
 //! options is decided here, once.
 
 mod address;
+mod alpn;
 mod async_io;
 mod bind;
 mod buffer;
@@ -16,6 +17,7 @@ mod stream;
 mod tests;
 
 pub use address::{Address, canonical, dotted};
+pub use alpn::Alpn;
 pub use bind::{Bind, BindError};
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use client::{ClientCertificate, ClientFacts, RuleKey};

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use rustls::{Connection, ProtocolVersion};
 
+use super::alpn::Alpn;
 use super::client::ClientFacts;
 use super::stream::Stream;
 
@@ -107,6 +108,15 @@ impl Secure {
         let session = self.session.borrow();
         let agreed = session.connection.alpn_protocol();
         agreed.is_none_or(|agreed| protocols.contains(&agreed))
+    }
+
+    /// The protocol that was agreed on.
+    pub(super) fn alpn(&self) -> Alpn {
+        match self.session.borrow().connection.alpn_protocol() {
+            None => Alpn::None,
+            Some(b"h2") => Alpn::Http2,
+            Some(_) => Alpn::Other,
+        }
     }
 
     /// Whether this protocol was agreed on.

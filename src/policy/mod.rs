@@ -43,6 +43,7 @@ mod fields;
 mod filters;
 mod fixed;
 pub mod forwarding;
+pub mod grpc;
 mod hsts;
 pub mod list;
 mod max_forwards;

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::action::Route;
 use super::by_name::{ByName, SessionRoute};
+use super::http2::Http2;
 use super::metrics::ListenerMetrics;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
@@ -40,7 +41,7 @@ pub struct Listener {
 /// What a listener speaks.
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// HTTP/1.0 and HTTP/1.1.
+    /// HTTP, in the versions that it says.
     Http(Arc<HttpListener>),
     /// Bytes, unread.
     Tcp(Arc<TcpListener>),
@@ -51,6 +52,10 @@ pub enum Kind {
 pub struct HttpListener {
     /// Its name in the configuration.
     pub name: Arc<str>,
+    /// Whether HTTP/1.1 is spoken.
+    pub http1: bool,
+    /// How HTTP/2 is, if it is.
+    pub http2: Option<Arc<Http2>>,
     /// Bounds on a request head.
     pub limits: http1::Limits,
     /// Limits on what a client does.

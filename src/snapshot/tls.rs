@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use tokio::time::Instant;
 
 use super::expiries::{gauge_of, tell};
+use super::http2::Spoken;
 use super::timeouts::tls_handshake;
 use crate::config;
 use crate::net::Stream;
@@ -35,15 +36,17 @@ impl Termination {
     pub(super) fn new(
         registry: &Registry,
         listener: &str,
-        (written, timeouts, key_logging): (&config::Tls, [&config::Timeouts; 2], KeyLogging),
+        (written, of_listener, defaults): (&config::Tls, &config::Listener, &config::Timeouts),
+        key_logging: KeyLogging,
         credentials: Credentials,
         before: Option<&Self>,
     ) -> Result<Self, String> {
         let settings = Settings {
             min_version: Version::from(written.min_version),
             max_handshakes: written.max_handshakes.unwrap_or(MAX_HANDSHAKES),
-            handshake: tls_handshake(timeouts),
+            handshake: tls_handshake([&of_listener.timeouts, defaults]),
             key_logging,
+            alpn: Spoken::of(of_listener).alpn(),
         };
         let before = before.map(|before| &before.server);
         let server = Server::new(credentials, settings, before);

@@ -48,6 +48,8 @@ pub struct Settings {
     pub handshake: Duration,
     /// Whether secrets of sessions are written down.
     pub key_logging: KeyLogging,
+    /// What is offered to be spoken within (RFC 7301), the best first.
+    pub alpn: &'static [&'static [u8]],
 }
 
 /// Why a session did not come about.
@@ -283,7 +285,7 @@ fn config(
         .with_protocol_versions(versions(settings.min_version))?
         .with_client_cert_verifier(judge)
         .with_cert_resolver(choice);
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+    config.alpn_protocols = settings.alpn.iter().map(|name| name.to_vec()).collect();
     // All of them are strong; ours come first so that what is agreed on is known in advance.
     config.ignore_client_order = true;
     config.key_log = settings.key_logging.log();

@@ -136,16 +136,21 @@ pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
 impl Worker {
     async fn run(mut self) {
         let mut generation = self.shared.handle.subscribe();
-        let (mut closed, mut cut) = (self.shared.drain.clone(), self.shared.drain.clone());
+        let [mut started, mut closed, mut cut] = [(); 3].map(|()| self.shared.drain.clone());
         let mut tick = interval(FLUSH_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut swept = Instant::now();
-        let mut is_open = true;
+        let (mut is_open, mut is_draining) = (true, false);
         self.follow();
         loop {
             tokio::select! {
                 biased;
                 () = cut.cut() => break,
+                () = started.started(), if !is_draining => {
+                    is_draining = true;
+                    // Those that carry many requests say so at once.
+                    self.local.resting.wake_all();
+                }
                 () = closed.closed(), if is_open => {
                     is_open = false;
                     self.accepting.end();

@@ -1,50 +1,82 @@
-//! Health checks: one probe, which ends before the next begins.
+//! Health checks: one probe, which can be, and ends before the next begins.
 
 use std::time::Duration;
 
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::Upstream;
+use crate::config::format::{Upstream, UpstreamProtocol};
 use crate::config::units::Time;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for upstream in world.upstreams.values() {
         if upstream.has(&["health"]) {
             probe(upstream, findings);
+            grpc(upstream, findings);
             interval(upstream, findings);
         }
     }
 }
 
 fn probe(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
-    let (http, tcp) = (&["health", "http"][..], &["health", "tcp"][..]);
+    let written = PROBES
+        .iter()
+        .filter(|(kind, _)| upstream.has(&["health", kind]));
+    let written: Vec<&(&str, &str)> = written.collect();
     let name = upstream.name;
-    match (upstream.has(http), upstream.has(tcp)) {
-        (true, true) => {
-            let title = format!("the health check of upstream `{name}` has two probes");
-            findings.push(
-                Diagnostic::new(Code::HealthProbe, title)
-                    .at(upstream.key_place(tcp), "connects")
-                    .also(
-                        upstream.key_place(http),
-                        "asks for a resource, which connects as well",
-                    ),
-            );
-        }
-        (false, false) if upstream.sound => {
+    match &written[..] {
+        [] if upstream.sound => {
             let title = format!("the health check of upstream `{name}` has no probe");
             findings.push(
                 Diagnostic::new(Code::HealthProbe, title)
                     .at(
                         upstream.key_place(&["health"]),
-                        "`http` or `tcp` is missing",
+                        "`http`, `grpc` or `tcp` is missing",
                     )
                     .help("`http = { path = \"/healthz\" }` asks, `tcp = {}` connects"),
             );
         }
-        (true, false) | (false, true | false) => {}
+        [] | [_] => {}
+        [first, .., last] => {
+            let title = format!("the health check of upstream `{name}` has several probes");
+            findings.push(
+                Diagnostic::new(Code::HealthProbe, title)
+                    .at(upstream.key_place(&["health", last.0]), last.1)
+                    .also(upstream.key_place(&["health", first.0]), first.1),
+            );
+        }
     }
+}
+
+/// gRPC is spoken over HTTP/2.
+fn grpc(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    let Some(written) = upstream.whole() else {
+        return;
+    };
+    let tls = written.tls.is_some();
+    let speaks = match written.protocol.unwrap_or_default() {
+        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Auto => tls,
+        UpstreamProtocol::H2 | UpstreamProtocol::H2c => true,
+    };
+    if speaks || !upstream.has(&["health", "grpc"]) {
+        return;
+    }
+    let title = format!(
+        "the health check of upstream `{}` is gRPC, and its endpoints are not",
+        upstream.name
+    );
+    let protocol = if tls { "h2" } else { "h2c" };
+    let finding = Diagnostic::new(Code::GrpcProbe, title)
+        .at(upstream.key_place(&["health", "grpc"]), "asks over HTTP/2")
+        .help(format!(
+            "`protocol = \"{protocol}\"` speaks HTTP/2 with them"
+        ));
+    findings.push(if upstream.has(&["protocol"]) {
+        finding.also(upstream.place(&["protocol"]), "HTTP/1.1 is spoken")
+    } else {
+        finding.also(upstream.key, "HTTP/1.1 is spoken")
+    });
 }
 
 fn interval(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
@@ -83,6 +115,16 @@ fn interval(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
         (None, None) => return,
     });
 }
+
+/// The kinds of probes, and what each does.
+const PROBES: [(&str, &str); 3] = [
+    ("http", "asks for a resource, which connects as well"),
+    (
+        "grpc",
+        "asks the gRPC health service, which connects as well",
+    ),
+    ("tcp", "connects"),
+];
 
 /// As documented at `health.interval` and `health.timeout`.
 const DEFAULT_INTERVAL: Time = Time(Duration::from_secs(2));

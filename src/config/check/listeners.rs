@@ -1,10 +1,10 @@
-//! Listeners: what they speak, and whether anything answers there.
+//! Listeners: whether anything answers there, and that their settings do something.
 
 use super::server_names::{has_names, takes_connections};
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::{Listener, Protocol};
+use crate::config::format::Listener;
 use crate::config::node::Value;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
@@ -19,7 +19,6 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         );
     }
     for listener in world.listeners.values() {
-        protocols(listener, findings);
         targets(world, listener, findings);
         redirects(listener, findings);
         trusts_everyone(listener, findings);
@@ -42,29 +41,6 @@ pub(super) fn is_tcp(listener: &Item<'_, Listener>) -> bool {
     let protocols = listener.node.at(&["protocols"]);
     let written = protocols.map_or(&[][..], |node| node.items());
     written.iter().any(|protocol| protocol.str() == Some("tcp"))
-}
-
-fn protocols(listener: &Item<'_, Listener>, findings: &mut Findings) {
-    let Some(protocols) = listener
-        .whole()
-        .and_then(|written| written.protocols.as_ref())
-    else {
-        return;
-    };
-    let why = match &protocols[..] {
-        [Protocol::Http1 | Protocol::Tcp] => return,
-        [] => "there is none",
-        several if several.contains(&Protocol::Tcp) && several.contains(&Protocol::Http1) => {
-            "`tcp` relays what `http/1.1` would read"
-        }
-        _ => "the same twice",
-    };
-    let title = format!("listener `{}` cannot speak these protocols", listener.name);
-    findings.push(
-        Diagnostic::new(Code::Protocols, title)
-            .at(listener.place(&["protocols"]), why)
-            .help("either `[\"http/1.1\"]` or `[\"tcp\"]`"),
-    );
 }
 
 /// `to`, `upstream`, both or none, and whether routes make up for none.
@@ -238,11 +214,12 @@ fn own_routes(world: &World<'_>, findings: &mut Findings) {
 }
 
 /// Settings about requests, which a TCP listener never sees.
-pub(in crate::config) const HTTP_ONLY: [&str; 6] = [
+pub(in crate::config) const HTTP_ONLY: [&str; 7] = [
     "trusted_proxies",
     "max_head_size",
     "max_fields",
     "forwarded",
     "redirect_to_https",
     "https_port",
+    "http2",
 ];

@@ -25,6 +25,7 @@ mod fields;
 mod health;
 mod listeners;
 mod names;
+mod protocols;
 mod retries;
 mod server_names;
 pub(super) mod structure;
@@ -79,6 +80,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     names::check(&world, &mut findings);
     binds::check(&world, &mut findings);
     listeners::check(&world, &mut findings);
+    protocols::check(&world, &mut findings);
     tls::check(&world, &mut findings);
     client_rules::check(&world, &mut findings);
     server_names::check(&world, &mut findings);

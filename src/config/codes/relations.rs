@@ -47,8 +47,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
     Explanation {
         code: Code::HealthProbe,
         id: "E0207",
-        summary: "a health check without, or with two, probes",
-        text: "A health check has exactly one of `http` and `tcp`.",
+        summary: "a health check without, or with several, probes",
+        text: "A health check has exactly one of `http`, `grpc` and `tcp`.",
     },
     Explanation {
         code: Code::HealthInterval,
@@ -114,8 +114,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::Protocols,
         id: "E0216",
         summary: "protocols that exclude each other",
-        text: "A listener either relays bytes (`[\"tcp\"]`) or speaks HTTP (`[\"http/1.1\"]`), and \
-               names its protocol once.",
+        text: "A listener either relays bytes (`[\"tcp\"]`) or speaks HTTP (`http/1.1`, `h2`, `h2c`), \
+               and names each protocol once.",
     },
     Explanation {
         code: Code::TwoTargets,
@@ -246,5 +246,36 @@ pub(super) const RELATIONS: &[Explanation] = &[
         text: "`alpn` lists the protocols that endpoints are offered, and requests are sent in what \
                `protocol` says: HTTP/1.1 unless it says otherwise. An endpoint that chooses another \
                one could not be spoken to.",
+    },
+    Explanation {
+        code: Code::ProtocolAndTls,
+        id: "E0240",
+        summary: "HTTP/2 that does not fit to TLS",
+        text: "`h2` is HTTP/2 within TLS, where both ends agree on it (ALPN); `h2c` is HTTP/2 without \
+               TLS, which both ends have to know beforehand. So `h2` needs `tls`, and `h2c` needs \
+               that there is none.",
+    },
+    Explanation {
+        code: Code::WithoutHttp2,
+        id: "E0241",
+        summary: "settings of HTTP/2 where it is not spoken",
+        text: "`http2` of a listener is about clients that speak HTTP/2, which `protocols` has to \
+               allow; `http2` of an upstream is about endpoints, and `protocol` is `http1` unless it \
+               is set.",
+    },
+    Explanation {
+        code: Code::Windows,
+        id: "E0242",
+        summary: "one body may be more than all of them",
+        text: "`connection_window` is what all bodies of a connection may have waiting here together, \
+               `stream_window` what each may. A stream could never use a window that is larger than \
+               its connection's.",
+    },
+    Explanation {
+        code: Code::GrpcProbe,
+        id: "E0243",
+        summary: "a gRPC health check over HTTP/1.1",
+        text: "gRPC is spoken over HTTP/2 only: the upstream needs a `protocol` of `h2`, `h2c` or, \
+               with `tls`, `auto`.",
     },
 ];

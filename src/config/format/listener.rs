@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointEntry, Timeouts, Tls, is_default};
+use super::{EndpointEntry, ListenerHttp2, Timeouts, Tls, is_default};
 use crate::config::units::Size;
 
 /// `[listener.<name>]`
@@ -15,8 +15,9 @@ pub struct Listener {
     /// Port 0 takes any free port.
     #[schemars(extend("format" = "x-bind", "examples" = [":8080", "127.0.0.1:8080", "[::1]:8080"]))]
     pub bind: String,
-    /// What is spoken here. `["tcp"]` relays bytes to `upstream` or `to`, or
-    /// by routes with a `server_name`. Default: `["http/1.1"]`.
+    /// What is spoken here; with several, clients choose. `["tcp"]` relays bytes to `upstream` or
+    /// `to`, or by routes with a `server_name`. Default: `["h2", "http/1.1"]` with `tls`,
+    /// `["http/1.1"]` without.
     pub protocols: Option<Vec<Protocol>>,
     /// Shorthand: endpoints of an unnamed upstream that gets everything which no route takes.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -50,6 +51,9 @@ pub struct Listener {
     pub https_port: Option<u16>,
     /// TLS, which ends here. Default: none, what comes is plain text.
     pub tls: Option<Tls>,
+    /// HTTP/2, where `protocols` has it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub http2: ListenerHttp2,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
     /// `tls_handshake` beside `tls` or with routes that have a `server_name`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -62,6 +66,12 @@ pub enum Protocol {
     /// HTTP/1.0 and HTTP/1.1.
     #[serde(rename = "http/1.1")]
     Http1,
+    /// HTTP/2 within TLS, agreed on by ALPN.
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/2 without TLS, from clients that know beforehand.
+    #[serde(rename = "h2c")]
+    H2c,
     /// Bytes, unread.
     #[serde(rename = "tcp")]
     Tcp,

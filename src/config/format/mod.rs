@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::secrets::Secrets;
 use super::units::Time;
 
+mod http2;
 mod listener;
 mod route;
 mod route_test;
@@ -21,13 +22,14 @@ mod tls;
 mod upstream;
 mod upstream_tls;
 
+pub use self::http2::{ListenerHttp2, UpstreamHttp2};
 pub use self::listener::{Listener, Protocol};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
-    Balance, EndpointDetails, EndpointEntry, Health, HealthHttp, HealthTcp, StatusPattern,
-    Upstream, UpstreamProtocol, Zone,
+    Balance, EndpointDetails, EndpointEntry, Health, HealthGrpc, HealthHttp, HealthTcp,
+    StatusPattern, Upstream, UpstreamProtocol, Zone,
 };
 pub use self::upstream_tls::{OwnCertificate, PublicRoots, ServerNameFrom, UpstreamTls};
 

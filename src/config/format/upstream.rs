@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Timeouts, UpstreamTls, is_default};
+use super::{Timeouts, UpstreamHttp2, UpstreamTls, is_default};
 use crate::config::units::{Ratio, Time};
 
 /// `[upstream.<name>]`
@@ -30,6 +30,9 @@ pub struct Upstream {
     /// (HTTP/2 without `tls`), or `auto`: with `tls` what the endpoint chooses of both, else
     /// HTTP/1.1. With HTTP/2 the requests of a worker share connections. Default: http1.
     pub protocol: Option<UpstreamProtocol>,
+    /// HTTP/2, where `protocol` allows it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub http2: UpstreamHttp2,
     /// Endpoints that are needed for the load; checked against the loss of each
     /// zone. Default: none.
     #[schemars(range(min = 1))]
@@ -127,12 +130,15 @@ pub enum UpstreamProtocol {
     Auto,
 }
 
-/// Active health checks. Exactly one of `http` and `tcp`.
+/// Active health checks. Exactly one of `http`, `grpc` and `tcp`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
     /// Ask for a resource.
     pub http: Option<HealthHttp>,
+    /// Ask the gRPC health service (`grpc.health.v1.Health/Check`), where `protocol` is `h2`, `h2c`
+    /// or `auto`: `grpc = {}`.
+    pub grpc: Option<HealthGrpc>,
     /// Connect, with the handshake where the upstream has `tls`: `tcp = {}`.
     pub tcp: Option<HealthTcp>,
     /// Time between two probes, ± 20 % jitter. Default: 2s.
@@ -174,6 +180,15 @@ pub struct HealthHttp {
         "additionalProperties" = {"type": "string", "format": "x-field-value"}
     ))]
     pub headers: BTreeMap<String, String>,
+}
+
+/// A gRPC probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthGrpc {
+    /// The service that is asked about, as the server knows it. Default: the server as a whole.
+    #[schemars(extend("format" = "x-grpc-service", "examples" = ["shop.v1.Orders"]))]
+    pub service: Option<String>,
 }
 
 /// A TCP probe.

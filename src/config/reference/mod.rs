@@ -155,7 +155,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 26] = [
+const TABLES: [(&str, &[&str]); 29] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -175,6 +175,7 @@ const TABLES: [(&str, &[&str]); 26] = [
         "`[listener.<name>.tls.hsts]`",
         &["listener", "*", "tls", "hsts"],
     ),
+    ("`[listener.<name>.http2]`", &["listener", "*", "http2"]),
     ("`[route.<name>]`", &["route", "*"]),
     (
         "`[route.<name>.client_certificate]`",
@@ -199,10 +200,15 @@ const TABLES: [(&str, &[&str]); 26] = [
         "`[upstream.<name>.tls.certificate]`",
         &["upstream", "*", "tls", "certificate"],
     ),
+    ("`[upstream.<name>.http2]`", &["upstream", "*", "http2"]),
     ("`[upstream.<name>.health]`", &["upstream", "*", "health"]),
     (
         "`[upstream.<name>.health.http]`",
         &["upstream", "*", "health", "http"],
+    ),
+    (
+        "`[upstream.<name>.health.grpc]`",
+        &["upstream", "*", "health", "grpc"],
     ),
     ("`[[test]]`", &["test", "[]"]),
     ("`[test.expect]`", &["test", "[]", "expect"]),

@@ -10,6 +10,7 @@ use super::units::{Ratio, Size, Time, UnitError};
 pub(super) mod address;
 mod field;
 mod file;
+mod grpc;
 mod host;
 mod path;
 mod regex;
@@ -82,6 +83,7 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
         "x-authority" => host::authority(text),
         "x-san" => tls::san(text),
         "x-alpn" => tls::protocol(text),
+        "x-grpc-service" => grpc::service(text),
         "x-path-pattern" => path::pattern(text),
         "x-path" => path::path(text),
         "x-target" => path::target(text),

@@ -29,6 +29,7 @@ fn examples_are_taken_without_a_finding() {
         names,
         [
             "evenkeel.toml",
+            "http2.toml",
             "minimal.toml",
             "passthrough.toml",
             "tcp.toml",

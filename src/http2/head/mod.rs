@@ -16,10 +16,10 @@ mod target;
 mod trailers;
 mod write;
 
-pub(super) use request::RequestReader;
-pub(super) use response::ResponseReader;
-pub(super) use trailers::TrailersReader;
-pub(super) use write::{write_request, write_response, write_trailers};
+pub use request::RequestReader;
+pub use response::ResponseReader;
+pub use trailers::TrailersReader;
+pub use write::{write_request, write_response, write_trailers};
 
 use crate::message::{RequestParts, ResponseParts};
 

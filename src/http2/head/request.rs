@@ -10,7 +10,11 @@ use crate::message::{Fields, RequestParts, Role, Value, role};
 
 /// Reads the head of a request, field by field.
 #[derive(Debug)]
-pub(in crate::http2) struct RequestReader {
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is something that is there or not, in any combination"
+)]
+pub struct RequestReader {
     room: Room,
     error: Option<HeadError>,
     may_connect: bool,
@@ -40,7 +44,7 @@ struct Pseudo {
 
 impl RequestReader {
     /// A reader that allows what these settings do.
-    pub(in crate::http2) fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self {
             room: Room::new(settings.head, settings.fields),
             error: None,
@@ -57,7 +61,7 @@ impl RequestReader {
     }
 
     /// Takes the next field.
-    pub(in crate::http2) fn take(&mut self, name: &[u8], value: &[u8]) {
+    pub fn take(&mut self, name: &[u8], value: &[u8]) {
         if self.error.is_none()
             && let Err(error) = self.read(name, value)
         {
@@ -65,8 +69,8 @@ impl RequestReader {
         }
     }
 
-    /// The head, now that its block is over. `ends` says whether nothing follows (END_STREAM).
-    pub(in crate::http2) fn finish(mut self, ends: bool) -> Result<RequestHead, HeadError> {
+    /// The head, now that its block is over. `ends` says whether nothing follows (`END_STREAM`).
+    pub fn finish(mut self, ends: bool) -> Result<RequestHead, HeadError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -216,8 +220,11 @@ impl RequestReader {
     }
 
     /// A cookie may come in crumbs, and is one line outside of HTTP/2 (RFC 9113 §8.2.3). They count
-    /// as that line.
+    /// as that line. An empty one says nothing, and would leave white space at the end.
     fn cookie(&mut self, value: Value<'_>) -> Result<(), HeadError> {
+        if value.is_empty() {
+            return Ok(());
+        }
         let Some(place) = self.cookie else {
             self.room.take_line()?;
             self.cookie = Some(self.fields.len());

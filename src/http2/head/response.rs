@@ -9,7 +9,7 @@ use crate::message::{Fields, ResponseParts, Role, Value, role};
 
 /// Reads the head of a response, field by field; also of an interim one.
 #[derive(Debug)]
-pub(in crate::http2) struct ResponseReader {
+pub struct ResponseReader {
     room: Room,
     error: Option<HeadError>,
     status: Option<StatusCode>,
@@ -20,7 +20,7 @@ pub(in crate::http2) struct ResponseReader {
 
 impl ResponseReader {
     /// A reader that allows what these settings do.
-    pub(in crate::http2) fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &Settings) -> Self {
         Self {
             room: Room::new(settings.head, settings.fields),
             error: None,
@@ -32,7 +32,7 @@ impl ResponseReader {
     }
 
     /// Takes the next field.
-    pub(in crate::http2) fn take(&mut self, name: &[u8], value: &[u8]) {
+    pub fn take(&mut self, name: &[u8], value: &[u8]) {
         if self.error.is_none()
             && let Err(error) = self.read(name, value)
         {
@@ -40,9 +40,9 @@ impl ResponseReader {
         }
     }
 
-    /// The head, now that its block is over. `ends` says whether nothing follows (END_STREAM).
+    /// The head, now that its block is over. `ends` says whether nothing follows (`END_STREAM`).
     /// Whether its length can be that of a body is not known here: HEAD has none.
-    pub(in crate::http2) fn finish(self, ends: bool) -> Result<ResponseHead, HeadError> {
+    pub fn finish(self, ends: bool) -> Result<ResponseHead, HeadError> {
         if let Some(error) = self.error {
             return Err(error);
         }

@@ -9,7 +9,7 @@ use crate::message::{Role, header_name_is_forbidden_in_trailers, role};
 /// Reads trailers, field by field. Those that have no place behind a body are dropped, as
 /// those of HTTP/1.1 are.
 #[derive(Debug)]
-pub(in crate::http2) struct TrailersReader {
+pub struct TrailersReader {
     room: Room,
     error: Option<HeadError>,
     trailers: HeaderMap,
@@ -17,7 +17,7 @@ pub(in crate::http2) struct TrailersReader {
 
 impl TrailersReader {
     /// A reader.
-    pub(in crate::http2) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             room: Room::new(MAX_TRAILERS, MAX_TRAILER_FIELDS),
             error: None,
@@ -26,7 +26,7 @@ impl TrailersReader {
     }
 
     /// Takes the next field.
-    pub(in crate::http2) fn take(&mut self, name: &[u8], value: &[u8]) {
+    pub fn take(&mut self, name: &[u8], value: &[u8]) {
         if self.error.is_none()
             && let Err(error) = self.read(name, value)
         {
@@ -35,7 +35,7 @@ impl TrailersReader {
     }
 
     /// The trailers, now that their block is over; `None` if none are left.
-    pub(in crate::http2) fn finish(self) -> Result<Option<HeaderMap>, HeadError> {
+    pub fn finish(self) -> Result<Option<HeaderMap>, HeadError> {
         match self.error {
             Some(error) => Err(error),
             None => Ok(Some(self.trailers).filter(|trailers| !trailers.is_empty())),
@@ -69,6 +69,12 @@ impl TrailersReader {
                 .map_err(|_| HeadError::TooLarge)?;
         }
         Ok(())
+    }
+}
+
+impl Default for TrailersReader {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

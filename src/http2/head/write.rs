@@ -6,7 +6,7 @@
 use http::{HeaderMap, Method, StatusCode, header};
 
 use super::field::has_no_content;
-use crate::http2::connection::Opening;
+use crate::http2::driven::Opening;
 use crate::http2::hpack::{Encoder, Pseudo, write_field, write_pseudo, write_status};
 use crate::message::{
     Fields, RequestParts, ResponseParts, Role, Value, header_name_is_forbidden_in_trailers,
@@ -16,7 +16,7 @@ use crate::message::{
 ///
 /// `:authority` is the first `Host`, and left out where that is empty or not there; for CONNECT it
 /// is the URI's. A `Content-Length` stays where it stands if it is that of `opening`.
-pub(in crate::http2) fn write_request(
+pub fn write_request(
     encoder: &mut Encoder,
     out: &mut Vec<u8>,
     parts: &RequestParts,
@@ -41,11 +41,11 @@ pub(in crate::http2) fn write_request(
     }
 }
 
-/// Appends the block of a response.
+/// Appends the block of a response, or of an interim one (1xx except 101).
 ///
 /// `length` is that of the body, if it is known. A `Content-Length` stays where it stands if it is
 /// that, and as it is where no body follows but could have: `bodiless`, and 304.
-pub(in crate::http2) fn write_response(
+pub fn write_response(
     encoder: &mut Encoder,
     out: &mut Vec<u8>,
     parts: &ResponseParts,
@@ -73,23 +73,9 @@ pub(in crate::http2) fn write_response(
     write_length(out, length);
 }
 
-/// Appends the block of an interim response (1xx except 101).
-pub(in crate::http2) fn write_interim(
-    encoder: &mut Encoder,
-    out: &mut Vec<u8>,
-    parts: &ResponseParts,
-) {
-    debug_assert!(parts.status.is_informational(), "an interim status");
-    write_response(encoder, out, parts, None, true);
-}
-
 /// Appends the block of trailers, without those that have no place there. `false` if none are left,
 /// and nothing was appended.
-pub(in crate::http2) fn write_trailers(
-    encoder: &mut Encoder,
-    out: &mut Vec<u8>,
-    trailers: &HeaderMap,
-) -> bool {
+pub fn write_trailers(encoder: &mut Encoder, out: &mut Vec<u8>, trailers: &HeaderMap) -> bool {
     let mut some = false;
     for (name, value) in trailers {
         if header_name_is_forbidden_in_trailers(name) {
@@ -120,12 +106,11 @@ fn write_pseudo_fields(out: &mut Vec<u8>, parts: &RequestParts, opening: &Openin
         write_pseudo(out, Pseudo::Scheme, scheme);
     }
     let target = parts.uri.authority().filter(|_| is_tunnel);
-    let authority = match target {
-        Some(authority) => authority.as_str().as_bytes(),
-        None => {
-            let host = parts.headers.get(header::HOST);
-            host.map_or(&[][..], Value::as_bytes)
-        }
+    let authority = if let Some(authority) = target {
+        authority.as_str().as_bytes()
+    } else {
+        let host = parts.headers.get(header::HOST);
+        host.map_or(&[][..], Value::as_bytes)
     };
     if !authority.is_empty() {
         write_pseudo(out, Pseudo::Authority, authority);

@@ -1,18 +1,19 @@
 //! Header blocks in.
 
-use super::{huffman, integer, static_table, table::Table};
+use super::table::Table;
+use super::{Field, huffman, integer, static_table};
 
 /// Decodes the header blocks of one end of a connection, in the order in which they came.
 #[derive(Debug)]
-pub(in crate::http2) struct Decoder {
+pub struct Decoder {
     table: Table,
-    /// The size that we announced: SETTINGS_HEADER_TABLE_SIZE.
+    /// The size that we announced: `SETTINGS_HEADER_TABLE_SIZE`.
     limit: usize,
 }
 
-/// Why a block cannot be decoded. The connection ends with COMPRESSION_ERROR.
+/// Why a block cannot be decoded. The connection ends with `COMPRESSION_ERROR`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http2) enum HpackError {
+pub enum HpackError {
     /// It ends within a field.
     Truncated,
     /// An integer has more than 32 bits, or more bytes than such a one needs (RFC 7541 §5.1).
@@ -34,23 +35,13 @@ enum Text<'block> {
     Scratch(usize, usize),
 }
 
-impl HpackError {
-    /// What the other end is told.
-    pub(in crate::http2) fn why(self) -> &'static str {
-        match self {
-            Self::Truncated => "a header block ends within a field",
-            Self::Integer => "an integer in a header block is too large",
-            Self::Index => "an index in a header block has no entry",
-            Self::Huffman => "a header block has malformed Huffman code",
-            Self::TableSize => "a header block changes the table's size as it must not",
-        }
-    }
-}
+/// Name and value of a literal.
+type Literal<'block> = (Text<'block>, Text<'block>);
 
 impl Decoder {
-    /// A decoder for an end that was told of this SETTINGS_HEADER_TABLE_SIZE. What it holds before
-    /// the first entry is no more than the value itself.
-    pub(in crate::http2) fn new(limit: usize) -> Self {
+    /// A decoder for an end that was told of this `SETTINGS_HEADER_TABLE_SIZE`. Before the first
+    /// entry it holds no memory.
+    pub fn new(limit: usize) -> Self {
         Self {
             table: Table::new(limit),
             limit,
@@ -59,7 +50,7 @@ impl Decoder {
 
     /// Decodes a whole block and hands on each field, name and value. `scratch` is memory for what
     /// has to be decoded first; it has no more than 8/5 of the block's bytes, or an entry's more.
-    pub(in crate::http2) fn decode(
+    pub fn decode(
         &mut self,
         block: &[u8],
         scratch: &mut Vec<u8>,
@@ -91,11 +82,6 @@ impl Decoder {
         Ok(())
     }
 
-    /// Bytes of memory that the table holds.
-    pub(in crate::http2) fn memory(&self) -> usize {
-        self.table.memory()
-    }
-
     /// Takes the sizes that a block begins with: the smallest that there was since the last block,
     /// then the last one (RFC 7541 §4.2).
     fn sizes<'block>(&mut self, block: &'block [u8]) -> Result<&'block [u8], HpackError> {
@@ -121,7 +107,7 @@ impl Decoder {
         prefix: u8,
         rest: &mut &'block [u8],
         scratch: &mut Vec<u8>,
-    ) -> Result<(Text<'block>, Text<'block>), HpackError> {
+    ) -> Result<Literal<'block>, HpackError> {
         scratch.clear();
         let name = match integer::read(first, prefix, rest)? {
             0 => string(rest, scratch)?,
@@ -142,7 +128,7 @@ impl Decoder {
         Ok(Text::Scratch(0, name.len()))
     }
 
-    fn field(&self, index: usize) -> Result<(&[u8], &[u8]), HpackError> {
+    fn field(&self, index: usize) -> Result<Field<'_>, HpackError> {
         let dynamic = || {
             let index = index.checked_sub(static_table::LENGTH + 1)?;
             self.table.field(index)
@@ -152,9 +138,28 @@ impl Decoder {
             .ok_or(HpackError::Index)
     }
 
+    /// Bytes of memory that the table holds.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.table.memory()
+    }
+
     #[cfg(test)]
     pub(super) fn table(&self) -> &Table {
         &self.table
+    }
+}
+
+impl HpackError {
+    /// What the other end is told.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Truncated => "a header block ends within a field",
+            Self::Integer => "an integer in a header block is too large",
+            Self::Index => "an index in a header block has no entry",
+            Self::Huffman => "a header block has malformed Huffman code",
+            Self::TableSize => "a header block changes the table's size as it must not",
+        }
     }
 }
 

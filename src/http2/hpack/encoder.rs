@@ -6,7 +6,7 @@ use super::{integer, static_table};
 
 /// What has to be said once on a connection, before the first field.
 #[derive(Debug, Default)]
-pub(in crate::http2) struct Encoder {
+pub struct Encoder {
     has_begun: bool,
 }
 
@@ -28,7 +28,7 @@ pub(in crate::http2) enum Pseudo {
 impl Encoder {
     /// Begins a block. The first one says that our table has no bytes: so the other end need not
     /// keep one, and no lower limit of its can be below what ours has (RFC 9113 §4.3.1).
-    pub(in crate::http2) fn begin(&mut self, out: &mut Vec<u8>) {
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
         if !self.has_begun {
             self.has_begun = true;
             integer::write(out, 0x20, 5, 0);

@@ -4,7 +4,7 @@
 //! thousands. So the table of a [`Decoder`] has no memory before something is put into it and never
 //! more than was announced, and what a block says is handed on piece by piece: whoever takes the
 //! fields counts them. Whatever is wrong with a block is wrong with the connection
-//! (COMPRESSION_ERROR), since from there on the tables differ.
+//! (`COMPRESSION_ERROR`), since from there on the tables differ.
 //!
 //! What we send refers to the static table only. It costs some bytes of each head, and no memory,
 //! no copy and no state that could go out of step; and what is secret cannot be guessed from how
@@ -17,8 +17,12 @@ mod integer;
 mod static_table;
 mod table;
 
-pub(super) use decoder::Decoder;
-pub(super) use encoder::{Encoder, Pseudo, write_field, write_pseudo, write_status};
+pub use decoder::{Decoder, HpackError};
+pub use encoder::Encoder;
+pub(super) use encoder::{Pseudo, write_field, write_pseudo, write_status};
+
+/// Name and value.
+type Field<'a> = (&'a [u8], &'a [u8]);
 
 #[cfg(test)]
 mod tests;

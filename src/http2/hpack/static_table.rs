@@ -1,7 +1,9 @@
 //! The static table (RFC 7541 Appendix A), and where in it a name is.
 
+use super::Field;
+
 /// The entry of this index, the first having 1.
-pub(super) fn field(index: usize) -> Option<(&'static [u8], &'static [u8])> {
+pub(super) fn field(index: usize) -> Option<Field<'static>> {
     FIELDS.get(index.checked_sub(1)?).copied()
 }
 
@@ -19,21 +21,21 @@ pub(super) fn index_of(name: &[u8]) -> Option<usize> {
 
 /// One of 128 places. Setting the bit makes letters small.
 const fn place(length: usize, first: u8, last: u8) -> usize {
-    let key = (length as u32 & 0xffff) << 16 | (first as u32 | 0x20) << 8 | last as u32 | 0x20;
-    (key.wrapping_mul(MULTIPLIER) >> 25) as usize
+    let key = (length & 0xffff) << 16 | (first as usize | 0x20) << 8 | last as usize | 0x20;
+    (key.wrapping_mul(MULTIPLIER) & 0xffff_ffff) >> 25
 }
 
 /// Found by trying: no two names have the same place.
-const MULTIPLIER: u32 = 0xaa86_c98f;
+const MULTIPLIER: usize = 0xaa86_c98f;
 
 const PLACES: [u8; 128] = {
     let mut places = [0; 128];
     let mut index = FIRST_NAME;
-    while index <= LENGTH {
-        let (name, _) = FIELDS[index - 1];
+    while index as usize <= LENGTH {
+        let (name, _) = FIELDS[index as usize - 1];
         let place = place(name.len(), name[0], name[name.len() - 1]);
         assert!(places[place] == 0, "each name has a place of its own");
-        places[place] = index as u8;
+        places[place] = index;
         index += 1;
     }
     places
@@ -43,10 +45,10 @@ const PLACES: [u8; 128] = {
 pub(super) const LENGTH: usize = FIELDS.len();
 
 /// Where pseudo fields end, and with them names that come more than once.
-const FIRST_NAME: usize = 15;
+const FIRST_NAME: u8 = 15;
 
 /// Names and values, from index 1 on.
-const FIELDS: [(&[u8], &[u8]); 61] = [
+const FIELDS: [Field<'static>; 61] = [
     (b":authority", b""),
     (b":method", b"GET"),
     (b":method", b"POST"),

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use super::Field;
+
 /// A dynamic table, in which the newest entry comes first.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -39,7 +41,7 @@ impl Table {
     }
 
     /// The entry of this index, the newest having 0.
-    pub(super) fn field(&self, index: usize) -> Option<(&[u8], &[u8])> {
+    pub(super) fn field(&self, index: usize) -> Option<Field<'_>> {
         let place = self.entries.len().checked_sub(index.checked_add(1)?)?;
         let entry = self.entries.get(place)?;
         let name = self.text.get(entry.start as usize..entry.value as usize)?;
@@ -77,11 +79,13 @@ impl Table {
     }
 
     /// What entries have together.
+    #[cfg(test)]
     pub(super) fn size(&self) -> usize {
         self.size
     }
 
     /// Bytes of memory that it holds.
+    #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.text.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
@@ -131,7 +135,7 @@ fn small(place: usize) -> u32 {
 }
 
 /// What an entry counts beyond its text (RFC 7541 §4.1).
-pub(super) const OVERHEAD: usize = 32;
+const OVERHEAD: usize = 32;
 
 /// The memory that text begins with: two or three fields.
 const SMALLEST: usize = 256;

@@ -10,7 +10,7 @@ use http_body::Frame;
 use super::entry::{Entry, Wanted};
 use super::table::EndedBy;
 use super::{Fault, Role, Session};
-use crate::http2::connection::{OpenError, Opening};
+use crate::http2::driven::{OpenError, Opening};
 use crate::http2::error::{Abuse, ErrorCode, StreamError};
 use crate::http2::frame::{
     DATA, END_STREAM, HEADER, HIGHEST_ID, close_block, write_header, write_reset,

@@ -13,6 +13,7 @@ fn forwarding(forwarded: bool) -> Forwarding {
     let written = Listener {
         bind: ":80".to_owned(),
         protocols: None,
+        http2: config::ListenerHttp2::default(),
         to: Vec::new(),
         upstream: None,
         trusted_proxies: ["10.0.0.0/8", "2001:db8::/32"]

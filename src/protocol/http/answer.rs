@@ -5,10 +5,11 @@ use http::{HeaderValue, Method, Response, Version, header};
 use super::connection::boxed;
 use super::exchange::{Exchange, is_misdirected};
 use super::forward;
-use super::respond::{Asked, Cause, Details, options, respond};
+use super::respond::{Asked, Cause, Details, options, respond, respond_grpc};
 use super::upgrade::Tunnel;
 use crate::body::Body;
 use crate::message::{Fields, RequestParts, ResponseParts, Value};
+use crate::policy::grpc::Code;
 use crate::policy::{self, MaxForwards};
 use crate::route::path;
 use crate::snapshot::Action;
@@ -68,7 +69,7 @@ impl Exchange<'_> {
         if parts.version != Version::HTTP_10 || parts.headers.contains_key(header::HOST) {
             return;
         }
-        if let Ok(local) = self.connection.client.stream.local_address() {
+        if let Ok(local) = self.connection.client.stream().local_address() {
             let local = local.to_string();
             let local = Value::of_ascii(local.as_bytes());
             parts.headers.append(&header::HOST, local);
@@ -81,12 +82,28 @@ impl Exchange<'_> {
         if is_misdirected(self.connection, self.terms, parts) {
             return own(parts, Cause::Misdirected);
         }
+        if self
+            .record
+            .grpc
+            .as_ref()
+            .is_some_and(|call| call.is_malformed())
+        {
+            return own(parts, Cause::BadRequest);
+        }
         if path::is_ambiguous(parts.uri.path()) {
             return own(parts, Cause::BadRequest);
+        }
+        // RFC 8441: its target is no authority, and what it asks for is not served.
+        if is_extended_connect(parts) {
+            return own(parts, Cause::NotImplemented);
         }
         if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !self.route.connect)
         {
             return own(parts, Cause::MethodNotAllowed);
+        }
+        // A tunnel takes the whole of a connection, and a stream is not that.
+        if parts.method == Method::CONNECT && parts.version == Version::HTTP_2 {
+            return own(parts, Cause::NotImplemented);
         }
         // What follows CONNECT is the tunnel: a body before it would be read in two ways.
         if parts.method == Method::CONNECT && self.message.framing.has_body() {
@@ -128,15 +145,22 @@ impl Exchange<'_> {
     ) -> Answer {
         self.record.cause.set(Some(cause));
         self.record.end.set(cause.end());
-        let response = respond(
-            cause,
-            &Asked {
-                accept: headers.get(header::ACCEPT),
-                request_id: self.record.request_id.get(),
-                details,
-            },
-        );
-        Answer::plain(response)
+        let asked = Asked {
+            accept: headers.get(header::ACCEPT),
+            request_id: self.record.request_id.get(),
+            details,
+        };
+        let Some(call) = &self.record.grpc else {
+            return Answer::plain(respond(cause, &asked));
+        };
+        // Whatever was waited for: the client has given up by now.
+        let code = if self.is_overdue() {
+            Code::DeadlineExceeded
+        } else {
+            cause.grpc()
+        };
+        call.tell(code);
+        Answer::plain(respond_grpc(cause, code, &asked))
     }
 }
 
@@ -167,4 +191,11 @@ fn target<'a>(parts: &'a RequestParts, scheme: &'static str) -> policy::Target<'
         path: parts.uri.path(),
         query: parts.uri.query(),
     }
+}
+
+/// Whether a CONNECT names a protocol, and so no authority as its target (RFC 8441 §4).
+fn is_extended_connect(parts: &RequestParts) -> bool {
+    parts.method == Method::CONNECT
+        && parts.version == Version::HTTP_2
+        && parts.uri.authority().is_none()
 }

@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::client::Client;
+use super::beginning::{self, Beginning};
+use super::client::{Client, Http1};
 use super::exchange;
+use super::streams;
 use super::terms::Terms;
 use super::upgrade::Tunnel;
 use crate::context::ConnectionFacts;
@@ -61,7 +63,7 @@ pub(super) enum Next {
 /// meanwhile.
 ///
 /// No `async fn`: its future would hold the arguments beside what is made of them.
-pub fn serve<G>(
+pub fn serve<G: 'static>(
     stream: Stream,
     facts: ConnectionFacts,
     listener: Arc<HttpListener>,
@@ -75,6 +77,19 @@ pub fn serve<G>(
         local,
     };
     async move {
+        if terms.listener.http2.is_some() {
+            match Box::pin(beginning::told(&connection, &member, &mut terms)).await {
+                Beginning::Http1 => {}
+                Beginning::Http2 => {
+                    return boxed(|| streams::serve(connection, (member, terms), guard)).await;
+                }
+                Beginning::Neither => {
+                    drop(connection);
+                    drop(guard);
+                    return;
+                }
+            }
+        }
         let mut is_new = true;
         while connection.request_begins(&member, &mut terms, is_new).await {
             is_new = false;
@@ -82,14 +97,15 @@ pub fn serve<G>(
             terms.renew(&connection.client.facts, &connection.local);
             match boxed(|| exchange::run(&connection, &terms)).await {
                 Next::Again => {}
-                Next::Close if connection.client.is_silent() => break,
                 Next::Close => {
-                    Box::pin(connection.client.linger()).await;
+                    if !connection.is_silent() {
+                        Box::pin(connection.linger()).await;
+                    }
                     break;
                 }
                 Next::Ended => break,
                 Next::Abort => {
-                    connection.client.stream.reset_on_close();
+                    connection.client.cut();
                     break;
                 }
                 Next::Tunnel(tunnel) => {
@@ -116,7 +132,7 @@ pub(super) fn boxed<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
 impl Connection {
     /// Waits for the first bytes of a request, without a buffer. False when there will be none: the
     /// client has gone or was silent for too long, or the listener is to end.
-    fn request_begins<'a>(
+    pub(super) fn request_begins<'a>(
         &'a self,
         member: &'a Member,
         terms: &'a mut Terms,
@@ -132,14 +148,29 @@ impl Connection {
         };
         poll_fn(move |cx| rest.poll_over(cx))
     }
+
+    /// Whether it can be closed at once without a reset.
+    fn is_silent(&self) -> bool {
+        self.client.http1().is_none_or(Http1::is_silent)
+    }
+
+    /// Ends it, although the client may still be sending.
+    async fn linger(&self) {
+        if let Some(http1) = self.client.http1() {
+            http1.linger(&self.client.deadline).await;
+        }
+    }
 }
 
 impl Rest<'_> {
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Connection { client, local } = self.connection;
+        let Some(http1) = client.http1() else {
+            return Poll::Ready(false);
+        };
         // Asked first: a request that has arrived is served, whatever is to end.
-        while !client.has_request_begun(&mut self.empty_lines) {
-            let Poll::Ready(received) = client.poll_receive(cx) else {
+        while !http1.has_request_begun(&mut self.empty_lines) {
+            let Poll::Ready(received) = http1.poll_receive(cx) else {
                 self.terms.renew(&client.facts, local);
                 ready!(self.poll_end(cx));
                 return Poll::Ready(false);
@@ -187,4 +218,4 @@ const EMPTY_LINES: u32 = 1;
 
 /// How long a connection that is to end is kept for a request that may be on its way: two round
 /// trips around the world.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
+pub(super) const LAST_REQUEST: Duration = Duration::from_secs(1);

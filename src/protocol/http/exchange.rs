@@ -7,10 +7,12 @@ use http::{HeaderValue, Method, Version, header};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Next};
+use super::grpc::GrpcCall;
 use super::head::{NoHead, read_head};
-use super::record::Record;
+use super::record::{Record, Who};
 use super::respond::Cause;
 use super::terms::Terms;
+use crate::body::Body;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
 use crate::policy;
@@ -64,17 +66,8 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
             (Ok(_), None) => return Err(Next::Ended),
             (Err(none), _) => return Err(no_request(connection, terms, none, began).await),
         };
-        let record = record.get_or_init(|| begin(terms, head, (began, now)));
-        let mut body = connection.client.request_body(head.framing, head.trailers);
-        let is_trusted = identify(connection, terms, head, record);
-        let (route, matched) = if is_misdirected(connection, terms, &head.parts) {
-            (&*terms.listener.unrouted, 0)
-        } else {
-            find_route(&terms.listener, &head.parts, record.scheme.get())
-        };
-        let said = (message(head), is_trusted);
-        let exchange =
-            exchange.get_or_init(|| Exchange::new(connection, terms, (route, record), said, now));
+        let cells = (&record, &exchange);
+        let (exchange, mut body, matched) = set_out(connection, terms, cells, head, (began, now));
         match exchange.answer(&mut head.parts, &mut body, matched).await {
             Some(answer) => Ok((exchange, answer)),
             None => Err(exchange.abandon()),
@@ -86,6 +79,53 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
     };
     let mut sending = exchange.start(answer);
     exchange.finish(&mut sending).await
+}
+
+/// Serves a request whose head has been read.
+pub(super) async fn serve(connection: &Connection, terms: &Terms, head: Box<RequestHead>) -> Next {
+    let record = OnceCell::new();
+    let exchange = OnceCell::new();
+    let answered = async {
+        let mut head = head;
+        let now = Instant::now();
+        let cells = (&record, &exchange);
+        let set_out = set_out(connection, terms, cells, &mut head, (now, now));
+        let (exchange, mut body, matched) = set_out;
+        match exchange.answer(&mut head.parts, &mut body, matched).await {
+            Some(answer) => Ok((exchange, answer)),
+            None => Err(exchange.abandon()),
+        }
+    };
+    let (exchange, answer) = match answered.await {
+        Ok(answered) => answered,
+        Err(next) => return next,
+    };
+    let mut sending = exchange.start(answer);
+    exchange.finish(&mut sending).await
+}
+
+/// Makes an exchange of a request whose head is there: who asks, by which route, with what body,
+/// and how much of the path the route's prefix took.
+#[inline]
+fn set_out<'e, 'a>(
+    connection: &'a Connection,
+    terms: &'a Terms,
+    (record, exchange): (&'a OnceCell<Record>, &'e OnceCell<Exchange<'a>>),
+    head: &mut RequestHead,
+    (began, now): (Instant, Instant),
+) -> (&'e Exchange<'a>, Body, usize) {
+    let record = record.get_or_init(|| begin(terms, head, (began, now)));
+    let body = connection.client.request_body(head.framing, head.trailers);
+    let is_trusted = identify(connection, terms, head, record);
+    let (route, matched) = if is_misdirected(connection, terms, &head.parts) {
+        (&*terms.listener.unrouted, 0)
+    } else {
+        find_route(&terms.listener, &head.parts, record.scheme.get())
+    };
+    let said = (message(head), is_trusted);
+    let exchange =
+        exchange.get_or_init(|| Exchange::new(connection, terms, (route, record), said, now));
+    (exchange, body, matched)
 }
 
 /// Answers where there is no request, if there is somebody to answer.
@@ -103,21 +143,21 @@ async fn no_request(connection: &Connection, terms: &Terms, none: NoHead, began:
 }
 
 /// Answers what is no request that could be served, and ends the connection.
-async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Instant) -> Next {
+pub(super) async fn refuse(
+    connection: &Connection,
+    terms: &Terms,
+    cause: Cause,
+    began: Instant,
+) -> Next {
     connection.client.no_request();
     let now = Instant::now();
-    // Its method is not known; this one is counted with those that are not.
-    let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
-    let mut record = Record::new(method, began);
-    record.waited(now - began);
-    if terms.snapshot.access_log {
-        record.keep_unread();
-    }
+    let version = connection.client.version();
+    let record = unread(terms, version, (began, now));
     let message = Message {
         framing: Framing::None,
         upgrade: None,
         te_trailers: false,
-        version: Version::HTTP_11,
+        version,
         persistent: false,
     };
     let route = &terms.listener.unrouted;
@@ -125,6 +165,32 @@ async fn refuse(connection: &Connection, terms: &Terms, cause: Cause, began: Ins
     let exchange = Exchange::new(connection, terms, (route, &record), said, now);
     let mut sending = exchange.start(exchange.own(&Fields::new(), cause, None));
     exchange.finish(&mut sending).await
+}
+
+/// Keeps the record of what is no request that could be served, and is not answered: there is no
+/// stream to answer on any more.
+pub(super) fn note_refused(terms: &Terms, who: &Who<'_>, cause: Cause) {
+    let now = Instant::now();
+    let record = unread(terms, Version::HTTP_2, (now, now));
+    record.cause.set(Some(cause));
+    record.end.set(cause.end());
+    let Terms {
+        snapshot, listener, ..
+    } = terms;
+    let status = cause.status().as_u16();
+    record.finish_unanswered(who, snapshot, &listener.unrouted, status);
+}
+
+/// Begins the record of what could not be read.
+fn unread(terms: &Terms, version: Version, (began, now): (Instant, Instant)) -> Record {
+    // Its method is not known; this one is counted with those that are not.
+    let method = Method::from_bytes(b"_OTHER").unwrap_or_default();
+    let mut record = Record::new(method, began);
+    record.waited(now - began);
+    if terms.snapshot.access_log {
+        record.keep_unread(version);
+    }
+    record
 }
 
 /// Begins the record of a request whose head is there.
@@ -136,6 +202,7 @@ fn begin(terms: &Terms, head: &RequestHead, (began, now): (Instant, Instant)) ->
     if terms.snapshot.access_log {
         record.keep(&head.parts);
     }
+    record.grpc = GrpcCall::of(&head.parts);
     record
 }
 
@@ -149,13 +216,13 @@ fn identify(
     let (headers, peer) = (&mut head.parts.headers, connection.client.facts.peer);
     let forwarding = &terms.listener.forwarding;
     let local = &connection.local;
-    let scheme = if connection.client.stream.is_secure() {
+    let scheme = if connection.client.stream().is_secure() {
         "https"
     } else {
         "http"
     };
     let identity = local.with_random(|random| forwarding.apply(headers, peer, scheme, random));
-    if let Some(certificate) = connection.client.stream.client_certificate() {
+    if let Some(certificate) = connection.client.stream().client_certificate() {
         policy::tell_certificate(headers, certificate);
     }
     record.scheme.set(identity.scheme);
@@ -184,7 +251,7 @@ pub(super) fn is_misdirected(connection: &Connection, terms: &Terms, parts: &Req
         return false;
     };
     let host = parts.headers.get(header::HOST).and_then(Value::to_str);
-    let agreed = connection.client.stream.client().map(|facts| &facts.rule);
+    let agreed = connection.client.stream().client().map(|facts| &facts.rule);
     rules.of(host.map(host::bare)) != agreed
 }
 
@@ -259,8 +326,10 @@ impl<'a> Exchange<'a> {
 
     /// Takes over the limits of the call that the request has become.
     pub(super) fn limit(&self, timeouts: &CallTimeouts) {
+        let call = self.record.grpc.as_ref().and_then(|call| call.timeout());
+        let limit = timeouts.request.into_iter().chain(call).min();
         self.overdue
-            .set(timeouts.request.map(|limit| self.record.started() + limit));
+            .set(limit.map(|limit| self.record.started() + limit));
         self.body_idle.set(timeouts.body_idle);
     }
 

@@ -18,9 +18,9 @@ use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
 use crate::body::Body;
 use crate::endpoint::Protocol;
-use crate::http1::{Framing, RequestOptions, ResponseHead, encode_interim, encode_request};
+use crate::http1::{Framing, RequestOptions, ResponseHead, encode_request};
 use crate::http2::Opening;
-use crate::message::{RequestParts, ResponseParts};
+use crate::message::RequestParts;
 use crate::net::Buffer;
 use crate::policy::retry::Failure;
 use crate::pool::{
@@ -324,7 +324,7 @@ fn response_head<'a>(
                     exchange.record.first_byte.set(Some(first_byte));
                     return Ok(head);
                 }
-                Some(Ok(Event::Interim(head))) => interim(&head.parts),
+                Some(Ok(Event::Interim(head))) => exchange.interim(head.parts),
             };
             // In a box: few responses have one, and the others do not carry the room for it.
             if !Box::pin(exchange.relay_interim(interim)).await {
@@ -341,13 +341,6 @@ fn limit(choice: &Choice, call: &Call) -> Duration {
     } else {
         choice.timeouts.body_idle
     }
-}
-
-/// The head of an interim response, as it is relayed.
-fn interim(parts: &ResponseParts) -> Buffer {
-    let mut head = Buffer::take();
-    encode_interim(&mut head, parts);
-    head
 }
 
 /// CONNECT succeeds with any 2xx, and has no body (RFC 9110 §9.3.6).

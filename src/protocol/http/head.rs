@@ -28,23 +28,24 @@ pub(super) async fn read_head(
     place: &mut Option<RequestHead>,
 ) -> Result<Instant, NoHead> {
     let client = &connection.client;
+    let http1 = client.http1().ok_or(NoHead::Gone)?;
     let mut armed = false;
     let mut seen = 0;
     poll_fn(|cx| {
         loop {
-            let there = client.received.borrow().bytes().len();
-            let parsed = resume_request(client.received.borrow().bytes(), seen, listener.limits);
+            let there = http1.received.borrow().bytes().len();
+            let parsed = resume_request(http1.received.borrow().bytes(), seen, listener.limits);
             match parsed {
                 Ok(head) => *place = head,
                 Err(error) => return Poll::Ready(Err(NoHead::Refused(error))),
             }
             if let Some(head) = place {
-                client.received.borrow_mut().consume(head.size);
+                http1.received.borrow_mut().consume(head.size);
                 let now = if armed { Instant::now() } else { began };
                 return Poll::Ready(Ok(now));
             }
             seen = there;
-            match client.poll_receive(cx) {
+            match http1.poll_receive(cx) {
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(Err(NoHead::Gone)),
                 Poll::Pending => break,

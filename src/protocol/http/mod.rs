@@ -1,21 +1,25 @@
-//! HTTP: one connection, one request at a time, and everything that is said about them.
+//! HTTP: connections, their requests, and everything that is said about them.
 //!
-//! `connection` waits for requests; `exchange` is the life of one; `forward` asks an upstream, and
-//! again where that is allowed; `record` keeps what is logged and measured; `respond` alone turns
-//! causes into statuses; `terms` are what a connection is served by.
+//! `beginning` tells which version a connection speaks; `connection` waits for one request after
+//! the other, `streams` for many at once; `exchange` is the life of one; `forward` asks an upstream,
+//! and again where that is allowed; `record` keeps what is logged and measured; `respond` alone
+//! turns causes into statuses; `terms` are what a connection is served by.
 
 mod accept;
 mod answer;
 mod attempt;
+mod beginning;
 mod client;
 mod connect;
 mod connection;
 mod exchange;
 mod forward;
+mod grpc;
 mod head;
 mod record;
 mod reply;
 pub mod respond;
+mod streams;
 mod terms;
 mod upgrade;
 

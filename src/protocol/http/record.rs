@@ -9,10 +9,13 @@ use http::{Method, Version as HttpVersion, header};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::grpc::GrpcCall;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
+use crate::net::Stream;
 use crate::policy::RequestId;
+use crate::protocol::local::Local;
 use crate::snapshot::{Route, RouteMetrics, Snapshot};
 use crate::telemetry::access::{self, End, Entry, Origin};
 use crate::tls::Version;
@@ -25,6 +28,8 @@ pub(super) struct Record {
     method: Method,
     /// In a box: most proxies that are busy write no access log.
     asked: Option<Box<Asked>>,
+    /// Of a call of gRPC.
+    pub(super) grpc: Option<Box<GrpcCall>>,
     pub(super) client: Cell<Option<IpAddr>>,
     /// As the client sees it: a trusted proxy in front may have taken TLS off.
     pub(super) scheme: Cell<&'static str>,
@@ -74,6 +79,14 @@ pub(super) struct Ending {
     pub(super) response_bytes: u64,
 }
 
+/// Who asked, for the access log.
+#[derive(Debug)]
+pub(super) struct Who<'a> {
+    pub(super) local: &'a Local,
+    pub(super) stream: &'a Stream,
+    pub(super) peer: SocketAddr,
+}
+
 /// The figures of a request that has ended.
 struct Ended {
     status: u16,
@@ -91,6 +104,7 @@ impl Record {
             started,
             method,
             asked: None,
+            grpc: None,
             client: Cell::new(None),
             scheme: Cell::new("http"),
             request_id: OnceCell::new(),
@@ -128,8 +142,8 @@ impl Record {
     }
 
     /// Keeps that there was something which could not be read as a request.
-    pub(super) fn keep_unread(&mut self) {
-        let asked = Asked::new(self.began(), HttpVersion::HTTP_11, [b""; PARTS]);
+    pub(super) fn keep_unread(&mut self, version: HttpVersion) {
+        let asked = Asked::new(self.began(), version, [b""; PARTS]);
         self.asked = Some(Box::new(asked));
     }
 
@@ -184,25 +198,59 @@ impl Record {
         route: &Route,
         ending: Ending,
     ) {
-        self.is_finished.set(true);
         let now = Instant::now();
         connection.client.rests(now);
-        let total = now - self.started;
         let ended = Ended {
-            status: ending.status,
             request_bytes: connection.client.body_bytes(),
-            response_bytes: ending.response_bytes,
-            total,
-            overhead: total.saturating_sub(self.waited.get()),
+            ..self.end(now, ending)
         };
         self.count(&route.metrics, &ended);
         if let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) {
-            self.log(connection, snapshot, &route.metrics.origin, asked, &ended);
+            let who = Who {
+                local: &connection.local,
+                stream: connection.client.stream(),
+                peer: connection.client.facts.peer,
+            };
+            self.log(&who, snapshot, &route.metrics.origin, asked, &ended);
+        }
+    }
+
+    /// Counts and logs what was no request that could be answered, and was not.
+    pub(super) fn finish_unanswered(
+        &self,
+        who: &Who<'_>,
+        snapshot: &Snapshot,
+        route: &Route,
+        status: u16,
+    ) {
+        let ending = Ending {
+            status,
+            response_bytes: 0,
+        };
+        let ended = self.end(Instant::now(), ending);
+        self.count(&route.metrics, &ended);
+        if let Some(asked) = self.asked.as_ref().filter(|_| snapshot.access_log) {
+            self.log(who, snapshot, &route.metrics.origin, asked, &ended);
+        }
+    }
+
+    fn end(&self, now: Instant, ending: Ending) -> Ended {
+        self.is_finished.set(true);
+        let total = now - self.started;
+        Ended {
+            status: ending.status,
+            request_bytes: 0,
+            response_bytes: ending.response_bytes,
+            total,
+            overhead: total.saturating_sub(self.waited.get()),
         }
     }
 
     fn count(&self, metrics: &RouteMetrics, ended: &Ended) {
         metrics.count(&self.method, ended.status);
+        if let Some(call) = &self.grpc {
+            metrics.count_grpc(call.ended(ended.status, self.end.get()));
+        }
         metrics.duration.observe(ended.total);
         metrics.overhead.observe(ended.overhead);
         if ended.request_bytes > 0 {
@@ -223,7 +271,7 @@ impl Record {
 
     fn log(
         &self,
-        connection: &Connection,
+        who: &Who<'_>,
         snapshot: &Snapshot,
         origin: &Origin,
         asked: &Asked,
@@ -234,8 +282,8 @@ impl Record {
             let told = || access::Target::new(&upstream.name, &endpoint.zone, &endpoint.name);
             endpoint.logged.get_or_init(told)
         });
-        let peer = connection.client.facts.peer;
-        connection.local.access_log.record(&Entry {
+        let peer = who.peer;
+        who.local.access_log.record(&Entry {
             at: asked.at,
             request_id: self.request_id.get().map_or(b"", RequestId::bytes),
             origin,
@@ -252,14 +300,13 @@ impl Record {
             status: Some(ended.status),
             request_bytes: ended.request_bytes,
             response_bytes: ended.response_bytes,
-            version: if asked.version == HttpVersion::HTTP_10 {
-                "1.0"
-            } else {
-                "1.1"
+            version: match asked.version {
+                HttpVersion::HTTP_10 => "1.0",
+                HttpVersion::HTTP_2 => "2",
+                _ => "1.1",
             },
-            tls: Version::of(&connection.client.stream).map(Version::as_str),
-            client_certificate: connection
-                .client
+            tls: Version::of(who.stream).map(Version::as_str),
+            client_certificate: who
                 .stream
                 .client_certificate()
                 .map(|shown| (&*shown.subject, &*shown.fingerprint)),

@@ -8,6 +8,7 @@ use http::{Method, Version, header};
 use http_body::Body as _;
 
 use super::answer::Answer;
+use super::client::{Outgoing, SendError};
 use super::connection::Next;
 use super::exchange::Exchange;
 use super::record::{Ending, Record};
@@ -16,8 +17,9 @@ use super::terms::Terms;
 use super::upgrade::Tunnel;
 use crate::body::{Body, BodyError};
 use crate::http1::{
-    Framing, Outgoing, ResponseFraming, ResponseOptions, SendError, encode_response,
+    self, Framing, ResponseFraming, ResponseOptions, encode_interim, encode_response,
 };
+use crate::http2;
 use crate::message::ResponseParts;
 use crate::net::Buffer;
 use crate::policy::forwarding::X_REQUEST_ID_NAME;
@@ -40,26 +42,39 @@ impl Exchange<'_> {
     pub(super) fn abandon(&self) -> Next {
         // Unless a limit passed while it did not take what it was told.
         if self.record.end.get() == End::Ok {
-            self.record.end.set(End::ClientAbort);
+            self.record.end.set(self.end_of_gone());
         }
-        let ending = Ending {
+        let mut ending = Ending {
             status: CLIENT_CLOSED_REQUEST,
             response_bytes: 0,
         };
+        if self.connection.client.is_malformed() {
+            self.record.cause.set(Some(Cause::BadRequest));
+            ending.status = Cause::BadRequest.status().as_u16();
+        }
         self.record
             .finish(self.connection, &self.terms.snapshot, self.route, ending);
         Next::Abort
     }
 
+    /// The head of an interim response, as it is relayed.
+    pub(super) fn interim(&self, parts: ResponseParts) -> Outgoing {
+        if self.connection.client.http2().is_some() {
+            return Outgoing::Http2(Box::new(http2::Sending::interim(parts)));
+        }
+        let mut head = Buffer::take();
+        encode_interim(&mut head, &parts);
+        Outgoing::Http1(http1::Outgoing::new(head, Body::empty(), Framing::None))
+    }
+
     /// Relays the head of an interim response. False if its client has gone, or has not taken it in
     /// time.
-    pub(super) async fn relay_interim(&self, head: Buffer) -> bool {
+    pub(super) async fn relay_interim(&self, mut interim: Outgoing) -> bool {
         // RFC 9110 §15.2: never to a client of HTTP/1.0.
         if self.message.version == Version::HTTP_10 {
             return true;
         }
-        let mut outgoing = Outgoing::new(head, Body::empty(), Framing::None);
-        let sent = self.send(&mut outgoing).await;
+        let sent = self.send(&mut interim).await;
         sent.map_err(|end| self.record.end.set(end)).is_ok()
     }
 
@@ -72,6 +87,22 @@ impl Exchange<'_> {
             upgrade,
         } = answer;
         self.complete(&mut parts);
+        let status = parts.status.as_u16();
+        if self.connection.client.http2().is_some() {
+            let is_bodiless = is_bodiless(self.record.method(), &parts);
+            let body = match &self.record.grpc {
+                Some(call) => call.watch(&parts, body),
+                None => body,
+            };
+            let sending = http2::Sending::response(parts, body, is_bodiless);
+            return Sending {
+                record: self.record,
+                outgoing: Outgoing::Http2(Box::new(sending)),
+                tunnel: None,
+                status,
+                persistent: false,
+            };
+        }
         let length = body.size_hint().exact();
         let (method, version) = (self.record.method(), self.message.version);
         let framing = ResponseFraming::choose(method, version, parts.status, length);
@@ -86,9 +117,9 @@ impl Exchange<'_> {
         encode_response(&mut head, &parts, framing, options);
         Sending {
             record: self.record,
-            outgoing: Outgoing::new(head, body, body_framing(framing)),
+            outgoing: Outgoing::Http1(http1::Outgoing::new(head, body, body_framing(framing))),
             tunnel,
-            status: parts.status.as_u16(),
+            status,
             persistent,
         }
     }
@@ -131,6 +162,15 @@ impl Exchange<'_> {
             .finish(self.connection, &self.terms.snapshot, self.route, ending);
     }
 
+    /// How a request ends whose client has gone.
+    fn end_of_gone(&self) -> End {
+        if self.connection.client.is_malformed() {
+            Cause::BadRequest.end()
+        } else {
+            End::ClientAbort
+        }
+    }
+
     fn send<'a>(
         &'a self,
         outgoing: &'a mut Outgoing,
@@ -142,7 +182,7 @@ impl Exchange<'_> {
             self.wait_over();
             Poll::Ready(match sent {
                 Some(Ok(())) => Ok(()),
-                Some(Err(SendError::Write(_))) => Err(End::ClientAbort),
+                Some(Err(SendError::Gone)) => Err(self.end_of_gone()),
                 Some(Err(SendError::Body(BodyError::Idle | BodyError::Deadline))) | None => {
                     Err(End::Timeout)
                 }
@@ -163,7 +203,7 @@ impl Exchange<'_> {
         }
         // After a reload the listener may have it, and this connection no TLS.
         if let Some(hsts) = &self.terms.listener.hsts
-            && self.connection.client.stream.is_secure()
+            && self.connection.client.stream().is_secure()
         {
             hsts.response(&mut parts.headers);
         }
@@ -197,6 +237,12 @@ impl Drop for Sending<'_> {
     fn drop(&mut self) {
         self.record.sent.set(Some(self.ending()));
     }
+}
+
+/// Whether nothing follows a head on a stream.
+fn is_bodiless(method: &Method, parts: &ResponseParts) -> bool {
+    let framing = ResponseFraming::choose(method, Version::HTTP_11, parts.status, None);
+    framing == ResponseFraming::Bodiless
 }
 
 fn body_framing(framing: ResponseFraming) -> Framing {

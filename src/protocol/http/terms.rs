@@ -13,7 +13,7 @@ use crate::protocol::local::Local;
 use crate::snapshot::{HttpListener, Kind, Snapshot};
 
 /// What a connection is served by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Terms {
     /// The snapshot that has the listener: the one in force, unless that has it no more.
     pub(super) snapshot: Arc<Snapshot>,

@@ -21,15 +21,10 @@ impl Tunnel {
     /// Copies bytes until both sides have ended.
     pub(super) async fn run(self, client: Rc<Client>) {
         // Whatever shared the client has ended with the exchange.
-        let Some(client) = Rc::into_inner(client) else {
+        let client = Rc::into_inner(client).and_then(Client::into_connection);
+        let Some((mut stream, received, facts)) = client else {
             return;
         };
-        let Client {
-            mut stream,
-            received,
-            facts,
-            ..
-        } = client;
         let Self {
             upstream:
                 Tunnelled {
@@ -41,7 +36,7 @@ impl Tunnel {
             pick,
         } = self;
         let prefix = Prefix {
-            sent: received.into_inner().into_bytes(),
+            sent: received,
             received: early.into_bytes(),
         };
         let passed = Passed::default();

@@ -14,6 +14,7 @@ use super::action::{Action, Choice, Route, Split};
 use super::clients;
 use super::expiries::Expiries;
 use super::failure::{BuildError, refused};
+use super::http2::{Http2, Spoken};
 use super::listener::{HttpListener, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::timeouts::{CallTimeouts, ClientTimeouts};
@@ -150,11 +151,8 @@ impl Builder<'_> {
         let termination = Termination::new(
             &self.ingredients.world.registry,
             name,
-            (
-                tls,
-                [&written.timeouts, defaults],
-                key_logging(&self.ingredients.config.log),
-            ),
+            (tls, written, defaults),
+            key_logging(&self.ingredients.config.log),
             certificates.cloned().unwrap_or_default(),
             previous.and_then(|listener| listener.tls.as_deref()),
         );
@@ -186,14 +184,22 @@ impl Builder<'_> {
         let hsts = written.tls.as_ref().and_then(|tls| tls.hsts.as_ref());
         let hsts = hsts.map(Hsts::new).transpose();
         let defaults = &self.ingredients.config.defaults.timeouts;
+        let limits = http1::Limits {
+            head: written.max_head_size.map_or(HEAD_SIZE, |size| {
+                usize::try_from(size.0).unwrap_or(usize::MAX)
+            }),
+            fields: written.max_fields.map_or(FIELDS, usize::from),
+        };
+        let registry = &self.ingredients.world.registry;
+        let spoken = Spoken::of(written);
+        let http2 = spoken
+            .http2
+            .then(|| Http2::new(registry, name, &written.http2, limits));
         Ok(HttpListener {
             name: Arc::clone(name),
-            limits: http1::Limits {
-                head: written.max_head_size.map_or(HEAD_SIZE, |size| {
-                    usize::try_from(size.0).unwrap_or(usize::MAX)
-                }),
-                fields: written.max_fields.map_or(FIELDS, usize::from),
-            },
+            http1: spoken.http1,
+            http2: http2.map(Arc::new),
+            limits,
             timeouts: ClientTimeouts::new(&written.timeouts, defaults),
             forwarding: Forwarding::new(written),
             client_rules: clients::by_name(written),

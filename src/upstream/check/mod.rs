@@ -31,6 +31,9 @@ pub struct HealthCheck {
 pub enum Probe {
     /// That a resource answers with an expected status.
     Http(Box<HttpProbe>),
+    /// That the gRPC health service says that this service serves; empty asks about the server as a
+    /// whole.
+    Grpc(String),
     /// That a connection is accepted.
     Tcp,
 }
@@ -60,8 +63,8 @@ pub struct Statuses {
 /// here they are refused, so that none can slip through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HealthCheckError {
-    /// Neither or both of `http` and `tcp`.
-    #[error("a health check needs exactly one of `http` and `tcp`")]
+    /// None or several of `http`, `grpc` and `tcp`.
+    #[error("a health check needs exactly one of `http`, `grpc` and `tcp`")]
     NotOneProbe,
     /// A time of zero.
     #[error("`{0}` of a health check must be longer than zero")]
@@ -86,10 +89,11 @@ pub enum HealthCheckError {
 impl HealthCheck {
     /// What the written settings mean.
     pub fn new(written: &config::Health) -> Result<Self, HealthCheckError> {
-        let probe = match (&written.http, &written.tcp) {
-            (Some(http), None) => Probe::Http(Box::new(HttpProbe::new(http)?)),
-            (None, Some(_)) => Probe::Tcp,
-            (None, None) | (Some(_), Some(_)) => return Err(HealthCheckError::NotOneProbe),
+        let probe = match (&written.http, &written.grpc, &written.tcp) {
+            (Some(http), None, None) => Probe::Http(Box::new(HttpProbe::new(http)?)),
+            (None, Some(grpc), None) => Probe::Grpc(grpc.service.clone().unwrap_or_default()),
+            (None, None, Some(_)) => Probe::Tcp,
+            _ => return Err(HealthCheckError::NotOneProbe),
         };
         let interval = written.interval.map_or(INTERVAL, |time| time.0);
         let timeout = written.timeout.map_or(TIMEOUT, |time| time.0);

@@ -1,7 +1,7 @@
 //! What is refused, and what a table costs.
 
 use super::super::decoder::{Decoder, HpackError};
-use super::{bytes, decoded, texts};
+use super::{Pairs, bytes, decoded, texts};
 
 fn error(block: &str) -> Option<HpackError> {
     decoded(&mut Decoder::new(4096), &bytes(block)).err()
@@ -60,7 +60,7 @@ fn blocks_that_are_refused() {
 
 #[test]
 fn blocks_that_are_not() {
-    let cases: [(&str, &str, &[(&str, &str)]); 8] = [
+    let cases: [(&str, &str, Pairs<'_>); 8] = [
         ("nothing", "", &[]),
         ("§4.2 two sizes", "20 3f e1 1f 82", &[(":method", "GET")]),
         ("§4.2 sizes alone", "20", &[]),

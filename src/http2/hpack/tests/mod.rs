@@ -7,6 +7,9 @@ mod encoding;
 mod malformed;
 mod properties;
 
+/// Fields, as they are written in a test.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
 /// Fields, as text.
 type Texts = Vec<(String, String)>;
 
@@ -26,7 +29,7 @@ fn decoded(decoder: &mut Decoder, block: &[u8]) -> Result<Texts, HpackError> {
     Ok(fields)
 }
 
-fn texts(fields: &[(&str, &str)]) -> Texts {
+fn texts(fields: Pairs<'_>) -> Texts {
     fields
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))

@@ -58,6 +58,9 @@ fn every_symbol_comes_back() {
     }
 }
 
+/// Name and value.
+type Owned = (Vec<u8>, Vec<u8>);
+
 /// What an encoder may do.
 #[derive(Debug, Clone)]
 enum Step {
@@ -72,12 +75,12 @@ enum Step {
 /// The two tables as the RFC draws them.
 #[derive(Default)]
 struct Model {
-    entries: VecDeque<(Vec<u8>, Vec<u8>)>,
+    entries: VecDeque<Owned>,
     capacity: usize,
 }
 
 impl Model {
-    fn field(&self, index: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    fn field(&self, index: usize) -> Option<Owned> {
         match static_table::field(index) {
             Some((name, value)) => Some((name.to_vec(), value.to_vec())),
             None => self.entries.get(index.checked_sub(62)?).cloned(),
@@ -85,14 +88,14 @@ impl Model {
     }
 
     fn fit(&mut self) {
-        let size = |(name, value): &(Vec<u8>, Vec<u8>)| name.len() + value.len() + 32;
+        let size = |(name, value): &Owned| name.len() + value.len() + 32;
         while self.entries.iter().map(size).sum::<usize>() > self.capacity {
             self.entries.pop_back();
         }
     }
 
     /// Writes a step and says which field it stands for.
-    fn write(&mut self, out: &mut Vec<u8>, step: Step) -> Option<(Vec<u8>, Vec<u8>)> {
+    fn write(&mut self, out: &mut Vec<u8>, step: Step) -> Option<Owned> {
         match step {
             Step::Indexed(index) => {
                 let field = self.field(index)?;

@@ -1,0 +1,224 @@
+//! What a client can do too much of, and honest clients that do much of it.
+
+use super::*;
+
+/// Says a frame again and again until the connection ends: how often, and by what.
+fn flood(talk: &mut Talk, mut say: impl FnMut(&mut Talk, u32) -> Result<(), Fault>) -> Abuse {
+    for turn in 0..TURNS {
+        if let Err(fault) = say(talk, turn) {
+            assert_eq!(fault.code, ErrorCode::ENHANCE_YOUR_CALM);
+            let told = talk.heard(GOAWAY, 0);
+            assert_eq!(
+                told.last().expect("GOAWAY")[4..8],
+                fault.code.0.to_be_bytes()
+            );
+            return fault.abuse.expect("an abuse");
+        }
+        while let Some(event) = talk.server.next_event() {
+            if let Event::Request(id, _) | Event::Refused(_, Some(id)) = event {
+                talk.server.release(id);
+            }
+        }
+        talk.said.clear();
+    }
+    panic!("{TURNS} times, and nothing happened");
+}
+
+const TURNS: u32 = 5000;
+
+fn id(turn: u32) -> u32 {
+    turn * 2 + 1
+}
+
+#[test]
+fn rapid_reset() {
+    let mut talk = Talk::begin();
+    let abuse = flood(&mut talk, |talk, turn| {
+        talk.open(id(turn), true)?;
+        talk.frame(RST_STREAM, 0, id(turn), &ErrorCode::CANCEL.0.to_be_bytes())
+    });
+    assert_eq!(abuse, Abuse::RapidReset);
+}
+
+#[test]
+fn made_you_reset() {
+    for payload in [[0; 4], HIGHEST_ID.to_be_bytes()] {
+        let mut talk = Talk::begin();
+        let abuse = flood(&mut talk, |talk, turn| {
+            talk.open(id(turn), true)?;
+            talk.frame(WINDOW_UPDATE, 0, id(turn), &payload)
+        });
+        assert_eq!(abuse, Abuse::MadeYouReset);
+    }
+    let mut talk = Talk::begin();
+    let abuse = flood(&mut talk, |talk, turn| {
+        talk.open(id(turn), true)?;
+        talk.frame(DATA, 0, id(turn), b"after the end")
+    });
+    assert_eq!(abuse, Abuse::MadeYouReset);
+}
+
+#[test]
+fn malformed_requests_without_end() {
+    let mut talk = Talk::begin();
+    let block = block(&[("Upper", "case")]);
+    let abuse = flood(&mut talk, |talk, turn| {
+        talk.frame(HEADERS, END_HEADERS | END_STREAM, id(turn), &block)
+    });
+    assert_eq!(abuse, Abuse::MadeYouReset);
+}
+
+#[test]
+fn continuations_without_end() {
+    for piece in [&b""[..], b"x", &[0; MAX_FRAME]] {
+        let mut talk = Talk::begin();
+        talk.frame(HEADERS, 0, 1, b"").expect("a head begins");
+        let abuse = flood(&mut talk, |talk, _| talk.frame(CONTINUATION, 0, 1, piece));
+        assert_eq!(abuse, Abuse::Continuation);
+    }
+}
+
+#[test]
+fn frames_that_lead_nowhere() {
+    for (kind, id, payload, expected) in [
+        (PING, 0, &[0; 8][..], Abuse::Ping),
+        (SETTINGS, 0, b"", Abuse::Settings),
+        (PRIORITY, 3, &[0, 0, 0, 1, 0], Abuse::Priority),
+        (0x10, 0, &[0, 0, 0, 1], Abuse::Priority),
+        (DATA, 1, b"", Abuse::EmptyData),
+        (WINDOW_UPDATE, 0, &[0, 0, 0, 1], Abuse::WindowUpdate),
+        (WINDOW_UPDATE, 1, &[0, 0, 0, 1], Abuse::WindowUpdate),
+        (0xfa, 0, b"what is this", Abuse::UnknownFrame),
+    ] {
+        let mut talk = Talk::begin();
+        talk.open(1, false).expect("open");
+        talk.server.next_event();
+        let abuse = flood(&mut talk, |talk, _| talk.frame(kind, 0, id, payload));
+        assert_eq!(abuse, expected);
+    }
+}
+
+#[test]
+fn answers_to_what_was_not_asked() {
+    for (kind, payload, expected) in [
+        (PING, &[0; 8][..], Abuse::Ping),
+        (SETTINGS, b"", Abuse::Settings),
+    ] {
+        let mut talk = Talk::begin();
+        let abuse = flood(&mut talk, |talk, _| talk.frame(kind, ACK, 0, payload));
+        assert_eq!(abuse, expected);
+    }
+}
+
+#[test]
+fn streams_beyond_the_limit() {
+    let mut talk = Talk::begin();
+    for turn in 0..10 {
+        talk.open(id(turn), false).expect("open");
+    }
+    while talk.server.next_event().is_some() {}
+    let abuse = flood(&mut talk, |talk, turn| talk.open(id(turn + 10), true));
+    assert_eq!(abuse, Abuse::RefusedStream);
+}
+
+/// One entry of the table, referred to by bytes without number: nothing of it is kept.
+#[test]
+fn a_head_that_is_a_bomb() {
+    let mut talk = Talk::begin();
+    let mut bomb = request("GET");
+    bomb.push(0x40);
+    bomb.extend_from_slice(b"\x01a\x7f\xc1\x1e");
+    bomb.extend_from_slice(&[b'x'; 4000]);
+    bomb.extend_from_slice(&[0x80 | 62; 8000]);
+    let mut is_first = true;
+    let abuse = flood(&mut talk, |talk, turn| {
+        let result = talk.frame(HEADERS, END_HEADERS | END_STREAM, id(turn), &bomb);
+        if std::mem::take(&mut is_first) {
+            let event = talk.server.next_event();
+            let Some(Event::Refused(_, Some(1))) = event else {
+                panic!("{event:?}");
+            };
+            talk.server.release(1);
+        }
+        result
+    });
+    assert_eq!(abuse, Abuse::HeaderList);
+}
+
+/// The other end asks, and does not listen.
+#[test]
+fn answers_that_nobody_takes_stop_the_reading() {
+    let now = Instant::now();
+    let mut server = Session::new(Role::Server, SETTINGS_OF_TESTS, now);
+    let mut bytes = PREFACE.to_vec();
+    write_settings(&mut bytes, &[]);
+    server.receive(&bytes, now).expect("a beginning");
+    let mut ping = Vec::new();
+    write_header(&mut ping, 8, PING, 0, 0);
+    ping.extend_from_slice(&[0; 8]);
+    let mut later = now;
+    for _ in 0..5000 {
+        if server.is_flooded() {
+            break;
+        }
+        later += Duration::from_secs(1);
+        server.receive(&ping, later).expect("slow enough");
+    }
+    assert!(server.is_flooded());
+    let waiting = server.output().len();
+    assert!(waiting < 80 * 1024, "{waiting} bytes wait");
+}
+
+/// gRPC measures its way with a PING for each piece, and tells of each window twice.
+#[test]
+fn what_accompanies_work_is_no_abuse() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    for _ in 0..20_000 {
+        talk.frame(DATA, 0, 1, b"a message").expect("work");
+        talk.frame(PING, 0, 0, &[0; 8]).expect("a measurement");
+        talk.frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 9])
+            .expect("a window");
+        talk.frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 9])
+            .expect("a window");
+        let frame = talk.server.poll_frame(1, &nobody());
+        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        talk.said.clear();
+    }
+}
+
+#[test]
+fn requests_without_end_are_no_abuse() {
+    let mut talk = Talk::begin();
+    for turn in 0..20_000 {
+        talk.open(id(turn), true).expect("a request");
+        assert_eq!(talk.requests(), [id(turn)]);
+        talk.answer(id(turn), true);
+        talk.server.release(id(turn));
+        talk.listen();
+        talk.said.clear();
+    }
+}
+
+/// A window of one byte after the other: what it makes us say does not pay for it.
+#[test]
+fn tiny_windows() {
+    let mut talk = Talk::begin();
+    let mut settings = Vec::new();
+    write_settings(&mut settings, &[(INITIAL_WINDOW_SIZE, 0)]);
+    talk.say(&settings).expect("settings");
+    talk.open(1, true).expect("open");
+    talk.server.next_event();
+    talk.answer(1, false);
+    let cut = Piece {
+        ends: false,
+        is_cut: true,
+    };
+    let abuse = flood(&mut talk, |talk, _| {
+        talk.frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])?;
+        assert_eq!(talk.room(1), Poll::Ready(Ok(1)));
+        talk.server.send(1, b"x", cut);
+        Ok(())
+    });
+    assert_eq!(abuse, Abuse::WindowUpdate);
+}

@@ -1,0 +1,317 @@
+//! Rules of the protocol that a stream or the connection ends by.
+
+use super::*;
+
+#[test]
+fn a_beginning_may_come_byte_by_byte() {
+    let mut bytes = PREFACE.to_vec();
+    write_settings(&mut bytes, &[(INITIAL_WINDOW_SIZE, 10)]);
+    let block = request("GET");
+    write_header(
+        &mut bytes,
+        block.len(),
+        HEADERS,
+        END_HEADERS | END_STREAM,
+        1,
+    );
+    bytes.extend_from_slice(&block);
+    let now = Instant::now();
+    let mut server = Session::new(Role::Server, SETTINGS_OF_TESTS, now);
+    let mut waiting = Vec::new();
+    for byte in bytes {
+        assert!(server.next_event().is_none(), "not before its last byte");
+        waiting.push(byte);
+        let taken = server.receive(&waiting, now).expect("well-formed");
+        waiting.drain(..taken);
+    }
+    assert!(matches!(server.next_event(), Some(Event::Request(1, _))));
+    assert!(waiting.is_empty());
+}
+
+#[test]
+fn what_is_no_preface_is_told_at_its_first_wrong_byte() {
+    let mut server = Session::new(Role::Server, SETTINGS_OF_TESTS, Instant::now());
+    let fault = server.receive(b"PRI * HTTP/1", Instant::now());
+    assert_eq!(
+        fault.expect_err("not of HTTP/2").code,
+        ErrorCode::PROTOCOL_ERROR
+    );
+}
+
+/// RFC 9113 §6.9.2.
+#[test]
+fn a_smaller_setting_may_take_a_window_below_zero() {
+    let mut talk = Talk::begin();
+    talk.open(1, true).expect("open");
+    talk.answer(1, false);
+    assert_eq!(talk.room(1), Poll::Ready(Ok(MAX_FRAME)));
+    talk.server.send(1, &[0; 1000], MORE);
+    let mut settings = Vec::new();
+    write_settings(&mut settings, &[(INITIAL_WINDOW_SIZE, 400)]);
+    talk.say(&settings).expect("settings");
+    assert_eq!(talk.room(1), Poll::Pending);
+    talk.frame(WINDOW_UPDATE, 0, 1, &600_u32.to_be_bytes())
+        .expect("a window");
+    assert_eq!(talk.room(1), Poll::Pending, "it is 0 again, and no more");
+    talk.frame(WINDOW_UPDATE, 0, 1, &7_u32.to_be_bytes())
+        .expect("a window");
+    assert_eq!(talk.room(1), Poll::Ready(Ok(7)));
+}
+
+#[test]
+fn a_stream_that_is_not_read_holds_back_only_itself() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    talk.open(3, false).expect("open");
+    for _ in 0..3 {
+        talk.frame(DATA, 0, 1, &[0; MAX_FRAME])
+            .expect("within the window");
+    }
+    // The other one is read, and goes on far beyond what both windows hold.
+    for _ in 0..100 {
+        talk.frame(DATA, 0, 3, &[0; 16_000])
+            .expect("within the window");
+        let frame = talk.server.poll_frame(3, &nobody());
+        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
+    }
+    assert!(!talk.heard(WINDOW_UPDATE, 3).is_empty());
+    assert!(talk.heard(WINDOW_UPDATE, 1).is_empty());
+    let over = [0; MAX_FRAME];
+    talk.frame(DATA, 0, 1, &over).expect("only its stream ends");
+    assert_eq!(talk.reset_code(1), Some(ErrorCode::FLOW_CONTROL_ERROR));
+}
+
+/// What was left unread when its stream ended must not stay taken from the connection.
+#[test]
+fn bodies_that_nobody_reads_are_given_back_to_the_connection() {
+    let mut talk = Talk::begin();
+    for id in (1..200).step_by(2) {
+        talk.open(id, false).expect("open");
+        talk.frame(DATA, 0, id, &[0; 10_000])
+            .expect("within the window");
+        talk.answer(id, true);
+        talk.server.release(id);
+        assert_eq!(talk.reset_code(id), Some(ErrorCode::NO_ERROR));
+        talk.frame(DATA, 0, id, &[0; 10_000])
+            .expect("was under way");
+    }
+}
+
+#[test]
+fn padding_is_taken_at_once() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    let mut payload = vec![200_u8, b'x'];
+    payload.extend_from_slice(&[0; 200]);
+    for _ in 0..2000 {
+        talk.frame(DATA, PADDED, 1, &payload)
+            .expect("within the window");
+        let frame = talk.server.poll_frame(1, &nobody());
+        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
+    }
+}
+
+#[test]
+fn a_body_is_as_long_as_its_head_says() {
+    let head = block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "a"),
+        ("content-length", "5"),
+    ]);
+    for (pieces, code) in [
+        (&[&b"hello"[..]][..], None),
+        (&[b"he", b"llo"], None),
+        (&[b"hell"], Some(ErrorCode::PROTOCOL_ERROR)),
+        (&[b"hello!"], Some(ErrorCode::PROTOCOL_ERROR)),
+        (&[b"hello", b"!"], Some(ErrorCode::PROTOCOL_ERROR)),
+        (&[b""], Some(ErrorCode::PROTOCOL_ERROR)),
+    ] {
+        let mut talk = Talk::begin();
+        talk.frame(HEADERS, END_HEADERS, 1, &head).expect("open");
+        for (place, piece) in pieces.iter().enumerate() {
+            let flags = if place + 1 == pieces.len() {
+                END_STREAM
+            } else {
+                0
+            };
+            talk.frame(DATA, flags, 1, piece)
+                .expect("only its stream ends");
+        }
+        assert_eq!(talk.reset_code(1), code, "{pieces:?}");
+    }
+}
+
+#[test]
+fn trailers_end_a_body_and_its_length_holds_for_them() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    talk.frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&[("a", "b")]))
+        .expect("trailers");
+    let Poll::Ready(Some(Ok(frame))) = talk.server.poll_frame(1, &nobody()) else {
+        panic!("no trailers");
+    };
+    assert_eq!(frame.into_trailers().expect("trailers")["a"], "b");
+    talk.open(3, false).expect("open");
+    talk.frame(HEADERS, END_HEADERS, 3, &block(&[("a", "b")]))
+        .expect("only its stream");
+    assert_eq!(
+        talk.reset_code(3),
+        Some(ErrorCode::PROTOCOL_ERROR),
+        "it does not end"
+    );
+}
+
+#[test]
+fn a_stream_counts_until_nobody_holds_it() {
+    let mut talk = Talk::begin();
+    for id in (1..20).step_by(2) {
+        talk.open(id, true).expect("open");
+        let code = ErrorCode::CANCEL.0.to_be_bytes();
+        talk.frame(RST_STREAM, 0, id, &code).expect("reset");
+    }
+    assert_eq!(talk.requests().len(), 10);
+    talk.open(21, true).expect("one too many");
+    assert_eq!(talk.reset_code(21), Some(ErrorCode::REFUSED_STREAM));
+    talk.server.release(1);
+    talk.open(23, true).expect("open");
+    assert_eq!(talk.requests(), [23]);
+}
+
+/// RFC 9113 §6.8: what comes behind the last stream is decompressed and not looked at.
+#[test]
+fn a_gentle_end_lets_streams_finish_and_takes_no_more() {
+    let mut talk = Talk::begin();
+    talk.open(1, true).expect("open");
+    talk.server.announce_end();
+    talk.open(3, true).expect("still taken");
+    talk.server.end_gently();
+    talk.open(5, true).expect("not looked at");
+    assert_eq!(talk.requests(), [1, 3]);
+    let goaways = talk.heard(GOAWAY, 0);
+    let lasts: Vec<&[u8]> = goaways.iter().map(|payload| &payload[..4]).collect();
+    assert_eq!(lasts, [&HIGHEST_ID.to_be_bytes()[..], &[0, 0, 0, 3]]);
+    assert_eq!(talk.reset_code(5), None);
+    for id in [1, 3] {
+        assert!(!talk.server.is_finished());
+        talk.answer(id, true);
+        talk.server.release(id);
+    }
+    assert!(talk.server.is_finished());
+}
+
+#[test]
+fn a_stream_of_a_client_that_the_end_leaves_out_was_not_processed() {
+    let now = Instant::now();
+    let mut client = Session::new(Role::Client, SETTINGS_OF_TESTS, now);
+    let mut bytes = Vec::new();
+    write_settings(&mut bytes, &[]);
+    client.receive(&bytes, now).expect("settings");
+    let parts = RequestParts {
+        method: Method::POST,
+        uri: "/".parse().expect("a target"),
+        version: Version::HTTP_11,
+        headers: Fields::new(),
+    };
+    let opening = Opening {
+        is_https: false,
+        ends: false,
+        length: None,
+        te_trailers: false,
+        protocol: None,
+    };
+    let ids = [(); 2].map(|()| client.open(&parts, &opening).expect("open"));
+    assert_eq!(ids, [1, 3]);
+    let mut bytes = Vec::new();
+    crate::http2::frame::write_goaway(&mut bytes, 1, ErrorCode::NO_ERROR, "");
+    write_header(&mut bytes, 4, RST_STREAM, 0, 1);
+    bytes.extend_from_slice(&ErrorCode::REFUSED_STREAM.0.to_be_bytes());
+    client.receive(&bytes, now).expect("well-formed");
+    assert_eq!(
+        ids.map(|id| client.broken(id)),
+        [Some(StreamError::Unprocessed); 2]
+    );
+    assert_eq!(client.openable(), 0);
+    for id in ids {
+        client.release(id);
+    }
+    assert!(client.is_finished());
+}
+
+#[test]
+fn what_was_not_finished_is_reset_when_it_is_given_up() {
+    let mut talk = Talk::begin();
+    for (id, ends, answer, code) in [
+        (1, true, None, Some(ErrorCode::INTERNAL_ERROR)),
+        (3, true, Some(false), Some(ErrorCode::INTERNAL_ERROR)),
+        (5, true, Some(true), None),
+        (7, false, Some(true), Some(ErrorCode::NO_ERROR)),
+    ] {
+        talk.open(id, ends).expect("open");
+        if let Some(ends) = answer {
+            talk.answer(id, ends);
+        }
+        talk.server.release(id);
+        assert_eq!(talk.reset_code(id), code, "stream {id}");
+    }
+}
+
+#[test]
+fn frames_that_break_the_connection() {
+    let ping = [0; 8];
+    for (kind, flags, id, payload, code) in [
+        (DATA, 0, 0, &b"a"[..], ErrorCode::PROTOCOL_ERROR),
+        (DATA, 0, 1, b"a", ErrorCode::PROTOCOL_ERROR),
+        (HEADERS, END_HEADERS, 0, b"", ErrorCode::PROTOCOL_ERROR),
+        (HEADERS, END_HEADERS, 2, b"", ErrorCode::PROTOCOL_ERROR),
+        (
+            HEADERS,
+            END_HEADERS,
+            1,
+            b"\xff",
+            ErrorCode::COMPRESSION_ERROR,
+        ),
+        (
+            HEADERS,
+            END_HEADERS | PADDED,
+            1,
+            b"\x01",
+            ErrorCode::PROTOCOL_ERROR,
+        ),
+        (CONTINUATION, END_HEADERS, 1, b"", ErrorCode::PROTOCOL_ERROR),
+        (PRIORITY, 0, 0, b"12345", ErrorCode::PROTOCOL_ERROR),
+        (RST_STREAM, 0, 1, b"1234", ErrorCode::PROTOCOL_ERROR),
+        (RST_STREAM, 0, 1, b"123", ErrorCode::FRAME_SIZE_ERROR),
+        (SETTINGS, 0, 1, b"", ErrorCode::PROTOCOL_ERROR),
+        (SETTINGS, 0, 0, b"12345", ErrorCode::FRAME_SIZE_ERROR),
+        (SETTINGS, ACK, 0, b"123456", ErrorCode::FRAME_SIZE_ERROR),
+        (0x5, END_HEADERS, 1, b"1234", ErrorCode::PROTOCOL_ERROR),
+        (PING, 0, 1, &ping, ErrorCode::PROTOCOL_ERROR),
+        (PING, 0, 0, b"", ErrorCode::FRAME_SIZE_ERROR),
+        (GOAWAY, 0, 1, &ping, ErrorCode::PROTOCOL_ERROR),
+        (GOAWAY, 0, 0, b"", ErrorCode::FRAME_SIZE_ERROR),
+        (WINDOW_UPDATE, 0, 0, &[0; 4], ErrorCode::PROTOCOL_ERROR),
+        (
+            WINDOW_UPDATE,
+            0,
+            0,
+            &[0x7f, 0xff, 0xff, 0xff],
+            ErrorCode::FLOW_CONTROL_ERROR,
+        ),
+        (
+            WINDOW_UPDATE,
+            0,
+            1,
+            &[0x7f, 0xff, 0xff, 0xff],
+            ErrorCode::PROTOCOL_ERROR,
+        ),
+    ] {
+        let mut talk = Talk::begin();
+        let fault = talk.frame(kind, flags, id, payload).expect_err("a fault");
+        assert_eq!(fault.code, code, "{kind} {flags} {id}");
+        let told = talk.heard(GOAWAY, 0);
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0][4..8], code.0.to_be_bytes());
+    }
+}

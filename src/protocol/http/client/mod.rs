@@ -1,0 +1,280 @@
+//! The client's side of a request: what carries it, the body it is sending, and whether it has
+//! gone.
+
+mod http1;
+mod http2;
+mod outgoing;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use ::http::Version;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::body::Body;
+use crate::context::ConnectionFacts;
+use crate::http1::{Decoder, Framing, Trailers};
+use crate::http2::{ErrorCode, Stream as Http2, StreamError};
+use crate::net::Stream;
+use crate::time::Deadline;
+
+use self::http1::{BodyState, RequestBody};
+use self::http2::StreamBody;
+
+pub(super) use self::http1::Http1;
+pub(super) use self::outgoing::{Outgoing, SendError};
+
+/// A client: its connection, or one stream of it. The request's body and the response share it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) facts: ConnectionFacts,
+    /// The one deadline of what carries the request: whoever waits sets it.
+    pub(super) deadline: Deadline,
+    transport: Transport,
+    body_bytes: Cell<u64>,
+    has_failed: Cell<bool>,
+    rests_since: Cell<Option<Instant>>,
+}
+
+/// What carries requests.
+#[derive(Debug)]
+enum Transport {
+    /// A connection: one after the other.
+    Http1(Http1),
+    /// A stream: this one.
+    Http2(Http2),
+}
+
+/// A message on its way. If it does not get to its end (also because its task is dropped with the
+/// worker), the connection must end by a reset: to a client of HTTP/1.0 a close would be the end of
+/// a body that is whole. A stream ends by one in the same way.
+#[derive(Debug)]
+struct Unfinished<'a> {
+    client: &'a Client,
+    is_cut: bool,
+}
+
+impl Client {
+    /// A connection on which one request comes after the other.
+    pub(super) fn new(stream: Stream, facts: ConnectionFacts) -> Self {
+        Self::of(Transport::Http1(Http1::new(stream)), facts)
+    }
+
+    /// A stream on which one request has come.
+    pub(super) fn on_stream(stream: Http2, facts: ConnectionFacts) -> Self {
+        Self::of(Transport::Http2(stream), facts)
+    }
+
+    fn of(transport: Transport, facts: ConnectionFacts) -> Self {
+        Self {
+            facts,
+            deadline: Deadline::default(),
+            transport,
+            body_bytes: Cell::new(0),
+            has_failed: Cell::new(false),
+            rests_since: Cell::new(None),
+        }
+    }
+
+    /// The socket, which may be that of many streams: for what is known of the other end, not for
+    /// its bytes.
+    pub(super) fn stream(&self) -> &Stream {
+        match &self.transport {
+            Transport::Http1(http1) => &http1.stream,
+            Transport::Http2(stream) => stream.connection().stream(),
+        }
+    }
+
+    /// The version of what cannot be read.
+    pub(super) fn version(&self) -> Version {
+        match &self.transport {
+            Transport::Http1(_) => Version::HTTP_11,
+            Transport::Http2(_) => Version::HTTP_2,
+        }
+    }
+
+    /// The connection, where it is all the client's.
+    pub(super) fn http1(&self) -> Option<&Http1> {
+        match &self.transport {
+            Transport::Http1(http1) => Some(http1),
+            Transport::Http2(_) => None,
+        }
+    }
+
+    /// The stream, where that is what carries the request.
+    pub(super) fn http2(&self) -> Option<&Http2> {
+        match &self.transport {
+            Transport::Http1(_) => None,
+            Transport::Http2(stream) => Some(stream),
+        }
+    }
+
+    /// The connection that leaves HTTP/1.1, with what has come on it; `None` where it is not all
+    /// the client's.
+    pub(super) fn into_connection(self) -> Option<(Stream, Bytes, ConnectionFacts)> {
+        match self.transport {
+            Transport::Http1(Http1 {
+                stream, received, ..
+            }) => Some((stream, received.into_inner().into_bytes(), self.facts)),
+            Transport::Http2(_) => None,
+        }
+    }
+
+    /// A request has ended.
+    pub(super) fn rests(&self, now: Instant) {
+        self.rests_since.set(Some(now));
+    }
+
+    /// When the last request ended; before the first one, when this was first asked.
+    pub(super) fn rests_since(&self) -> Instant {
+        let since = self.rests_since.get().unwrap_or_else(Instant::now);
+        self.rests_since.set(Some(since));
+        since
+    }
+
+    /// The body of the request whose head has just been taken.
+    pub(super) fn request_body(self: &Rc<Self>, framing: Framing, trailers: Trailers) -> Body {
+        self.body_bytes.set(0);
+        self.grant();
+        let has_body = framing.has_body() && framing != Framing::UntilClose;
+        match &self.transport {
+            Transport::Http1(http1) if !has_body => {
+                http1.body.set(BodyState::Received);
+                Body::empty()
+            }
+            Transport::Http1(http1) => {
+                http1.body.set(BodyState::Coming);
+                let decoder = Decoder::with_trailers(framing, trailers);
+                Body::stream(RequestBody::new(Rc::clone(self), decoder))
+            }
+            Transport::Http2(_) if !has_body => Body::empty(),
+            Transport::Http2(_) => Body::stream(StreamBody::new(Rc::clone(self))),
+        }
+    }
+
+    /// Forgets the request before: what has come is none.
+    pub(super) fn no_request(&self) {
+        self.body_bytes.set(0);
+    }
+
+    /// Whether the request under way has been received wholly.
+    pub(super) fn has_whole_request(&self) -> bool {
+        match &self.transport {
+            Transport::Http1(http1) => http1.has_whole_request(),
+            Transport::Http2(stream) => stream.has_ended(),
+        }
+    }
+
+    /// Whether reading from the client has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.get()
+    }
+
+    /// Reading from the client has failed.
+    fn fail(&self) {
+        self.has_failed.set(true);
+    }
+
+    /// Bytes of the body of the request under way.
+    pub(super) fn body_bytes(&self) -> u64 {
+        self.body_bytes.get()
+    }
+
+    /// So many more of them have been taken.
+    fn took(&self, count: usize) {
+        self.body_bytes.set(self.body_bytes.get() + count as u64);
+    }
+
+    /// Ready once the client has gone, while its request is being served: it has reset its stream,
+    /// or [its connection](Http1::poll_gone) has ended.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.transport {
+            Transport::Http1(http1) => ready!(http1.poll_gone(cx)),
+            Transport::Http2(stream) => drop(ready!(stream.poll_broken(cx))),
+        }
+        self.fail();
+        Poll::Ready(())
+    }
+
+    /// Whether it is gone since what it said on its stream was malformed, and that has been reset.
+    pub(super) fn is_malformed(&self) -> bool {
+        let broken = self.http2().and_then(Http2::broken);
+        matches!(broken, Some(StreamError::Malformed(_)))
+    }
+
+    /// Gives a client that has ended its side a further moment.
+    fn grant(&self) {
+        if let Transport::Http1(http1) = &self.transport {
+            http1.grant();
+        }
+    }
+
+    /// Bytes that have left behind those who wrote them.
+    fn sent_behind(&self) -> u64 {
+        match &self.transport {
+            Transport::Http1(http1) => http1.stream.sent_behind(),
+            Transport::Http2(_) => 0,
+        }
+    }
+
+    /// Has what carries the request end by a reset.
+    pub(super) fn cut(&self) {
+        match &self.transport {
+            Transport::Http1(http1) => http1.stream.reset_on_close(),
+            Transport::Http2(stream) => stream.reset(ErrorCode::INTERNAL_ERROR),
+        }
+    }
+
+    /// Sends a message; `None` if the deadline passed, which `limit` sets whenever something moved.
+    /// A future that is dropped before it is ready cuts the connection, or the stream.
+    ///
+    /// No `async fn`: its future would hold the arguments twice, and so would each exchange.
+    pub(super) fn send<'a>(
+        &'a self,
+        outgoing: &'a mut Outgoing,
+        limit: impl Fn() + 'a,
+    ) -> impl Future<Output = Option<Result<(), SendError>>> + 'a {
+        let mut armed = None;
+        let mut unfinished = Unfinished {
+            client: self,
+            is_cut: true,
+        };
+        poll_fn(move |cx| {
+            if let Poll::Ready(result) = outgoing.poll_send(cx, self) {
+                unfinished.ends(result.is_err());
+                return Poll::Ready(Some(result));
+            }
+            outgoing.poll_behind(cx);
+            let sent = outgoing.progress() + self.sent_behind();
+            let progress = (sent, self.body_bytes());
+            if armed != Some(progress) {
+                armed = Some(progress);
+                limit();
+                self.grant();
+            }
+            if self.poll_gone(cx).is_ready() {
+                return Poll::Ready(Some(Err(SendError::Gone)));
+            }
+            self.deadline.poll_passed(cx).map(|()| None)
+        })
+    }
+}
+
+impl Unfinished<'_> {
+    /// Sending is over; `is_cut` unless all of it has left. A method, since a closure that moves
+    /// what it uses would take a copy of the field and leave the guard behind.
+    fn ends(&mut self, is_cut: bool) {
+        self.is_cut = is_cut;
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.is_cut {
+            self.client.cut();
+        }
+    }
+}

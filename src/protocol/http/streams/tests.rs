@@ -1,0 +1,178 @@
+//! What a connection has time for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::watch::{Leaves, Limits, Seen, Step, Watch};
+use crate::http2::{Abuse, ErrorCode, State};
+use crate::snapshot::ClientTimeouts;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const LIMITS: Limits = Limits {
+    client: ClientTimeouts {
+        request_head: Duration::from_secs(10),
+        idle: Duration::from_secs(75),
+        body_idle: Duration::from_mins(1),
+    },
+    keepalive_interval: Duration::from_secs(30),
+    keepalive_timeout: Duration::from_secs(10),
+};
+
+/// A connection that is looked at.
+struct Rig {
+    watch: Watch,
+    began: Instant,
+    seen: Seen,
+}
+
+impl Rig {
+    fn new(state: State) -> Self {
+        let began = Instant::now();
+        Self {
+            watch: Watch::new(began, Some(3600 * SECOND)),
+            began,
+            seen: Seen {
+                state,
+                requests: 0,
+                received: 0,
+                sent: 0,
+                is_held_up: false,
+                awaits_settings: false,
+                awaits_pong: false,
+                leaves: Leaves::Not,
+            },
+        }
+    }
+
+    /// What is to be done so many seconds after the beginning, or until which of them nothing.
+    fn at(&mut self, seconds: u32) -> Result<Step, u64> {
+        let now = self.began + seconds * SECOND;
+        let looked = self.watch.look(&self.seen, &LIMITS, now);
+        looked.map_err(|until| (until - self.began).as_secs())
+    }
+}
+
+#[test]
+fn a_client_that_says_nothing_is_not_waited_for() {
+    let mut rig = Rig::new(State::Beginning);
+    assert_eq!(rig.at(0), Err(10));
+    let why = "no preface in time";
+    assert_eq!(rig.at(10), Ok(Step::EndNow(ErrorCode::PROTOCOL_ERROR, why)));
+    rig.seen.state = State::Ending;
+    assert_eq!(rig.at(10), Err(12), "last words may leave");
+    assert_eq!(rig.at(12), Ok(Step::Over));
+}
+
+#[test]
+fn each_head_has_its_own_time() {
+    let mut rig = Rig::new(State::Head);
+    assert_eq!(rig.at(2), Err(12));
+    rig.seen.received = 100;
+    assert_eq!(
+        rig.at(8),
+        Err(12),
+        "bytes of the same head give it no more time"
+    );
+    rig.seen.requests = 1;
+    assert_eq!(rig.at(9), Err(19), "another one has begun");
+    assert!(matches!(
+        rig.at(19),
+        Ok(Step::EndNow(ErrorCode::ENHANCE_YOUR_CALM, _))
+    ));
+}
+
+#[test]
+fn a_connection_without_streams_ends_gently() {
+    let mut rig = Rig::new(State::Busy);
+    (rig.seen.requests, rig.seen.received) = (1, 1);
+    assert_eq!(rig.at(5), Err(35));
+    rig.seen.state = State::Idle;
+    assert_eq!(rig.at(20), Err(95));
+    rig.seen.received = 17;
+    assert_eq!(
+        rig.at(90),
+        Err(95),
+        "frames that are no request keep nothing open"
+    );
+    assert_eq!(rig.at(95), Ok(Step::EndGently));
+    assert_eq!(
+        rig.at(95),
+        Err(95 + 3600),
+        "it is the connection that ends now"
+    );
+}
+
+#[test]
+fn a_client_is_asked_whether_it_is_there() {
+    let mut rig = Rig::new(State::Busy);
+    rig.seen.received = 1;
+    assert_eq!(rig.at(1), Err(31));
+    assert_eq!(rig.at(31), Ok(Step::Ping));
+    rig.seen.awaits_pong = true;
+    assert_eq!(rig.at(31), Err(41));
+    rig.seen.received = 18;
+    rig.seen.awaits_pong = false;
+    assert_eq!(rig.at(35), Err(65), "it is");
+    assert_eq!(rig.at(65), Ok(Step::Ping));
+    rig.seen.awaits_pong = true;
+    let end = Step::EndNow(ErrorCode::NO_ERROR, "PING not answered");
+    assert_eq!(rig.at(75), Ok(end));
+}
+
+#[test]
+fn a_drain_is_announced_and_followed_a_moment_later() {
+    let mut rig = Rig::new(State::Busy);
+    rig.seen.leaves = Leaves::Soon;
+    assert_eq!(rig.at(1), Ok(Step::Announce));
+    assert_eq!(rig.at(1), Err(2));
+    assert_eq!(rig.at(2), Ok(Step::EndGently));
+    assert_eq!(rig.at(2), Err(30), "its streams go on");
+}
+
+#[test]
+fn once_accepting_has_ended_only_a_first_request_is_waited_for() {
+    let mut rig = Rig::new(State::Busy);
+    rig.seen.leaves = Leaves::Now;
+    assert_eq!(rig.at(1), Ok(Step::Announce));
+    assert_eq!(rig.at(1), Err(2));
+    rig.seen.requests = 1;
+    assert_eq!(rig.at(1), Ok(Step::EndGently));
+}
+
+#[test]
+fn an_old_connection_ends_like_a_drain() {
+    let mut rig = Rig::new(State::Busy);
+    rig.seen.received = 1;
+    rig.seen.requests = 1;
+    assert_eq!(rig.at(3590), Err(3600));
+    assert_eq!(rig.at(3600), Ok(Step::Announce));
+    assert_eq!(rig.at(3601), Ok(Step::EndGently));
+}
+
+#[test]
+fn what_nobody_takes_ends_the_connection() {
+    let mut rig = Rig::new(State::Busy);
+    rig.seen.is_held_up = true;
+    for second in (0..120).step_by(20) {
+        rig.seen.received += 1; // it talks, but does not listen
+        rig.seen.sent = u64::from(second / 40);
+        assert!(rig.at(second).is_err(), "{second}");
+    }
+    rig.seen.received += 1;
+    assert_eq!(rig.at(139), Err(140));
+    assert_eq!(rig.at(140), Ok(Step::EndAbused(Abuse::Stalled)));
+}
+
+#[test]
+fn settings_are_acknowledged_in_time() {
+    let mut rig = Rig::new(State::Idle);
+    rig.seen.awaits_settings = true;
+    assert_eq!(rig.at(0), Err(10));
+    let why = "SETTINGS not acknowledged";
+    assert_eq!(
+        rig.at(10),
+        Ok(Step::EndNow(ErrorCode::SETTINGS_TIMEOUT, why))
+    );
+}

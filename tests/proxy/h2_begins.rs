@@ -1,0 +1,169 @@
+//! Which version of HTTP a connection speaks, and who decides that.
+
+use crate::cases::get;
+use crate::support::client::Client;
+use crate::support::endpoint::Endpoint;
+use crate::support::evenkeel::Evenkeel;
+use crate::support::h2::H2;
+use crate::support::h2::client::request;
+use crate::support::h2::frame::{Frame, PREFACE, code};
+use crate::support::tls::{Authority, Hello, listener};
+
+/// A listener without TLS that speaks these protocols.
+fn plain(endpoint: &Endpoint, protocols: &str) -> Evenkeel {
+    let address = endpoint.address();
+    Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [{protocols}]\nto = [\"{address}\"]\n"
+    ))
+}
+
+/// A listener with TLS, and whoever certified it.
+fn secured(endpoint: &Endpoint, lines: &str) -> (Evenkeel, Authority) {
+    let authority = Authority::new();
+    let files = authority.certify(&["shop.test"]).files("a");
+    let config = listener(endpoint.address(), &["a"], "");
+    let config = config.replacen("[listener.web]\n", &["[listener.web]\n", lines].concat(), 1);
+    (Evenkeel::start_among(&files, &config), authority)
+}
+
+#[test]
+fn within_tls_the_ends_agree() {
+    let endpoint = Endpoint::says("hello");
+    let (proxy, authority) = secured(&endpoint, "");
+    let address = proxy.address("web");
+    let hello = Hello::to("shop.test", &authority);
+    let mut client = H2::begin(&hello, address);
+    assert_eq!(client.get("/").text(), "hello");
+    let lines = proxy.access_lines(1);
+    assert_eq!(lines[0]["network.protocol.version"], "2");
+    assert_eq!(lines[0]["url.scheme"], "https");
+    // Ours come first, whatever the client likes best; who offers nothing gets HTTP/1.1.
+    for (protocols, agreed) in [
+        (&["http/1.1", "h2"][..], Some("h2")),
+        (&["http/1.1"], Some("http/1.1")),
+        (&[], None),
+    ] {
+        let hello = Hello {
+            protocols,
+            ..hello.clone()
+        };
+        let mut client = hello.begin(address);
+        assert_eq!(client.protocol().as_deref(), agreed);
+        if agreed != Some("h2") {
+            assert_eq!(client.get("/").body.text(), "hello", "{protocols:?}");
+        }
+    }
+}
+
+#[test]
+fn a_resumed_session_agrees_anew() {
+    let endpoint = Endpoint::says("hello");
+    let (proxy, authority) = secured(&endpoint, "");
+    let hello = Hello {
+        protocols: &["h2"],
+        ..Hello::to("shop.test", &authority)
+    };
+    let caller = hello.caller();
+    for is_resumed in [false, true] {
+        let client = caller.begin(proxy.address("web"));
+        assert_eq!(client.protocol().as_deref(), Some("h2"));
+        assert_eq!(client.is_resumed(), is_resumed);
+        let mut client = H2::client(client.into_stream());
+        assert_eq!(client.get("/").text(), "hello");
+    }
+}
+
+#[test]
+fn where_only_one_is_spoken_nobody_gets_the_other() {
+    let endpoint = Endpoint::says("hello");
+    let (proxy, authority) = secured(&endpoint, "protocols = [\"h2\"]\n");
+    let address = proxy.address("web");
+    let hello = Hello::to("shop.test", &authority);
+    assert_eq!(H2::begin(&hello, address).get("/").status, 200);
+    let silent = Hello {
+        protocols: &[],
+        ..hello.clone()
+    };
+    let mut client = silent.begin(address);
+    client.send(get(""));
+    assert!(client.try_response_to("GET").is_err(), "it offered nothing");
+    let old = Hello {
+        protocols: &["http/1.1"],
+        ..hello.clone()
+    };
+    old.refusal(address);
+    let (proxy, authority) = secured(&endpoint, "protocols = [\"http/1.1\"]\n");
+    let hello = Hello {
+        protocols: &["h2", "http/1.1"],
+        ..Hello::to("shop.test", &authority)
+    };
+    let client = hello.begin(proxy.address("web"));
+    assert_eq!(client.protocol().as_deref(), Some("http/1.1"));
+}
+
+#[test]
+fn without_tls_the_first_bytes_tell() {
+    let endpoint = Endpoint::says("hello");
+    let proxy = plain(&endpoint, "\"h2c\", \"http/1.1\"");
+    let address = proxy.address("web");
+    let mut client = H2::connect(address);
+    assert_eq!(client.get("/").text(), "hello");
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").body.text(), "hello");
+    assert_eq!(client.get("/").body.text(), "hello", "once more");
+    // Methods that begin like the preface.
+    for method in ["P", "PRI", "PROPFIND", "PRI2"] {
+        let mut client = proxy.client();
+        for byte in format!("{method} /x HTTP/1.1\r\nHost: a\r\n\r\n").bytes() {
+            client.send([byte]);
+        }
+        assert_eq!(client.response().status, 200, "{method}");
+    }
+    // The preface of another version is no request of any.
+    let mut client = proxy.client();
+    client.send("PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.response().status, 505);
+    let versions = proxy.access_lines(8).into_iter();
+    let versions = versions.map(|line| line["network.protocol.version"].clone());
+    assert_eq!(versions.filter(|version| version == "2").count(), 1);
+}
+
+#[test]
+fn a_preface_may_come_in_pieces() {
+    let endpoint = Endpoint::says("hello");
+    let proxy = plain(&endpoint, "\"http/1.1\", \"h2c\"");
+    let mut bytes = PREFACE.to_vec();
+    bytes.extend(Frame::settings_of(&[]).bytes());
+    bytes.extend(Frame::headers(1, &request("GET", "/"), true).bytes());
+    for size in [1, 3, 23, 24, 25, bytes.len()] {
+        let mut client = H2::over(Client::connect(proxy.address("web")).into_stream());
+        for piece in bytes.chunks(size) {
+            client.send_bytes(piece);
+        }
+        assert_eq!(client.message(1).text(), "hello", "{size}");
+    }
+}
+
+#[test]
+fn what_is_not_spoken_is_refused() {
+    let endpoint = Endpoint::says("hello");
+    let proxy = plain(&endpoint, "\"h2c\"");
+    let mut client = H2::over(Client::connect(proxy.address("web")).into_stream());
+    client.send_bytes(get(""));
+    client.expect_goaway(code::PROTOCOL_ERROR);
+    assert!(client.is_closed());
+    assert!(endpoint.requests().is_empty());
+
+    let proxy = plain(&endpoint, "\"http/1.1\"");
+    let mut client = Client::connect(proxy.address("web"));
+    client.send(PREFACE);
+    assert_eq!(client.response().status, 505);
+    // RFC 9113 §3.1: nobody upgrades to it any more.
+    let mut client = Client::connect(proxy.address("web"));
+    client.send(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+         HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n",
+    );
+    assert_eq!(client.response().status, 200);
+    assert_eq!(endpoint.request().head.value("upgrade"), None);
+}
