@@ -22,6 +22,8 @@ mod h2_begins;
 mod h2_downstream;
 mod h2_ends;
 mod h2_harness;
+mod h2_upstreams;
+mod h2_upstreams_tls;
 mod harness;
 mod health;
 mod https_policy;
