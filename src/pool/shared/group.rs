@@ -19,8 +19,10 @@ use crate::pool::{ConnectError, Connection};
 /// host, an endpoint has a group for each.
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Groups {
-    by_endpoint: RefCell<HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>>,
+    by_endpoint: RefCell<ByEndpoint>,
 }
+
+type ByEndpoint = HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>;
 
 /// The connections to one endpoint, or to one host there.
 #[derive(Debug)]
@@ -180,11 +182,7 @@ impl Groups {
         let mut groups = self.by_endpoint.borrow_mut();
         groups.retain(|_, groups| {
             for group in groups.iter() {
-                for shared in group.members() {
-                    if !shared.look_after(now) {
-                        group.forget(&shared);
-                    }
-                }
+                group.look_after(now);
             }
             close_surplus(groups);
             groups.retain(|group| !group.is_over());
@@ -225,6 +223,15 @@ impl Group {
         });
         self.wake();
         shared
+    }
+
+    /// Looks after its connections, and drops those that would not end by themselves.
+    fn look_after(&self, now: Instant) {
+        for shared in self.members() {
+            if !shared.look_after(now) {
+                self.forget(&shared);
+            }
+        }
     }
 
     /// Drops a connection that has ended.
