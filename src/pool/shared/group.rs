@@ -19,8 +19,10 @@ use crate::pool::{ConnectError, Connection};
 /// host, an endpoint has a group for each.
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Groups {
-    by_endpoint: RefCell<HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>>,
+    by_endpoint: RefCell<ByEndpoint>,
 }
+
+type ByEndpoint = HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>;
 
 /// The connections to one endpoint, or to one host there.
 #[derive(Debug)]
@@ -180,11 +182,7 @@ impl Groups {
         let mut groups = self.by_endpoint.borrow_mut();
         groups.retain(|_, groups| {
             for group in groups.iter() {
-                for shared in group.members() {
-                    if !shared.look_after(now) {
-                        group.forget(&shared);
-                    }
-                }
+                group.look_after(now);
             }
             close_surplus(groups);
             groups.retain(|group| !group.is_over());
@@ -284,6 +282,14 @@ impl Group {
         let each = endpoint.http2.max_streams.clamp(1, EXPECTED) as usize;
         let waiting = self.queue.borrow().waiting.len();
         waiting > self.openings.borrow().len().saturating_mul(each)
+    }
+
+    /// Looks after its connections, and lets go of those that do not come to their end.
+    fn look_after(&self, now: Instant) {
+        let members = self.members().into_iter();
+        for over in members.filter(|shared| !shared.look_after(now)) {
+            self.forget(&over);
+        }
     }
 
     /// A number for what is about to be opened.
