@@ -16,6 +16,8 @@ mod connection_limits;
 mod demo;
 mod drain;
 mod extremes;
+mod grpc;
+mod grpc_frames;
 mod h2_begins;
 mod h2_downstream;
 mod h2_ends;

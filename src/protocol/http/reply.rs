@@ -90,7 +90,7 @@ impl Exchange<'_> {
         let status = parts.status.as_u16();
         if self.connection.client.http2().is_some() {
             let is_bodiless = is_bodiless(self.record.method(), &parts);
-            let body = match &self.record.grpc {
+            let body = match self.record.call() {
                 Some(call) => call.watch(&parts, body),
                 None => body,
             };
