@@ -24,6 +24,10 @@ use crate::tls;
     reason = "most calls are of the one kind, and a box would cost each of them"
 )]
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are calls of their own, and a box for each would cost more than the room"
+)]
 pub enum Call {
     /// To one of its own.
     Own(OwnCall),

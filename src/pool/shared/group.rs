@@ -293,6 +293,14 @@ impl Group {
         waiting > self.openings.borrow().len().saturating_mul(each)
     }
 
+    /// Looks after its connections, and lets go of those that do not come to their end.
+    fn look_after(&self, now: Instant) {
+        let members = self.members().into_iter();
+        for over in members.filter(|shared| !shared.look_after(now)) {
+            self.forget(&over);
+        }
+    }
+
     /// A number for what is about to be opened.
     pub(super) fn next_opening(&self) -> u64 {
         self.queue.borrow_mut().number()
