@@ -140,8 +140,8 @@ fn write_response(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The same request as a browser sends it with HTTP/2, the first of its connection: in Huffman code,
-/// and nearly all of it put into the table.
+/// The same request as a browser sends it with HTTP/2, the first of its connection: in Huffman
+/// code, and nearly all of it put into the table.
 #[divan::bench]
 fn read_request_http2(bencher: Bencher<'_, '_>) {
     let block = block();

@@ -7,6 +7,7 @@ use http::Method;
 
 use super::late::{RouteSeries, Source};
 use super::lazy::Lazy;
+use crate::policy::grpc::Code;
 use crate::telemetry::access::Origin;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Histogram, Kind, Registry};
 
@@ -48,6 +49,7 @@ pub struct RouteMetrics {
     requests: Lazy<(MethodLabel, u16), Counter>,
     first_byte: Lazy<UpstreamAndZone, Histogram>,
     errors: Lazy<UpstreamAndReason, Counter>,
+    grpc: Lazy<Code, Counter>,
 }
 
 /// A request that is under way.
@@ -130,6 +132,7 @@ impl RouteMetrics {
             requests: Lazy::default(),
             first_byte: Lazy::default(),
             errors: Lazy::default(),
+            grpc: Lazy::default(),
             source,
         }
     }
@@ -157,6 +160,11 @@ impl RouteMetrics {
             |_| true,
             || has_room(&REQUESTS),
             |key| self.requests_of(*key),
+        );
+        self.grpc.settle(
+            |_| true,
+            || has_room(&GRPC_REQUESTS),
+            |code| self.grpc_of(*code),
         );
         self.first_byte.settle(
             |(upstream, _)| stays(upstream),
@@ -195,6 +203,11 @@ impl RouteMetrics {
             .with(&key, Counter::inc, || self.requests_of(key));
     }
 
+    /// Counts a call of gRPC that has ended.
+    pub fn count_grpc(&self, code: Code) {
+        self.grpc.with(&code, Counter::inc, || self.grpc_of(code));
+    }
+
     /// Records the time from the end of a request to the first byte of an upstream's response.
     pub fn observe_first_byte(&self, upstream: &Arc<str>, zone: &Arc<str>, after: Duration) {
         let same = |key: &UpstreamAndZone| key.0 == *upstream && key.1 == *zone;
@@ -227,6 +240,12 @@ impl RouteMetrics {
         let [listener, route] = self.source.labels();
         let labels = [listener, route, ("method", method.0), ("code", &*status)];
         self.source.registry.counter(&REQUESTS, &labels)
+    }
+
+    fn grpc_of(&self, code: Code) -> Counter {
+        let [listener, route] = self.source.labels();
+        let labels = [listener, route, ("code", code.name())];
+        self.source.registry.counter(&GRPC_REQUESTS, &labels)
     }
 
     fn first_byte_of(&self, (upstream, zone): &UpstreamAndZone) -> Histogram {
@@ -311,6 +330,13 @@ static CONNECTIONS_REFUSED: Family = Family {
 static CONNECTION_PANICS: Family = Family {
     name: "evenkeel_connection_panics_total",
     help: "Client connections that ended by a fault of the proxy.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static GRPC_REQUESTS: Family = Family {
+    name: "evenkeel_grpc_requests_total",
+    help: "Calls of gRPC that have ended, by their status.",
     kind: Kind::Counter,
     buckets: None,
 };

@@ -1,13 +1,15 @@
 //! What the gRPC health service is asked, and what its answer says. Pure.
 //!
-//! The protocol is `grpc.health.v1.Health/Check`: a message with the name of a service, and one with
-//! its state. Two messages of one field each need no library for Protocol Buffers.
+//! The protocol is `grpc.health.v1.Health/Check`: a message with the name of a service, and one
+//! with its state. Two messages of one field each need no library for Protocol Buffers.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 
-use crate::policy::grpc::Code;
+use crate::policy::grpc::{Code, is_grpc};
 
 /// What came back, as far as it matters.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,16 +40,20 @@ pub(super) enum Reply {
 }
 
 /// Where the question goes.
-pub(super) const TARGET: &str = "/grpc.health.v1.Health/Check";
+pub(super) static TARGET: LazyLock<PathAndQuery> =
+    LazyLock::new(|| PathAndQuery::from_static("/grpc.health.v1.Health/Check"));
 
-/// The longest answer that is read: a message takes seven bytes.
-pub(super) const LONGEST: usize = 1024;
+/// The type of what is asked.
+pub(super) const TYPE: &str = "application/grpc";
+
+/// The field in which a call's end is told.
+pub(super) const STATUS: &str = "grpc-status";
 
 /// The question: a frame of gRPC (no compression, length) around the field `service`.
 pub(super) fn question(service: &str) -> Bytes {
     let mut message = Vec::with_capacity(service.len() + 8);
     if !service.is_empty() {
-        message.push(SERVICE);
+        message.push(NAME);
         varint(&mut message, service.len());
         message.extend_from_slice(service.as_bytes());
     }
@@ -64,7 +70,7 @@ pub(super) fn read(answer: Answer<'_>) -> Result<Reply, String> {
     if answer.status != 200 {
         return Err(format!("it answered with the status {}", answer.status));
     }
-    if !crate::policy::grpc::is_grpc(answer.content_type) {
+    if !is_grpc(answer.content_type) {
         return Err("it is not gRPC".to_owned());
     }
     let Some(code) = answer.grpc_status else {
@@ -94,7 +100,7 @@ fn state(body: &[u8]) -> Option<Reply> {
         match key & 0b111 {
             0 => {
                 let value = read_varint(&mut rest)?;
-                if key == STATUS {
+                if key == STATE {
                     status = value;
                 }
             }
@@ -141,7 +147,7 @@ impl fmt::Display for Reply {
         match self {
             Self::Serving => f.write_str("SERVING"),
             Self::NotServing => f.write_str("NOT_SERVING"),
-            Self::UnknownService => f.write_str("that it does not know this service"),
+            Self::UnknownService => f.write_str("NOT_FOUND: it has no such service"),
             Self::Other(number) => write!(f, "the state {number}"),
             Self::Failed(Code::Unimplemented) => {
                 f.write_str("UNIMPLEMENTED: it has no health service")
@@ -152,9 +158,9 @@ impl fmt::Display for Reply {
 }
 
 /// The key of `service`, field 1, a string.
-const SERVICE: u8 = 0x0a;
+const NAME: u8 = 0x0a;
 /// The key of `status`, field 1, a number.
-const STATUS: u64 = 0x08;
+const STATE: u64 = 0x08;
 
 #[cfg(test)]
 mod tests {
@@ -238,7 +244,7 @@ mod tests {
         };
         assert_eq!(
             failed(b"5"),
-            Ok("that it does not know this service".to_owned())
+            Ok("NOT_FOUND: it has no such service".to_owned())
         );
         assert_eq!(
             failed(b"12"),

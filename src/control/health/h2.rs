@@ -45,9 +45,7 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) parts: ResponseParts,
-    #[expect(dead_code, reason = "for checks that look further than the head")]
     pub(super) body: Vec<u8>,
-    #[expect(dead_code, reason = "for checks that look further than the head")]
     pub(super) trailers: HeaderMap,
 }
 

@@ -12,6 +12,7 @@
 //! verdicts from the tables.
 
 mod checks;
+mod grpc;
 mod h2;
 mod outcome;
 mod probe;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::grpc::Reply;
 use crate::endpoint::{CheckResult, ConnectFailure, ProbeResult};
 use crate::upstream::{HttpProbe, Statuses};
 
@@ -21,6 +22,13 @@ pub(super) enum Outcome {
         status: StatusCode,
         /// What would have been good; `None` if it was.
         expected: Option<Statuses>,
+    },
+    /// The gRPC health service told a state.
+    Served {
+        /// Which service was asked about; empty is all of the server.
+        service: String,
+        /// What was said of it.
+        reply: Reply,
     },
     /// No connection.
     NotConnected(ConnectFailure, String),
@@ -52,9 +60,15 @@ impl Outcome {
     /// What it says about the endpoint; `None` if nothing, since the fault is ours.
     pub(super) fn verdict(&self) -> Option<ProbeResult> {
         match self {
-            Self::Connected | Self::Answered { expected: None, .. } => Some(ProbeResult::Passed),
+            Self::Connected
+            | Self::Answered { expected: None, .. }
+            | Self::Served {
+                reply: Reply::Serving,
+                ..
+            } => Some(ProbeResult::Passed),
             Self::NotConnected(failure, _) if failure.is_ours() => None,
             Self::Answered { .. }
+            | Self::Served { .. }
             | Self::NotConnected(..)
             | Self::NoConnectionWithin(_)
             | Self::NoAnswerWithin(_)
@@ -65,8 +79,13 @@ impl Outcome {
     /// How it is counted.
     pub(super) fn counted(&self) -> CheckResult {
         match self {
-            Self::Connected | Self::Answered { expected: None, .. } => CheckResult::Passed,
-            Self::Answered { .. } => CheckResult::BadStatus,
+            Self::Connected
+            | Self::Answered { expected: None, .. }
+            | Self::Served {
+                reply: Reply::Serving,
+                ..
+            } => CheckResult::Passed,
+            Self::Answered { .. } | Self::Served { .. } => CheckResult::BadStatus,
             Self::NotConnected(..) => CheckResult::ConnectFailed,
             Self::NoConnectionWithin(_) | Self::NoAnswerWithin(_) => CheckResult::TimedOut,
             Self::NoAnswer(_) => CheckResult::BadAnswer,
@@ -92,6 +111,17 @@ impl fmt::Display for Outcome {
                 match expected {
                     Some(expected) => write!(f, ", expected {expected}"),
                     None => Ok(()),
+                }
+            }
+            Self::Served { service, reply } => {
+                f.write_str("grpc.health.v1.Health/Check")?;
+                if !service.is_empty() {
+                    write!(f, " of {service}")?;
+                }
+                write!(f, " answered {reply}")?;
+                match reply {
+                    Reply::Serving => Ok(()),
+                    _ => f.write_str(", expected SERVING"),
                 }
             }
             Self::NotConnected(ConnectFailure::Refused, _) => f.write_str("connection refused"),

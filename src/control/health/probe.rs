@@ -4,16 +4,18 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout_at};
 
 use super::checks::Job;
+use super::grpc;
 use super::h2::{self, H2};
 use super::outcome::{Outcome, Question};
 use crate::endpoint::{ConnectFailure, Endpoint, Protocol};
+use crate::message::Value;
 use crate::net::{Address, Stream};
 use crate::pool::connect;
 use crate::tls::{Purpose, server_name};
@@ -27,19 +29,14 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
     let address = probed_address(&endpoint, check.port);
     let deadline = Instant::now() + check.timeout;
     let (purpose, host) = match &check.probe {
-        Probe::Http(probe) => {
-            let host = host(probe, &check, &endpoint, &address);
-            (Purpose::Http, Some(host))
-        }
+        Probe::Http(probe) => (Purpose::Http, probe.host.as_ref()),
         Probe::Grpc(_) => (Purpose::Http, None),
         Probe::Tcp => (Purpose::Raw, None),
     };
     // Who is asked for is the endpoint, as it was written, unless somebody else was written here.
-    let name = match &check.probe {
-        Probe::Http(probe) => probe.host.as_ref().and_then(|host| host.to_str().ok()),
-        Probe::Grpc(_) | Probe::Tcp => None,
-    };
+    let name = host.and_then(|host| host.to_str().ok());
     let name = name.and_then(server_name);
+    let host = host_field(host, &check, &endpoint, &address);
     let opening = connect(&endpoint, &address, purpose, name.as_ref());
     let (stream, secured) = match timeout_at(deadline, opening).await {
         Err(_) => return Outcome::NoConnectionWithin(check.timeout),
@@ -53,24 +50,34 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
         Protocol::Http2 => true,
         Protocol::Either => secured.is_some_and(|secured| secured.is_http2()),
     };
-    let (Probe::Http(probe), Some(host)) = (&check.probe, host) else {
-        return Outcome::Connected;
-    };
     let asking = async {
-        if is_http2 {
-            return ask_h2(&h2, stream, probe, host).await;
+        match &check.probe {
+            Probe::Tcp => Ok(Outcome::Connected),
+            Probe::Grpc(service) if is_http2 => ask_grpc(&h2, stream, service, host).await,
+            Probe::Grpc(_) => Err("the endpoint chose HTTP/1.1, and gRPC needs HTTP/2".to_owned()),
+            Probe::Http(probe) => {
+                let status = if is_http2 {
+                    ask_h2(&h2, stream, probe, host).await
+                } else {
+                    let asking = ask(stream, probe, host);
+                    asking.await.map_err(|error| in_words(&error))
+                };
+                status.map(|status| answered(probe, status))
+            }
         }
-        let asking = ask(stream, probe, host);
-        asking.await.map_err(|error| in_words(&error))
     };
     match timeout_at(deadline, asking).await {
         Err(_) => Outcome::NoAnswerWithin(check.timeout),
         Ok(Err(why)) => Outcome::NoAnswer(why),
-        Ok(Ok(status)) => Outcome::Answered {
-            question: Question::of(probe),
-            status,
-            expected: (!probe.expected.contains(status)).then(|| probe.expected.clone()),
-        },
+        Ok(Ok(outcome)) => outcome,
+    }
+}
+
+fn answered(probe: &HttpProbe, status: StatusCode) -> Outcome {
+    Outcome::Answered {
+        question: Question::of(probe),
+        status,
+        expected: (!probe.expected.contains(status)).then(|| probe.expected.clone()),
     }
 }
 
@@ -112,6 +119,41 @@ async fn ask_h2(
     Ok(answer.parts.status)
 }
 
+/// Asks the gRPC health service about a service.
+async fn ask_grpc(
+    h2: &H2,
+    stream: Stream,
+    service: &str,
+    host: HeaderValue,
+) -> Result<Outcome, String> {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = grpc::TARGET.clone().into();
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, host);
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::TYPE));
+    let request = h2::Request {
+        parts: request.into_parts().0.into(),
+        body: grpc::question(service),
+        wants_body: true,
+    };
+    let answer = h2.ask(stream, request).await?;
+    let (fields, trailers) = (&answer.parts.headers, &answer.trailers);
+    let field = |name| fields.get(name).map(Value::as_bytes);
+    let of_trailers = trailers.get(grpc::STATUS).map(HeaderValue::as_bytes);
+    let reply = grpc::read(grpc::Answer {
+        status: answer.parts.status.as_u16(),
+        content_type: field("content-type").unwrap_or_default(),
+        grpc_status: of_trailers.or_else(|| field(grpc::STATUS)),
+        body: &answer.body,
+    })?;
+    Ok(Outcome::Served {
+        service: service.to_owned(),
+        reply,
+    })
+}
+
 fn request(probe: &HttpProbe, host: HeaderValue) -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
     *request.method_mut() = probe.method.clone();
@@ -134,13 +176,13 @@ fn probed_address(endpoint: &Endpoint, port: Option<u16>) -> Address {
 }
 
 /// The Host field: as it was set, else the name of the endpoint as the configuration has it.
-fn host(
-    probe: &HttpProbe,
+fn host_field(
+    set: Option<&HeaderValue>,
     check: &HealthCheck,
     endpoint: &Arc<Endpoint>,
     address: &Address,
 ) -> HeaderValue {
-    if let Some(host) = &probe.host {
+    if let Some(host) = set {
         return host.clone();
     }
     let name = match (address, check.port) {

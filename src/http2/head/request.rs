@@ -220,8 +220,11 @@ impl RequestReader {
     }
 
     /// A cookie may come in crumbs, and is one line outside of HTTP/2 (RFC 9113 §8.2.3). They count
-    /// as that line.
+    /// as that line. An empty one says nothing, and would leave white space at the end.
     fn cookie(&mut self, value: Value<'_>) -> Result<(), HeadError> {
+        if value.is_empty() {
+            return Ok(());
+        }
         let Some(place) = self.cookie else {
             self.room.take_line()?;
             self.cookie = Some(self.fields.len());

@@ -38,19 +38,6 @@ enum Text<'block> {
 /// Name and value of a literal.
 type Literal<'block> = (Text<'block>, Text<'block>);
 
-impl HpackError {
-    /// What the other end is told.
-    pub fn why(self) -> &'static str {
-        match self {
-            Self::Truncated => "a header block ends within a field",
-            Self::Integer => "an integer in a header block is too large",
-            Self::Index => "an index in a header block has no entry",
-            Self::Huffman => "a header block has malformed Huffman code",
-            Self::TableSize => "a header block changes the table's size as it must not",
-        }
-    }
-}
-
 impl Decoder {
     /// A decoder for an end that was told of this `SETTINGS_HEADER_TABLE_SIZE`. Before the first
     /// entry it holds no memory.
@@ -160,6 +147,19 @@ impl Decoder {
     #[cfg(test)]
     pub(super) fn table(&self) -> &Table {
         &self.table
+    }
+}
+
+impl HpackError {
+    /// What the other end is told.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Truncated => "a header block ends within a field",
+            Self::Integer => "an integer in a header block is too large",
+            Self::Index => "an index in a header block has no entry",
+            Self::Huffman => "a header block has malformed Huffman code",
+            Self::TableSize => "a header block changes the table's size as it must not",
+        }
     }
 }
 

@@ -7,31 +7,31 @@
 
 use super::decoder::HpackError;
 
-/// Appends what `coded` stands for.
-pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
-    out.reserve(coded.len() * 8 / SHORTEST);
-    let mut bits = Bits::new(coded);
-    loop {
-        bits.fill();
-        let quick = QUICK[bits.first(QUICK_BITS)];
-        let (symbol, length) = match quick.length {
-            0 => long(bits.first(LONGEST))?,
-            length => (quick.symbol, length),
-        };
-        if length > bits.count {
-            return bits.check_padding();
-        }
-        out.push(symbol);
-        bits.skip(length);
-    }
-}
-
 /// Bits that are read, the next one highest.
 struct Bits<'coded> {
     window: u64,
     /// Bits in the window that are there.
     count: u32,
     rest: &'coded [u8],
+}
+
+/// What begins with nine bits.
+#[derive(Clone, Copy)]
+struct Quick {
+    symbol: u8,
+    /// 0 if the code is longer.
+    length: u32,
+}
+
+/// The codes of one length.
+#[derive(Clone, Copy)]
+pub(super) struct Codes {
+    /// The first one.
+    pub(super) first: usize,
+    /// How many there are.
+    pub(super) count: usize,
+    /// How many are shorter.
+    pub(super) before: usize,
 }
 
 impl<'coded> Bits<'coded> {
@@ -89,6 +89,25 @@ impl<'coded> Bits<'coded> {
     }
 }
 
+/// Appends what `coded` stands for.
+pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), HpackError> {
+    out.reserve(coded.len() * 8 / SHORTEST);
+    let mut bits = Bits::new(coded);
+    loop {
+        bits.fill();
+        let quick = QUICK[bits.first(QUICK_BITS)];
+        let (symbol, length) = match quick.length {
+            0 => long(bits.first(LONGEST))?,
+            length => (quick.symbol, length),
+        };
+        if length > bits.count {
+            return bits.check_padding();
+        }
+        out.push(symbol);
+        bits.skip(length);
+    }
+}
+
 /// The symbol that begins `window`, which has as many bits as the longest code; and its length.
 #[cold]
 fn long(window: usize) -> Result<(u8, u32), HpackError> {
@@ -107,25 +126,6 @@ fn long(window: usize) -> Result<(u8, u32), HpackError> {
         }
     }
     Err(HpackError::Huffman)
-}
-
-/// What begins with nine bits.
-#[derive(Clone, Copy)]
-struct Quick {
-    symbol: u8,
-    /// 0 if the code is longer.
-    length: u32,
-}
-
-/// The codes of one length.
-#[derive(Clone, Copy)]
-pub(super) struct Codes {
-    /// The first one.
-    pub(super) first: usize,
-    /// How many there are.
-    pub(super) count: usize,
-    /// How many are shorter.
-    pub(super) before: usize,
 }
 
 /// By length.

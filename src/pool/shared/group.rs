@@ -10,7 +10,7 @@ use std::task::Waker;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
-use super::{Shared, Task};
+use super::{Shared, Standing, Task};
 use crate::endpoint::{ConnectFailure, Endpoint, Live};
 use crate::pool::idle::IdHasher;
 use crate::pool::{ConnectError, Connection};
@@ -179,8 +179,12 @@ impl Groups {
     pub(in crate::pool) fn sweep(&self, now: Instant) {
         let mut groups = self.by_endpoint.borrow_mut();
         groups.retain(|_, groups| {
-            for shared in groups.iter().flat_map(|group| group.members()) {
-                shared.look_after(now);
+            for group in groups.iter() {
+                for shared in group.members() {
+                    if !shared.look_after(now) {
+                        group.forget(&shared);
+                    }
+                }
             }
             close_surplus(groups);
             groups.retain(|group| !group.is_over());
@@ -225,6 +229,7 @@ impl Group {
 
     /// Drops a connection that has ended.
     pub(super) fn forget(&self, shared: &Rc<Shared>) {
+        shared.standing.set(Standing::Ended);
         let mut members = self.members.borrow_mut();
         members.retain(|member| !Rc::ptr_eq(&member.shared, shared));
         drop(members);
@@ -297,7 +302,7 @@ impl Group {
         self.queue.borrow().wake(usize::MAX);
     }
 
-    fn is_waited_for(&self) -> bool {
+    pub(super) fn is_waited_for(&self) -> bool {
         !self.queue.borrow().waiting.is_empty()
     }
 
@@ -312,7 +317,7 @@ impl Group {
     /// The busy one with the fewest requests.
     fn emptiest(&self) -> Option<Rc<Shared>> {
         let open = self.members().into_iter();
-        let open = open.filter(|shared| shared.standing.get() == super::Standing::Open);
+        let open = open.filter(|shared| shared.standing.get() == Standing::Open);
         open.min_by_key(|shared| shared.calls.get())
     }
 

@@ -5,10 +5,12 @@ use http::{HeaderValue, Method, Response, Version, header};
 use super::connection::boxed;
 use super::exchange::{Exchange, is_misdirected};
 use super::forward;
-use super::respond::{Asked, Cause, Details, options, respond};
+use super::grpc::GrpcCall;
+use super::respond::{Asked, Cause, Details, options, respond, respond_grpc};
 use super::upgrade::Tunnel;
 use crate::body::Body;
 use crate::message::{Fields, RequestParts, ResponseParts, Value};
+use crate::policy::grpc::Code;
 use crate::policy::{self, MaxForwards};
 use crate::route::path;
 use crate::snapshot::Action;
@@ -81,6 +83,9 @@ impl Exchange<'_> {
         if is_misdirected(self.connection, self.terms, parts) {
             return own(parts, Cause::Misdirected);
         }
+        if self.record.call().is_some_and(GrpcCall::is_malformed) {
+            return own(parts, Cause::BadRequest);
+        }
         if path::is_ambiguous(parts.uri.path()) {
             return own(parts, Cause::BadRequest);
         }
@@ -136,15 +141,22 @@ impl Exchange<'_> {
     ) -> Answer {
         self.record.cause.set(Some(cause));
         self.record.end.set(cause.end());
-        let response = respond(
-            cause,
-            &Asked {
-                accept: headers.get(header::ACCEPT),
-                request_id: self.record.request_id.get(),
-                details,
-            },
-        );
-        Answer::plain(response)
+        let asked = Asked {
+            accept: headers.get(header::ACCEPT),
+            request_id: self.record.request_id.get(),
+            details,
+        };
+        let Some(call) = self.record.call() else {
+            return Answer::plain(respond(cause, &asked));
+        };
+        // Whatever was waited for: the client has given up by now.
+        let code = if self.is_overdue() {
+            Code::DeadlineExceeded
+        } else {
+            cause.grpc()
+        };
+        call.tell(code);
+        Answer::plain(respond_grpc(cause, code, &asked))
     }
 }
 

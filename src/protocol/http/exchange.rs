@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, Version, header};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Next};
+use super::grpc::GrpcCall;
 use super::head::{NoHead, read_head};
 use super::record::{Record, Who};
 use super::respond::Cause;
@@ -201,6 +202,9 @@ fn begin(terms: &Terms, head: &RequestHead, (began, now): (Instant, Instant)) ->
     if terms.snapshot.access_log {
         record.keep(&head.parts);
     }
+    if let Some(call) = GrpcCall::of(&head.parts) {
+        record.keep_call(call);
+    }
     record
 }
 
@@ -324,8 +328,10 @@ impl<'a> Exchange<'a> {
 
     /// Takes over the limits of the call that the request has become.
     pub(super) fn limit(&self, timeouts: &CallTimeouts) {
+        let call = self.record.call().and_then(GrpcCall::timeout);
+        let limit = timeouts.request.into_iter().chain(call).min();
         self.overdue
-            .set(timeouts.request.map(|limit| self.record.started() + limit));
+            .set(limit.map(|limit| self.record.started() + limit));
         self.body_idle.set(timeouts.body_idle);
     }
 

@@ -14,6 +14,7 @@ mod connect;
 mod connection;
 mod exchange;
 mod forward;
+mod grpc;
 mod head;
 mod record;
 mod reply;

@@ -9,6 +9,7 @@ use http::{Method, Version as HttpVersion, header};
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::grpc::GrpcCall;
 use super::respond::Cause;
 use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
@@ -46,7 +47,8 @@ pub(super) struct Record {
 /// Where an attempt went.
 type Target = (Arc<Upstream>, Arc<Endpoint>);
 
-/// What only the access log needs. Its texts stand in one piece of memory, one behind the other.
+/// What only the access log needs, and calls of gRPC. Its texts stand in one piece of memory, one
+/// behind the other.
 #[derive(Debug)]
 struct Asked {
     at: SystemTime,
@@ -55,6 +57,7 @@ struct Asked {
     text: Box<[u8]>,
     /// Where each [`Part`] ends, and the next one begins.
     ends: [usize; PARTS],
+    grpc: Option<Box<GrpcCall>>,
 }
 
 /// What is kept of a head that could be read.
@@ -135,6 +138,20 @@ impl Record {
             has_query: query.is_some(),
             ..Asked::new(self.began(), parts.version, texts)
         }));
+    }
+
+    /// Keeps that the request is a call of gRPC.
+    pub(super) fn keep_call(&mut self, call: Box<GrpcCall>) {
+        let began = self.began();
+        let asked = self
+            .asked
+            .get_or_insert_with(|| Box::new(Asked::new(began, HttpVersion::HTTP_2, [b""; PARTS])));
+        asked.grpc = Some(call);
+    }
+
+    /// The call of gRPC that the request is, if it is one.
+    pub(super) fn call(&self) -> Option<&GrpcCall> {
+        self.asked.as_ref()?.grpc.as_deref()
     }
 
     /// Keeps that there was something which could not be read as a request.
@@ -244,6 +261,9 @@ impl Record {
 
     fn count(&self, metrics: &RouteMetrics, ended: &Ended) {
         metrics.count(&self.method, ended.status);
+        if let Some(call) = self.call() {
+            metrics.count_grpc(call.ended(ended.status, self.end.get()));
+        }
         metrics.duration.observe(ended.total);
         metrics.overhead.observe(ended.overhead);
         if ended.request_bytes > 0 {
@@ -330,6 +350,7 @@ impl Asked {
             has_query: false,
             text: texts.concat().into(),
             ends,
+            grpc: None,
         }
     }
 

@@ -90,6 +90,10 @@ impl Exchange<'_> {
         let status = parts.status.as_u16();
         if self.connection.client.http2().is_some() {
             let is_bodiless = is_bodiless(self.record.method(), &parts);
+            let body = match self.record.call() {
+                Some(call) => call.watch(&parts, body),
+                None => body,
+            };
             let sending = http2::Sending::response(parts, body, is_bodiless);
             return Sending {
                 record: self.record,

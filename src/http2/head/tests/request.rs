@@ -300,8 +300,13 @@ fn crumbs_become_one_cookie() {
     let mut lines = GET.to_vec();
     lines.extend([("cookie", "a"), ("x", "1"), ("cookie", "b"), ("y", "2")]);
     lines.extend([("cookie", "c"), ("cookie", ""), ("z", "3")]);
-    let expected = "Host: example.org|cookie: a; b; c; |x: 1|y: 2|z: 3|";
+    let expected = "Host: example.org|cookie: a; b; c|x: 1|y: 2|z: 3|";
     assert_eq!(text(&read(&lines).parts.headers), expected);
+    let empty = [GET, &[("cookie", ""), ("cookie", "a"), ("cookie", "")]].concat();
+    let expected = "Host: example.org|cookie: a|";
+    assert_eq!(text(&read(&empty).parts.headers), expected);
+    let empty = [GET, &[("cookie", "")]].concat();
+    assert_eq!(text(&read(&empty).parts.headers), "Host: example.org|");
 }
 
 #[test]

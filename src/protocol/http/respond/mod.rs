@@ -7,7 +7,8 @@
 //!
 //! The body is what the client reads best: a problem document (RFC 9457) for programs, one screen
 //! of HTML for people, a line of text for everyone else. What only concerns the inside (which
-//! endpoint, what was tried) is told to trusted peers alone: see [`Details::for_peer`].
+//! endpoint, what was tried) is told to trusted peers alone: see [`Details::for_peer`]. A client of
+//! gRPC reads no body: see [`respond_grpc`].
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -19,11 +20,13 @@ use crate::policy::forwarding::X_REQUEST_ID;
 
 mod accept;
 mod cause;
+mod grpc;
 mod page;
 mod proxy_status;
 
 use self::accept::Media;
 pub use self::cause::Cause;
+pub use self::grpc::respond_grpc;
 pub use self::proxy_status::{Details, proxy_status};
 
 /// What is known of the request that is answered.

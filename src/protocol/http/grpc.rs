@@ -1,0 +1,166 @@
+//! Calls of gRPC: how long they may take, and how they ended.
+//!
+//! gRPC says how a call went in a field, `grpc-status`, which comes in the head where there is no
+//! body, and otherwise in the trailers. So what is counted of a call is known at its very end only,
+//! and a body has to be looked at on its way: but of gRPC's calls alone.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, StatusCode, Version, header};
+use http_body::{Body as HttpBody, SizeHint};
+
+use crate::body::{Body, BodyError, Flow, NextFrame};
+use crate::message::{RequestParts, ResponseParts};
+use crate::policy::grpc::{self, BadTimeout, Code};
+use crate::telemetry::access::End;
+
+/// A call of gRPC.
+#[derive(Debug)]
+pub(super) struct GrpcCall {
+    timeout: Result<Option<Duration>, BadTimeout>,
+    /// What the client was told of its end, so far.
+    told: Rc<Cell<Option<Code>>>,
+}
+
+/// A response's body, whose trailers are looked at.
+struct Watched {
+    body: Body,
+    told: Rc<Cell<Option<Code>>>,
+}
+
+impl GrpcCall {
+    /// The call that a request is, if it is one. gRPC is spoken over HTTP/2 alone.
+    pub(super) fn of(parts: &RequestParts) -> Option<Box<Self>> {
+        if parts.version != Version::HTTP_2 {
+            return None;
+        }
+        let kind = parts.headers.get(header::CONTENT_TYPE)?;
+        grpc::is_grpc(kind.as_bytes()).then(|| {
+            let timeout = parts.headers.get(TIMEOUT);
+            let timeout = timeout.map(|value| grpc::timeout(value.as_bytes()));
+            Box::new(Self {
+                timeout: timeout.transpose(),
+                told: Rc::default(),
+            })
+        })
+    }
+
+    /// How long the call may take, if its client has said.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout.unwrap_or_default()
+    }
+
+    /// Whether what its client has said of that cannot be read.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.timeout.is_err()
+    }
+
+    /// Notes what a client is told by us.
+    pub(super) fn tell(&self, code: Code) {
+        self.told.set(Some(code));
+    }
+
+    /// Notes what an endpoint's response says of the call's end, now or behind its body.
+    pub(super) fn watch(&self, parts: &ResponseParts, body: Body) -> Body {
+        if self.told.get().is_some() {
+            return body;
+        }
+        if let Some(status) = parts.headers.get(STATUS.as_str()) {
+            self.tell(Code::parse(status.as_bytes()));
+        }
+        if body.is_end_stream() {
+            return body;
+        }
+        let told = Rc::clone(&self.told);
+        Body::stream(Watched { body, told })
+    }
+
+    /// How the call ended, as its client has it.
+    pub(super) fn ended(&self, status: u16, end: End) -> Code {
+        match end {
+            End::ClientAbort => Code::Cancelled,
+            _ => self.told.get().unwrap_or_else(|| untold(status, end)),
+        }
+    }
+}
+
+/// How a call ended whose client was told nothing of it.
+fn untold(status: u16, end: End) -> Code {
+    match end {
+        End::ClientAbort => Code::Cancelled,
+        End::Timeout => Code::DeadlineExceeded,
+        // What clients make of RST_STREAM with INTERNAL_ERROR.
+        End::EndpointReset => Code::Internal,
+        End::Shed => Code::Unavailable,
+        End::Ok | End::Denied => StatusCode::from_u16(status).map_or(Code::Unknown, Code::of_http),
+    }
+}
+
+impl Watched {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        let next = ready!(self.body.poll_frame_pinned(cx));
+        if let Some(Ok(frame)) = &next
+            && let Some(trailers) = frame.trailers_ref()
+            && let Some(status) = trailers.get(&STATUS)
+        {
+            self.told.set(Some(Code::parse(status.as_bytes())));
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        self.poll_next(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Nothing is drawn past it: there is no such way to a client of HTTP/2.
+impl Flow for Watched {
+    fn poll_behind(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.body.poll_behind(cx);
+    }
+}
+
+const TIMEOUT: &str = "grpc-timeout";
+
+static STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_told_as_clients_have_them() {
+        let call = || GrpcCall {
+            timeout: Ok(None),
+            told: Rc::default(),
+        };
+        assert_eq!(call().ended(200, End::Ok), Code::Unknown);
+        assert_eq!(call().ended(404, End::Ok), Code::Unimplemented);
+        assert_eq!(call().ended(503, End::Ok), Code::Unavailable);
+        assert_eq!(call().ended(200, End::Timeout), Code::DeadlineExceeded);
+        assert_eq!(call().ended(200, End::EndpointReset), Code::Internal);
+        let told = call();
+        told.tell(Code::NotFound);
+        assert_eq!(told.ended(200, End::Ok), Code::NotFound);
+        // The client did not wait to hear it.
+        assert_eq!(told.ended(200, End::ClientAbort), Code::Cancelled);
+    }
+}
