@@ -19,10 +19,6 @@ use crate::http2::ErrorCode;
 use crate::tls;
 
 /// A request that has been given to a connection.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most calls are of the one kind, and a box would cost each of them"
-)]
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,

@@ -225,15 +225,6 @@ impl Group {
         shared
     }
 
-    /// Looks after its connections, and drops those that would not end by themselves.
-    fn look_after(&self, now: Instant) {
-        for shared in self.members() {
-            if !shared.look_after(now) {
-                self.forget(&shared);
-            }
-        }
-    }
-
     /// Drops a connection that has ended.
     pub(super) fn forget(&self, shared: &Rc<Shared>) {
         shared.standing.set(Standing::Ended);
