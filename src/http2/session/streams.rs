@@ -119,7 +119,7 @@ impl Session {
         if has_room {
             return Poll::Ready(Ok(()));
         }
-        entry.wait(cx, Wanted::Room);
+        entry.wait(cx, Wanted::Turn);
         self.queue(id);
         Poll::Pending
     }

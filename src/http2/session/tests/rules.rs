@@ -1,5 +1,9 @@
 //! Rules of the protocol that a stream or the connection ends by.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
 use super::*;
 
 #[test]
@@ -313,5 +317,58 @@ fn frames_that_break_the_connection() {
         let told = talk.heard(GOAWAY, 0);
         assert_eq!(told.len(), 1);
         assert_eq!(told[0][4..8], code.0.to_be_bytes());
+    }
+}
+
+/// A head needs none of the connection's window, and must not wait for it.
+#[test]
+fn heads_have_their_turn_while_the_window_is_used_up() {
+    let mut talk = Talk::begin();
+    for id in [1, 3, 5] {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    let mut settings = Vec::new();
+    write_settings(&mut settings, &[(INITIAL_WINDOW_SIZE, 1 << 20)]);
+    talk.say(&settings).expect("settings");
+    // Nobody takes what is said, until the window of the connection has gone.
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let cx = Context::from_waker(&waker);
+    while let Poll::Ready(Ok(room)) = talk.room(1) {
+        talk.server.send(1, &vec![0; room], MORE);
+    }
+    talk.listen();
+    while let Poll::Ready(Ok(room)) = talk.room(1) {
+        talk.server.send(1, &vec![0; room], MORE);
+    }
+    talk.server.announce_end();
+    let filler = [0; 8];
+    let mut pings = 0;
+    while talk.server.poll_turn(3, &cx).is_ready() {
+        let mut ping = Vec::new();
+        write_header(&mut ping, 8, PING, 0, 0);
+        ping.extend_from_slice(&filler);
+        talk.now += Duration::from_secs(1);
+        talk.server.receive(&ping, talk.now).expect("slow enough");
+        pings += 1;
+        assert!(pings < 10_000, "the output never fills");
+    }
+    assert!(talk.server.poll_room(5, &cx).is_pending());
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    talk.listen();
+    assert_eq!(
+        woken.0.load(Ordering::Relaxed),
+        1,
+        "one has its turn, one has no window"
+    );
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
