@@ -106,7 +106,7 @@ impl Shared {
             open,
             ..
         } = connection;
-        let http2 = http2::Connection::client(stream, settings(&endpoint), now.into_std());
+        let http2 = http2::Connection::client(stream, settings(&endpoint), now);
         let shared = Rc::new(Self {
             heard: Cell::new(Heard {
                 received: http2.received(),
@@ -229,8 +229,8 @@ impl Shared {
         }
     }
 
-    /// Looks after it, about once a second: is it wanted, and is there somebody? False if it has had
-    /// its time to end.
+    /// Looks after it, about once a second: is it wanted, and is there somebody? False if it has
+    /// had its time to end.
     fn look_after(&self, now: Instant) -> bool {
         if self.http2.state() == State::Ending {
             let since = self.ends_since.get().unwrap_or(now);
@@ -291,7 +291,7 @@ impl Shared {
 async fn drive(shared: Rc<Shared>, open: OpenConnection) {
     let ended = poll_fn(|cx| {
         loop {
-            match shared.http2.poll_drive(cx, Instant::now().into_std()) {
+            match shared.http2.poll_drive(cx, Instant::now()) {
                 Poll::Ready(Driven::Ended(ended)) => return Poll::Ready(ended),
                 // An endpoint asks for nothing.
                 Poll::Ready(Driven::Request(..) | Driven::Refused(..)) => {}
