@@ -207,7 +207,6 @@ impl Session {
             if let Some(told) = told {
                 write_window_update(self.out(), id, told);
             }
-            self.give_back(piece.len());
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if is_whole {
@@ -301,7 +300,6 @@ impl Session {
         let Some(entry) = self.streams.get(id) else {
             return;
         };
-        let unread = entry.body.len();
         let by = match entry.error {
             Some(StreamError::Reset(_) | StreamError::Unprocessed) => EndedBy::Them,
             Some(StreamError::Malformed(_) | StreamError::Ended) => EndedBy::Us,
@@ -319,16 +317,6 @@ impl Session {
             }
         };
         self.streams.remove(id, by);
-        self.give_back(unread);
-    }
-
-    /// Tells of bytes that were taken, as far as the connection is concerned.
-    pub(super) fn give_back(&mut self, count: usize) {
-        if count > 0
-            && let Some(told) = self.receive.taken(count)
-        {
-            write_window_update(self.out(), 0, told);
-        }
     }
 }
 

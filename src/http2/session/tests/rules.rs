@@ -63,26 +63,31 @@ fn a_smaller_setting_may_take_a_window_below_zero() {
 }
 
 #[test]
-fn a_stream_that_is_not_read_holds_back_only_itself() {
+fn streams_that_are_not_read_hold_back_only_themselves() {
     let mut talk = Talk::begin();
-    talk.open(1, false).expect("open");
-    talk.open(3, false).expect("open");
-    for _ in 0..3 {
-        talk.frame(DATA, 0, 1, &[0; MAX_FRAME])
-            .expect("within the window");
+    let stuck = [1, 3, 5, 7, 9, 11, 13, 15];
+    for id in stuck {
+        talk.open(id, false).expect("open");
+        for _ in 0..3 {
+            talk.frame(DATA, 0, id, &[0; MAX_FRAME])
+                .expect("within the window");
+        }
     }
-    // The other one is read, and goes on far beyond what both windows hold.
+    talk.open(17, false).expect("open");
+    // This one is read, and goes on far beyond what all windows hold.
     for _ in 0..100 {
-        talk.frame(DATA, 0, 3, &[0; 16_000])
+        talk.frame(DATA, 0, 17, &[0; 16_000])
             .expect("within the window");
-        let frame = talk.server.poll_frame(3, &nobody());
+        let frame = talk.server.poll_frame(17, &nobody());
         assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
     }
-    assert!(!talk.heard(WINDOW_UPDATE, 3).is_empty());
-    assert!(talk.heard(WINDOW_UPDATE, 1).is_empty());
-    let over = [0; MAX_FRAME];
-    talk.frame(DATA, 0, 1, &over).expect("only its stream ends");
-    assert_eq!(talk.reset_code(1), Some(ErrorCode::FLOW_CONTROL_ERROR));
+    assert!(!talk.heard(WINDOW_UPDATE, 17).is_empty());
+    for id in stuck {
+        assert!(talk.heard(WINDOW_UPDATE, id).is_empty());
+        talk.frame(DATA, 0, id, &[0; MAX_FRAME])
+            .expect("only its stream ends");
+        assert_eq!(talk.reset_code(id), Some(ErrorCode::FLOW_CONTROL_ERROR));
+    }
 }
 
 /// What was left unread when its stream ended must not stay taken from the connection.
