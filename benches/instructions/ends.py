@@ -93,6 +93,8 @@ class Client:
         if BODY * 100 not in (answer := self.frames.take()):
             raise Failed(f"answered by {answer!r}")
         self.proxy.await_rest()
+        for frames in self.endpoint_frames.values():
+            frames.settle()
 
     def answer_h2(self, endpoint: socket.socket) -> None:
         frames = self.endpoint_frames.get(endpoint)

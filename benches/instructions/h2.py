@@ -1,6 +1,7 @@
 """HTTP/2 by its frames, as far as an exchange needs it: both ends of the proxy's connections."""
 
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from counted import Failed
@@ -53,6 +54,15 @@ class Frames:
                     return message
             elif kind not in (SETTINGS, WINDOW_UPDATE):
                 raise Failed(f"a frame of kind {kind}: {payload!r}")
+
+    def settle(self) -> None:
+        """Receives what stands between messages, so that what comes next is one."""
+        timeout = self.connection.gettimeout()
+        self.connection.setblocking(False)
+        with suppress(BlockingIOError):
+            while received := self.connection.recv(1 << 20):
+                self.received += received
+        self.connection.settimeout(timeout)
 
     def frame(self) -> tuple[int, int, int, bytes]:
         """The next frame: kind, flags, stream, payload."""
