@@ -248,7 +248,7 @@ fn heads_that_nobody_wants() {
 fn settings_without_end_in_one_frame() {
     let mut talk = Talk::begin();
     let mut many = Vec::new();
-    write_settings(&mut many, &[(INITIAL_WINDOW_SIZE, 70_000); 2730]);
+    write_settings(&mut many, &vec![(INITIAL_WINDOW_SIZE, 70_000); 2730]);
     let fault = talk.say(&many).expect_err("too many");
     assert_eq!(fault.abuse, Some(Abuse::Settings));
 }
