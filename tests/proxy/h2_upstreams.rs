@@ -443,10 +443,9 @@ fn a_websocket_needs_another_protocol_and_other_offers_are_ignored() {
         (refused.status, cause(&refused)),
         (502, "http_upgrade_failed".to_owned())
     );
-    assert!(
-        proxy.log().contains("it needs HTTP/1.1"),
-        "the log says why"
-    );
+    eventually("the log says why", || {
+        proxy.log().contains("it needs HTTP/1.1").then_some(())
+    });
     assert_eq!(said(&upgrade("h2c")), "plain");
 }
 

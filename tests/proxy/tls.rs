@@ -164,11 +164,14 @@ fn the_least_version_is_enforced() {
 }
 
 #[test]
-fn the_protocol_is_http_1() {
+fn where_http_1_is_spoken_alone_nothing_else_is_agreed_on() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
-    let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], ""));
+    let config = listener(endpoint.address(), &["a"], "");
+    let alone = "[listener.web]\nprotocols = [\"http/1.1\"]\n";
+    let config = config.replacen("[listener.web]\n", alone, 1);
+    let proxy = Evenkeel::start_among(&files, &config);
     let offers = [
         (&[][..], None),
         (&["http/1.1"], Some("http/1.1")),

@@ -69,6 +69,15 @@ impl Pace {
         self.next += self.every;
         Beat(due)
     }
+
+    /// Whether the next beat is due, which is the one after it then.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let is_due = Instant::now() >= self.next;
+        if is_due {
+            self.next += self.every;
+        }
+        is_due
+    }
 }
 
 impl Beat {

@@ -52,6 +52,8 @@ pub(super) enum Wanted {
     Body = 2,
     Room = 4,
     End = 8,
+    /// Room for what takes none of a window.
+    Turn = 16,
 }
 
 impl Entry {
@@ -87,9 +89,14 @@ impl Entry {
 
     /// That has happened.
     pub(super) fn wake(&mut self, happened: Wanted) {
-        if self.wanted & happened as u8 != 0 {
+        if self.wants(happened) {
             self.wake_for_all();
         }
+    }
+
+    /// Whether its task waits for that.
+    pub(super) fn wants(&self, wanted: Wanted) -> bool {
+        self.wanted & wanted as u8 != 0
     }
 
     /// It is over before its end, unless it was already.

@@ -46,15 +46,16 @@ impl Session {
         if data.is_empty() && !ends {
             self.budget.spend(Abuse::EmptyData, now)?;
         }
-        // Padding is taken at once.
+        // Given back at once, so that a stream whose body nobody takes holds back no other: what
+        // waits is bounded by the windows of the streams, and their number.
+        if let Some(told) = self.receive.taken(payload.len()) {
+            write_window_update(self.out(), 0, told);
+        }
         let padding = payload.len() - data.len();
-        self.give_back(padding);
         let Some(entry) = self.streams.get(header.id) else {
-            self.give_back(data.len());
             return self.came_too_late(header, now);
         };
         if entry.has_received || entry.is_reset_by_them() {
-            self.give_back(data.len());
             return self.spoil(header.id, ErrorCode::STREAM_CLOSED, now);
         }
         let fault = if entry.receive.came(payload.len()).is_err() {
@@ -65,7 +66,6 @@ impl Session {
             None
         };
         if entry.error.is_some() || fault.is_some() {
-            self.give_back(data.len());
             return fault.map_or(Ok(()), |code| self.spoil(header.id, code, now));
         }
         entry.body.extend_from_slice(data);

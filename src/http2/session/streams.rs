@@ -124,7 +124,7 @@ impl Session {
         if has_room {
             return Poll::Ready(Ok(()));
         }
-        entry.wait(cx, Wanted::Room);
+        entry.wait(cx, Wanted::Turn);
         self.queue(id);
         Poll::Pending
     }
@@ -212,7 +212,6 @@ impl Session {
             if let Some(told) = told {
                 write_window_update(self.out(), id, told);
             }
-            self.give_back(piece.len());
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if is_whole {
@@ -306,7 +305,6 @@ impl Session {
         let Some(entry) = self.streams.get(id) else {
             return;
         };
-        let unread = entry.body.len();
         let by = match entry.error {
             Some(StreamError::Reset(_) | StreamError::Unprocessed) => EndedBy::Them,
             Some(StreamError::Malformed(_) | StreamError::Ended) => EndedBy::Us,
@@ -327,16 +325,6 @@ impl Session {
             }
         };
         self.streams.remove(id, by);
-        self.give_back(unread);
-    }
-
-    /// Tells of bytes that were taken, as far as the connection is concerned.
-    pub(super) fn give_back(&mut self, count: usize) {
-        if count > 0
-            && let Some(told) = self.receive.taken(count)
-        {
-            write_window_update(self.out(), 0, told);
-        }
     }
 }
 
