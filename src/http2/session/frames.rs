@@ -101,6 +101,10 @@ impl Session {
         self.check_known(header.id, "RST_STREAM")?;
         let role = self.role;
         let Some(entry) = self.streams.get(header.id) else {
+            if self.streams.ended_by(header.id) == Some(EndedBy::Us) {
+                // From here on nothing more can be under way.
+                self.streams.remember(header.id, EndedBy::Them);
+            }
             return self.reset_counts(now);
         };
         if entry.error.is_some() {
