@@ -18,6 +18,8 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Budget {
     spent: [u16; Abuse::ALL.len()],
+    /// Windows that have been paid for by what was sent, and not been told yet.
+    windows: u32,
     since: Instant,
 }
 
@@ -32,6 +34,7 @@ impl Budget {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             spent: [0; Abuse::ALL.len()],
+            windows: 0,
             since: now,
         }
     }
@@ -55,11 +58,28 @@ impl Budget {
         }
     }
 
-    /// A stream came to its end: one that is given up is a part of such work. Who has many use its
-    /// connection, as a proxy does, gives up some of their requests all the time.
+    /// So many bytes of a body were sent. Some tell of every few of them, for their stream and for
+    /// the connection, and later, when they are read.
+    pub(super) fn pay_windows(&mut self, bytes: usize) {
+        let paid = u32::try_from(bytes / A_WINDOW).unwrap_or(u32::MAX);
+        let windows = self.windows.saturating_add(paid).saturating_add(1);
+        self.windows = windows.min(WINDOWS);
+    }
+
+    /// Whether a window that is told has been paid for.
+    pub(super) fn pays_window(&mut self) -> bool {
+        let is_paid = self.windows > 0;
+        self.windows = self.windows.saturating_sub(1);
+        is_paid
+    }
+
+    /// A stream came to its end: one that is given up, or is malformed, is a part of such work. Who
+    /// has many use its connection, as a proxy does, passes some of these on all the time.
     pub(super) fn complete(&mut self) {
-        let spent = &mut self.spent[Abuse::RapidReset as usize];
-        *spent = spent.saturating_sub(1);
+        for kind in PAID_BY_ANSWERS {
+            let spent = &mut self.spent[kind as usize];
+            *spent = spent.saturating_sub(1);
+        }
     }
 
     fn come_back(&mut self, now: Instant) {
@@ -84,8 +104,9 @@ fn allowance(kind: Abuse) -> Allowance {
         // connections, is a large one.
         // And a client may use streams before it knows how many it has.
         Abuse::RapidReset | Abuse::RefusedStream => (200, 20),
-        Abuse::MadeYouReset => (50, 2),
-        Abuse::Settings | Abuse::HeaderList => (20, 1),
+        Abuse::MadeYouReset => (100, 10),
+        Abuse::Settings => (20, 1),
+        Abuse::HeaderList => (50, 5),
         Abuse::Priority => (400, 40),
         Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
         // Some tell of every piece twice.
@@ -103,6 +124,21 @@ const PAID_BY_WORK: [Abuse; 4] = [
     Abuse::WindowUpdate,
     Abuse::UnknownFrame,
 ];
+
+/// What is passed on for others.
+const PAID_BY_ANSWERS: [Abuse; 4] = [
+    Abuse::RapidReset,
+    Abuse::MadeYouReset,
+    Abuse::RefusedStream,
+    Abuse::HeaderList,
+];
+
+/// Bytes of a body that pay for a window: an eighth of the least that is known to be told of at
+/// once, for a stream and its connection, by those that read in small pieces.
+const A_WINDOW: usize = 512;
+
+/// Windows that may be told late: those of 16 MiB.
+const WINDOWS: u32 = 32 * 1024;
 
 /// How many of each kind one piece of work pays for: a window of its stream and one of the
 /// connection.

@@ -35,6 +35,8 @@ pub struct Connection {
     received: Cell<u64>,
     sent: Cell<u64>,
     is_held_up: Cell<bool>,
+    /// Whether whole frames came that have not been looked at.
+    has_more: Cell<bool>,
 }
 
 impl Connection {
@@ -72,6 +74,7 @@ impl Connection {
             received: Cell::new(0),
             sent: Cell::new(0),
             is_held_up: Cell::new(false),
+            has_more: Cell::new(false),
         })
     }
 
@@ -114,6 +117,10 @@ impl Connection {
                 return Poll::Pending;
             }
             reads += 1;
+            if self.has_more.get() {
+                self.take_in(now);
+                continue;
+            }
             let filled = self.inbox.borrow_mut().poll_fill(cx, &self.stream);
             match ready!(filled) {
                 Ok(0) => self.ended_by_them(),
@@ -131,7 +138,11 @@ impl Connection {
         let mut inbox = self.inbox.borrow_mut();
         let taken = self.session.borrow_mut().receive(inbox.bytes(), now);
         match taken {
-            Ok(count) => inbox.consume(count),
+            Ok(count) => {
+                inbox.consume(count);
+                let rest = inbox.bytes();
+                self.has_more.set(count > 0 && Session::is_whole(rest));
+            }
             Err(fault) => {
                 drop(inbox);
                 self.end(fault);

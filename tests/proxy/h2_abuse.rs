@@ -1,6 +1,6 @@
 //! Clients that do too much of what costs them nothing, each kind by itself: their connection ends
-//! with ENHANCE_YOUR_CALM, it is counted, the memory stays where it was, and another client of the
-//! same worker is served all the while.
+//! with `ENHANCE_YOUR_CALM`, it is counted, the memory stays where it was, and another client of
+//! the same worker is served all the while.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -243,7 +243,7 @@ fn made_you_reset() {
             [&id.to_be_bytes()[..], b"\0"].concat(),
         )
     };
-    let short = |id| Frame::new(kind::PRIORITY, 0, id, b"short"[..4].to_vec());
+    let short = |id| Frame::new(kind::PRIORITY, 0, id, b"four");
     let variants: [&dyn Fn(u32) -> Frame; 5] = [&overflow, &nothing, &late, &own_parent, &short];
     for spoils in variants {
         let rig = Rig::new();
@@ -314,7 +314,7 @@ fn frames_that_lead_nowhere() {
         ("settings", Frame::settings_of(&[])),
         (
             "settings",
-            Frame::settings_of(&[(setting::INITIAL_WINDOW_SIZE, 70_000); 2730]),
+            Frame::settings_of(&vec![(setting::INITIAL_WINDOW_SIZE, 70_000); 2730]),
         ),
         ("settings", Frame::new(kind::SETTINGS, flag::ACK, 0, b"")),
         ("priority", Frame::new(kind::PRIORITY, 0, 3, parent)),
@@ -356,7 +356,7 @@ fn header_bombs() {
             let id = client.next_stream();
             let mut bomb = hpack::block(&request("GET", "/"));
             bomb.extend(hpack::indexed_literal("a", "x".repeat(4000)));
-            bomb.extend([0x80 | 62; 8000]);
+            bomb.extend(hpack::number(0x80, 7, 62).repeat(8000));
             vec![Frame::head(id, bomb, true)]
         });
     });
@@ -395,7 +395,7 @@ fn sizes_of_tables_that_must_not_be() {
         [request.clone(), zero.clone()].concat(),
         [zero.repeat(3), request.clone()].concat(),
         [hpack::number(0x20, 5, 1 << 27), request.clone()].concat(),
-        [request.clone(), hpack::number(0x80, 7, 62)].concat(),
+        [request, hpack::number(0x80, 7, 62)].concat(),
     ] {
         let mut client = rig.client();
         let id = client.next_stream();

@@ -38,11 +38,22 @@ pub(super) struct Entry {
     pub(super) has_received: bool,
     /// Whether all of our side was said.
     pub(super) has_sent: bool,
-    /// Whether it waits for room in the connection.
-    pub(super) is_queued: bool,
+    /// Whether it waits for its turn to add to the connection's output.
+    pub(super) turn: Turn,
     pub(super) error: Option<StreamError>,
     waker: Option<Waker>,
     wanted: u8,
+}
+
+/// How a stream stands among those of its connection that have something to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// It does not wait.
+    None,
+    /// It waits.
+    Waits,
+    /// It may say one frame.
+    Called,
 }
 
 /// What the task of a stream waits for.
@@ -71,7 +82,7 @@ impl Entry {
             is_connect: false,
             has_received: false,
             has_sent: false,
-            is_queued: false,
+            turn: Turn::None,
             error: None,
             waker: None,
             wanted: 0,

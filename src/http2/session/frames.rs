@@ -30,8 +30,8 @@ impl Session {
             PING => self.ping_came(header, payload, now),
             GOAWAY => self.goaway_came(header, payload),
             WINDOW_UPDATE => self.window_came(header, payload, now),
-            PRIORITY_UPDATE => Ok(self.budget.spend(Abuse::Priority, now)?),
-            _ => Ok(self.budget.spend(Abuse::UnknownFrame, now)?),
+            PRIORITY_UPDATE => self.spend(Abuse::Priority, now),
+            _ => self.spend(Abuse::UnknownFrame, now),
         }
     }
 
@@ -44,7 +44,7 @@ impl Session {
         }
         let ends = header.has(END_STREAM);
         if data.is_empty() && !ends {
-            self.budget.spend(Abuse::EmptyData, now)?;
+            self.spend(Abuse::EmptyData, now)?;
         }
         // Given back at once, so that a stream whose body nobody takes holds back no other: what
         // waits is bounded by the windows of the streams, and their number.
@@ -78,22 +78,25 @@ impl Session {
         {
             write_window_update(self.out(), header.id, told);
         }
-        if !data.is_empty() {
+        if ends || data.len() >= WORTH_A_FRAME {
             self.budget.earn();
         }
         Ok(())
     }
 
     fn priority(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Fault> {
-        self.budget.spend(Abuse::Priority, now)?;
-        let &[a, b, c, d, _] = payload else {
-            return self.spoil(header.id, ErrorCode::FRAME_SIZE_ERROR, now);
-        };
+        self.spend(Abuse::Priority, now)?;
         // What it says means nothing any more (RFC 9113 §5.3.2); that it is well-formed does.
-        if u32::from_be_bytes([a, b, c, d]) & HIGHEST_ID == header.id {
-            return self.spoil(header.id, ErrorCode::PROTOCOL_ERROR, now);
+        let code = match payload.try_into().map(parent) {
+            Err(_) => ErrorCode::FRAME_SIZE_ERROR,
+            Ok(parent) if parent == header.id => ErrorCode::PROTOCOL_ERROR,
+            Ok(_) => return Ok(()),
+        };
+        // A stream that is idle must not be reset (RFC 9113 §6.4).
+        if self.check_known(header.id, "PRIORITY").is_err() {
+            return Err(Fault::of(code, "a malformed PRIORITY"));
         }
-        Ok(())
+        self.spoil(header.id, code, now)
     }
 
     fn reset_came(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Fault> {
@@ -101,10 +104,22 @@ impl Session {
         self.check_known(header.id, "RST_STREAM")?;
         let role = self.role;
         let Some(entry) = self.streams.get(header.id) else {
-            return self.reset_counts(now);
+            let by = self.streams.ended_by(header.id);
+            if by == Some(EndedBy::Us) {
+                // From here on nothing more can be under way.
+                self.streams.remember(header.id, EndedBy::Them);
+            }
+            // What has been answered is given up late: that costs nobody any work.
+            let is_late = matches!(by, Some(EndedBy::Us | EndedBy::Both));
+            let kind = if is_late {
+                Abuse::UnknownFrame
+            } else {
+                Abuse::RapidReset
+            };
+            return self.spend(kind, now);
         };
         if entry.error.is_some() {
-            return self.reset_counts(now);
+            return self.spend(Abuse::RapidReset, now);
         }
         if role == Role::Client && entry.has_received {
             // The response is whole, and no more of the request is wanted (RFC 9113 §8.1).
@@ -116,16 +131,12 @@ impl Session {
             ErrorCode::REFUSED_STREAM if !entry.has_head => StreamError::Unprocessed,
             code => StreamError::Reset(code),
         });
+        let is_answered = entry.has_sent;
         self.resets.by_them += 1;
-        self.reset_counts(now)
-    }
-
-    /// A client gives work up that it had asked for.
-    fn reset_counts(&mut self, now: Instant) -> Result<(), Fault> {
-        if self.role == Role::Server {
-            self.budget.spend(Abuse::RapidReset, now)?;
+        if is_answered {
+            return self.spend(Abuse::UnknownFrame, now);
         }
-        Ok(())
+        self.spend(Abuse::RapidReset, now)
     }
 
     fn settings_came(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Fault> {
@@ -138,7 +149,7 @@ impl Session {
                 return size("an acknowledgement of SETTINGS with content");
             }
             if !std::mem::take(&mut self.awaits_settings) {
-                self.budget.spend(Abuse::Settings, now)?;
+                self.spend(Abuse::Settings, now)?;
             }
             return Ok(());
         }
@@ -148,21 +159,22 @@ impl Session {
         if self.phase == Phase::Settings {
             self.phase = Phase::Open;
         } else {
-            self.budget.spend(Abuse::Settings, now)?;
+            self.spend(Abuse::Settings, now)?;
         }
         // Each of them may change all streams.
         for _ in 0..payload.len() / (SETTING * MANY_SETTINGS) {
-            self.budget.spend(Abuse::Settings, now)?;
+            self.spend(Abuse::Settings, now)?;
+        }
+        if !self.peer.is_settled {
+            // What is not limited here is allowed.
+            self.peer.max_streams = u32::MAX;
         }
         for setting in payload.chunks_exact(SETTING) {
             if let &[a, b, c, d, e, f] = setting {
                 self.set(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))?;
             }
         }
-        if self.role == Role::Client && !self.peer.is_settled {
-            // What an endpoint does not limit, it allows.
-            self.peer.is_settled = true;
-        }
+        self.peer.is_settled = true;
         write_settings_ack(self.out());
         Ok(())
     }
@@ -225,11 +237,11 @@ impl Session {
         };
         if header.has(ACK) {
             if !std::mem::take(&mut self.awaits_pong) {
-                self.budget.spend(Abuse::Ping, now)?;
+                self.spend(Abuse::Ping, now)?;
             }
             return Ok(());
         }
-        self.budget.spend(Abuse::Ping, now)?;
+        self.spend(Abuse::Ping, now)?;
         write_ping(self.out(), true, payload);
         Ok(())
     }
@@ -256,7 +268,9 @@ impl Session {
 
     fn window_came(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Fault> {
         let by = number(payload, "WINDOW_UPDATE")? & HIGHEST_ID;
-        self.budget.spend(Abuse::WindowUpdate, now)?;
+        if !self.budget.pays_window() {
+            self.spend(Abuse::WindowUpdate, now)?;
+        }
         let overflow = ErrorCode::FLOW_CONTROL_ERROR;
         if header.id == 0 {
             if by == 0 {
@@ -264,7 +278,7 @@ impl Session {
             }
             let grown = self.send.grow(i64::from(by));
             grown.map_err(|_| Fault::of(overflow, "a window beyond 2^31 - 1"))?;
-            self.wake_queued();
+            self.call();
             return Ok(());
         }
         self.check_known(header.id, "WINDOW_UPDATE")?;
@@ -319,6 +333,8 @@ impl Session {
             None if header.kind == HEADERS && self.role == Role::Server => Err(Fault::protocol(
                 "a stream with a lower number than one before",
             )),
+            // It may be as late, and is no longer remembered.
+            None if header.kind == DATA => self.spend(Abuse::EmptyData, now),
             Some(EndedBy::Them) | None => self.spoil(header.id, ErrorCode::STREAM_CLOSED, now),
         }
     }
@@ -338,6 +354,11 @@ pub(super) fn unpadded(header: Header, payload: &[u8]) -> Result<&[u8], Fault> {
     Ok(&rest[..length])
 }
 
+/// The stream that another depends on.
+fn parent([a, b, c, d, _]: [u8; 5]) -> u32 {
+    u32::from_be_bytes([a, b, c, d]) & HIGHEST_ID
+}
+
 /// The payload of a frame that is one number.
 fn number(payload: &[u8], frame: &'static str) -> Result<u32, Fault> {
     let bytes = payload.try_into().map_err(|_| {
@@ -352,3 +373,6 @@ fn number(payload: &[u8], frame: &'static str) -> Result<u32, Fault> {
 
 /// Settings in one frame that are as much as a frame of them: there are fewer than ten.
 const MANY_SETTINGS: usize = 64;
+
+/// What makes a frame of a body worth those that tell of it.
+const WORTH_A_FRAME: usize = 1024;

@@ -62,7 +62,12 @@ impl Session {
         payload: &[u8],
         now: Instant,
     ) -> Result<(), Fault> {
-        let most = self.settings.head.saturating_mul(2).max(4 * MAX_FRAME);
+        // A head of an endpoint that is too large is decompressed all the same: it costs its own
+        // request, and none of the others.
+        let most = match self.role {
+            Role::Server => self.settings.head.saturating_mul(2).max(4 * MAX_FRAME),
+            Role::Client => LARGEST_HEAD,
+        };
         let Some(block) = &mut self.block else {
             return Ok(());
         };
@@ -102,7 +107,7 @@ impl Session {
             return self.spoil(id, ErrorCode::STREAM_CLOSED, now);
         }
         if self.refuses(id) {
-            return Ok(self.budget.spend(Abuse::RefusedStream, now)?);
+            return self.spend(Abuse::RefusedStream, now);
         }
         if self.streams.get(id).is_some() {
             // We have reset it: one head may have been under way.
@@ -138,10 +143,7 @@ impl Session {
 
     /// A head on a stream that we have reset. It has to be decompressed all the same.
     pub(super) fn late_head(&mut self, now: Instant) -> Result<(), Fault> {
-        if self.role == Role::Server {
-            self.budget.spend(Abuse::MadeYouReset, now)?;
-        }
-        Ok(())
+        self.spend(Abuse::MadeYouReset, now)
     }
 
     /// Whether streams of this number come too late: we have said which one was the last.
@@ -171,11 +173,11 @@ impl Session {
         self.last = id;
         if self.streams.len() >= self.settings.max_streams as usize {
             self.refuse(id, ErrorCode::REFUSED_STREAM);
-            return Ok(self.budget.spend(Abuse::RefusedStream, now)?);
+            return self.spend(Abuse::RefusedStream, now);
         }
         if is_own_parent {
             self.refuse(id, ErrorCode::PROTOCOL_ERROR);
-            return Ok(self.budget.spend(Abuse::MadeYouReset, now)?);
+            return self.spend(Abuse::MadeYouReset, now);
         }
         let window = SendWindow::new(self.peer.initial_window);
         let mut entry = Entry::new(self.settings.stream_window, window);
@@ -189,13 +191,13 @@ impl Session {
                 Event::Request(id, Box::new(head))
             }
             Err(HeadError::TooLarge) => {
-                self.budget.spend(Abuse::HeaderList, now)?;
+                self.spend(Abuse::HeaderList, now)?;
                 self.streams.insert(id, entry);
                 Event::Refused(HeadError::TooLarge, Some(id))
             }
             Err(error) => {
                 self.refuse(id, ErrorCode::PROTOCOL_ERROR);
-                self.budget.spend(Abuse::MadeYouReset, now)?;
+                self.spend(Abuse::MadeYouReset, now)?;
                 Event::Refused(error, None)
             }
         };
@@ -289,6 +291,9 @@ const SHORT_FRAMES: usize = 16;
 
 /// Bytes that a connection keeps for what it decompresses next.
 const KEPT_SCRATCH: usize = 1024;
+
+/// Bytes of a head that an endpoint may make us decompress.
+const LARGEST_HEAD: usize = 1024 * 1024;
 
 /// Interim heads that wait to be taken.
 const HEADS_AT_MOST: usize = 32;

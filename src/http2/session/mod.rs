@@ -56,8 +56,12 @@ pub(super) struct Session {
     events: VecDeque<Event>,
     scratch: Vec<u8>,
     budget: Budget,
-    /// Streams that wait for room in the connection, in their turn.
+    /// Streams that wait to say a piece of a body, in their turn.
     queue: VecDeque<u32>,
+    /// Streams that have been called to, and have not yet.
+    called: usize,
+    /// Streams that wait to say a head or an end.
+    heads: Vec<u32>,
     /// The last stream that we take, once we have said so.
     taken_until: Option<u32>,
     /// Whether the other end opens or takes no more streams.
@@ -171,7 +175,7 @@ impl Session {
             },
             decoder: hpack::Decoder::new(HEADER_TABLE),
             encoder: hpack::Encoder::default(),
-            streams: Table::new(settings.max_streams),
+            streams: Table::new(settings.max_streams.max(ASSUMED_STREAMS)),
             last: 0,
             next: 1,
             send: SendWindow::new(DEFAULT_WINDOW),
@@ -187,6 +191,8 @@ impl Session {
             scratch: Vec::new(),
             budget: Budget::new(now),
             queue: VecDeque::new(),
+            called: 0,
+            heads: Vec::new(),
             taken_until: None,
             is_left: false,
             awaits_pong: false,
@@ -232,6 +238,15 @@ impl Session {
             && more > 0
         {
             write_window_update(out, 0, more);
+        }
+    }
+
+    /// The other end has done something that leads nowhere. An endpoint is taken at its word: what
+    /// it does too much of, the limits of the requests to it end.
+    fn spend(&mut self, kind: Abuse, now: Instant) -> Result<(), Fault> {
+        match self.role {
+            Role::Server => Ok(self.budget.spend(kind, now)?),
+            Role::Client => Ok(()),
         }
     }
 
@@ -304,6 +319,7 @@ impl Session {
         self.block = None;
         self.events.clear();
         self.queue.clear();
+        self.heads.clear();
         for (_, entry) in self.streams.each() {
             entry.fail(StreamError::Ended);
         }

@@ -1,6 +1,6 @@
 //! What is to be sent, within bounds.
 
-use super::entry::Wanted;
+use super::entry::{Turn, Wanted};
 use super::{SendWindow, Session};
 use crate::http2::frame::{HEADER, MAX_FRAME};
 use crate::net::{Buffer, LARGE_BUFFER};
@@ -27,7 +27,8 @@ impl Session {
             self.left = 0;
         }
         if self.has_room() {
-            self.wake_queued();
+            self.wake_heads();
+            self.call();
         }
     }
 
@@ -70,33 +71,77 @@ impl Session {
         }
     }
 
-    /// Has a stream woken when there is room in the connection.
+    /// Has a stream called when its turn comes to add a frame of its body.
     pub(super) fn queue(&mut self, id: u32) {
         if let Some(entry) = self.streams.get(id)
-            && !entry.is_queued
+            && entry.turn == Turn::None
         {
-            entry.is_queued = true;
+            entry.turn = Turn::Waits;
             self.queue.push_back(id);
         }
+        self.call();
     }
 
-    /// Wakes those that wait for room in the connection, as far as there is what they wait for.
-    pub(super) fn wake_queued(&mut self) {
-        let has_window = self.send.room() > 0;
-        for _ in 0..self.queue.len() {
+    /// Calls streams in the order in which they came, as many as there is room for a frame of. So
+    /// each says one frame, and stands behind the others for the next.
+    pub(super) fn call(&mut self) {
+        let left = ENOUGH.saturating_sub(self.output().len());
+        let frames = if self.send.room() > 0 {
+            left.div_ceil(MAX_FRAME)
+        } else {
+            0
+        };
+        while self.called < frames {
             let Some(id) = self.queue.pop_front() else {
                 return;
             };
-            let Some(entry) = self.streams.get(id) else {
-                continue;
-            };
-            if !has_window && !entry.wants(Wanted::Turn) {
-                self.queue.push_back(id);
-                continue;
+            if let Some(entry) = self.streams.get(id) {
+                entry.turn = Turn::Called;
+                entry.wake(Wanted::Room);
+                self.called += 1;
             }
-            entry.is_queued = false;
-            entry.wake(Wanted::Turn);
-            entry.wake(Wanted::Room);
+        }
+    }
+
+    /// Whether a stream may add a frame now: it was called, or nobody stands before it. A turn that
+    /// was called is over with it.
+    pub(super) fn takes_turn(&mut self, id: u32) -> bool {
+        let nobody_waits = self.queue.is_empty();
+        let Some(entry) = self.streams.get(id) else {
+            return false;
+        };
+        match entry.turn {
+            Turn::Called => {
+                entry.turn = Turn::None;
+                self.called -= 1;
+                true
+            }
+            Turn::None => nobody_waits,
+            Turn::Waits => false,
+        }
+    }
+
+    /// A stream has nothing to say now: who was called after it has its turn.
+    pub(super) fn leave_queue(&mut self, id: u32) {
+        let Some(entry) = self.streams.get(id) else {
+            return;
+        };
+        match std::mem::replace(&mut entry.turn, Turn::None) {
+            Turn::None => {}
+            Turn::Waits => self.queue.retain(|waiting| *waiting != id),
+            Turn::Called => {
+                self.called -= 1;
+                self.call();
+            }
+        }
+    }
+
+    /// Wakes those that wait to say a head or an end, which need no window.
+    fn wake_heads(&mut self) {
+        for id in std::mem::take(&mut self.heads) {
+            if let Some(entry) = self.streams.get(id) {
+                entry.wake(Wanted::Turn);
+            }
         }
     }
 }

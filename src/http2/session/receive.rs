@@ -8,14 +8,16 @@ use crate::http2::frame::{
 use crate::time::Instant;
 
 impl Session {
-    /// Takes in what came, as far as it is whole frames, and says how many bytes that were. The
-    /// error ends the session; the caller says so with [`Session::end`].
+    /// Takes in what came, as far as it is whole frames and not too many, and says how many bytes
+    /// that were: what is left may be looked at again once others had their turn. The error ends the session; the caller says so with [`Session::end`].
     pub(in crate::http2) fn receive(&mut self, input: &[u8], now: Instant) -> Result<usize, Fault> {
         let mut at = 0;
         if let Phase::Preface(seen) = self.phase {
             at = self.preface(seen, input)?;
         }
-        while !matches!(self.phase, Phase::Preface(_) | Phase::Over) {
+        let mut frames = 0;
+        while frames < FRAMES && !matches!(self.phase, Phase::Preface(_) | Phase::Over) {
+            frames += 1;
             let rest = &input[at..];
             let Some(header) = Header::read(rest) else {
                 break;
@@ -28,6 +30,11 @@ impl Session {
             at += HEADER + header.length;
         }
         Ok(at)
+    }
+
+    /// Whether these bytes begin with a whole frame.
+    pub(in crate::http2) fn is_whole(rest: &[u8]) -> bool {
+        Header::read(rest).is_some_and(|header| rest.len() >= HEADER + header.length)
     }
 
     /// Whether what came last and is not whole is the beginning of a head.
@@ -72,3 +79,6 @@ impl Session {
         }
     }
 }
+
+/// Frames that are taken in at once: a small one may be a request.
+const FRAMES: usize = 256;

@@ -125,7 +125,9 @@ impl Session {
             return Poll::Ready(Ok(()));
         }
         entry.wait(cx, Wanted::Turn);
-        self.queue(id);
+        if !self.heads.contains(&id) {
+            self.heads.push(id);
+        }
         Poll::Pending
     }
 
@@ -145,16 +147,21 @@ impl Session {
             return Poll::Ready(Ok(0));
         }
         let window = entry.send;
-        let room = self.room(window);
-        if room > 0 {
-            return Poll::Ready(Ok(room));
+        if window.room() == 0 {
+            entry.wait(cx, Wanted::Room);
+            self.leave_queue(id);
+            return Poll::Pending;
+        }
+        if self.takes_turn(id) {
+            let room = self.room(window);
+            if room > 0 {
+                return Poll::Ready(Ok(room));
+            }
         }
         if let Some(entry) = self.streams.get(id) {
             entry.wait(cx, Wanted::Room);
         }
-        if window.room() > 0 {
-            self.queue(id);
-        }
+        self.queue(id);
         Poll::Pending
     }
 
@@ -177,6 +184,7 @@ impl Session {
         // What a tiny window cut off is not worth the frame that told of the window.
         if !how.is_cut || piece.len() >= WORTH_A_FRAME {
             self.budget.earn();
+            self.budget.pay_windows(piece.len());
         }
     }
 
@@ -289,10 +297,7 @@ impl Session {
         if is_new {
             self.write_reset(id, code);
         }
-        if self.role == Role::Server {
-            self.budget.spend(Abuse::MadeYouReset, now)?;
-        }
-        Ok(())
+        self.spend(Abuse::MadeYouReset, now)
     }
 
     pub(super) fn write_reset(&mut self, id: u32, code: ErrorCode) {
@@ -302,6 +307,7 @@ impl Session {
 
     /// Nobody holds a stream any more.
     pub(in crate::http2) fn release(&mut self, id: u32) {
+        self.leave_queue(id);
         let Some(entry) = self.streams.get(id) else {
             return;
         };

@@ -176,6 +176,8 @@ fn what_accompanies_work_is_no_abuse() {
     talk.open(1, false).expect("open");
     for _ in 0..20_000 {
         talk.frame(DATA, 0, 1, b"a message").expect("work");
+        assert!(talk.room(1).is_ready());
+        talk.server.send(1, b"an answer", MORE);
         talk.frame(PING, 0, 0, &[0; 8]).expect("a measurement");
         talk.frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 9])
             .expect("a window");
@@ -248,7 +250,7 @@ fn heads_that_nobody_wants() {
 fn settings_without_end_in_one_frame() {
     let mut talk = Talk::begin();
     let mut many = Vec::new();
-    write_settings(&mut many, &[(INITIAL_WINDOW_SIZE, 70_000); 2730]);
+    write_settings(&mut many, &vec![(INITIAL_WINDOW_SIZE, 70_000); 2730]);
     let fault = talk.say(&many).expect_err("too many");
     assert_eq!(fault.abuse, Some(Abuse::Settings));
 }
@@ -275,4 +277,67 @@ fn bodies_that_come_too_late_are_no_abuse() {
         }
     }
     assert_eq!(talk.open(id(200), true), Ok(()));
+}
+
+/// Go tells of each 4 KiB that were read, for the stream and for the connection, and reads later.
+#[test]
+fn windows_of_a_reader_of_small_pieces() {
+    let mut talk = Talk::begin();
+    let mut settings = Vec::new();
+    write_settings(&mut settings, &[(INITIAL_WINDOW_SIZE, 4 << 20)]);
+    talk.say(&settings).expect("settings");
+    let more = (1_u32 << 24).to_be_bytes();
+    talk.frame(WINDOW_UPDATE, 0, 0, &more).expect("a window");
+    talk.open(1, true).expect("open");
+    talk.answer(1, false);
+    let mut behind = 0;
+    for _ in 0..3000 {
+        if let Poll::Ready(Ok(room)) = talk.room(1) {
+            talk.server.send(1, &vec![0; room], MORE);
+            behind += room;
+        }
+        talk.listen();
+        talk.said.clear();
+        if behind >= 3 << 20 {
+            for _ in 0..2 << 20 >> 12 {
+                talk.frame(WINDOW_UPDATE, 0, 1, &[0, 0, 16, 0])
+                    .expect("a window");
+                talk.frame(WINDOW_UPDATE, 0, 0, &[0, 0, 16, 0])
+                    .expect("a window");
+            }
+            behind -= 2 << 20;
+        }
+    }
+}
+
+/// An upload that is answered early, and given up when the client hears of it.
+#[test]
+fn giving_up_what_was_answered_is_no_abuse() {
+    let mut talk = Talk::begin();
+    for turn in 0..2000 {
+        talk.open(id(turn), false).expect("a request");
+        talk.server.next_event();
+        talk.answer(id(turn), true);
+        talk.server.release(id(turn));
+        let code = ErrorCode::CANCEL.0.to_be_bytes();
+        talk.frame(RST_STREAM, 0, id(turn), &code).expect("late");
+        talk.said.clear();
+    }
+}
+
+/// A malformed request now and then is that of one user of many.
+#[test]
+fn a_bad_request_among_good_ones_is_no_abuse() {
+    let mut talk = Talk::begin();
+    let bad = block(&[("Upper", "case")]);
+    for turn in 0..2000 {
+        talk.frame(HEADERS, END_HEADERS | END_STREAM, id(2 * turn), &bad)
+            .expect("its own");
+        talk.server.next_event();
+        talk.open(id(2 * turn + 1), true).expect("a request");
+        talk.server.next_event();
+        talk.answer(id(2 * turn + 1), true);
+        talk.server.release(id(2 * turn + 1));
+        talk.said.clear();
+    }
 }

@@ -19,6 +19,7 @@ use crate::time::Instant;
 mod abuse;
 mod both;
 mod rules;
+mod turns;
 
 const SETTINGS_OF_TESTS: Settings = Settings {
     max_streams: 10,

@@ -444,3 +444,18 @@ fn a_tunnel_has_no_length() {
         assert_eq!(client.broken(id).is_none(), is_taken, "{status}");
     }
 }
+
+/// What we have reset may go on for a while, but not behind the other end's own reset.
+#[test]
+fn nothing_follows_a_reset_of_both() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    talk.server.next_event();
+    talk.answer(1, true);
+    talk.server.release(1);
+    talk.frame(DATA, 0, 1, b"under way").expect("ignored");
+    talk.frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]).expect("known");
+    assert_eq!(talk.reset_code(1), Some(ErrorCode::NO_ERROR));
+    talk.frame(DATA, 0, 1, b"too late").expect("its own fault");
+    assert_eq!(talk.reset_code(1), Some(ErrorCode::STREAM_CLOSED));
+}

@@ -1,0 +1,89 @@
+//! Many streams of one connection that have more to say than there is room for.
+
+use super::*;
+
+/// What each stream has said, in rounds: each says what it may, and then the other end takes a
+/// little.
+fn say_in_rounds(talk: &mut Talk, ids: &[u32], rounds: usize, taken: usize) -> Vec<usize> {
+    let mut said = vec![0; ids.len()];
+    for _ in 0..rounds {
+        for (place, &id) in ids.iter().enumerate() {
+            while let Poll::Ready(Ok(room)) = talk.room(id) {
+                talk.server.send(id, &vec![0; room], MORE);
+                said[place] += room;
+            }
+        }
+        let there = talk.server.output().len().min(taken);
+        talk.server.sent(there);
+    }
+    said
+}
+
+fn wide_open(talk: &mut Talk) {
+    let mut bytes = Vec::new();
+    write_settings(&mut bytes, &[(INITIAL_WINDOW_SIZE, 1 << 30)]);
+    write_header(&mut bytes, 4, WINDOW_UPDATE, 0, 0);
+    bytes.extend_from_slice(&(1_u32 << 30).to_be_bytes());
+    talk.say(&bytes).expect("settings");
+}
+
+#[test]
+fn each_has_its_turn() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    let ids: Vec<u32> = (0..8).map(|number| number * 2 + 1).collect();
+    for &id in &ids {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    let said = say_in_rounds(&mut talk, &ids, 400, MAX_FRAME);
+    let (least, most) = (said.iter().min(), said.iter().max());
+    let (least, most) = (least.expect("some"), most.expect("some"));
+    assert!(
+        *least > 100_000 && most - least <= 4 * MAX_FRAME,
+        "{said:?}"
+    );
+}
+
+/// A stream that is called and has gone, or may say nothing, passes its turn on.
+#[test]
+fn turns_are_passed_on() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    let ids = [1, 3, 5, 7];
+    for id in ids {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    drop(say_in_rounds(&mut talk, &ids, 1, 0));
+    // All of them wait now. Those that are called go away.
+    talk.server.sent(talk.server.output().len());
+    for id in [1, 3, 5] {
+        talk.server.release(id);
+    }
+    let said = say_in_rounds(&mut talk, &[7], 100, LARGE);
+    assert!(said[0] > 1_000_000, "{said:?}");
+}
+
+const LARGE: usize = 64 * 1024;
+
+#[test]
+fn frames_are_taken_in_a_few_at_a_time() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    let mut bytes = Vec::new();
+    for _ in 0..1000 {
+        write_header(&mut bytes, 1, DATA, 0, 1);
+        bytes.push(b'x');
+    }
+    let mut turns = 0;
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        assert!(Session::is_whole(rest));
+        let taken = talk.server.receive(rest, talk.now).expect("well-formed");
+        rest = &rest[taken..];
+        turns += 1;
+    }
+    assert_eq!(turns, 4);
+    assert_eq!(talk.server.received(1), 1000);
+}
