@@ -28,6 +28,8 @@ pub(super) struct Entry {
     pub(super) has_head: bool,
     /// Whether no body may follow, whatever the head says: the answer to HEAD.
     pub(super) is_bodiless: bool,
+    /// Whether bytes are all that may follow the head: of a CONNECT (RFC 9113 §8.5).
+    pub(super) is_tunnel: bool,
     /// Whether all of the other end's side came.
     pub(super) has_received: bool,
     /// Whether all of our side was said.
@@ -60,6 +62,7 @@ impl Entry {
             received: 0,
             has_head: false,
             is_bodiless: false,
+            is_tunnel: false,
             has_received: false,
             has_sent: false,
             is_queued: false,

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use http::Method;
+
 use super::entry::{Entry, Wanted};
 use super::frames::unpadded;
 use super::table::EndedBy;
@@ -173,6 +175,7 @@ impl Session {
         let event = match reader.finish(ends) {
             Ok(head) => {
                 entry.left = head.length;
+                entry.is_tunnel = head.parts.method == Method::CONNECT;
                 self.budget.earn();
                 self.streams.insert(id, entry);
                 Event::Request(id, Box::new(head))
@@ -230,6 +233,9 @@ impl Session {
         let Some(entry) = self.streams.get(id) else {
             return Ok(());
         };
+        if entry.is_tunnel {
+            return self.spoil(id, ErrorCode::PROTOCOL_ERROR, now);
+        }
         match reader.finish() {
             // Only the end of a message may follow its body (RFC 9113 §8.1).
             Ok(trailers) if ends && entry.left.unwrap_or(0) == 0 => {
