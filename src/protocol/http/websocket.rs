@@ -99,7 +99,10 @@ mod tests {
     #[test]
     fn a_key_is_made_anew_and_its_answer_is_judged() {
         let (mut one, mut other) = (asked("websocket"), asked("WebSocket"));
-        assert_eq!(ask(&mut one).as_deref(), Some(&"websocket".parse().unwrap()));
+        assert_eq!(
+            ask(&mut one).as_deref(),
+            Some(&"websocket".parse().unwrap())
+        );
         assert!(ask(&mut other).is_some());
         let key = |head: &http2::RequestHead| {
             let keys: Vec<_> = head.parts.headers.get_all("sec-websocket-key").collect();

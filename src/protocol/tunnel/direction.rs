@@ -131,11 +131,7 @@ impl<'a> Direction<'a> {
     }
 
     /// Takes what has come on a stream, no more than its window.
-    fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-        source: &http2::Stream,
-    ) -> Poll<io::Result<()>> {
+    fn poll_take(&mut self, cx: &mut Context<'_>, source: &http2::Stream) -> Poll<io::Result<()>> {
         loop {
             let Some(frame) = ready!(source.poll_frame(cx)) else {
                 self.state = State::Ending;
