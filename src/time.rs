@@ -9,7 +9,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::coop::unconstrained;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
+
+/// A moment, as tests can pause it. For rooms that are told the time and must not wait for it.
+pub use tokio::time::Instant;
 
 /// A deadline of one task that moves often and passes seldom.
 ///

@@ -7,8 +7,8 @@
 # It needs cargo, compilers for C and C++, and curl. What else there is to be used is used where it is
 # installed, and must be there if a variable says `required`, as all of them do in CI: promtool
 # (EVENKEEL_PROMTOOL), nginx and haproxy (EVENKEEL_PEERS), openssl (EVENKEEL_OPENSSL), valgrind and
-# Python 3.11 (EVENKEEL_VALGRIND). Nothing is downloaded but crates, the database of advisories and,
-# once, cargo-deny.
+# Python 3.11 (EVENKEEL_VALGRIND), Python with grpcio (EVENKEEL_GRPC). Nothing is downloaded but crates,
+# the database of advisories and, once, cargo-deny and what tests/support/requirements.txt lists.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,10 +25,32 @@ step_lint() {
     cargo clippy --locked --all-targets -- -D warnings
 }
 
+# A Python that has grpcio and websockets, who else speaks gRPC and WebSocket: EVENKEEL_PYTHON. They are
+# installed beside the build, once.
+bring_peers() {
+    [[ -z ${EVENKEEL_PYTHON:-} ]] || return 0
+    local peers=$target/tools/peers wanted=tests/support/requirements.txt
+    if ! cmp -s "$wanted" "$peers/installed"; then
+        rm -rf "$peers"
+        mkdir -p "$target/tools"
+        if ! { python3 -m venv "$peers" && "$peers/bin/pip" install --quiet -r "$wanted"; } \
+                >"$target/tools/peers.log" 2>&1; then
+            echo "skipped: without grpcio and websockets nobody else speaks gRPC and WebSocket"
+            tail -n 1 "$target/tools/peers.log"
+            [[ ${EVENKEEL_GRPC:-} != required ]]
+            return
+        fi
+        cp "$wanted" "$peers/installed"
+    fi
+    EVENKEEL_PYTHON=$(realpath "$peers")/bin/python
+    export EVENKEEL_PYTHON
+}
+
 # Unit tests, the rules of the house, the black-box suites, the examples in the docs.
 step_test() {
     command -v promtool >/dev/null || [[ ${EVENKEEL_PROMTOOL:-} == required ]] \
         || echo "skipped: without promtool the alert rules and the dashboard's queries are not run"
+    bring_peers
     cargo test --locked
 }
 

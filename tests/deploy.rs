@@ -267,6 +267,14 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
         "rapid_reset made_you_reset continuation ping settings priority empty_data window_update \
          unknown_frame refused_stream header_list stalled",
     ),
+    (
+        "evenkeel_grpc_requests_total",
+        "code",
+        "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND \
+         ALREADY_EXISTS PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION \
+         ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE DATA_LOSS \
+         UNAUTHENTICATED",
+    ),
     ("evenkeel_tls_handshakes_total", "version", "1.2 1.3"),
     (
         "evenkeel_tls_handshakes_total",

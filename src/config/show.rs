@@ -163,6 +163,11 @@ fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
             table.contains_key("upstream") || table.contains_key("split")
         }
         (Some("Upstream"), "panic_threshold") => table.contains_key("health"),
+        (Some("UpstreamTls"), "roots") => {
+            let skips = table.get("insecure_skip_verify").and_then(Value::as_bool);
+            !table.contains_key("ca") && skips != Some(true)
+        }
+        (Some("UpstreamTls"), "server_name_from") => !table.contains_key("server_name"),
         _ => true,
     }
 }

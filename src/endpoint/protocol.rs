@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{self, UpstreamProtocol};
+use crate::config::{self, Size, Time, UpstreamProtocol};
 
 /// What an endpoint is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,16 @@ impl Protocol {
 
 impl Http2 {
     /// What the author of an upstream wants.
-    pub fn new(_written: &config::Upstream) -> Self {
-        Self::default()
+    pub fn new(written: &config::Upstream) -> Self {
+        let (written, default) = (&written.http2, Self::default());
+        let time = |time: Option<Time>, default| time.map_or(default, |time| time.0);
+        Self {
+            max_streams: written.max_streams.unwrap_or(default.max_streams).max(1),
+            stream_window: window(written.stream_window, default.stream_window),
+            connection_window: window(written.connection_window, default.connection_window),
+            keepalive_interval: time(written.keepalive_interval, default.keepalive_interval),
+            keepalive_timeout: time(written.keepalive_timeout, default.keepalive_timeout),
+        }
     }
 }
 
@@ -60,6 +68,15 @@ impl Default for Http2 {
         }
     }
 }
+
+/// A window, within what the protocol can say (RFC 9113 §6.9.1).
+fn window(written: Option<Size>, default: u32) -> u32 {
+    let size = written.map_or(u64::from(default), |size| size.0);
+    u32::try_from(size.min(LARGEST_WINDOW)).unwrap_or(default)
+}
+
+/// RFC 9113 §6.9.1.
+const LARGEST_WINDOW: u64 = (1 << 31) - 1;
 
 /// What most servers allow, and the least that RFC 9113 §6.5.2 recommends.
 const MAX_STREAMS: u32 = 100;

@@ -9,9 +9,10 @@
 //! by it: a client that measures its way with a PING for each piece of a download is an honest
 //! one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::error::Abuse;
+use crate::time::Instant;
 
 /// What has been spent of each allowance.
 #[derive(Debug)]
@@ -74,17 +75,14 @@ fn allowance(kind: Abuse) -> Allowance {
     let (burst, per_second) = match kind {
         // A page that is left cancels what it was waiting for; two hundred at once, on all of its
         // connections, is a large one.
-        Abuse::RapidReset => (200, 20),
+        // And a client may use streams before it knows how many it has.
+        Abuse::RapidReset | Abuse::RefusedStream => (200, 20),
         Abuse::MadeYouReset => (50, 2),
-        Abuse::Ping => (100, 10),
-        Abuse::Settings => (20, 1),
+        Abuse::Settings | Abuse::HeaderList => (20, 1),
         Abuse::Priority => (400, 40),
-        Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
+        Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
         // Some tell of every piece twice.
         Abuse::WindowUpdate => (1000, 100),
-        // A client may use streams before it knows how many it has.
-        Abuse::RefusedStream => (200, 20),
-        Abuse::HeaderList => (20, 1),
         // These are told by what they are, not by how many there were.
         Abuse::Continuation | Abuse::Stalled => (0, 0),
     };

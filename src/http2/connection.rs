@@ -9,7 +9,6 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 
 use super::driven::{Driven, Ended, OpenError, Opening, State};
 use super::error::{Abuse, ErrorCode};
@@ -19,6 +18,7 @@ use super::settings::Settings;
 use super::stream::Stream;
 use crate::message::RequestParts;
 use crate::net;
+use crate::time::Instant;
 
 /// A connection that speaks HTTP/2, shared by the task that drives it and the tasks of its streams.
 #[derive(Debug)]
@@ -275,7 +275,7 @@ impl Connection {
             State::Ending
         } else if session.is_beginning() {
             State::Beginning
-        } else if session.has_half_a_head() || session.is_head(self.inbox.borrow().bytes()) {
+        } else if session.has_half_a_head() || Session::is_head(self.inbox.borrow().bytes()) {
             State::Head
         } else if session.stream_count() > 0 {
             State::Busy

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// An error code, as RST_STREAM and GOAWAY carry it. Unknown ones are kept as they are.
+/// An error code, as `RST_STREAM` and GOAWAY carry it. Unknown ones are kept as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ErrorCode(pub u32);
 
@@ -60,8 +60,8 @@ pub enum StreamError {
     /// The other end reset it.
     #[error("the other end reset the stream: {0}")]
     Reset(ErrorCode),
-    /// The other end has surely done nothing with it: REFUSED_STREAM, or GOAWAY with a lower number
-    /// (RFC 9113 §8.7).
+    /// The other end has surely done nothing with it: `REFUSED_STREAM`, or GOAWAY with a lower
+    /// number (RFC 9113 §8.7).
     #[error("the other end took no notice of the stream")]
     Unprocessed,
     /// The other end broke a rule on this stream, and we reset it.
@@ -73,7 +73,7 @@ pub enum StreamError {
 }
 
 /// What a client can do too much of. Each is counted, and ends the connection with
-/// ENHANCE_YOUR_CALM.
+/// `ENHANCE_YOUR_CALM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abuse {
     /// Streams opened and reset at once (CVE-2023-44487).
@@ -86,11 +86,11 @@ pub enum Abuse {
     Ping,
     /// SETTINGS.
     Settings,
-    /// PRIORITY and PRIORITY_UPDATE.
+    /// PRIORITY and `PRIORITY_UPDATE`.
     Priority,
     /// DATA without bytes.
     EmptyData,
-    /// WINDOW_UPDATE for next to nothing.
+    /// `WINDOW_UPDATE` for next to nothing.
     WindowUpdate,
     /// Frames of unknown types.
     UnknownFrame,

@@ -16,14 +16,15 @@ pub(super) struct Header {
 impl Header {
     /// Reads the header that these bytes begin with, if all of it is there.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
-        let [a, b, c, kind, flags, d, e, f, g, ..] = *bytes else {
-            return None;
-        };
+        let (header, _) = bytes.split_first_chunk::<HEADER>()?;
+        let [length @ .., kind, flags, _, _, _, _] = header;
+        let [.., id_1, id_2, id_3, id_4] = *header;
+        let &[high, middle, low] = length;
         Some(Self {
-            length: u32::from_be_bytes([0, a, b, c]) as usize,
-            kind,
-            flags,
-            id: u32::from_be_bytes([d, e, f, g]) & HIGHEST_ID,
+            length: u32::from_be_bytes([0, high, middle, low]) as usize,
+            kind: *kind,
+            flags: *flags,
+            id: u32::from_be_bytes([id_1, id_2, id_3, id_4]) & HIGHEST_ID,
         })
     }
 

@@ -37,4 +37,4 @@ pub use head::{
 pub use hpack::{Decoder, Encoder, HpackError};
 pub use send::{SendError, Sending};
 pub use settings::Settings;
-pub use stream::Stream;
+pub use stream::{NextFrame, Stream};

@@ -11,6 +11,9 @@ use super::error::{ErrorCode, StreamError};
 use super::head::ResponseHead;
 use super::session::Piece;
 
+/// What a stream answers when it is asked for its next piece: `None` after its end.
+pub type NextFrame = Option<Result<Frame<Bytes>, StreamError>>;
+
 /// A stream that somebody holds. Dropped before both sides have ended, it is reset: by a server
 /// whose response was whole with `NO_ERROR` (RFC 9113 §8.1), else with `INTERNAL_ERROR`; by a
 /// client with CANCEL.
@@ -43,10 +46,7 @@ impl Stream {
 
     /// The next piece of the body, or its trailers; `None` at its end. What was taken is given back
     /// to the window.
-    pub fn poll_frame(
-        &self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         self.connection
             .with(|session| session.poll_frame(self.id, cx))
     }

@@ -20,6 +20,10 @@ use crate::tls;
 
 /// A request that has been given to a connection.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most are calls of their own, and a box for each would cost more than the room"
+)]
 pub enum Call {
     /// To one of its own.
     Own(OwnCall),

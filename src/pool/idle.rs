@@ -101,8 +101,8 @@ impl Pool {
         }
     }
 
-    /// A connection with room for another request, if there is one. Only of endpoints that may speak
-    /// HTTP/2.
+    /// A connection with room for another request, if there is one. Only of endpoints that may
+    /// speak HTTP/2.
     pub fn share(
         &self,
         endpoint: &Endpoint,

@@ -7,6 +7,7 @@ use http::Method;
 
 use super::late::{RouteSeries, Source};
 use super::lazy::Lazy;
+use super::shed::Shed;
 use crate::policy::grpc::Code;
 use crate::telemetry::access::Origin;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Histogram, Kind, Registry};
@@ -71,15 +72,6 @@ pub struct Retries {
     pub failure: RouteSeries<Counter>,
     /// A retry was wanted, and the budget was empty.
     pub budget_exhausted: RouteSeries<Counter>,
-}
-
-/// Why a request is turned away although nothing is wrong with it, nor with an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shed {
-    /// Every endpoint is at its limit.
-    Overload,
-    /// The instance ends before the request has.
-    Draining,
 }
 
 /// A method as a label: from a closed list, so that no client can make series.
@@ -258,18 +250,6 @@ impl RouteMetrics {
         let [_, route] = self.source.labels();
         let labels = [route, ("upstream", &**upstream), ("reason", *reason)];
         self.source.registry.counter(&ERRORS, &labels)
-    }
-}
-
-impl Shed {
-    /// In the order of their declaration, which is the order of their counters.
-    const ALL: [Self; 2] = [Self::Overload, Self::Draining];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Overload => "overload",
-            Self::Draining => "draining",
-        }
     }
 }
 

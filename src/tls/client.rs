@@ -21,6 +21,7 @@ use rustls::{ClientConfig, ClientConnection};
 use super::certificate::{Certificate, Digest};
 use super::key_log::KeyLogging;
 use super::name::server_name;
+use super::offer::{HTTP, HTTP_2, Offer};
 use super::trust::Trust;
 use super::verify::{Identity, Verifier};
 use super::version::{Version, versions};
@@ -59,17 +60,6 @@ pub struct ClientSettings {
     pub alpn: Option<Vec<String>>,
     /// What is offered for requests.
     pub offer: Offer,
-}
-
-/// In what requests may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2.
-    Http2,
-    /// HTTP/2, or HTTP/1.1 if the endpoint would rather.
-    Either,
 }
 
 /// Who is asked for in the handshake, and has to answer.
@@ -370,18 +360,6 @@ impl Secured {
     }
 }
 
-impl Offer {
-    /// As they are offered, the preferred first.
-    fn protocols(self) -> Vec<Vec<u8>> {
-        let protocols: &[&[u8]] = match self {
-            Self::Http1 => &[HTTP[0]],
-            Self::Http2 => &[HTTP_2],
-            Self::Either => &[HTTP_2, HTTP[0]],
-        };
-        protocols.iter().map(|one| one.to_vec()).collect()
-    }
-}
-
 /// Waits for the end of a handshake. It owns the session while it waits, so that probes, which may
 /// move to another thread, can use it.
 async fn shake_hands(secure: Box<Secure>) -> io::Result<Box<Secure>> {
@@ -410,12 +388,6 @@ impl fmt::Debug for Sessions {
         f.debug_struct("Sessions").finish_non_exhaustive()
     }
 }
-
-/// What may be spoken where HTTP/1.1 is (IANA, TLS ALPN Protocol IDs).
-const HTTP: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
-
-/// HTTP/2 within TLS (the same list).
-const HTTP_2: &[u8] = b"h2";
 
 /// What rustls keeps for one name: a ticket is good for one session, and a pool opens several.
 const TICKETS: usize = 8;

@@ -3,9 +3,10 @@
 use rustls::pki_types::ServerName;
 
 use super::certificate::{Certificate, CertificateError};
-use super::client::{ClientSettings, Material, Name, Offer};
+use super::client::{ClientSettings, Material, Name};
 use super::key_log::KeyLogging;
 use super::name::server_name;
+use super::offer::Offer;
 use super::trust::{Roots, Trust, TrustError};
 use super::verify::Identity;
 use super::version::Version;

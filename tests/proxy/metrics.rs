@@ -8,6 +8,8 @@ use crate::support::client::Client;
 use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::h2::H2;
+use crate::support::h2::client::request_with;
 
 /// Families by name.
 type Families = BTreeMap<String, Family>;
@@ -115,6 +117,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
     let config = format!(
         "[listener.web]\nbind = \"@web\"\n\
          [listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         [listener.inner]\nbind = \"@inner\"\nprotocols = [\"h2c\"]\n\
          [listener.safe]\nbind = \"@safe\"\n\
          tls = {{ certificates = [{{ cert = \"a.pem\", key = \"a.key\" }}] }}\n\
          [route.named]\nlistener = \"safe\"\nserver_name = [\"a\"]\nupstream = \"app\"\n\
@@ -140,6 +143,10 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
         (!stalled.requests().is_empty()).then_some(())
     });
     assert_eq!(client.get("/full").status, 503);
+    let mut caller = H2::connect(proxy.address("inner"));
+    let grpc = [("content-type", "application/grpc")];
+    let call = caller.open(&request_with("POST", "/down", &grpc), true);
+    assert_eq!(caller.message(call).field("grpc-status"), Some("14"));
     let mut relayed = Client::connect(proxy.address("db"));
     relayed.send(get("X-A: b"));
     assert_eq!(relayed.response().status, 200);

@@ -164,11 +164,13 @@ fn the_least_version_is_enforced() {
 }
 
 #[test]
-fn the_protocol_is_http_1() {
+fn where_only_http_1_is_spoken_it_is_agreed_on_or_nothing_is() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
-    let proxy = Evenkeel::start_among(&files, &listener(endpoint.address(), &["a"], ""));
+    let config = listener(endpoint.address(), &["a"], "");
+    let config = config.replace("to =", "protocols = [\"http/1.1\"]\nto =");
+    let proxy = Evenkeel::start_among(&files, &config);
     let offers = [
         (&[][..], None),
         (&["http/1.1"], Some("http/1.1")),

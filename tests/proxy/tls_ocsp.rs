@@ -301,8 +301,8 @@ fn what_no_client_would_take_is_left_away() {
     let mut forged = good.clone();
     // A digit of what is signed: of when it was produced.
     let place = forged
-        .windows(2)
-        .position(|pair| pair == b"\x18\x0f")
+        .windows(4)
+        .position(|four| four == b"\x18\x0f20")
         .expect("a time");
     forged[place + 15] ^= 1;
     let response = |about, standing, signer, time| desk.response(about, standing, signer, time);

@@ -94,7 +94,7 @@ fn openssl_speaks_to_it() {
         "-CAfile",
         &authority,
         "-alpn",
-        "h2,http/1.1",
+        "http/1.1",
         "-ign_eof",
     ];
     let request = "GET / HTTP/1.1\r\nHost: shop.test\r\nConnection: close\r\n\r\n";

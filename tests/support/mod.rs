@@ -23,6 +23,7 @@ pub(crate) mod command;
 pub(crate) mod endpoint;
 pub(crate) mod evenkeel;
 pub(crate) mod gated;
+pub(crate) mod grpc;
 pub(crate) mod h2;
 pub(crate) mod look;
 pub(crate) mod message;

@@ -164,11 +164,11 @@ fn idle(side: &Side<'_>, reason: Option<Place>, help: &str, findings: &mut Findi
 fn windows(side: &Side<'_>, findings: &mut Findings) {
     let read = |key: &str, default: Size| {
         let node = side.node.at(&["http2", key]);
-        let size = match node {
+        let read = match node {
             Some(node) => node.str().and_then(|text| text.parse::<Size>().ok()),
             None => Some(default),
         };
-        size.map(|size| (node.map(|node| node.place), size))
+        read.map(|size| (node.map(|node| node.place), size))
     };
     let stream = read("stream_window", STREAM_WINDOW);
     let connection = read("connection_window", CONNECTION_WINDOW);

@@ -12,8 +12,8 @@ pub struct ListenerHttp2 {
     /// Requests at once on a connection; further ones are refused unprocessed. Default: 100.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_streams: Option<u32>,
-    /// Bytes of one request's body that wait here for an endpoint to take them, 16KiB to 16MiB: more
-    /// lets a distant client send faster, and costs memory. Default: 64KiB.
+    /// Bytes of one request's body that wait here for an endpoint to take them, 16KiB to 16MiB:
+    /// more lets a distant client send faster, and costs memory. Default: 64KiB.
     #[schemars(extend("x-least" = 16_384, "x-most" = 16_777_216))]
     pub stream_window: Option<Size>,
     /// The same of all bodies of a connection together, 64KiB to 256MiB, and at least
@@ -25,8 +25,9 @@ pub struct ListenerHttp2 {
     pub keepalive_interval: Option<Time>,
     /// How long the answer to that may take, before the connection is given up. Default: 10s.
     pub keepalive_timeout: Option<Time>,
-    /// How old a connection may become, less up to a tenth at random: then its requests end, and new
-    /// ones go to another one. So clients spread over instances that were added. Default: no limit.
+    /// How old a connection may become, less up to a tenth at random: then its requests end, and
+    /// new ones go to another one. So clients spread over instances that were added. Default: no
+    /// limit.
     pub max_age: Option<Time>,
     /// Whether WebSocket may be asked for over HTTP/2 (extended CONNECT, RFC 8441). Default: false.
     pub websocket: Option<bool>,

@@ -34,8 +34,8 @@ pub struct UpstreamTls {
     pub san: Vec<String>,
     /// What endpoints are shown that ask for a certificate of ours, with its key. Default: none.
     pub certificate: Option<OwnCertificate>,
-    /// Protocols that are offered (ALPN), the preferred first. An upstream that gets requests offers
-    /// nothing else than what its `protocol` allows.
+    /// Protocols that are offered (ALPN), the preferred first. An upstream that gets requests
+    /// offers nothing else than what its `protocol` allows.
     /// Default: for requests what `protocol` says, and none for the bytes of a TCP listener.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(

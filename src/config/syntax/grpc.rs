@@ -9,9 +9,9 @@ pub(super) fn service(text: &str) -> Result<(), Fault> {
     if text.is_empty() {
         return Err(wrong("without `service` the server as a whole is asked"));
     }
-    if text.starts_with('/') {
+    if let Some(path) = text.strip_prefix('/') {
         let fault = wrong("it is a service, and no path");
-        let service = text[1..].split('/').next().unwrap_or_default();
+        let service = path.split('/').next().unwrap_or_default();
         return Err(if service.is_empty() {
             fault
         } else {

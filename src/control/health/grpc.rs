@@ -1,7 +1,7 @@
 //! What the gRPC health service is asked, and what its answer says. Pure.
 //!
-//! The protocol is `grpc.health.v1.Health/Check`: a message with the name of a service, and one with
-//! its state. Two messages of one field each need no library for Protocol Buffers.
+//! The protocol is `grpc.health.v1.Health/Check`: a message with the name of a service, and one
+//! with its state. Two messages of one field each need no library for Protocol Buffers.
 
 use std::fmt;
 use std::sync::LazyLock;

@@ -133,7 +133,7 @@ async fn ask(stream: Stream, request: Request) -> Result<Answer, String> {
         wants_body,
     } = request;
     let is_https = stream.is_secure();
-    let connection = Connection::client(stream, SETTINGS, Instant::now().into_std());
+    let connection = Connection::client(stream, SETTINGS, Instant::now());
     let opening = Opening {
         is_https,
         ends: body.is_empty(),
@@ -170,7 +170,7 @@ impl Talk {
             }
         }
         while self.ended.is_none()
-            && let Poll::Ready(driven) = self.connection.poll_drive(cx, Instant::now().into_std())
+            && let Poll::Ready(driven) = self.connection.poll_drive(cx, Instant::now())
         {
             if let Driven::Ended(ended) = driven {
                 self.ended = Some(in_words(&ended));
@@ -229,7 +229,7 @@ impl Talk {
         if self.ended.is_none() {
             self.connection.end_now(ErrorCode::NO_ERROR, "");
             let cx = &mut Context::from_waker(std::task::Waker::noop());
-            drop(self.connection.poll_drive(cx, Instant::now().into_std()));
+            drop(self.connection.poll_drive(cx, Instant::now()));
         }
     }
 }

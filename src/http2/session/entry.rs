@@ -11,6 +11,10 @@ use crate::http2::head::ResponseHead;
 use crate::http2::window::{ReceiveWindow, SendWindow};
 
 /// A stream that is open, or that somebody of ours holds.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may come first"
+)]
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Heads that came and were not taken: of a client.

@@ -1,7 +1,5 @@
 //! What each frame means (RFC 9113 §6), but for those that carry heads.
 
-use std::time::Instant;
-
 use super::entry::Wanted;
 use super::table::EndedBy;
 use super::{Fault, Phase, Role, Session};
@@ -12,6 +10,7 @@ use crate::http2::frame::{
     PADDED, PING, PRIORITY, PRIORITY_UPDATE, PUSH_PROMISE, RST_STREAM, SETTING, SETTINGS,
     WINDOW_UPDATE, write_ping, write_settings_ack, write_window_update,
 };
+use crate::time::Instant;
 
 impl Session {
     pub(super) fn frame(
@@ -302,7 +301,6 @@ impl Session {
         match self.streams.ended_by(header.id) {
             // It was under way. A client that goes on for long is told by the windows.
             Some(EndedBy::Us) => Ok(()),
-            Some(EndedBy::Them) => self.spoil(header.id, ErrorCode::STREAM_CLOSED, now),
             Some(EndedBy::Both) => Err(Fault::of(
                 ErrorCode::STREAM_CLOSED,
                 "a frame on a stream that has ended",
@@ -310,7 +308,7 @@ impl Session {
             None if header.kind == HEADERS && self.role == Role::Server => Err(Fault::protocol(
                 "a stream with a lower number than one before",
             )),
-            None => self.spoil(header.id, ErrorCode::STREAM_CLOSED, now),
+            Some(EndedBy::Them) | None => self.spoil(header.id, ErrorCode::STREAM_CLOSED, now),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Heads that come: put together, decompressed, checked, given to their stream.
 
-use std::time::Instant;
-
 use http::Method;
 
 use super::entry::{Entry, Wanted};
@@ -12,6 +10,7 @@ use crate::http2::error::{Abuse, ErrorCode};
 use crate::http2::frame::{END_HEADERS, END_STREAM, HAS_PRIORITY, HIGHEST_ID, Header, MAX_FRAME};
 use crate::http2::head::{HeadError, RequestReader, ResponseReader, TrailersReader};
 use crate::http2::window::SendWindow;
+use crate::time::Instant;
 
 /// What becomes of a head.
 enum Recipient {

@@ -16,7 +16,6 @@ mod table;
 mod tests;
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 pub(super) use self::streams::{Piece, Respond};
 use self::table::Table;
@@ -32,6 +31,7 @@ use super::hpack;
 use super::settings::Settings;
 use super::window::{ReceiveWindow, SendWindow};
 use crate::net::Buffer;
+use crate::time::Instant;
 
 /// Both sides of a connection, as one of them knows it.
 #[derive(Debug)]

@@ -1,12 +1,11 @@
 //! What comes: the preface, then frame after frame.
 
-use std::time::Instant;
-
 use super::{Fault, Phase, Session};
 use crate::http2::error::ErrorCode;
 use crate::http2::frame::{
     CONTINUATION, HEADER, HEADERS, Header, MAX_FRAME, PREFACE, PRIORITY, SETTINGS,
 };
+use crate::time::Instant;
 
 impl Session {
     /// Takes in what came, as far as it is whole frames, and says how many bytes that were. The
@@ -32,7 +31,7 @@ impl Session {
     }
 
     /// Whether what came last and is not whole is the beginning of a head.
-    pub(in crate::http2) fn is_head(&self, rest: &[u8]) -> bool {
+    pub(in crate::http2) fn is_head(rest: &[u8]) -> bool {
         Header::read(rest).is_some_and(|header| matches!(header.kind, HEADERS | CONTINUATION))
     }
 

@@ -1,9 +1,7 @@
 //! What a stream's task asks of the session.
 
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 
@@ -18,8 +16,10 @@ use crate::http2::frame::{
 };
 use crate::http2::head::{ResponseHead, write_request, write_response, write_trailers};
 use crate::http2::hpack::Encoder;
+use crate::http2::stream::NextFrame;
 use crate::http2::window::SendWindow;
 use crate::message::{RequestParts, ResponseParts};
+use crate::time::Instant;
 
 impl Session {
     /// Streams that may be opened now.
@@ -193,11 +193,7 @@ impl Session {
         Poll::Pending
     }
 
-    pub(in crate::http2) fn poll_frame(
-        &mut self,
-        id: u32,
-        cx: &Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+    pub(in crate::http2) fn poll_frame(&mut self, id: u32, cx: &Context<'_>) -> Poll<NextFrame> {
         let Some(entry) = self.streams.get(id) else {
             return Poll::Ready(Some(Err(StreamError::Ended)));
         };
@@ -258,13 +254,11 @@ impl Session {
         let Some(entry) = self.streams.get(id) else {
             return Poll::Ready(StreamError::Ended);
         };
-        match entry.error {
-            Some(error) => Poll::Ready(error),
-            None => {
-                entry.wait(cx, Wanted::End);
-                Poll::Pending
-            }
+        if let Some(error) = entry.error {
+            return Poll::Ready(error);
         }
+        entry.wait(cx, Wanted::End);
+        Poll::Pending
     }
 
     /// Resets a stream because somebody of ours wants it to end.

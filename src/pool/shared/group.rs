@@ -10,7 +10,7 @@ use std::task::Waker;
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
-use super::{Shared, Task};
+use super::{Shared, Standing, Task};
 use crate::endpoint::{ConnectFailure, Endpoint, Live};
 use crate::pool::idle::IdHasher;
 use crate::pool::{ConnectError, Connection};
@@ -19,8 +19,10 @@ use crate::pool::{ConnectError, Connection};
 /// host, an endpoint has a group for each.
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Groups {
-    by_endpoint: RefCell<HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>>,
+    by_endpoint: RefCell<ByEndpoint>,
 }
+
+type ByEndpoint = HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>;
 
 /// The connections to one endpoint, or to one host there.
 #[derive(Debug)]
@@ -179,8 +181,8 @@ impl Groups {
     pub(in crate::pool) fn sweep(&self, now: Instant) {
         let mut groups = self.by_endpoint.borrow_mut();
         groups.retain(|_, groups| {
-            for shared in groups.iter().flat_map(|group| group.members()) {
-                shared.look_after(now);
+            for group in groups.iter() {
+                group.look_after(now);
             }
             close_surplus(groups);
             groups.retain(|group| !group.is_over());
@@ -225,6 +227,7 @@ impl Group {
 
     /// Drops a connection that has ended.
     pub(super) fn forget(&self, shared: &Rc<Shared>) {
+        shared.standing.set(Standing::Ended);
         let mut members = self.members.borrow_mut();
         members.retain(|member| !Rc::ptr_eq(&member.shared, shared));
         drop(members);
@@ -281,6 +284,14 @@ impl Group {
         waiting > self.openings.borrow().len().saturating_mul(each)
     }
 
+    /// Looks after its connections, and lets go of those that do not come to their end.
+    fn look_after(&self, now: Instant) {
+        let members = self.members().into_iter();
+        for over in members.filter(|shared| !shared.look_after(now)) {
+            self.forget(&over);
+        }
+    }
+
     /// A number for what is about to be opened.
     pub(super) fn next_opening(&self) -> u64 {
         self.queue.borrow_mut().number()
@@ -297,7 +308,7 @@ impl Group {
         self.queue.borrow().wake(usize::MAX);
     }
 
-    fn is_waited_for(&self) -> bool {
+    pub(super) fn is_waited_for(&self) -> bool {
         !self.queue.borrow().waiting.is_empty()
     }
 
@@ -312,7 +323,7 @@ impl Group {
     /// The busy one with the fewest requests.
     fn emptiest(&self) -> Option<Rc<Shared>> {
         let open = self.members().into_iter();
-        let open = open.filter(|shared| shared.standing.get() == super::Standing::Open);
+        let open = open.filter(|shared| shared.standing.get() == Standing::Open);
         open.min_by_key(|shared| shared.calls.get())
     }
 

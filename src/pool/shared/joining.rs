@@ -104,13 +104,11 @@ impl Pool {
 impl Place<'_> {
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Option<Outcome> {
         let mut queue = self.group.queue.borrow_mut();
-        match self.number {
-            Some(number) => queue.take(number, cx.waker()),
-            None => {
-                self.number = Some(queue.join(cx.waker()));
-                None
-            }
+        if let Some(number) = self.number {
+            return queue.take(number, cx.waker());
         }
+        self.number = Some(queue.join(cx.waker()));
+        None
     }
 }
 
@@ -137,17 +135,16 @@ struct Begun {
 impl Begun {
     async fn run(self, open: Option<OpenConnection>) {
         let endpoint = &self.endpoint;
-        let open = match open {
-            Some(open) => open,
-            None => {
-                let most = endpoint.limits.max_connections;
-                let open = endpoint.live.wait_for_connection(most).await;
-                self.allowed.set(Some(Instant::now()));
-                if let Some(group) = self.group.upgrade() {
-                    group.wake_all();
-                }
-                open
+        let open = if let Some(open) = open {
+            open
+        } else {
+            let most = endpoint.limits.max_connections;
+            let open = endpoint.live.wait_for_connection(most).await;
+            self.allowed.set(Some(Instant::now()));
+            if let Some(group) = self.group.upgrade() {
+                group.wake_all();
             }
+            open
         };
         let opening = Connection::open(endpoint, self.host.as_ref(), Purpose::Http, open);
         let opened = timeout(self.connect, opening).await;

@@ -14,8 +14,6 @@ mod body;
 mod call;
 mod group;
 mod joining;
-#[cfg(test)]
-mod tests;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -33,7 +31,7 @@ pub(super) use group::{Group, Groups};
 
 use super::{Connection, Keep, RESPONSE_LIMITS};
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
-use crate::http2::{self, Driven, Ended, ErrorCode, Settings};
+use crate::http2::{self, Driven, Ended, ErrorCode, Settings, State};
 use crate::tls;
 
 /// A connection that requests share.
@@ -57,6 +55,8 @@ pub struct Shared {
     heard: Cell<Heard>,
     /// What had been heard when it came into doubt.
     doubted: Cell<Option<u64>>,
+    /// Since when all that is left is to end it.
+    ends_since: Cell<Option<Instant>>,
 }
 
 /// What becomes of a shared connection.
@@ -106,7 +106,7 @@ impl Shared {
             open,
             ..
         } = connection;
-        let http2 = http2::Connection::client(stream, settings(&endpoint), now.into_std());
+        let http2 = http2::Connection::client(stream, settings(&endpoint), now);
         let shared = Rc::new(Self {
             heard: Cell::new(Heard {
                 received: http2.received(),
@@ -127,6 +127,7 @@ impl Shared {
                 keep: KEEP,
             }),
             doubted: Cell::new(None),
+            ends_since: Cell::new(None),
         });
         let driven = drive(Rc::clone(&shared), open);
         (shared, Task(spawn_local(driven)))
@@ -138,7 +139,7 @@ impl Shared {
     }
 
     /// Streams that may be opened on it, of `most` at once.
-    fn room(&self, most: u32) -> u32 {
+    pub(super) fn room(&self, most: u32) -> u32 {
         if self.standing.get() != Standing::Open || self.is_doubted() {
             return 0;
         }
@@ -157,13 +158,16 @@ impl Shared {
         self.standing.get() != Standing::Open || self.http2.is_leaving()
     }
 
-    /// A request has waited in vain. If nothing at all has been heard since it was sent, the
-    /// connection is in doubt until something is.
+    /// A request has waited in vain: the endpoint is asked for a sign. If nothing at all has been
+    /// heard since the request was sent, the connection is in doubt until something is.
     fn doubt(&self, received: u64) {
-        if self.http2.received() == received && self.standing.get() != Standing::Ended {
-            self.doubted.set(Some(received));
-            self.ask(Instant::now());
+        if self.standing.get() == Standing::Ended {
+            return;
         }
+        if self.http2.received() == received {
+            self.doubted.set(Some(received));
+        }
+        self.ask(Instant::now());
     }
 
     /// Asks the endpoint for a sign.
@@ -171,6 +175,7 @@ impl Shared {
         let mut heard = self.heard.get();
         if heard.asked.is_none() {
             heard.asked = Some(now);
+            heard.received = self.http2.received();
             self.heard.set(heard);
             self.http2.ping();
         }
@@ -213,17 +218,25 @@ impl Shared {
                 since: Instant::now(),
                 keep,
             });
-            if keep.count == 0 || !self.endpoint.live.may_rest() {
-                self.close();
-            }
         }
-        if let Some(group) = self.group.upgrade() {
+        let Some(group) = self.group.upgrade() else {
+            return;
+        };
+        if group.is_waited_for() {
             group.wake();
+        } else if left == 0 && (keep.count == 0 || !self.endpoint.live.may_rest()) {
+            self.close();
         }
     }
 
-    /// Looks after it, about once a second: is it wanted, and is there somebody?
-    fn look_after(&self, now: Instant) {
+    /// Looks after it, about once a second: is it wanted, and is there somebody? False if it has
+    /// had its time to end.
+    fn look_after(&self, now: Instant) -> bool {
+        if self.http2.state() == State::Ending {
+            let since = self.ends_since.get().unwrap_or(now);
+            self.ends_since.set(Some(since));
+            return now.duration_since(since) < LAST_WORDS;
+        }
         let Rest { since, keep } = self.rest.get();
         let is_idle = self.calls.get() == 0 && now.duration_since(since) >= keep.idle;
         let is_retired = self.endpoint.live.is_retired();
@@ -247,8 +260,10 @@ impl Shared {
                 let why = "nothing was heard, and PING was not answered";
                 self.http2.end_now(ErrorCode::NO_ERROR, why);
             }
+            Some(asked) if now.duration_since(asked) >= SIGN => self.doubted.set(Some(received)),
             None | Some(_) => {}
         }
+        true
     }
 
     /// The connection has ended.
@@ -276,7 +291,7 @@ impl Shared {
 async fn drive(shared: Rc<Shared>, open: OpenConnection) {
     let ended = poll_fn(|cx| {
         loop {
-            match shared.http2.poll_drive(cx, Instant::now().into_std()) {
+            match shared.http2.poll_drive(cx, Instant::now()) {
                 Poll::Ready(Driven::Ended(ended)) => return Poll::Ready(ended),
                 // An endpoint asks for nothing.
                 Poll::Ready(Driven::Request(..) | Driven::Refused(..)) => {}
@@ -308,6 +323,13 @@ fn settings(endpoint: &Endpoint) -> Settings {
         connect_protocol: false,
     }
 }
+
+/// How long an endpoint that is asked for a sign may take before it gets no more requests on that
+/// connection: longer than any way there and back.
+const SIGN: Duration = Duration::from_millis(500);
+
+/// How long an endpoint may take to hear that the connection ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Until the first request has said how it is kept.
 const KEEP: Keep = Keep {

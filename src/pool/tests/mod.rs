@@ -19,6 +19,7 @@ mod calls;
 mod idle;
 mod limit;
 mod pipe;
+mod shared;
 
 /// An endpoint whose side of each connection is in the hands of the test.
 struct Peer {

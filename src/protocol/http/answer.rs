@@ -5,6 +5,7 @@ use http::{HeaderValue, Method, Response, Version, header};
 use super::connection::boxed;
 use super::exchange::{Exchange, is_misdirected};
 use super::forward;
+use super::grpc::GrpcCall;
 use super::respond::{Asked, Cause, Details, options, respond, respond_grpc};
 use super::upgrade::Tunnel;
 use crate::body::Body;
@@ -82,12 +83,7 @@ impl Exchange<'_> {
         if is_misdirected(self.connection, self.terms, parts) {
             return own(parts, Cause::Misdirected);
         }
-        if self
-            .record
-            .grpc
-            .as_ref()
-            .is_some_and(|call| call.is_malformed())
-        {
+        if self.record.call().is_some_and(GrpcCall::is_malformed) {
             return own(parts, Cause::BadRequest);
         }
         if path::is_ambiguous(parts.uri.path()) {
@@ -156,7 +152,7 @@ impl Exchange<'_> {
             request_id: self.record.request_id.get(),
             details,
         };
-        let Some(call) = &self.record.grpc else {
+        let Some(call) = self.record.call() else {
             return Answer::plain(respond(cause, &asked));
         };
         // Whatever was waited for: the client has given up by now.

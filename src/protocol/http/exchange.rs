@@ -202,7 +202,9 @@ fn begin(terms: &Terms, head: &RequestHead, (began, now): (Instant, Instant)) ->
     if terms.snapshot.access_log {
         record.keep(&head.parts);
     }
-    record.grpc = GrpcCall::of(&head.parts);
+    if let Some(call) = GrpcCall::of(&head.parts) {
+        record.keep_call(call);
+    }
     record
 }
 
@@ -326,7 +328,7 @@ impl<'a> Exchange<'a> {
 
     /// Takes over the limits of the call that the request has become.
     pub(super) fn limit(&self, timeouts: &CallTimeouts) {
-        let call = self.record.grpc.as_ref().and_then(|call| call.timeout());
+        let call = self.record.call().and_then(GrpcCall::timeout);
         let limit = timeouts.request.into_iter().chain(call).min();
         self.overdue
             .set(limit.map(|limit| self.record.started() + limit));

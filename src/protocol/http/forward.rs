@@ -143,9 +143,8 @@ fn attempt<'a>(
                 }
                 carrier => carrier,
             };
-            let (mut call, reused) = match call(exchange, choice, carrier, parts, body) {
-                Some(called) => called,
-                None => continue,
+            let Some((mut call, reused)) = call(exchange, choice, carrier, parts, body) else {
+                continue;
             };
             let error = match response_head(exchange, choice, &mut call).await {
                 Ok(head) => {

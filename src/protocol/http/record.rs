@@ -28,8 +28,6 @@ pub(super) struct Record {
     method: Method,
     /// In a box: most proxies that are busy write no access log.
     asked: Option<Box<Asked>>,
-    /// Of a call of gRPC.
-    pub(super) grpc: Option<Box<GrpcCall>>,
     pub(super) client: Cell<Option<IpAddr>>,
     /// As the client sees it: a trusted proxy in front may have taken TLS off.
     pub(super) scheme: Cell<&'static str>,
@@ -49,7 +47,8 @@ pub(super) struct Record {
 /// Where an attempt went.
 type Target = (Arc<Upstream>, Arc<Endpoint>);
 
-/// What only the access log needs. Its texts stand in one piece of memory, one behind the other.
+/// What only the access log needs, and calls of gRPC. Its texts stand in one piece of memory, one
+/// behind the other.
 #[derive(Debug)]
 struct Asked {
     at: SystemTime,
@@ -58,6 +57,7 @@ struct Asked {
     text: Box<[u8]>,
     /// Where each [`Part`] ends, and the next one begins.
     ends: [usize; PARTS],
+    grpc: Option<Box<GrpcCall>>,
 }
 
 /// What is kept of a head that could be read.
@@ -104,7 +104,6 @@ impl Record {
             started,
             method,
             asked: None,
-            grpc: None,
             client: Cell::new(None),
             scheme: Cell::new("http"),
             request_id: OnceCell::new(),
@@ -139,6 +138,20 @@ impl Record {
             has_query: query.is_some(),
             ..Asked::new(self.began(), parts.version, texts)
         }));
+    }
+
+    /// Keeps that the request is a call of gRPC.
+    pub(super) fn keep_call(&mut self, call: Box<GrpcCall>) {
+        let began = self.began();
+        let asked = self
+            .asked
+            .get_or_insert_with(|| Box::new(Asked::new(began, HttpVersion::HTTP_2, [b""; PARTS])));
+        asked.grpc = Some(call);
+    }
+
+    /// The call of gRPC that the request is, if it is one.
+    pub(super) fn call(&self) -> Option<&GrpcCall> {
+        self.asked.as_ref()?.grpc.as_deref()
     }
 
     /// Keeps that there was something which could not be read as a request.
@@ -248,7 +261,7 @@ impl Record {
 
     fn count(&self, metrics: &RouteMetrics, ended: &Ended) {
         metrics.count(&self.method, ended.status);
-        if let Some(call) = &self.grpc {
+        if let Some(call) = self.call() {
             metrics.count_grpc(call.ended(ended.status, self.end.get()));
         }
         metrics.duration.observe(ended.total);
@@ -337,6 +350,7 @@ impl Asked {
             has_query: false,
             text: texts.concat().into(),
             ends,
+            grpc: None,
         }
     }
 

@@ -93,7 +93,7 @@ impl Exchange<'_> {
                 http2::Sending::tunnel(parts)
             } else {
                 let is_bodiless = is_bodiless(self.record.method(), &parts);
-                let body = match &self.record.grpc {
+                let body = match self.record.call() {
                     Some(call) => call.watch(&parts, body),
                     None => body,
                 };

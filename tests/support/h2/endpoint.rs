@@ -104,13 +104,7 @@ impl H2Endpoint {
                 let Ok(stream) = stream else { continue };
                 let transport = Transport::new(stream, tls.as_ref(), &kept);
                 let (settings, behaviour) = (settings.clone(), Arc::clone(&behaviour));
-                thread::spawn(move || {
-                    let mut peer = H2::over(transport);
-                    peer.send_bytes(settings);
-                    if peer.takes_preface() {
-                        behaviour(&mut peer);
-                    }
-                });
+                thread::spawn(move || begin(transport, settings, &*behaviour));
             }
         });
         Self { address, record }
@@ -292,6 +286,14 @@ impl Drop for Transport {
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "connection {}", self.number)
+    }
+}
+
+fn begin(transport: Transport, settings: Vec<u8>, behaviour: &impl Fn(&mut H2Peer)) {
+    let mut peer = H2::over(transport);
+    peer.send_bytes(settings);
+    if peer.takes_preface() {
+        behaviour(&mut peer);
     }
 }
 

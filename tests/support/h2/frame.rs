@@ -56,7 +56,7 @@ impl Frame {
         Self::new(kind::SETTINGS, 0, 0, payload)
     }
 
-    /// RST_STREAM.
+    /// `RST_STREAM`.
     pub(crate) fn reset(stream: u32, code: u32) -> Self {
         Self::new(kind::RST_STREAM, 0, stream, code.to_be_bytes())
     }
@@ -74,7 +74,7 @@ impl Frame {
         Self::new(kind::PING, 0, 0, payload)
     }
 
-    /// WINDOW_UPDATE.
+    /// `WINDOW_UPDATE`.
     pub(crate) fn window_update(stream: u32, more: u32) -> Self {
         Self::new(kind::WINDOW_UPDATE, 0, stream, more.to_be_bytes())
     }

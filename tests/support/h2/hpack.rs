@@ -171,7 +171,10 @@ fn huffman(bytes: &[u8]) -> Result<Vec<u8>, String> {
         if length > 30 {
             return Err("a code that nothing has".to_owned());
         }
-        let count = LENGTHS.iter().filter(|&&bits| bits == length).count();
+        let count = LENGTHS
+            .iter()
+            .map(|bits| usize::from(*bits == length))
+            .sum();
         let offset = (code - first) as usize;
         if offset < count {
             let byte = u8::try_from(ordered[place + offset]);

@@ -48,9 +48,9 @@ pub(crate) struct H2<S> {
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamEnd {
-    /// With END_STREAM.
+    /// With `END_STREAM`.
     Whole,
-    /// With RST_STREAM and this code.
+    /// With `RST_STREAM` and this code.
     Reset(u32),
     /// With the connection, or GOAWAY with a lower number.
     Closed,
@@ -166,7 +166,7 @@ impl<S: Read + Write> H2<S> {
         (frame.number_at(0) & 0x7fff_ffff, said)
     }
 
-    /// RST_STREAM of this stream with this code.
+    /// `RST_STREAM` of this stream with this code.
     ///
     /// # Panics
     /// When none comes, or one with another code.

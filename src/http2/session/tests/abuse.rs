@@ -129,7 +129,7 @@ fn a_head_that_is_a_bomb() {
     bomb.push(0x40);
     bomb.extend_from_slice(b"\x01a\x7f\xc1\x1e");
     bomb.extend_from_slice(&[b'x'; 4000]);
-    bomb.extend_from_slice(&[0x80 | 62; 8000]);
+    bomb.extend_from_slice(&[0x80 | 0x3e; 8000]);
     let mut is_first = true;
     let abuse = flood(&mut talk, |talk, turn| {
         let result = talk.frame(HEADERS, END_HEADERS | END_STREAM, id(turn), &bomb);

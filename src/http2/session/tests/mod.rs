@@ -1,5 +1,5 @@
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Method, StatusCode, Version};
 
@@ -14,6 +14,7 @@ use crate::http2::frame::{
 use crate::http2::hpack::write_field;
 use crate::http2::settings::Settings;
 use crate::message::{Fields, RequestParts, ResponseParts};
+use crate::time::Instant;
 
 mod abuse;
 mod both;

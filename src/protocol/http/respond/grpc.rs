@@ -1,8 +1,8 @@
 //! Answers of our own to calls of gRPC: a head that is its own trailers.
 //!
 //! A client of gRPC does not look for a status of HTTP or for a page: what it hands to its program
-//! is `grpc-status` and `grpc-message`. So both say the cause, and `Proxy-Status` and the request id
-//! stay where they are.
+//! is `grpc-status` and `grpc-message`. So both say the cause, and `Proxy-Status` and the request
+//! id stay where they are.
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response};
@@ -31,9 +31,9 @@ pub fn respond_grpc(cause: Cause, code: Code, asked: &Asked<'_>) -> Response<Bod
 
 impl Cause {
     /// The status of gRPC that says it. Where a client would read one from our status of HTTP
-    /// (`http-grpc-status-mapping.md`), it is that, but for what took too long: an endpoint that was
-    /// asked may have done it, so the call is not `UNAVAILABLE`, which means that it may be made
-    /// again.
+    /// (`http-grpc-status-mapping.md`), it is that, but for what took too long: an endpoint that
+    /// was asked may have done it, so the call is not `UNAVAILABLE`, which means that it may be
+    /// made again.
     pub fn grpc(self) -> Code {
         match self {
             Self::DnsTimeout

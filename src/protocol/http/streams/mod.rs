@@ -77,7 +77,7 @@ pub(super) async fn serve<G: 'static>(
         age.mul_f64(1.0 - local.with_random(fastrand::Rng::f64) / 10.0)
     });
     let mut streams = Streams {
-        connection: http2::Connection::server(stream, &received, spoken.settings, now.into_std()),
+        connection: http2::Connection::server(stream, &received, spoken.settings, now),
         held: Rc::new(Held::new(guard, &spoken)),
         watch: Watch::new(now, age),
         deadline: Deadline::default(),
@@ -99,7 +99,7 @@ impl<G: 'static> Streams<G> {
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = Instant::now();
-            let driven = self.connection.poll_drive(cx, now.into_std());
+            let driven = self.connection.poll_drive(cx, now);
             self.count_resets();
             match driven {
                 Poll::Ready(Driven::Request(head, stream)) => {

@@ -1,0 +1,294 @@
+//! Who shares which connection, and who waits for what.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use http::{Method, Version};
+use tokio::task::{LocalSet, spawn_local};
+
+use super::*;
+use crate::body::Body;
+use crate::endpoint::IdleRequest;
+use crate::http2::Opening;
+use crate::message::{Fields, RequestParts};
+
+impl Peer {
+    /// One that speaks HTTP/2, with so many connections and streams on each.
+    async fn of_http2(max_connections: u32, max_streams: u32) -> Self {
+        let mut peer = Self::with_connections(max_connections).await;
+        let mut endpoint = endpoint(&peer.states, peer.endpoint.address.clone(), max_connections);
+        endpoint.protocol = Protocol::Http2;
+        endpoint.http2.max_streams = max_streams;
+        peer.endpoint = Arc::new(endpoint);
+        peer
+    }
+
+    /// Hears everything, says nothing, and closes what our side has closed.
+    #[expect(clippy::infinite_loop, reason = "it ends with the test")]
+    async fn hears(&self) {
+        loop {
+            let (mut stream, _) = self.listener.accept().await.expect("it was opened");
+            drop(spawn_local(async move { closed(&mut stream).await }));
+        }
+    }
+
+    /// Waits for a connection with room, as a request does.
+    async fn carrier(&self, pool: &Pool) -> Result<Rc<Shared>, ConnectError> {
+        if let Some(Carrier::Shared(shared)) = pool.share(&self.endpoint, None) {
+            return Ok(shared);
+        }
+        let times = (Instant::now(), SECOND * 3);
+        let allowed = Cell::new(None);
+        let opening = pool.open(&self.endpoint, None, Purpose::Http, times, &allowed);
+        match opening.await? {
+            Carrier::Shared(shared) => Ok(shared),
+            Carrier::Own(_) => panic!("it speaks HTTP/2"),
+        }
+    }
+
+    async fn call(&self, pool: &Pool) -> Call {
+        let shared = self.carrier(pool).await.expect("it listens");
+        call(&shared)
+    }
+}
+
+fn call(shared: &Rc<Shared>) -> Call {
+    let parts = RequestParts {
+        method: Method::GET,
+        uri: "/".parse().expect("a path"),
+        version: Version::HTTP_11,
+        headers: Fields::new(),
+    };
+    let opening = Opening {
+        is_https: false,
+        ends: true,
+        length: None,
+        te_trailers: false,
+        protocol: None,
+    };
+    let called = Call::share(
+        shared,
+        &parts,
+        opening,
+        Body::empty(),
+        keep(SECOND * 60, 10),
+    );
+    called.expect("there is room").0
+}
+
+/// Whether a future is ready after everything that can happen has happened.
+async fn ready<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    for _ in 0..20 {
+        let polled = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+        if let Poll::Ready(output) = polled {
+            return Some(output);
+        }
+        settle().await;
+    }
+    None
+}
+
+async fn within<T>(test: impl Future<Output = T>) -> T {
+    LocalSet::new().run_until(test).await
+}
+
+#[tokio::test]
+async fn those_who_come_at_once_open_one_connection() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        let mut first = pin!(peer.carrier(&pool));
+        let mut second = pin!(peer.carrier(&pool));
+        let first_poll = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await;
+        assert!(first_poll.is_pending(), "it waits for the opening");
+        let second = ready(second.as_mut())
+            .await
+            .expect("opened")
+            .expect("it listens");
+        let first = ready(first.as_mut())
+            .await
+            .expect("opened")
+            .expect("it listens");
+        assert!(Rc::ptr_eq(&first, &second));
+        assert_eq!(peer.endpoint.live.connections(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_oldest_with_room_is_taken_and_another_opened_beyond() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 2).await, Pool::default());
+        let (first, _second) = (peer.call(&pool).await, peer.call(&pool).await);
+        assert_eq!(peer.endpoint.live.connections(), 1);
+        let _third = peer.call(&pool).await;
+        assert_eq!(peer.endpoint.live.connections(), 2);
+        drop(first);
+        let _fourth = peer.call(&pool).await;
+        let Some(Carrier::Shared(next)) = pool.share(&peer.endpoint, None) else {
+            panic!("the second has room");
+        };
+        assert_eq!(next.room(2), 1, "the first one is full again");
+        assert_eq!(peer.endpoint.live.connections(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn at_the_limit_of_connections_a_stream_is_waited_for() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(1, 1).await, Pool::default());
+        let call = peer.call(&pool).await;
+        let mut waits = pin!(peer.carrier(&pool));
+        assert!(ready(waits.as_mut()).await.is_none(), "there is no room");
+        drop(call);
+        let carried = ready(waits.as_mut()).await;
+        assert!(carried.expect("a stream has ended").is_ok());
+        assert_eq!(peer.endpoint.live.connections(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_once_and_all_who_wait_hear_of_it() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        let Peer {
+            listener,
+            endpoint,
+            states,
+        } = peer;
+        drop(listener);
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let elsewhere = TcpListener::bind(any).await.expect("a free port");
+        let peer = Peer {
+            listener: elsewhere,
+            endpoint,
+            states,
+        };
+        let mut first = pin!(peer.carrier(&pool));
+        let pending = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await;
+        assert!(pending.is_pending(), "it has not been told yet");
+        let mut second = pin!(peer.carrier(&pool));
+        let second = ready(second.as_mut()).await.expect("told").map(drop);
+        let first = ready(first.as_mut()).await.expect("told").map(drop);
+        assert!(matches!(first, Err(ConnectError::Refused(_))), "{first:?}");
+        assert!(
+            matches!(
+                second,
+                Err(ConnectError::Joined {
+                    failure: ConnectFailure::Refused,
+                    ..
+                })
+            ),
+            "{second:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_opened_for_nobody() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        {
+            let mut waits = pin!(peer.carrier(&pool));
+            let polled = poll_fn(|cx| Poll::Ready(waits.as_mut().poll(cx))).await;
+            assert!(polled.is_pending());
+            assert_eq!(peer.endpoint.live.connections(), 1, "it is being opened");
+        }
+        settle().await;
+        assert_eq!(peer.endpoint.live.connections(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_busy_connection_makes_room_for_another_worker() {
+    within(async {
+        let peer = Rc::new(Peer::of_http2(1, 100).await);
+        let pool = Pool::default();
+        let hears = Rc::clone(&peer);
+        let _hears = spawn_local(async move { hears.hears().await });
+        let call = peer.call(&pool).await;
+        let other = Pool::default();
+        let mut waits = pin!(peer.carrier(&other));
+        assert!(
+            ready(waits.as_mut()).await.is_none(),
+            "the other worker has the one"
+        );
+        pool.make_room(IdleRequest::For(peer.endpoint.live.id()));
+        assert!(
+            pool.share(&peer.endpoint, None).is_none(),
+            "it takes no more"
+        );
+        drop(call);
+        let carried = ready(waits.as_mut()).await;
+        assert!(carried.expect("it has ended").is_ok());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rests_for_too_long_or_leads_nowhere_is_closed() {
+    within(async {
+        let peer = Rc::new(Peer::of_http2(u32::MAX, 100).await);
+        let pool = Pool::default();
+        let hears = Rc::clone(&peer);
+        let _hears = spawn_local(async move { hears.hears().await });
+        drop(peer.call(&pool).await);
+        tokio::time::advance(SECOND * 59).await;
+        pool.sweep(Instant::now());
+        settle().await;
+        assert_eq!(peer.endpoint.live.connections(), 1, "it may rest");
+        let call = peer.call(&pool).await;
+        peer.endpoint.live.set_retired(true);
+        pool.sweep(Instant::now());
+        assert!(
+            pool.share(&peer.endpoint, None).is_none(),
+            "it takes no more"
+        );
+        settle().await;
+        assert_eq!(peer.endpoint.live.connections(), 1, "its request goes on");
+        drop(call);
+        settle().await;
+        assert_eq!(peer.endpoint.live.connections(), 0);
+        peer.endpoint.live.set_retired(false);
+        drop(peer.call(&pool).await);
+        tokio::time::advance(SECOND * 61).await;
+        pool.sweep(Instant::now());
+        settle().await;
+        assert_eq!(peer.endpoint.live.connections(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_gives_no_sign_loses_its_connection() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        let mut call = peer.call(&pool).await;
+        let http2 = peer.endpoint.http2;
+        pool.sweep(Instant::now());
+        tokio::time::advance(http2.keepalive_interval).await;
+        pool.sweep(Instant::now());
+        tokio::time::advance(SECOND).await;
+        pool.sweep(Instant::now());
+        assert!(pool.share(&peer.endpoint, None).is_none(), "it is in doubt");
+        tokio::time::advance(http2.keepalive_timeout).await;
+        pool.sweep(Instant::now());
+        for _ in 0..2 {
+            settle().await;
+            pool.sweep(Instant::now());
+            tokio::time::advance(SECOND).await;
+        }
+        pool.sweep(Instant::now());
+        settle().await;
+        assert_eq!(peer.endpoint.live.connections(), 0);
+        let lost = poll_fn(|cx| call.poll_event(cx)).await;
+        assert!(matches!(lost, Err(CallError::Lost { .. })), "{lost:?}");
+        assert!(peer.endpoint.live.is_backing_off(Instant::now()));
+    })
+    .await;
+}

@@ -1,0 +1,108 @@
+//! Endpoints within TLS, where what is spoken is agreed on in the handshake.
+
+use crate::support::evenkeel::Evenkeel;
+use crate::support::h2::endpoint::H2Endpoint;
+use crate::support::look::cause;
+use crate::support::tls::{Authority, Certified};
+use crate::support::tls_endpoint::{Shown, TlsEndpoint};
+
+struct Named {
+    authority: Authority,
+    certified: Certified,
+}
+
+impl Named {
+    fn new() -> Self {
+        let authority = Authority::new();
+        let certified = authority.certify(&["api.test"]);
+        Self {
+            authority,
+            certified,
+        }
+    }
+
+    fn before(&self, address: std::net::SocketAddr, protocol: &str) -> Evenkeel {
+        let written = format!(
+            "[listener.web]\nbind = \"@web\"\nupstream = \"api\"\n\
+             trusted_proxies = [\"127.0.0.1/32\"]\n\
+             [upstream.api]\nprotocol = \"{protocol}\"\nendpoints = [\"{address}\"]\n\
+             [upstream.api.tls]\nca = \"ca.pem\"\nserver_name = \"api.test\"\n"
+        );
+        let ca = vec![("ca.pem".to_owned(), self.authority.pem())];
+        Evenkeel::start_among(&ca, &written)
+    }
+}
+
+#[test]
+fn http_2_is_agreed_on_and_shared() {
+    let named = Named::new();
+    for protocol in ["h2", "auto"] {
+        let endpoint = H2Endpoint::says_within_tls(&named.certified, "hello");
+        let proxy = named.before(endpoint.address(), protocol);
+        for _ in 0..3 {
+            let response = proxy.client().get("/");
+            assert_eq!(
+                (response.status, response.body.text()),
+                (200, "hello".to_owned())
+            );
+        }
+        assert_eq!(endpoint.connections(), 1, "{protocol}");
+        assert_eq!(endpoint.requests()[0].field(":scheme"), Some("https"));
+    }
+}
+
+#[test]
+fn an_endpoint_that_chooses_http_1_1_is_spoken_to_in_it() {
+    let named = Named::new();
+    let endpoint = TlsEndpoint::start(&Shown::by(&named.certified));
+    let proxy = named.before(endpoint.address(), "auto");
+    for _ in 0..3 {
+        let response = proxy.client().get("/");
+        assert_eq!(response.status, 200, "{response:?}");
+        assert!(
+            response
+                .head
+                .list("via")
+                .contains(&"1.1 evenkeel".to_owned())
+        );
+    }
+}
+
+#[test]
+fn an_endpoint_that_does_not_agree_on_http_2_is_not_spoken_to() {
+    let named = Named::new();
+    // One that chooses nothing, and one that refuses.
+    for (protocols, word) in [
+        (&[][..], "tls_protocol_error"),
+        (&["http/1.1"][..], "tls_alert_received"),
+    ] {
+        let endpoint = TlsEndpoint::start(&Shown {
+            protocols,
+            ..Shown::by(&named.certified)
+        });
+        let proxy = named.before(endpoint.address(), "h2");
+        let response = proxy.client().get("/");
+        assert_eq!((response.status, cause(&response)), (502, word.to_owned()));
+    }
+}
+
+#[test]
+fn a_websocket_gets_http_1_1_where_the_endpoint_may_choose() {
+    let named = Named::new();
+    let endpoint = TlsEndpoint::start(&Shown {
+        protocols: &["h2", "http/1.1"],
+        ..Shown::by(&named.certified)
+    });
+    let proxy = named.before(endpoint.address(), "auto");
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let response = client.response();
+    // It would rather not, in HTTP/1.1.
+    assert_eq!(response.status, 200, "{response:?}");
+    assert!(
+        response
+            .head
+            .list("via")
+            .contains(&"1.1 evenkeel".to_owned())
+    );
+}
