@@ -13,7 +13,7 @@ use crate::support::h2::client::request_with;
 use crate::support::h2::endpoint::H2Endpoint;
 use crate::support::h2::frame::{Frame, code, flag, kind, setting};
 use crate::support::h2::{H2, Message, StreamEnd};
-use crate::support::message::Broken;
+use crate::support::message::{Broken, text};
 
 /// A listener that takes WebSockets, with these lines behind it.
 fn config(to: &str, lines: &str) -> String {
@@ -45,11 +45,26 @@ fn asking<'a>(more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
 fn grant(peer: &mut Peer, request: &Request, lines: &str) {
     let key = request.head.value("sec-websocket-key").expect("a key");
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    let accept = evenkeel::tls::base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref());
+    let accept = base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref());
     peer.send(format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\
          Sec-WebSocket-Accept: {accept}\r\n{lines}\r\n"
     ));
+}
+
+/// RFC 4648 §4.
+fn base64(bytes: &[u8]) -> String {
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let sextets = bits.as_bytes().chunks(6).map(|six| {
+        let six = format!("{:0<6}", text(six));
+        usize::from_str_radix(&six, 2).expect("six bits")
+    });
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text: String = sextets.map(|six| char::from(digits[six])).collect();
+    while text.len() % 4 != 0 {
+        text.push('=');
+    }
+    text
 }
 
 /// Grants all that is asked, then does this.

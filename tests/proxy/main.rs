@@ -58,6 +58,7 @@ mod tls_tools;
 mod tls_upstream_names;
 mod tls_upstreams;
 mod upstreams;
+mod websocket;
 mod wire_connection;
 mod wire_forwarding;
 mod wire_framing;
