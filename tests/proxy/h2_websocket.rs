@@ -13,7 +13,7 @@ use crate::support::h2::client::request_with;
 use crate::support::h2::endpoint::H2Endpoint;
 use crate::support::h2::frame::{Frame, code, flag, kind, setting};
 use crate::support::h2::{H2, Message, StreamEnd};
-use crate::support::message::{Broken, text};
+use crate::support::message::Broken;
 
 /// A listener that takes WebSockets, with these lines behind it.
 fn config(to: &str, lines: &str) -> String {
@@ -54,15 +54,19 @@ fn grant(peer: &mut Peer, request: &Request, lines: &str) {
 
 /// RFC 4648 §4.
 fn base64(bytes: &[u8]) -> String {
-    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
-    let sextets = bits.as_bytes().chunks(6).map(|six| {
-        let six = format!("{:0<6}", text(six));
-        usize::from_str_radix(&six, 2).expect("six bits")
-    });
     let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text: String = sextets.map(|six| char::from(digits[six])).collect();
-    while text.len() % 4 != 0 {
-        text.push('=');
+    let mut text = String::new();
+    for three in bytes.chunks(3) {
+        let byte = |place: usize| u32::from(three.get(place).copied().unwrap_or(0));
+        let number = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for place in 0..4 {
+            let digit = digits[(number >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= three.len() {
+                digit.into()
+            } else {
+                '='
+            });
+        }
     }
     text
 }
@@ -362,7 +366,7 @@ fn silence_ends_a_tunnel() {
 #[test]
 fn a_side_that_does_not_read_holds_the_other_back() {
     // The client gives no window back: its endpoint fills what there is, and then waits.
-    let endpoint = granting(|peer| while peer.try_send([b'x'; 64 * 1024]) {});
+    let endpoint = granting(|peer| while peer.try_send(b"x".repeat(64 * 1024)) {});
     let proxy = before(&endpoint, "");
     let mut client = client(&proxy);
     let id = open(&mut client);

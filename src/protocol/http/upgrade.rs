@@ -1,5 +1,5 @@
-//! What leaves HTTP: WebSockets and other upgrades after a 101, CONNECT after a 200; on a connection
-//! of its own, or on a stream beside requests.
+//! What leaves HTTP: WebSockets and other upgrades after a 101, CONNECT after a 200; on a
+//! connection of its own, or on a stream beside requests.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -225,8 +225,8 @@ impl Waiting {
     }
 }
 
-/// The source ended as one does that was cut: the sink must not take that for an end that was meant.
-/// TLS has a way to say so and go on; a stream has none, and breaks.
+/// The source ended as one does that was cut: the sink must not take that for an end that was
+/// meant. TLS has a way to say so and go on; a stream has none, and breaks.
 fn pass_cut_on(sink: End<'_>) -> Result<(), Broken> {
     match sink {
         End::Socket(Stream::Tls(session)) => session.say_no_goodbye(),
