@@ -22,7 +22,7 @@ pub struct Http2 {
     pub max_streams: u32,
     /// Bytes of one response's body that may come and not be taken.
     pub stream_window: u32,
-    /// Bytes of all of them.
+    /// Bytes of all of them that may be on their way.
     pub connection_window: u32,
     /// When nothing came for so long while streams are open, the endpoint is asked whether it is
     /// there.
@@ -84,7 +84,7 @@ const MAX_STREAMS: u32 = 100;
 /// What the protocol begins with: enough for 5 Gbit/s within a data centre (0.1 ms there and back).
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// Sixteen streams that are read slowly leave nothing for the others: so many at once are rare.
+/// All streams together, on their way.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Below the minute after which firewalls begin to forget connections.

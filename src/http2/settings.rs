@@ -7,7 +7,8 @@ pub struct Settings {
     pub max_streams: u32,
     /// Bytes of one body that may come and not be taken.
     pub stream_window: u32,
-    /// Bytes of all bodies that may come and not be taken.
+    /// Bytes of all bodies that may be under way. What has come does not count any more, whether it
+    /// was taken or not.
     pub connection_window: u32,
     /// Bytes of a head, as HTTP/1.1 would write it.
     pub head: usize,

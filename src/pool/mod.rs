@@ -144,9 +144,14 @@ impl Connection {
         }
     }
 
-    /// Whether a new connection to the endpoint, as it is now, would be made in the same way.
+    /// Whether a new connection to the endpoint, as it is now, would be made in the same way, for a
+    /// call alone.
     #[inline]
     fn is_made_for(&self, endpoint: &Endpoint) -> bool {
+        if endpoint.protocol == Protocol::Http2 {
+            // A reload has changed it, and its word is to hold now, not once none of these rest.
+            return false;
+        }
         match (&self.secured, &endpoint.tls) {
             (None, None) => true,
             (Some(secured), Some(peer)) => peer.is_current(secured),

@@ -126,7 +126,7 @@ const MAX_STREAMS: u32 = 100;
 /// RFC 9113 §6.9.2: what each stream has before anything is said.
 const STREAM_WINDOW: u32 = 64 * 1024;
 
-/// All streams together: memory that a client can fill.
+/// All streams together, on their way: 80 Mbit/s at 100 ms.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Below the minute after which most middleboxes forget a connection.

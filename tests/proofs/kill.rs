@@ -3,10 +3,10 @@
 //! Three endpoints, each a process of its own, so that SIGKILL does to its connections what it does
 //! in life. `EVENKEEL_PROOF_SECONDS` says how long it takes; it prints what it has seen.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{env, io, thread};
 
@@ -18,32 +18,47 @@ use crate::support::port::Port;
 
 /// An endpoint in a process of its own, killed when this goes.
 #[derive(Debug)]
-struct Process {
+pub(crate) struct Process {
     port: Port,
+    /// The ignored test that is its body.
+    body: &'static str,
     child: Child,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
-    fn start() -> Self {
+    pub(crate) fn start(body: &'static str) -> Self {
         let port = Port::reserve();
-        let child = spawn(port.address());
-        let process = Self { port, child };
+        let said = Arc::default();
+        let child = spawn(body, port.address(), &said);
+        let process = Self {
+            port,
+            body,
+            child,
+            said,
+        };
         process.wait_until_it_accepts();
         process
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.port.address()
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("our own child");
         self.child.wait().expect("our own child");
     }
 
-    fn restart(&mut self) {
-        self.child = spawn(self.port.address());
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(self.body, self.port.address(), &self.said);
         self.wait_until_it_accepts();
+    }
+
+    /// The lines that it has written, before it was killed too.
+    pub(crate) fn said(&self) -> Vec<String> {
+        let said = self.said.lock();
+        said.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn wait_until_it_accepts(&self) {
@@ -64,7 +79,7 @@ impl Drop for Process {
 #[test]
 fn endpoints_that_are_killed_cost_no_request() {
     let _machine = THE_MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut endpoints = [(); 3].map(|()| Process::start());
+    let mut endpoints = [(); 3].map(|()| Process::start("kill::endpoint"));
     let addresses = endpoints
         .each_ref()
         .map(|endpoint| endpoint.address().to_string());
@@ -119,31 +134,49 @@ fn endpoints_that_are_killed_cost_no_request() {
 }
 
 /// Starts this very program again, as an endpoint.
-fn spawn(address: SocketAddr) -> Child {
-    Command::new(env::current_exe().expect("a running program"))
-        .args(["--exact", "kill::endpoint", "--ignored", "--nocapture"])
+fn spawn(body: &str, address: SocketAddr, said: &Arc<Mutex<Vec<String>>>) -> Child {
+    let mut child = Command::new(env::current_exe().expect("a running program"))
+        .args(["--exact", body, "--ignored", "--nocapture"])
         .env(ADDRESS, address.to_string())
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
-        .expect("it was started once already")
+        .expect("it was started once already");
+    let (lines, said) = (child.stdout.take(), Arc::clone(said));
+    let lines = BufReader::new(lines.expect("it was asked for")).lines();
+    thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            said.push(line);
+        }
+    });
+    child
+}
+
+/// In such a process: where it is to listen, and nothing anywhere else.
+pub(crate) fn listener() -> Option<TcpListener> {
+    let address = env::var(ADDRESS).ok()?;
+    Some(TcpListener::bind(address).expect("the port is reserved"))
+}
+
+/// Waits for the end of whoever started this process.
+pub(crate) fn wait_for_the_end() {
+    drop(io::stdin().read_to_end(&mut Vec::new()));
 }
 
 #[test]
 #[ignore = "no test: the body of the processes that are killed"]
 fn endpoint() {
-    let Ok(address) = env::var(ADDRESS) else {
+    let Some(listener) = listener() else {
         return;
     };
-    let listener = TcpListener::bind(address).expect("the port is reserved");
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             thread::spawn(move || serve(stream));
         }
     });
-    // Ends with whoever started it.
-    drop(io::stdin().read_to_end(&mut Vec::new()));
+    wait_for_the_end();
 }
 
 /// Answers every request; none of them has a body.

@@ -8,6 +8,7 @@
 mod support;
 
 mod figures;
+mod h2;
 mod kill;
 mod reload;
 

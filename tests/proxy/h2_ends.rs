@@ -8,6 +8,7 @@ use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::client::request;
+use crate::support::h2::endpoint::H2Endpoint;
 use crate::support::h2::frame::{Frame, PREFACE, code, flag, kind, setting};
 use crate::support::h2::{H2, StreamEnd};
 
@@ -275,4 +276,36 @@ fn a_client_that_takes_nothing_loses_its_stream_alone() {
     let ends: Vec<_> = lines.iter().map(|line| &line["end"]).collect();
     assert!(ends.iter().any(|end| *end == "timeout"), "{lines:?}");
     client.sync();
+}
+
+/// What was said of the request passes on; what was said of the connection to the endpoint does
+/// not.
+#[test]
+fn a_reset_by_an_endpoint_reaches_the_client_with_its_reason() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        while let Some(request) = peer.request() {
+            let code = request
+                .field(":path")
+                .and_then(|path| path[1..].parse().ok());
+            peer.begin_answer(request.id, 200, &[], false);
+            peer.send(&Frame::data(request.id, "half", false));
+            peer.send(&Frame::reset(request.id, code.expect("a code")));
+        }
+    });
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\nupstream = \"api\"\n\
+         [upstream.api]\nprotocol = \"h2c\"\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    ));
+    let mut client = H2::connect(proxy.address("web"));
+    for (said, heard) in [
+        (code::CANCEL, code::CANCEL),
+        (code::ENHANCE_YOUR_CALM, code::ENHANCE_YOUR_CALM),
+        (code::NO_ERROR, code::INTERNAL_ERROR),
+        (code::PROTOCOL_ERROR, code::INTERNAL_ERROR),
+        (code::FLOW_CONTROL_ERROR, code::INTERNAL_ERROR),
+    ] {
+        let id = client.ask(&format!("/{said}"));
+        client.expect_reset(id, heard);
+    }
 }

@@ -164,12 +164,13 @@ fn the_least_version_is_enforced() {
 }
 
 #[test]
-fn where_only_http_1_is_spoken_it_is_agreed_on_or_nothing_is() {
+fn where_http_1_is_spoken_alone_nothing_else_is_agreed_on() {
     let authority = Authority::new();
     let files = authority.certify(&["shop.test"]).files("a");
     let endpoint = Endpoint::echo();
     let config = listener(endpoint.address(), &["a"], "");
-    let config = config.replace("to =", "protocols = [\"http/1.1\"]\nto =");
+    let alone = "[listener.web]\nprotocols = [\"http/1.1\"]\n";
+    let config = config.replacen("[listener.web]\n", alone, 1);
     let proxy = Evenkeel::start_among(&files, &config);
     let offers = [
         (&[][..], None),

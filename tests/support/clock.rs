@@ -35,6 +35,13 @@ pub(crate) fn pause(duration: Duration) {
     thread::sleep(duration);
 }
 
+/// Does something, and says how long that took.
+pub(crate) fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = run();
+    (result, start.elapsed())
+}
+
 /// A constant beat. Whoever is late catches up: the beats stay where they were due.
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -61,6 +68,15 @@ impl Pace {
         thread::sleep(due.saturating_duration_since(Instant::now()));
         self.next += self.every;
         Beat(due)
+    }
+
+    /// Whether the next beat is due, which is the one after it then.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let is_due = Instant::now() >= self.next;
+        if is_due {
+            self.next += self.every;
+        }
+        is_due
     }
 }
 

@@ -251,28 +251,47 @@ impl<R: Read> Wire<R> {
         }
     }
 
-    fn chunks(&mut self, body: &mut Body) -> Result<(), Broken> {
-        loop {
-            let line = self.line()?;
-            let size = usize::from_str_radix(&line, 16)
-                .map_err(|_| Broken::Malformed(format!("chunk size {line:?}")))?;
-            if size == 0 {
-                break;
-            }
-            self.exactly(size, &mut body.data)?;
-            let end = self.line()?;
-            if !end.is_empty() {
-                return Err(Broken::Malformed(format!("{end:?} after a chunk")));
-            }
+    /// The next chunk of a body, as it comes. Empty at the end, which has been read then.
+    pub(crate) fn chunk(&mut self) -> Result<Vec<u8>, Broken> {
+        let mut data = Vec::new();
+        if !self.piece(&mut data)? {
+            self.trailers()?;
         }
+        Ok(data)
+    }
+
+    fn chunks(&mut self, body: &mut Body) -> Result<(), Broken> {
+        while self.piece(&mut body.data)? {}
+        body.trailers = self.trailers()?;
+        Ok(())
+    }
+
+    /// Adds a chunk's data. Whether it was not the last one.
+    fn piece(&mut self, data: &mut Vec<u8>) -> Result<bool, Broken> {
+        let line = self.line()?;
+        let size = usize::from_str_radix(&line, 16)
+            .map_err(|_| Broken::Malformed(format!("chunk size {line:?}")))?;
+        if size == 0 {
+            return Ok(false);
+        }
+        self.exactly(size, data)?;
+        let end = self.line()?;
+        if !end.is_empty() {
+            return Err(Broken::Malformed(format!("{end:?} after a chunk")));
+        }
+        Ok(true)
+    }
+
+    fn trailers(&mut self) -> Result<Vec<(String, String)>, Broken> {
+        let mut trailers = Vec::new();
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                return Ok(());
+                return Ok(trailers);
             }
             let field =
                 parse_field(&line).ok_or_else(|| Broken::Malformed(format!("trailer {line:?}")))?;
-            body.trailers.push(field);
+            trailers.push(field);
         }
     }
 

@@ -16,8 +16,9 @@ pub struct ListenerHttp2 {
     /// more lets a distant client send faster, and costs memory. Default: 64KiB.
     #[schemars(extend("x-least" = 16_384, "x-most" = 16_777_216))]
     pub stream_window: Option<Size>,
-    /// The same of all bodies of a connection together, 64KiB to 256MiB, and at least
-    /// `stream_window`. Default: 1MiB.
+    /// Bytes of all bodies of a connection that may be on their way here, 64KiB to 256MiB, and at
+    /// least `stream_window`. What has come does not count: a body that nobody takes holds back no
+    /// other. Default: 1MiB.
     #[schemars(extend("x-least" = 65_536, "x-most" = 268_435_456))]
     pub connection_window: Option<Size>,
     /// Nothing came for so long while requests are under way: PING asks whether the client is still
@@ -46,8 +47,9 @@ pub struct UpstreamHttp2 {
     /// Default: 64KiB.
     #[schemars(extend("x-least" = 16_384, "x-most" = 16_777_216))]
     pub stream_window: Option<Size>,
-    /// The same of all bodies of a connection together, 64KiB to 256MiB, and at least
-    /// `stream_window`. Default: 1MiB.
+    /// Bytes of all bodies of a connection that may be on their way here, 64KiB to 256MiB, and at
+    /// least `stream_window`. What has come does not count: a body that nobody takes holds back no
+    /// other. Default: 1MiB.
     #[schemars(extend("x-least" = 65_536, "x-most" = 268_435_456))]
     pub connection_window: Option<Size>,
     /// Nothing came for so long while requests are under way: PING asks whether the endpoint is

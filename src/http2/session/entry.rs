@@ -32,8 +32,9 @@ pub(super) struct Entry {
     pub(super) has_head: bool,
     /// Whether no body may follow, whatever the head says: the answer to HEAD.
     pub(super) is_bodiless: bool,
-    /// Whether bytes are all that may follow the head: of a CONNECT (RFC 9113 §8.5).
-    pub(super) is_tunnel: bool,
+    /// Whether it is a CONNECT: bytes are all that may follow its head, and what follows a
+    /// success is a tunnel (RFC 9113 §8.5).
+    pub(super) is_connect: bool,
     /// Whether all of the other end's side came.
     pub(super) has_received: bool,
     /// Whether all of our side was said.
@@ -52,6 +53,8 @@ pub(super) enum Wanted {
     Body = 2,
     Room = 4,
     End = 8,
+    /// Room for what takes none of a window.
+    Turn = 16,
 }
 
 impl Entry {
@@ -66,7 +69,7 @@ impl Entry {
             received: 0,
             has_head: false,
             is_bodiless: false,
-            is_tunnel: false,
+            is_connect: false,
             has_received: false,
             has_sent: false,
             is_queued: false,
@@ -87,9 +90,14 @@ impl Entry {
 
     /// That has happened.
     pub(super) fn wake(&mut self, happened: Wanted) {
-        if self.wanted & happened as u8 != 0 {
+        if self.wants(happened) {
             self.wake_for_all();
         }
+    }
+
+    /// Whether its task waits for that.
+    pub(super) fn wants(&self, wanted: Wanted) -> bool {
+        self.wanted & wanted as u8 != 0
     }
 
     /// It is over before its end, unless it was already.

@@ -46,15 +46,16 @@ impl Session {
         if data.is_empty() && !ends {
             self.budget.spend(Abuse::EmptyData, now)?;
         }
-        // Padding is taken at once.
+        // Given back at once, so that a stream whose body nobody takes holds back no other: what
+        // waits is bounded by the windows of the streams, and their number.
+        if let Some(told) = self.receive.taken(payload.len()) {
+            write_window_update(self.out(), 0, told);
+        }
         let padding = payload.len() - data.len();
-        self.give_back(padding);
         let Some(entry) = self.streams.get(header.id) else {
-            self.give_back(data.len());
             return self.came_too_late(header, now);
         };
         if entry.has_received || entry.is_reset_by_them() {
-            self.give_back(data.len());
             return self.spoil(header.id, ErrorCode::STREAM_CLOSED, now);
         }
         let fault = if entry.receive.came(payload.len()).is_err() {
@@ -65,7 +66,6 @@ impl Session {
             None
         };
         if entry.error.is_some() || fault.is_some() {
-            self.give_back(data.len());
             return fault.map_or(Ok(()), |code| self.spoil(header.id, code, now));
         }
         entry.body.extend_from_slice(data);
@@ -148,6 +148,10 @@ impl Session {
         if self.phase == Phase::Settings {
             self.phase = Phase::Open;
         } else {
+            self.budget.spend(Abuse::Settings, now)?;
+        }
+        // Each of them may change all streams.
+        for _ in 0..payload.len() / (SETTING * MANY_SETTINGS) {
             self.budget.spend(Abuse::Settings, now)?;
         }
         for setting in payload.chunks_exact(SETTING) {
@@ -282,6 +286,9 @@ impl Session {
         let is_theirs = id % 2 == u32::from(self.role == Role::Server);
         let is_known = match (is_theirs, self.role) {
             _ if id == 0 => false,
+            // What is opened once we have taken our last one is ignored, and so is what follows on
+            // it (RFC 9113 §6.8).
+            (true, _) if self.refuses(id) => true,
             (true, _) => id <= self.last,
             (false, _) => id < self.next,
         };
@@ -298,8 +305,12 @@ impl Session {
 
     /// A frame of a message came on a stream that is over (RFC 9113 §5.1).
     pub(super) fn came_too_late(&mut self, header: Header, now: Instant) -> Result<(), Fault> {
+        if self.refuses(header.id) {
+            return Ok(());
+        }
         match self.streams.ended_by(header.id) {
-            // It was under way. A client that goes on for long is told by the windows.
+            // It was under way. A head comes once; bodies that go on for long are only bytes.
+            Some(EndedBy::Us) if header.kind == HEADERS => self.late_head(now),
             Some(EndedBy::Us) => Ok(()),
             Some(EndedBy::Both) => Err(Fault::of(
                 ErrorCode::STREAM_CLOSED,
@@ -338,3 +349,6 @@ fn number(payload: &[u8], frame: &'static str) -> Result<u32, Fault> {
     })?;
     Ok(u32::from_be_bytes(bytes))
 }
+
+/// Settings in one frame that are as much as a frame of them: there are fewer than ten.
+const MANY_SETTINGS: usize = 64;

@@ -80,15 +80,23 @@ impl Session {
         }
     }
 
+    /// Wakes those that wait for room in the connection, as far as there is what they wait for.
     pub(super) fn wake_queued(&mut self) {
-        if self.send.room() == 0 {
-            return;
-        }
-        while let Some(id) = self.queue.pop_front() {
-            if let Some(entry) = self.streams.get(id) {
-                entry.is_queued = false;
-                entry.wake(Wanted::Room);
+        let has_window = self.send.room() > 0;
+        for _ in 0..self.queue.len() {
+            let Some(id) = self.queue.pop_front() else {
+                return;
+            };
+            let Some(entry) = self.streams.get(id) else {
+                continue;
+            };
+            if !has_window && !entry.wants(Wanted::Turn) {
+                self.queue.push_back(id);
+                continue;
             }
+            entry.is_queued = false;
+            entry.wake(Wanted::Turn);
+            entry.wake(Wanted::Room);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 
 use super::entry::{Entry, Wanted};
@@ -49,6 +49,7 @@ impl Session {
         let window = SendWindow::new(self.peer.initial_window);
         let mut entry = Entry::new(self.settings.stream_window, window);
         entry.is_bodiless = parts.method == http::Method::HEAD;
+        entry.is_connect = parts.method == http::Method::CONNECT || opening.protocol.is_some();
         entry.has_sent = opening.ends;
         self.streams.insert(id, entry);
         self.write_block(id, opening.ends, |encoder, out| {
@@ -64,6 +65,10 @@ impl Session {
         };
         if entry.error.is_some() || entry.has_sent {
             return;
+        }
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Nothing of ours leads here; it would be malformed (RFC 9113 §8.6).
+            return self.reset(id, ErrorCode::INTERNAL_ERROR);
         }
         entry.has_sent = how.ends;
         self.write_block(id, how.ends, |encoder, out| {
@@ -119,7 +124,7 @@ impl Session {
         if has_room {
             return Poll::Ready(Ok(()));
         }
-        entry.wait(cx, Wanted::Room);
+        entry.wait(cx, Wanted::Turn);
         self.queue(id);
         Poll::Pending
     }
@@ -207,7 +212,6 @@ impl Session {
             if let Some(told) = told {
                 write_window_update(self.out(), id, told);
             }
-            self.give_back(piece.len());
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         if is_whole {
@@ -301,11 +305,13 @@ impl Session {
         let Some(entry) = self.streams.get(id) else {
             return;
         };
-        let unread = entry.body.len();
         let by = match entry.error {
             Some(StreamError::Reset(_) | StreamError::Unprocessed) => EndedBy::Them,
             Some(StreamError::Malformed(_) | StreamError::Ended) => EndedBy::Us,
-            None if entry.has_received && entry.has_sent => EndedBy::Both,
+            None if entry.has_received && entry.has_sent => {
+                self.budget.complete();
+                EndedBy::Both
+            }
             None => {
                 let code = match self.role {
                     Role::Client => ErrorCode::CANCEL,
@@ -319,16 +325,6 @@ impl Session {
             }
         };
         self.streams.remove(id, by);
-        self.give_back(unread);
-    }
-
-    /// Tells of bytes that were taken, as far as the connection is concerned.
-    pub(super) fn give_back(&mut self, count: usize) {
-        if count > 0
-            && let Some(told) = self.receive.taken(count)
-        {
-            write_window_update(self.out(), 0, told);
-        }
     }
 }
 

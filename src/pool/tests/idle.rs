@@ -189,6 +189,20 @@ async fn connections_to_a_removed_endpoint_are_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reload_that_changes_the_protocol_holds_at_once() {
+    let mut peer = Peer::new().await;
+    let pool = Pool::default();
+    let (connection, _stream) = peer.open().await;
+    pool.checkin(connection, keep(SECOND * 10, 10), Instant::now());
+    let mut changed = endpoint(&peer.states, peer.endpoint.address.clone(), u32::MAX);
+    changed.protocol = Protocol::Http2;
+    peer.endpoint = Arc::new(changed);
+    let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+    assert!(taken.is_none(), "it speaks HTTP/1.1");
+    assert!(pool.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn endpoints_have_a_stack_each() {
     let states = LiveStates::new();
     let pool = Pool::default();

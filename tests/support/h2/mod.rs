@@ -299,7 +299,8 @@ impl<S: Read + Write> H2<S> {
 }
 
 impl Message {
-    fn new(id: u32) -> Self {
+    /// One of which nothing has come.
+    pub(crate) fn new(id: u32) -> Self {
         Self {
             id,
             interim: Vec::new(),
@@ -326,11 +327,13 @@ impl Message {
         text(&self.body)
     }
 
-    fn is_ended(&self) -> bool {
+    /// Whether its stream has ended, by itself or by a reset.
+    pub(crate) fn is_ended(&self) -> bool {
         self.end != StreamEnd::Closed
     }
 
-    fn take(&mut self, frame: Frame) {
+    /// Adds the next frame of its stream.
+    pub(crate) fn take(&mut self, frame: Frame) {
         match frame.kind {
             kind::HEADERS if self.fields.is_empty() => {
                 let status = value(&frame.fields, ":status").and_then(|text| text.parse().ok());

@@ -1,5 +1,9 @@
 //! Rules of the protocol that a stream or the connection ends by.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
 use super::*;
 
 #[test]
@@ -59,26 +63,31 @@ fn a_smaller_setting_may_take_a_window_below_zero() {
 }
 
 #[test]
-fn a_stream_that_is_not_read_holds_back_only_itself() {
+fn streams_that_are_not_read_hold_back_only_themselves() {
     let mut talk = Talk::begin();
-    talk.open(1, false).expect("open");
-    talk.open(3, false).expect("open");
-    for _ in 0..3 {
-        talk.frame(DATA, 0, 1, &[0; MAX_FRAME])
-            .expect("within the window");
+    let stuck = [1, 3, 5, 7, 9, 11, 13, 15];
+    for id in stuck {
+        talk.open(id, false).expect("open");
+        for _ in 0..3 {
+            talk.frame(DATA, 0, id, &[0; MAX_FRAME])
+                .expect("within the window");
+        }
     }
-    // The other one is read, and goes on far beyond what both windows hold.
+    talk.open(17, false).expect("open");
+    // This one is read, and goes on far beyond what all windows hold.
     for _ in 0..100 {
-        talk.frame(DATA, 0, 3, &[0; 16_000])
+        talk.frame(DATA, 0, 17, &[0; 16_000])
             .expect("within the window");
-        let frame = talk.server.poll_frame(3, &nobody());
+        let frame = talk.server.poll_frame(17, &nobody());
         assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
     }
-    assert!(!talk.heard(WINDOW_UPDATE, 3).is_empty());
-    assert!(talk.heard(WINDOW_UPDATE, 1).is_empty());
-    let over = [0; MAX_FRAME];
-    talk.frame(DATA, 0, 1, &over).expect("only its stream ends");
-    assert_eq!(talk.reset_code(1), Some(ErrorCode::FLOW_CONTROL_ERROR));
+    assert!(!talk.heard(WINDOW_UPDATE, 17).is_empty());
+    for id in stuck {
+        assert!(talk.heard(WINDOW_UPDATE, id).is_empty());
+        talk.frame(DATA, 0, id, &[0; MAX_FRAME])
+            .expect("only its stream ends");
+        assert_eq!(talk.reset_code(id), Some(ErrorCode::FLOW_CONTROL_ERROR));
+    }
 }
 
 /// What was left unread when its stream ended must not stay taken from the connection.
@@ -313,5 +322,125 @@ fn frames_that_break_the_connection() {
         let told = talk.heard(GOAWAY, 0);
         assert_eq!(told.len(), 1);
         assert_eq!(told[0][4..8], code.0.to_be_bytes());
+    }
+}
+
+/// A head needs none of the connection's window, and must not wait for it.
+#[test]
+fn heads_have_their_turn_while_the_window_is_used_up() {
+    let mut talk = Talk::begin();
+    for id in [1, 3, 5] {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    let mut settings = Vec::new();
+    write_settings(&mut settings, &[(INITIAL_WINDOW_SIZE, 1 << 20)]);
+    talk.say(&settings).expect("settings");
+    // Nobody takes what is said, until the window of the connection has gone.
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let cx = Context::from_waker(&waker);
+    while let Poll::Ready(Ok(room)) = talk.room(1) {
+        talk.server.send(1, &vec![0; room], MORE);
+    }
+    talk.listen();
+    while let Poll::Ready(Ok(room)) = talk.room(1) {
+        talk.server.send(1, &vec![0; room], MORE);
+    }
+    talk.server.announce_end();
+    let filler = [0; 8];
+    let mut pings = 0;
+    while talk.server.poll_turn(3, &cx).is_ready() {
+        let mut ping = Vec::new();
+        write_header(&mut ping, 8, PING, 0, 0);
+        ping.extend_from_slice(&filler);
+        talk.now += Duration::from_secs(1);
+        talk.server.receive(&ping, talk.now).expect("slow enough");
+        pings += 1;
+        assert!(pings < 10_000, "the output never fills");
+    }
+    assert!(talk.server.poll_room(5, &cx).is_pending());
+    assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+    talk.listen();
+    assert_eq!(
+        woken.0.load(Ordering::Relaxed),
+        1,
+        "one has its turn, one has no window"
+    );
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// RFC 9113 §6.8: what a client had sent before it heard is ignored, and ends nothing else.
+#[test]
+fn what_comes_after_the_last_stream_is_ignored() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    talk.server.end_gently();
+    talk.open(3, false).expect("ignored");
+    talk.frame(DATA, 0, 3, b"a body").expect("ignored");
+    talk.frame(WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1])
+        .expect("ignored");
+    talk.frame(RST_STREAM, 0, 3, &[0, 0, 0, 8])
+        .expect("ignored");
+    assert_eq!(talk.reset_code(3), None);
+    talk.frame(DATA, END_STREAM, 1, b"the end").expect("taken");
+    assert_eq!(talk.requests(), [1]);
+}
+
+#[test]
+fn nothing_is_switched_to() {
+    let mut talk = Talk::begin();
+    talk.open(1, true).expect("open");
+    let how = Respond {
+        ends: false,
+        length: None,
+        bodiless: false,
+    };
+    talk.server.respond(1, &response(101), how);
+    assert_eq!(talk.reset_code(1), Some(ErrorCode::INTERNAL_ERROR));
+    assert!(talk.heard(HEADERS, 1).is_empty());
+}
+
+/// RFC 9110 §9.3.6: the length of a tunnel is not what the answer to its CONNECT says.
+#[test]
+fn a_tunnel_has_no_length() {
+    for (status, is_taken) in [("200", true), ("403", false)] {
+        let now = Instant::now();
+        let mut client = Session::new(Role::Client, SETTINGS_OF_TESTS, now);
+        let parts = RequestParts {
+            method: Method::CONNECT,
+            uri: "a:443".parse().expect("an authority"),
+            version: Version::HTTP_2,
+            headers: Fields::new(),
+        };
+        let opening = Opening {
+            is_https: false,
+            ends: false,
+            length: None,
+            te_trailers: false,
+            protocol: None,
+        };
+        let id = client.open(&parts, &opening).expect("room");
+        let head = block(&[("content-length", "3")]);
+        let mut status_line = Vec::new();
+        let status = StatusCode::from_bytes(status.as_bytes()).expect("a status");
+        crate::http2::hpack::write_status(&mut status_line, status);
+        let head = [status_line, head].concat();
+        let mut bytes = Vec::new();
+        write_settings(&mut bytes, &[]);
+        write_header(&mut bytes, head.len(), HEADERS, END_HEADERS, id);
+        bytes.extend_from_slice(&head);
+        write_header(&mut bytes, 8, DATA, 0, id);
+        bytes.extend_from_slice(b"a tunnel");
+        client.receive(&bytes, now).expect("no fault of all");
+        assert_eq!(client.broken(id).is_none(), is_taken, "{status}");
     }
 }
