@@ -10,7 +10,7 @@ use std::time::Duration;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use evenkeel::net::Stream;
-use evenkeel::protocol::tunnel::{Passed, Prefix, Watch, tunnel};
+use evenkeel::protocol::tunnel::{End, Passed, Prefix, Watch, tunnel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -90,14 +90,15 @@ async fn relayed(relay: Relay) -> (TcpStream, TcpStream) {
 async fn run(relay: Relay, mut near: TcpStream, mut far: TcpStream) {
     match relay {
         Relay::Tunnel => {
-            let (mut near, mut far) = (Stream::Tcp(near), Stream::Tcp(far));
+            let (near, far) = (Stream::Tcp(near), Stream::Tcp(far));
             let passed = Passed::default();
             let watch = Watch {
                 idle: Duration::from_hours(1),
                 passed: &passed,
                 meters: None,
             };
-            black_box(tunnel(&mut near, &mut far, Prefix::default(), watch).await);
+            let ends = (End::Socket(&near), End::Socket(&far));
+            black_box(tunnel(ends.0, ends.1, Prefix::default(), watch).await);
         }
         Relay::Tokio8K => {
             let copied = copy_bidirectional(&mut near, &mut far).await;

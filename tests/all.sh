@@ -7,8 +7,8 @@
 # It needs cargo, compilers for C and C++, and curl. What else there is to be used is used where it is
 # installed, and must be there if a variable says `required`, as all of them do in CI: promtool
 # (EVENKEEL_PROMTOOL), nginx and haproxy (EVENKEEL_PEERS), openssl (EVENKEEL_OPENSSL), valgrind and
-# Python 3.11 (EVENKEEL_VALGRIND), Python with grpcio (EVENKEEL_GRPC). Nothing is downloaded but crates,
-# the database of advisories and, once, cargo-deny and what tests/support/requirements.txt lists.
+# Python 3.11 (EVENKEEL_VALGRIND), Python with grpcio (EVENKEEL_GRPC) and with
+# websockets, wsproto and h2 (EVENKEEL_WEBSOCKET). Nothing is downloaded but crates, the database of advisories and, once, cargo-deny and what tests/support/requirements.txt lists.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -37,7 +37,7 @@ bring_peers() {
                 >"$target/tools/peers.log" 2>&1; then
             echo "skipped: without grpcio and websockets nobody else speaks gRPC and WebSocket"
             tail -n 1 "$target/tools/peers.log"
-            [[ ${EVENKEEL_GRPC:-} != required ]]
+            [[ ${EVENKEEL_GRPC:-} != required && ${EVENKEEL_WEBSOCKET:-} != required ]]
             return
         fi
         cp "$wanted" "$peers/installed"

@@ -39,6 +39,8 @@ pub struct Sending {
 struct Head {
     parts: ResponseParts,
     bodiless: bool,
+    /// Whether something follows that this message does not send.
+    opens: bool,
 }
 
 /// What of a body is still at hand after it was asked for its first piece.
@@ -81,16 +83,33 @@ impl Sending {
             } else {
                 body.size_hint().exact()
             },
-            head: Some(Box::new(Head { parts, bodiless })),
+            head: Some(Box::new(Head {
+                parts,
+                bodiless,
+                opens: false,
+            })),
             ..Self::new(body)
         }
     }
 
-    /// An interim response: a head that something follows.
+    /// An interim response: a head that another one follows.
     pub fn interim(parts: ResponseParts) -> Self {
-        let bodiless = true;
+        Self::opening(parts, true)
+    }
+
+    /// The response behind which the stream is a tunnel: a head that bytes follow, which are those
+    /// of whoever holds the stream.
+    pub fn tunnel(parts: ResponseParts) -> Self {
+        Self::opening(parts, false)
+    }
+
+    fn opening(parts: ResponseParts, bodiless: bool) -> Self {
         Self {
-            head: Some(Box::new(Head { parts, bodiless })),
+            head: Some(Box::new(Head {
+                parts,
+                bodiless,
+                opens: true,
+            })),
             ended: true,
             ..Self::new(Body::empty())
         }
@@ -162,8 +181,7 @@ impl Sending {
             return Poll::Ready(Ok(()));
         };
         self.progress += 1;
-        let is_interim = head.parts.status.is_informational();
-        let ends = self.ended && !is_interim;
+        let ends = self.ended && !head.opens;
         self.finished = self.ended;
         let how = Respond {
             ends,

@@ -1,7 +1,7 @@
 //! One stream of a connection, as the task that owns it has it.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -9,6 +9,7 @@ use http_body::Frame;
 use super::connection::Connection;
 use super::error::{ErrorCode, StreamError};
 use super::head::ResponseHead;
+use super::session::Piece;
 
 /// What a stream answers when it is asked for its next piece: `None` after its end.
 pub type NextFrame = Option<Result<Frame<Bytes>, StreamError>>;
@@ -48,6 +49,35 @@ impl Stream {
     pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         self.connection
             .with(|session| session.poll_frame(self.id, cx))
+    }
+
+    /// Says some of these bytes, as the windows allow, on a stream that has become a tunnel. Ready
+    /// with how many those were.
+    pub fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, StreamError>> {
+        self.connection.with(|session| {
+            let room = ready!(session.poll_room(self.id, cx))?;
+            if room == 0 {
+                return Poll::Ready(Err(StreamError::Ended));
+            }
+            let count = room.min(bytes.len());
+            let is_cut = count < bytes.len();
+            let ends = false;
+            session.send(self.id, &bytes[..count], Piece { ends, is_cut });
+            Poll::Ready(Ok(count))
+        })
+    }
+
+    /// Says that nothing more of our side follows, on a stream that has become a tunnel.
+    pub fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Result<(), StreamError>> {
+        self.connection.with(|session| {
+            ready!(session.poll_turn(self.id, cx))?;
+            session.send(self.id, &[], Piece::LAST);
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// Whether all that the other end sends has come and was taken.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::local::Local;
-use super::tunnel::{Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
+use super::tunnel::{End as TunnelEnd, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
 use crate::net::Stream;
@@ -212,7 +212,8 @@ impl Session {
                 received: &metrics.received,
             }),
         };
-        let outcome = tunnel(client, &mut opened.stream, prefix, watch).await;
+        let (client, endpoint) = (TunnelEnd::Socket(client), TunnelEnd::Socket(&opened.stream));
+        let outcome = tunnel(client, endpoint, prefix, watch).await;
         self.conclude(&outcome);
     }
 

@@ -87,7 +87,7 @@ impl Http2 {
                 connection_window: size(written.connection_window, CONNECTION_WINDOW),
                 head: limits.head,
                 fields: limits.fields,
-                connect_protocol: false,
+                connect_protocol: written.websocket.unwrap_or(false),
             },
             keepalive_interval: time(written.keepalive_interval, KEEPALIVE_INTERVAL),
             keepalive_timeout: time(written.keepalive_timeout, KEEPALIVE_TIMEOUT),

@@ -119,9 +119,13 @@ fn hexadecimal(bytes: &[u8]) -> Box<str> {
 
 /// A sequence of bytes (RFC 9651 §3.3.5): base64 between colons.
 fn bytes(der: &[u8]) -> Box<str> {
-    let mut out = String::with_capacity(2 + der.len().div_ceil(3) * 4);
-    out.push(':');
-    for chunk in der.chunks(3) {
+    format!(":{}:", base64(der)).into()
+}
+
+/// Base64 with its padding (RFC 4648 §4).
+pub fn base64(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
         let triple = [0, 1, 2].map(|place| chunk.get(place).copied().unwrap_or_default());
         let number = u32::from_be_bytes([0, triple[0], triple[1], triple[2]]);
         for place in 0..4 {
@@ -130,8 +134,7 @@ fn bytes(der: &[u8]) -> Box<str> {
             out.push(if place <= chunk.len() { digit } else { '=' });
         }
     }
-    out.push(':');
-    out.into()
+    out
 }
 
 /// What a URI of SPIFFE begins with.

@@ -38,6 +38,7 @@ pub use clients::{ClientRule, Credentials};
 pub use failure::Failure;
 pub use for_names::ForNames;
 pub use hello::{Hello, HelloReader, Unreadable};
+pub use identity::base64;
 pub use key_log::KeyLogging;
 pub use name::server_name;
 pub use offer::Offer;

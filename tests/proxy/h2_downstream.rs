@@ -309,21 +309,3 @@ fn what_cannot_be_served_ends_no_other_request() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 400, 400, 431]);
 }
-
-#[test]
-fn tunnels_are_refused() {
-    let endpoint = Endpoint::echo();
-    let address = endpoint.address();
-    let lines = format!(
-        "[route.tunnel]\nhosts = [\"open\"]\nupstream = \"u\"\nconnect = true\n\
-         [upstream.u]\nendpoints = [\"{address}\"]\n"
-    );
-    let proxy = before(&endpoint, &lines);
-    let mut client = client(&proxy);
-    for (authority, status) in [("a:443", 405), ("open:443", 501)] {
-        let fields = [(":method", "CONNECT"), (":authority", authority)];
-        let id = client.open(&fields, false);
-        assert_eq!(client.message(id).status, status, "{authority}");
-    }
-    assert_eq!(endpoint.connections(), 0);
-}

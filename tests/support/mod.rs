@@ -32,4 +32,5 @@ pub(crate) mod port;
 pub(crate) mod tickets;
 pub(crate) mod tls;
 pub(crate) mod tls_endpoint;
+pub(crate) mod websocket;
 pub(crate) mod within_tls;

@@ -30,7 +30,8 @@ pub struct ListenerHttp2 {
     /// new ones go to another one. So clients spread over instances that were added. Default: no
     /// limit.
     pub max_age: Option<Time>,
-    /// Whether WebSocket may be asked for over HTTP/2 (extended CONNECT, RFC 8441). Default: false.
+    /// Whether WebSocket may be asked for over HTTP/2 (extended CONNECT, RFC 8441). Routes see a
+    /// GET, as in HTTP/1.1. Default: false.
     pub websocket: Option<bool>,
 }
 

@@ -32,7 +32,8 @@ pub(super) struct Entry {
     pub(super) has_head: bool,
     /// Whether no body may follow, whatever the head says: the answer to HEAD.
     pub(super) is_bodiless: bool,
-    /// Whether what follows a success is a tunnel: the answer to CONNECT.
+    /// Whether it is a CONNECT: bytes are all that may follow its head, and what follows a
+    /// success is a tunnel (RFC 9113 §8.5).
     pub(super) is_connect: bool,
     /// Whether all of the other end's side came.
     pub(super) has_received: bool,

@@ -1,5 +1,7 @@
 //! Heads that come: put together, decompressed, checked, given to their stream.
 
+use http::Method;
+
 use super::entry::{Entry, Wanted};
 use super::frames::unpadded;
 use super::table::EndedBy;
@@ -186,6 +188,7 @@ impl Session {
         let event = match reader.finish(ends) {
             Ok(head) => {
                 entry.left = head.length;
+                entry.is_connect = head.parts.method == Method::CONNECT;
                 self.budget.earn();
                 self.streams.insert(id, entry);
                 Event::Request(id, Box::new(head))
@@ -240,9 +243,13 @@ impl Session {
     fn trailed(&mut self, id: u32, block: &[u8], ends: bool, now: Instant) -> Result<(), Fault> {
         let mut reader = TrailersReader::new();
         self.decompress(block, |name, value| reader.take(name, value))?;
+        let is_server = self.role == Role::Server;
         let Some(entry) = self.streams.get(id) else {
             return Ok(());
         };
+        if is_server && entry.is_connect {
+            return self.spoil(id, ErrorCode::PROTOCOL_ERROR, now);
+        }
         match reader.finish() {
             // Only the end of a message may follow its body (RFC 9113 §8.1).
             Ok(trailers) if ends && entry.left.unwrap_or(0) == 0 => {

@@ -2,16 +2,18 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, Version};
 
 use super::answer::Answer;
 use super::attempt::{Attempt, protocol_error};
 use super::exchange::Exchange;
 use super::respond::Cause;
 use super::upgrade::Tunnel;
+use super::websocket;
 use crate::body::Body;
 use crate::http1::{Framing, ResponseHead, Trailers};
-use crate::message::ResponseParts;
+use crate::http2::ErrorCode;
+use crate::message::{RequestParts, ResponseParts};
 use crate::policy::Via;
 use crate::pool::{Call, Keep, Return};
 use crate::snapshot::Choice;
@@ -52,6 +54,8 @@ impl Accepted {
                 let tunnel = Tunnel {
                     upstream: connection.into_tunnel(),
                     idle: choice.timeouts.tunnel_idle,
+                    // As for an end that TCP calls a reset (RFC 8441 §5).
+                    cut: ErrorCode::CANCEL,
                     pick,
                 };
                 Answer {
@@ -68,7 +72,7 @@ impl Accepted {
 pub(super) fn accept(
     exchange: &Exchange<'_>,
     choice: &Choice,
-    call: &mut Call,
+    (call, request): (&mut Call, &RequestParts),
     head: ResponseHead,
 ) -> Result<Accepted, Attempt> {
     let endpoint = call.endpoint();
@@ -82,7 +86,11 @@ pub(super) fn accept(
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         let asked = exchange.message.upgrade.as_deref();
         return match (asked, head.upgrade) {
-            (Some(asked), Some(chosen)) if call.is_sent() && offers(asked, chosen.as_bytes()) => {
+            (Some(asked), Some(chosen))
+                if call.is_sent()
+                    && offers(asked, chosen.as_bytes())
+                    && is_granted(request, &mut parts) =>
+            {
                 Ok(Accepted::Switched(parts, chosen))
             }
             _ => Err(protocol_error(Cause::UpgradeFailed)),
@@ -96,6 +104,11 @@ pub(super) fn accept(
     let pool = &exchange.connection.local.pool;
     call.end(head.persistent, pool, keep(choice), exchange.now.get());
     Ok(Accepted::Whole(Answer::new(parts, Body::full(whole))))
+}
+
+/// Whether a 101 is for this request, as far as that is not for its client to judge.
+fn is_granted(request: &RequestParts, response: &mut ResponseParts) -> bool {
+    request.version != Version::HTTP_2 || websocket::grant(request, response)
 }
 
 /// How connections to this upstream are kept.

@@ -89,17 +89,13 @@ impl Exchange<'_> {
         if path::is_ambiguous(parts.uri.path()) {
             return own(parts, Cause::BadRequest);
         }
-        // RFC 8441: its target is no authority, and what it asks for is not served.
+        // One for a WebSocket is a GET by now; of other protocols none is served.
         if is_extended_connect(parts) {
             return own(parts, Cause::NotImplemented);
         }
         if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !self.route.connect)
         {
             return own(parts, Cause::MethodNotAllowed);
-        }
-        // A tunnel takes the whole of a connection, and a stream is not that.
-        if parts.method == Method::CONNECT && parts.version == Version::HTTP_2 {
-            return own(parts, Cause::NotImplemented);
         }
         // What follows CONNECT is the tunnel: a body before it would be read in two ways.
         if parts.method == Method::CONNECT && self.message.framing.has_body() {
@@ -123,6 +119,16 @@ impl Exchange<'_> {
             return own(parts, Cause::LoopDetected);
         }
         None
+    }
+
+    /// The answer to a WebSocket over HTTP/2, whose client takes any 2xx for a yes and what follows
+    /// for frames: there is no other yes than a tunnel.
+    pub(super) fn in_earnest(&self, answer: Answer) -> Answer {
+        let asks = self.message.version == Version::HTTP_2 && self.message.upgrade.is_some();
+        if !asks || answer.tunnel.is_some() || !answer.parts.status.is_success() {
+            return answer;
+        }
+        self.own(&Fields::new(), Cause::UpgradeFailed, None)
     }
 
     /// An answer that the route asked for.

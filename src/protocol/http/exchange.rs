@@ -81,7 +81,7 @@ pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
     exchange.finish(&mut sending).await
 }
 
-/// Serves a request whose head has been read.
+/// Serves a request whose head has been read, on its stream.
 pub(super) async fn serve(connection: &Connection, terms: &Terms, head: Box<RequestHead>) -> Next {
     let record = OnceCell::new();
     let exchange = OnceCell::new();
@@ -92,7 +92,7 @@ pub(super) async fn serve(connection: &Connection, terms: &Terms, head: Box<Requ
         let set_out = set_out(connection, terms, cells, &mut head, (now, now));
         let (exchange, mut body, matched) = set_out;
         match exchange.answer(&mut head.parts, &mut body, matched).await {
-            Some(answer) => Ok((exchange, answer)),
+            Some(answer) => Ok((exchange, exchange.in_earnest(answer))),
             None => Err(exchange.abandon()),
         }
     };

@@ -16,10 +16,11 @@ use super::connect::{Need, carrier};
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
+use super::websocket::WEBSOCKET;
 use crate::body::Body;
 use crate::endpoint::Protocol;
 use crate::http1::{Framing, RequestOptions, ResponseHead, encode_request};
-use crate::http2::Opening;
+use crate::http2::{ErrorCode, Opening};
 use crate::message::RequestParts;
 use crate::net::Buffer;
 use crate::policy::retry::Failure;
@@ -147,7 +148,7 @@ fn attempt<'a>(
             };
             let error = match response_head(exchange, choice, &mut call).await {
                 Ok(head) => {
-                    return Ok(match accept(exchange, choice, &mut call, head)? {
+                    return Ok(match accept(exchange, choice, (&mut call, parts), head)? {
                         // Said here, so that a call that has ended is not moved once more.
                         Accepted::Whole(answer) => answer,
                         accepted => accepted.answer(exchange, choice, pick, call)?,
@@ -347,6 +348,7 @@ fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
     let tunnel = Tunnel {
         upstream: connection.into_tunnel(),
         idle: choice.timeouts.tunnel_idle,
+        cut: ErrorCode::CONNECT_ERROR,
         pick,
     };
     Answer {
@@ -393,6 +395,3 @@ fn tried_text(tried: &[u64]) -> String {
         if tried.len() == 1 { "" } else { "s" }
     )
 }
-
-/// What a WebSocket is asked for by (RFC 6455 §4.1).
-const WEBSOCKET: &[u8] = b"websocket";

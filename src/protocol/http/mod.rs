@@ -22,6 +22,7 @@ pub mod respond;
 mod streams;
 mod terms;
 mod upgrade;
+mod websocket;
 
 pub use connection::serve;
 

@@ -89,16 +89,20 @@ impl Exchange<'_> {
         self.complete(&mut parts);
         let status = parts.status.as_u16();
         if self.connection.client.http2().is_some() {
-            let is_bodiless = is_bodiless(self.record.method(), &parts);
-            let body = match self.record.call() {
-                Some(call) => call.watch(&parts, body),
-                None => body,
+            let sending = if tunnel.is_some() {
+                http2::Sending::tunnel(parts)
+            } else {
+                let is_bodiless = is_bodiless(self.record.method(), &parts);
+                let body = match self.record.call() {
+                    Some(call) => call.watch(&parts, body),
+                    None => body,
+                };
+                http2::Sending::response(parts, body, is_bodiless)
             };
-            let sending = http2::Sending::response(parts, body, is_bodiless);
             return Sending {
                 record: self.record,
                 outgoing: Outgoing::Http2(Box::new(sending)),
-                tunnel: None,
+                tunnel,
                 status,
                 persistent: false,
             };

@@ -1,11 +1,13 @@
-//! Connections that leave HTTP: WebSockets and other upgrades after a 101, CONNECT after a 200.
+//! What leaves HTTP: WebSockets and other upgrades after a 101, CONNECT after a 200; on a
+//! connection of its own, or on a stream beside requests.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::client::Client;
+use super::client::{Client, Left};
+use crate::http2::ErrorCode;
 use crate::pool::Tunnelled;
-use crate::protocol::tunnel::{Passed, Prefix, Watch, tunnel};
+use crate::protocol::tunnel::{End, Passed, Prefix, Watch, tunnel};
 use crate::upstream::Pick;
 
 /// A tunnel that begins when its response head has been sent.
@@ -13,6 +15,8 @@ use crate::upstream::Pick;
 pub(super) struct Tunnel {
     pub(super) upstream: Tunnelled,
     pub(super) idle: Duration,
+    /// What a stream is reset with when the tunnel is cut.
+    pub(super) cut: ErrorCode,
     /// The request stays in flight until the tunnel ends.
     pub(super) pick: Pick,
 }
@@ -21,18 +25,19 @@ impl Tunnel {
     /// Copies bytes until both sides have ended.
     pub(super) async fn run(self, client: Rc<Client>) {
         // Whatever shared the client has ended with the exchange.
-        let client = Rc::into_inner(client).and_then(Client::into_connection);
-        let Some((mut stream, received, facts)) = client else {
+        let Some(client) = Rc::into_inner(client) else {
             return;
         };
+        let (client, received, facts) = client.leave();
         let Self {
             upstream:
                 Tunnelled {
-                    stream: mut endpoint,
+                    stream: endpoint,
                     received: early,
                     open,
                 },
             idle,
+            cut,
             pick,
         } = self;
         let prefix = Prefix {
@@ -45,7 +50,11 @@ impl Tunnel {
             passed: &passed,
             meters: None,
         };
-        let outcome = tunnel(&mut stream, &mut endpoint, prefix, watch).await;
+        let end = match &client {
+            Left::Connection(socket) => End::Socket(socket),
+            Left::Stream(stream) => End::Stream(stream, cut),
+        };
+        let outcome = tunnel(end, End::Socket(&endpoint), prefix, watch).await;
         drop((endpoint, open, pick)); // in this order: whoever counts must find what is still there
         tracing::debug!(peer = %facts.peer, ?outcome, "tunnel ended");
     }

@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 
+use super::end::{End, broken};
+use crate::http2;
 use crate::net::{Buffer, Stream};
 use crate::telemetry::metrics::Counter;
 
@@ -47,8 +49,8 @@ enum State {
 #[derive(Debug)]
 enum Waiting {
     Nothing,
-    /// Read before the tunnel began.
-    Prefix(Bytes),
+    /// Read before the tunnel began, or taken from a stream.
+    Piece(Bytes),
     /// Read by the tunnel; the first bytes may be written already.
     Read {
         buffer: Buffer,
@@ -62,7 +64,7 @@ impl<'a> Direction<'a> {
         let waiting = if prefix.is_empty() {
             Waiting::Nothing
         } else {
-            Waiting::Prefix(prefix)
+            Waiting::Piece(prefix)
         };
         Self {
             state: State::Open,
@@ -95,8 +97,8 @@ impl<'a> Direction<'a> {
     pub(super) fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
-        source: &Stream,
-        sink: &Stream,
+        source: End<'_>,
+        sink: End<'_>,
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..ROUNDS {
             if self.state == State::Done {
@@ -107,11 +109,11 @@ impl<'a> Direction<'a> {
                 ready!(self.poll_read(cx, source)).map_err(|_| Broken::Source)?;
                 continue;
             }
-            if let (true, Stream::Tls(sink)) = (self.is_cut, sink) {
-                sink.say_no_goodbye();
+            if self.is_cut {
+                pass_cut_on(sink)?;
             }
             if self.tells_end {
-                ready!(sink.poll_shutdown_write(cx)).map_err(|_| Broken::Sink)?;
+                ready!(sink.poll_end(cx)).map_err(|_| Broken::Sink)?;
             }
             self.state = State::Done;
         }
@@ -120,8 +122,35 @@ impl<'a> Direction<'a> {
         Poll::Pending
     }
 
+    /// Reads once, or finds that nothing more comes.
+    fn poll_read(&mut self, cx: &mut Context<'_>, source: End<'_>) -> Poll<io::Result<()>> {
+        match source {
+            End::Socket(socket) => self.poll_read_socket(cx, socket),
+            End::Stream(stream, _) => self.poll_take(cx, stream),
+        }
+    }
+
+    /// Takes what has come on a stream, no more than its window.
+    fn poll_take(&mut self, cx: &mut Context<'_>, source: &http2::Stream) -> Poll<io::Result<()>> {
+        loop {
+            let Some(frame) = ready!(source.poll_frame(cx)) else {
+                self.state = State::Ending;
+                return Poll::Ready(Ok(()));
+            };
+            match frame.map_err(broken)?.into_data() {
+                Ok(piece) if piece.is_empty() => {}
+                Ok(piece) => {
+                    self.waiting = Waiting::Piece(piece);
+                    return Poll::Ready(Ok(()));
+                }
+                // Fields have no place on a tunnel (RFC 9113 §8.5).
+                Err(_) => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            }
+        }
+    }
+
     /// Reads once. The buffer is taken only when there is something to put into it.
-    fn poll_read(&mut self, cx: &mut Context<'_>, source: &Stream) -> Poll<io::Result<()>> {
+    fn poll_read_socket(&mut self, cx: &mut Context<'_>, source: &Stream) -> Poll<io::Result<()>> {
         loop {
             ready!(source.poll_read_ready(cx))?;
             let mut buffer = if self.bulk {
@@ -150,15 +179,10 @@ impl<'a> Direction<'a> {
 
     /// Ready when nothing is waiting to be written, here or in the stream; the buffer is given back
     /// when the stream has all of it.
-    fn poll_write_out(&mut self, cx: &mut Context<'_>, sink: &Stream) -> Poll<io::Result<()>> {
+    fn poll_write_out(&mut self, cx: &mut Context<'_>, sink: End<'_>) -> Poll<io::Result<()>> {
         while let Some(bytes) = self.waiting.bytes() {
-            match sink.try_write(bytes) {
-                Ok(count) => self.wrote(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(sink.poll_write_ready(cx))?;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            let count = ready!(sink.poll_write(cx, bytes))?;
+            self.wrote(count);
         }
         sink.poll_flushed(cx)
     }
@@ -177,7 +201,7 @@ impl Waiting {
     fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Nothing => None,
-            Self::Prefix(bytes) => Some(bytes),
+            Self::Piece(bytes) => Some(bytes),
             Self::Read { buffer, written } => Some(&buffer[*written..]),
         }
     }
@@ -186,7 +210,7 @@ impl Waiting {
     fn advance(&mut self, count: usize) {
         let rest = match self {
             Self::Nothing => 0,
-            Self::Prefix(bytes) => {
+            Self::Piece(bytes) => {
                 bytes.advance(count);
                 bytes.len()
             }
@@ -199,6 +223,17 @@ impl Waiting {
             *self = Self::Nothing;
         }
     }
+}
+
+/// The source ended as one does that was cut: the sink must not take that for an end that was
+/// meant. TLS has a way to say so and go on; a stream has none, and breaks.
+fn pass_cut_on(sink: End<'_>) -> Result<(), Broken> {
+    match sink {
+        End::Socket(Stream::Tls(session)) => session.say_no_goodbye(),
+        End::Socket(_) => {}
+        End::Stream(..) => return Err(Broken::Source),
+    }
+    Ok(())
 }
 
 /// Whether the next read should have a large buffer: after a read that filled its buffer, and as

@@ -10,6 +10,7 @@
 //! that drops the future (at the end of a drain) cuts both sides.
 
 mod direction;
+mod end;
 #[cfg(test)]
 mod tests;
 
@@ -22,9 +23,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use self::direction::{Broken, Direction};
-use crate::net::Stream;
 use crate::telemetry::metrics::Counter;
 use crate::time::Deadline;
+
+pub use self::end::End;
 
 /// How a tunnel came to its end, and what had passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,8 +93,8 @@ pub struct Watch<'a> {
 
 /// Copies bytes both ways until both directions have ended, one side breaks, or nothing moves.
 pub async fn tunnel(
-    client: &mut Stream,
-    upstream: &mut Stream,
+    client: End<'_>,
+    upstream: End<'_>,
     prefix: Prefix,
     watch: Watch<'_>,
 ) -> Outcome {
@@ -144,11 +146,11 @@ enum Side {
     Endpoint,
 }
 
-/// The two streams. Dropped unless settled, it has both reset when they are closed.
+/// The two ends. Dropped unless settled, it has both reset.
 #[derive(Debug)]
 struct Ends<'a> {
-    client: &'a Stream,
-    upstream: &'a Stream,
+    client: End<'a>,
+    upstream: End<'a>,
     settled: Cell<bool>,
 }
 
@@ -219,18 +221,16 @@ impl Side {
 
 impl Ends<'_> {
     fn probe(&self) {
-        for stream in [self.client, self.upstream] {
-            // Fails only on a socket that is broken already, which the next read tells.
-            drop(stream.probe_peer());
-        }
+        self.client.probe();
+        self.upstream.probe();
     }
 }
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
         if !self.settled.get() {
-            self.client.reset_on_close();
-            self.upstream.reset_on_close();
+            self.client.cut();
+            self.upstream.cut();
         }
     }
 }

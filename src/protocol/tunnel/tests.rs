@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Ended, Outcome, Passed, Prefix, Watch, tunnel};
+use super::{End, Ended, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::net::Stream;
 
 /// A client and an endpoint with a tunnel between them.
@@ -28,8 +28,8 @@ async fn pair() -> (TcpStream, Stream) {
 }
 
 async fn scene(idle: Duration, prefix: Prefix) -> Scene {
-    let (client, mut client_stream) = pair().await;
-    let (endpoint, mut endpoint_stream) = pair().await;
+    let (client, client_stream) = pair().await;
+    let (endpoint, endpoint_stream) = pair().await;
     let tunnel = tokio::task::spawn_local(async move {
         let passed = Passed::default();
         let watch = Watch {
@@ -37,7 +37,8 @@ async fn scene(idle: Duration, prefix: Prefix) -> Scene {
             passed: &passed,
             meters: None,
         };
-        tunnel(&mut client_stream, &mut endpoint_stream, prefix, watch).await
+        let client = End::Socket(&client_stream);
+        tunnel(client, End::Socket(&endpoint_stream), prefix, watch).await
     });
     Scene {
         client,

@@ -133,6 +133,13 @@ impl<S: Read + Write> H2<S> {
         }
     }
 
+    /// A frame of this kind and stream, if one came before another one that was waited for.
+    pub(crate) fn take_kept(&mut self, kind: u8, stream: u32) -> Option<Frame> {
+        let holds = |frame: &Frame| frame.kind == kind && frame.stream == stream;
+        let place = self.kept.iter().position(holds)?;
+        self.kept.remove(place)
+    }
+
     /// The next frame of this kind and stream.
     ///
     /// # Panics

@@ -48,6 +48,15 @@ enum Transport {
     Http2(Http2),
 }
 
+/// What a client was when it left HTTP.
+#[derive(Debug)]
+pub(super) enum Left {
+    /// All of a connection.
+    Connection(Stream),
+    /// One stream.
+    Stream(Http2),
+}
+
 /// A message on its way. If it does not get to its end (also because its task is dropped with the
 /// worker), the connection must end by a reset: to a client of HTTP/1.0 a close would be the end of
 /// a body that is whole. A stream ends by one in the same way.
@@ -120,6 +129,20 @@ impl Client {
                 stream, received, ..
             }) => Some((stream, received.into_inner().into_bytes(), self.facts)),
             Transport::Http2(_) => None,
+        }
+    }
+
+    /// What leaves HTTP, with what has come and nobody has read. What has come on a stream waits
+    /// there.
+    pub(super) fn leave(self) -> (Left, Bytes, ConnectionFacts) {
+        match self.transport {
+            Transport::Http1(Http1 {
+                stream, received, ..
+            }) => {
+                let received = received.into_inner().into_bytes();
+                (Left::Connection(stream), received, self.facts)
+            }
+            Transport::Http2(stream) => (Left::Stream(stream), Bytes::new(), self.facts),
         }
     }
 

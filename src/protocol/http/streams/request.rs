@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::Method;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
@@ -10,9 +11,10 @@ use super::Streams;
 use crate::http1::{Framing, RequestHead, Trailers};
 use crate::http2::{self, Stream};
 use crate::protocol::http::client::Client;
-use crate::protocol::http::connection::Connection;
+use crate::protocol::http::connection::{Connection, Next};
 use crate::protocol::http::exchange;
 use crate::protocol::http::respond::Cause;
+use crate::protocol::http::websocket;
 use crate::snapshot::Http2;
 
 /// What a connection and all its requests hold until the last of them has ended. A request that
@@ -53,10 +55,15 @@ impl<G: 'static> Streams<G> {
         // The task belongs to the worker's runtime; it ends with its stream.
         drop(spawn_local(async move {
             // How its stream ends, the exchange has decided.
-            drop(exchange::serve(&request, &terms, head).await);
-            // In this order: whoever counts must find what is still there.
-            drop(request);
-            drop(hold);
+            let next = exchange::serve(&request, &terms, head).await;
+            if let Next::Tunnel(tunnel) = next {
+                // A tunnel may outlive many snapshots, and must not keep its own alive.
+                drop(terms);
+                Box::pin(tunnel.run(request.client)).await;
+            } else {
+                drop(request);
+            }
+            drop(hold); // the last: whoever counts must find what is still there
         }));
     }
 
@@ -81,8 +88,12 @@ impl<G: 'static> Streams<G> {
 }
 
 /// A head as HTTP/1.1 has it: what is done to a request does not know the difference.
-fn as_http1(head: http2::RequestHead) -> RequestHead {
+fn as_http1(mut head: http2::RequestHead) -> RequestHead {
+    let upgrade = websocket::ask(&mut head);
+    let is_tunnel = upgrade.is_some() || head.parts.method == Method::CONNECT;
     let framing = match head.length {
+        // What follows is no body, and waits in its stream until there is somebody to read it.
+        None if is_tunnel => Framing::None,
         Some(length) => Framing::Length(length),
         None if head.ends => Framing::None,
         None => Framing::Chunked,
@@ -93,7 +104,7 @@ fn as_http1(head: http2::RequestHead) -> RequestHead {
         trailers: Trailers::Kept,
         persistent: true,
         expect_continue: false,
-        upgrade: None,
+        upgrade,
         te_trailers: head.te_trailers,
         size: 0,
     }

@@ -1,0 +1,72 @@
+//! One end of a tunnel: all of a connection, or one stream of a connection that others share.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use crate::http2::{self, ErrorCode};
+use crate::net::Stream;
+
+/// One end of a tunnel.
+#[derive(Debug, Clone, Copy)]
+pub enum End<'a> {
+    /// All of a connection.
+    Socket(&'a Stream),
+    /// A stream of HTTP/2, and what it is reset with when the tunnel is cut.
+    Stream(&'a http2::Stream, ErrorCode),
+}
+
+impl End<'_> {
+    /// Writes some of these bytes.
+    pub(super) fn poll_write(self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let socket = match self {
+            Self::Socket(socket) => socket,
+            Self::Stream(stream, _) => return stream.poll_write(cx, bytes).map_err(broken),
+        };
+        loop {
+            match socket.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(socket.poll_write_ready(cx))?;
+                }
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    /// Ready when nothing that was written waits here. What a stream has taken, its connection
+    /// sends, and takes no more before there is room.
+    pub(super) fn poll_flushed(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Socket(socket) => socket.poll_flushed(cx),
+            Self::Stream(..) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Tells this end that the other one has ended its side.
+    pub(super) fn poll_end(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Socket(socket) => socket.poll_shutdown_write(cx),
+            Self::Stream(stream, _) => stream.poll_end(cx).map_err(broken),
+        }
+    }
+
+    /// Has the kernel find out whether the peer is there. A connection of streams asks by itself.
+    pub(super) fn probe(self) {
+        if let Self::Socket(socket) = self {
+            // Fails only on a socket that is broken already, which the next read tells.
+            drop(socket.probe_peer());
+        }
+    }
+
+    /// Resets it, at once or when it is closed.
+    pub(super) fn cut(self) {
+        match self {
+            Self::Socket(socket) => socket.reset_on_close(),
+            Self::Stream(stream, code) => stream.reset(code),
+        }
+    }
+}
+
+/// A stream that broke, as a socket would say it.
+pub(super) fn broken(error: http2::StreamError) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, error)
+}
