@@ -266,12 +266,16 @@ fn end(peer: &mut H2<TcpStream>, served: &mut BTreeMap<u32, Served>, id: u32) {
     };
     let head = Frame::headers(id, &[(":status", "200")], false);
     match request.what {
-        What::Hello => peer.send_all(&[head, Frame::data(id, "hello", true)]),
+        What::Hello => {
+            peer.send_all(&[head, Frame::data(id, "hello", true)]);
+        }
         What::Upload => {
             let taken = request.taken.to_string();
-            peer.send_all(&[head, Frame::data(id, taken, true)])
+            peer.send_all(&[head, Frame::data(id, taken, true)]);
         }
-        What::Talk => peer.send(&Frame::headers(id, &[("grpc-status", "0")], true)),
+        What::Talk => {
+            peer.send(&Frame::headers(id, &[("grpc-status", "0")], true));
+        }
         What::Download => {
             served.insert(
                 id,
@@ -280,9 +284,8 @@ fn end(peer: &mut H2<TcpStream>, served: &mut BTreeMap<u32, Served>, id: u32) {
                     ..request
                 },
             );
-            return;
         }
-    };
+    }
 }
 
 /// The proxy may have gone, which the next read tells.
