@@ -27,6 +27,7 @@ class Site:
     port: int
     endpoints: tuple
     clients: int
+    h2: bool = False  # whether its clients speak HTTP/2 by prior knowledge, and nothing else
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ client_idle = "1h"
 
 [listener.web]
 bind = "127.0.0.1:{site.port}"
+protocols = ["{'h2c' if site.h2 else 'http/1.1'}"]
 upstream = "app"
 
 [upstream.app]
@@ -128,7 +130,7 @@ http {{
     client_max_body_size 0;
     upstream app {{ {servers} keepalive 256; keepalive_requests 1000000000; }}
     server {{
-        listen 127.0.0.1:{site.port};
+        listen 127.0.0.1:{site.port}{' http2' if site.h2 else ''};
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
@@ -161,7 +163,7 @@ defaults
     timeout http-request 60s
     http-reuse always
 frontend web
-    bind 127.0.0.1:{site.port}
+    bind 127.0.0.1:{site.port}{' proto h2' if site.h2 else ''}
     option forwardfor
     http-request set-header X-Forwarded-Proto http
     default_backend app

@@ -13,7 +13,7 @@ each round, each started afresh, so that a drift of the machine meets all alike;
 within a round, and the median over the rounds is shown. Nothing else should run meanwhile: what
 others took of the proxy's core is shown too. docs/benchmarks.md tells the reasons.
 
-Needs Linux, two cores, wrk; h2load and valgrind for `instructions`. Debian: apt install wrk nginx haproxy
+Needs Linux, two cores, wrk; h2load for `h2`, with valgrind for `instructions`. Debian: apt install wrk nginx haproxy
 nghttp2-client valgrind.
 """
 
@@ -76,6 +76,7 @@ class Scenario:
     needs: tuple = ("wrk",)
     wrapper: Callable[[Site], tuple] = lambda site: ()
     rounds: int = 1000
+    h2: bool = False
 
 
 def wrk(run: Run, seconds: int, path: str, clients: int, close: bool, upload: int) -> dict:
@@ -100,14 +101,29 @@ def wrk(run: Run, seconds: int, path: str, clients: int, close: bool, upload: in
     }
 
 
+def h2load(run: Run, seconds: int) -> dict:
+    """Requests of 16 clients, each with ten under way at once."""
+    fields = [part for name, value in FIELDS.items() for part in ("-H", f"{name}: {value}")]
+    said = output(["h2load", "-t1", "-c16", "-m10", f"-D{seconds}", *fields, run.url("/")])
+    succeeded, failed = (int(re.search(rf"(\d+) {word}", said).group(1)) for word in ("succeeded", "failed"))
+    if not succeeded or failed > succeeded // 1000:
+        raise Failed(f"{failed} requests failed, {succeeded} did not")
+    return {"requests": succeeded, "requests/s": succeeded / seconds}
+
+
 def cpu(path: str = "/", clients: int = 64, close: bool = False, upload: int = 0) -> Callable[[Run], dict]:
     """CPU time per request of a kind."""
+    return cpu_of(lambda run, seconds: wrk(run, seconds, path, clients, close, upload))
+
+
+def cpu_of(load: Callable[[Run, int], dict]) -> Callable[[Run], dict]:
+    """CPU time per request under a load for so many seconds."""
 
     def measure(run: Run) -> dict:
-        wrk(run, 1, path, clients, close, upload)
+        load(run, 1)
         pids, core = tree(run.pid), run.options.cores[0]
         began, mine, all_of_it = time.monotonic(), ticks(pids), core_ticks(core)
-        figures = wrk(run, run.options.seconds, path, clients, close, upload)
+        figures = load(run, run.options.seconds)
         mine, all_of_it = ticks(pids) - mine, core_ticks(core) - all_of_it
         elapsed = (time.monotonic() - began) * TICKS
         figures = {"CPU µs": mine / TICKS * 1e6 / figures.pop("requests"), **figures}
@@ -247,6 +263,9 @@ SCENARIOS = {
     "connect": Scenario("GET of 100 bytes, a new connection each", "CPU µs", cpu(close=True)),
     "download": Scenario("GET of 1 MiB, 16 clients", "CPU µs", cpu("/size/1048576", clients=16)),
     "upload": Scenario("POST of 64 KiB, 64 clients", "CPU µs", cpu(upload=65536)),
+    "h2": Scenario(
+        "GET of 100 bytes over HTTP/2, 16 clients with 10 at once", "CPU µs", cpu_of(h2load), ("h2load",), h2=True
+    ),
     "idle": Scenario("Memory of an idle client", "bytes", idle, needs=(), rounds=3),
     "reload": Scenario("Reloads of 10,000 endpoints", "ms a reload", reloads, needs=(), rounds=3),
     "instructions": Scenario(
@@ -316,7 +335,7 @@ def measure(scenario: Scenario, peers: list, options: argparse.Namespace, given:
 
 def one(scenario: Scenario, peer: Peer, options: argparse.Namespace, given: tuple) -> dict:
     with tempfile.TemporaryDirectory(prefix="end-to-end-") as folder:
-        site = Site(Path(folder), free_port(), given, options.idle + 200)
+        site = Site(Path(folder), free_port(), given, options.idle + 200, scenario.h2)
         with running(peer, site, options.cores[0], scenario.wrapper(site)) as process:
             return scenario.measure(Run(site, process.pid, options))
 

@@ -15,6 +15,7 @@ class Case:
     is_logged: bool = False
     is_connected_anew: bool = False
     routes: int = 0
+    protocols: tuple[str, str] = ("http/1.1", "http1")  # of the client and of the endpoints
 
 
 def configuration(case: Case, folder: Path, port: int, endpoints: list[str]) -> str:
@@ -40,9 +41,11 @@ upstream_idle = "1h"
 
 [listener.web]
 bind = "127.0.0.1:{port}"
+protocols = ["{case.protocols[0]}"]
 upstream = "app"
 
 [upstream.app]
+protocol = "{case.protocols[1]}"
 balance = "round_robin"
 endpoints = ["{'", "'.join(endpoints)}"]
 {routes}"""
@@ -66,7 +69,12 @@ def request(method: str, more: dict[str, str]) -> bytes:
 
 
 def response(more: dict[str, str]) -> bytes:
-    return head("HTTP/1.1 200 OK", {"Date": "Sun, 22 Nov 2026 12:00:00 GMT", "Server": "endpoint"} | more)
+    return head("HTTP/1.1 200 OK", {"Date": DATE, "Server": "endpoint"} | more)
+
+
+def request_h2() -> list[tuple[str, str]]:
+    pseudo = {":method": "GET", ":scheme": "http", ":authority": HOST, ":path": "/products/list?page=2"}
+    return [*pseudo.items(), *((name, value) for name, value in FIELDS.items() if name != "Host")]
 
 
 def chunk(size: int) -> bytes:
@@ -74,6 +82,8 @@ def chunk(size: int) -> bytes:
 
 
 HOST = "shop.example.com"
+
+DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
 
 # A browser's, about 600 bytes with the request line.
 FIELDS = {
@@ -102,6 +112,9 @@ PIECE = BODY * (16 * 1024)
 GET = (request("GET", {}),)
 SMALL = (response({"Content-Length": "100"}) + BODY * 100,)
 
+# The same answer in fields, with its body.
+SMALL_H2 = [(":status", "200"), ("content-length", "100"), ("date", DATE), ("server", "endpoint")], BODY * 100
+
 CASES = (
     Case("small_get", GET, SMALL, 500),
     Case("small_get_logged", GET, SMALL, 500, is_logged=True),
@@ -116,4 +129,6 @@ CASES = (
         (response({"Transfer-Encoding": "chunked"}) + chunk(4000), *[chunk(4000)] * 3, LAST_CHUNK),
         300,
     ),
+    Case("h2_small_get", GET, SMALL, 500, protocols=("h2c", "http1")),
+    Case("h2_to_h2c", GET, SMALL, 500, protocols=("h2c", "h2c")),
 )

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cases import BODY, LAST_CHUNK, Case
+from cases import BODY, LAST_CHUNK, SMALL_H2, Case, request_h2
 from counted import PATIENCE, Failed, Proxy
+from h2 import Frames
 
 
 @dataclass
@@ -46,9 +47,14 @@ class Client:
     proxy: Proxy
     endpoints: Endpoints
     connection: socket.socket | None = None
+    frames: Frames | None = None
+    endpoint_frames: dict[socket.socket, Frames] = field(default_factory=dict)
 
     def exchange(self, case: Case) -> None:
         """One request and its response, piece by piece."""
+        if case.protocols[0] == "h2c":
+            self.exchange_h2(case)
+            return
         client = self.connection or self.connect()
         request, response = Received(), Received()
         endpoint: socket.socket | None = None
@@ -69,6 +75,35 @@ class Client:
                 raise Failed("the proxy sends more than the response")
             self.close()
             self.proxy.await_rest()
+
+    def exchange_h2(self, case: Case) -> None:
+        """A small request and its response over HTTP/2, in two turns as over HTTP/1.1."""
+        if not self.frames:
+            self.frames = Frames(self.connect())
+            self.frames.begin()
+            self.proxy.await_rest()
+        self.frames.ask(request_h2())
+        endpoint = self.endpoints.asked()
+        if case.protocols[1] == "h2c":
+            self.answer_h2(endpoint)
+        else:
+            Received().take(endpoint, case.request[0])
+            self.proxy.await_rest()
+            endpoint.sendall(case.response[0])
+        if BODY * 100 not in (answer := self.frames.take()):
+            raise Failed(f"answered by {answer!r}")
+        self.proxy.await_rest()
+        for frames in self.endpoint_frames.values():
+            frames.settle()
+
+    def answer_h2(self, endpoint: socket.socket) -> None:
+        frames = self.endpoint_frames.get(endpoint)
+        if not frames:
+            frames = self.endpoint_frames[endpoint] = Frames(endpoint, preface=24)
+            frames.begin()
+        frames.take()
+        self.proxy.await_rest()
+        frames.answer(*SMALL_H2)
 
     def connect(self) -> socket.socket:
         connection = prepared(socket.create_connection(("127.0.0.1", self.proxy.port)))

@@ -55,6 +55,13 @@ impl Budget {
         }
     }
 
+    /// A stream came to its end: one that is given up is a part of such work. Who has many use its
+    /// connection, as a proxy does, gives up some of their requests all the time.
+    pub(super) fn complete(&mut self) {
+        let spent = &mut self.spent[Abuse::RapidReset as usize];
+        *spent = spent.saturating_sub(1);
+    }
+
     fn come_back(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.since);
         if passed < SECOND {
@@ -147,6 +154,13 @@ mod tests {
             budget.earn();
             budget.spend(Abuse::RapidReset, now)
         });
+        assert_eq!(result, Err(Abuse::RapidReset));
+        let mut budget = Budget::new(now);
+        for _ in 0..10_000 {
+            budget.complete();
+            assert_eq!(budget.spend(Abuse::RapidReset, now), Ok(()));
+        }
+        let result = spend(&mut budget, Abuse::RapidReset, 200, now);
         assert_eq!(result, Err(Abuse::RapidReset));
     }
 }

@@ -5,7 +5,7 @@
 //! leaves in one write. While the other end does not take what it makes us say, nothing more is
 //! read from it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -249,6 +249,11 @@ impl Connection {
         {
             driver.wake_by_ref();
         }
+    }
+
+    /// How the connection ends, as soon as that is known: before its last words have been taken.
+    pub fn ending(&self) -> Option<Ref<'_, Ended>> {
+        Ref::filter_map(self.ending.borrow(), Option::as_ref).ok()
     }
 
     fn is_ending(&self) -> bool {

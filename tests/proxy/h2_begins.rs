@@ -123,6 +123,13 @@ fn without_tls_the_first_bytes_tell() {
     let mut client = proxy.client();
     client.send("PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(client.response().status, 505);
+    // What is of neither is taken for a broken preface.
+    for bytes in ["INVALID CONNECTION PREFACE\r\n\r\n", "GET /\r\n\r\n"] {
+        let mut client = H2::over(Client::connect(address).into_stream());
+        client.send_bytes(bytes);
+        client.expect_goaway(code::PROTOCOL_ERROR);
+        assert!(client.is_closed());
+    }
     let versions = proxy.access_lines(8).into_iter();
     let versions = versions.map(|line| line["network.protocol.version"].clone());
     assert_eq!(versions.filter(|version| version == "2").count(), 1);

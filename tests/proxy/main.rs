@@ -18,6 +18,8 @@ mod drain;
 mod extremes;
 mod grpc;
 mod grpc_frames;
+mod h2_abuse;
+mod h2_abuse_slow;
 mod h2_begins;
 mod h2_downstream;
 mod h2_ends;

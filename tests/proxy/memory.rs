@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use crate::support::clock::{PATIENCE, pause};
 use crate::support::evenkeel::Evenkeel;
+use crate::support::h2::H2;
 use crate::support::tls::{Authority, Hello};
 
 /// What the program has in RAM, in bytes.
 #[derive(Debug, Clone, Copy)]
-struct Memory {
-    now: usize,
+pub(crate) struct Memory {
+    pub(crate) now: usize,
     /// The most that it ever was: no sample can miss it.
-    peak: usize,
+    pub(crate) peak: usize,
 }
 
-fn memory(proxy: &Evenkeel) -> Memory {
+pub(crate) fn memory(proxy: &Evenkeel) -> Memory {
     let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).expect("it runs");
     let bytes = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -127,7 +128,7 @@ fn warm(endpoint: SocketAddr) -> (Evenkeel, Memory) {
     (proxy, before)
 }
 
-fn assert_bounded(proxy: &Evenkeel, before: Memory) {
+pub(crate) fn assert_bounded(proxy: &Evenkeel, before: Memory) {
     let after = memory(proxy);
     let grown = after.peak.saturating_sub(before.now);
     assert!(grown < BOUND, "{grown} bytes more: {before:?}, {after:?}");
@@ -267,6 +268,61 @@ fn a_session_that_waits_holds_little() {
     let each = memory(&proxy).now.saturating_sub(before) / WAITING;
     assert!(each < 17 * 1024, "{each} bytes");
     drop((warm, waiting));
+}
+
+/// A connection of HTTP/2 that waits keeps its tables and its tasks: no buffer, and no stream.
+#[test]
+fn an_idle_connection_of_http2_holds_little() {
+    let proxy = Evenkeel::start(
+        "[log]\naccess = false\n[listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\n\
+         [route.all]\nrespond = { body = \"x\" }\n",
+    );
+    let each = held_by_each(&proxy, || H2::connect(proxy.address("web")));
+    assert!(each < 24 * 1024, "{each} bytes");
+}
+
+#[test]
+fn an_idle_connection_of_http2_within_tls_holds_little() {
+    let authority = Authority::new();
+    let files = authority.certify(&["shop.test"]).files("a");
+    let proxy = Evenkeel::start_among(
+        &files,
+        "[log]\naccess = false\n[listener.web]\nbind = \"@web\"\n\
+         [route.all]\nrespond = { body = \"x\" }\n[listener.web.tls]\n\
+         certificates = [{ cert = \"a.pem\", key = \"a.key\" }]\n",
+    );
+    let hello = Hello::to("shop.test", &authority);
+    let each = held_by_each(&proxy, || H2::begin(&hello, proxy.address("web")));
+    assert!(each < 24 * 1024, "{each} bytes");
+}
+
+/// What a connection costs once it has carried a few requests at once.
+fn held_by_each<S: Read + Write>(proxy: &Evenkeel, begin: impl Fn() -> H2<S>) -> usize {
+    let begin = |number: usize| -> Vec<H2<S>> {
+        let clients = (0..number).map(|_| {
+            let mut client = begin();
+            let ids: Vec<u32> = (0..10).map(|_| client.ask("/")).collect();
+            for id in ids {
+                assert_eq!(client.message(id).status, 200);
+            }
+            client.sync();
+            client
+        });
+        clients.collect()
+    };
+    let warm = begin(20);
+    let before = memory(proxy).now;
+    let waiting = begin(WAITING);
+    let each = memory(proxy).now.saturating_sub(before) / WAITING;
+    tell(each);
+    drop((warm, waiting));
+    each
+}
+
+#[expect(clippy::print_stderr, reason = "a figure to be looked at")]
+fn tell(each: usize) {
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    eprintln!("{name}: {each} bytes each");
 }
 
 /// Enough that what the program holds anyhow does not count.

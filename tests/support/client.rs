@@ -193,7 +193,7 @@ impl Response {
 }
 
 /// A socket that waits for no longer than an awaited thing may take.
-pub(super) fn connected(address: SocketAddr) -> TcpStream {
+pub(crate) fn connected(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the proxy accepts");
     stream.set_nodelay(true).expect("a socket option");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");

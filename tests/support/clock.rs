@@ -35,6 +35,13 @@ pub(crate) fn pause(duration: Duration) {
     thread::sleep(duration);
 }
 
+/// Does something, and says how long that took.
+pub(crate) fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = run();
+    (result, start.elapsed())
+}
+
 /// A constant beat. Whoever is late catches up: the beats stay where they were due.
 #[derive(Debug)]
 pub(crate) struct Pace {

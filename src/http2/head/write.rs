@@ -41,7 +41,7 @@ pub fn write_request(
     }
 }
 
-/// Appends the block of a response, or of an interim one (1xx except 101).
+/// Appends the block of a response, or of an interim one. The caller lets no 101 come here.
 ///
 /// `length` is that of the body, if it is known. A `Content-Length` stays where it stands if it is
 /// that, and as it is where no body follows but could have: `bodiless`, and 304.

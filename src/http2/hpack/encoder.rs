@@ -36,11 +36,14 @@ impl Encoder {
     }
 }
 
-/// Appends a field. Its name may be in any case and is written small; what is secret is marked so
-/// that nobody on the way puts it into a table (RFC 7541 §7.1.3).
+/// Appends a field. Its name may be in any case and is written small.
+///
+/// Whoever wrote it may have forbidden to put it into a table, which holds for all on its way
+/// (RFC 7541 §6.2.3) and is not remembered here: so it is forbidden for all that could be secret,
+/// which is all but a few names (§7.1.3). It costs nothing, as we use no table ourselves.
 pub(in crate::http2) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     let Some(index) = static_table::index_of(name) else {
-        out.push(WITHOUT_INDEXING);
+        out.push(NEVER_INDEXED);
         integer::write(out, 0, 7, name.len());
         let start = out.len();
         out.extend_from_slice(name);
@@ -53,7 +56,7 @@ pub(in crate::http2) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]
     {
         return integer::write(out, INDEXED, 7, index);
     }
-    let pattern = if SECRET.contains(&index) {
+    let pattern = if OPEN & 1 << index == 0 {
         NEVER_INDEXED
     } else {
         WITHOUT_INDEXING
@@ -61,7 +64,7 @@ pub(in crate::http2) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]
     write_named(out, pattern, index, value);
 }
 
-/// Appends a pseudo field of a request.
+/// Appends a pseudo field of a request. A path may have a secret in it.
 pub(in crate::http2) fn write_pseudo(out: &mut Vec<u8>, pseudo: Pseudo, value: &[u8]) {
     let (index, known): (usize, Option<usize>) = match (pseudo, value) {
         (Pseudo::Authority, _) => (1, None),
@@ -77,6 +80,7 @@ pub(in crate::http2) fn write_pseudo(out: &mut Vec<u8>, pseudo: Pseudo, value: &
     };
     match known {
         Some(known) => integer::write(out, INDEXED, 7, known),
+        None if pseudo == Pseudo::Path => write_named(out, NEVER_INDEXED, index, value),
         None => write_named(out, WITHOUT_INDEXING, index, value),
     }
 }
@@ -117,5 +121,19 @@ const WITHOUT_INDEXING: u8 = 0;
 /// What a literal begins with that nobody may put into a table (RFC 7541 §6.2.3).
 const NEVER_INDEXED: u8 = 0x10;
 
-/// `authorization`, `cookie`, `proxy-authorization`, `set-cookie`.
-const SECRET: [usize; 4] = [23, 32, 49, 55];
+/// Entries of the static table whose values anybody may guess: `accept` and its like,
+/// `access-control-allow-origin`, `age`, `allow`, `cache-control`, `content-encoding`,
+/// `content-language`, `content-length`, `content-type`, `date`, `expires`, `last-modified`,
+/// `retry-after`, `server`, `strict-transport-security`, `user-agent`, `vary`, `via`.
+const OPEN: u64 = {
+    let names = [
+        15, 16, 17, 18, 19, 20, 21, 22, 24, 26, 27, 28, 31, 33, 36, 44, 53, 54, 56, 58, 59, 60,
+    ];
+    let mut open = 0;
+    let mut at = 0;
+    while at < names.len() {
+        open |= 1 << names[at];
+        at += 1;
+    }
+    open
+};

@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) has_head: bool,
     /// Whether no body may follow, whatever the head says: the answer to HEAD.
     pub(super) is_bodiless: bool,
+    /// Whether what follows a success is a tunnel: the answer to CONNECT.
+    pub(super) is_connect: bool,
     /// Whether all of the other end's side came.
     pub(super) has_received: bool,
     /// Whether all of our side was said.
@@ -66,6 +68,7 @@ impl Entry {
             received: 0,
             has_head: false,
             is_bodiless: false,
+            is_connect: false,
             has_received: false,
             has_sent: false,
             is_queued: false,

@@ -150,6 +150,10 @@ impl Session {
         } else {
             self.budget.spend(Abuse::Settings, now)?;
         }
+        // Each of them may change all streams.
+        for _ in 0..payload.len() / (SETTING * MANY_SETTINGS) {
+            self.budget.spend(Abuse::Settings, now)?;
+        }
         for setting in payload.chunks_exact(SETTING) {
             if let &[a, b, c, d, e, f] = setting {
                 self.set(u16::from_be_bytes([a, b]), u32::from_be_bytes([c, d, e, f]))?;
@@ -282,6 +286,9 @@ impl Session {
         let is_theirs = id % 2 == u32::from(self.role == Role::Server);
         let is_known = match (is_theirs, self.role) {
             _ if id == 0 => false,
+            // What is opened once we have taken our last one is ignored, and so is what follows on
+            // it (RFC 9113 §6.8).
+            (true, _) if self.refuses(id) => true,
             (true, _) => id <= self.last,
             (false, _) => id < self.next,
         };
@@ -298,8 +305,12 @@ impl Session {
 
     /// A frame of a message came on a stream that is over (RFC 9113 §5.1).
     pub(super) fn came_too_late(&mut self, header: Header, now: Instant) -> Result<(), Fault> {
+        if self.refuses(header.id) {
+            return Ok(());
+        }
         match self.streams.ended_by(header.id) {
-            // It was under way. A client that goes on for long is told by the windows.
+            // It was under way. A head comes once; bodies that go on for long are only bytes.
+            Some(EndedBy::Us) if header.kind == HEADERS => self.late_head(now),
             Some(EndedBy::Us) => Ok(()),
             Some(EndedBy::Both) => Err(Fault::of(
                 ErrorCode::STREAM_CLOSED,
@@ -338,3 +349,6 @@ fn number(payload: &[u8], frame: &'static str) -> Result<u32, Fault> {
     })?;
     Ok(u32::from_be_bytes(bytes))
 }
+
+/// Settings in one frame that are as much as a frame of them: there are fewer than ten.
+const MANY_SETTINGS: usize = 64;

@@ -101,8 +101,12 @@ impl Session {
         if self.streams.get(id).is_some_and(is_closed) {
             return self.spoil(id, ErrorCode::STREAM_CLOSED, now);
         }
-        if self.streams.get(id).is_some() || self.refuses(id) {
-            return Ok(());
+        if self.refuses(id) {
+            return Ok(self.budget.spend(Abuse::RefusedStream, now)?);
+        }
+        if self.streams.get(id).is_some() {
+            // We have reset it: one head may have been under way.
+            return self.late_head(now);
         }
         self.came_too_late(header, now)
     }
@@ -132,8 +136,16 @@ impl Session {
         })
     }
 
+    /// A head on a stream that we have reset. It has to be decompressed all the same.
+    pub(super) fn late_head(&mut self, now: Instant) -> Result<(), Fault> {
+        if self.role == Role::Server {
+            self.budget.spend(Abuse::MadeYouReset, now)?;
+        }
+        Ok(())
+    }
+
     /// Whether streams of this number come too late: we have said which one was the last.
-    fn refuses(&self, id: u32) -> bool {
+    pub(super) fn refuses(&self, id: u32) -> bool {
         self.role == Role::Server && self.taken_until.is_some_and(|last| id > last)
     }
 
@@ -204,12 +216,12 @@ impl Session {
         if !head.parts.status.is_informational() {
             entry.has_head = true;
             entry.has_received = ends;
-            entry.left = if entry.is_bodiless {
-                Some(0)
-            } else {
-                head.length
-            };
-            let is_short = ends && !entry.is_bodiless && head.length.is_some_and(|left| left > 0);
+            // What a CONNECT leads to has no length, whatever is said (RFC 9110 §9.3.6).
+            let length = head
+                .length
+                .filter(|_| !(entry.is_connect && head.parts.status.is_success()));
+            entry.left = if entry.is_bodiless { Some(0) } else { length };
+            let is_short = ends && !entry.is_bodiless && length.is_some_and(|left| left > 0);
             let has_none = matches!(head.parts.status.as_u16(), 204 | 304);
             if has_none {
                 entry.left = Some(0);

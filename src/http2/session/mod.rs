@@ -171,7 +171,7 @@ impl Session {
             },
             decoder: hpack::Decoder::new(HEADER_TABLE),
             encoder: hpack::Encoder::default(),
-            streams: Table::default(),
+            streams: Table::new(settings.max_streams),
             last: 0,
             next: 1,
             send: SendWindow::new(DEFAULT_WINDOW),

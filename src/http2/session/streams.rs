@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 
 use super::entry::{Entry, Wanted};
@@ -49,6 +49,7 @@ impl Session {
         let window = SendWindow::new(self.peer.initial_window);
         let mut entry = Entry::new(self.settings.stream_window, window);
         entry.is_bodiless = parts.method == http::Method::HEAD;
+        entry.is_connect = parts.method == http::Method::CONNECT || opening.protocol.is_some();
         entry.has_sent = opening.ends;
         self.streams.insert(id, entry);
         self.write_block(id, opening.ends, |encoder, out| {
@@ -64,6 +65,10 @@ impl Session {
         };
         if entry.error.is_some() || entry.has_sent {
             return;
+        }
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            // Nothing of ours leads here; it would be malformed (RFC 9113 §8.6).
+            return self.reset(id, ErrorCode::INTERNAL_ERROR);
         }
         entry.has_sent = how.ends;
         self.write_block(id, how.ends, |encoder, out| {
@@ -303,7 +308,10 @@ impl Session {
         let by = match entry.error {
             Some(StreamError::Reset(_) | StreamError::Unprocessed) => EndedBy::Them,
             Some(StreamError::Malformed(_) | StreamError::Ended) => EndedBy::Us,
-            None if entry.has_received && entry.has_sent => EndedBy::Both,
+            None if entry.has_received && entry.has_sent => {
+                self.budget.complete();
+                EndedBy::Both
+            }
             None => {
                 let code = match self.role {
                     Role::Client => ErrorCode::CANCEL,

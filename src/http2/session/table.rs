@@ -6,10 +6,12 @@ use std::hash::{BuildHasherDefault, Hasher};
 use super::entry::Entry;
 
 /// Streams by number. In boxes: a table that was full once costs an idle connection little.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     entries: HashMap<u32, Box<Entry>, BuildHasherDefault<IdHasher>>,
     ended: VecDeque<(u32, EndedBy)>,
+    /// Streams whose end is remembered.
+    remembers: usize,
 }
 
 /// How a stream ended, for frames that come all the same (RFC 9113 §5.1).
@@ -28,6 +30,16 @@ pub(super) enum EndedBy {
 struct IdHasher(u64);
 
 impl Table {
+    /// A table of so many streams: as many may be reset by us while bodies are under way on them.
+    pub(super) fn new(max_streams: u32) -> Self {
+        let most = usize::try_from(max_streams).unwrap_or(usize::MAX);
+        Self {
+            entries: HashMap::default(),
+            ended: VecDeque::new(),
+            remembers: most.clamp(REMEMBERED, REMEMBERED_AT_MOST),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -59,7 +71,7 @@ impl Table {
 
     /// A stream has ended that is not in the table, or not any more.
     pub(super) fn remember(&mut self, id: u32, by: EndedBy) {
-        if self.ended.len() == REMEMBERED {
+        if self.ended.len() >= self.remembers {
             self.ended.pop_front();
         }
         self.ended.push_back((id, by));
@@ -91,5 +103,8 @@ impl Hasher for IdHasher {
 /// 2⁶⁴ divided by the golden ratio (Knuth, The Art of Computer Programming, vol. 3, §6.4).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Streams whose end is remembered: more than end within a round trip, in 256 bytes.
+/// Streams whose end is remembered where there may be few.
 const REMEMBERED: usize = 32;
+
+/// The same where there may be many: 4 KiB.
+const REMEMBERED_AT_MOST: usize = 512;

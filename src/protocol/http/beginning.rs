@@ -2,7 +2,9 @@
 //!
 //! Within TLS both ends have agreed on that. Without, a client that knows beforehand begins with
 //! the preface of HTTP/2 (RFC 9113 §3.3), which is no request of HTTP/1.1 (§3.4): the first byte
-//! that differs tells, and nobody waits for more. What was read belongs to whoever serves the
+//! that differs tells, and nobody waits for more. Where both are spoken and a first line has come
+//! that is of neither, it is taken for a broken preface: a client of HTTP/1 says which it is one
+//! of. What was read belongs to whoever serves the
 //! connection.
 
 use std::future::poll_fn;
@@ -43,6 +45,9 @@ pub(super) async fn told(connection: &Connection, member: &Member, terms: &mut T
     client.deadline.set(terms.listener.timeouts.request_head);
     let preface = client.deadline.guard(has_preface(http1));
     match preface.await {
+        Some(false) if speaks_http1 && is_no_request(http1.received.borrow().bytes()) => {
+            Beginning::Http2
+        }
         // Who serves it knows how to refuse it.
         Some(false) | None if speaks_http1 => Beginning::Http1,
         Some(true | false) => Beginning::Http2,
@@ -74,12 +79,25 @@ fn is_preface(bytes: &[u8]) -> Option<bool> {
     (!PREFACE.starts_with(bytes)).then_some(false)
 }
 
+/// Whether a whole first line has come that names no version at its end, as that of a request does
+/// (RFC 9112 §3).
+fn is_no_request(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return false;
+    };
+    let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+    let [.., b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = line else {
+        return true;
+    };
+    !major.is_ascii_digit() || !minor.is_ascii_digit()
+}
+
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
-    use super::is_preface;
+    use super::{is_no_request, is_preface};
 
     #[test]
     fn the_first_byte_that_differs_tells() {
@@ -92,5 +110,28 @@ mod tests {
         assert_eq!(is_preface(b"G"), Some(false));
         assert_eq!(is_preface(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"), Some(false));
         assert_eq!(is_preface(b"PRI * HTTP/1.1\r\n"), Some(false));
+    }
+
+    #[test]
+    fn a_request_names_its_version() {
+        for bytes in [
+            &b"GET / HTTP/1.1\r\nHost: a\r\n"[..],
+            b"GET / HTTP/1.0\n",
+            b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n",
+            b" / HTTP/9.9\r\n",
+            b"GET / that goes on",
+            b"",
+        ] {
+            assert!(!is_no_request(bytes), "{}", bytes.escape_ascii());
+        }
+        for bytes in [
+            &b"INVALID CONNECTION PREFACE\r\n\r\n"[..],
+            b"GET /\r\n",
+            b"GET / HTTP/x.1\r\n",
+            b"GET / HTTP/1.1 \r\n",
+            b"\n",
+        ] {
+            assert!(is_no_request(bytes), "{}", bytes.escape_ascii());
+        }
     }
 }

@@ -222,3 +222,57 @@ fn tiny_windows() {
     });
     assert_eq!(abuse, Abuse::WindowUpdate);
 }
+
+/// What has to be decompressed on streams that we have reset, or do not take any more.
+#[test]
+fn heads_that_nobody_wants() {
+    let mut talk = Talk::begin();
+    let malformed = block(&[("Upper", "case")]);
+    talk.frame(HEADERS, END_HEADERS, 1, &malformed)
+        .expect("once");
+    let trailers = block(&[("a", "b")]);
+    let abuse = flood(&mut talk, |talk, _| {
+        talk.frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers)
+    });
+    assert_eq!(abuse, Abuse::MadeYouReset);
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    talk.server.next_event();
+    talk.server.end_gently();
+    let abuse = flood(&mut talk, |talk, turn| talk.open(id(turn + 1), true));
+    assert_eq!(abuse, Abuse::RefusedStream);
+}
+
+/// Each of them may change the windows of all streams.
+#[test]
+fn settings_without_end_in_one_frame() {
+    let mut talk = Talk::begin();
+    let mut many = Vec::new();
+    write_settings(&mut many, &[(INITIAL_WINDOW_SIZE, 70_000); 2730]);
+    let fault = talk.say(&many).expect_err("too many");
+    assert_eq!(fault.abuse, Some(Abuse::Settings));
+}
+
+/// Uploads that are all refused: what was under way on them is no abuse.
+#[test]
+fn bodies_that_come_too_late_are_no_abuse() {
+    let mut talk = Talk::with(Settings {
+        max_streams: 200,
+        ..SETTINGS_OF_TESTS
+    });
+    for turn in 0..200 {
+        talk.open(id(turn), false).expect("open");
+        assert_eq!(talk.requests(), [id(turn)]);
+    }
+    for turn in 0..200 {
+        talk.answer(id(turn), true);
+        talk.server.release(id(turn));
+        assert_eq!(talk.reset_code(id(turn)), Some(ErrorCode::NO_ERROR));
+    }
+    for turn in 0..200 {
+        for _ in 0..4 {
+            talk.frame(DATA, 0, id(turn), &[0; 100]).expect("late");
+        }
+    }
+    assert_eq!(talk.open(id(200), true), Ok(()));
+}

@@ -377,3 +377,70 @@ impl Wake for Woken {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+/// RFC 9113 §6.8: what a client had sent before it heard is ignored, and ends nothing else.
+#[test]
+fn what_comes_after_the_last_stream_is_ignored() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    talk.server.end_gently();
+    talk.open(3, false).expect("ignored");
+    talk.frame(DATA, 0, 3, b"a body").expect("ignored");
+    talk.frame(WINDOW_UPDATE, 0, 3, &[0, 0, 0, 1])
+        .expect("ignored");
+    talk.frame(RST_STREAM, 0, 3, &[0, 0, 0, 8])
+        .expect("ignored");
+    assert_eq!(talk.reset_code(3), None);
+    talk.frame(DATA, END_STREAM, 1, b"the end").expect("taken");
+    assert_eq!(talk.requests(), [1]);
+}
+
+#[test]
+fn nothing_is_switched_to() {
+    let mut talk = Talk::begin();
+    talk.open(1, true).expect("open");
+    let how = Respond {
+        ends: false,
+        length: None,
+        bodiless: false,
+    };
+    talk.server.respond(1, &response(101), how);
+    assert_eq!(talk.reset_code(1), Some(ErrorCode::INTERNAL_ERROR));
+    assert!(talk.heard(HEADERS, 1).is_empty());
+}
+
+/// RFC 9110 §9.3.6: the length of a tunnel is not what the answer to its CONNECT says.
+#[test]
+fn a_tunnel_has_no_length() {
+    for (status, is_taken) in [("200", true), ("403", false)] {
+        let now = Instant::now();
+        let mut client = Session::new(Role::Client, SETTINGS_OF_TESTS, now);
+        let parts = RequestParts {
+            method: Method::CONNECT,
+            uri: "a:443".parse().expect("an authority"),
+            version: Version::HTTP_2,
+            headers: Fields::new(),
+        };
+        let opening = Opening {
+            is_https: false,
+            ends: false,
+            length: None,
+            te_trailers: false,
+            protocol: None,
+        };
+        let id = client.open(&parts, &opening).expect("room");
+        let head = block(&[("content-length", "3")]);
+        let mut status_line = Vec::new();
+        let status = StatusCode::from_bytes(status.as_bytes()).expect("a status");
+        crate::http2::hpack::write_status(&mut status_line, status);
+        let head = [status_line, head].concat();
+        let mut bytes = Vec::new();
+        write_settings(&mut bytes, &[]);
+        write_header(&mut bytes, head.len(), HEADERS, END_HEADERS, id);
+        bytes.extend_from_slice(&head);
+        write_header(&mut bytes, 8, DATA, 0, id);
+        bytes.extend_from_slice(b"a tunnel");
+        client.receive(&bytes, now).expect("no fault of all");
+        assert_eq!(client.broken(id).is_none(), is_taken, "{status}");
+    }
+}

@@ -101,6 +101,7 @@ impl<G: 'static> Streams<G> {
             let now = Instant::now();
             let driven = self.connection.poll_drive(cx, now);
             self.count_resets();
+            self.look_for_end();
             match driven {
                 Poll::Ready(Driven::Request(head, stream)) => {
                     self.requests += 1;
@@ -115,7 +116,9 @@ impl<G: 'static> Streams<G> {
                     continue;
                 }
                 Poll::Ready(Driven::Ended(ended)) => {
-                    self.ended(&ended);
+                    if !self.has_ended {
+                        self.ended(&ended);
+                    }
                     return Poll::Ready(());
                 }
                 Poll::Pending => {}
@@ -227,6 +230,16 @@ impl<G: 'static> Streams<G> {
             if count > 0 {
                 counter.add(u64::from(count));
             }
+        }
+    }
+
+    /// Tells how it ends as soon as that is known: who floods us may never take our last words.
+    fn look_for_end(&mut self) {
+        let connection = Rc::clone(&self.connection);
+        if !self.has_ended
+            && let Some(ended) = connection.ending()
+        {
+            self.ended(&ended);
         }
     }
 
