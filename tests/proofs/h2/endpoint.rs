@@ -1,9 +1,9 @@
-//! An endpoint that speaks HTTP/1.1 and h2c, whichever its peer begins with, so that an upstream may
-//! change its mind about the protocol.
+//! An endpoint that speaks HTTP/1.1 and h2c, whichever its peer begins with, so that an upstream
+//! may change its mind about the protocol.
 //!
 //! What it does is told by the end of the path: `/talk` sends every message back, `/upload` counts
-//! what it gets and says so in the end, `/download` sends numbered lines until it is told to finish,
-//! and all else is answered at once with `hello`.
+//! what it gets and says so in the end, `/download` sends numbered lines until it is told to
+//! finish, and all else is answered at once with `hello`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
