@@ -154,7 +154,7 @@ step_instructions() {
     benches/instructions/run.py --evenkeel "$target/release/evenkeel"
 }
 
-# The promises about reloads and dying endpoints, a minute each; the step `test` has had their short
+# The promises about reloads, drains and dying endpoints, a minute each; the step `test` has had their short
 # form. Another profile would prove the same, and compile everything once more.
 step_proofs() {
     EVENKEEL_PROOF_SECONDS=60 cargo test --locked --test proofs -- --nocapture

@@ -104,11 +104,10 @@ fn allowance(kind: Abuse) -> Allowance {
         // connections, is a large one.
         // And a client may use streams before it knows how many it has.
         Abuse::RapidReset | Abuse::RefusedStream => (200, 20),
-        Abuse::MadeYouReset => (100, 10),
         Abuse::Settings => (20, 1),
         Abuse::HeaderList => (50, 5),
         Abuse::Priority => (400, 40),
-        Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
+        Abuse::MadeYouReset | Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
         // Some tell of every piece twice.
         Abuse::WindowUpdate => (1000, 100),
         // These are told by what they are, not by how many there were.

@@ -67,14 +67,14 @@ impl Connection {
             role,
             session: RefCell::new(Session::new(role, settings, now)),
             inbox: RefCell::new(Inbox::new(received)),
-            driver: RefCell::new(None),
-            is_woken: Cell::new(false),
-            ending: RefCell::new(None),
-            is_shut: Cell::new(false),
-            received: Cell::new(0),
-            sent: Cell::new(0),
-            is_held_up: Cell::new(false),
-            has_more: Cell::new(false),
+            driver: RefCell::default(),
+            is_woken: Cell::default(),
+            ending: RefCell::default(),
+            is_shut: Cell::default(),
+            received: Cell::default(),
+            sent: Cell::default(),
+            is_held_up: Cell::default(),
+            has_more: Cell::default(),
         })
     }
 

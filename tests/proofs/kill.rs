@@ -55,6 +55,13 @@ impl Process {
         self.wait_until_it_accepts();
     }
 
+    /// Writes a line to its standard input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let told = self.child.stdin.as_mut();
+        let told = writeln!(told.expect("it was asked for"), "{line}");
+        told.expect("it listens");
+    }
+
     /// The lines that it has written, before it was killed too.
     pub(crate) fn said(&self) -> Vec<String> {
         let said = self.said.lock();
@@ -160,11 +167,6 @@ pub(crate) fn listener() -> Option<TcpListener> {
     Some(TcpListener::bind(address).expect("the port is reserved"))
 }
 
-/// Waits for the end of whoever started this process.
-pub(crate) fn wait_for_the_end() {
-    drop(io::stdin().read_to_end(&mut Vec::new()));
-}
-
 #[test]
 #[ignore = "no test: the body of the processes that are killed"]
 fn endpoint() {
@@ -176,7 +178,8 @@ fn endpoint() {
             thread::spawn(move || serve(stream));
         }
     });
-    wait_for_the_end();
+    // Ends with whoever started it.
+    drop(io::stdin().read_to_end(&mut Vec::new()));
 }
 
 /// Answers every request; none of them has a body.

@@ -1,4 +1,5 @@
-//! The two promises that make the product, proved under load, with their figures printed.
+//! The promises that make the product, proved under load, with their figures printed: reloads and
+//! drains cost nothing, and an endpoint that dies costs nobody who could be served elsewhere.
 //!
 //! A proof takes its time and wants the machine for itself, so these are a binary of their own, and
 //! one waits for the other. `EVENKEEL_PROOF_SECONDS=60 cargo test --test proofs` is

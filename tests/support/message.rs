@@ -255,15 +255,14 @@ impl<R: Read> Wire<R> {
     pub(crate) fn chunk(&mut self) -> Result<Vec<u8>, Broken> {
         let mut data = Vec::new();
         if !self.piece(&mut data)? {
-            self.trailers()?;
+            self.trailers(&mut Vec::new())?;
         }
         Ok(data)
     }
 
     fn chunks(&mut self, body: &mut Body) -> Result<(), Broken> {
         while self.piece(&mut body.data)? {}
-        body.trailers = self.trailers()?;
-        Ok(())
+        self.trailers(&mut body.trailers)
     }
 
     /// Adds a chunk's data. Whether it was not the last one.
@@ -282,12 +281,11 @@ impl<R: Read> Wire<R> {
         Ok(true)
     }
 
-    fn trailers(&mut self) -> Result<Vec<(String, String)>, Broken> {
-        let mut trailers = Vec::new();
+    fn trailers(&mut self, trailers: &mut Vec<(String, String)>) -> Result<(), Broken> {
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                return Ok(trailers);
+                return Ok(());
             }
             let field =
                 parse_field(&line).ok_or_else(|| Broken::Malformed(format!("trailer {line:?}")))?;

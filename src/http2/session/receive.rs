@@ -9,7 +9,8 @@ use crate::time::Instant;
 
 impl Session {
     /// Takes in what came, as far as it is whole frames and not too many, and says how many bytes
-    /// that were: what is left may be looked at again once others had their turn. The error ends the session; the caller says so with [`Session::end`].
+    /// that were: what is left may be looked at again once others had their turn. The error ends
+    /// the session; the caller says so with [`Session::end`].
     pub(in crate::http2) fn receive(&mut self, input: &[u8], now: Instant) -> Result<usize, Fault> {
         let mut at = 0;
         if let Phase::Preface(seen) = self.phase {

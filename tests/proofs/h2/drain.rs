@@ -46,6 +46,16 @@ impl Callers<'_> {
         Many::over(H2::client(Box::new(session.into_stream())))
     }
 
+    /// Waits until nobody is let in any more.
+    fn are_shut_out(&self) {
+        let addresses = ["web", "secure"].map(|name| self.proxy.address(name));
+        eventually("nobody listens any more", || {
+            let mut addresses = addresses.iter();
+            let is_open = addresses.any(|address| TcpStream::connect(address).is_ok());
+            (!is_open).then_some(())
+        });
+    }
+
     fn both(&self) -> [Client; 2] {
         [self.plain(), self.within_tls()]
     }
@@ -101,21 +111,15 @@ fn a_drain_cuts_nothing_over_http2() {
     for client in clients.iter_mut().chain(&mut late) {
         last_words.push((client.goaway(1), client.last_opened()));
     }
-    // Nobody is let in any more; who is here talks on.
-    let [web, secure] = ["web", "secure"].map(|name| proxy.address(name));
-    eventually("nobody listens any more", || {
-        let is_closed = |address| TcpStream::connect(address).is_err();
-        (is_closed(web) && is_closed(secure)).then_some(())
-    });
+    // Who is here talks on.
+    callers.are_shut_out();
     for _ in 0..10 {
         go_on(&mut clients, 0);
     }
     services.iter().for_each(Service::finish);
     let mut seen = Seen::default();
-    for mut client in clients.into_iter().chain(late) {
-        client.finish_all();
-        assert!(client.is_closed(), "with its last stream");
-        seen.add(client.into_seen());
+    for client in clients.into_iter().chain(late) {
+        seen.add(finished(client));
     }
     assert!(proxy.wait_for_exit().success());
     seen.tally.latencies.sort_unstable();
@@ -132,6 +136,13 @@ fn a_drain_cuts_nothing_over_http2() {
     }
     let log = proxy.log();
     assert!(log.contains("nothing was cut"), "{log}");
+}
+
+/// Ends the streams of a connection in good order, and sees the connection end.
+fn finished(mut client: Client) -> Seen {
+    client.finish_all();
+    assert!(client.is_closed(), "with its last stream");
+    client.into_seen()
 }
 
 fn start(services: &[Service; 2], certified: &Certified) -> Evenkeel {

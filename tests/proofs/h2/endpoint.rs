@@ -1,9 +1,9 @@
-//! An endpoint that speaks HTTP/1.1 and h2c, whichever its peer begins with, so that an upstream may
-//! change its mind about the protocol.
+//! An endpoint that speaks HTTP/1.1 and h2c, whichever its peer begins with, so that an upstream
+//! may change its mind about the protocol.
 //!
 //! What it does is told by the end of the path: `/talk` sends every message back, `/upload` counts
-//! what it gets and says so in the end, `/download` sends numbered lines until it is told to finish,
-//! and all else is answered at once with `hello`.
+//! what it gets and says so in the end, `/download` sends numbered lines until it is told to
+//! finish, and all else is answered at once with `hello`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::clock::{PATIENCE, Pace, pause};
-use crate::support::h2::frame::{Frame, PREFACE, flag, kind};
+use crate::support::h2::frame::{Frame, PREFACE, code, flag, kind};
 use crate::support::h2::{H2, value};
 use crate::support::message::{Broken, Wire};
 
@@ -93,6 +93,12 @@ impl Service {
         self.facts.finished.store(true, Ordering::Release);
     }
 
+    /// Lets nobody in any more, and says GOAWAY on every connection of HTTP/2.
+    pub(super) fn leave(&self) {
+        self.facts.ended.store(true, Ordering::Release);
+        drop(TcpStream::connect(self.address));
+    }
+
     /// Connections that began as HTTP/1.1, and as HTTP/2.
     pub(super) fn connections(&self) -> [usize; 2] {
         [&self.facts.of_http1, &self.facts.of_http2].map(|count| count.load(Ordering::Acquire))
@@ -101,9 +107,8 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        self.facts.ended.store(true, Ordering::Release);
         self.finish();
-        drop(TcpStream::connect(self.address));
+        self.leave();
     }
 }
 
@@ -145,9 +150,11 @@ impl Facts {
         peer.send(&Frame::settings_of(&[]));
         let mut served = BTreeMap::new();
         let mut pace = Pace::new(TICK, TICK);
-        loop {
+        let mut last = 0;
+        while !self.ended.load(Ordering::Acquire) {
             match peer.frame() {
                 Ok(frame) => {
+                    last = last.max(frame.stream);
                     self.tell(&frame);
                     take(&mut peer, &mut served, &frame);
                 }
@@ -158,6 +165,11 @@ impl Facts {
                 self.send_lines(&mut peer, &mut served);
             }
         }
+        // Requests are answered as they come: there are none that are begun, and none beyond these
+        // will be.
+        peer.send(&Frame::goaway(last, code::NO_ERROR, "leaving"));
+        while matches!(peer.frame(), Ok(_) | Err(Broken::Silent(_))) {}
+        Ok(())
     }
 
     fn tell(&self, frame: &Frame) {
@@ -266,12 +278,16 @@ fn end(peer: &mut H2<TcpStream>, served: &mut BTreeMap<u32, Served>, id: u32) {
     };
     let head = Frame::headers(id, &[(":status", "200")], false);
     match request.what {
-        What::Hello => peer.send_all(&[head, Frame::data(id, "hello", true)]),
+        What::Hello => {
+            peer.send_all(&[head, Frame::data(id, "hello", true)]);
+        }
         What::Upload => {
             let taken = request.taken.to_string();
-            peer.send_all(&[head, Frame::data(id, taken, true)])
+            peer.send_all(&[head, Frame::data(id, taken, true)]);
         }
-        What::Talk => peer.send(&Frame::headers(id, &[("grpc-status", "0")], true)),
+        What::Talk => {
+            peer.send(&Frame::headers(id, &[("grpc-status", "0")], true));
+        }
         What::Download => {
             served.insert(
                 id,
@@ -280,9 +296,8 @@ fn end(peer: &mut H2<TcpStream>, served: &mut BTreeMap<u32, Served>, id: u32) {
                     ..request
                 },
             );
-            return;
         }
-    };
+    }
 }
 
 /// The proxy may have gone, which the next read tells.

@@ -63,7 +63,7 @@ impl Site {
         let apps = apps.join(", ");
         let [one, two] = [0, 2].map(|first| quoted(&self.lasting[first + turn % 2]));
         let [app_by, one_by] = [turn, turn / 2].map(|turn| protocol(turn, turn % 2 == 1));
-        let two_by = protocol(turn, turn / 2 % 2 == 0);
+        let two_by = protocol(turn, (turn / 2).is_multiple_of(2));
         let mut text = format!(
             "workers = 2\n[shutdown]\ngrace = \"0s\"\n\
              [listener.web]\nbind = \"@web\"\nprotocols = {protocols}\n\
