@@ -176,7 +176,8 @@ impl Exchange<'_> {
         outgoing: &'a mut Outgoing,
     ) -> impl Future<Output = Result<(), End>> + 'a {
         let limit = || self.wait_at_most(self.body_idle.get());
-        let mut sending = self.connection.client.send(outgoing, limit);
+        let break_off = |outgoing: &mut _, error: Option<&_>| self.break_off(outgoing, error);
+        let mut sending = self.connection.client.send(outgoing, limit, break_off);
         poll_fn(move |cx| {
             let sent = ready!(Pin::new(&mut sending).poll(cx));
             self.wait_over();

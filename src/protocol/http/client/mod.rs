@@ -229,13 +229,15 @@ impl Client {
     }
 
     /// Sends a message; `None` if the deadline passed, which `limit` sets whenever something moved.
-    /// A future that is dropped before it is ready cuts the connection, or the stream.
+    /// Where it cannot go on, `break_off` may tell the client in order; else, or if the future is
+    /// dropped before it is ready, the connection is cut, or the stream.
     ///
     /// No `async fn`: its future would hold the arguments twice, and so would each exchange.
     pub(super) fn send<'a>(
         &'a self,
         outgoing: &'a mut Outgoing,
         limit: impl Fn() + 'a,
+        break_off: impl Fn(&mut Outgoing, Option<&SendError>) -> bool + 'a,
     ) -> impl Future<Output = Option<Result<(), SendError>>> + 'a {
         let mut armed = None;
         let mut unfinished = Unfinished {
@@ -244,7 +246,8 @@ impl Client {
         };
         poll_fn(move |cx| {
             if let Poll::Ready(result) = outgoing.poll_send(cx, self) {
-                unfinished.ends(result.is_err());
+                let error = result.as_ref().err();
+                unfinished.ends(error.is_some_and(|error| !break_off(outgoing, Some(error))));
                 return Poll::Ready(Some(result));
             }
             outgoing.poll_behind(cx);
@@ -258,7 +261,9 @@ impl Client {
             if self.poll_gone(cx).is_ready() {
                 return Poll::Ready(Some(Err(SendError::Gone)));
             }
-            self.deadline.poll_passed(cx).map(|()| None)
+            ready!(self.deadline.poll_passed(cx));
+            unfinished.ends(!break_off(outgoing, None));
+            Poll::Ready(None)
         })
     }
 }
