@@ -77,9 +77,10 @@ pub fn serve<G: 'static>(
         local,
     };
     async move {
+        let mut since = None;
         if terms.listener.http2.is_some() {
             match Box::pin(beginning::told(&connection, &member, &mut terms)).await {
-                Beginning::Http1 => {}
+                Beginning::Http1(began) => since = began,
                 Beginning::Http2 => {
                     return boxed(|| streams::serve(connection, (member, terms), guard)).await;
                 }
@@ -95,7 +96,7 @@ pub fn serve<G: 'static>(
             is_new = false;
             // It may have come together with a reload.
             terms.renew(&connection.client.facts, &connection.local);
-            match boxed(|| exchange::run(&connection, &terms)).await {
+            match boxed(|| exchange::run(&connection, &terms, since.take())).await {
                 Next::Again => {}
                 Next::Close => {
                     if !connection.is_silent() {
