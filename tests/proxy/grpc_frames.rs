@@ -194,10 +194,15 @@ fn calls_that_break_are_counted() {
     let broken = with_each(|peer, id| {
         peer.begin_answer(id, 200, &[GRPC], false);
         peer.send(&Frame::data(id, b"\0\0", false));
+        peer.wait_for_release();
         peer.send(&Frame::reset(id, code::INTERNAL_ERROR));
     });
     let proxy = before(&broken, "");
-    let answer = call(&proxy, "/s/", &[]);
+    let mut client = H2::connect(proxy.address("web"));
+    let id = client.open(&request_with("POST", "/s/", &[GRPC]), true);
+    client.expect(kind::DATA, id);
+    broken.release();
+    let answer = client.message(id);
     let expected = StreamEnd::Reset(code::INTERNAL_ERROR);
     assert_eq!(answer.end, expected, "in the middle of a prefix");
     is_counted(&proxy, "INTERNAL");
@@ -224,22 +229,31 @@ fn what_breaks_off_between_messages_ends_with_a_status() {
         let broken = with_each(move |peer, id| {
             peer.begin_answer(id, 200, &[GRPC], false);
             peer.send(&Frame::data(id, b"\0\0\0\0\x01a", false));
-            peer.sync();
+            peer.wait_for_release();
             peer.send(&Frame::reset(id, reset));
         });
         let proxy = before(&broken, "");
-        let answer = call(&proxy, "/s/", &[]);
+        let mut client = H2::connect(proxy.address("web"));
+        let id = client.open(&request_with("POST", "/s/", &[GRPC]), true);
+        client.expect(kind::DATA, id);
+        broken.release();
+        let answer = client.message(id);
         assert_eq!(answer.trailer("grpc-status"), Some(number), "{answer:?}");
         is_counted(&proxy, name);
     }
     let dies = H2Endpoint::start(&[], |peer| {
         let request = peer.request().expect("a call");
         peer.begin_answer(request.id, 200, &[GRPC], false);
-        peer.sync();
+        peer.send(&Frame::data(request.id, b"\0\0\0\0\0", false));
+        peer.wait_for_release();
         peer.stream().close();
     });
     let proxy = before(&dies, "");
-    let answer = call(&proxy, "/s/", &[]);
+    let mut client = H2::connect(proxy.address("web"));
+    let id = client.open(&request_with("POST", "/s/", &[GRPC]), true);
+    client.expect(kind::DATA, id);
+    dies.release();
+    let answer = client.message(id);
     assert_eq!(answer.trailer("grpc-status"), Some("14"), "{answer:?}");
     assert_eq!(
         answer.trailer("grpc-message"),

@@ -94,9 +94,8 @@ mod tests {
 
     #[test]
     fn what_failed_is_told_as_a_status() {
-        let code = |error| status(error).1;
-        let of = |error| code(Some(&SendError::Body(error)));
-        assert_eq!(code(None), Code::DeadlineExceeded);
+        let of = |error| status(Some(&SendError::Body(error))).1;
+        assert_eq!(status(None).1, Code::DeadlineExceeded);
         assert_eq!(of(BodyError::Deadline), Code::DeadlineExceeded);
         assert_eq!(of(BodyError::Truncated), Code::Unavailable);
         assert_eq!(of(BodyError::Malformed), Code::Internal);
