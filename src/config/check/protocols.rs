@@ -139,8 +139,16 @@ fn of_bytes(world: &World<'_>, upstream: &Item<'_, Upstream>, findings: &mut Fin
     let Some(from) = from.or_else(|| route.map(|one| one.place(&["upstream"]))) else {
         return;
     };
-    for key in ["protocol", "http2"] {
-        if let Some(place) = upstream.node.key_at(&[key]) {
+    // What is meant anyway may be written anywhere.
+    let protocol = upstream.written.as_ref().and_then(|one| one.protocol);
+    let keys = match protocol.unwrap_or_default() {
+        UpstreamProtocol::Http1 => &["http2"][..],
+        UpstreamProtocol::H2 | UpstreamProtocol::H2c | UpstreamProtocol::Auto => {
+            &["protocol", "http2"]
+        }
+    };
+    for key in keys {
+        if let Some(place) = upstream.node.key_at(&[*key]) {
             let title = format!("`{key}` of upstream `{}` changes nothing", upstream.name);
             findings.push(
                 Diagnostic::new(Code::NoEffect, title)
