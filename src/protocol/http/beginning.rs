@@ -8,8 +8,6 @@
 use std::future::poll_fn;
 use std::task::{Poll, ready};
 
-use tokio::time::Instant;
-
 use super::client::Http1;
 use super::connection::Connection;
 use super::terms::Terms;
@@ -19,8 +17,8 @@ use crate::protocol::local::Member;
 /// What a connection begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beginning {
-    /// Requests, one after the other; since when the first one comes, if it does.
-    Http1(Option<Instant>),
+    /// Requests, one after the other.
+    Http1,
     /// HTTP/2, or something else where only that is spoken.
     Http2,
     /// Nothing that is spoken here, or nothing at all.
@@ -34,7 +32,7 @@ pub(super) async fn told(connection: &Connection, member: &Member, terms: &mut T
     if client.stream().is_secure() {
         return match client.stream().alpn() {
             Alpn::Http2 => Beginning::Http2,
-            Alpn::None | Alpn::Other if speaks_http1 => Beginning::Http1(None),
+            Alpn::None | Alpn::Other if speaks_http1 => Beginning::Http1,
             Alpn::None | Alpn::Other => Beginning::Neither,
         };
     }
@@ -42,13 +40,11 @@ pub(super) async fn told(connection: &Connection, member: &Member, terms: &mut T
     let (true, Some(http1)) = (begins, client.http1()) else {
         return Beginning::Neither;
     };
-    let began = Instant::now();
-    let overdue = began + terms.listener.timeouts.request_head;
-    client.deadline.set_at(overdue);
+    client.deadline.set(terms.listener.timeouts.request_head);
     let preface = client.deadline.guard(has_preface(http1));
     match preface.await {
         // Who serves it knows how to refuse it.
-        Some(false) | None if speaks_http1 => Beginning::Http1(Some(began)),
+        Some(false) | None if speaks_http1 => Beginning::Http1,
         Some(true | false) => Beginning::Http2,
         None => Beginning::Neither,
     }

@@ -6,7 +6,7 @@
 
 use tokio::time::Instant;
 
-use super::client::{Outgoing, SendError};
+use super::client::{Outgoing, SendError, Sender};
 use super::exchange::Exchange;
 use super::grpc::GrpcCall;
 use super::respond::{Cause, grpc_trailers};
@@ -14,10 +14,12 @@ use crate::body::BodyError;
 use crate::http2::{ErrorCode, Stream};
 use crate::policy::grpc::Code;
 
-impl Exchange<'_> {
-    /// Tells a client that its response does not go on; with no error, a limit has passed. False if
-    /// what carries it is to be cut.
-    pub(super) fn break_off(&self, outgoing: &mut Outgoing, error: Option<&SendError>) -> bool {
+impl Sender for Exchange<'_> {
+    fn moved(&self) {
+        self.wait_at_most(self.body_idle.get());
+    }
+
+    fn break_off(&self, outgoing: &mut Outgoing, error: Option<&SendError>) -> bool {
         let (Some(stream), Outgoing::Http2(sending)) = (self.connection.client.http2(), outgoing)
         else {
             return false;
@@ -37,7 +39,9 @@ impl Exchange<'_> {
         self.cut_call(call, stream, error);
         false
     }
+}
 
+impl Exchange<'_> {
     /// Resets the stream of a call that is in the middle of a message.
     fn cut_call(&self, call: &GrpcCall, stream: &Stream, error: Option<&SendError>) {
         let reset = match error {

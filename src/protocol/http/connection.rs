@@ -77,10 +77,9 @@ pub fn serve<G: 'static>(
         local,
     };
     async move {
-        let mut since = None;
         if terms.listener.http2.is_some() {
             match Box::pin(beginning::told(&connection, &member, &mut terms)).await {
-                Beginning::Http1(began) => since = began,
+                Beginning::Http1 => {}
                 Beginning::Http2 => {
                     return boxed(|| streams::serve(connection, (member, terms), guard)).await;
                 }
@@ -96,7 +95,7 @@ pub fn serve<G: 'static>(
             is_new = false;
             // It may have come together with a reload.
             terms.renew(&connection.client.facts, &connection.local);
-            match boxed(|| exchange::run(&connection, &terms, since.take())).await {
+            match boxed(|| exchange::run(&connection, &terms)).await {
                 Next::Again => {}
                 Next::Close => {
                     if !connection.is_silent() {

@@ -52,17 +52,15 @@ pub(super) struct Message {
 }
 
 /// Serves the request that begins with the bytes that are there or about to be.
-/// Where they were waited for before, `since` says how long.
-pub(super) async fn run(connection: &Connection, terms: &Terms, since: Option<Instant>) -> Next {
+pub(super) async fn run(connection: &Connection, terms: &Terms) -> Next {
     let record = OnceCell::new();
     let exchange = OnceCell::new();
     // What is not needed to send the answer goes with this block, and its room is used again: a
     // future has that room only for what one of its waits needs and no other.
     let answered = async {
-        let began = since.unwrap_or_else(Instant::now);
+        let began = Instant::now();
         let mut head = None;
-        let when = (began, since.is_some());
-        let read = read_head(connection, &terms.listener, when, &mut head).await;
+        let read = read_head(connection, &terms.listener, began, &mut head).await;
         let (now, head) = match (read, &mut head) {
             (Ok(now), Some(head)) => (now, head),
             (Ok(_), None) => return Err(Next::Ended),

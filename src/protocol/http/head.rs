@@ -24,7 +24,7 @@ pub(super) enum NoHead {
 pub(super) async fn read_head(
     connection: &Connection,
     listener: &HttpListener,
-    (began, was_waited_for): (Instant, bool),
+    began: Instant,
     place: &mut Option<RequestHead>,
 ) -> Result<Instant, NoHead> {
     let client = &connection.client;
@@ -41,8 +41,7 @@ pub(super) async fn read_head(
             }
             if let Some(head) = place {
                 http1.received.borrow_mut().consume(head.size);
-                let has_waited = armed || was_waited_for;
-                let now = if has_waited { Instant::now() } else { began };
+                let now = if armed { Instant::now() } else { began };
                 return Poll::Ready(Ok(now));
             }
             seen = there;

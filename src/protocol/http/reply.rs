@@ -175,9 +175,7 @@ impl Exchange<'_> {
         &'a self,
         outgoing: &'a mut Outgoing,
     ) -> impl Future<Output = Result<(), End>> + 'a {
-        let limit = || self.wait_at_most(self.body_idle.get());
-        let break_off = |outgoing: &mut _, error: Option<&_>| self.break_off(outgoing, error);
-        let mut sending = self.connection.client.send(outgoing, limit, break_off);
+        let mut sending = self.connection.client.send(outgoing, self);
         poll_fn(move |cx| {
             let sent = ready!(Pin::new(&mut sending).poll(cx));
             self.wait_over();

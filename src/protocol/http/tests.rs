@@ -334,8 +334,7 @@ fn the_futures_of_requests_are_small() {
     fn of_four<A, B, C, D, F: Future>(_: impl Fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
-    let run = |connection, terms| exchange::run(connection, terms, None);
-    let exchange = of_two(run);
+    let exchange = of_two(exchange::run);
     let forwarding = of_four(forward::forward);
     assert!(exchange <= 768, "{exchange} bytes for each exchange");
     assert!(
