@@ -119,6 +119,7 @@ fn entry() -> Entry<'static> {
         path: b"/v1/users/12345/orders",
         query: None,
         status: Some(200),
+        grpc: None,
         request_bytes: 0,
         response_bytes: 1_234,
         version: "1.1",

@@ -25,17 +25,22 @@ step_lint() {
     cargo clippy --locked --all-targets -- -D warnings
 }
 
+has_peers() {
+    "$1/bin/python" -c 'import grpc, grpc_health, websockets' 2>/dev/null
+}
+
 # A Python that has grpcio and websockets, who else speaks gRPC and WebSocket: EVENKEEL_PYTHON. They are
-# installed beside the build, once.
+# installed beside the build, once; where no index answers, that is soon known.
 bring_peers() {
     [[ -z ${EVENKEEL_PYTHON:-} ]] || return 0
     local peers=$target/tools/peers wanted=tests/support/requirements.txt
-    if ! cmp -s "$wanted" "$peers/installed"; then
+    if ! cmp -s "$wanted" "$peers/installed" || ! has_peers "$peers"; then
         rm -rf "$peers"
         mkdir -p "$target/tools"
-        if ! { python3 -m venv "$peers" && "$peers/bin/pip" install --quiet -r "$wanted"; } \
-                >"$target/tools/peers.log" 2>&1; then
-            echo "skipped: without grpcio and websockets nobody else speaks gRPC and WebSocket"
+        if ! { python3 -m venv "$peers" && "$peers/bin/pip" install --quiet --retries 1 --timeout 5 \
+                    -r "$wanted" && has_peers "$peers"; } >"$target/tools/peers.log" 2>&1; then
+            echo "skipped: the tests of gRPC and WebSocket against grpcio and websockets, which cannot be" \
+                "installed here (EVENKEEL_PYTHON may name a Python that has them):"
             tail -n 1 "$target/tools/peers.log"
             [[ ${EVENKEEL_GRPC:-} != required && ${EVENKEEL_WEBSOCKET:-} != required ]]
             return

@@ -361,6 +361,11 @@ impl Connection {
         Ok(Stream::new(Rc::clone(self), id))
     }
 
+    /// Holds the heads that come from now on to these limits, in bytes and lines.
+    pub fn limit_heads(&self, head: usize, fields: usize) {
+        self.session.borrow_mut().limit_heads(head, fields);
+    }
+
     /// Sends a PING, unless one is under way.
     pub fn ping(&self) {
         self.with(Session::ping);

@@ -280,6 +280,20 @@ impl Sending {
         Poll::Ready(Ok(()))
     }
 
+    /// Ends the message here with these trailers, although its body goes on; false if that cannot
+    /// be: something of it is half-said, or its length was.
+    pub fn end_with(&mut self, stream: &Stream, trailers: &HeaderMap) -> bool {
+        if !self.awaits_body() || self.left.is_some_and(|left| left > 0) {
+            return false;
+        }
+        let (connection, id) = (stream.connection(), stream.id());
+        connection.with(|session| session.trail(id, trailers));
+        self.ended = true;
+        self.finished = true;
+        self.progress += 1;
+        true
+    }
+
     /// Lets what comes behind the body go on, while the stream takes no more.
     pub fn poll_behind(&mut self, cx: &mut Context<'_>) {
         self.body.poll_behind(cx);

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::http2::ErrorCode;
+
 /// A status of gRPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -51,6 +53,47 @@ pub enum Code {
 #[error("grpc-timeout is not a number of at most eight digits and one of H, M, S, m, u, n")]
 pub struct BadTimeout;
 
+/// How far a body has come, message by message: each stands behind a byte of flags and four of its
+/// length.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Messages {
+    /// Bytes of a prefix that have come, and the length that they say so far.
+    prefix: u8,
+    length: u32,
+    /// What is to come of a message.
+    left: u32,
+}
+
+impl Messages {
+    /// Takes the next bytes.
+    pub fn take(&mut self, mut bytes: &[u8]) {
+        while let [first, rest @ ..] = bytes {
+            if self.left > 0 {
+                let count = bytes.len().min(self.left as usize);
+                self.left -= u32::try_from(count).unwrap_or(self.left);
+                bytes = &bytes[count..];
+                continue;
+            }
+            if self.prefix > 0 {
+                self.length = self.length << 8 | u32::from(*first);
+            }
+            self.prefix += 1;
+            bytes = rest;
+            if self.prefix == PREFIX {
+                *self = Self {
+                    left: self.length,
+                    ..Self::default()
+                };
+            }
+        }
+    }
+
+    /// Whether no message is cut off here.
+    pub fn is_between(&self) -> bool {
+        self.prefix == 0 && self.left == 0
+    }
+}
+
 impl Code {
     /// Every status, in the order of their numbers, so that `code as usize` is its place here.
     pub const ALL: [Self; 17] = [
@@ -94,6 +137,16 @@ impl Code {
             404 => Self::Unimplemented,
             429 | 502..=504 => Self::Unavailable,
             _ => Self::Unknown,
+        }
+    }
+
+    /// What a client makes of a stream that is reset (`PROTOCOL-HTTP2.md`, errors).
+    pub fn of_http2(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::REFUSED_STREAM => Self::Unavailable,
+            ErrorCode::CANCEL => Self::Cancelled,
+            ErrorCode::ENHANCE_YOUR_CALM => Self::ResourceExhausted,
+            _ => Self::Internal,
         }
     }
 
@@ -172,6 +225,9 @@ pub fn message(text: &str) -> String {
 }
 
 const GRPC: &[u8] = b"application/grpc";
+
+/// Bytes before each message.
+const PREFIX: u8 = 5;
 
 const NUMBERS: [&str; Code::ALL.len()] = [
     "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",
@@ -264,6 +320,22 @@ mod tests {
             "worth another try"
         );
         assert_eq!([200, 302, 413, 500].map(of), [Code::Unknown; 4]);
+    }
+
+    #[test]
+    fn it_is_known_where_messages_end() {
+        let two = b"\0\0\0\0\x03abc\x01\0\0\x01\0";
+        let long = [0; 256];
+        let all = [&two[..], &long, &[0; 5]].concat();
+        let ends = [0, 8, 8 + 5 + 256, all.len()];
+        for at in 0..=all.len() {
+            let mut messages = Messages::default();
+            let (first, second) = all.split_at(at);
+            messages.take(first);
+            assert_eq!(messages.is_between(), ends.contains(&at), "{at}");
+            messages.take(second);
+            assert!(messages.is_between());
+        }
     }
 
     #[test]

@@ -257,6 +257,7 @@ impl Session {
             path: b"",
             query: None,
             status: None,
+            grpc: None,
             request_bytes: self.passed.sent.get(),
             response_bytes: self.passed.received.get(),
             version: "",

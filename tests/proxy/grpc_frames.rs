@@ -73,6 +73,7 @@ fn an_error_of_ours_is_a_head_alone() {
     let line = &proxy.access_lines(1)[0];
     assert_eq!(line["http.response.status_code"], 200);
     assert_eq!(line["error.type"], "destination_not_found");
+    assert_eq!(line["rpc.grpc.status_code"], 12);
 }
 
 #[test]
@@ -104,7 +105,21 @@ fn a_deadline_that_cannot_be_read_is_refused() {
         let answer = call(&proxy, "/s/", &[("grpc-timeout", timeout)]);
         assert_eq!(answer.field("grpc-status"), Some("13"), "{timeout}");
     }
+    let twice = [("grpc-timeout", "1S"), ("grpc-timeout", "2S")];
+    let answer = call(&proxy, "/s/", &twice);
+    assert_eq!(answer.field("grpc-status"), Some("13"));
     assert!(endpoint.requests().is_empty());
+}
+
+#[test]
+fn a_deadline_that_has_passed_asks_nobody() {
+    let endpoint = H2Endpoint::says("hello");
+    let proxy = before(&endpoint, "");
+    for timeout in ["0S", "0n", "00000000H"] {
+        let answer = call(&proxy, "/s/", &[("grpc-timeout", timeout)]);
+        assert_eq!(answer.field("grpc-status"), Some("4"), "{timeout}");
+    }
+    assert_eq!(endpoint.connections(), 0);
 }
 
 #[test]
@@ -179,11 +194,17 @@ fn calls_that_break_are_counted() {
     let broken = with_each(|peer, id| {
         peer.begin_answer(id, 200, &[GRPC], false);
         peer.send(&Frame::data(id, b"\0\0", false));
+        peer.wait_for_release();
         peer.send(&Frame::reset(id, code::INTERNAL_ERROR));
     });
     let proxy = before(&broken, "");
-    let answer = call(&proxy, "/s/", &[]);
-    assert!(matches!(answer.end, StreamEnd::Reset(_)), "{answer:?}");
+    let mut client = H2::connect(proxy.address("web"));
+    let id = client.open(&request_with("POST", "/s/", &[GRPC]), true);
+    client.expect(kind::DATA, id);
+    broken.release();
+    let answer = client.message(id);
+    let expected = StreamEnd::Reset(code::INTERNAL_ERROR);
+    assert_eq!(answer.end, expected, "in the middle of a prefix");
     is_counted(&proxy, "INTERNAL");
 
     let endless = with_each(|peer, id| {
@@ -195,5 +216,70 @@ fn calls_that_break_are_counted() {
     let id = client.open(&request_with("POST", "/s/", &[GRPC]), true);
     client.expect(kind::HEADERS, id);
     client.send(&Frame::reset(id, code::CANCEL));
+    is_counted(&proxy, "CANCELLED");
+}
+
+#[test]
+fn what_breaks_off_between_messages_ends_with_a_status() {
+    for (reset, number, name) in [
+        (code::CANCEL, "1", "CANCELLED"),
+        (code::ENHANCE_YOUR_CALM, "8", "RESOURCE_EXHAUSTED"),
+        (code::INTERNAL_ERROR, "13", "INTERNAL"),
+    ] {
+        let broken = with_each(move |peer, id| {
+            peer.begin_answer(id, 200, &[GRPC], false);
+            peer.send(&Frame::data(id, b"\0\0\0\0\x01a", false));
+            peer.wait_for_release();
+            peer.send(&Frame::reset(id, reset));
+        });
+        let proxy = before(&broken, "");
+        let mut client = H2::connect(proxy.address("web"));
+        let id = client.open(&request_with("POST", "/s/", &[GRPC]), true);
+        client.expect(kind::DATA, id);
+        broken.release();
+        let answer = client.message(id);
+        assert_eq!(answer.trailer("grpc-status"), Some(number), "{answer:?}");
+        is_counted(&proxy, name);
+    }
+    let dies = H2Endpoint::start(&[], |peer| {
+        let request = peer.request().expect("a call");
+        peer.begin_answer(request.id, 200, &[GRPC], false);
+        peer.send(&Frame::data(request.id, b"\0\0\0\0\0", false));
+        peer.wait_for_release();
+        peer.stream().close();
+    });
+    let proxy = before(&dies, "");
+    let mut client = H2::connect(proxy.address("web"));
+    let id = client.open(&request_with("POST", "/s/", &[GRPC]), true);
+    client.expect(kind::DATA, id);
+    dies.release();
+    let answer = client.message(id);
+    assert_eq!(answer.trailer("grpc-status"), Some("14"), "{answer:?}");
+    assert_eq!(
+        answer.trailer("grpc-message"),
+        Some("The service's answer broke off (http_response_incomplete)")
+    );
+    is_counted(&proxy, "UNAVAILABLE");
+}
+
+#[test]
+fn a_limit_that_passes_behind_the_head_is_told_as_a_status() {
+    let endless = with_each(|peer, id| {
+        peer.begin_answer(id, 200, &[GRPC], false);
+        peer.expect_reset(id, code::CANCEL);
+    });
+    let proxy = before(&endless, "timeouts = { request = \"300ms\" }");
+    let answer = call(&proxy, "/s/", &[]);
+    assert_eq!(answer.trailer("grpc-status"), Some("4"), "{answer:?}");
+    is_counted(&proxy, "DEADLINE_EXCEEDED");
+
+    let cut = with_each(|peer, id| {
+        peer.begin_answer(id, 200, &[GRPC], false);
+        peer.send(&Frame::data(id, b"\0\0\0\0\x02a", false));
+        peer.expect_reset(id, code::CANCEL);
+    });
+    let proxy = before(&cut, "timeouts = { request = \"300ms\" }");
+    let answer = call(&proxy, "/s/", &[]);
+    assert_eq!(answer.end, StreamEnd::Reset(code::CANCEL), "{answer:?}");
     is_counted(&proxy, "CANCELLED");
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
-use crate::support::h2::client::request;
+use crate::support::h2::client::{request, request_with};
 use crate::support::h2::endpoint::H2Endpoint;
 use crate::support::h2::frame::{Frame, PREFACE, code, flag, kind, setting};
 use crate::support::h2::{H2, StreamEnd};
@@ -308,4 +308,40 @@ fn a_reset_by_an_endpoint_reaches_the_client_with_its_reason() {
         let id = client.ask(&format!("/{said}"));
         client.expect_reset(id, heard);
     }
+}
+
+#[test]
+fn a_reload_reaches_connections_that_are_open() {
+    let endpoint = gradual();
+    let mut proxy = Evenkeel::start(&config(&endpoint, ""));
+    let mut client = client(&proxy);
+    let long = "a".repeat(2000);
+    let long = request_with("GET", "/", &[("x-long", long.as_str())]);
+    let id = client.open(&long, true);
+    assert_eq!(client.message(id).status, 200);
+    // Limits of heads hold at once.
+    proxy.reload(&config(&endpoint, "max_head_size = \"1KiB\"\n"));
+    let id = client.open(&long, true);
+    assert_eq!(client.message(id).status, 431);
+    // So does an age, which counts from the beginning.
+    proxy.reload(&config(&endpoint, "http2 = { max_age = \"1s\" }\n"));
+    assert_eq!(client.expect_goaway(code::NO_ERROR).0, ALL);
+}
+
+#[test]
+fn a_client_that_was_told_something_else_comes_anew() {
+    let endpoint = gradual();
+    let mut proxy = Evenkeel::start(&config(&endpoint, ""));
+    let (mut client, id) = half_answered(&proxy);
+    proxy.reload(&config(&endpoint, "http2 = { max_streams = 7 }\n"));
+    assert_eq!(client.expect_goaway(code::NO_ERROR).0, ALL);
+    let next = client.ask("/");
+    assert_eq!(client.message(next).status, 200, "it was told beforehand");
+    assert_eq!(client.expect_goaway(code::NO_ERROR).0, next);
+    endpoint.release("56789");
+    assert_eq!(client.expect(kind::DATA, id).payload, b"56789");
+    assert!(client.is_closed());
+    let mut client = H2::connect(proxy.address("web"));
+    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.max_streams(), Some(7));
 }

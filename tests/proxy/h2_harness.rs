@@ -114,3 +114,19 @@ fn a_head_in_pieces_is_one() {
     assert_eq!(client.message(id).text(), "hello");
     assert_eq!(endpoint.request().field("long"), Some("value"));
 }
+
+#[test]
+#[should_panic(expected = "it was asked for /wrong")]
+fn what_a_behaviour_finds_wrong_fails_the_test() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        let request = peer.request().expect("a request");
+        peer.answer(request.id, 200, &[], "hello");
+        assert_eq!(
+            request.field(":path"),
+            Some("/right"),
+            "it was asked for /wrong"
+        );
+    });
+    let mut client = H2::connect(endpoint.address());
+    assert_eq!(client.get("/wrong").text(), "hello");
+}

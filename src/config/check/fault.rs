@@ -40,6 +40,10 @@ pub(super) fn unknown_word(
     let title = format!("`{path}` cannot be {}", quoted(text.shown()));
     let label = format!("one of: {}", words.join(", "));
     let finding = Diagnostic::new(Code::WrongValue, title).at(place, label);
+    // Nearest by its letters is what it is not.
+    if words.contains(&"h2") && ["http2", "http/2"].contains(&text.text.as_str()) {
+        return finding.help("HTTP/2 is `h2` within TLS and `h2c` without");
+    }
     match nearest(&text.text, words.iter().copied()) {
         Some(near) if text.is_written() => finding.patch(place, quoted(near)),
         Some(_) | None => finding,

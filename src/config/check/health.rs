@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::protocols::may_speak_http2;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::{Upstream, UpstreamProtocol};
+use crate::config::format::Upstream;
 use crate::config::units::Time;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
@@ -53,19 +54,14 @@ fn grpc(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
     let Some(written) = upstream.whole() else {
         return;
     };
-    let tls = written.tls.is_some();
-    let speaks = match written.protocol.unwrap_or_default() {
-        UpstreamProtocol::Http1 => false,
-        UpstreamProtocol::Auto => tls,
-        UpstreamProtocol::H2 | UpstreamProtocol::H2c => true,
-    };
-    if speaks || !upstream.has(&["health", "grpc"]) {
+    if may_speak_http2(written) || !upstream.has(&["health", "grpc"]) {
         return;
     }
     let title = format!(
         "the health check of upstream `{}` is gRPC, and its endpoints are not",
         upstream.name
     );
+    let tls = written.tls.is_some();
     let protocol = if tls { "h2" } else { "h2c" };
     let finding = Diagnostic::new(Code::GrpcProbe, title)
         .at(upstream.key_place(&["health", "grpc"]), "asks over HTTP/2")

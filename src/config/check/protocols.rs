@@ -2,6 +2,7 @@
 //! something.
 
 use super::listeners::is_tcp;
+use super::upstream_tls::of_requests;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -22,8 +23,14 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         }
         windows(&side(listener, "listener"), findings);
     }
+    let of_requests = of_requests(world);
     for upstream in world.upstreams.values() {
-        of_upstream(upstream, findings);
+        // A table with a mistake may hold the name.
+        if world.is_whole() && !of_requests.contains(upstream.name) {
+            of_bytes(world, upstream, findings);
+        } else {
+            of_upstream(upstream, findings);
+        }
         windows(&side(upstream, "upstream"), findings);
     }
 }
@@ -49,6 +56,8 @@ fn side<'a, T>(item: &Item<'a, T>, kind: &'static str) -> Side<'a> {
 fn speaks_http2(listener: &Listener) -> bool {
     let http2 = [Protocol::H2, Protocol::H2c];
     match &listener.protocols {
+        // That there are none is told once.
+        Some(protocols) if protocols.is_empty() => true,
         Some(protocols) => http2.iter().any(|one| protocols.contains(one)),
         None => listener.tls.is_some(),
     }
@@ -109,6 +118,47 @@ fn of_tls(listener: &Item<'_, Listener>, findings: &mut Findings) {
     });
 }
 
+/// Whether endpoints may be spoken to in HTTP/2.
+pub(super) fn may_speak_http2(upstream: &Upstream) -> bool {
+    let offered = upstream.tls.as_ref().map(|tls| &tls.alpn);
+    match upstream.protocol.unwrap_or_default() {
+        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Auto => {
+            offered.is_some_and(|alpn| alpn.is_empty() || alpn.iter().any(|one| one == "h2"))
+        }
+        UpstreamProtocol::H2 | UpstreamProtocol::H2c => true,
+    }
+}
+
+/// Where no requests go, there is nothing to speak HTTP in.
+fn of_bytes(world: &World<'_>, upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    let names = |node: &Node| node.at(&["upstream"]).and_then(Node::str) == Some(upstream.name);
+    let listener = world.listeners.values().find(|one| names(one.node));
+    let route = world.routes.values().find(|one| names(one.node));
+    let from = listener.map(|one| one.place(&["upstream"]));
+    let Some(from) = from.or_else(|| route.map(|one| one.place(&["upstream"]))) else {
+        return;
+    };
+    // What is meant anyway may be written anywhere.
+    let protocol = upstream.written.as_ref().and_then(|one| one.protocol);
+    let keys = match protocol.unwrap_or_default() {
+        UpstreamProtocol::Http1 => &["http2"][..],
+        UpstreamProtocol::H2 | UpstreamProtocol::H2c | UpstreamProtocol::Auto => {
+            &["protocol", "http2"]
+        }
+    };
+    for key in keys {
+        if let Some(place) = upstream.node.key_at(&[*key]) {
+            let title = format!("`{key}` of upstream `{}` changes nothing", upstream.name);
+            findings.push(
+                Diagnostic::new(Code::NoEffect, title)
+                    .at(place, "it says how requests are sent")
+                    .also(from, "bytes are relayed as they come"),
+            );
+        }
+    }
+}
+
 fn of_upstream(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
     let Some(written) = upstream.whole() else {
         return;
@@ -117,11 +167,11 @@ fn of_upstream(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
     let reason = upstream.has(&["protocol"]).then_some(place);
     let tls = upstream.has(&["tls"]);
     let title = |what: &str| format!("upstream `{}` cannot speak {what} TLS", upstream.name);
+    if !may_speak_http2(written) {
+        let side = side(upstream, "upstream");
+        idle(&side, reason, UPSTREAM_HELP, findings);
+    }
     match written.protocol.unwrap_or_default() {
-        UpstreamProtocol::Http1 => {
-            let side = side(upstream, "upstream");
-            idle(&side, reason, UPSTREAM_HELP, findings);
-        }
         UpstreamProtocol::H2 if !tls => findings.push(
             Diagnostic::new(Code::ProtocolAndTls, title("`h2` without"))
                 .at(place, "agreed on in TLS, which the upstream has not")
@@ -141,7 +191,10 @@ fn of_upstream(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
                     .help("`h2c` is HTTP/2 without TLS"),
             );
         }
-        UpstreamProtocol::H2 | UpstreamProtocol::H2c | UpstreamProtocol::Auto => {}
+        UpstreamProtocol::Http1
+        | UpstreamProtocol::H2
+        | UpstreamProtocol::H2c
+        | UpstreamProtocol::Auto => {}
     }
 }
 

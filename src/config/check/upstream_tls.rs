@@ -26,7 +26,7 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
 }
 
 /// The upstreams that get requests, rather than the bytes of TCP listeners.
-fn of_requests<'a>(world: &World<'a>) -> BTreeSet<&'a str> {
+pub(super) fn of_requests<'a>(world: &World<'a>) -> BTreeSet<&'a str> {
     let mut names = BTreeSet::new();
     let listeners = world.listeners.values();
     let listeners = listeners.filter(|listener| !is_tcp(listener));

@@ -5,6 +5,13 @@ use crate::http2::error::ErrorCode;
 use crate::http2::frame::{HIGHEST_ID, PING_LENGTH, write_goaway, write_ping};
 
 impl Session {
+    /// Holds the heads that come from now on to these limits. What was told of them before stands:
+    /// it is advice (RFC 9113 §6.5.2).
+    pub(in crate::http2) fn limit_heads(&mut self, head: usize, fields: usize) {
+        self.settings.head = head;
+        self.settings.fields = fields;
+    }
+
     /// Asks whether the other end is there, unless that is under way.
     pub(in crate::http2) fn ping(&mut self) {
         if !self.awaits_pong && !self.is_over() {

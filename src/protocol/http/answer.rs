@@ -86,6 +86,10 @@ impl Exchange<'_> {
         if self.record.call().is_some_and(GrpcCall::is_malformed) {
             return own(parts, Cause::BadRequest);
         }
+        let limit = self.record.call().and_then(GrpcCall::timeout);
+        if limit.is_some_and(|limit| self.record.started().elapsed() >= limit) {
+            return own(parts, Cause::ResponseTimeout);
+        }
         if path::is_ambiguous(parts.uri.path()) {
             return own(parts, Cause::BadRequest);
         }

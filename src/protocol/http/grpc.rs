@@ -16,21 +16,29 @@ use http_body::{Body as HttpBody, SizeHint};
 
 use crate::body::{Body, BodyError, Flow, NextFrame};
 use crate::message::{RequestParts, ResponseParts};
-use crate::policy::grpc::{self, BadTimeout, Code};
+use crate::policy::grpc::{self, BadTimeout, Code, Messages};
 use crate::telemetry::access::End;
 
 /// A call of gRPC.
 #[derive(Debug)]
 pub(super) struct GrpcCall {
     timeout: Result<Option<Duration>, BadTimeout>,
-    /// What the client was told of its end, so far.
-    told: Rc<Cell<Option<Code>>>,
+    told: Rc<Told>,
+}
+
+/// What a client was told, so far.
+#[derive(Debug, Default)]
+struct Told {
+    /// How the call ended.
+    code: Cell<Option<Code>>,
+    /// Where its response has got, if that is one of gRPC.
+    messages: Cell<Option<Messages>>,
 }
 
 /// A response's body, whose trailers are looked at.
 struct Watched {
     body: Body,
-    told: Rc<Cell<Option<Code>>>,
+    told: Rc<Told>,
 }
 
 impl GrpcCall {
@@ -41,10 +49,14 @@ impl GrpcCall {
         }
         let kind = parts.headers.get(header::CONTENT_TYPE)?;
         grpc::is_grpc(kind.as_bytes()).then(|| {
-            let timeout = parts.headers.get(TIMEOUT);
+            let mut timeouts = parts.headers.get_all(TIMEOUT);
+            let timeout = timeouts.next();
             let timeout = timeout.map(|value| grpc::timeout(value.as_bytes()));
             Box::new(Self {
-                timeout: timeout.transpose(),
+                timeout: match timeouts.next() {
+                    Some(_) => Err(BadTimeout),
+                    None => timeout.transpose(),
+                },
                 told: Rc::default(),
             })
         })
@@ -62,12 +74,12 @@ impl GrpcCall {
 
     /// Notes what a client is told by us.
     pub(super) fn tell(&self, code: Code) {
-        self.told.set(Some(code));
+        self.told.code.set(Some(code));
     }
 
     /// Notes what an endpoint's response says of the call's end, now or behind its body.
     pub(super) fn watch(&self, parts: &ResponseParts, body: Body) -> Body {
-        if self.told.get().is_some() {
+        if self.told.code.get().is_some() {
             return body;
         }
         if let Some(status) = parts.headers.get(STATUS.as_str()) {
@@ -76,15 +88,25 @@ impl GrpcCall {
         if body.is_end_stream() {
             return body;
         }
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        if kind.is_some_and(|kind| grpc::is_grpc(kind.as_bytes())) {
+            self.told.messages.set(Some(Messages::default()));
+        }
         let told = Rc::clone(&self.told);
         Body::stream(Watched { body, told })
+    }
+
+    /// Whether the response has begun, and no message of it is cut off here.
+    pub(super) fn is_between_messages(&self) -> bool {
+        let messages = self.told.messages.get();
+        messages.is_some_and(|messages| messages.is_between())
     }
 
     /// How the call ended, as its client has it.
     pub(super) fn ended(&self, status: u16, end: End) -> Code {
         match end {
             End::ClientAbort => Code::Cancelled,
-            _ => self.told.get().unwrap_or_else(|| untold(status, end)),
+            _ => self.told.code.get().unwrap_or_else(|| untold(status, end)),
         }
     }
 }
@@ -104,11 +126,22 @@ fn untold(status: u16, end: End) -> Code {
 impl Watched {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         let next = ready!(self.body.poll_frame_pinned(cx));
+        let data = match &next {
+            Some(Ok(frame)) => frame.data_ref(),
+            Some(Err(_)) | None => None,
+        };
+        if let Some(data) = data
+            && let Some(mut messages) = self.told.messages.get()
+        {
+            messages.take(data);
+            self.told.messages.set(Some(messages));
+        }
         if let Some(Ok(frame)) = &next
             && let Some(trailers) = frame.trailers_ref()
             && let Some(status) = trailers.get(&STATUS)
         {
-            self.told.set(Some(Code::parse(status.as_bytes())));
+            let code = Code::parse(status.as_bytes());
+            self.told.code.set(Some(code));
         }
         Poll::Ready(next)
     }

@@ -15,6 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
 use crate::net::Stream;
 use crate::policy::RequestId;
+use crate::policy::grpc::Code;
 use crate::protocol::local::Local;
 use crate::snapshot::{Route, RouteMetrics, Snapshot};
 use crate::telemetry::access::{self, End, Entry, Origin};
@@ -90,6 +91,7 @@ pub(super) struct Who<'a> {
 /// The figures of a request that has ended.
 struct Ended {
     status: u16,
+    grpc: Option<Code>,
     request_bytes: u64,
     response_bytes: u64,
     total: Duration,
@@ -252,6 +254,9 @@ impl Record {
         let total = now - self.started;
         Ended {
             status: ending.status,
+            grpc: self
+                .call()
+                .map(|call| call.ended(ending.status, self.end.get())),
             request_bytes: 0,
             response_bytes: ending.response_bytes,
             total,
@@ -261,8 +266,8 @@ impl Record {
 
     fn count(&self, metrics: &RouteMetrics, ended: &Ended) {
         metrics.count(&self.method, ended.status);
-        if let Some(call) = self.call() {
-            metrics.count_grpc(call.ended(ended.status, self.end.get()));
+        if let Some(code) = ended.grpc {
+            metrics.count_grpc(code);
         }
         metrics.duration.observe(ended.total);
         metrics.overhead.observe(ended.overhead);
@@ -311,6 +316,7 @@ impl Record {
             path: asked.part(Part::Path),
             query: Some(asked.part(Part::Query)).filter(|_| asked.has_query && snapshot.log_query),
             status: Some(ended.status),
+            grpc: ended.grpc.map(|code| code as u8),
             request_bytes: ended.request_bytes,
             response_bytes: ended.response_bytes,
             version: match asked.version {

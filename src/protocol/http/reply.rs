@@ -179,8 +179,7 @@ impl Exchange<'_> {
         &'a self,
         outgoing: &'a mut Outgoing,
     ) -> impl Future<Output = Result<(), End>> + 'a {
-        let limit = || self.wait_at_most(self.body_idle.get());
-        let mut sending = self.connection.client.send(outgoing, limit);
+        let mut sending = self.connection.client.send(outgoing, self);
         poll_fn(move |cx| {
             let sent = ready!(Pin::new(&mut sending).poll(cx));
             self.wait_over();

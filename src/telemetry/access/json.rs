@@ -55,6 +55,9 @@ fn what(object: &mut Object<'_>, entry: &Entry<'_>, query: Option<&[u8]>) {
         }
     }
     object.number(br#","http.response.body.size":"#, entry.response_bytes);
+    if let Some(code) = entry.grpc {
+        object.number(br#","rpc.grpc.status_code":"#, code.into());
+    }
     match entry.version {
         "1.1" => object.raw(br#","network.protocol.version":"1.1""#),
         other => object.word(br#","network.protocol.version":""#, other),

@@ -104,6 +104,8 @@ pub struct Entry<'a> {
     pub query: Option<&'a [u8]>,
     /// Status that was sent; none where HTTP is not spoken.
     pub status: Option<u16>,
+    /// Status of gRPC that the client had; none where the request is no call.
+    pub grpc: Option<u8>,
     /// Bytes of the request's body.
     pub request_bytes: u64,
     /// Bytes of the response's body.

@@ -37,6 +37,7 @@ fn entry() -> Entry<'static> {
         path: b"/v1/users",
         query: Some(b"token=secret"),
         status: Some(200),
+        grpc: None,
         request_bytes: 0,
         response_bytes: 1_234,
         version: "1.1",
@@ -132,6 +133,7 @@ fn names_are_escaped_like_everything_else() {
     let entry = Entry {
         origin: &origin,
         target: Some(&target),
+        grpc: Some(14),
         ..entry()
     };
     let mut out = Vec::new();
@@ -146,6 +148,7 @@ fn names_are_escaped_like_everything_else() {
         (&"\u{1}".into(), &"é".into())
     );
     assert_eq!(line.get("zone"), None);
+    assert_eq!(line["rpc.grpc.status_code"], 14);
 }
 
 /// A session of bytes that nobody reads.

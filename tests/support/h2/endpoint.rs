@@ -8,12 +8,15 @@
 //! });
 //! ```
 
+use std::any::Any;
 use std::fmt;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -25,7 +28,8 @@ use super::{H2, Message, StreamEnd};
 use crate::support::clock::{PATIENCE, eventually};
 use crate::support::tls::Certified;
 
-/// A server on a port of its own, which ends with this value.
+/// A server on a port of its own, which ends with this value. What a behaviour found wrong by then
+/// fails the test.
 #[derive(Debug)]
 pub(crate) struct H2Endpoint {
     address: SocketAddr,
@@ -55,6 +59,7 @@ struct Record {
     released: Mutex<usize>,
     connections: Mutex<Vec<TcpStream>>,
     requests: Mutex<Vec<Message>>,
+    behaviours: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl H2Endpoint {
@@ -104,7 +109,8 @@ impl H2Endpoint {
                 let Ok(stream) = stream else { continue };
                 let transport = Transport::new(stream, tls.as_ref(), &kept);
                 let (settings, behaviour) = (settings.clone(), Arc::clone(&behaviour));
-                thread::spawn(move || begin(transport, settings, &*behaviour));
+                let behaves = thread::spawn(move || begin(transport, settings, &*behaviour));
+                held(&kept.behaviours).push(behaves);
             }
         });
         Self { address, record }
@@ -144,10 +150,29 @@ impl H2Endpoint {
 impl Drop for H2Endpoint {
     fn drop(&mut self) {
         self.record.ended.store(true, Ordering::Release);
+        let failed = self.record.failed();
         for stream in held(&self.record.connections).drain(..) {
             drop(stream.shutdown(Shutdown::Both));
         }
         drop(TcpStream::connect(self.address));
+        if let Some(failed) = failed.filter(|_| !thread::panicking()) {
+            resume_unwind(failed);
+        }
+    }
+}
+
+impl Record {
+    /// What a behaviour failed with. Those that wait for what may never come, because the test is
+    /// over, are not waited for.
+    fn failed(&self) -> Option<Box<dyn Any + Send>> {
+        let behaviours = std::mem::take(&mut *held(&self.behaviours));
+        let over = || behaviours.iter().all(JoinHandle::is_finished);
+        let until = Instant::now() + A_MOMENT;
+        while !over() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let ended = behaviours.into_iter().filter(JoinHandle::is_finished);
+        ended.filter_map(|behaves| behaves.join().err()).next()
     }
 }
 
@@ -318,6 +343,9 @@ fn config(certified: &Certified) -> Arc<ServerConfig> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     Arc::new(config)
 }
+
+/// How long a behaviour that is about to find something wrong is waited for.
+const A_MOMENT: Duration = Duration::from_millis(200);
 
 /// A thread that failed has failed its own test; what it recorded is still good.
 fn held<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -57,6 +57,16 @@ pub(super) enum Left {
     Stream(Http2),
 }
 
+/// Who sends a message.
+pub(super) trait Sender {
+    /// Something moved: sets the deadline anew.
+    fn moved(&self);
+
+    /// The message does not go on; with no error, the deadline has passed. False if the client
+    /// could not be told in order.
+    fn break_off(&self, outgoing: &mut Outgoing, error: Option<&SendError>) -> bool;
+}
+
 /// A message on its way. If it does not get to its end (also because its task is dropped with the
 /// worker), the connection must end by a reset: to a client of HTTP/1.0 a close would be the end of
 /// a body that is whole. A stream ends by one in the same way.
@@ -251,14 +261,15 @@ impl Client {
         }
     }
 
-    /// Sends a message; `None` if the deadline passed, which `limit` sets whenever something moved.
-    /// A future that is dropped before it is ready cuts the connection, or the stream.
+    /// Sends a message; `None` if the deadline passed, which the sender sets whenever something moved.
+    /// Where it cannot go on, the sender may tell the client in order; else, or if the future is
+    /// dropped before it is ready, the connection is cut, or the stream.
     ///
     /// No `async fn`: its future would hold the arguments twice, and so would each exchange.
     pub(super) fn send<'a>(
         &'a self,
         outgoing: &'a mut Outgoing,
-        limit: impl Fn() + 'a,
+        sender: &'a impl Sender,
     ) -> impl Future<Output = Option<Result<(), SendError>>> + 'a {
         let mut armed = None;
         let mut unfinished = Unfinished {
@@ -267,7 +278,9 @@ impl Client {
         };
         poll_fn(move |cx| {
             if let Poll::Ready(result) = outgoing.poll_send(cx, self) {
-                unfinished.ends(result.is_err());
+                let error = result.as_ref().err();
+                unfinished
+                    .ends(error.is_some_and(|error| !sender.break_off(outgoing, Some(error))));
                 return Poll::Ready(Some(result));
             }
             outgoing.poll_behind(cx);
@@ -275,13 +288,15 @@ impl Client {
             let progress = (sent, self.body_bytes());
             if armed != Some(progress) {
                 armed = Some(progress);
-                limit();
+                sender.moved();
                 self.grant();
             }
             if self.poll_gone(cx).is_ready() {
                 return Poll::Ready(Some(Err(SendError::Gone)));
             }
-            self.deadline.poll_passed(cx).map(|()| None)
+            ready!(self.deadline.poll_passed(cx));
+            unfinished.ends(!sender.break_off(outgoing, None));
+            Poll::Ready(None)
         })
     }
 }

@@ -1,10 +1,9 @@
 //! A message to a client, as its transport has it.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use super::{Client, Transport};
 use crate::body::BodyError;
-use crate::http2::ErrorCode;
 use crate::{http1, http2};
 
 /// A message to a client.
@@ -39,11 +38,7 @@ impl Outgoing {
                 .poll_send(cx, &http1.stream)
                 .map_err(SendError::from),
             (Self::Http2(sending), Transport::Http2(stream)) => {
-                let sent = ready!(sending.poll_send(cx, stream)).map_err(SendError::from);
-                if let Err(SendError::Body(BodyError::Reset(code))) = sent {
-                    stream.reset(passed_on(ErrorCode(code)));
-                }
-                Poll::Ready(sent)
+                sending.poll_send(cx, stream).map_err(SendError::from)
             }
             (Self::Http1(_), Transport::Http2(_)) | (Self::Http2(_), Transport::Http1(_)) => {
                 Poll::Ready(Err(SendError::Gone))
@@ -93,14 +88,5 @@ impl From<http2::SendError> for SendError {
             http2::SendError::Body(error) => Self::Body(error),
             http2::SendError::Length => Self::Length,
         }
-    }
-}
-
-/// What a client is told where an endpoint has reset the stream behind its own: what was said of
-/// the request. What was said of the connection to the endpoint is none of the client's.
-fn passed_on(code: ErrorCode) -> ErrorCode {
-    match code {
-        ErrorCode::CANCEL | ErrorCode::ENHANCE_YOUR_CALM | ErrorCode::CONNECT_ERROR => code,
-        _ => ErrorCode::INTERNAL_ERROR,
     }
 }

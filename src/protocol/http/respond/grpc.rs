@@ -5,7 +5,7 @@
 //! id stay where they are.
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::{Asked, Cause, PROXY_STATUS, proxy_status, set_request_id};
 use crate::body::Body;
@@ -16,17 +16,28 @@ pub fn respond_grpc(cause: Cause, code: Code, asked: &Asked<'_>) -> Response<Bod
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(&STATUS, HeaderValue::from_static(code.number()));
-    let text = message(&format!("{} ({})", cause.title(), cause.word()));
-    if let Ok(text) = HeaderValue::from_str(&text) {
-        headers.insert(&MESSAGE, text);
-    }
+    set_status(headers, cause, code);
     headers.insert(
         &PROXY_STATUS,
         proxy_status(Some(cause), asked.details.as_ref()),
     );
     set_request_id(headers, asked.request_id);
     response
+}
+
+/// What ends a call of gRPC whose response had begun.
+pub fn grpc_trailers(cause: Cause, code: Code) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    set_status(&mut trailers, cause, code);
+    trailers
+}
+
+fn set_status(fields: &mut HeaderMap, cause: Cause, code: Code) {
+    fields.insert(&STATUS, HeaderValue::from_static(code.number()));
+    let text = message(&format!("{} ({})", cause.title(), cause.word()));
+    if let Ok(text) = HeaderValue::from_str(&text) {
+        fields.insert(&MESSAGE, text);
+    }
 }
 
 impl Cause {

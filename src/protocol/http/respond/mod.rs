@@ -26,7 +26,7 @@ mod proxy_status;
 
 use self::accept::Media;
 pub use self::cause::Cause;
-pub use self::grpc::respond_grpc;
+pub use self::grpc::{grpc_trailers, respond_grpc};
 pub use self::proxy_status::{Details, proxy_status};
 
 /// What is known of the request that is answered.

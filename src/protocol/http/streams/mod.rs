@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -45,6 +46,10 @@ struct Streams<G> {
     terms: Terms,
     /// How the listener speaks; of the last snapshot in which it does.
     spoken: Arc<Http2>,
+    /// What its client was told at the beginning.
+    told: http2::Settings,
+    /// What of its greatest age it does not reach.
+    early: f64,
     held: Rc<Held<G>>,
     watch: Watch,
     deadline: Deadline,
@@ -72,14 +77,15 @@ pub(super) async fn serve<G: 'static>(
     };
     let counted = Counted::new(&spoken);
     let now = Instant::now();
-    let age = spoken.max_age.map(|age| {
-        // Many that began together shall not end together.
-        age.mul_f64(1.0 - local.with_random(fastrand::Rng::f64) / 10.0)
-    });
+    // Many that began together shall not end together.
+    let early = local.with_random(fastrand::Rng::f64) / 10.0;
+    let age = age(&spoken, early);
     let mut streams = Streams {
         connection: http2::Connection::server(stream, &received, spoken.settings, now),
         held: Rc::new(Held::new(guard, &spoken)),
         watch: Watch::new(now, age),
+        told: spoken.settings,
+        early,
         deadline: Deadline::default(),
         requests: 0,
         has_ended: false,
@@ -136,13 +142,17 @@ impl<G: 'static> Streams<G> {
         }
     }
 
-    /// Follows the snapshot in force.
+    /// Follows the snapshot in force. What was told to the client and holds no more is the reason
+    /// to end the connection: its next one is told anew.
     fn renew(&mut self) {
         self.terms.renew(&self.facts, &self.local);
         if let Some(spoken) = &self.terms.listener.http2
             && !Arc::ptr_eq(spoken, &self.spoken)
         {
             self.spoken = Arc::clone(spoken);
+            let http2::Settings { head, fields, .. } = spoken.settings;
+            self.connection.limit_heads(head, fields);
+            self.watch.ages(age(spoken, self.early));
         }
     }
 
@@ -164,11 +174,22 @@ impl<G: 'static> Streams<G> {
     fn leaves(&self) -> Leaves {
         let drain = &self.local.drain;
         let is_over = self.terms.is_over() || self.terms.listener.http2.is_none();
-        match drain.is_draining() || is_over {
+        match drain.is_draining() || is_over || self.is_outdated() {
             _ if drain.is_closed() => Leaves::Now,
             true => Leaves::Soon,
             false => Leaves::Not,
         }
+    }
+
+    /// Whether the client was told what holds no more.
+    fn is_outdated(&self) -> bool {
+        let http2::Settings { head, fields, .. } = self.spoken.settings;
+        let told = http2::Settings {
+            head,
+            fields,
+            ..self.told
+        };
+        told != self.spoken.settings
     }
 
     fn limits(&self) -> Limits {
@@ -270,6 +291,11 @@ impl<G> Drop for Streams<G> {
             drop(catch_unwind(AssertUnwindSafe(end)));
         }
     }
+}
+
+/// How old a connection may become that ends so much early.
+fn age(spoken: &Http2, early: f64) -> Option<Duration> {
+    spoken.max_age.map(|age| age.mul_f64(1.0 - early))
 }
 
 impl Counted {

@@ -122,6 +122,33 @@ fn a_client_is_asked_whether_it_is_there() {
 }
 
 #[test]
+fn a_question_that_has_not_left_is_not_overdue() {
+    let mut rig = Rig::new(State::Busy);
+    rig.seen.received = 1;
+    assert_eq!(rig.at(1), Err(31));
+    rig.seen.is_held_up = true;
+    assert_eq!(rig.at(31), Ok(Step::Ping));
+    rig.seen.awaits_pong = true;
+    assert_eq!(rig.at(31), Err(41));
+    assert_eq!(rig.at(41), Err(51));
+    rig.seen.is_held_up = false;
+    assert_eq!(rig.at(45), Err(55), "it leaves now");
+    let end = Step::EndNow(ErrorCode::NO_ERROR, "PING not answered");
+    assert_eq!(rig.at(55), Ok(end));
+}
+
+#[test]
+fn an_age_counts_from_the_beginning() {
+    let mut rig = Rig::new(State::Busy);
+    rig.watch.ages(Some(20 * SECOND));
+    assert_eq!(rig.at(1), Err(20));
+    rig.watch.ages(None);
+    assert_eq!(rig.at(20), Err(30), "there is no limit");
+    rig.watch.ages(Some(20 * SECOND));
+    assert_eq!(rig.at(25), Ok(Step::Announce));
+}
+
+#[test]
 fn a_drain_is_announced_and_followed_a_moment_later() {
     let mut rig = Rig::new(State::Busy);
     rig.seen.leaves = Leaves::Soon;

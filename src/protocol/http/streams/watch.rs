@@ -11,6 +11,7 @@ use crate::snapshot::ClientTimeouts;
 /// What is remembered of a connection between two looks at it.
 #[derive(Debug)]
 pub(super) struct Watch {
+    began: Instant,
     /// Until when our SETTINGS are to be acknowledged.
     settles: Instant,
     /// When it is too old.
@@ -85,6 +86,7 @@ impl Watch {
     /// A connection that begins, and may become so old.
     pub(super) fn new(now: Instant, age: Option<Duration>) -> Self {
         Self {
+            began: now,
             settles: now + SETTLING,
             ages: age.map(|age| now + age),
             waits: (State::Beginning, 0),
@@ -97,6 +99,11 @@ impl Watch {
             announced: None,
             is_ending: false,
         }
+    }
+
+    /// It may become so old.
+    pub(super) fn ages(&mut self, age: Option<Duration>) {
+        self.ages = age.map(|age| self.began + age);
     }
 
     /// What is to be done, or until when there is nothing.
@@ -138,6 +145,10 @@ impl Watch {
             self.received = seen.received;
             self.heard = now;
             self.asked = None;
+        }
+        // What asks the client stands behind what it does not take.
+        if self.held_up.is_some() || seen.is_held_up {
+            self.asked = self.asked.map(|_| now);
         }
         if !seen.is_held_up {
             self.held_up = None;
