@@ -328,6 +328,12 @@ impl Connection {
         self.session.borrow().is_settled()
     }
 
+    /// Of a client: streams that the other end allows at once, once it has said so.
+    pub fn max_streams(&self) -> Option<u32> {
+        let session = self.session.borrow();
+        session.is_settled().then(|| session.max_streams())
+    }
+
     /// Of a client: whether the other end takes extended CONNECT.
     pub fn takes_connect_protocol(&self) -> bool {
         self.session.borrow().takes_connect_protocol()

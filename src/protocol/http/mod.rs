@@ -9,6 +9,7 @@ mod accept;
 mod answer;
 mod attempt;
 mod beginning;
+mod calling;
 mod client;
 mod connect;
 mod connection;
