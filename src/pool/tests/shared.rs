@@ -136,6 +136,7 @@ async fn the_oldest_with_room_is_taken_and_another_opened_beyond() {
         assert_eq!(peer.endpoint.live.connections(), 2);
         drop(first);
         let _fourth = peer.call(&pool).await;
+        settle().await; // the second's endpoint says how much it allows
         let Some(Carrier::Shared(next)) = pool.share(&peer.endpoint, None, &[]) else {
             panic!("the second has room");
         };
