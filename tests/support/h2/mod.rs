@@ -37,7 +37,7 @@ pub(crate) struct H2<S> {
     buffer: Vec<u8>,
     decoder: Decoder,
     /// Frames that came and that nobody has asked for yet.
-    pub(crate) kept: VecDeque<Frame>,
+    kept: VecDeque<Frame>,
     next_id: u32,
     /// Whether SETTINGS and PING are acknowledged and windows given back by themselves.
     pub(crate) is_polite: bool,
