@@ -111,6 +111,7 @@ fn a_connection_that_resets_each_request_is_left() {
 #[test]
 fn a_burst_waits_for_what_the_endpoint_says() {
     let endpoint = H2Endpoint::start_unsettled(|peer| {
+        peer.is_polite = false; // an acknowledgement must not come before its own SETTINGS
         let first = peer.head().expect("a request").stream;
         peer.send(&Frame::settings_of(&[(setting::MAX_CONCURRENT_STREAMS, 4)]));
         peer.answer(first, 200, &[], "taken");
@@ -133,7 +134,10 @@ fn a_burst_waits_for_what_the_endpoint_says() {
 
 #[test]
 fn an_endpoint_that_says_nothing_holds_nobody_longer_than_a_connection_may_take() {
-    let endpoint = H2Endpoint::start_unsettled(|peer| peer.drain());
+    let endpoint = H2Endpoint::start_unsettled(|peer| {
+        peer.is_polite = false;
+        peer.drain();
+    });
     let proxy = Evenkeel::start(&config(
         &endpoint,
         "timeouts = { connect = \"300ms\", response_head = \"300ms\" }",
