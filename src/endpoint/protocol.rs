@@ -55,6 +55,16 @@ impl Http2 {
             keepalive_timeout: time(written.keepalive_timeout, default.keepalive_timeout),
         }
     }
+
+    /// Whether a connection that was opened with these settings is kept as the others say. The number
+    /// of streams is looked up with each.
+    pub fn is_as(&self, other: &Self) -> bool {
+        let max_streams = other.max_streams;
+        Self {
+            max_streams,
+            ..*self
+        } == *other
+    }
 }
 
 impl Default for Http2 {
@@ -87,8 +97,11 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 /// All streams together, on their way.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// Below the minute after which firewalls begin to forget connections.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Beyond the 5 minutes that servers of gRPC want between a PING and the next where they have sent
+/// nothing: they count those that come earlier, and at the third they end the connection, with all
+/// its calls (gRPC A8, `too_many_pings`). An endpoint that is gone is found earlier all the same: by a
+/// request that waits in vain, and by the kernel's probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(6);
 
 /// An endpoint that is busy answers late, but not that late.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);

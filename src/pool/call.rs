@@ -4,6 +4,7 @@
 //! response may already come, and neither waits for the other.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::shared::{SharedBody, SharedCall};
-use super::{Connection, Keep, OwnCall, Pool, ResponseBody, Return};
+use super::{Connection, Keep, OwnCall, Pool, ResponseBody, Return, Shared};
 use crate::body::{Body, BodyError};
 use crate::endpoint::Endpoint;
 use crate::http1::{Framing, ResponseError, ResponseHead, Trailers};
@@ -67,13 +68,9 @@ pub enum CallError {
     /// The endpoint sent interim responses without end.
     #[error("the endpoint sent too many interim responses")]
     TooManyInterim,
-    /// The endpoint has surely done nothing with the request. With it, whether that was because its
-    /// connection was about to end.
+    /// The endpoint has surely done nothing with the request.
     #[error("the endpoint took no notice of the request")]
-    Unprocessed {
-        /// It was to be expected of a connection at its end.
-        is_ending: bool,
-    },
+    Unprocessed,
     /// The endpoint ended this call alone before its response.
     #[error("the endpoint reset the stream: {0}")]
     StreamReset(ErrorCode),
@@ -158,12 +155,17 @@ impl Call {
 
     /// Whom a call that has taken too long has waited for.
     pub fn overdue(&self) -> CallError {
-        if self.is_sent() {
-            if let Self::Shared(call) = self {
+        let awaits_client = !self.is_sent() && self.awaits_body();
+        if let Self::Shared(call) = self {
+            if awaits_client {
+                call.excuse();
+            } else {
                 call.doubt();
             }
+        }
+        if self.is_sent() {
             CallError::TimedOut
-        } else if self.awaits_body() {
+        } else if awaits_client {
             CallError::RequestBody(BodyError::Idle)
         } else {
             CallError::NotTaken
@@ -203,6 +205,14 @@ impl Call {
         match self {
             Self::Own(call) => call.connection().endpoint(),
             Self::Shared(call) => call.endpoint(),
+        }
+    }
+
+    /// The connection that it shares, if it does.
+    pub fn shared(&self) -> Option<&Rc<Shared>> {
+        match self {
+            Self::Own(_) => None,
+            Self::Shared(call) => Some(call.shared()),
         }
     }
 
@@ -246,7 +256,7 @@ impl CallError {
             Self::Unsent(_)
             | Self::Closed
             | Self::Reset(_)
-            | Self::Unprocessed { .. }
+            | Self::Unprocessed
             | Self::StreamReset(_)
             | Self::Lost { .. } => true,
             Self::Truncated
@@ -264,7 +274,7 @@ impl CallError {
     /// Whether the endpoint has surely seen nothing of the request.
     pub fn is_unsent(&self) -> bool {
         match self {
-            Self::Unsent(_) | Self::Unprocessed { .. } => true,
+            Self::Unsent(_) | Self::Unprocessed => true,
             Self::Lost { is_unsent, .. } => *is_unsent,
             _ => false,
         }
@@ -275,7 +285,6 @@ impl CallError {
     pub fn is_stale(&self, reused: bool) -> bool {
         match self {
             Self::Unsent(_) | Self::Closed | Self::Reset(_) | Self::Lost { .. } => reused,
-            Self::Unprocessed { is_ending } => *is_ending,
             _ => false,
         }
     }
@@ -285,7 +294,7 @@ impl CallError {
     pub fn is_of_shared(&self) -> bool {
         matches!(
             self,
-            Self::Unprocessed { .. } | Self::StreamReset(_) | Self::Lost { .. }
+            Self::Unprocessed | Self::StreamReset(_) | Self::Lost { .. }
         )
     }
 

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Weak;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::shared::Groups;
-use super::{Carrier, ConnectError, Connection, State};
+use super::{Carrier, ConnectError, Connection, Shared, State};
 use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection, Protocol};
 use crate::tls::Purpose;
 
@@ -101,31 +102,36 @@ impl Pool {
         }
     }
 
-    /// A connection with room for another request, if there is one. Only of endpoints that may
-    /// speak HTTP/2.
+    /// A connection with room for another request, if there is one, and not one of these. Only of
+    /// endpoints that may speak HTTP/2.
     pub fn share(
         &self,
         endpoint: &Endpoint,
         host: Option<&ServerName<'static>>,
+        avoided: &[Weak<Shared>],
     ) -> Option<Carrier> {
-        self.groups.with_room(endpoint, host).map(Carrier::Shared)
+        let shared = self.groups.with_room(endpoint, host, avoided);
+        shared.map(Carrier::Shared)
     }
 
     /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood
     /// in the way. Where requests share connections, it waits for room on one as well, and one that
-    /// is opened is for all who wait; `connect` limits each opening. The caller limits the whole.
+    /// is opened is for all who wait; `connect` limits each opening. None of `avoided` is taken where
+    /// there may be another. The caller limits the whole.
     pub async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
         host: Option<&ServerName<'static>>,
         purpose: Purpose,
-        (now, connect): (Instant, Duration),
+        (now, connect, avoided): (Instant, Duration, &[Weak<Shared>]),
         allowed: &Cell<Option<Instant>>,
     ) -> Result<Carrier, ConnectError> {
         let may_share = purpose == Purpose::Http && endpoint.protocol != Protocol::Http1;
         if may_share
             && !self.groups.speaks_http1(endpoint, host)
-            && let Some(carrier) = self.join(endpoint, host, connect, allowed).await?
+            && let Some(carrier) = self
+                .join(endpoint, host, (connect, avoided), allowed)
+                .await?
         {
             return Ok(carrier);
         }
@@ -246,9 +252,10 @@ impl Pool {
         self.groups.clear();
     }
 
-    /// Idle connections in all.
+    /// Connections in all: those that rest, and those that requests share.
     pub fn len(&self) -> usize {
-        self.stacks.borrow().values().map(Vec::len).sum()
+        let resting: usize = self.stacks.borrow().values().map(Vec::len).sum();
+        resting + self.groups.len()
     }
 
     /// Whether nothing is kept.

@@ -24,6 +24,7 @@ mod h2_begins;
 mod h2_connect;
 mod h2_downstream;
 mod h2_ends;
+mod h2_failing;
 mod h2_harness;
 mod h2_upstreams;
 mod h2_upstreams_tls;

@@ -53,7 +53,8 @@ pub struct UpstreamHttp2 {
     #[schemars(extend("x-least" = 65_536, "x-most" = 268_435_456))]
     pub connection_window: Option<Size>,
     /// Nothing came for so long while requests are under way: PING asks whether the endpoint is
-    /// still there. Default: 30s.
+    /// still there. Servers of gRPC end connections on which they are asked more often than every
+    /// 5 minutes, unless they are set up for it. Default: 6m.
     pub keepalive_interval: Option<Time>,
     /// How long the answer to that may take, before the connection is given up. Default: 10s.
     pub keepalive_timeout: Option<Time>,

@@ -294,6 +294,11 @@ impl Session {
         self.peer.is_settled
     }
 
+    /// Streams that the other end allows at once.
+    pub(super) fn max_streams(&self) -> u32 {
+        self.peer.max_streams
+    }
+
     pub(super) fn takes_connect_protocol(&self) -> bool {
         self.peer.connect_protocol
     }

@@ -1,12 +1,15 @@
 //! A call on a connection that others share: HTTP/2.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
+use tokio::time::Instant;
 
 use super::Shared;
 use crate::body::{Body, BodyError, NextFrame};
@@ -33,6 +36,9 @@ pub struct SharedCall {
     sent_before: u64,
     /// What had come by the time at which the request had left.
     heard_before: u64,
+    began: Instant,
+    /// Whether it is known how it ended, as far as its connection is concerned.
+    is_judged: Cell<bool>,
     /// What came with the head.
     early: VecDeque<Frame<Bytes>>,
 }
@@ -71,10 +77,12 @@ impl Call {
             keep,
             sent_before,
             heard_before: shared.http2.received(),
+            began: Instant::now(),
+            is_judged: Cell::new(false),
             early: VecDeque::new(),
             shared: Rc::clone(shared),
         }));
-        Ok((call, shared.has_answered.get()))
+        Ok((call, shared.is_proven.get()))
     }
 }
 
@@ -92,10 +100,12 @@ impl SharedCall {
             Ok(head) => response_head(head),
             Err(error) => return Poll::Ready(Err(self.failure(error))),
         };
-        self.shared.has_answered.set(true);
+        self.shared.is_proven.set(true);
         if head.parts.status.is_informational() {
             return Poll::Ready(self.interim.interim(head));
         }
+        self.is_judged.set(true);
+        self.shared.has_answered();
         if let Some(sending) = &mut self.sending {
             sending.keep_nothing();
         }
@@ -117,8 +127,14 @@ impl SharedCall {
                 self.heard_before = self.shared.http2.received();
             }
             Poll::Ready(Err(SendError::Stream(_))) => self.sent = Sent::Refused,
-            Poll::Ready(Err(SendError::Body(error))) => return Err(CallError::RequestBody(error)),
-            Poll::Ready(Err(SendError::Length)) => return Err(CallError::RequestLength),
+            Poll::Ready(Err(SendError::Body(error))) => {
+                self.excuse();
+                return Err(CallError::RequestBody(error));
+            }
+            Poll::Ready(Err(SendError::Length)) => {
+                self.excuse();
+                return Err(CallError::RequestLength);
+            }
         }
         Ok(())
     }
@@ -170,14 +186,35 @@ impl SharedCall {
     /// The response has been received: the stream is free.
     pub(in crate::pool) fn end(&mut self) {
         if let Some(stream) = self.stream.take() {
+            if !self.is_judged.get() && self.began.elapsed() >= LONG {
+                self.fails(); // its client has given up, as others would
+            }
             drop(stream);
             self.shared.leave(self.keep);
         }
     }
 
-    /// The request has waited in vain.
+    /// The request has waited in vain, for its response or to be taken.
     pub(in crate::pool) fn doubt(&self) {
+        self.fails();
         self.shared.doubt(self.heard_before);
+    }
+
+    /// It brings no final head, for which its connection answers.
+    fn fails(&self) {
+        if !self.is_judged.replace(true) {
+            self.shared.has_failed();
+        }
+    }
+
+    /// It brings no final head, and its connection is not to blame.
+    pub(in crate::pool) fn excuse(&self) {
+        self.is_judged.set(true);
+    }
+
+    /// What carries it.
+    pub(in crate::pool) fn shared(&self) -> &Rc<Shared> {
+        &self.shared
     }
 
     pub(in crate::pool) fn is_sent(&self) -> bool {
@@ -204,9 +241,16 @@ impl SharedCall {
     fn failure(&self, error: StreamError) -> CallError {
         let shared = &self.shared;
         match error {
-            StreamError::Unprocessed => CallError::Unprocessed {
-                is_ending: shared.is_ending(),
-            },
+            StreamError::Unprocessed if shared.is_ending() => {}
+            // Said of the request, or of the response.
+            StreamError::Reset(ErrorCode::HTTP_1_1_REQUIRED) | StreamError::Malformed(_) => {
+                self.excuse();
+            }
+            StreamError::Unprocessed | StreamError::Reset(_) => self.fails(),
+            StreamError::Ended => {}
+        }
+        match error {
+            StreamError::Unprocessed => CallError::Unprocessed,
             StreamError::Reset(ErrorCode::HTTP_1_1_REQUIRED) => CallError::Http1Required,
             StreamError::Reset(code) => CallError::StreamReset(code),
             StreamError::Malformed(code) => CallError::MalformedStream(code),
@@ -251,3 +295,6 @@ fn body_error(error: StreamError) -> BodyError {
         StreamError::Unprocessed | StreamError::Ended => BodyError::Truncated,
     }
 }
+
+/// A call that was given up after so long has waited in vain: most answers take less.
+const LONG: Duration = Duration::from_secs(2);

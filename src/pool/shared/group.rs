@@ -1,15 +1,15 @@
 //! The shared connections to one endpoint, and who waits for one.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::Waker;
 
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
+use super::queue::{Outcome, Queue};
 use super::{Shared, Standing, Task};
 use crate::endpoint::{ConnectFailure, Endpoint, Live};
 use crate::pool::idle::IdHasher;
@@ -35,6 +35,10 @@ pub(in crate::pool) struct Group {
     pub(super) openings: RefCell<Vec<Opening>>,
     /// Where the endpoint may choose: whether it chose HTTP/1.1 last.
     pub(super) speaks_http1: Cell<bool>,
+    /// Streams that one connection is to carry, by the configuration in force.
+    most: Cell<u32>,
+    /// Streams that the endpoint allowed last.
+    allows: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -50,29 +54,6 @@ pub(super) struct Opening {
     /// When it was allowed, if it has been.
     pub(super) allowed: Rc<Cell<Option<Instant>>>,
     pub(super) _task: Task,
-}
-
-/// Who waits, in the order in which they came.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    waiting: VecDeque<Waiting>,
-    next: u64,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    number: u64,
-    waker: Waker,
-    outcome: Option<Outcome>,
-}
-
-/// What somebody has waited for, other than room.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    /// The endpoint chose HTTP/1.1: a connection for this one alone.
-    Own(Box<Connection>),
-    /// None could be opened.
-    Failed(ConnectError),
 }
 
 impl Groups {
@@ -100,6 +81,8 @@ impl Groups {
             queue: RefCell::default(),
             openings: RefCell::default(),
             speaks_http1: Cell::new(false),
+            most: Cell::new(endpoint.http2.max_streams),
+            allows: Cell::new(EXPECTED),
         });
         let mut groups = self.by_endpoint.borrow_mut();
         let groups = groups.entry(endpoint.live.id()).or_default();
@@ -107,13 +90,14 @@ impl Groups {
         group
     }
 
-    /// A connection with room for another request.
+    /// A connection with room for another request, other than these.
     pub(in crate::pool) fn with_room(
         &self,
         endpoint: &Endpoint,
         host: Option<&ServerName<'static>>,
+        avoided: &[Weak<Shared>],
     ) -> Option<Rc<Shared>> {
-        self.find(endpoint, host)?.with_room(endpoint)
+        self.find(endpoint, host)?.with_room(endpoint, avoided)
     }
 
     /// Whether the endpoint, which may choose, chose HTTP/1.1 last.
@@ -147,7 +131,8 @@ impl Groups {
     }
 
     /// Closes what rests for as long as another worker waits for a connection, and where nothing
-    /// does, has a busy one end: it may go on for ever, and that worker has none.
+    /// does, has a busy one end. The only one gives way for a moment: what runs on it may go on for
+    /// ever, and this worker would have none.
     pub(in crate::pool) fn make_room(&self, id: u64) {
         let groups = self.by_endpoint.borrow();
         let Some(groups) = groups.get(&id) else {
@@ -164,8 +149,16 @@ impl Groups {
                 has_closed = true;
             }
         }
-        if !has_closed && let Some(shared) = groups.iter().find_map(|group| group.emptiest()) {
-            shared.close();
+        if has_closed {
+            return;
+        }
+        let open = groups.iter().flat_map(|group| group.members());
+        let open = open.filter(|shared| shared.standing.get() == Standing::Open);
+        let is_only = open.count() <= 1;
+        match groups.iter().find_map(|group| group.emptiest()) {
+            Some(shared) if is_only => shared.give_way(),
+            Some(shared) => shared.close(),
+            None => {}
         }
     }
 
@@ -190,6 +183,13 @@ impl Groups {
         });
     }
 
+    /// Connections in all.
+    pub(in crate::pool) fn len(&self) -> usize {
+        let groups = self.by_endpoint.borrow();
+        let groups = groups.values().flatten();
+        groups.map(|group| group.members.borrow().len()).sum()
+    }
+
     /// Ends everything.
     pub(in crate::pool) fn clear(&self) {
         self.by_endpoint.borrow_mut().clear();
@@ -197,20 +197,31 @@ impl Groups {
 }
 
 impl Group {
-    /// The oldest connection with room for another request.
-    pub(super) fn with_room(&self, endpoint: &Endpoint) -> Option<Rc<Shared>> {
+    /// The oldest connection with room for another request, other than these. Where no other can
+    /// be opened, one of these has to do.
+    pub(super) fn with_room(
+        &self,
+        endpoint: &Endpoint,
+        avoided: &[Weak<Shared>],
+    ) -> Option<Rc<Shared>> {
+        self.most.set(endpoint.http2.max_streams);
         let members = self.members.borrow();
+        let mut last_resort = None;
         for member in members.iter() {
             let shared = &member.shared;
             if shared.room(endpoint.http2.max_streams) == 0 {
                 continue;
             }
-            if shared.is_made_for(endpoint) {
+            if !shared.is_made_for(endpoint) {
+                shared.close();
+            } else if avoided.iter().any(|it| shared.is(it)) {
+                last_resort = Some(Rc::clone(shared));
+            } else {
                 return Some(Rc::clone(shared));
             }
-            shared.close();
         }
-        None
+        let is_full = self.live.connections() >= endpoint.limits.max_connections;
+        last_resort.filter(|_| is_full)
     }
 
     /// Takes in a connection that speaks HTTP/2.
@@ -234,20 +245,27 @@ impl Group {
         self.wake();
     }
 
-    /// Wakes those who wait, as many as can go on: where nothing has room and nothing is being
-    /// opened, the first one, which opens another.
+    /// Wakes those who wait, as many as can go on, and where nothing is being opened one more, which
+    /// opens others.
     pub(super) fn wake(&self) {
         if !self.is_waited_for() {
             return;
         }
         let members = self.members.borrow();
-        let room = members.iter().map(|member| {
-            let most = member.shared.endpoint.http2.max_streams;
-            member.shared.room(most) as usize
-        });
+        let room = members
+            .iter()
+            .map(|member| member.shared.room(self.most.get()) as usize);
         let room: usize = room.sum();
-        let opens = usize::from(self.openings.borrow().is_empty());
-        self.queue.borrow().wake(room.max(opens));
+        drop(members);
+        let opens = usize::from(self.expected() == 0);
+        self.queue.borrow().wake(room.saturating_add(opens));
+    }
+
+    /// The endpoint has said how many streams it allows.
+    pub(super) fn learn(&self, shared: &Shared) {
+        if let Some(most) = shared.http2.max_streams() {
+            self.allows.set(most.clamp(1, EXPECTED));
+        }
     }
 
     /// Gives what an endpoint of HTTP/1.1 has accepted to the one that waits longest. The others
@@ -279,9 +297,25 @@ impl Group {
 
     /// Whether more wait than what is being opened will have room for.
     pub(super) fn lacks_openings(&self, endpoint: &Endpoint) -> bool {
-        let each = endpoint.http2.max_streams.clamp(1, EXPECTED) as usize;
-        let waiting = self.queue.borrow().waiting.len();
-        waiting > self.openings.borrow().len().saturating_mul(each)
+        let each = endpoint.http2.max_streams.clamp(1, self.allows.get()) as usize;
+        let waiting = self.queue.borrow().len();
+        waiting > self.expected().saturating_mul(each)
+    }
+
+    /// Connections that will have room: those that are being opened, and those whose endpoint is yet
+    /// to say how much.
+    fn expected(&self) -> usize {
+        let members = self.members.borrow();
+        let unsettled = members.iter().filter(|member| member.shared.is_settling());
+        self.openings.borrow().len() + unsettled.count()
+    }
+
+    /// Whether what is being opened waits for others to close theirs.
+    pub(super) fn waits_to_open(&self) -> bool {
+        let openings = self.openings.borrow();
+        openings
+            .iter()
+            .any(|opening| opening.allowed.get().is_none())
     }
 
     /// Looks after its connections, and lets go of those that do not come to their end.
@@ -290,6 +324,7 @@ impl Group {
         for over in members.filter(|shared| !shared.look_after(now)) {
             self.forget(&over);
         }
+        self.wake();
     }
 
     /// A number for what is about to be opened.
@@ -309,7 +344,7 @@ impl Group {
     }
 
     pub(super) fn is_waited_for(&self) -> bool {
-        !self.queue.borrow().waiting.is_empty()
+        !self.queue.borrow().is_empty()
     }
 
     fn members(&self) -> Vec<Rc<Shared>> {
@@ -333,47 +368,6 @@ impl Group {
         self.members.borrow().is_empty()
             && !self.is_waited_for()
             && (!self.speaks_http1.get() || self.host.is_some() || self.live.is_retired())
-    }
-}
-
-impl Queue {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    pub(super) fn join(&mut self, waker: &Waker) -> u64 {
-        let number = self.number();
-        self.waiting.push_back(Waiting {
-            number,
-            waker: waker.clone(),
-            outcome: None,
-        });
-        number
-    }
-
-    /// What this one has waited for, if it is there; else its task is woken when it is.
-    pub(super) fn take(&mut self, number: u64, waker: &Waker) -> Option<Outcome> {
-        let waiting = self.waiting.iter_mut().find(|it| it.number == number)?;
-        waiting.waker.clone_from(waker);
-        waiting.outcome.take()
-    }
-
-    /// Whether nobody is left.
-    pub(super) fn leave(&mut self, number: u64) -> bool {
-        self.waiting.retain(|waiting| waiting.number != number);
-        self.waiting.is_empty()
-    }
-
-    fn undecided(&mut self) -> impl Iterator<Item = &mut Waiting> {
-        let waiting = self.waiting.iter_mut();
-        waiting.filter(|waiting| waiting.outcome.is_none())
-    }
-
-    fn wake(&self, count: usize) {
-        for waiting in self.waiting.iter().take(count) {
-            waiting.waker.wake_by_ref();
-        }
     }
 }
 

@@ -11,8 +11,9 @@ use rustls::pki_types::ServerName;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout};
 
-use super::Task;
-use super::group::{Group, Opening, Outcome};
+use super::group::{Group, Opening};
+use super::queue::Outcome;
+use super::{Shared, Task};
 use crate::endpoint::{Endpoint, OpenConnection};
 use crate::pool::{Carrier, ConnectError, Connection, Pool};
 use crate::tls::Purpose;
@@ -32,7 +33,7 @@ impl Pool {
         &self,
         endpoint: &Arc<Endpoint>,
         host: Option<&ServerName<'static>>,
-        connect: Duration,
+        (connect, avoided): (Duration, &[Weak<Shared>]),
         allowed: &Cell<Option<Instant>>,
     ) -> Result<Option<Carrier>, ConnectError> {
         let group = self.groups.group(endpoint, host);
@@ -48,13 +49,13 @@ impl Pool {
                     Outcome::Failed(error) => Err(error),
                 });
             }
-            if let Some(shared) = group.with_room(endpoint) {
+            if let Some(shared) = group.with_room(endpoint, avoided) {
                 return Poll::Ready(Ok(Some(Carrier::Shared(shared))));
             }
             if group.speaks_http1.get() {
                 return Poll::Ready(Ok(None));
             }
-            if group.lacks_openings(endpoint) {
+            while group.lacks_openings(endpoint) && !group.waits_to_open() {
                 self.begin(&group, endpoint, host, connect);
             }
             if allowed.get().is_none() {

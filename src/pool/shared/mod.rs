@@ -8,12 +8,15 @@
 //! it joins those who wait, and one of them opens another for all. A connection takes no new
 //! streams once its endpoint has said that it ends (GOAWAY), or once a request has waited on it in
 //! vain while nothing else was heard: then the endpoint is asked whether it is still there (PING).
+//! Nor does one that a few requests in a row have failed on ([`watch`]).
 //! A connection is driven by a task of its own, which belongs to the group.
 
 mod body;
 mod call;
 mod group;
 mod joining;
+mod queue;
+mod watch;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -29,9 +32,10 @@ pub(super) use body::SharedBody;
 pub use call::SharedCall;
 pub(super) use group::{Group, Groups};
 
+use self::watch::Heard;
 use super::{Connection, Keep, RESPONSE_LIMITS};
-use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
-use crate::http2::{self, Driven, Ended, ErrorCode, Settings, State};
+use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, Protocol};
+use crate::http2::{self, Driven, Ended, Settings};
 use crate::tls;
 
 /// A connection that requests share.
@@ -45,7 +49,7 @@ pub struct Shared {
     /// Requests on it.
     calls: Cell<u32>,
     /// Whether one of them has been answered.
-    has_answered: Cell<bool>,
+    is_proven: Cell<bool>,
     standing: Cell<Standing>,
     /// Why its endpoint refused it, where that is known.
     refusal: Cell<Option<tls::Failure>>,
@@ -53,6 +57,11 @@ pub struct Shared {
     is_told: Cell<bool>,
     rest: Cell<Rest>,
     heard: Cell<Heard>,
+    began: Instant,
+    /// Calls in a row that brought no final head.
+    failures: Cell<u32>,
+    /// When it began to give way to another worker.
+    gave_way: Cell<Option<Instant>>,
     /// What had been heard when it came into doubt.
     doubted: Cell<Option<u64>>,
     /// Since when all that is left is to end it.
@@ -77,15 +86,6 @@ struct Rest {
     keep: Keep,
 }
 
-/// When something was heard of the endpoint.
-#[derive(Debug, Clone, Copy)]
-struct Heard {
-    received: u64,
-    at: Instant,
-    /// When it was asked for a sign.
-    asked: Option<Instant>,
-}
-
 /// A task that ends with its owner.
 #[derive(Debug)]
 struct Task(JoinHandle<()>);
@@ -106,6 +106,8 @@ impl Shared {
             open,
             ..
         } = connection;
+        // Fails only on a socket that is broken already, which the next read tells.
+        drop(stream.probe_peer());
         let http2 = http2::Connection::client(stream, settings(&endpoint), now);
         let shared = Rc::new(Self {
             heard: Cell::new(Heard {
@@ -118,7 +120,7 @@ impl Shared {
             secured,
             group: Rc::downgrade(group),
             calls: Cell::new(0),
-            has_answered: Cell::new(false),
+            is_proven: Cell::new(false),
             standing: Cell::new(Standing::Open),
             refusal: Cell::new(None),
             is_told: Cell::new(false),
@@ -126,6 +128,9 @@ impl Shared {
                 since: now,
                 keep: KEEP,
             }),
+            began: now,
+            failures: Cell::new(0),
+            gave_way: Cell::new(None),
             doubted: Cell::new(None),
             ends_since: Cell::new(None),
         });
@@ -138,47 +143,26 @@ impl Shared {
         &self.endpoint
     }
 
-    /// Streams that may be opened on it, of `most` at once.
-    pub(super) fn room(&self, most: u32) -> u32 {
-        if self.standing.get() != Standing::Open || self.is_doubted() {
-            return 0;
-        }
-        let own = most.saturating_sub(self.calls.get());
-        u32::try_from(self.http2.room()).map_or(own, |room| room.min(own))
+    /// Whether it is this one.
+    fn is(self: &Rc<Self>, other: &Weak<Self>) -> bool {
+        std::ptr::eq(Rc::as_ptr(self), other.as_ptr())
     }
 
-    /// Whether a request has waited in vain, and nothing has been heard since.
-    fn is_doubted(&self) -> bool {
-        self.doubted.get() == Some(self.http2.received())
+    /// Streams that may be opened on it, of `most` at once. Before the endpoint has said how many
+    /// it allows it gets one, since it would refuse what is too much.
+    pub(super) fn room(&self, most: u32) -> u32 {
+        if self.standing.get() != Standing::Open || self.is_doubted() || self.gives_way() {
+            return 0;
+        }
+        let most = if self.http2.is_settled() { most } else { 1 };
+        let own = most.saturating_sub(self.calls.get());
+        u32::try_from(self.http2.room()).map_or(own, |room| room.min(own))
     }
 
     /// Whether its end has begun, by either side: then a stream that was not processed says nothing
     /// about the endpoint.
     fn is_ending(&self) -> bool {
         self.standing.get() != Standing::Open || self.http2.is_leaving()
-    }
-
-    /// A request has waited in vain: the endpoint is asked for a sign. If nothing at all has been
-    /// heard since the request was sent, the connection is in doubt until something is.
-    fn doubt(&self, received: u64) {
-        if self.standing.get() == Standing::Ended {
-            return;
-        }
-        if self.http2.received() == received {
-            self.doubted.set(Some(received));
-        }
-        self.ask(Instant::now());
-    }
-
-    /// Asks the endpoint for a sign.
-    fn ask(&self, now: Instant) {
-        let mut heard = self.heard.get();
-        if heard.asked.is_none() {
-            heard.asked = Some(now);
-            heard.received = self.http2.received();
-            self.heard.set(heard);
-            self.http2.ping();
-        }
     }
 
     /// Takes no more streams.
@@ -197,6 +181,10 @@ impl Shared {
 
     /// Whether a new connection to the endpoint, as it is now, would be made in the same way.
     fn is_made_for(&self, endpoint: &Endpoint) -> bool {
+        let is_kept_alike = self.endpoint.http2.is_as(&endpoint.http2);
+        if endpoint.protocol == Protocol::Http1 || !is_kept_alike {
+            return false;
+        }
         match (&self.secured, &endpoint.tls) {
             (None, None) => true,
             (Some(secured), Some(peer)) => peer.is_current(secured),
@@ -222,48 +210,11 @@ impl Shared {
         let Some(group) = self.group.upgrade() else {
             return;
         };
-        if group.is_waited_for() {
-            group.wake();
-        } else if left == 0 && (keep.count == 0 || !self.endpoint.live.may_rest()) {
+        let is_wanted = group.is_waited_for() && !self.gives_way();
+        if left == 0 && !is_wanted && (keep.count == 0 || !self.endpoint.live.may_rest()) {
             self.close();
         }
-    }
-
-    /// Looks after it, about once a second: is it wanted, and is there somebody? False if it has
-    /// had its time to end.
-    fn look_after(&self, now: Instant) -> bool {
-        if self.http2.state() == State::Ending {
-            let since = self.ends_since.get().unwrap_or(now);
-            self.ends_since.set(Some(since));
-            return now.duration_since(since) < LAST_WORDS;
-        }
-        let Rest { since, keep } = self.rest.get();
-        let is_idle = self.calls.get() == 0 && now.duration_since(since) >= keep.idle;
-        let is_retired = self.endpoint.live.is_retired();
-        if is_idle || is_retired || !self.is_made_for(&self.endpoint) {
-            self.close();
-        }
-        let received = self.http2.received();
-        let mut heard = self.heard.get();
-        if heard.received != received || self.calls.get() == 0 && heard.asked.is_none() {
-            heard = Heard {
-                received,
-                at: now,
-                asked: None,
-            };
-            self.heard.set(heard);
-        }
-        let http2 = &self.endpoint.http2;
-        match heard.asked {
-            None if now.duration_since(heard.at) >= http2.keepalive_interval => self.ask(now),
-            Some(asked) if now.duration_since(asked) >= http2.keepalive_timeout => {
-                let why = "nothing was heard, and PING was not answered";
-                self.http2.end_now(ErrorCode::NO_ERROR, why);
-            }
-            Some(asked) if now.duration_since(asked) >= SIGN => self.doubted.set(Some(received)),
-            None | Some(_) => {}
-        }
-        true
+        group.wake();
     }
 
     /// The connection has ended.
@@ -300,6 +251,7 @@ async fn drive(shared: Rc<Shared>, open: OpenConnection) {
         }
         // There may be more room, or none for ever.
         if let Some(group) = shared.group.upgrade() {
+            group.learn(&shared);
             group.wake();
         }
         Poll::Pending
@@ -323,13 +275,6 @@ fn settings(endpoint: &Endpoint) -> Settings {
         connect_protocol: false,
     }
 }
-
-/// How long an endpoint that is asked for a sign may take before it gets no more requests on that
-/// connection: longer than any way there and back.
-const SIGN: Duration = Duration::from_millis(500);
-
-/// How long an endpoint may take to hear that the connection ends.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Until the first request has said how it is kept.
 const KEEP: Keep = Keep {

@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use http::{Method, Version};
+use tokio::io::AsyncWriteExt;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::*;
@@ -25,19 +26,30 @@ impl Peer {
         peer
     }
 
-    /// Hears everything, says nothing, and closes what our side has closed.
+    /// Hears everything, says how many streams it allows, and closes what our side has closed.
     async fn hears(&self) {
         while let Ok((mut stream, _)) = self.listener.accept().await {
-            drop(spawn_local(async move { closed(&mut stream).await }));
+            drop(spawn_local(async move {
+                drop(stream.write_all(SETTINGS).await);
+                closed(&mut stream).await;
+            }));
         }
+    }
+
+    /// The same, as a task of its own.
+    async fn heard(max_connections: u32, max_streams: u32) -> Rc<Self> {
+        let peer = Rc::new(Self::of_http2(max_connections, max_streams).await);
+        let hears = Rc::clone(&peer);
+        drop(spawn_local(async move { hears.hears().await }));
+        peer
     }
 
     /// Waits for a connection with room, as a request does.
     async fn carrier(&self, pool: &Pool) -> Result<Rc<Shared>, ConnectError> {
-        if let Some(Carrier::Shared(shared)) = pool.share(&self.endpoint, None) {
+        if let Some(Carrier::Shared(shared)) = pool.share(&self.endpoint, None, &[]) {
             return Ok(shared);
         }
-        let times = (Instant::now(), SECOND * 3);
+        let times = (Instant::now(), SECOND * 3, [].as_slice());
         let allowed = Cell::new(None);
         let opening = pool.open(&self.endpoint, None, Purpose::Http, times, &allowed);
         match opening.await? {
@@ -95,7 +107,7 @@ async fn within<T>(test: impl Future<Output = T>) -> T {
 #[tokio::test]
 async fn those_who_come_at_once_open_one_connection() {
     within(async {
-        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        let (peer, pool) = (Peer::heard(u32::MAX, 100).await, Pool::default());
         let mut first = pin!(peer.carrier(&pool));
         let mut second = pin!(peer.carrier(&pool));
         let first_poll = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await;
@@ -117,14 +129,15 @@ async fn those_who_come_at_once_open_one_connection() {
 #[tokio::test]
 async fn the_oldest_with_room_is_taken_and_another_opened_beyond() {
     within(async {
-        let (peer, pool) = (Peer::of_http2(u32::MAX, 2).await, Pool::default());
+        let (peer, pool) = (Peer::heard(u32::MAX, 2).await, Pool::default());
         let (first, _second) = (peer.call(&pool).await, peer.call(&pool).await);
         assert_eq!(peer.endpoint.live.connections(), 1);
         let _third = peer.call(&pool).await;
         assert_eq!(peer.endpoint.live.connections(), 2);
         drop(first);
         let _fourth = peer.call(&pool).await;
-        let Some(Carrier::Shared(next)) = pool.share(&peer.endpoint, None) else {
+        settle().await; // the second's endpoint says how much it allows
+        let Some(Carrier::Shared(next)) = pool.share(&peer.endpoint, None, &[]) else {
             panic!("the second has room");
         };
         assert_eq!(next.room(2), 1, "the first one is full again");
@@ -136,7 +149,7 @@ async fn the_oldest_with_room_is_taken_and_another_opened_beyond() {
 #[tokio::test]
 async fn at_the_limit_of_connections_a_stream_is_waited_for() {
     within(async {
-        let (peer, pool) = (Peer::of_http2(1, 1).await, Pool::default());
+        let (peer, pool) = (Peer::heard(1, 1).await, Pool::default());
         let call = peer.call(&pool).await;
         let mut waits = pin!(peer.carrier(&pool));
         assert!(ready(waits.as_mut()).await.is_none(), "there is no room");
@@ -218,7 +231,7 @@ async fn a_busy_connection_makes_room_for_another_worker() {
         );
         pool.make_room(IdleRequest::For(peer.endpoint.live.id()));
         assert!(
-            pool.share(&peer.endpoint, None).is_none(),
+            pool.share(&peer.endpoint, None, &[]).is_none(),
             "it takes no more"
         );
         drop(call);
@@ -244,7 +257,7 @@ async fn what_rests_for_too_long_or_leads_nowhere_is_closed() {
         peer.endpoint.live.set_retired(true);
         pool.sweep(Instant::now());
         assert!(
-            pool.share(&peer.endpoint, None).is_none(),
+            pool.share(&peer.endpoint, None, &[]).is_none(),
             "it takes no more"
         );
         settle().await;
@@ -273,7 +286,10 @@ async fn an_endpoint_that_gives_no_sign_loses_its_connection() {
         pool.sweep(Instant::now());
         tokio::time::advance(SECOND).await;
         pool.sweep(Instant::now());
-        assert!(pool.share(&peer.endpoint, None).is_none(), "it is in doubt");
+        assert!(
+            pool.share(&peer.endpoint, None, &[]).is_none(),
+            "it is in doubt"
+        );
         tokio::time::advance(http2.keepalive_timeout).await;
         pool.sweep(Instant::now());
         for _ in 0..2 {
@@ -290,3 +306,29 @@ async fn an_endpoint_that_gives_no_sign_loses_its_connection() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_only_connection_gives_way_for_a_moment() {
+    within(async {
+        let (peer, pool) = (Peer::heard(1, 100).await, Pool::default());
+        let _endless = peer.call(&pool).await;
+        let other = Pool::default();
+        let mut waits = pin!(peer.carrier(&other));
+        assert!(ready(waits.as_mut()).await.is_none());
+        pool.make_room(IdleRequest::For(peer.endpoint.live.id()));
+        let share = || pool.share(&peer.endpoint, None, &[]);
+        assert!(share().is_none(), "it gives way");
+        tokio::time::advance(SECOND).await;
+        assert!(share().is_some(), "what runs on it does not end");
+        assert_eq!(pool.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_quiet_is_not_asked_as_often_as_servers_of_grpc_forbid() {
+    assert!(Http2::default().keepalive_interval > SECOND * 300);
+}
+
+/// SETTINGS that say nothing: all is as it is by default.
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];

@@ -49,7 +49,7 @@ pub(super) fn failed_call(
         CallError::Unsent(_)
         | CallError::Closed
         | CallError::Reset(_)
-        | CallError::Unprocessed { .. }
+        | CallError::Unprocessed
         | CallError::Lost { .. } => match refusal {
             None => Cause::ConnectionTerminated,
             Some(tls::Failure::Certificate | tls::Failure::Name) => Cause::TlsCertificateError,

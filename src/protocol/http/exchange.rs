@@ -1,6 +1,7 @@
 //! The life of one request: its head, its route, its answer, its record.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version, header};
@@ -16,6 +17,7 @@ use crate::body::Body;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
 use crate::policy;
+use crate::pool::{Call, Shared};
 use crate::route::{Question, host};
 use crate::snapshot::{CallTimeouts, HttpListener, Route, UnderWay};
 
@@ -38,6 +40,8 @@ pub(super) struct Exchange<'a> {
     pub(super) now: Cell<Instant>,
     /// When the waiting began, for a client or an endpoint.
     waiting_since: Cell<Option<Instant>>,
+    /// Shared connections that took no notice of the request.
+    pub(super) avoided: RefCell<Vec<Weak<Shared>>>,
     _under_way: UnderWay<'a>,
 }
 
@@ -313,6 +317,7 @@ impl<'a> Exchange<'a> {
             body_idle: Cell::new(terms.listener.timeouts.body_idle),
             now: Cell::new(now),
             waiting_since: Cell::new(None),
+            avoided: RefCell::default(),
             _under_way: route.metrics.begin(),
         }
     }
@@ -340,6 +345,15 @@ impl<'a> Exchange<'a> {
         self.overdue.get().is_some_and(|at| Instant::now() >= at)
     }
 
+    /// Keeps the request, of which an endpoint has surely taken no notice, from the connection that it
+    /// was on. Whether it may be sent on another one: whatever its method (RFC 9113 §8.7), and beyond
+    /// the count of attempts, but a few times only.
+    pub(super) fn avoids(&self, call: &Call) -> bool {
+        let mut avoided = self.avoided.borrow_mut();
+        avoided.extend(call.shared().map(Rc::downgrade));
+        avoided.len() <= UNPROCESSED
+    }
+
     /// Whether the attempt under way had a limit of its own, and it has passed.
     pub(super) fn is_attempt_overdue(&self) -> bool {
         self.attempt_overdue
@@ -360,3 +374,7 @@ impl<'a> Exchange<'a> {
         self.connection.client.deadline.set_at(at);
     }
 }
+
+/// How often an endpoint may take no notice of one request: a server that is being replaced, or that
+/// ends its connections after a few dozen requests, says GOAWAY on several in a row.
+const UNPROCESSED: usize = 5;

@@ -1,7 +1,6 @@
 //! Asks an upstream, and another endpoint of it where that is allowed.
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 use super::accept::{Accepted, accept, offers};
 use super::answer::Answer;
 use super::attempt::{Attempt, Failed, failed_call, needs_http1};
+use super::calling::call;
 use super::connect::{Need, carrier};
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
@@ -19,14 +19,11 @@ use super::upgrade::Tunnel;
 use super::websocket::WEBSOCKET;
 use crate::body::Body;
 use crate::endpoint::Protocol;
-use crate::http1::{Framing, RequestOptions, ResponseHead, encode_request};
-use crate::http2::{ErrorCode, Opening};
+use crate::http1::ResponseHead;
+use crate::http2::ErrorCode;
 use crate::message::RequestParts;
-use crate::net::Buffer;
 use crate::policy::retry::Failure;
-use crate::pool::{
-    Call, CallError, Carrier, Connection, Event, Keep, OwnCall, RESPONSE_LIMITS, Shared,
-};
+use crate::pool::{Call, CallError, Carrier, Connection, Event};
 use crate::snapshot::Choice;
 use crate::tls::Purpose;
 use crate::upstream::{Pick, PickError};
@@ -119,8 +116,8 @@ fn take_retry(
 }
 
 /// One attempt at one endpoint. Where the body can be sent again, it is there again. A reused
-/// connection that turns out closed is replaced here: that is no failure of the endpoint, and no
-/// attempt of the request.
+/// connection that turns out closed is replaced here, and one that took no notice of the request: that
+/// is no failure of the endpoint, and no attempt of the request.
 fn attempt<'a>(
     exchange: &'a Exchange<'_>,
     choice: &'a Choice,
@@ -157,13 +154,16 @@ fn attempt<'a>(
                 Err(None) => return Err(Attempt::ClientGone),
                 Err(Some(error)) => error,
             };
+            let is_elsewhere = matches!(error, CallError::Unprocessed) && exchange.avoids(&call);
             let left = call.into_whole_body();
             let is_repeatable = left.is_some();
             *body = left.unwrap_or_default();
-            if is_repeatable && goes_on(exchange, &pick, parts, (&error, reused), &mut need) {
+            let state = (reused, exchange.is_attempt_overdue());
+            let goes_on = is_elsewhere && !state.1 && !exchange.is_overdue()
+                || goes_on(exchange, &pick, parts, (&error, reused), &mut need);
+            if is_repeatable && goes_on {
                 continue;
             }
-            let state = (reused, exchange.is_attempt_overdue());
             return Err(failed_call(&pick, state, &error, is_repeatable));
         }
     }
@@ -199,6 +199,8 @@ fn goes_on(
     (error, reused): (&CallError, bool),
     need: &mut Need,
 ) -> bool {
+    // What an endpoint wants to hear in HTTP/1.1 (RFC 9113 §7) it has not acted on, so that any method
+    // may be sent again; and it is no failure, so that this costs no attempt. It happens once in one.
     let is_choice = pick.endpoint.protocol == Protocol::Either;
     if matches!(error, CallError::Http1Required) && is_choice && need.purpose == Purpose::Http {
         need.purpose = Purpose::Http1;
@@ -213,72 +215,6 @@ fn goes_on(
         unsent: error.is_unsent(),
     };
     retry.may_retry(&parts.method, attempts, failure, true)
-}
-
-/// Gives a request to what carries it, and tells whether that has brought a response before. `None`
-/// if it can carry nothing more.
-fn call(
-    exchange: &Exchange<'_>,
-    choice: &Choice,
-    carrier: Carrier,
-    parts: &RequestParts,
-    body: &mut Body,
-) -> Option<(Call, bool)> {
-    let message = &exchange.message;
-    let framing = match message.framing {
-        // What has no body needs no framing, unless its method suggests one (RFC 9110 §8.6).
-        Framing::None | Framing::UntilClose => Framing::None,
-        framing => framing,
-    };
-    let connection = match carrier {
-        Carrier::Own(connection) => connection,
-        Carrier::Shared(shared) => {
-            return share(exchange, choice, &shared, (parts, framing), body);
-        }
-    };
-    let reused = connection.is_reused();
-    let mut head = Buffer::take();
-    let options = RequestOptions {
-        upgrade: message.upgrade.as_deref(),
-        te_trailers: message.te_trailers,
-    };
-    encode_request(&mut head, parts, framing, options);
-    let body = (std::mem::take(body), framing);
-    let method = parts.method.clone();
-    let call = OwnCall::new(connection, head, body, method, RESPONSE_LIMITS);
-    Some((Call::Own(call), reused))
-}
-
-/// Gives a request to a connection that others share.
-fn share(
-    exchange: &Exchange<'_>,
-    choice: &Choice,
-    shared: &Rc<Shared>,
-    (parts, framing): (&RequestParts, Framing),
-    body: &mut Body,
-) -> Option<(Call, bool)> {
-    let length = match framing {
-        Framing::Length(length) => Some(length),
-        Framing::None | Framing::Chunked | Framing::UntilClose => None,
-    };
-    let opening = Opening {
-        is_https: shared.endpoint().tls.is_some(),
-        ends: !framing.has_body() || body.is_end_stream() && length.is_none_or(|it| it == 0),
-        length,
-        te_trailers: exchange.message.te_trailers,
-        protocol: None,
-    };
-    let keep = Keep {
-        idle: choice.timeouts.shared_idle,
-        count: choice.upstream.max_idle_per_endpoint as usize,
-    };
-    match Call::share(shared, parts, opening, std::mem::take(body), keep) {
-        Ok(called) => Some(called),
-        Err(back) => {
-            *body = back;
-            None
-        }
-    }
 }
 
 /// Drives a call until its response begins, relaying interim responses. `Err(None)`: the client has

@@ -10,6 +10,7 @@ mod answer;
 mod attempt;
 mod beginning;
 mod broken;
+mod calling;
 mod client;
 mod connect;
 mod connection;

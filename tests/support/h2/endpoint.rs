@@ -68,7 +68,12 @@ impl H2Endpoint {
         settings: &[(u16, u32)],
         behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
     ) -> Self {
-        Self::serve(None, settings, behaviour)
+        Self::serve(None, Frame::settings_of(settings).bytes(), behaviour)
+    }
+
+    /// Leaves its SETTINGS to the behaviour.
+    pub(crate) fn start_unsettled(behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static) -> Self {
+        Self::serve(None, Vec::new(), behaviour)
     }
 
     /// The same within TLS: shows this certificate and agrees on `h2` alone.
@@ -77,6 +82,7 @@ impl H2Endpoint {
         settings: &[(u16, u32)],
         behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
     ) -> Self {
+        let settings = Frame::settings_of(settings).bytes();
         Self::serve(Some(config(certified)), settings, behaviour)
     }
 
@@ -92,14 +98,13 @@ impl H2Endpoint {
 
     fn serve(
         tls: Option<Arc<ServerConfig>>,
-        settings: &[(u16, u32)],
+        settings: Vec<u8>,
         behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let record = Arc::new(Record::default());
         let kept = Arc::clone(&record);
-        let settings = Frame::settings_of(settings).bytes();
         let behaviour = Arc::new(behaviour);
         thread::spawn(move || {
             for stream in listener.incoming() {

@@ -1,0 +1,150 @@
+//! Whether a shared connection is still good for anything: what is heard on it, and how its calls
+//! end.
+//!
+//! Problem: an endpoint can lose a connection without knowing. It answers every PING, and no
+//! request any more; or it refuses each, or resets it. Nothing that is heard of the connection shows that,
+//! only how its calls end, and the oldest connection is the one that is taken.
+//!
+//! So calls that bring no final head are counted, and a few in a row end the connection, gently:
+//! what runs on it goes on, and the next request opens another.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Rest, Shared, Standing};
+use crate::http2::{ErrorCode, State};
+
+/// When something was heard of the endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heard {
+    pub(super) received: u64,
+    pub(super) at: Instant,
+    /// When it was asked for a sign.
+    pub(super) asked: Option<Instant>,
+}
+
+impl Shared {
+    /// Whether a request has waited in vain, and nothing has been heard since.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.get() == Some(self.http2.received())
+    }
+
+    /// A request has waited in vain: the endpoint is asked for a sign. If nothing at all has been
+    /// heard since the request was sent, the connection is in doubt until something is.
+    pub(super) fn doubt(&self, received: u64) {
+        if self.standing.get() == Standing::Ended {
+            return;
+        }
+        if self.http2.received() == received {
+            self.doubted.set(Some(received));
+        }
+        self.ask(Instant::now());
+    }
+
+    /// Asks the endpoint for a sign.
+    fn ask(&self, now: Instant) {
+        let mut heard = self.heard.get();
+        if heard.asked.is_none() {
+            heard.asked = Some(now);
+            heard.received = self.http2.received();
+            self.heard.set(heard);
+            self.http2.ping();
+        }
+    }
+
+    /// A call on it has ended without a final head, and its client was not the reason.
+    pub(super) fn has_failed(&self) {
+        let failures = self.failures.get() + 1;
+        self.failures.set(failures);
+        if failures == FAILURES && self.standing.get() == Standing::Open {
+            let name = &self.endpoint.name;
+            tracing::debug!(endpoint = %name, failures, "connection brings no answers: left");
+            self.close();
+        }
+    }
+
+    /// A call on it has brought its final head.
+    pub(super) fn has_answered(&self) {
+        self.failures.set(0);
+    }
+
+    /// Takes no streams for a moment, so that it can end for a worker that has none.
+    pub(super) fn give_way(&self) {
+        let before = self.gave_way.get();
+        if before.is_none_or(|before| before.elapsed() >= WAY_AGAIN) {
+            self.gave_way.set(Some(Instant::now()));
+        }
+    }
+
+    pub(super) fn gives_way(&self) -> bool {
+        let since = self.gave_way.get();
+        since.is_some_and(|since| since.elapsed() < WAY)
+    }
+
+    /// Whether its endpoint is about to say how many streams it allows.
+    pub(super) fn is_settling(&self) -> bool {
+        self.standing.get() == Standing::Open
+            && !self.http2.is_settled()
+            && !self.http2.is_leaving()
+            && self.began.elapsed() < SETTLING
+    }
+
+    /// Looks after it, about once a second: is it wanted, and is there somebody? False if it has
+    /// had its time to end.
+    pub(super) fn look_after(&self, now: Instant) -> bool {
+        if self.http2.state() == State::Ending {
+            let since = self.ends_since.get().unwrap_or(now);
+            self.ends_since.set(Some(since));
+            return now.duration_since(since) < LAST_WORDS;
+        }
+        let Rest { since, keep } = self.rest.get();
+        let is_idle = self.calls.get() == 0 && now.duration_since(since) >= keep.idle;
+        let is_retired = self.endpoint.live.is_retired();
+        if is_idle || is_retired || !self.is_made_for(&self.endpoint) {
+            self.close();
+        }
+        let received = self.http2.received();
+        let mut heard = self.heard.get();
+        if heard.received != received || self.calls.get() == 0 && heard.asked.is_none() {
+            heard = Heard {
+                received,
+                at: now,
+                asked: None,
+            };
+            self.heard.set(heard);
+        }
+        let http2 = &self.endpoint.http2;
+        match heard.asked {
+            None if now.duration_since(heard.at) >= http2.keepalive_interval => self.ask(now),
+            Some(asked) if now.duration_since(asked) >= http2.keepalive_timeout => {
+                let why = "nothing was heard, and PING was not answered";
+                self.http2.end_now(ErrorCode::NO_ERROR, why);
+            }
+            Some(asked) if now.duration_since(asked) >= SIGN => self.doubted.set(Some(received)),
+            None | Some(_) => {}
+        }
+        true
+    }
+}
+
+/// How long an endpoint that is asked for a sign may take before it gets no more requests on that
+/// connection: longer than any way there and back.
+const SIGN: Duration = Duration::from_millis(500);
+
+/// How long an endpoint may take to hear that the connection ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Calls in a row that bring no final head. One or two are those calls' own matter.
+const FAILURES: u32 = 3;
+
+/// How long SETTINGS, which are the first thing that an endpoint says, may be on their way before
+/// those who wait do not count on them.
+const SETTLING: Duration = Duration::from_secs(3);
+
+/// How long a connection gives way: most requests end within that. What lasts longer must not keep
+/// others from it.
+const WAY: Duration = Duration::from_secs(1);
+
+/// How long it does not do so again.
+const WAY_AGAIN: Duration = Duration::from_secs(5);

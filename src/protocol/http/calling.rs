@@ -1,0 +1,80 @@
+//! Gives a request to the connection that carries it.
+
+use std::rc::Rc;
+
+use http_body::Body as _;
+
+use super::exchange::Exchange;
+use crate::body::Body;
+use crate::http1::{Framing, RequestOptions, encode_request};
+use crate::http2::Opening;
+use crate::message::RequestParts;
+use crate::net::Buffer;
+use crate::pool::{Call, Carrier, Keep, OwnCall, RESPONSE_LIMITS, Shared};
+use crate::snapshot::Choice;
+
+/// Gives a request to what carries it, and tells whether that has brought a response before. `None`
+/// if it can carry nothing more.
+pub(super) fn call(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    carrier: Carrier,
+    parts: &RequestParts,
+    body: &mut Body,
+) -> Option<(Call, bool)> {
+    let message = &exchange.message;
+    let framing = match message.framing {
+        // What has no body needs no framing, unless its method suggests one (RFC 9110 §8.6).
+        Framing::None | Framing::UntilClose => Framing::None,
+        framing => framing,
+    };
+    let connection = match carrier {
+        Carrier::Own(connection) => connection,
+        Carrier::Shared(shared) => {
+            return share(exchange, choice, &shared, (parts, framing), body);
+        }
+    };
+    let reused = connection.is_reused();
+    let mut head = Buffer::take();
+    let options = RequestOptions {
+        upgrade: message.upgrade.as_deref(),
+        te_trailers: message.te_trailers,
+    };
+    encode_request(&mut head, parts, framing, options);
+    let body = (std::mem::take(body), framing);
+    let method = parts.method.clone();
+    let call = OwnCall::new(connection, head, body, method, RESPONSE_LIMITS);
+    Some((Call::Own(call), reused))
+}
+
+/// Gives a request to a connection that others share.
+fn share(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    shared: &Rc<Shared>,
+    (parts, framing): (&RequestParts, Framing),
+    body: &mut Body,
+) -> Option<(Call, bool)> {
+    let length = match framing {
+        Framing::Length(length) => Some(length),
+        Framing::None | Framing::Chunked | Framing::UntilClose => None,
+    };
+    let opening = Opening {
+        is_https: shared.endpoint().tls.is_some(),
+        ends: !framing.has_body() || body.is_end_stream() && length.is_none_or(|it| it == 0),
+        length,
+        te_trailers: exchange.message.te_trailers,
+        protocol: None,
+    };
+    let keep = Keep {
+        idle: choice.timeouts.shared_idle,
+        count: choice.upstream.max_idle_per_endpoint as usize,
+    };
+    match Call::share(shared, parts, opening, std::mem::take(body), keep) {
+        Ok(called) => Some(called),
+        Err(back) => {
+            *body = back;
+            None
+        }
+    }
+}

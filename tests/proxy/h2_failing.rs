@@ -1,0 +1,190 @@
+//! Endpoints that speak HTTP/2 and fail on some of their connections: what a connection does to its
+//! requests it must not do to all that come later.
+
+use crate::support::client::{Client, Response};
+use crate::support::clock::eventually;
+use crate::support::evenkeel::Evenkeel;
+use crate::support::h2::endpoint::{H2Endpoint, H2Peer};
+use crate::support::h2::frame::{Frame, code, setting};
+
+fn config(endpoint: &H2Endpoint, upstream: &str) -> String {
+    format!(
+        "[listener.web]\nbind = \"@web\"\nupstream = \"api\"\n\
+         [upstream.api]\nprotocol = \"h2c\"\nendpoints = [\"{}\"]\n{upstream}\n",
+        endpoint.address()
+    )
+}
+
+fn before(endpoint: &H2Endpoint) -> Evenkeel {
+    Evenkeel::start(&config(endpoint, ""))
+}
+
+fn said(response: &Response) -> String {
+    assert_eq!(response.status, 200, "{response:?}");
+    response.body.text()
+}
+
+fn get(proxy: &Evenkeel) -> Response {
+    proxy.client().get("/")
+}
+
+fn post(proxy: &Evenkeel) -> Response {
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    client.response()
+}
+
+/// Answers everything.
+fn goes_on(peer: &mut H2Peer) {
+    while let Some(request) = peer.request() {
+        let number = peer.number();
+        peer.answer(request.id, 200, &[], format!("connection {number}"));
+    }
+}
+
+/// An endpoint whose first connection answers one request, and does this with each that follows.
+fn poisoned(act: impl Fn(&mut H2Peer, u32) + Send + Sync + 'static) -> H2Endpoint {
+    H2Endpoint::start(&[], move |peer| {
+        if peer.number() > 0 {
+            return goes_on(peer);
+        }
+        let first = peer.request().expect("a request");
+        peer.answer(first.id, 200, &[], "at first");
+        while let Some(request) = peer.request() {
+            act(peer, request.id);
+        }
+    })
+}
+
+#[test]
+fn a_connection_that_answers_ping_and_no_request_is_left() {
+    let endpoint = poisoned(|_, _| {});
+    let proxy = Evenkeel::start(&config(
+        &endpoint,
+        "timeouts = { response_head = \"200ms\" }",
+    ));
+    assert_eq!(said(&get(&proxy)), "at first");
+    // Three at most: while it is asked for a sign, it is left as well.
+    for _ in 0..3 {
+        get(&proxy);
+    }
+    for _ in 0..3 {
+        assert_eq!(said(&get(&proxy)), "connection 1");
+    }
+    assert_eq!(endpoint.connections(), 2);
+}
+
+#[test]
+fn a_connection_that_refuses_each_request_is_left() {
+    let endpoint = poisoned(|peer, id| {
+        peer.send(&Frame::reset(id, code::REFUSED_STREAM));
+    });
+    let proxy = before(&endpoint);
+    assert_eq!(said(&get(&proxy)), "at first");
+    for _ in 0..6 {
+        assert_eq!(said(&post(&proxy)), "connection 1");
+    }
+    assert_eq!(endpoint.connections(), 2);
+    // It was no failure, and no attempt.
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+    // Three came here; then it was left.
+    let asked = endpoint.requests().len();
+    assert_eq!(asked, 1 + 6 + 3);
+}
+
+#[test]
+fn a_connection_that_resets_each_request_is_left() {
+    let endpoint = poisoned(|peer, id| {
+        peer.send(&Frame::reset(id, code::INTERNAL_ERROR));
+    });
+    let proxy = before(&endpoint);
+    assert_eq!(said(&get(&proxy)), "at first");
+    for _ in 0..3 {
+        assert_eq!(post(&proxy).status, 502);
+    }
+    for _ in 0..3 {
+        assert_eq!(said(&post(&proxy)), "connection 1");
+    }
+    assert_eq!(endpoint.connections(), 2);
+}
+
+#[test]
+fn a_burst_waits_for_what_the_endpoint_says() {
+    let endpoint = H2Endpoint::start_unsettled(|peer| {
+        peer.is_polite = false; // an acknowledgement must not come before its own SETTINGS
+        let first = peer.head().expect("a request").stream;
+        peer.send(&Frame::settings_of(&[(setting::MAX_CONCURRENT_STREAMS, 4)]));
+        peer.answer(first, 200, &[], "taken");
+        while let Some(head) = peer.head() {
+            peer.answer(head.stream, 200, &[], "taken");
+        }
+    });
+    let proxy = before(&endpoint);
+    let clients = (0..40).map(|_| {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        client
+    });
+    let clients: Vec<Client> = clients.collect();
+    for mut client in clients {
+        assert_eq!(said(&client.response()), "taken");
+    }
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+}
+
+#[test]
+fn an_endpoint_that_says_nothing_holds_nobody_longer_than_a_connection_may_take() {
+    let endpoint = H2Endpoint::start_unsettled(|peer| {
+        peer.is_polite = false;
+        peer.drain();
+    });
+    let proxy = Evenkeel::start(&config(
+        &endpoint,
+        "timeouts = { connect = \"300ms\", response_head = \"300ms\" }",
+    ));
+    let mut clients: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    for mut client in clients {
+        assert!(client.response().status >= 500);
+    }
+}
+
+#[test]
+fn several_goaways_in_a_row_cost_no_attempt() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        if peer.number() >= 4 {
+            return goes_on(peer);
+        }
+        peer.request();
+        peer.send(&Frame::goaway(0, code::NO_ERROR, "bye"));
+        peer.drain();
+    });
+    let proxy = before(&endpoint);
+    assert_eq!(said(&post(&proxy)), "connection 4");
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+}
+
+#[test]
+fn settings_that_a_reload_changes_hold_for_the_next_request() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        if peer.number() > 0 {
+            return goes_on(peer);
+        }
+        let held = peer.head().expect("a request").stream;
+        peer.wait_for_release();
+        peer.answer(held, 200, &[], "old");
+        peer.drain();
+    });
+    let mut proxy = before(&endpoint);
+    let mut held = proxy.client();
+    held.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("it is under way", || {
+        (endpoint.connections() == 1).then_some(())
+    });
+    proxy.reload(&config(&endpoint, "http2 = { stream_window = \"128KiB\" }"));
+    assert_eq!(said(&get(&proxy)), "connection 1");
+    endpoint.release();
+    assert_eq!(said(&held.response()), "old");
+}
