@@ -56,8 +56,8 @@ impl Http2 {
         }
     }
 
-    /// Whether a connection that was opened with these settings is kept as the others say. The number
-    /// of streams is looked up with each.
+    /// Whether a connection that was opened with these settings is kept as the others say. The
+    /// number of streams is looked up with each.
     pub fn is_as(&self, other: &Self) -> bool {
         let max_streams = other.max_streams;
         Self {
