@@ -56,8 +56,8 @@ impl Http2 {
         }
     }
 
-    /// Whether a connection that was opened with these settings is kept as the others say. The number
-    /// of streams is looked up with each.
+    /// Whether a connection that was opened with these settings is kept as the others say. The
+    /// number of streams is looked up with each.
     pub fn is_as(&self, other: &Self) -> bool {
         let max_streams = other.max_streams;
         Self {
@@ -99,8 +99,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// Beyond the 5 minutes that servers of gRPC want between a PING and the next where they have sent
 /// nothing: they count those that come earlier, and at the third they end the connection, with all
-/// its calls (gRPC A8, `too_many_pings`). An endpoint that is gone is found earlier all the same: by a
-/// request that waits in vain, and by the kernel's probes.
+/// its calls (gRPC A8, `too_many_pings`). An endpoint that is gone is found earlier all the same:
+/// by a request that waits in vain, and by the kernel's probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(6);
 
 /// An endpoint that is busy answers late, but not that late.

@@ -116,8 +116,8 @@ impl Pool {
 
     /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood
     /// in the way. Where requests share connections, it waits for room on one as well, and one that
-    /// is opened is for all who wait; `connect` limits each opening. None of `avoided` is taken where
-    /// there may be another. The caller limits the whole.
+    /// is opened is for all who wait; `connect` limits each opening. None of `avoided` is taken
+    /// where there may be another. The caller limits the whole.
     pub async fn open(
         &self,
         endpoint: &Arc<Endpoint>,

@@ -245,8 +245,8 @@ impl Group {
         self.wake();
     }
 
-    /// Wakes those who wait, as many as can go on, and where nothing is being opened one more, which
-    /// opens others.
+    /// Wakes those who wait, as many as can go on, and where nothing is being opened one more,
+    /// which opens others.
     pub(super) fn wake(&self) {
         if !self.is_waited_for() {
             return;
@@ -302,8 +302,8 @@ impl Group {
         waiting > self.expected().saturating_mul(each)
     }
 
-    /// Connections that will have room: those that are being opened, and those whose endpoint is yet
-    /// to say how much.
+    /// Connections that will have room: those that are being opened, and those whose endpoint is
+    /// yet to say how much.
     fn expected(&self) -> usize {
         let members = self.members.borrow();
         let unsettled = members.iter().filter(|member| member.shared.is_settling());

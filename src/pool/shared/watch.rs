@@ -2,8 +2,8 @@
 //! end.
 //!
 //! Problem: an endpoint can lose a connection without knowing. It answers every PING, and no
-//! request any more; or it refuses each, or resets it. Nothing that is heard of the connection shows that,
-//! only how its calls end, and the oldest connection is the one that is taken.
+//! request any more; or it refuses each, or resets it. Nothing that is heard of the connection
+//! shows that, only how its calls end, and the oldest connection is the one that is taken.
 //!
 //! So calls that bring no final head are counted, and a few in a row end the connection, gently:
 //! what runs on it goes on, and the next request opens another.

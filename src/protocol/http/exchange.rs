@@ -345,9 +345,9 @@ impl<'a> Exchange<'a> {
         self.overdue.get().is_some_and(|at| Instant::now() >= at)
     }
 
-    /// Keeps the request, of which an endpoint has surely taken no notice, from the connection that it
-    /// was on. Whether it may be sent on another one: whatever its method (RFC 9113 §8.7), and beyond
-    /// the count of attempts, but a few times only.
+    /// Keeps the request, of which an endpoint has surely taken no notice, from the connection that
+    /// it was on. Whether it may be sent on another one: whatever its method (RFC 9113 §8.7), and
+    /// beyond the count of attempts, but a few times only.
     pub(super) fn avoids(&self, call: &Call) -> bool {
         let mut avoided = self.avoided.borrow_mut();
         avoided.extend(call.shared().map(Rc::downgrade));
@@ -375,6 +375,6 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// How often an endpoint may take no notice of one request: a server that is being replaced, or that
-/// ends its connections after a few dozen requests, says GOAWAY on several in a row.
+/// How often an endpoint may take no notice of one request: a server that is being replaced, or
+/// that ends its connections after a few dozen requests, says GOAWAY on several in a row.
 const UNPROCESSED: usize = 5;

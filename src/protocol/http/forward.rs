@@ -116,8 +116,8 @@ fn take_retry(
 }
 
 /// One attempt at one endpoint. Where the body can be sent again, it is there again. A reused
-/// connection that turns out closed is replaced here, and one that took no notice of the request: that
-/// is no failure of the endpoint, and no attempt of the request.
+/// connection that turns out closed is replaced here, and one that took no notice of the request:
+/// that is no failure of the endpoint, and no attempt of the request.
 fn attempt<'a>(
     exchange: &'a Exchange<'_>,
     choice: &'a Choice,
@@ -199,8 +199,8 @@ fn goes_on(
     (error, reused): (&CallError, bool),
     need: &mut Need,
 ) -> bool {
-    // What an endpoint wants to hear in HTTP/1.1 (RFC 9113 §7) it has not acted on, so that any method
-    // may be sent again; and it is no failure, so that this costs no attempt. It happens once in one.
+    // What an endpoint wants to hear in HTTP/1.1 (RFC 9113 §7) it has not acted on, so that any
+    // method may be sent again; and it is no failure, so that it costs no attempt. Once in each.
     let is_choice = pick.endpoint.protocol == Protocol::Either;
     if matches!(error, CallError::Http1Required) && is_choice && need.purpose == Purpose::Http {
         need.purpose = Purpose::Http1;
