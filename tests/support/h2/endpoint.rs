@@ -169,10 +169,10 @@ impl Record {
         let over = || behaviours.iter().all(JoinHandle::is_finished);
         let until = Instant::now() + A_MOMENT;
         while !over() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
+            thread::park_timeout(Duration::from_millis(5));
         }
-        let ended = behaviours.into_iter().filter(JoinHandle::is_finished);
-        ended.filter_map(|behaves| behaves.join().err()).next()
+        let mut ended = behaviours.into_iter().filter(JoinHandle::is_finished);
+        ended.find_map(|behaves| behaves.join().err())
     }
 }
 
