@@ -186,8 +186,8 @@ pub struct Timeouts {
     /// The whole request, from its head to the last byte of the response. Default: none.
     pub request: Option<Time>,
     /// How long an idle connection to an endpoint is kept. Less for an endpoint that is found to
-    /// close idle connections earlier, and 60s where it is shared by requests (HTTP/2), unless it is
-    /// set. Default: 4s.
+    /// close idle connections earlier, and 60s where it is shared by requests (HTTP/2), unless it
+    /// is set. Default: 4s.
     pub upstream_idle: Option<Time>,
     /// A TCP connection or upgraded connection on which nothing moves. Default: 1h.
     pub tunnel_idle: Option<Time>,

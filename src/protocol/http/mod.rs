@@ -2,8 +2,9 @@
 //!
 //! `beginning` tells which version a connection speaks; `connection` waits for one request after
 //! the other, `streams` for many at once; `exchange` is the life of one; `forward` asks an
-//! upstream, and again where that is allowed; `broken` tells of a response that cannot go on; `record` keeps what is logged and measured;
-//! `respond` alone turns causes into statuses; `terms` are what a connection is served by.
+//! upstream, and again where that is allowed; `broken` tells of a response that cannot go on;
+//! `record` keeps what is logged and measured; `respond` alone turns causes into statuses; `terms`
+//! are what a connection is served by.
 
 mod accept;
 mod answer;

@@ -16,7 +16,7 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -25,7 +25,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::frame::{Frame, PREFACE, kind};
 use super::{H2, Message, StreamEnd};
-use crate::support::clock::{PATIENCE, eventually};
+use crate::support::clock::{PATIENCE, eventually, pause};
 use crate::support::tls::Certified;
 
 /// A server on a port of its own, which ends with this value. What a behaviour found wrong by then
@@ -172,12 +172,14 @@ impl Record {
     fn failed(&self) -> Option<Box<dyn Any + Send>> {
         let behaviours = std::mem::take(&mut *held(&self.behaviours));
         let over = || behaviours.iter().all(JoinHandle::is_finished);
-        let until = Instant::now() + A_MOMENT;
-        while !over() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
+        for _ in 0..LOOKS {
+            if over() {
+                break;
+            }
+            pause(A_MOMENT);
         }
-        let ended = behaviours.into_iter().filter(JoinHandle::is_finished);
-        ended.filter_map(|behaves| behaves.join().err()).next()
+        let mut ended = behaviours.into_iter().filter(JoinHandle::is_finished);
+        ended.find_map(|behaves| behaves.join().err())
     }
 }
 
@@ -349,8 +351,9 @@ fn config(certified: &Certified) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// How long a behaviour that is about to find something wrong is waited for.
-const A_MOMENT: Duration = Duration::from_millis(200);
+/// How often, and how long, a behaviour that is about to find something wrong is waited for.
+const LOOKS: usize = 40;
+const A_MOMENT: Duration = Duration::from_millis(5);
 
 /// A thread that failed has failed its own test; what it recorded is still good.
 fn held<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -261,9 +261,9 @@ impl Client {
         }
     }
 
-    /// Sends a message; `None` if the deadline passed, which the sender sets whenever something moved.
-    /// Where it cannot go on, the sender may tell the client in order; else, or if the future is
-    /// dropped before it is ready, the connection is cut, or the stream.
+    /// Sends a message; `None` if the deadline passed, which the sender sets whenever something
+    /// moved. Where it cannot go on, the sender may tell the client in order; else, or if the
+    /// future is dropped before it is ready, the connection is cut, or the stream.
     ///
     /// No `async fn`: its future would hold the arguments twice, and so would each exchange.
     pub(super) fn send<'a>(
