@@ -104,6 +104,18 @@ fn a_connection_without_streams_ends_gently() {
     );
 }
 
+/// What asks it stands behind what it has still to take, in buffers that are not ours.
+#[test]
+fn a_client_that_takes_slowly_has_time_to_answer() {
+    let mut rig = Rig::new(State::Busy);
+    rig.seen.received = 1;
+    assert_eq!(rig.at(1), Err(31));
+    rig.seen.sent = 4_000_000;
+    assert_eq!(rig.at(31), Ok(Step::Ping));
+    rig.seen.awaits_pong = true;
+    assert_eq!(rig.at(32), Err(31 + 10 + 1000));
+}
+
 #[test]
 fn a_client_is_asked_whether_it_is_there() {
     let mut rig = Rig::new(State::Busy);

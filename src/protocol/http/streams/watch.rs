@@ -22,6 +22,8 @@ pub(super) struct Watch {
     /// Bytes that had come, and when the last of them had.
     received: u64,
     heard: Instant,
+    /// Bytes that had left by then.
+    sent_when_heard: u64,
     /// When the client was asked whether it is there.
     asked: Option<Instant>,
     /// Bytes that had left, and since when no more do although there are some.
@@ -93,6 +95,7 @@ impl Watch {
             waits_since: now,
             received: 0,
             heard: now,
+            sent_when_heard: 0,
             asked: None,
             sent: 0,
             held_up: None,
@@ -144,6 +147,7 @@ impl Watch {
         if self.received != seen.received {
             self.received = seen.received;
             self.heard = now;
+            self.sent_when_heard = seen.sent;
             self.asked = None;
         }
         // What asks the client stands behind what it does not take.
@@ -230,7 +234,10 @@ impl Watch {
             None => (self.heard + limits.keepalive_interval, Step::Ping),
             Some(asked) => {
                 let step = Step::EndNow(ErrorCode::NO_ERROR, "PING not answered");
-                (asked + limits.keepalive_timeout, step)
+                // It stands behind all that the client has still to take.
+                let behind = self.sent.saturating_sub(self.sent_when_heard);
+                let taking = Duration::from_millis(behind / SLOWEST);
+                (asked + limits.keepalive_timeout + taking, step)
             }
         }
     }
@@ -238,6 +245,10 @@ impl Watch {
 
 /// RFC 9113 §6.5.3 wants them acknowledged at once; some round trips around the world are enough.
 const SETTLING: Duration = Duration::from_secs(10);
+
+/// Bytes in a millisecond that a client is expected to take of what was sent to it: the slowest
+/// links that are in use are quicker.
+const SLOWEST: u64 = 4;
 
 /// Enough for the last packets of a client that is sending to arrive and for our close to reach it.
 const LAST_WORDS: Duration = Duration::from_secs(2);
