@@ -16,7 +16,7 @@ use crate::policy::grpc::Code;
 
 impl Sender for Exchange<'_> {
     fn moved(&self) {
-        self.wait_at_most(self.body_idle.get());
+        self.wait_at_most(self.body_idle());
     }
 
     fn break_off(&self, outgoing: &mut Outgoing, error: Option<&SendError>) -> bool {

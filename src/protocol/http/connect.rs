@@ -42,7 +42,7 @@ pub(super) async fn carrier(
     let now = exchange.now.get();
     if endpoint.protocol != Protocol::Http1
         && need.purpose == Purpose::Http
-        && let Some(carrier) = pool.share(endpoint, host.as_ref(), &exchange.avoided.borrow())
+        && let Some(carrier) = pool.share(endpoint, host.as_ref(), &exchange.avoided())
     {
         return Ok(carrier);
     }
@@ -80,7 +80,7 @@ async fn open(
     let client = &exchange.connection.client;
     exchange.wait_at_most(choice.timeouts.connect);
     let allowed = Cell::new(None);
-    let avoided = exchange.avoided.borrow().clone();
+    let avoided = exchange.avoided();
     let terms = (began, choice.timeouts.connect, avoided.as_slice());
     let opening = pool.open(endpoint, host.as_ref(), purpose, terms, &allowed);
     let mut opening = std::pin::pin!(opening);

@@ -35,13 +35,14 @@ pub(super) struct Exchange<'a> {
     overdue: Cell<Option<Instant>>,
     /// When the attempt under way is, until it brings a response.
     pub(super) attempt_overdue: Cell<Option<Instant>>,
-    pub(super) body_idle: Cell<Duration>,
+    /// In nanoseconds, which take half the room of a [`Duration`].
+    body_idle: Cell<u64>,
     /// The last look at the clock: what need not be exact to the microsecond does without its own.
     pub(super) now: Cell<Instant>,
     /// When the waiting began, for a client or an endpoint.
     waiting_since: Cell<Option<Instant>>,
     /// Shared connections that took no notice of the request.
-    pub(super) avoided: RefCell<Vec<Weak<Shared>>>,
+    avoided: OnceCell<Box<RefCell<Vec<Weak<Shared>>>>>,
     _under_way: UnderWay<'a>,
 }
 
@@ -314,10 +315,10 @@ impl<'a> Exchange<'a> {
             peer_is_trusted,
             overdue: Cell::new(None),
             attempt_overdue: Cell::new(None),
-            body_idle: Cell::new(terms.listener.timeouts.body_idle),
+            body_idle: Cell::new(nanoseconds(terms.listener.timeouts.body_idle)),
             now: Cell::new(now),
             waiting_since: Cell::new(None),
-            avoided: RefCell::default(),
+            avoided: OnceCell::new(),
             _under_way: route.metrics.begin(),
         }
     }
@@ -337,7 +338,18 @@ impl<'a> Exchange<'a> {
         let limit = timeouts.request.into_iter().chain(call).min();
         self.overdue
             .set(limit.map(|limit| self.record.started() + limit));
-        self.body_idle.set(timeouts.body_idle);
+        self.body_idle.set(nanoseconds(timeouts.body_idle));
+    }
+
+    /// How long nothing of a body may move.
+    pub(super) fn body_idle(&self) -> Duration {
+        Duration::from_nanos(self.body_idle.get())
+    }
+
+    /// Shared connections that took no notice of the request.
+    pub(super) fn avoided(&self) -> Vec<Weak<Shared>> {
+        let avoided = self.avoided.get();
+        avoided.map_or_else(Vec::new, |avoided| avoided.borrow().clone())
     }
 
     /// Whether the limit of the whole request has passed.
@@ -349,7 +361,8 @@ impl<'a> Exchange<'a> {
     /// it was on. Whether it may be sent on another one: whatever its method (RFC 9113 §8.7), and
     /// beyond the count of attempts, but a few times only.
     pub(super) fn avoids(&self, call: &Call) -> bool {
-        let mut avoided = self.avoided.borrow_mut();
+        let avoided = self.avoided.get_or_init(Box::default);
+        let mut avoided = avoided.borrow_mut();
         avoided.extend(call.shared().map(Rc::downgrade));
         avoided.len() <= UNPROCESSED
     }
@@ -378,3 +391,7 @@ impl<'a> Exchange<'a> {
 /// How often an endpoint may take no notice of one request: a server that is being replaced, or
 /// that ends its connections after a few dozen requests, says GOAWAY on several in a row.
 const UNPROCESSED: usize = 5;
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
