@@ -107,7 +107,8 @@ fn allowance(kind: Abuse) -> Allowance {
         Abuse::Settings => (20, 1),
         Abuse::HeaderList => (50, 5),
         Abuse::Priority => (400, 40),
-        Abuse::MadeYouReset | Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
+        Abuse::MadeYouReset => (60, 10),
+        Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
         // Some tell of every piece twice.
         Abuse::WindowUpdate => (1000, 100),
         // These are told by what they are, not by how many there were.

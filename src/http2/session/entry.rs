@@ -35,6 +35,8 @@ pub(super) struct Entry {
     /// Whether it is a CONNECT: bytes are all that may follow its head, and what follows a
     /// success is a tunnel (RFC 9113 §8.5).
     pub(super) is_connect: bool,
+    /// Whether its request cannot be served, and is answered all the same.
+    pub(super) is_refused: bool,
     /// Whether all of the other end's side came.
     pub(super) has_received: bool,
     /// Whether all of our side was said.
@@ -81,6 +83,7 @@ impl Entry {
             has_head: false,
             is_bodiless: false,
             is_connect: false,
+            is_refused: false,
             has_received: false,
             has_sent: false,
             turn: Turn::None,

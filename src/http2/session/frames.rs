@@ -109,14 +109,7 @@ impl Session {
                 // From here on nothing more can be under way.
                 self.streams.remember(header.id, EndedBy::Them);
             }
-            // What has been answered is given up late: that costs nobody any work.
-            let is_late = matches!(by, Some(EndedBy::Us | EndedBy::Both));
-            let kind = if is_late {
-                Abuse::UnknownFrame
-            } else {
-                Abuse::RapidReset
-            };
-            return self.spend(kind, now);
+            return self.spend(Abuse::RapidReset, now);
         };
         if entry.error.is_some() {
             return self.spend(Abuse::RapidReset, now);
@@ -134,7 +127,8 @@ impl Session {
         let is_answered = entry.has_sent;
         self.resets.by_them += 1;
         if is_answered {
-            return self.spend(Abuse::UnknownFrame, now);
+            // It costs nobody any work.
+            return Ok(());
         }
         self.spend(Abuse::RapidReset, now)
     }

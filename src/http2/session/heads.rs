@@ -195,6 +195,7 @@ impl Session {
             }
             Err(HeadError::TooLarge) => {
                 self.spend(Abuse::HeaderList, now)?;
+                entry.is_refused = true;
                 self.streams.insert(id, entry);
                 Event::Refused(HeadError::TooLarge, Some(id))
             }

@@ -314,10 +314,7 @@ impl Session {
         let by = match entry.error {
             Some(StreamError::Reset(_) | StreamError::Unprocessed) => EndedBy::Them,
             Some(StreamError::Malformed(_) | StreamError::Ended) => EndedBy::Us,
-            None if entry.has_received && entry.has_sent => {
-                self.budget.complete();
-                EndedBy::Both
-            }
+            None if entry.has_received && entry.has_sent => EndedBy::Both,
             None => {
                 let code = match self.role {
                     Role::Client => ErrorCode::CANCEL,
@@ -330,7 +327,13 @@ impl Session {
                 EndedBy::Us
             }
         };
-        self.streams.remove(id, by);
+        if let Some(entry) = self.streams.remove(id, by)
+            && entry.has_sent
+            && entry.error.is_none()
+            && !entry.is_refused
+        {
+            self.budget.complete();
+        }
     }
 }
 
