@@ -42,9 +42,12 @@ pub(super) struct Exchange<'a> {
     /// When the waiting began, for a client or an endpoint.
     waiting_since: Cell<Option<Instant>>,
     /// Shared connections that took no notice of the request.
-    avoided: OnceCell<Box<RefCell<Vec<Weak<Shared>>>>>,
+    avoided: OnceCell<Box<Avoided>>,
     _under_way: UnderWay<'a>,
 }
+
+/// Shared connections that took no notice of a request.
+type Avoided = RefCell<Vec<Weak<Shared>>>;
 
 /// What a request's head says of the message, rather than to its recipient.
 #[derive(Debug)]
