@@ -46,8 +46,6 @@ struct Streams<G> {
     terms: Terms,
     /// How the listener speaks; of the last snapshot in which it does.
     spoken: Arc<Http2>,
-    /// What its client was told at the beginning.
-    told: http2::Settings,
     /// What of its greatest age it does not reach.
     early: f64,
     held: Rc<Held<G>>,
@@ -84,7 +82,6 @@ pub(super) async fn serve<G: 'static>(
         connection: http2::Connection::server(stream, &received, spoken.settings, now),
         held: Rc::new(Held::new(guard, &spoken)),
         watch: Watch::new(now, age),
-        told: spoken.settings,
         early,
         deadline: Deadline::default(),
         requests: 0,
@@ -142,8 +139,8 @@ impl<G: 'static> Streams<G> {
         }
     }
 
-    /// Follows the snapshot in force. What was told to the client and holds no more is the reason
-    /// to end the connection: its next one is told anew.
+    /// Follows the snapshot in force. What the client was told, streams and windows, stands for as
+    /// long as the connection: to end all of them at once would bring all clients back at once.
     fn renew(&mut self) {
         self.terms.renew(&self.facts, &self.local);
         if let Some(spoken) = &self.terms.listener.http2
@@ -174,22 +171,11 @@ impl<G: 'static> Streams<G> {
     fn leaves(&self) -> Leaves {
         let drain = &self.local.drain;
         let is_over = self.terms.is_over() || self.terms.listener.http2.is_none();
-        match drain.is_draining() || is_over || self.is_outdated() {
+        match drain.is_draining() || is_over {
             _ if drain.is_closed() => Leaves::Now,
             true => Leaves::Soon,
             false => Leaves::Not,
         }
-    }
-
-    /// Whether the client was told what holds no more.
-    fn is_outdated(&self) -> bool {
-        let http2::Settings { head, fields, .. } = self.spoken.settings;
-        let told = http2::Settings {
-            head,
-            fields,
-            ..self.told
-        };
-        told != self.spoken.settings
     }
 
     fn limits(&self) -> Limits {
