@@ -63,6 +63,38 @@ pub trait Conduit {
     fn draw(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize>;
 }
 
+/// What of a body is still at hand after it was asked for its first piece: until a second one is
+/// taken, a message may be sent again.
+#[derive(Debug)]
+pub enum Kept {
+    /// It has given nothing yet.
+    Untouched,
+    /// All that it has given.
+    Piece(Bytes),
+    /// It has given more than is kept, or nobody wants it back.
+    Gone,
+}
+
+impl Kept {
+    /// The body has given a piece, which is kept if it is the first and no longer than `most`.
+    #[inline]
+    pub fn gave(&mut self, piece: &Bytes, most: usize) {
+        *self = match self {
+            Self::Untouched if piece.len() <= most => Self::Piece(piece.clone()),
+            Self::Untouched | Self::Piece(_) | Self::Gone => Self::Gone,
+        };
+    }
+
+    /// The body with what it has given in front of it, if all of that is at hand.
+    pub fn whole(self, body: Body) -> Option<Body> {
+        match self {
+            Self::Untouched => Some(body),
+            Self::Piece(piece) => Some(body.behind(piece)),
+            Self::Gone => None,
+        }
+    }
+}
+
 /// A body that streams.
 pub trait Flow: HttpBody<Data = Bytes, Error = BodyError> {
     /// Lets what is behind this body go on while nobody asks for its next piece.

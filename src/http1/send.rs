@@ -13,7 +13,7 @@ use http_body::Body as _;
 use super::encode::{encode_chunk_head, encode_last_chunk};
 use super::frame::Framing;
 use super::pipe::Pipe;
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, Kept};
 use crate::net::{BUFFER, Buffer, Stream};
 
 /// A message that is being sent.
@@ -33,17 +33,6 @@ pub struct Outgoing {
     body_bytes: u64,
     progress: u64,
     kept: Kept,
-}
-
-/// What of a body is still at hand after it was asked for its first piece.
-#[derive(Debug)]
-enum Kept {
-    /// It has given nothing yet.
-    Untouched,
-    /// All that it has given.
-    Piece(Bytes),
-    /// It has given more than is kept, or nobody wants it back.
-    Gone,
 }
 
 /// Why a message could not be sent.
@@ -148,13 +137,11 @@ impl Outgoing {
     /// Gives the body back, if all of it is still at hand: then the message may be sent again.
     pub fn into_whole_body(self) -> Option<Body> {
         match self.kept {
-            Kept::Untouched => Some(self.body),
-            Kept::Piece(piece) => Some(self.body.behind(piece)),
             // Before the first write there has been one piece, and it is whole, however long.
             Kept::Gone if self.progress == 0 && !self.piece.is_empty() => {
                 Some(self.body.behind(self.piece))
             }
-            Kept::Gone => None,
+            kept => kept.whole(self.body),
         }
     }
 
@@ -241,7 +228,7 @@ impl Outgoing {
     }
 
     fn stage(&mut self, data: Bytes) -> Result<(), SendError> {
-        self.keep(&data);
+        self.kept.gave(&data, BUFFER);
         self.count(data.len())?;
         if self.framing == Framing::Chunked {
             encode_chunk_head(self.staging(), data.len());
@@ -277,13 +264,6 @@ impl Outgoing {
             }
         }
         Ok(())
-    }
-
-    fn keep(&mut self, data: &Bytes) {
-        self.kept = match self.kept {
-            Kept::Untouched if data.len() <= BUFFER => Kept::Piece(data.clone()),
-            Kept::Untouched | Kept::Piece(_) | Kept::Gone => Kept::Gone,
-        };
     }
 
     fn end(&mut self, trailers: Option<&http::HeaderMap>) -> Result<(), SendError> {

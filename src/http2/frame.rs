@@ -35,12 +35,16 @@ impl Header {
 
 /// Writes the header of a frame whose payload is appended next.
 pub(super) fn write_header(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, id: u32) {
+    out.extend_from_slice(&header(length, kind, flags, id));
+}
+
+fn header(length: usize, kind: u8, flags: u8, id: u32) -> [u8; HEADER] {
     debug_assert!(length < 1 << 24, "the length of a frame has 24 bits");
     let length = u32::try_from(length).unwrap_or(0).to_be_bytes();
     let id = id.to_be_bytes();
-    out.extend_from_slice(&[
+    [
         length[1], length[2], length[3], kind, flags, id[0], id[1], id[2], id[3],
-    ]);
+    ]
 }
 
 /// Writes SETTINGS.
@@ -90,8 +94,7 @@ pub(super) fn close_block(out: &mut Vec<u8>, start: usize, id: u32, ends: bool, 
     let flags = if ends { END_STREAM } else { 0 };
     let first = block.min(most);
     let last = if first == block { END_HEADERS } else { 0 };
-    let mut header = Vec::with_capacity(HEADER);
-    write_header(&mut header, first, HEADERS, flags | last, id);
+    let header = header(first, HEADERS, flags | last, id);
     out[start..start + HEADER].copy_from_slice(&header);
     if first == block {
         return;

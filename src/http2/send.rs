@@ -12,7 +12,7 @@ use http_body::Body as _;
 use super::error::StreamError;
 use super::session::{Piece, Respond};
 use super::stream::Stream;
-use crate::body::{Body, BodyError};
+use crate::body::{Body, BodyError, Kept};
 use crate::message::ResponseParts;
 use crate::net::BUFFER;
 
@@ -41,17 +41,6 @@ struct Head {
     bodiless: bool,
     /// Whether something follows that this message does not send.
     opens: bool,
-}
-
-/// What of a body is still at hand after it was asked for its first piece.
-#[derive(Debug)]
-enum Kept {
-    /// It has given nothing yet.
-    Untouched,
-    /// All that it has given.
-    Piece(Bytes),
-    /// It has given more than is kept, or nobody wants it back.
-    Gone,
 }
 
 /// Why a message could not be sent.
@@ -223,10 +212,7 @@ impl Sending {
     }
 
     fn took(&mut self, data: Bytes) -> Result<(), SendError> {
-        self.kept = match self.kept {
-            Kept::Untouched if data.len() <= BUFFER => Kept::Piece(data.clone()),
-            Kept::Untouched | Kept::Piece(_) | Kept::Gone => Kept::Gone,
-        };
+        self.kept.gave(&data, BUFFER);
         let length = data.len() as u64;
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(length).ok_or(SendError::Length)?;
@@ -317,12 +303,10 @@ impl Sending {
     /// Gives the body back, if all of it is still at hand: then the message may be sent again.
     pub fn into_whole_body(self) -> Option<Body> {
         match self.kept {
-            Kept::Untouched => Some(self.body),
-            Kept::Piece(piece) => Some(self.body.behind(piece)),
             Kept::Gone if self.body_bytes == 0 && !self.piece.is_empty() => {
                 Some(self.body.behind(self.piece))
             }
-            Kept::Gone => None,
+            kept => kept.whole(self.body),
         }
     }
 }

@@ -14,6 +14,7 @@ mod names;
 mod prepared;
 mod recycle;
 mod scan;
+mod token;
 mod value;
 
 use http::{Method, StatusCode, Uri, Version};
@@ -28,6 +29,7 @@ pub use names::{
 };
 pub use prepared::{PreparedLine, PreparedName};
 pub(crate) use scan::{name_end, quotable_end, value_end};
+pub(crate) use token::{is_token, is_token_byte};
 pub use value::Value;
 
 /// The head of a request.

@@ -3,11 +3,12 @@
 //! `EVENKEEL_PYTHON` names the interpreter that has what `requirements.txt` lists, and
 //! `EVENKEEL_GRPC=required` says that there must be one.
 
-use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+
+use super::python;
 
 /// The server, which ends with this.
 #[derive(Debug)]
@@ -104,29 +105,13 @@ pub(crate) fn call(address: SocketAddr, case: &str, more: &[&str]) -> Vec<String
 }
 
 /// Whether there is grpcio. Says so where there is not, or fails where that must not be.
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that did not run must not look as if it had"
-)]
 pub(crate) fn is_there() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
-    let is_there = *FOUND.get_or_init(|| {
-        let asked = Command::new(python())
-            .args(["-c", "import grpc, grpc_health"])
-            .stderr(Stdio::null())
-            .status();
-        asked.is_ok_and(|status| status.success())
-    });
-    if !is_there {
-        let is_required = env::var("EVENKEEL_GRPC").is_ok_and(|value| value == "required");
-        assert!(!is_required, "grpcio is not installed");
-        eprintln!("skipped: grpcio is not installed");
-    }
-    is_there
+    python::has("grpc, grpc_health", "EVENKEEL_GRPC", &FOUND)
 }
 
 fn peer(arguments: &[&str]) -> Child {
-    Command::new(python())
+    Command::new(python::python())
         .arg(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/support/grpc_peer.py"
@@ -137,10 +122,6 @@ fn peer(arguments: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .expect("it was found before")
-}
-
-fn python() -> String {
-    env::var("EVENKEEL_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
 fn line(said: &mut impl BufRead) -> String {

@@ -4,11 +4,12 @@
 //! `EVENKEEL_PYTHON` names the interpreter that has what `requirements.txt` lists, and
 //! `EVENKEEL_WEBSOCKET=required` says that there must be one.
 
-use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+
+use super::python;
 
 /// A client or a server, which ends with this.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl WebSocketPeer {
             env!("CARGO_MANIFEST_DIR"),
             "/tests/support/websocket_peer.py"
         );
-        let mut child = Command::new(python())
+        let mut child = Command::new(python::python())
             .arg(script)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -82,27 +83,7 @@ impl Drop for WebSocketPeer {
 
 /// Whether there are such counterparts. Says so where there are none, or fails where that must not
 /// be.
-#[expect(
-    clippy::print_stderr,
-    reason = "a test that did not run must not look as if it had"
-)]
 pub(crate) fn is_there() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
-    let is_there = *FOUND.get_or_init(|| {
-        let asked = Command::new(python())
-            .args(["-c", "import websockets, wsproto, h2"])
-            .stderr(Stdio::null())
-            .status();
-        asked.is_ok_and(|status| status.success())
-    });
-    if !is_there {
-        let is_required = env::var("EVENKEEL_WEBSOCKET").is_ok_and(|value| value == "required");
-        assert!(!is_required, "websockets, wsproto and h2 are not installed");
-        eprintln!("skipped: websockets, wsproto and h2 are not installed");
-    }
-    is_there
-}
-
-fn python() -> String {
-    env::var("EVENKEEL_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+    python::has("websockets, wsproto, h2", "EVENKEEL_WEBSOCKET", &FOUND)
 }

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
 use super::{Decoded, FrameError};
-use crate::http1::lines::{FieldError, Slots, is_token_byte};
-use crate::message::header_name_is_forbidden_in_trailers;
+use crate::http1::lines::{FieldError, Slots};
+use crate::message::{header_name_is_forbidden_in_trailers, is_token_byte};
 
 /// The state of one chunked body.
 #[derive(Debug, Default)]

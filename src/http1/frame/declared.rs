@@ -1,7 +1,7 @@
 //! What the framing fields of one head declare, collected line by line.
 
 use super::FramingError;
-use crate::http1::lines::is_token;
+use crate::message::is_token;
 
 /// The framing fields that were seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,8 +5,7 @@ use http::{HeaderValue, header};
 
 use super::line;
 use crate::http1::frame::Trailers;
-use crate::http1::lines::is_token;
-use crate::message::{Fields, Place, Role};
+use crate::message::{Fields, Place, Role, is_token};
 
 /// What `Connection` says (RFC 9110 §7.6.1, RFC 9112 §9.3, §9.6).
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use http::{Method, Version};
 use memchr::{memchr, memrchr};
 
 use super::request::RequestError;
-use crate::http1::lines::is_token_byte;
+use crate::message::is_token_byte;
 
 /// The three parts of a request line.
 pub(super) struct Line<'bytes> {

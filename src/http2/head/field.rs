@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::HeadError;
-use crate::message::{LONGEST_NAME, Value};
+use crate::message::{Fields, LONGEST_NAME, Role, Value, is_token_byte};
 
 /// How much of a head may still come.
 #[derive(Debug)]
@@ -52,12 +52,6 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), HeadError> {
     ))
 }
 
-/// Whether these are the bytes of a token, and there is one (RFC 9110 §5.6.2).
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    let is_in = |byte: &u8| byte.is_ascii_uppercase() || NAME_BYTES[usize::from(*byte)];
-    !bytes.is_empty() && bytes.iter().all(is_in)
-}
-
 /// Reads `Content-Length`, which may stand once: a number of digits only (RFC 9110 §8.6).
 pub(super) fn read_length(length: &mut Option<u64>, value: Value<'_>) -> Result<u64, HeadError> {
     if length.is_some() {
@@ -66,6 +60,13 @@ pub(super) fn read_length(length: &mut Option<u64>, value: Value<'_>) -> Result<
     let number = decimal(value.as_bytes());
     *length = number;
     number.ok_or(HeadError::Malformed("malformed content-length"))
+}
+
+/// Keeps a length that was read, written plainly.
+pub(super) fn keep_length(fields: &mut Fields, name: &[u8], length: u64) {
+    let mut digits = itoa::Buffer::new();
+    let plain = Value::of_ascii(digits.format(length).as_bytes());
+    fields.append_decoded(name, plain, Role::ContentLength);
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -96,24 +97,7 @@ const NAME_BYTES: [bool; 256] = {
     let mut bytes = [false; 256];
     let mut byte = 0_u8;
     while byte < 128 {
-        let is_mark = matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        );
-        bytes[byte as usize] = byte.is_ascii_lowercase() || byte.is_ascii_digit() || is_mark;
+        bytes[byte as usize] = is_token_byte(byte) && !byte.is_ascii_uppercase();
         byte += 1;
     }
     bytes

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use http::{Method, Uri, Version, header};
 
-use super::field::{OF_A_CONNECTION, Room, check_name, is_token, read_length, value};
+use super::field::{OF_A_CONNECTION, Room, check_name, keep_length, read_length, value};
 use super::{HeadError, RequestHead, target};
 use crate::http2::settings::Settings;
-use crate::message::{Fields, RequestParts, Role, Value, role};
+use crate::message::{Fields, RequestParts, Role, Value, is_token, role};
 
 /// Reads the head of a request, field by field.
 #[derive(Debug)]
@@ -158,9 +158,7 @@ impl RequestReader {
             Role::Host => self.host(value)?,
             Role::ContentLength => {
                 let length = read_length(&mut self.length, value)?;
-                let mut digits = itoa::Buffer::new();
-                let plain = Value::of_ascii(digits.format(length).as_bytes());
-                self.fields.append_decoded(name, plain, Role::ContentLength);
+                keep_length(&mut self.fields, name, length);
             }
             Role::Te if value.as_bytes().eq_ignore_ascii_case(b"trailers") => {
                 self.te_trailers = true;

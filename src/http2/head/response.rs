@@ -2,7 +2,9 @@
 
 use http::{StatusCode, Version};
 
-use super::field::{OF_A_CONNECTION, Room, check_name, has_no_content, read_length, value};
+use super::field::{
+    OF_A_CONNECTION, Room, check_name, has_no_content, keep_length, read_length, value,
+};
 use super::{HeadError, ResponseHead};
 use crate::http2::settings::Settings;
 use crate::message::{Fields, ResponseParts, Role, Value, role};
@@ -79,9 +81,7 @@ impl ResponseReader {
             Role::ContentLength => {
                 let length = read_length(&mut self.length, value)?;
                 if !self.status.is_some_and(has_no_content) {
-                    let mut digits = itoa::Buffer::new();
-                    let plain = Value::of_ascii(digits.format(length).as_bytes());
-                    self.fields.append_decoded(name, plain, Role::ContentLength);
+                    keep_length(&mut self.fields, name, length);
                 }
             }
             Role::Te

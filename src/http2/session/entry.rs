@@ -104,14 +104,9 @@ impl Entry {
 
     /// That has happened.
     pub(super) fn wake(&mut self, happened: Wanted) {
-        if self.wants(happened) {
+        if self.wanted & happened as u8 != 0 {
             self.wake_for_all();
         }
-    }
-
-    /// Whether its task waits for that.
-    pub(super) fn wants(&self, wanted: Wanted) -> bool {
-        self.wanted & wanted as u8 != 0
     }
 
     /// It is over before its end, unless it was already.

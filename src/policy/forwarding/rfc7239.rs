@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::header;
 
-use crate::message::{Fields, Value};
+use crate::message::{Fields, Value, is_token_byte};
 use crate::policy::list::split;
 
 use super::chain;
@@ -46,8 +46,7 @@ fn hop(element: &str) -> Option<IpAddr> {
 
 /// A token as it is, anything else quoted (§4; RFC 9110 §5.6.2, §5.6.4).
 fn value(text: &str) -> String {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.bytes().all(is_token) {
+    if text.bytes().all(is_token_byte) {
         text.to_owned()
     } else {
         format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
