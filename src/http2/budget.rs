@@ -102,15 +102,17 @@ fn allowance(kind: Abuse) -> Allowance {
     let (burst, per_second) = match kind {
         // A page that is left cancels what it was waiting for; two hundred at once, on all of its
         // connections, is a large one.
-        // And a client may use streams before it knows how many it has.
-        Abuse::RapidReset | Abuse::RefusedStream => (200, 20),
+        Abuse::RapidReset => (200, 20),
         Abuse::Settings => (20, 1),
         Abuse::HeaderList => (50, 5),
         Abuse::Priority => (400, 40),
         Abuse::MadeYouReset => (60, 10),
         Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
-        // Some tell of every piece twice.
-        Abuse::WindowUpdate => (1000, 100),
+        // A client may use streams before it knows how many it has. And one that passes on what
+        // many cancel has room again, by its own count, as soon as it has said so; by ours only
+        // when the work has ended. So it is refused when we are slow, which is no fault of its own.
+        // And some tell of every piece of a window twice.
+        Abuse::RefusedStream | Abuse::WindowUpdate => (1000, 100),
         // These are told by what they are, not by how many there were.
         Abuse::Continuation | Abuse::Stalled => (0, 0),
     };

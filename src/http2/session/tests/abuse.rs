@@ -121,6 +121,28 @@ fn streams_beyond_the_limit() {
     assert_eq!(abuse, Abuse::RefusedStream);
 }
 
+/// A proxy before us passes on what many cancel, and has room again as soon as it has said so. We
+/// have it when our work has ended, here at the end of each second.
+#[test]
+fn cancelling_faster_than_we_let_go_is_no_abuse() {
+    let mut talk = Talk::begin();
+    for turn in 0..5 {
+        for stream in 0..120 {
+            let id = id(turn * 120 + stream);
+            talk.open(id, true).expect("a request");
+            if talk.requests().is_empty() {
+                assert_eq!(talk.reset_code(id), Some(ErrorCode::REFUSED_STREAM));
+                continue;
+            }
+            talk.answer(id, true);
+        }
+        for stream in 0..120 {
+            talk.server.release(id(turn * 120 + stream));
+        }
+        talk.now += Duration::from_secs(1);
+    }
+}
+
 /// One entry of the table, referred to by bytes without number: nothing of it is kept.
 #[test]
 fn a_head_that_is_a_bomb() {
