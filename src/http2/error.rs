@@ -67,6 +67,9 @@ pub enum StreamError {
     /// The other end broke a rule on this stream, and we reset it.
     #[error("the stream is malformed: {0}")]
     Malformed(ErrorCode),
+    /// We reset it, for a reason of ours.
+    #[error("the stream was given up: {0}")]
+    GivenUp(ErrorCode),
     /// The connection ended, or broke, under the stream.
     #[error("the connection ended")]
     Ended,

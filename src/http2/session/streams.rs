@@ -279,7 +279,7 @@ impl Session {
             && entry.error.is_none()
             && !(entry.has_received && entry.has_sent)
         {
-            entry.fail(StreamError::Malformed(code));
+            entry.fail(StreamError::GivenUp(code));
             self.write_reset(id, code);
         }
     }
@@ -313,7 +313,9 @@ impl Session {
         };
         let by = match entry.error {
             Some(StreamError::Reset(_) | StreamError::Unprocessed) => EndedBy::Them,
-            Some(StreamError::Malformed(_) | StreamError::Ended) => EndedBy::Us,
+            Some(StreamError::Malformed(_) | StreamError::GivenUp(_) | StreamError::Ended) => {
+                EndedBy::Us
+            }
             None if entry.has_received && entry.has_sent => EndedBy::Both,
             None => {
                 let code = match self.role {

@@ -247,13 +247,15 @@ impl SharedCall {
                 self.excuse();
             }
             StreamError::Unprocessed | StreamError::Reset(_) => self.fails(),
-            StreamError::Ended => {}
+            StreamError::GivenUp(_) | StreamError::Ended => {}
         }
         match error {
             StreamError::Unprocessed => CallError::Unprocessed,
             StreamError::Reset(ErrorCode::HTTP_1_1_REQUIRED) => CallError::Http1Required,
             StreamError::Reset(code) => CallError::StreamReset(code),
             StreamError::Malformed(code) => CallError::MalformedStream(code),
+            // Whoever gave it up asks for no answer.
+            StreamError::GivenUp(_) => CallError::Truncated,
             StreamError::Ended => {
                 shared.lost_one();
                 CallError::Lost {
@@ -292,7 +294,9 @@ fn body_error(error: StreamError) -> BodyError {
     match error {
         StreamError::Reset(code) => BodyError::Reset(code.0),
         StreamError::Malformed(_) => BodyError::Malformed,
-        StreamError::Unprocessed | StreamError::Ended => BodyError::Truncated,
+        StreamError::Unprocessed | StreamError::GivenUp(_) | StreamError::Ended => {
+            BodyError::Truncated
+        }
     }
 }
 

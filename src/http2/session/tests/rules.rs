@@ -459,3 +459,17 @@ fn nothing_follows_a_reset_of_both() {
     talk.frame(DATA, 0, 1, b"too late").expect("its own fault");
     assert_eq!(talk.reset_code(1), Some(ErrorCode::STREAM_CLOSED));
 }
+
+/// Nobody is to be told that a client erred where we have given its stream up.
+#[test]
+fn a_reset_of_ours_is_no_fault_of_the_other_end() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    talk.server.reset(1, ErrorCode::CANCEL);
+    let ours = Some(StreamError::GivenUp(ErrorCode::CANCEL));
+    assert_eq!(talk.server.broken(1), ours);
+    talk.open(3, false).expect("open");
+    talk.frame(WINDOW_UPDATE, 0, 3, &[0; 4]).expect("its own");
+    let theirs = Some(StreamError::Malformed(ErrorCode::PROTOCOL_ERROR));
+    assert_eq!(talk.server.broken(3), theirs);
+}

@@ -55,6 +55,8 @@ impl StreamBody {
     fn broken(&self, error: StreamError) -> BodyError {
         match error {
             StreamError::Malformed(_) => BodyError::Malformed,
+            // Our doing, not the client's.
+            StreamError::GivenUp(_) => BodyError::Truncated,
             StreamError::Reset(_) | StreamError::Unprocessed | StreamError::Ended => {
                 self.client.fail();
                 BodyError::Truncated
