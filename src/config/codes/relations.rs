@@ -267,9 +267,10 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::Windows,
         id: "E0242",
         summary: "one body may be more than all of them",
-        text: "`connection_window` is what all bodies of a connection may have waiting here together, \
-               `stream_window` what each may. A stream could never use a window that is larger than \
-               its connection's.",
+        text: "`connection_window` is how many bytes of all bodies of a connection may be on their way \
+               here together, `stream_window` how many of each may be on their way or wait to be \
+               taken. A stream could never use a window that is larger than its connection's. What \
+               waits is bounded by `stream_window` times `max_streams`.",
     },
     Explanation {
         code: Code::GrpcProbe,
