@@ -5,7 +5,7 @@ use crate::support::client::{Client, Response};
 use crate::support::clock::eventually;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::endpoint::{H2Endpoint, H2Peer};
-use crate::support::h2::frame::{Frame, code, setting};
+use crate::support::h2::frame::{Frame, code, flag, kind, setting};
 
 fn config(endpoint: &H2Endpoint, upstream: &str) -> String {
     format!(
@@ -113,7 +113,12 @@ fn a_burst_waits_for_what_the_endpoint_says() {
     let endpoint = H2Endpoint::start_unsettled(|peer| {
         peer.is_polite = false; // an acknowledgement must not come before its own SETTINGS
         let first = peer.head().expect("a request").stream;
+        peer.wait_for_release();
         peer.send(&Frame::settings_of(&[(setting::MAX_CONCURRENT_STREAMS, 4)]));
+        let heard = |frame: &Frame| frame.kind == kind::SETTINGS && frame.flags & flag::ACK != 0;
+        peer.frame_that(heard).expect("they are acknowledged");
+        let too_early = peer.take_kept(kind::HEADERS, first + 2);
+        assert_eq!(too_early, None, "what it had not allowed yet");
         peer.answer(first, 200, &[], "taken");
         while let Some(head) = peer.head() {
             peer.answer(head.stream, 200, &[], "taken");
@@ -126,6 +131,13 @@ fn a_burst_waits_for_what_the_endpoint_says() {
         client
     });
     let clients: Vec<Client> = clients.collect();
+    eventually("all of them are here", || {
+        let count = proxy.metric("evenkeel_http_requests_in_flight", &[]);
+        (count == 40).then_some(())
+    });
+    for _ in 0..40 {
+        endpoint.release();
+    }
     for mut client in clients {
         assert_eq!(said(&client.response()), "taken");
     }
