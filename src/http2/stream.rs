@@ -95,6 +95,14 @@ impl Stream {
         self.connection.with(|session| session.has_sent(self.id))
     }
 
+    /// Of a server: whether the response is whole, more of the request is to come, and its client
+    /// may lose the response if it is stopped. Whoever holds the stream should then take what comes
+    /// for a moment.
+    pub fn may_say_rest(&self) -> bool {
+        self.connection
+            .with(|session| session.may_say_rest(self.id))
+    }
+
     /// Bytes of the body that came.
     pub fn received(&self) -> u64 {
         self.connection.with(|session| session.received(self.id))

@@ -57,6 +57,11 @@ impl ReceiveWindow {
         }
     }
 
+    /// Whether so many bytes may come before it is told again.
+    pub(super) fn holds(self, count: u64) -> bool {
+        i64::try_from(count).is_ok_and(|count| count <= self.open)
+    }
+
     /// So many bytes came.
     pub(super) fn came(&mut self, count: usize) -> Result<(), Overflow> {
         let left = self.open - i64::try_from(count).unwrap_or(i64::MAX);

@@ -211,25 +211,6 @@ fn our_own_answers_come_like_all_others() {
 }
 
 #[test]
-fn an_answer_may_come_before_its_request_has_ended() {
-    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-    let endpoint = Endpoint::answers_early(answer);
-    let proxy = before(&endpoint, "");
-    let mut client = client(&proxy);
-    let id = client.open(&request("POST", "/"), false);
-    client.send(&Frame::data(id, "some", false));
-    let answer = client.message(id);
-    assert_eq!(
-        (answer.text().as_str(), answer.end),
-        ("hello", StreamEnd::Whole)
-    );
-    // RFC 9113 §8.1: the rest is not wanted.
-    client.expect_reset(id, code::NO_ERROR);
-    client.send(&Frame::data(id, "more", true));
-    client.sync();
-}
-
-#[test]
 fn a_client_that_resets_its_stream_is_not_worked_for() {
     let endpoint = Endpoint::stalls_after("");
     let proxy = before(&endpoint, "");

@@ -20,6 +20,7 @@ mod grpc;
 mod grpc_frames;
 mod h2_abuse;
 mod h2_abuse_slow;
+mod h2_answered_early;
 mod h2_begins;
 mod h2_connect;
 mod h2_downstream;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use crate::http2::error::StreamError;
 use crate::http2::head::ResponseHead;
@@ -37,6 +37,8 @@ pub(super) struct Entry {
     pub(super) is_connect: bool,
     /// Whether its request cannot be served, and is answered all the same.
     pub(super) is_refused: bool,
+    /// What it was answered with: of a server.
+    pub(super) status: Option<StatusCode>,
     /// Whether all of the other end's side came.
     pub(super) has_received: bool,
     /// Whether all of our side was said.
@@ -84,6 +86,7 @@ impl Entry {
             is_bodiless: false,
             is_connect: false,
             is_refused: false,
+            status: None,
             has_received: false,
             has_sent: false,
             turn: Turn::None,
@@ -115,6 +118,18 @@ impl Entry {
             self.error = Some(error);
             self.wake_for_all();
         }
+    }
+
+    /// Whether our side is whole, and a client that says the rest of its own gets further than one
+    /// that is stopped: one that was told of a failure ends by itself, and one whose rest fits its
+    /// window needs to hear nothing more of us. Others might wait for a window that they do not
+    /// listen to any more, since they have their answer (curl).
+    pub(super) fn may_say_rest(&self) -> bool {
+        let is_half_closed = self.has_sent && !self.has_received && self.error.is_none();
+        let has_failed = self
+            .status
+            .is_some_and(|status| status.is_client_error() || status.is_server_error());
+        is_half_closed && (has_failed || self.left.is_some_and(|left| self.receive.holds(left)))
     }
 
     /// Whether the other end has reset it, and so must not go on with it.

@@ -71,6 +71,7 @@ impl Session {
             return self.reset(id, ErrorCode::INTERNAL_ERROR);
         }
         entry.has_sent = how.ends;
+        entry.status = Some(parts.status);
         self.write_block(id, how.ends, |encoder, out| {
             write_response(encoder, out, parts, how.length, how.bodiless);
         });
@@ -250,6 +251,12 @@ impl Session {
     /// Whether all of our side was said.
     pub(in crate::http2) fn has_sent(&mut self, id: u32) -> bool {
         self.streams.get(id).is_none_or(|entry| entry.has_sent)
+    }
+
+    /// Whether our side is whole, and the other end should be let say the rest of its own.
+    pub(in crate::http2) fn may_say_rest(&mut self, id: u32) -> bool {
+        let entry = self.streams.get(id);
+        entry.is_some_and(|entry| entry.may_say_rest())
     }
 
     pub(in crate::http2) fn received(&mut self, id: u32) -> u64 {

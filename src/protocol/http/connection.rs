@@ -99,7 +99,7 @@ pub fn serve<G: 'static>(
                 Next::Again => {}
                 Next::Close => {
                     if !connection.is_silent() {
-                        Box::pin(connection.linger()).await;
+                        Box::pin(connection.client.linger()).await;
                     }
                     break;
                 }
@@ -152,13 +152,6 @@ impl Connection {
     /// Whether it can be closed at once without a reset.
     fn is_silent(&self) -> bool {
         self.client.http1().is_none_or(Http1::is_silent)
-    }
-
-    /// Ends it, although the client may still be sending.
-    async fn linger(&self) {
-        if let Some(http1) = self.client.http1() {
-            http1.linger(&self.client.deadline).await;
-        }
     }
 }
 

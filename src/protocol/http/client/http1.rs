@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::Client;
+use super::{Client, LINGER, LINGER_BYTES};
 use crate::body::{BodyError, Conduit, Flow, NextFrame};
 use crate::http1::{Amount, Decoded, Decoder, Received, can_draw, poll_draw};
 use crate::net::Stream;
@@ -126,7 +126,7 @@ impl Http1 {
     /// Ends a connection on which the client may still be sending (RFC 9112 §9.6): our side is
     /// closed, and what comes is thrown away for a moment, since closing at once would reset the
     /// connection and so destroy the response on its way.
-    pub(in crate::protocol::http) async fn linger(&self, deadline: &Deadline) {
+    pub(super) async fn linger(&self, deadline: &Deadline) {
         deadline.set(LINGER);
         let ended = poll_fn(|cx| self.stream.poll_shutdown_write(cx));
         if !matches!(deadline.guard(ended).await, Some(Ok(()))) {
@@ -258,11 +258,5 @@ impl Flow for RequestBody {
     }
 }
 
-/// Enough for the last packets of a client that is sending to arrive and for our close to reach it.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// How long a client that has ended its side is taken to listen while nothing is said to it.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
-
-/// More than what can be under way when the response starts to travel; throwing it away is cheap.
-const LINGER_BYTES: usize = 16 * 1024 * 1024;

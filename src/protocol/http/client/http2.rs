@@ -1,5 +1,6 @@
-//! The body of a request that came on a stream of HTTP/2.
+//! The body of a request that came on a stream of HTTP/2, and what comes when nobody wants it.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -7,9 +8,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, SizeHint};
 
-use super::Client;
+use super::{Client, LINGER, LINGER_BYTES};
 use crate::body::{BodyError, Flow, NextFrame};
 use crate::http2::{Stream, StreamError};
+use crate::time::Deadline;
 
 /// The body of a request, taken from its stream as it is asked for.
 #[derive(Debug)]
@@ -84,3 +86,20 @@ impl HttpBody for StreamBody {
 }
 
 impl Flow for StreamBody {}
+
+/// Ends a stream on which the client may still be sending: what comes is thrown away for a moment.
+/// RFC 9113 §8.1 would have it reset at once with `NO_ERROR`, which clients must not take for a
+/// failure; but some do, and lose the response.
+pub(super) async fn linger(stream: &Stream, deadline: &Deadline) {
+    deadline.set(LINGER);
+    let mut left = LINGER_BYTES;
+    let discarded = poll_fn(|cx| {
+        while left > 0
+            && let Some(Ok(frame)) = ready!(stream.poll_frame(cx))
+        {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(())
+    });
+    _ = deadline.guard(discarded).await;
+}

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use ::http::Version;
 use bytes::Bytes;
@@ -261,6 +262,15 @@ impl Client {
         }
     }
 
+    /// Ends what carries the request gently, although the client may still be sending: nobody wants
+    /// that any more.
+    pub(super) async fn linger(&self) {
+        match &self.transport {
+            Transport::Http1(http1) => http1.linger(&self.deadline).await,
+            Transport::Http2(stream) => http2::linger(stream, &self.deadline).await,
+        }
+    }
+
     /// Sends a message; `None` if the deadline passed, which the sender sets whenever something
     /// moved. Where it cannot go on, the sender may tell the client in order; else, or if the
     /// future is dropped before it is ready, the connection is cut, or the stream.
@@ -316,3 +326,9 @@ impl Drop for Unfinished<'_> {
         }
     }
 }
+
+/// Enough for the last packets of a client that is sending to arrive and for our close to reach it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// More than what can be under way when the response starts to travel; throwing it away is cheap.
+const LINGER_BYTES: usize = 16 * 1024 * 1024;

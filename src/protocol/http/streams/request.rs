@@ -54,16 +54,15 @@ impl<G: 'static> Streams<G> {
         let head = Box::new(as_http1(head));
         // The task belongs to the worker's runtime; it ends with its stream.
         drop(spawn_local(async move {
-            // How its stream ends, the exchange has decided.
             let next = exchange::serve(&request, &terms, head).await;
             if let Next::Tunnel(tunnel) = next {
                 // A tunnel may outlive many snapshots, and must not keep its own alive.
                 drop(terms);
                 Box::pin(tunnel.run(request.client)).await;
+                drop(hold);
             } else {
-                drop(request);
+                end(request, hold);
             }
-            drop(hold); // the last: whoever counts must find what is still there
         }));
     }
 
@@ -73,8 +72,7 @@ impl<G: 'static> Streams<G> {
         let terms = self.terms.clone();
         drop(spawn_local(async move {
             drop(exchange::refuse(&request, &terms, cause, Instant::now()).await);
-            drop(request);
-            drop(hold);
+            end(request, hold);
         }));
     }
 
@@ -85,6 +83,21 @@ impl<G: 'static> Streams<G> {
         };
         (Hold(Rc::clone(&self.held)), request)
     }
+}
+
+/// Ends a request whose exchange is over, which has decided how its stream ends. Where the client
+/// is still sending, that is left to a task that keeps nothing of the exchange.
+fn end<G: 'static>(request: Connection, hold: Hold<G>) {
+    if request.client.http2().is_some_and(Stream::may_say_rest) {
+        drop(spawn_local(async move {
+            request.client.linger().await;
+            drop(request);
+            drop(hold);
+        }));
+        return;
+    }
+    drop(request);
+    drop(hold); // the last: whoever counts must find what is still there
 }
 
 /// A head as HTTP/1.1 has it: what is done to a request does not know the difference.
