@@ -20,6 +20,8 @@ pub(super) struct Budget {
     spent: [u16; Abuse::ALL.len()],
     /// Windows that have been paid for by what was sent, and not been told yet.
     windows: u32,
+    /// Bytes in small pieces, which have not made a whole piece of work together.
+    bytes: usize,
     since: Instant,
 }
 
@@ -35,6 +37,7 @@ impl Budget {
         Self {
             spent: [0; Abuse::ALL.len()],
             windows: 0,
+            bytes: 0,
             since: now,
         }
     }
@@ -55,6 +58,15 @@ impl Budget {
         for kind in PAID_BY_WORK {
             let spent = &mut self.spent[kind as usize];
             *spent = spent.saturating_sub(PAID);
+        }
+    }
+
+    /// So many bytes have moved in a piece that is no work of its own: many of them are.
+    pub(super) fn earn_by(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= WORK {
+            self.bytes %= WORK;
+            self.earn();
         }
     }
 
@@ -102,8 +114,11 @@ fn allowance(kind: Abuse) -> Allowance {
     let (burst, per_second) = match kind {
         // A page that is left cancels what it was waiting for; two hundred at once, on all of its
         // connections, is a large one.
-        // And a client may use streams before it knows how many it has.
-        Abuse::RapidReset | Abuse::RefusedStream => (200, 20),
+        Abuse::RapidReset => (200, 20),
+        // A client may use streams before it knows how many it has. And one that gives up many
+        // requests, as a proxy does for all of its own clients, opens others while we still end
+        // those: each costs it a round trip, and us next to nothing.
+        Abuse::RefusedStream => (1000, 100),
         Abuse::Settings => (20, 1),
         Abuse::HeaderList => (50, 5),
         Abuse::Priority => (400, 40),
@@ -136,6 +151,9 @@ const PAID_BY_ANSWERS: [Abuse; 4] = [
 /// Bytes of a body that pay for a window: an eighth of the least that is known to be told of at
 /// once, for a stream and its connection, by those that read in small pieces.
 const A_WINDOW: usize = 512;
+
+/// Bytes that are a piece of work, in however many frames they move.
+const WORK: usize = 1024;
 
 /// Windows that may be told late: those of 16 MiB.
 const WINDOWS: u32 = 32 * 1024;

@@ -1,6 +1,7 @@
 //! What each frame means (RFC 9113 §6), but for those that carry heads.
 
 use super::entry::Wanted;
+use super::output::WORTH_A_FRAME;
 use super::table::EndedBy;
 use super::{Fault, Phase, Role, Session};
 use crate::http2::error::{Abuse, ErrorCode, StreamError};
@@ -78,8 +79,11 @@ impl Session {
         {
             write_window_update(self.out(), header.id, told);
         }
+        self.moved.received += data.len() as u64;
         if ends || data.len() >= WORTH_A_FRAME {
             self.budget.earn();
+        } else {
+            self.budget.earn_by(data.len());
         }
         Ok(())
     }
@@ -367,6 +371,3 @@ fn number(payload: &[u8], frame: &'static str) -> Result<u32, Fault> {
 
 /// Settings in one frame that are as much as a frame of them: there are fewer than ten.
 const MANY_SETTINGS: usize = 64;
-
-/// What makes a frame of a body worth those that tell of it.
-const WORTH_A_FRAME: usize = 1024;

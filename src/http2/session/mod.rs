@@ -4,6 +4,7 @@
 //! [`Session::output`], within bounds; nothing here touches a socket or a clock. What a stream's
 //! task asks for is in `stream` and `send`, what the other end says in `receive` and `frames`.
 
+mod block;
 mod entry;
 mod frames;
 mod heads;
@@ -17,9 +18,12 @@ mod tests;
 
 use std::collections::VecDeque;
 
+use self::block::Block;
+use self::entry::{Entry, Kind};
 pub(super) use self::streams::{Piece, Respond};
 use self::table::Table;
 use super::budget::Budget;
+use super::driven::{HeldUp, Moved};
 use super::error::{Abuse, ErrorCode, StreamError};
 use super::frame::{
     DEFAULT_WINDOW, ENABLE_CONNECT_PROTOCOL, ENABLE_PUSH, HIGHEST_ID, INITIAL_WINDOW_SIZE,
@@ -69,6 +73,9 @@ pub(super) struct Session {
     awaits_pong: bool,
     awaits_settings: bool,
     resets: Resets,
+    /// Streams that wait for a window to grow.
+    starving: usize,
+    moved: Moved,
 }
 
 /// Streams that were reset, until somebody counts them.
@@ -92,17 +99,6 @@ struct Peer {
     max_streams: u32,
     connect_protocol: bool,
     is_settled: bool,
-}
-
-/// A head that has not come wholly.
-#[derive(Debug)]
-struct Block {
-    id: u32,
-    ends: bool,
-    /// Whether the stream depends on itself, for which it is reset (RFC 7540 §5.3.1).
-    is_own_parent: bool,
-    bytes: Vec<u8>,
-    frames: usize,
 }
 
 /// How far the other end has got.
@@ -198,6 +194,8 @@ impl Session {
             awaits_pong: false,
             awaits_settings: true,
             resets: Resets::default(),
+            starving: 0,
+            moved: Moved::default(),
         };
         session.begin();
         session
@@ -272,6 +270,28 @@ impl Session {
 
     pub(super) fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// Bytes of bodies that have moved.
+    pub(super) fn moved(&self) -> Moved {
+        self.moved
+    }
+
+    /// Streams that the other end holds up. Looks at each of them.
+    pub(super) fn held_up(&mut self) -> HeldUp {
+        let all_wait = self.is_sliver(self.send.room(), usize::MAX);
+        let waiting = if all_wait { self.queue.len() } else { 0 };
+        let is_begun = |entry: &Entry| {
+            entry.kind == Kind::Request && !entry.has_received && entry.error.is_none()
+        };
+        HeldUp {
+            responses: self.starving + waiting,
+            requests: self
+                .streams
+                .each()
+                .filter(|(_, entry)| is_begun(entry))
+                .count(),
+        }
     }
 
     pub(super) fn is_beginning(&self) -> bool {

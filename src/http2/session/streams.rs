@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 
-use super::entry::{Entry, Wanted};
+use super::entry::{Entry, Kind, Turn, Wanted};
 use super::table::EndedBy;
 use super::{Fault, Role, Session};
 use crate::http2::driven::{OpenError, Opening};
@@ -49,7 +49,9 @@ impl Session {
         let window = SendWindow::new(self.peer.initial_window);
         let mut entry = Entry::new(self.settings.stream_window, window);
         entry.is_bodiless = parts.method == http::Method::HEAD;
-        entry.is_connect = parts.method == http::Method::CONNECT || opening.protocol.is_some();
+        if parts.method == http::Method::CONNECT || opening.protocol.is_some() {
+            entry.kind = Kind::Connect;
+        }
         entry.has_sent = opening.ends;
         self.streams.insert(id, entry);
         self.write_block(id, opening.ends, |encoder, out| {
@@ -131,12 +133,15 @@ impl Session {
         Poll::Pending
     }
 
-    /// Ready with the bytes of a body that may be said now; 0 if the other end takes none any more.
+    /// Ready with the bytes of a body that may be said now, of so many that there are; 0 if the
+    /// other end takes none any more.
     pub(in crate::http2) fn poll_room(
         &mut self,
         id: u32,
+        wanted: usize,
         cx: &Context<'_>,
     ) -> Poll<Result<usize, StreamError>> {
+        self.feed(id);
         let Some(entry) = self.streams.get(id) else {
             return Poll::Ready(Err(StreamError::Ended));
         };
@@ -147,14 +152,14 @@ impl Session {
             return Poll::Ready(Ok(0));
         }
         let window = entry.send;
-        if window.room() == 0 {
-            entry.wait(cx, Wanted::Room);
+        if self.is_sliver(window.room(), wanted) {
             self.leave_queue(id);
+            self.starve(id, cx);
             return Poll::Pending;
         }
         if self.takes_turn(id) {
             let room = self.room(window);
-            if room > 0 {
+            if !self.is_sliver(room, wanted) {
                 return Poll::Ready(Ok(room));
             }
         }
@@ -182,10 +187,13 @@ impl Session {
         write_header(out, piece.len(), DATA, flags, id);
         out.extend_from_slice(piece);
         // What a tiny window cut off is not worth the frame that told of the window.
-        if !how.is_cut || piece.len() >= WORTH_A_FRAME {
+        if !how.is_cut || piece.len() >= self.worth() {
             self.budget.earn();
             self.budget.pay_windows(piece.len());
+        } else {
+            self.budget.earn_by(piece.len());
         }
+        self.moved.sent += piece.len() as u64;
     }
 
     pub(in crate::http2) fn poll_head(
@@ -213,6 +221,12 @@ impl Session {
         let is_whole = entry.has_received;
         if !is_whole && let Some(error) = entry.error {
             return Poll::Ready(Some(Err(error)));
+        }
+        if self.role == Role::Server && !is_whole && entry.left == Some(0) {
+            // A body that is as long as it was to be, and may still turn out to be longer: its last
+            // bytes would make of it a request that is whole (RFC 9113 §8.1.1).
+            entry.wait(cx, Wanted::Body);
+            return Poll::Pending;
         }
         if !entry.body.is_empty() {
             let piece = entry.take_body();
@@ -284,6 +298,18 @@ impl Session {
         }
     }
 
+    /// Resets a stream whose message does not come to its end: for the fault of the other end,
+    /// where that takes no more of it.
+    pub(in crate::http2) fn cut(&mut self, id: u32) {
+        let starves = |entry: &mut Entry| entry.turn == Turn::Starves;
+        let code = if self.streams.get(id).is_some_and(starves) {
+            ErrorCode::CANCEL
+        } else {
+            ErrorCode::INTERNAL_ERROR
+        };
+        self.reset(id, code);
+    }
+
     /// Resets a stream because the other end broke a rule on it.
     pub(super) fn spoil(&mut self, id: u32, code: ErrorCode, now: Instant) -> Result<(), Fault> {
         let is_new = match self.streams.get(id) {
@@ -353,9 +379,6 @@ impl Piece {
         is_cut: false,
     };
 }
-
-/// What makes a frame of a body worth those that tell of it.
-const WORTH_A_FRAME: usize = 1024;
 
 /// How a response's head is said.
 #[derive(Debug, Clone, Copy)]
