@@ -17,7 +17,8 @@ use crate::time::Instant;
 /// What has been spent of each allowance.
 #[derive(Debug)]
 pub(super) struct Budget {
-    spent: [u16; Abuse::ALL.len()],
+    /// Below zero of what was paid for before it came.
+    spent: [i32; Abuse::ALL.len()],
     /// Windows that have been paid for by what was sent, and not been told yet.
     windows: u32,
     /// Bytes in small pieces, which have not made a whole piece of work together.
@@ -47,17 +48,17 @@ impl Budget {
         self.come_back(now);
         let spent = &mut self.spent[kind as usize];
         *spent += 1;
-        if *spent > allowance(kind).burst {
+        if *spent > i32::from(allowance(kind).burst) {
             return Err(kind);
         }
         Ok(())
     }
 
-    /// Work was done: what accompanies it is paid for.
+    /// Work was done: what accompanies it is paid for, though it comes a round trip later.
     pub(super) fn earn(&mut self) {
         for kind in PAID_BY_WORK {
             let spent = &mut self.spent[kind as usize];
-            *spent = spent.saturating_sub(PAID);
+            *spent = (*spent - PAID).max(-PAID_AT_MOST);
         }
     }
 
@@ -90,7 +91,7 @@ impl Budget {
     pub(super) fn complete(&mut self) {
         for kind in PAID_BY_ANSWERS {
             let spent = &mut self.spent[kind as usize];
-            *spent = spent.saturating_sub(1);
+            *spent = (*spent - 1).max(0);
         }
     }
 
@@ -100,11 +101,13 @@ impl Budget {
             return;
         }
         self.since = now;
-        let seconds = u16::try_from(passed.as_secs()).unwrap_or(u16::MAX);
+        let seconds = i32::try_from(passed.as_secs()).unwrap_or(i32::MAX);
         for kind in Abuse::ALL {
-            let back = allowance(kind).per_second.saturating_mul(seconds);
+            let back = i32::from(allowance(kind).per_second).saturating_mul(seconds);
             let spent = &mut self.spent[kind as usize];
-            *spent = spent.saturating_sub(back);
+            if *spent > 0 {
+                *spent = spent.saturating_sub(back).max(0);
+            }
         }
     }
 }
@@ -160,7 +163,10 @@ const WINDOWS: u32 = 32 * 1024;
 
 /// How many of each kind one piece of work pays for: a window of its stream and one of the
 /// connection.
-const PAID: u16 = 2;
+const PAID: i32 = 2;
+
+/// How much may be paid for before it comes: as many frames of bodies may be under way.
+const PAID_AT_MOST: i32 = 1024;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -203,6 +209,16 @@ mod tests {
             budget.earn();
             assert_eq!(spend(&mut budget, Abuse::WindowUpdate, 2, now), Ok(()));
         }
+        // What is under way is paid for before it is told of.
+        let mut budget = Budget::new(now);
+        for _ in 0..10 {
+            (0..200).for_each(|_| budget.earn());
+            assert_eq!(spend(&mut budget, Abuse::Ping, 200, now), Ok(()));
+        }
+        // But not for ever.
+        (0..100_000).for_each(|_| budget.earn());
+        let result = spend(&mut budget, Abuse::Ping, 1024 + 101, now);
+        assert_eq!(result, Err(Abuse::Ping));
         let mut budget = Budget::new(now);
         let result = (0..10_000).try_for_each(|_| {
             budget.earn();

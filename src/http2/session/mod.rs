@@ -282,7 +282,9 @@ impl Session {
         let all_wait = self.is_sliver(self.send.room(), usize::MAX);
         let waiting = if all_wait { self.queue.len() } else { 0 };
         let is_begun = |entry: &Entry| {
-            entry.kind == Kind::Request && !entry.has_received && entry.error.is_none()
+            let is_open = !entry.has_received && entry.error.is_none();
+            // What came and was not taken waits for us, or for an endpoint.
+            entry.kind == Kind::Request && is_open && entry.body.is_empty()
         };
         HeldUp {
             responses: self.starving + waiting,

@@ -157,10 +157,11 @@ impl<G: 'static> Streams<G> {
     /// What there is to be seen of the connection.
     fn seen(&self, limits: &Limits, now: Instant) -> Seen {
         let connection = &self.connection;
-        let state = connection.state();
-        let measures = self.watch.is_to_measure(state, limits, now);
+        let streams = connection.streams();
+        let measures = self.watch.is_to_measure(streams, limits, now);
         Seen {
-            state,
+            state: connection.state(),
+            streams,
             moved: connection.moved(),
             stuck: measures.then(|| connection.held_up()),
             requests: self.requests,

@@ -36,6 +36,7 @@ impl Rig {
             seen: Seen {
                 state,
                 requests: 0,
+                streams: 0,
                 received: 0,
                 sent: 0,
                 is_held_up: false,
@@ -211,9 +212,9 @@ fn looks(rig: &mut Rig, looks: &[(u32, HeldUp, Moved)]) -> Vec<Result<Step, u64>
     let mut results = Vec::new();
     for &(second, stuck, moved) in looks {
         rig.seen.received += 1; // it answers each PING
-        rig.seen.moved = moved;
+        (rig.seen.streams, rig.seen.moved) = (20, moved);
         let now = rig.began + second * SECOND;
-        let measures = rig.watch.is_to_measure(rig.seen.state, &LIMITS, now);
+        let measures = rig.watch.is_to_measure(rig.seen.streams, &LIMITS, now);
         rig.seen.stuck = measures.then_some(stuck);
         results.push(rig.at(second));
     }

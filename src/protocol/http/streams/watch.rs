@@ -42,6 +42,8 @@ pub(super) struct Seen {
     pub(super) state: State,
     /// Requests that have come.
     pub(super) requests: u64,
+    /// Those that are under way.
+    pub(super) streams: usize,
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) is_held_up: bool,
@@ -128,12 +130,13 @@ impl Watch {
     }
 
     /// Whether it is time to count the streams that the client holds up.
-    pub(super) fn is_to_measure(&self, state: State, limits: &Limits, now: Instant) -> bool {
-        state == State::Busy && self.measures(limits) <= now
+    pub(super) fn is_to_measure(&self, streams: usize, limits: &Limits, now: Instant) -> bool {
+        self.measures(streams, limits).is_some_and(|at| at <= now)
     }
 
-    fn measures(&self, limits: &Limits) -> Instant {
-        self.measured.at + limits.client.body_idle / 2
+    /// Often enough that the connection ends before its streams do, one after the other.
+    fn measures(&self, streams: usize, limits: &Limits) -> Option<Instant> {
+        (streams > STUCK_AT_MOST).then(|| self.measured.at + limits.client.body_idle / 3)
     }
 
     /// What is to be done, or until when there is nothing.
@@ -165,9 +168,8 @@ impl Watch {
             return Ok(Step::EndAbused(Abuse::Stalled));
         }
         let mut next = now + A_WHILE;
-        // Whoever has held up few is asked now and then whether it is there, which is often enough.
-        if seen.state == State::Busy && self.measured.stuck.are_many() {
-            next = next.min(self.measures(limits));
+        if let Some(measures) = self.measures(seen.streams, limits) {
+            next = next.min(measures);
         }
         for (at, step) in due.into_iter().flatten() {
             if at <= now {
@@ -298,12 +300,6 @@ impl Watch {
     }
 }
 
-impl HeldUp {
-    fn are_many(self) -> bool {
-        self.responses.max(self.requests) > STUCK_AT_MOST
-    }
-}
-
 /// RFC 9113 §6.5.3 wants them acknowledged at once; some round trips around the world are enough.
 const SETTLING: Duration = Duration::from_secs(10);
 
@@ -311,7 +307,7 @@ const SETTLING: Duration = Duration::from_secs(10);
 /// what it loads.
 const STUCK_AT_MOST: usize = 16;
 
-/// Bytes on all of them together that are next to nothing in half a minute.
+/// Bytes on all of them together that are next to nothing in a third of a minute.
 const LITTLE: u64 = 16 * 1024;
 
 /// Bytes in a millisecond that a client is expected to take of what was sent to it: the slowest
