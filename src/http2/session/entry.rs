@@ -70,6 +70,8 @@ pub(super) enum Turn {
     Called,
     /// It waits for the other end to take more of it.
     Starves,
+    /// It may say one frame, however little there is room for.
+    Hurries,
 }
 
 /// What the task of a stream waits for.

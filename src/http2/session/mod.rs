@@ -75,6 +75,7 @@ pub(super) struct Session {
     resets: Resets,
     /// Streams that wait for a window to grow.
     starving: usize,
+    has_slivers: bool,
     moved: Moved,
 }
 
@@ -195,6 +196,7 @@ impl Session {
             awaits_settings: true,
             resets: Resets::default(),
             starving: 0,
+            has_slivers: false,
             moved: Moved::default(),
         };
         session.begin();

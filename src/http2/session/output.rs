@@ -60,10 +60,32 @@ impl Session {
 
     /// Whether it is better to wait than to say so little of what there is: who is told of a few
     /// bytes gives back a few bytes, and so on for the rest of the body (RFC 9293 §3.8.6.2.1). Of
-    /// either window so much is under way then that it will grow.
+    /// either window so much is under way then that it will grow; if it does not, what little there
+    /// is goes [in the end](Self::hurry).
     pub(super) fn is_sliver(&self, room: usize, wanted: usize) -> bool {
         let half = self.peer.initial_window as usize / 2;
         room == 0 || room < wanted.min(WORTH_A_FRAME).min(half)
+    }
+
+    /// Whether somebody waits, or has waited a moment ago, although there is a little room.
+    pub(in crate::http2) fn has_slivers(&self) -> bool {
+        self.has_slivers
+    }
+
+    /// The windows have not grown: what there is room for goes.
+    pub(in crate::http2) fn hurry(&mut self) {
+        self.has_slivers = false;
+        let first = self.queue.pop_front();
+        for (id, entry) in self.streams.each() {
+            let starves = entry.turn == Turn::Starves && entry.send.room() > 0;
+            if starves {
+                self.starving -= 1;
+            }
+            if starves || first == Some(id) {
+                entry.turn = Turn::Hurries;
+                entry.wake(Wanted::Room);
+            }
+        }
     }
 
     /// A stream waits for a window to grow.
@@ -72,6 +94,7 @@ impl Session {
             entry.wait(cx, Wanted::Room);
             entry.turn = Turn::Starves;
             self.starving += 1;
+            self.has_slivers |= entry.send.room() > 0;
         }
     }
 
@@ -152,6 +175,10 @@ impl Session {
                 self.called -= 1;
                 true
             }
+            Turn::Hurries => {
+                entry.turn = Turn::None;
+                true
+            }
             Turn::None => nobody_waits,
             Turn::Waits | Turn::Starves => false,
         }
@@ -163,7 +190,7 @@ impl Session {
             return;
         };
         match std::mem::replace(&mut entry.turn, Turn::None) {
-            Turn::None => {}
+            Turn::None | Turn::Hurries => {}
             Turn::Starves => self.starving -= 1,
             Turn::Waits => self.queue.retain(|waiting| *waiting != id),
             Turn::Called => {

@@ -152,20 +152,23 @@ impl Session {
             return Poll::Ready(Ok(0));
         }
         let window = entry.send;
-        if self.is_sliver(window.room(), wanted) {
+        let hurries = entry.turn == Turn::Hurries;
+        if window.room() == 0 || (!hurries && self.is_sliver(window.room(), wanted)) {
             self.leave_queue(id);
             self.starve(id, cx);
             return Poll::Pending;
         }
         if self.takes_turn(id) {
             let room = self.room(window);
-            if !self.is_sliver(room, wanted) {
+            if room > 0 && (hurries || !self.is_sliver(room, wanted)) {
                 return Poll::Ready(Ok(room));
             }
         }
         if let Some(entry) = self.streams.get(id) {
             entry.wait(cx, Wanted::Room);
         }
+        let room = self.send.room();
+        self.has_slivers |= room > 0 && self.is_sliver(room, wanted);
         self.queue(id);
         Poll::Pending
     }

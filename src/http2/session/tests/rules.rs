@@ -86,6 +86,10 @@ fn slivers_are_waited_for_and_small_pieces_are_not() {
     assert_eq!(talk.room(1), Poll::Pending, "100 bytes of a long piece");
     let room = talk.server.poll_room(1, 100, &nobody());
     assert_eq!(room, Poll::Ready(Ok(100)), "all that there is");
+    assert!(talk.room(1).is_pending() && talk.server.has_slivers());
+    talk.server.hurry();
+    assert_eq!(talk.room(1), Poll::Ready(Ok(100)), "it has waited for long");
+    assert!(talk.room(1).is_pending(), "only once");
     for id in [0, 1] {
         talk.frame(WINDOW_UPDATE, 0, id, &10_000_u32.to_be_bytes())
             .expect("a window");
