@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::balance::Balance;
 use crate::drain::{Blocker, Watcher};
-use crate::snapshot::{Listener, ListenerMetrics};
+use crate::snapshot::{ConnectionGuard, ConnectionProtocol, Listener, ListenerMetrics};
 
 /// What the connections of one listener are entered into. It does not hold the listener itself: a
 /// connection that lives for days must not keep the routes of its first day.
@@ -24,6 +24,8 @@ pub struct Ledger {
 pub struct Guard {
     ledger: Arc<Ledger>,
     worker: usize,
+    /// What it is counted as.
+    protocol: ConnectionProtocol,
     _blocker: Blocker,
 }
 
@@ -50,10 +52,12 @@ impl Ledger {
         let worker = self.balance.server(accepting);
         self.balance.add(worker);
         self.metrics.accepted.inc();
-        self.metrics.connections.inc();
+        let protocol = self.metrics.connections.usual();
+        self.metrics.connections.inc(protocol);
         Some(Guard {
             ledger: Arc::clone(self),
             worker,
+            protocol,
             _blocker: self.drain.blocker(),
         })
     }
@@ -83,11 +87,18 @@ impl Guard {
     }
 }
 
+impl ConnectionGuard for Guard {
+    fn speaks(&mut self, protocol: ConnectionProtocol) {
+        let connections = &self.ledger.metrics.connections;
+        self.protocol = connections.moved(self.protocol, protocol);
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         self.ledger.connections.fetch_sub(1, Ordering::Relaxed);
         self.ledger.balance.remove(self.worker);
-        self.ledger.metrics.connections.dec();
+        self.ledger.metrics.connections.dec(self.protocol);
         if std::thread::panicking() {
             // The runtime has caught it by the time that anybody could ask. What it
             // was is an event.
