@@ -145,7 +145,8 @@ fn a_listener_that_goes_lets_its_streams_finish() {
 #[test]
 fn connections_are_counted_while_they_last() {
     let endpoint = gradual();
-    let proxy = Evenkeel::start(&config(&endpoint, ""));
+    let both = config(&endpoint, "").replace("[\"h2c\"]", "[\"http/1.1\", \"h2c\"]");
+    let proxy = Evenkeel::start(&both);
     let connections = || proxy.metric("evenkeel_http2_connections", &["listener=\"web\""]);
     let (client, _) = half_answered(&proxy);
     assert_eq!(connections(), 1);
