@@ -23,7 +23,8 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct Guard {
     ledger: Arc<Ledger>,
-    worker: usize,
+    /// Small: every idle connection has it.
+    worker: u32,
     /// What it is counted as.
     protocol: ConnectionProtocol,
     _blocker: Blocker,
@@ -56,7 +57,7 @@ impl Ledger {
         self.metrics.connections.inc(protocol);
         Some(Guard {
             ledger: Arc::clone(self),
-            worker,
+            worker: small(worker),
             protocol,
             _blocker: self.drain.blocker(),
         })
@@ -71,7 +72,7 @@ impl Ledger {
 impl Guard {
     /// The worker that the connection belongs to.
     pub fn worker(&self) -> usize {
-        self.worker
+        self.worker as usize
     }
 
     /// Counts the connection as lost to an error, and ends it.
@@ -81,9 +82,9 @@ impl Guard {
 
     /// Makes it a connection of another worker.
     pub(super) fn move_to(&mut self, worker: usize) {
-        self.ledger.balance.remove(self.worker);
+        self.ledger.balance.remove(self.worker());
         self.ledger.balance.add(worker);
-        self.worker = worker;
+        self.worker = small(worker);
     }
 }
 
@@ -97,7 +98,7 @@ impl ConnectionGuard for Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.ledger.connections.fetch_sub(1, Ordering::Relaxed);
-        self.ledger.balance.remove(self.worker);
+        self.ledger.balance.remove(self.worker());
         self.ledger.metrics.connections.dec(self.protocol);
         if std::thread::panicking() {
             // The runtime has caught it by the time that anybody could ask. What it
@@ -105,4 +106,8 @@ impl Drop for Guard {
             self.ledger.metrics.panicked.inc();
         }
     }
+}
+
+fn small(worker: usize) -> u32 {
+    u32::try_from(worker).expect("a worker is a thread, and there are fewer")
 }
