@@ -244,7 +244,7 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
         "outcome",
         "success failure budget_exhausted",
     ),
-    ("evenkeel_connections", "protocol", "http1 tcp"),
+    ("evenkeel_connections", "protocol", "http1 http2 tcp"),
     (
         "evenkeel_connections_refused_total",
         "reason",

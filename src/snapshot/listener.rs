@@ -7,6 +7,7 @@ use super::action::Route;
 use super::by_name::{ByName, SessionRoute};
 use super::http2::Http2;
 use super::metrics::ListenerMetrics;
+use super::spoken::ConnectionProtocol;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
 use crate::http1;
@@ -107,11 +108,19 @@ impl HttpListener {
 }
 
 impl Kind {
-    /// The word for it in the metrics.
-    pub(super) fn protocol(&self) -> &'static str {
-        match self {
-            Self::Http(_) => "http1",
-            Self::Tcp(_) => "tcp",
-        }
+    /// What may be spoken on a connection, the usual first; where routes may take it by name, that
+    /// is not for the listener to say.
+    pub(super) fn protocols(&self, has_routes_by_name: bool) -> Vec<ConnectionProtocol> {
+        let (http1, http2) = match self {
+            Self::Http(http) => (http.http1, http.http2.is_some()),
+            Self::Tcp(_) => return vec![ConnectionProtocol::Tcp],
+        };
+        let all = [
+            (http1, ConnectionProtocol::Http1),
+            (http2, ConnectionProtocol::Http2),
+            (has_routes_by_name, ConnectionProtocol::Tcp),
+        ];
+        let spoken = all.into_iter().filter(|(is_spoken, _)| *is_spoken);
+        spoken.map(|(_, protocol)| protocol).collect()
     }
 }

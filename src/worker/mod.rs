@@ -35,7 +35,7 @@ use crate::protocol::by_name::{self, Taker};
 use crate::protocol::local::Local;
 use crate::protocol::tcp::Beginning;
 use crate::protocol::{http, tcp};
-use crate::snapshot::{ByName, Handle, Kind, Listener};
+use crate::snapshot::{ByName, ConnectionGuard as _, ConnectionProtocol, Handle, Kind, Listener};
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Registry, set_worker_shard};
@@ -241,7 +241,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
 async fn serve_by_name(
     by_name: Arc<ByName>,
     stream: Stream,
-    (facts, guard): (ConnectionFacts, Guard),
+    (facts, mut guard): (ConnectionFacts, Guard),
     listener: Arc<Listener>,
     local: Rc<Local>,
 ) {
@@ -253,7 +253,10 @@ async fn serve_by_name(
     let (tls, kind) = (listener.tls.clone(), listener.kind.clone());
     drop(listener);
     match (taker, kind) {
-        (Taker::Route(beginning), _) => tcp::serve(stream, facts, beginning, local).await,
+        (Taker::Route(beginning), _) => {
+            guard.speaks(ConnectionProtocol::Tcp);
+            tcp::serve(stream, facts, beginning, local).await;
+        }
         (Taker::Listener(received, end), Kind::Http(http)) => {
             let Some(tls) = tls else { return };
             if let Some(stream) = tls.accept_begun(stream, received, end).await {

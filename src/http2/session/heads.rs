@@ -283,5 +283,6 @@ impl Entry {
 /// Bytes that a connection keeps for what it decompresses next.
 const KEPT_SCRATCH: usize = 1024;
 
-/// Interim heads that wait to be taken.
-const HEADS_AT_MOST: usize = 32;
+/// Heads that wait to be taken: as many interim ones as a call passes on, and the one behind them,
+/// which is the final one or tells it that they have no end.
+const HEADS_AT_MOST: usize = 33;

@@ -111,7 +111,6 @@ impl Builder<'_> {
         } else {
             Kind::Http(Arc::new(self.http(&shared, written)?))
         };
-        let protocol = kind.protocol();
         // By its sockets: a listener that was renamed still has its connections.
         let mut before = self
             .ingredients
@@ -121,6 +120,7 @@ impl Builder<'_> {
         let previous = before.find(|old| Arc::ptr_eq(&old.sockets, sockets));
         let tls = self.tls(name, written, previous)?;
         let by_name = self.by_name(&shared, written, &kind)?;
+        let spoken = kind.protocols(by_name.is_some());
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
@@ -132,7 +132,7 @@ impl Builder<'_> {
                 || Arc::new(AtomicU32::new(0)),
                 |old| Arc::clone(&old.connections),
             ),
-            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, protocol),
+            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, &spoken),
             name: shared,
         })
     }
