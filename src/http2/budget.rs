@@ -118,17 +118,15 @@ fn allowance(kind: Abuse) -> Allowance {
         // A page that is left cancels what it was waiting for; two hundred at once, on all of its
         // connections, is a large one.
         Abuse::RapidReset => (200, 20),
-        // A client may use streams before it knows how many it has. And one that gives up many
-        // requests, as a proxy does for all of its own clients, opens others while we still end
-        // those: each costs it a round trip, and us next to nothing.
-        Abuse::RefusedStream => (1000, 100),
         Abuse::Settings => (20, 1),
         Abuse::HeaderList => (50, 5),
         Abuse::Priority => (400, 40),
         Abuse::MadeYouReset => (60, 10),
         Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
-        // Some tell of every piece twice.
-        Abuse::WindowUpdate => (1000, 100),
+        // Some tell of every piece twice. A client may use streams before it knows how many it has;
+        // and one that gives up many requests, as a proxy does for all of its own clients, opens
+        // others while we still end those: each costs it a round trip, and us next to nothing.
+        Abuse::WindowUpdate | Abuse::RefusedStream => (1000, 100),
         // These are told by what they are, not by how many there were.
         Abuse::Continuation | Abuse::Stalled => (0, 0),
     };

@@ -73,10 +73,17 @@ pub(super) struct Session {
     awaits_pong: bool,
     awaits_settings: bool,
     resets: Resets,
-    /// Streams that wait for a window to grow.
-    starving: usize,
-    has_slivers: bool,
+    waits: Waits,
     moved: Moved,
+}
+
+/// Who waits for a window to grow.
+#[derive(Debug, Default)]
+struct Waits {
+    /// Streams that do.
+    starving: usize,
+    /// Whether somebody does, or has a moment ago, although there is a little room.
+    has_slivers: bool,
 }
 
 /// Streams that were reset, until somebody counts them.
@@ -195,8 +202,7 @@ impl Session {
             awaits_pong: false,
             awaits_settings: true,
             resets: Resets::default(),
-            starving: 0,
-            has_slivers: false,
+            waits: Waits::default(),
             moved: Moved::default(),
         };
         session.begin();
@@ -289,7 +295,7 @@ impl Session {
             entry.kind == Kind::Request && is_open && entry.body.is_empty()
         };
         HeldUp {
-            responses: self.starving + waiting,
+            responses: self.waits.starving + waiting,
             requests: self
                 .streams
                 .each()

@@ -69,17 +69,17 @@ impl Session {
 
     /// Whether somebody waits, or has waited a moment ago, although there is a little room.
     pub(in crate::http2) fn has_slivers(&self) -> bool {
-        self.has_slivers
+        self.waits.has_slivers
     }
 
     /// The windows have not grown: what there is room for goes.
     pub(in crate::http2) fn hurry(&mut self) {
-        self.has_slivers = false;
+        self.waits.has_slivers = false;
         let first = self.queue.pop_front();
         for (id, entry) in self.streams.each() {
             let starves = entry.turn == Turn::Starves && entry.send.room() > 0;
             if starves {
-                self.starving -= 1;
+                self.waits.starving -= 1;
             }
             if starves || first == Some(id) {
                 entry.turn = Turn::Hurries;
@@ -93,8 +93,8 @@ impl Session {
         if let Some(entry) = self.streams.get(id) {
             entry.wait(cx, Wanted::Room);
             entry.turn = Turn::Starves;
-            self.starving += 1;
-            self.has_slivers |= entry.send.room() > 0;
+            self.waits.starving += 1;
+            self.waits.has_slivers |= entry.send.room() > 0;
         }
     }
 
@@ -104,7 +104,7 @@ impl Session {
             && entry.turn == Turn::Starves
         {
             entry.turn = Turn::None;
-            self.starving -= 1;
+            self.waits.starving -= 1;
         }
     }
 
@@ -145,10 +145,10 @@ impl Session {
     /// each says one frame, and stands behind the others for the next.
     pub(super) fn call(&mut self) {
         let left = ENOUGH.saturating_sub(self.output().len());
-        let frames = if !self.is_sliver(self.send.room(), usize::MAX) {
-            left.div_ceil(MAX_FRAME)
-        } else {
+        let frames = if self.is_sliver(self.send.room(), usize::MAX) {
             0
+        } else {
+            left.div_ceil(MAX_FRAME)
         };
         while self.called < frames {
             let Some(id) = self.queue.pop_front() else {
@@ -191,7 +191,7 @@ impl Session {
         };
         match std::mem::replace(&mut entry.turn, Turn::None) {
             Turn::None | Turn::Hurries => {}
-            Turn::Starves => self.starving -= 1,
+            Turn::Starves => self.waits.starving -= 1,
             Turn::Waits => self.queue.retain(|waiting| *waiting != id),
             Turn::Called => {
                 self.called -= 1;

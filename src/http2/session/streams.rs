@@ -168,7 +168,7 @@ impl Session {
             entry.wait(cx, Wanted::Room);
         }
         let room = self.send.room();
-        self.has_slivers |= room > 0 && self.is_sliver(room, wanted);
+        self.waits.has_slivers |= room > 0 && self.is_sliver(room, wanted);
         self.queue(id);
         Poll::Pending
     }
