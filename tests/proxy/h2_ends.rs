@@ -285,7 +285,7 @@ fn a_client_that_takes_nothing_loses_its_stream_alone() {
     client.send(&Frame::window_update(taken, 1_000_000));
     assert_eq!(client.message(taken).body.len(), 100_000);
     let end = client.message(stalled).end;
-    assert_eq!(end, StreamEnd::Reset(code::INTERNAL_ERROR));
+    assert_eq!(end, StreamEnd::Reset(code::CANCEL));
     let lines = proxy.access_lines(2);
     let ends: Vec<_> = lines.iter().map(|line| &line["end"]).collect();
     assert!(ends.iter().any(|end| *end == "timeout"), "{lines:?}");

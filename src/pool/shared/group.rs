@@ -197,8 +197,8 @@ impl Groups {
 }
 
 impl Group {
-    /// The oldest connection with room for another request, other than these. Where no other can
-    /// be opened, one of these has to do.
+    /// The oldest connection with room for another request, other than these, and than those that
+    /// are suspected. Where no other can be opened, one of these has to do.
     pub(super) fn with_room(
         &self,
         endpoint: &Endpoint,
@@ -206,7 +206,7 @@ impl Group {
     ) -> Option<Rc<Shared>> {
         self.most.set(endpoint.http2.max_streams);
         let members = self.members.borrow();
-        let mut last_resort = None;
+        let (mut last_resort, mut suspected) = (None, 0);
         for member in members.iter() {
             let shared = &member.shared;
             if shared.room(endpoint.http2.max_streams) == 0 {
@@ -215,13 +215,17 @@ impl Group {
             if !shared.is_made_for(endpoint) {
                 shared.close();
             } else if avoided.iter().any(|it| shared.is(it)) {
+                last_resort.get_or_insert_with(|| Rc::clone(shared));
+            } else if shared.is_suspected() {
+                suspected += 1;
                 last_resort = Some(Rc::clone(shared));
             } else {
                 return Some(Rc::clone(shared));
             }
         }
         let is_full = self.live.connections() >= endpoint.limits.max_connections;
-        last_resort.filter(|_| is_full)
+        // Where all look alike, it is not the connections.
+        last_resort.filter(|_| is_full || suspected >= SUSPECTED)
     }
 
     /// Takes in a connection that speaks HTTP/2.
@@ -387,6 +391,9 @@ fn close_surplus(groups: &[Rc<Group>]) {
         shared.close();
     }
 }
+
+/// Connections that may be suspected before all of them are used as if none were.
+const SUSPECTED: usize = 3;
 
 /// Streams that a connection is expected to take before its endpoint has said how many: the least
 /// that RFC 9113 §6.5.2 recommends.
