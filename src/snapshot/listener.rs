@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::action::Route;
 use super::by_name::{ByName, SessionRoute};
+use super::datagrams::UdpListener;
 use super::http2::Http2;
 use super::metrics::ListenerMetrics;
 use super::timeouts::ClientTimeouts;
@@ -30,7 +31,7 @@ pub struct Listener {
     pub by_name: Option<Arc<ByName>>,
     /// What is spoken, within TLS if there is that.
     pub kind: Kind,
-    /// Connections at once, over all workers.
+    /// Connections at once, over all workers; of UDP, sessions.
     pub max_connections: u32,
     /// Connections now; kept over reloads.
     pub connections: Arc<AtomicU32>,
@@ -45,6 +46,8 @@ pub enum Kind {
     Http(Arc<HttpListener>),
     /// Bytes, unread.
     Tcp(Arc<TcpListener>),
+    /// Datagrams, unread.
+    Udp(Arc<UdpListener>),
 }
 
 /// What a listener that speaks HTTP does with its requests.
@@ -106,12 +109,23 @@ impl HttpListener {
     }
 }
 
+impl Listener {
+    /// How datagrams are relayed, if it is that what comes.
+    pub fn udp(&self) -> Option<&Arc<UdpListener>> {
+        match &self.kind {
+            Kind::Udp(udp) => Some(udp),
+            Kind::Http(_) | Kind::Tcp(_) => None,
+        }
+    }
+}
+
 impl Kind {
     /// The word for it in the metrics.
     pub(super) fn protocol(&self) -> &'static str {
         match self {
             Self::Http(_) => "http1",
             Self::Tcp(_) => "tcp",
+            Self::Udp(_) => "udp",
         }
     }
 }
