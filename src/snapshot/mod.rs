@@ -11,6 +11,7 @@ mod action;
 mod build;
 mod by_name;
 mod clients;
+mod datagrams;
 mod expiries;
 mod failure;
 mod handle;
@@ -36,6 +37,7 @@ pub use action::{Action, Choice, Route, Split};
 pub use build::{Ingredients, build};
 pub use by_name::{ByName, HelloResult, Otherwise, SessionRoute, SessionTarget};
 pub use clients::client_rule;
+pub use datagrams::{DatagramMetrics, Dropped, UdpListener};
 pub use failure::BuildError;
 pub use handle::{Cache, Handle};
 pub use http2::{Http2, Http2Metrics};
@@ -86,7 +88,10 @@ impl Snapshot {
     /// since the name may meanwhile belong to a listener for others; or, if the address was given
     /// up, the one that still has the name.
     pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
-        let same_address = |listener: &&Arc<Listener>| listener.sockets.local == facts.local;
+        // Datagrams may have the same address.
+        let same_address = |listener: &&Arc<Listener>| {
+            listener.sockets.local == facts.local && listener.udp().is_none()
+        };
         let at_address = self.listeners.iter().find(same_address);
         at_address.or_else(|| self.listener(&facts.listener))
     }

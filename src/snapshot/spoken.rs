@@ -15,6 +15,8 @@ pub enum ConnectionProtocol {
     Http2,
     /// Bytes, unread.
     Tcp,
+    /// Datagrams: a session.
+    Udp,
 }
 
 /// What is held for a connection while it lasts.
@@ -28,7 +30,7 @@ pub trait ConnectionGuard: 'static {
 pub struct OpenConnections {
     usual: ConnectionProtocol,
     /// By [`ConnectionProtocol`]; those that are not spoken there have none.
-    gauges: [Option<Gauge>; 3],
+    gauges: [Option<Gauge>; 4],
 }
 
 impl ConnectionProtocol {
@@ -38,6 +40,7 @@ impl ConnectionProtocol {
             Self::Http1 => "http1",
             Self::Http2 => "http2",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
         }
     }
 }
@@ -53,7 +56,7 @@ impl OpenConnections {
         spoken: &[ConnectionProtocol],
         gauge: impl Fn(ConnectionProtocol) -> Gauge,
     ) -> Self {
-        let mut gauges = [None, None, None];
+        let mut gauges = [None, None, None, None];
         for protocol in spoken {
             gauges[*protocol as usize] = Some(gauge(*protocol));
         }
