@@ -30,6 +30,11 @@ impl Connection {
         self.is_held_up.get()
     }
 
+    /// Of a client: the code and the text with which the endpoint has said GOAWAY, once.
+    pub fn take_goodbye(&self) -> Option<(ErrorCode, Box<str>)> {
+        self.session.borrow_mut().take_goodbye()
+    }
+
     /// Bytes of bodies that have moved.
     pub fn moved(&self) -> Moved {
         self.session.borrow().moved()

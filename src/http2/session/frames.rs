@@ -248,18 +248,28 @@ impl Session {
         if header.id != 0 {
             return Err(Fault::protocol("GOAWAY on a stream"));
         }
-        let [a, b, c, d, _, _, _, _, ..] = *payload else {
+        let parts = payload.split_first_chunk::<4>();
+        let parts = parts.and_then(|(last, rest)| Some((last, rest.split_first_chunk::<4>()?)));
+        let Some((last, (code, text))) = parts else {
             let code = ErrorCode::FRAME_SIZE_ERROR;
             return Err(Fault::of(code, "GOAWAY shorter than 8"));
         };
         self.is_left = true;
         if self.role == Role::Client {
-            let last = u32::from_be_bytes([a, b, c, d]) & HIGHEST_ID;
+            let last = u32::from_be_bytes(*last) & HIGHEST_ID;
+            let code = ErrorCode(u32::from_be_bytes(*code));
+            // Said of the connection, it holds for what was to be done on it (RFC 9113 §7).
+            let error = match code {
+                ErrorCode::HTTP_1_1_REQUIRED => StreamError::Reset(code),
+                _ => StreamError::Unprocessed,
+            };
             for (id, entry) in self.streams.each() {
                 if id > last {
-                    entry.fail(StreamError::Unprocessed);
+                    entry.fail(error);
                 }
             }
+            let text = &text[..text.len().min(LONGEST_REASON)];
+            self.goodbye = Some((code, text.escape_ascii().to_string().into()));
         }
         Ok(())
     }
@@ -368,6 +378,9 @@ fn number(payload: &[u8], frame: &'static str) -> Result<u32, Fault> {
     })?;
     Ok(u32::from_be_bytes(bytes))
 }
+
+/// Bytes of what an endpoint says at its end that are told.
+const LONGEST_REASON: usize = 128;
 
 /// Settings in one frame that are as much as a frame of them: there are fewer than ten.
 const MANY_SETTINGS: usize = 64;

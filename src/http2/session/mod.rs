@@ -73,6 +73,8 @@ pub(super) struct Session {
     awaits_pong: bool,
     awaits_settings: bool,
     resets: Resets,
+    /// What the endpoint gave as its reason to end the connection, until somebody tells it.
+    goodbye: Option<(ErrorCode, Box<str>)>,
     waits: Waits,
     moved: Moved,
 }
@@ -202,6 +204,7 @@ impl Session {
             awaits_pong: false,
             awaits_settings: true,
             resets: Resets::default(),
+            goodbye: None,
             waits: Waits::default(),
             moved: Moved::default(),
         };
@@ -336,6 +339,11 @@ impl Session {
     /// Streams that were reset since this was last asked.
     pub(super) fn take_resets(&mut self) -> Resets {
         std::mem::take(&mut self.resets)
+    }
+
+    /// Why the endpoint ends the connection, once.
+    pub(super) fn take_goodbye(&mut self) -> Option<(ErrorCode, Box<str>)> {
+        self.goodbye.take()
     }
 
     /// Ends the session: the other end is told why, and all streams break.

@@ -131,8 +131,8 @@ impl Groups {
     }
 
     /// Closes what rests for as long as another worker waits for a connection, and where nothing
-    /// does, has a busy one end. The only one gives way for a moment: what runs on it may go on for
-    /// ever, and this worker would have none.
+    /// does, has a busy one give way for a moment: it ends if all that runs on it does. Something
+    /// may go on for ever, and then this worker would have lost it for nothing.
     pub(in crate::pool) fn make_room(&self, id: u64) {
         let groups = self.by_endpoint.borrow();
         let Some(groups) = groups.get(&id) else {
@@ -152,13 +152,8 @@ impl Groups {
         if has_closed {
             return;
         }
-        let open = groups.iter().flat_map(|group| group.members());
-        let open = open.filter(|shared| shared.standing.get() == Standing::Open);
-        let is_only = open.count() <= 1;
-        match groups.iter().find_map(|group| group.emptiest()) {
-            Some(shared) if is_only => shared.give_way(),
-            Some(shared) => shared.close(),
-            None => {}
+        if let Some(shared) = groups.iter().find_map(|group| group.emptiest()) {
+            shared.give_way();
         }
     }
 

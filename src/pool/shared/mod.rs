@@ -255,6 +255,10 @@ async fn drive(shared: Rc<Shared>, open: OpenConnection) {
                 Poll::Pending => break,
             }
         }
+        if let Some((code, why)) = shared.http2.take_goodbye() {
+            let name = &shared.endpoint.name;
+            tracing::debug!(endpoint = %name, %code, %why, "the endpoint says GOAWAY");
+        }
         // There may be more room, or none for ever.
         if let Some(group) = shared.group.upgrade() {
             group.learn(&shared);

@@ -104,8 +104,9 @@ impl Shared {
 
     /// Whether its endpoint is about to say how many streams it allows.
     pub(super) fn is_settling(&self) -> bool {
+        // None at all is for a short while (RFC 9113 §5.1.2).
         self.standing.get() == Standing::Open
-            && !self.http2.is_settled()
+            && self.http2.max_streams().unwrap_or(0) == 0
             && !self.http2.is_leaving()
             && self.began.elapsed() < SETTLING
     }
