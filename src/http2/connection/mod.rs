@@ -95,7 +95,14 @@ impl Connection {
     pub fn poll_drive(self: &Rc<Self>, cx: &mut Context<'_>, now: Instant) -> Poll<Driven> {
         self.is_woken.set(false);
         self.register(cx.waker());
-        self.poll_patience(cx, now);
+        let driven = self.poll_reads_and_writes(cx, now);
+        if driven.is_pending() {
+            self.poll_patience(cx, now);
+        }
+        driven
+    }
+
+    fn poll_reads_and_writes(self: &Rc<Self>, cx: &mut Context<'_>, now: Instant) -> Poll<Driven> {
         let mut reads = 0;
         if self.received.get() == 0 {
             // What came before the connection was one of HTTP/2.

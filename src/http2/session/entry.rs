@@ -38,6 +38,8 @@ pub(super) struct Entry {
     pub(super) is_refused: bool,
     /// Whether all of the other end's side came.
     pub(super) has_received: bool,
+    /// Whether our final head was said.
+    pub(super) has_answered: bool,
     /// Whether all of our side was said.
     pub(super) has_sent: bool,
     /// Whether it waits for its turn to add to the connection's output.
@@ -114,6 +116,7 @@ impl Entry {
             kind: Kind::Request,
             is_refused: false,
             has_received: false,
+            has_answered: false,
             has_sent: false,
             turn: Turn::None,
             error: None,

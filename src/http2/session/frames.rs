@@ -29,7 +29,7 @@ impl Session {
             SETTINGS => self.settings_came(header, payload, now),
             PUSH_PROMISE => Err(Fault::protocol("PUSH_PROMISE, which is not allowed")),
             PING => self.ping_came(header, payload, now),
-            GOAWAY => self.goaway_came(header, payload),
+            GOAWAY => self.goaway_came(header, payload, now),
             WINDOW_UPDATE => self.window_came(header, payload, now),
             PRIORITY_UPDATE => self.spend(Abuse::Priority, now),
             _ => self.spend(Abuse::UnknownFrame, now),
@@ -59,6 +59,9 @@ impl Session {
         if entry.has_received || entry.is_reset_by_them() {
             return self.spoil(header.id, ErrorCode::STREAM_CLOSED, now);
         }
+        if entry.error.is_some() {
+            return Ok(()); // we have reset it, and all of this may have been under way by then
+        }
         let fault = if entry.receive.came(payload.len()).is_err() {
             Some(ErrorCode::FLOW_CONTROL_ERROR)
         } else if !entry.takes(data.len() as u64, ends) {
@@ -66,8 +69,8 @@ impl Session {
         } else {
             None
         };
-        if entry.error.is_some() || fault.is_some() {
-            return fault.map_or(Ok(()), |code| self.spoil(header.id, code, now));
+        if let Some(code) = fault {
+            return self.spoil(header.id, code, now);
         }
         entry.body.extend_from_slice(data);
         entry.received += data.len() as u64;
@@ -122,6 +125,7 @@ impl Session {
             // The response is whole, and no more of the request is wanted (RFC 9113 §8.1).
             entry.has_sent = true;
             entry.wake(Wanted::Room);
+            self.leave_queue(header.id);
             return Ok(());
         }
         entry.fail(match code {
@@ -129,6 +133,8 @@ impl Session {
             code => StreamError::Reset(code),
         });
         let is_answered = entry.has_sent;
+        // Whoever holds it may not ask for room again, and must not keep a turn.
+        self.leave_queue(header.id);
         self.resets.by_them += 1;
         if is_answered {
             // It costs nobody any work.
@@ -244,9 +250,12 @@ impl Session {
         Ok(())
     }
 
-    fn goaway_came(&mut self, header: Header, payload: &[u8]) -> Result<(), Fault> {
+    fn goaway_came(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Fault> {
         if header.id != 0 {
             return Err(Fault::protocol("GOAWAY on a stream"));
+        }
+        if self.is_left {
+            self.spend(Abuse::UnknownFrame, now)?;
         }
         let parts = payload.split_first_chunk::<4>();
         let parts = parts.and_then(|(last, rest)| Some((last, rest.split_first_chunk::<4>()?)));
@@ -263,10 +272,15 @@ impl Session {
                 ErrorCode::HTTP_1_1_REQUIRED => StreamError::Reset(code),
                 _ => StreamError::Unprocessed,
             };
+            let mut failed = Vec::new();
             for (id, entry) in self.streams.each() {
                 if id > last {
                     entry.fail(error);
+                    failed.push(id);
                 }
+            }
+            for id in failed {
+                self.leave_queue(id);
             }
             let text = &text[..text.len().min(LONGEST_REASON)];
             self.goodbye = Some((code, text.escape_ascii().to_string().into()));

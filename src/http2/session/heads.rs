@@ -6,7 +6,9 @@ use super::frames::unpadded;
 use super::table::EndedBy;
 use super::{Event, Fault, Role, Session};
 use crate::http2::error::{Abuse, ErrorCode};
-use crate::http2::frame::{END_HEADERS, END_STREAM, HAS_PRIORITY, HIGHEST_ID, Header, MAX_FRAME};
+use crate::http2::frame::{
+    END_HEADERS, END_STREAM, HAS_PRIORITY, HEADERS, HIGHEST_ID, Header, MAX_FRAME,
+};
 use crate::http2::head::{HeadError, RequestReader, ResponseReader, TrailersReader};
 use crate::http2::window::SendWindow;
 use crate::time::Instant;
@@ -71,6 +73,11 @@ impl Session {
         }
         let Some(block) = self.block.take() else {
             return Ok(());
+        };
+        // What it means does not depend on how many frames it took.
+        let header = Header {
+            kind: HEADERS,
+            ..header
         };
         let how = (block.ends, block.is_own_parent);
         self.head(header, &block.bytes, how, now)

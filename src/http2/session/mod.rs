@@ -294,8 +294,11 @@ impl Session {
         let waiting = if all_wait { self.queue.len() } else { 0 };
         let is_begun = |entry: &Entry| {
             let is_open = !entry.has_received && entry.error.is_none();
-            // What came and was not taken waits for us, or for an endpoint.
-            entry.kind == Kind::Request && is_open && entry.body.is_empty()
+            // What came and was not taken waits for us, or for an endpoint; and what is answered
+            // while it comes, and nobody knows how long it is, may be a conversation.
+            let is_awaited = entry.received > 0 && entry.body.is_empty();
+            let is_upload = entry.left.is_some() || !entry.has_answered;
+            entry.kind == Kind::Request && is_open && is_awaited && is_upload
         };
         HeldUp {
             responses: self.waits.starving + waiting,

@@ -145,7 +145,10 @@ impl Session {
     /// each says one frame, and stands behind the others for the next.
     pub(super) fn call(&mut self) {
         let left = ENOUGH.saturating_sub(self.output().len());
-        let frames = if self.is_sliver(self.send.room(), usize::MAX) {
+        let room = self.send.room();
+        let is_sliver = self.is_sliver(room, usize::MAX);
+        self.waits.has_slivers |= is_sliver && room > 0 && !self.queue.is_empty();
+        let frames = if is_sliver {
             0
         } else {
             left.div_ceil(MAX_FRAME)

@@ -73,6 +73,7 @@ impl Session {
             return self.reset(id, ErrorCode::INTERNAL_ERROR);
         }
         entry.has_sent = how.ends;
+        entry.has_answered |= !parts.status.is_informational();
         self.write_block(id, how.ends, |encoder, out| {
             write_response(encoder, out, parts, how.length, how.bodiless);
         });
@@ -146,9 +147,11 @@ impl Session {
             return Poll::Ready(Err(StreamError::Ended));
         };
         if let Some(error) = entry.error {
+            self.leave_queue(id);
             return Poll::Ready(Err(error));
         }
         if entry.has_sent {
+            self.leave_queue(id);
             return Poll::Ready(Ok(0));
         }
         let window = entry.send;
@@ -297,6 +300,7 @@ impl Session {
             && !(entry.has_received && entry.has_sent)
         {
             entry.fail(StreamError::Malformed(code));
+            self.leave_queue(id);
             self.write_reset(id, code);
         }
     }
@@ -323,6 +327,7 @@ impl Session {
             }
             None => true,
         };
+        self.leave_queue(id);
         if is_new {
             self.write_reset(id, code);
         }
