@@ -102,13 +102,11 @@ async fn start() -> TcpStream {
     };
     // What names lead to, and where lines would go, is held with the connection.
     let held = (world, sink, handle);
-    spawn_local(serve(
-        Stream::Tcp(stream),
-        facts,
-        http,
-        Rc::clone(&local),
-        held,
-    ));
+    let serving = serve(Stream::Tcp(stream), facts, http, Rc::clone(&local), ());
+    spawn_local(async move {
+        serving.await;
+        drop(held);
+    });
     client
 }
 

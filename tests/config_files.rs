@@ -6,12 +6,16 @@
 mod support;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 
 use support::client::Client;
 use support::command::Files;
 use support::evenkeel::Evenkeel;
 use support::tls::Authority;
+
+/// A listener's name, and the word of what it takes.
+type Listening = (String, &'static str);
 
 /// Every file of `config/`.
 fn examples() -> Vec<PathBuf> {
@@ -52,8 +56,14 @@ fn each_starts_and_listens() {
         let proxy = Evenkeel::start_among(&files, &config);
         assert!(!listeners.is_empty(), "{}", path.display());
         for listener in listeners {
-            // Panics when nobody listens.
-            drop(Client::connect(proxy.address(&listener)));
+            let (listener, protocol) = listener;
+            let address = proxy.address(&listener);
+            if protocol == "udp" {
+                assert!(UdpSocket::bind(address).is_err(), "{address} is free");
+            } else {
+                // Panics when nobody listens.
+                drop(Client::connect(address));
+            }
         }
     }
 }
@@ -74,8 +84,9 @@ fn certificates() -> Vec<(String, String)> {
     named.into_iter().flatten().chain(clients).collect()
 }
 
-/// The text with a free port for each address that it binds, and the names that these have.
-fn with_free_ports(text: &str) -> (String, Vec<String>) {
+/// The text with a free port for each address that it binds, and the names that these have, each
+/// with the word of what is bound.
+fn with_free_ports(text: &str) -> (String, Vec<Listening>) {
     let mut names = Vec::new();
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -84,7 +95,11 @@ fn with_free_ports(text: &str) -> (String, Vec<String>) {
             "bind" => {
                 let name = format!("listener{}", names.len());
                 lines.push(format!("bind = \"@{name}\""));
-                names.push(name);
+                names.push((name, "tcp"));
+            }
+            "protocols" if line.contains("udp") => {
+                lines.push(line.to_owned());
+                names.last_mut().expect("`bind` comes first").1 = "udp";
             }
             // The admin's; probes are tables.
             "http" if line.contains("127.0.0.1") => lines.push("http = \"@admin\"".to_owned()),

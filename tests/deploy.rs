@@ -244,7 +244,7 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
         "outcome",
         "success failure budget_exhausted",
     ),
-    ("evenkeel_connections", "protocol", "http1 tcp"),
+    ("evenkeel_connections", "protocol", "http1 http2 tcp udp"),
     (
         "evenkeel_connections_refused_total",
         "reason",
@@ -256,6 +256,22 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
         "ok client_reset endpoint_reset idle connect_failed unavailable cut",
     ),
     ("evenkeel_l4_bytes_total", "direction", "sent received"),
+    ("evenkeel_udp_datagrams_total", "direction", "sent received"),
+    (
+        "evenkeel_udp_dropped_total",
+        "reason",
+        "no_endpoint limit draining truncated too_long send_buffer source loop error",
+    ),
+    (
+        "evenkeel_endpoint_datagrams_total",
+        "direction",
+        "sent received",
+    ),
+    (
+        "evenkeel_endpoint_datagram_bytes_total",
+        "direction",
+        "sent received",
+    ),
     (
         "evenkeel_http2_streams_reset_total",
         "by",

@@ -20,7 +20,8 @@ use crate::control::refusals::Refusals;
 use crate::control::reload::{self, Log, Reloader};
 use crate::control::renewal::Renewals;
 use crate::control::{
-    Candidate, Control, Ended, Gentle, Readiness, Requests, Signals, Workshop, cpus, files, notify,
+    Bound, Candidate, Control, Ended, Gentle, Readiness, Requests, Signals, Workshop, cpus, files,
+    notify,
 };
 use crate::drain;
 use crate::listener::{Balance, Inbox};
@@ -104,6 +105,7 @@ impl Ground {
                 world: World::new(registry.clone(), events.clone()),
                 workers,
                 seed: seed(),
+                datagrams: Bound::default(),
             },
             registry,
             log: Log { sink, level },

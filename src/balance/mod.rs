@@ -10,10 +10,13 @@
 
 mod first_healthy;
 mod least_connections;
+mod maglev;
 mod power_of_two;
 mod random;
 mod round_robin;
 mod sample;
+
+use std::net::IpAddr;
 
 use fastrand::Rng;
 
@@ -21,6 +24,7 @@ use crate::config::Balance;
 
 use first_healthy::FirstHealthy;
 use least_connections::LeastConnections;
+use maglev::Maglev;
 use power_of_two::PowerOfTwo;
 use random::Random;
 use round_robin::RoundRobin;
@@ -38,6 +42,7 @@ enum Algorithm {
     PowerOfTwo(PowerOfTwo),
     Random(Random),
     FirstHealthy(FirstHealthy),
+    Maglev(Maglev),
 }
 
 impl Balancer {
@@ -45,6 +50,21 @@ impl Balancer {
     /// the balancer before it stood ([`Balancer::position`]), or 0: were the turn to start anew
     /// with every change, the first member would be favoured whenever another one flaps.
     pub fn new(balance: Balance, weights: &[u32], position: usize) -> Self {
+        let identities: Vec<u64> = match balance {
+            Balance::Maglev => (0..weights.len() as u64).collect(),
+            _ => Vec::new(),
+        };
+        Self::of_known(balance, weights, &identities, position)
+    }
+
+    /// The same of members that are known by something that stays when others come and go
+    /// ([`identity`]): [`Balance::Maglev`] goes by it.
+    pub fn of_known(
+        balance: Balance,
+        weights: &[u32],
+        identities: &[u64],
+        position: usize,
+    ) -> Self {
         let algorithm = match balance {
             Balance::RoundRobin => Algorithm::RoundRobin(RoundRobin::new(weights, position)),
             Balance::LeastConnections => {
@@ -53,6 +73,7 @@ impl Balancer {
             Balance::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo::new(weights)),
             Balance::Random => Algorithm::Random(Random::new(weights)),
             Balance::FirstHealthy => Algorithm::FirstHealthy(FirstHealthy::new(weights.len())),
+            Balance::Maglev => Algorithm::Maglev(Maglev::new(weights, identities)),
         };
         Self { algorithm }
     }
@@ -60,9 +81,11 @@ impl Balancer {
     /// The index of the member that is next, `None` if there is none that is not skipped.
     ///
     /// `load` is asked for members that come into question; `skip` must answer the same throughout
-    /// one pick.
-    pub fn pick(
+    /// one pick. `key` is the same for all that belongs together; without it, each pick stands for
+    /// itself.
+    pub fn pick_for(
         &self,
+        key: Option<u64>,
         random: &mut Rng,
         load: impl Fn(usize) -> u32,
         skip: impl Fn(usize) -> bool,
@@ -73,7 +96,20 @@ impl Balancer {
             Algorithm::PowerOfTwo(algorithm) => algorithm.pick(random, load, skip),
             Algorithm::Random(algorithm) => algorithm.pick(random, skip),
             Algorithm::FirstHealthy(algorithm) => algorithm.pick(skip),
+            Algorithm::Maglev(algorithm) => {
+                algorithm.pick(key.unwrap_or_else(|| random.u64(..)), skip)
+            }
         }
+    }
+
+    /// The same without a key.
+    pub fn pick(
+        &self,
+        random: &mut Rng,
+        load: impl Fn(usize) -> u32,
+        skip: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        self.pick_for(None, random, load, skip)
     }
 
     /// Where the turn stands; 0 for algorithms without one.
@@ -83,7 +119,27 @@ impl Balancer {
             Algorithm::LeastConnections(_)
             | Algorithm::PowerOfTwo(_)
             | Algorithm::Random(_)
-            | Algorithm::FirstHealthy(_) => 0,
+            | Algorithm::FirstHealthy(_)
+            | Algorithm::Maglev(_) => 0,
+        }
+    }
+}
+
+/// What a member is known by, from its name: the same in every process.
+pub fn identity(name: &str) -> u64 {
+    name.bytes()
+        .fold(0, |hash, byte| maglev::spread(hash ^ u64::from(byte)))
+}
+
+/// The key of a client, from its address: all that comes from there belongs together.
+pub fn client_key(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => {
+            let [high, low] = [address.to_bits() >> 64, address.to_bits()];
+            #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
+            let (high, low) = (high as u64, low as u64);
+            maglev::spread(high) ^ low
         }
     }
 }

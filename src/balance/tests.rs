@@ -8,12 +8,13 @@ use proptest::{prop_assert, prop_assert_eq};
 
 use super::*;
 
-const ALL: [Balance; 5] = [
+const ALL: [Balance; 6] = [
     Balance::RoundRobin,
     Balance::LeastConnections,
     Balance::PowerOfTwo,
     Balance::Random,
     Balance::FirstHealthy,
+    Balance::Maglev,
 ];
 
 fn idle(_: usize) -> u32 {
@@ -74,6 +75,7 @@ fn weights_are_kept_when_idle() {
         Balance::LeastConnections,
         Balance::PowerOfTwo,
         Balance::Random,
+        Balance::Maglev,
     ] {
         let balancer = Balancer::new(balance, &weights, 0);
         let counts = one_by_one(&balancer, 4, 40_000, &mut Rng::with_seed(7));
@@ -207,4 +209,14 @@ proptest! {
             prop_assert_eq!(run(), run());
         }
     }
+}
+
+#[test]
+fn an_address_is_one_key_in_either_form() {
+    let key = |address: &str| client_key(address.parse().unwrap());
+    assert_eq!(key("10.0.0.1"), key("::ffff:10.0.0.1"));
+    assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+    assert_ne!(key("2001:db8::1"), key("2001:db8::2"));
+    assert_ne!(key("2001:db8:1::1"), key("2001:db8:2::1"));
+    assert_ne!(identity("10.0.0.1:53"), identity("10.0.0.2:53"));
 }

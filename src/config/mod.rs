@@ -34,6 +34,7 @@ mod interpolate;
 mod load;
 mod near;
 mod node;
+mod octets;
 mod overrides;
 mod path;
 mod places;
@@ -52,13 +53,14 @@ pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
     Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults,
-    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthGrpc, HealthHttp, HealthTcp, Hsts,
-    Listener, ListenerHttp2, Log, LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots,
-    Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest, ServerNameFrom,
-    Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, Upstream, UpstreamHttp2, UpstreamProtocol,
-    UpstreamTls, Zone,
+    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthGrpc, HealthHttp, HealthTcp,
+    HealthUdp, Hsts, Listener, ListenerHttp2, Log, LogFormat, LogLevel, OwnCertificate, Protocol,
+    PublicRoots, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
+    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, Upstream, UpstreamHttp2,
+    UpstreamProtocol, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
+pub use self::octets::{OctetPattern, octets};
 pub use self::places::{Difference, Places};
 pub use self::reference::reference_page;
 pub use self::render::{Style, json as diagnostics_json, text as diagnostics_text};

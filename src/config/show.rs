@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value as Json;
 use toml::{Table, Value};
 
-use super::check::{HTTP_ONLY, UPSTREAM_TIMEOUTS, WITH_NAMES, listener_timeouts};
+use super::check::{HTTP_ONLY, UDP_TIMEOUTS, UPSTREAM_TIMEOUTS, WITH_NAMES, listener_timeouts};
 use super::format::Config;
 use super::path::SettingPath;
 use super::schema::Schema;
@@ -74,6 +74,7 @@ fn inherit(table: &mut Table) {
             };
             let shakes_hands = item.contains_key("tls") || by_name.contains(name);
             let applicable = match kind {
+                "listener" if is_udp(item) => &UDP_TIMEOUTS,
                 "listener" => listener_timeouts(is_tcp(item), shakes_hands),
                 _ => &UPSTREAM_TIMEOUTS,
             };
@@ -173,9 +174,17 @@ fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
 }
 
 fn is_tcp(listener: &Table) -> bool {
+    speaks(listener, "tcp") || is_udp(listener)
+}
+
+fn is_udp(listener: &Table) -> bool {
+    speaks(listener, "udp")
+}
+
+fn speaks(listener: &Table, wanted: &str) -> bool {
     let protocols = listener.get("protocols").and_then(Value::as_array);
     let mut protocols = protocols.into_iter().flatten();
-    protocols.any(|protocol| protocol.as_str() == Some("tcp"))
+    protocols.any(|protocol| protocol.as_str() == Some(wanted))
 }
 
 fn is_defaults(shape: Shape<'_>) -> bool {

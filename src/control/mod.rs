@@ -28,7 +28,7 @@ pub mod resolve;
 mod shutdown;
 mod signal;
 
-pub use prepare::{Candidate, Rejection, Workshop};
+pub use prepare::{Bound, Candidate, Rejection, Workshop};
 pub use ready::{Check, Readiness};
 pub use reload::{Report, Requests, Verdict};
 pub use shutdown::{Drained, Ended, Shutdown};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::ConnectFailure;
+use super::datagrams::{Datagrams, Direction};
 use super::flow::Flow;
 use super::health::{By, Health};
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle, Histogram, Kind, Registry};
@@ -25,6 +26,7 @@ pub struct Metrics {
     connect_errors: [OnceLock<Counter>; ConnectFailure::ALL.len()],
     connect_duration: OnceLock<Histogram>,
     checks: [OnceLock<Counter>; CheckResult::ALL.len()],
+    datagrams: Datagrams,
     transitions: Mutex<Vec<Transitions>>,
     gauges: OnceLock<Gauges>,
 }
@@ -86,6 +88,7 @@ impl Metrics {
             connect_errors: Default::default(),
             connect_duration: OnceLock::new(),
             checks: Default::default(),
+            datagrams: Datagrams::default(),
             transitions: Mutex::default(),
             gauges: OnceLock::new(),
         }
@@ -104,6 +107,7 @@ impl Metrics {
             && self.connect_errors.iter().all(is_whole)
             && is_whole(&self.connect_duration)
             && self.checks.iter().all(is_whole)
+            && self.datagrams.are_whole()
             && transitions.iter().all(|known| known.counter.is_own())
             && self.gauges.get().is_none_or(Gauges::are_own);
         if is_whole {
@@ -119,6 +123,7 @@ impl Metrics {
             connect_errors: self.connect_errors.each_ref().map(whole),
             connect_duration: whole(&self.connect_duration),
             checks: self.checks.each_ref().map(whole),
+            datagrams: self.datagrams.renewed(),
             transitions: Mutex::new(own),
             gauges: self
                 .gauges
@@ -159,6 +164,12 @@ impl Metrics {
                 .counter(&CONNECT_ERRORS, &[upstream, zone, reason])
         });
         counter.inc();
+    }
+
+    /// Counts datagrams of a session, and their bytes.
+    pub fn relayed(&self, direction: Direction, count: u64, bytes: u64) {
+        let source = (&self.registry, &self.names);
+        self.datagrams.add(direction, (count, bytes), source);
     }
 
     /// Counts a health check.

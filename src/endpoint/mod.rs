@@ -12,6 +12,7 @@
 //! [`Endpoint::connect_failed`], [`Endpoint::responded`]).
 
 mod backoff;
+mod datagrams;
 mod failure;
 mod flow;
 mod health;
@@ -32,6 +33,7 @@ use crate::net::Address;
 use crate::telemetry::access;
 use crate::tls::Peer;
 
+pub use datagrams::Direction;
 pub use failure::ConnectFailure;
 pub use flow::Flow;
 pub use health::{By, Health, Machine, ProbeResult, Transition};

@@ -7,8 +7,8 @@
 //! So `httparse` reads the tokens of field lines that are not plain, and nothing else; the start
 //! lines, the framing, the limits, the persistence and the syntax of the fields that decide any of
 //! them are ours. What RFC 9110 and RFC 9112 leave open is decided the strict way: what could be
-//! read in two ways is refused. None of that does I/O, waits or reads a clock; only `receive`,
-//! `send` and `pipe`, which hold the bytes between a message and its stream, touch a socket.
+//! read in two ways is refused. None of that does I/O, waits or reads a clock; only `receive`
+//! and `send`, which hold the bytes between a message and its stream, touch a socket.
 //!
 //! Use, for each message: [`parse_request`] or [`parse_response`] until a head is there; a
 //! [`Decoder`] over what follows it; [`encode_request`] or [`encode_response`] towards the other
@@ -18,7 +18,6 @@ mod encode;
 mod frame;
 mod lines;
 mod parse;
-mod pipe;
 mod receive;
 mod send;
 
@@ -32,7 +31,6 @@ pub use parse::{
     RequestError, RequestHead, ResponseError, ResponseHead, parse_request, parse_response,
     resume_request, resume_response,
 };
-pub use pipe::Pipe;
 pub use receive::{Amount, Received, can_draw, poll_draw};
 pub use send::{Outgoing, SendError};
 

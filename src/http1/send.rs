@@ -5,6 +5,7 @@
 //! one vectored write.
 
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -12,9 +13,8 @@ use http_body::Body as _;
 
 use super::encode::{encode_chunk_head, encode_last_chunk};
 use super::frame::Framing;
-use super::pipe::Pipe;
-use crate::body::{Body, BodyError, Kept};
-use crate::net::{BUFFER, Buffer, Stream};
+use crate::body::{Body, BodyError, Conduit, Kept};
+use crate::net::{BUFFER, Buffer, Pipe, Stream};
 
 /// A message that is being sent.
 #[derive(Debug)]
@@ -343,6 +343,12 @@ impl Outgoing {
             self.staged_sent = 0;
         }
         Ok(())
+    }
+}
+
+impl Conduit for Pipe {
+    fn draw(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+        Self::draw(self, socket, most)
     }
 }
 

@@ -17,9 +17,12 @@ use crate::time::Instant;
 /// What has been spent of each allowance.
 #[derive(Debug)]
 pub(super) struct Budget {
-    spent: [u16; Abuse::ALL.len()],
+    /// Below zero of what was paid for before it came.
+    spent: [i32; Abuse::ALL.len()],
     /// Windows that have been paid for by what was sent, and not been told yet.
     windows: u32,
+    /// Bytes in small pieces, which have not made a whole piece of work together.
+    bytes: usize,
     since: Instant,
 }
 
@@ -35,6 +38,7 @@ impl Budget {
         Self {
             spent: [0; Abuse::ALL.len()],
             windows: 0,
+            bytes: 0,
             since: now,
         }
     }
@@ -44,17 +48,26 @@ impl Budget {
         self.come_back(now);
         let spent = &mut self.spent[kind as usize];
         *spent += 1;
-        if *spent > allowance(kind).burst {
+        if *spent > i32::from(allowance(kind).burst) {
             return Err(kind);
         }
         Ok(())
     }
 
-    /// Work was done: what accompanies it is paid for.
+    /// Work was done: what accompanies it is paid for, though it comes a round trip later.
     pub(super) fn earn(&mut self) {
         for kind in PAID_BY_WORK {
             let spent = &mut self.spent[kind as usize];
-            *spent = spent.saturating_sub(PAID);
+            *spent = (*spent - PAID).max(-PAID_AT_MOST);
+        }
+    }
+
+    /// So many bytes have moved in a piece that is no work of its own: many of them are.
+    pub(super) fn earn_by(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= WORK {
+            self.bytes %= WORK;
+            self.earn();
         }
     }
 
@@ -78,7 +91,7 @@ impl Budget {
     pub(super) fn complete(&mut self) {
         for kind in PAID_BY_ANSWERS {
             let spent = &mut self.spent[kind as usize];
-            *spent = spent.saturating_sub(1);
+            *spent = (*spent - 1).max(0);
         }
     }
 
@@ -88,11 +101,13 @@ impl Budget {
             return;
         }
         self.since = now;
-        let seconds = u16::try_from(passed.as_secs()).unwrap_or(u16::MAX);
+        let seconds = i32::try_from(passed.as_secs()).unwrap_or(i32::MAX);
         for kind in Abuse::ALL {
-            let back = allowance(kind).per_second.saturating_mul(seconds);
+            let back = i32::from(allowance(kind).per_second).saturating_mul(seconds);
             let spent = &mut self.spent[kind as usize];
-            *spent = spent.saturating_sub(back);
+            if *spent > 0 {
+                *spent = spent.saturating_sub(back).max(0);
+            }
         }
     }
 }
@@ -108,11 +123,10 @@ fn allowance(kind: Abuse) -> Allowance {
         Abuse::Priority => (400, 40),
         Abuse::MadeYouReset => (60, 10),
         Abuse::Ping | Abuse::EmptyData | Abuse::UnknownFrame => (100, 10),
-        // A client may use streams before it knows how many it has. And one that passes on what
-        // many cancel has room again, by its own count, as soon as it has said so; by ours only
-        // when the work has ended. So it is refused when we are slow, which is no fault of its own.
-        // And some tell of every piece of a window twice.
-        Abuse::RefusedStream | Abuse::WindowUpdate => (1000, 100),
+        // Some tell of every piece twice. A client may use streams before it knows how many it has;
+        // and one that gives up many requests, as a proxy does for all of its own clients, opens
+        // others while we still end those: each costs it a round trip, and us next to nothing.
+        Abuse::WindowUpdate | Abuse::RefusedStream => (1000, 100),
         // These are told by what they are, not by how many there were.
         Abuse::Continuation | Abuse::Stalled => (0, 0),
     };
@@ -139,12 +153,18 @@ const PAID_BY_ANSWERS: [Abuse; 4] = [
 /// once, for a stream and its connection, by those that read in small pieces.
 const A_WINDOW: usize = 512;
 
+/// Bytes that are a piece of work, in however many frames they move.
+const WORK: usize = 1024;
+
 /// Windows that may be told late: those of 16 MiB.
 const WINDOWS: u32 = 32 * 1024;
 
 /// How many of each kind one piece of work pays for: a window of its stream and one of the
 /// connection.
-const PAID: u16 = 2;
+const PAID: i32 = 2;
+
+/// How much may be paid for before it comes: as many frames of bodies may be under way.
+const PAID_AT_MOST: i32 = 1024;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -187,6 +207,16 @@ mod tests {
             budget.earn();
             assert_eq!(spend(&mut budget, Abuse::WindowUpdate, 2, now), Ok(()));
         }
+        // What is under way is paid for before it is told of.
+        let mut budget = Budget::new(now);
+        for _ in 0..10 {
+            (0..200).for_each(|_| budget.earn());
+            assert_eq!(spend(&mut budget, Abuse::Ping, 200, now), Ok(()));
+        }
+        // But not for ever.
+        (0..100_000).for_each(|_| budget.earn());
+        let result = spend(&mut budget, Abuse::Ping, 1024 + 101, now);
+        assert_eq!(result, Err(Abuse::Ping));
         let mut budget = Budget::new(now);
         let result = (0..10_000).try_for_each(|_| {
             budget.earn();

@@ -71,3 +71,21 @@ pub enum OpenError {
     #[error("the connection is about to end")]
     Ending,
 }
+
+/// Bytes of bodies that have moved.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// To the other end.
+    pub sent: u64,
+    /// From it.
+    pub received: u64,
+}
+
+/// Streams that the other end holds up.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct HeldUp {
+    /// Those of which it takes nothing.
+    pub responses: usize,
+    /// Those whose request it has begun and not ended, but for conversations.
+    pub requests: usize,
+}

@@ -28,7 +28,7 @@ mod stream;
 mod window;
 
 pub use connection::Connection;
-pub use driven::{Driven, Ended, OpenError, Opening, State};
+pub use driven::{Driven, Ended, HeldUp, Moved, OpenError, Opening, State};
 pub use error::{Abuse, ErrorCode, StreamError};
 pub use head::{
     HeadError, RequestHead, RequestReader, ResponseHead, ResponseReader, TrailersReader,

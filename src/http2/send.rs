@@ -242,7 +242,8 @@ impl Sending {
             self.progress += 1;
             return Poll::Ready(Ok(()));
         }
-        let room = ready!(connection.with(|session| session.poll_room(id, cx)))?;
+        let wanted = self.piece.len();
+        let room = ready!(connection.with(|session| session.poll_room(id, wanted, cx)))?;
         if room == 0 {
             // The other end has all it wants.
             self.piece = Bytes::new();

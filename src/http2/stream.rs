@@ -59,7 +59,7 @@ impl Stream {
         bytes: &[u8],
     ) -> Poll<Result<usize, StreamError>> {
         self.connection.with(|session| {
-            let room = ready!(session.poll_room(self.id, cx))?;
+            let room = ready!(session.poll_room(self.id, bytes.len(), cx))?;
             if room == 0 {
                 return Poll::Ready(Err(StreamError::Ended));
             }
@@ -118,6 +118,11 @@ impl Stream {
     /// Why the stream ended before its end, if it has.
     pub fn broken(&self) -> Option<StreamError> {
         self.connection.with(|session| session.broken(self.id))
+    }
+
+    /// Resets the stream, whose message does not come to its end.
+    pub fn cut(&self) {
+        self.connection.with(|session| session.cut(self.id));
     }
 
     /// Resets the stream, unless it has ended.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::balance::Balance;
 use crate::drain::{Blocker, Watcher};
-use crate::snapshot::{Listener, ListenerMetrics};
+use crate::snapshot::{ConnectionGuard, ConnectionProtocol, Listener, ListenerMetrics};
 
 /// What the connections of one listener are entered into. It does not hold the listener itself: a
 /// connection that lives for days must not keep the routes of its first day.
@@ -23,7 +23,10 @@ pub struct Ledger {
 #[derive(Debug)]
 pub struct Guard {
     ledger: Arc<Ledger>,
-    worker: usize,
+    /// Small: every idle connection has it.
+    worker: u32,
+    /// What it is counted as.
+    protocol: ConnectionProtocol,
     _blocker: Blocker,
 }
 
@@ -50,10 +53,12 @@ impl Ledger {
         let worker = self.balance.server(accepting);
         self.balance.add(worker);
         self.metrics.accepted.inc();
-        self.metrics.connections.inc();
+        let protocol = self.metrics.connections.usual();
+        self.metrics.connections.inc(protocol);
         Some(Guard {
             ledger: Arc::clone(self),
-            worker,
+            worker: small(worker),
+            protocol,
             _blocker: self.drain.blocker(),
         })
     }
@@ -67,7 +72,7 @@ impl Ledger {
 impl Guard {
     /// The worker that the connection belongs to.
     pub fn worker(&self) -> usize {
-        self.worker
+        self.worker as usize
     }
 
     /// Counts the connection as lost to an error, and ends it.
@@ -77,21 +82,32 @@ impl Guard {
 
     /// Makes it a connection of another worker.
     pub(super) fn move_to(&mut self, worker: usize) {
-        self.ledger.balance.remove(self.worker);
+        self.ledger.balance.remove(self.worker());
         self.ledger.balance.add(worker);
-        self.worker = worker;
+        self.worker = small(worker);
+    }
+}
+
+impl ConnectionGuard for Guard {
+    fn speaks(&mut self, protocol: ConnectionProtocol) {
+        let connections = &self.ledger.metrics.connections;
+        self.protocol = connections.moved(self.protocol, protocol);
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         self.ledger.connections.fetch_sub(1, Ordering::Relaxed);
-        self.ledger.balance.remove(self.worker);
-        self.ledger.metrics.connections.dec();
+        self.ledger.balance.remove(self.worker());
+        self.ledger.metrics.connections.dec(self.protocol);
         if std::thread::panicking() {
             // The runtime has caught it by the time that anybody could ask. What it
             // was is an event.
             self.ledger.metrics.panicked.inc();
         }
     }
+}
+
+fn small(worker: usize) -> u32 {
+    u32::try_from(worker).expect("a worker is a thread, and there are fewer")
 }

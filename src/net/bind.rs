@@ -26,7 +26,7 @@ pub enum BindError {
     /// Somebody listens there already.
     #[error(
         "address {0} is in use: another program accepts on this port \
-         (`ss -ltnp 'sport = :{port}'` names it)",
+         (`ss -lntup 'sport = :{port}'` names it)",
         port = .0.port()
     )]
     InUse(SocketAddr),

@@ -8,40 +8,67 @@
 //! has emptied the queue.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::bind::{Bind, BindError};
+use super::datagram;
 
-/// Bound, listening sockets: one per worker, all on the same address and port.
+/// Bound sockets that take connections, or datagrams: one per worker, all on the same address and
+/// port.
 #[derive(Debug)]
 pub struct Sockets {
     /// The address with the port that was really bound.
     pub local: SocketAddr,
-    open: Vec<Mutex<Option<TcpListener>>>,
+    /// What comes by them.
+    pub transport: Transport,
+    open: Vec<Mutex<Option<Socket>>>,
+}
+
+/// What comes by a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Connections.
+    Tcp,
+    /// Datagrams.
+    Udp,
 }
 
 impl Sockets {
     /// Binds and listens for so many workers (at least one). Fails when anybody else accepts on
     /// the address, even somebody who would share it.
     pub fn bind(address: &str, workers: usize) -> io::Result<Self> {
+        Self::bind_for(Transport::Tcp, address, workers)
+    }
+
+    /// The same for either transport.
+    pub fn bind_for(transport: Transport, address: &str, workers: usize) -> io::Result<Self> {
         let bind: Bind = address.parse()?;
         if bind.address.port() != 0 {
             // With `SO_REUSEPORT` two programs of one user share a port without an error, and each
             // gets half of the connections: a trap at start-up. A socket without it cannot.
-            let guard = open_or_ipv4(bind, false).map(|(guard, _)| guard);
+            let guard = open_or_ipv4(bind, transport, false).map(|(guard, _)| guard);
             drop(guard.map_err(|error| BindError::explain(bind.address, &error))?);
         }
-        Self::listen(bind, workers)
+        Self::listen(bind, transport, workers)
     }
 
     /// The same beside sockets that overlap, of this program or of the one it takes over from: for
     /// reloads and upgrades.
     pub fn bind_shared(address: &str, workers: usize) -> io::Result<Self> {
-        Self::listen(address.parse()?, workers)
+        Self::bind_shared_for(Transport::Tcp, address, workers)
+    }
+
+    /// The same for either transport.
+    pub fn bind_shared_for(
+        transport: Transport,
+        address: &str,
+        workers: usize,
+    ) -> io::Result<Self> {
+        Self::listen(address.parse()?, transport, workers)
     }
 
     /// A worker's socket, non-blocking. May be asked for again: it is a new descriptor of the same
@@ -50,7 +77,17 @@ impl Sockets {
         let Some(socket) = self.slot(worker) else {
             return Ok(None);
         };
-        socket.as_ref().map(TcpListener::try_clone).transpose()
+        let socket = socket.as_ref().map(Socket::try_clone).transpose()?;
+        Ok(socket.map(TcpListener::from))
+    }
+
+    /// The same of a socket that takes datagrams.
+    pub fn take_datagrams(&self, worker: usize) -> io::Result<Option<UdpSocket>> {
+        let Some(socket) = self.slot(worker) else {
+            return Ok(None);
+        };
+        let socket = socket.as_ref().map(Socket::try_clone).transpose()?;
+        Ok(socket.map(UdpSocket::from))
     }
 
     /// Closes a worker's socket once the descriptors that it took are gone too. What is still in
@@ -71,21 +108,26 @@ impl Sockets {
         self.open.len()
     }
 
-    fn listen(bind: Bind, workers: usize) -> io::Result<Self> {
+    fn listen(bind: Bind, transport: Transport, workers: usize) -> io::Result<Self> {
         let explain = |error: io::Error| BindError::explain(bind.address, &error);
-        let (first, bind) = open_or_ipv4(bind, true).map_err(explain)?;
-        first.listen(BACKLOG).map_err(explain)?;
-        let local = TcpListener::from(first.try_clone()?).local_addr()?;
-        let mut open = vec![Mutex::new(Some(TcpListener::from(first)))];
+        let (first, bind) = open_or_ipv4(bind, transport, true).map_err(explain)?;
+        begin(&first, transport, bind).map_err(explain)?;
+        let local = first.local_addr()?;
+        let local = local.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let mut open = vec![Mutex::new(Some(first))];
         for _ in 1..workers {
-            let socket = bound(bind.with_port(local.port()), true).map_err(explain)?;
-            socket.listen(BACKLOG).map_err(explain)?;
-            open.push(Mutex::new(Some(TcpListener::from(socket))));
+            let socket = bound(bind.with_port(local.port()), transport, true).map_err(explain)?;
+            begin(&socket, transport, bind).map_err(explain)?;
+            open.push(Mutex::new(Some(socket)));
         }
-        Ok(Self { local, open })
+        Ok(Self {
+            local,
+            transport,
+            open,
+        })
     }
 
-    fn slot(&self, worker: usize) -> Option<MutexGuard<'_, Option<TcpListener>>> {
+    fn slot(&self, worker: usize) -> Option<MutexGuard<'_, Option<Socket>>> {
         let slot = self.open.get(worker)?;
         Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -102,11 +144,21 @@ pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((TcpStream::from(socket), peer))
 }
 
+/// Has a bound socket take what comes.
+fn begin(socket: &Socket, transport: Transport, bind: Bind) -> io::Result<()> {
+    match transport {
+        Transport::Tcp => socket.listen(BACKLOG),
+        Transport::Udp => datagram::prepare(socket, bind.address),
+    }
+}
+
 /// A bound socket; on every IPv4 address where "every address" was asked for and IPv6 is missing.
-fn open_or_ipv4(bind: Bind, share: bool) -> io::Result<(Socket, Bind)> {
-    match (bound(bind, share), bind.without_ipv6()) {
+fn open_or_ipv4(bind: Bind, transport: Transport, share: bool) -> io::Result<(Socket, Bind)> {
+    match (bound(bind, transport, share), bind.without_ipv6()) {
         (Ok(socket), _) => Ok((socket, bind)),
-        (Err(error), Some(ipv4)) if lacks_ipv6(&error) => Ok((bound(ipv4, share)?, ipv4)),
+        (Err(error), Some(ipv4)) if lacks_ipv6(&error) => {
+            Ok((bound(ipv4, transport, share)?, ipv4))
+        }
         (Err(error), _) => Err(error),
     }
 }
@@ -117,17 +169,23 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(family) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-fn bound(bind: Bind, share: bool) -> io::Result<Socket> {
+fn bound(bind: Bind, transport: Transport, share: bool) -> io::Result<Socket> {
     let domain = Domain::for_address(bind.address);
-    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    let socket = match transport {
+        Transport::Tcp => Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?,
+        Transport::Udp => Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?,
+    };
     if bind.address.is_ipv6() {
         socket.set_only_v6(!bind.dual_stack)?;
     }
-    // Without it a restart would wait a minute for connections in TIME_WAIT.
-    socket.set_reuse_address(true)?;
+    if transport == Transport::Tcp {
+        // Without it a restart would wait a minute for connections in TIME_WAIT. Of datagrams it
+        // would let two programs have the same port, and one of them all of them.
+        socket.set_reuse_address(true)?;
+        // Linux hands this down to accepted sockets: one system call less per connection.
+        socket.set_tcp_nodelay(true)?;
+    }
     socket.set_reuse_port(share)?;
-    // Linux hands this down to accepted sockets: one system call less per connection.
-    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&bind.address.into())?;
     Ok(socket)

@@ -309,5 +309,6 @@ impl CallError {
     }
 }
 
-/// 100, 102 and 103 come once or a few times; more is an endpoint that has lost its way.
+/// 100, 102 and 103 come once or a few times; more is an endpoint that has lost its way. A stream
+/// of HTTP/2 keeps one head more than these, so that all may come at once.
 const INTERIM_AT_MOST: u32 = 32;

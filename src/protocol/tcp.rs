@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::local::Local;
 use super::tunnel::{End as TunnelEnd, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
+use crate::balance::client_key;
 use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
 use crate::net::Stream;
@@ -129,13 +130,14 @@ impl Session {
 
     /// Connects to an endpoint, and to another one as often as that fails.
     async fn open(&mut self) -> Result<Opened, SessionResult> {
+        let key = Some(client_key(self.facts.peer.ip()));
         let mut tried = Vec::new();
         let mut result = SessionResult::Unavailable;
         while tried.len() < ATTEMPTS {
             let (now, upstream) = (Instant::now(), &self.target.choice().upstream);
             let pick = self
                 .local
-                .with_random(|random| upstream.pick(&tried, random, now));
+                .with_random(|random| upstream.pick_for(key, &tried, random, now));
             let pick = match pick {
                 Ok(pick) => pick,
                 Err(error) => {

@@ -5,8 +5,10 @@ use std::sync::atomic::AtomicU32;
 
 use super::action::Route;
 use super::by_name::{ByName, SessionRoute};
+use super::datagrams::UdpListener;
 use super::http2::Http2;
 use super::metrics::ListenerMetrics;
+use super::spoken::ConnectionProtocol;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
 use crate::http1;
@@ -30,7 +32,7 @@ pub struct Listener {
     pub by_name: Option<Arc<ByName>>,
     /// What is spoken, within TLS if there is that.
     pub kind: Kind,
-    /// Connections at once, over all workers.
+    /// Connections at once, over all workers; of UDP, sessions.
     pub max_connections: u32,
     /// Connections now; kept over reloads.
     pub connections: Arc<AtomicU32>,
@@ -45,6 +47,8 @@ pub enum Kind {
     Http(Arc<HttpListener>),
     /// Bytes, unread.
     Tcp(Arc<TcpListener>),
+    /// Datagrams, unread.
+    Udp(Arc<UdpListener>),
 }
 
 /// What a listener that speaks HTTP does with its requests.
@@ -106,12 +110,31 @@ impl HttpListener {
     }
 }
 
-impl Kind {
-    /// The word for it in the metrics.
-    pub(super) fn protocol(&self) -> &'static str {
-        match self {
-            Self::Http(_) => "http1",
-            Self::Tcp(_) => "tcp",
+impl Listener {
+    /// How datagrams are relayed, if it is that what comes.
+    pub fn udp(&self) -> Option<&Arc<UdpListener>> {
+        match &self.kind {
+            Kind::Udp(udp) => Some(udp),
+            Kind::Http(_) | Kind::Tcp(_) => None,
         }
+    }
+}
+
+impl Kind {
+    /// What may be spoken on a connection, the usual first; where routes may take it by name, that
+    /// is not for the listener to say.
+    pub(super) fn protocols(&self, has_routes_by_name: bool) -> Vec<ConnectionProtocol> {
+        let (http1, http2) = match self {
+            Self::Http(http) => (http.http1, http.http2.is_some()),
+            Self::Tcp(_) => return vec![ConnectionProtocol::Tcp],
+            Self::Udp(_) => return vec![ConnectionProtocol::Udp],
+        };
+        let all = [
+            (http1, ConnectionProtocol::Http1),
+            (http2, ConnectionProtocol::Http2),
+            (has_routes_by_name, ConnectionProtocol::Tcp),
+        ];
+        let spoken = all.into_iter().filter(|(is_spoken, _)| *is_spoken);
+        spoken.map(|(_, protocol)| protocol).collect()
     }
 }

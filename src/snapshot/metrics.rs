@@ -8,6 +8,7 @@ use http::Method;
 use super::late::{RouteSeries, Source};
 use super::lazy::Lazy;
 use super::shed::Shed;
+use super::spoken::{ConnectionProtocol, OpenConnections};
 use crate::policy::grpc::Code;
 use crate::telemetry::access::Origin;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Histogram, Kind, Registry};
@@ -15,8 +16,8 @@ use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Histogram, 
 /// Handles of one listener.
 #[derive(Debug, Clone)]
 pub struct ListenerMetrics {
-    /// Connections now.
-    pub connections: Gauge,
+    /// Connections now, by what is spoken on them.
+    pub connections: OpenConnections,
     /// Connections ever.
     pub accepted: Counter,
     /// Connections refused since the listener, or a worker, was full.
@@ -79,8 +80,8 @@ pub struct Retries {
 struct MethodLabel(&'static str);
 
 impl ListenerMetrics {
-    /// Resolves the handles of a listener. `protocol`: the word for what it speaks.
-    pub fn new(registry: &Registry, listener: &str, protocol: &str) -> Self {
+    /// Resolves the handles of a listener on whose connections one of these may be spoken.
+    pub(super) fn new(registry: &Registry, listener: &str, spoken: &[ConnectionProtocol]) -> Self {
         let labels = [("listener", listener)];
         let refused = |reason| {
             registry.counter(
@@ -89,7 +90,9 @@ impl ListenerMetrics {
             )
         };
         Self {
-            connections: registry.level(&CONNECTIONS, &[labels[0], ("protocol", protocol)]),
+            connections: OpenConnections::new(spoken, |protocol| {
+                registry.level(&CONNECTIONS, &[labels[0], ("protocol", protocol.word())])
+            }),
             accepted: registry.counter(&CONNECTIONS_ACCEPTED, &labels),
             refused_full: refused("full"),
             refused_error: refused("accept_error"),

@@ -11,6 +11,7 @@ mod action;
 mod build;
 mod by_name;
 mod clients;
+mod datagrams;
 mod expiries;
 mod failure;
 mod handle;
@@ -24,6 +25,7 @@ mod probe;
 mod relays;
 mod sessions;
 mod shed;
+mod spoken;
 mod timeouts;
 mod tls;
 mod unnamed;
@@ -35,6 +37,7 @@ pub use action::{Action, Choice, Route, Split};
 pub use build::{Ingredients, build};
 pub use by_name::{ByName, HelloResult, Otherwise, SessionRoute, SessionTarget};
 pub use clients::client_rule;
+pub use datagrams::{DatagramMetrics, Dropped, UdpListener};
 pub use failure::BuildError;
 pub use handle::{Cache, Handle};
 pub use http2::{Http2, Http2Metrics};
@@ -45,6 +48,7 @@ pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
 pub use probe::{Decision, Routing, TestFailure};
 pub use sessions::{SessionMetrics, SessionResult};
 pub use shed::Shed;
+pub use spoken::{ConnectionGuard, ConnectionProtocol, OpenConnections};
 pub use timeouts::{CallTimeouts, ClientTimeouts};
 pub use tls::Termination;
 pub use unnamed::effective_upstreams;
@@ -84,7 +88,10 @@ impl Snapshot {
     /// since the name may meanwhile belong to a listener for others; or, if the address was given
     /// up, the one that still has the name.
     pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
-        let same_address = |listener: &&Arc<Listener>| listener.sockets.local == facts.local;
+        // Datagrams may have the same address.
+        let same_address = |listener: &&Arc<Listener>| {
+            listener.sockets.local == facts.local && listener.udp().is_none()
+        };
         let at_address = self.listeners.iter().find(same_address);
         at_address.or_else(|| self.listener(&facts.listener))
     }

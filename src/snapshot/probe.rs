@@ -11,7 +11,7 @@ use super::failure::{BuildError, refused};
 use super::inquiry::{Inquiry, InquiryError};
 use super::unnamed;
 use crate::config::{
-    self, Config, Diagnostic, Difference, Places, Protocol, Route, RouteExpectation, RouteTest,
+    self, Config, Diagnostic, Difference, Places, Route, RouteExpectation, RouteTest,
 };
 use crate::policy::{Redirect, Target};
 use crate::route::{
@@ -79,11 +79,7 @@ impl<'a> Routing<'a> {
     pub fn new(config: &'a Config) -> Result<Self, BuildError> {
         let mut tables = BTreeMap::new();
         for (name, listener) in &config.listener {
-            if listener
-                .protocols
-                .as_deref()
-                .is_some_and(|list| list.contains(&Protocol::Tcp))
-            {
+            if listener.relays() {
                 continue;
             }
             let of_listener = Tables::new(config, name, listener)?;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::action::Split;
 use super::build::Builder;
 use super::by_name::{ByName, Otherwise, SessionRoute};
+use super::datagrams::{DatagramMetrics, UdpListener};
 use super::failure::{BuildError, refused};
 use super::listener::{Kind, TcpListener};
-use super::timeouts::tls_handshake;
+use super::timeouts::{session_idle, tls_handshake};
 use super::unnamed::own_upstream;
 use crate::config;
 use crate::route::{NameRule, NameTable};
@@ -19,20 +20,41 @@ impl Builder<'_> {
         name: &Arc<str>,
         written: &config::Listener,
     ) -> Result<TcpListener, BuildError> {
-        let registry = &self.ingredients.world.registry;
-        let fallback = match own_upstream(name, written) {
-            None => None,
-            Some(upstream) => {
-                let choice = self.choice(name, &upstream, 1, &written.timeouts)?;
-                let split = Split::new(vec![choice]);
-                let split = split.ok_or_else(|| refused(name, "it has no target"))?;
-                Some(Arc::new(SessionRoute::new(registry, name, "", split)))
-            }
-        };
         Ok(TcpListener {
             name: Arc::clone(name),
-            fallback,
+            fallback: self.own_target(name, written)?,
         })
+    }
+
+    /// What a listener is that relays datagrams.
+    pub(super) fn udp(
+        &self,
+        name: &Arc<str>,
+        written: &config::Listener,
+    ) -> Result<UdpListener, BuildError> {
+        let route = self.own_target(name, written)?;
+        let without = "a listener with protocols = [\"udp\"] needs `upstream` or `to`";
+        let defaults = &self.ingredients.config.defaults.timeouts;
+        Ok(UdpListener {
+            route: route.ok_or_else(|| refused(name, without))?,
+            session_idle: session_idle([&written.timeouts, defaults]),
+            metrics: DatagramMetrics::new(&self.ingredients.world.registry, name),
+        })
+    }
+
+    fn own_target(
+        &self,
+        name: &Arc<str>,
+        written: &config::Listener,
+    ) -> Result<Option<Arc<SessionRoute>>, BuildError> {
+        let registry = &self.ingredients.world.registry;
+        let Some(upstream) = own_upstream(name, written) else {
+            return Ok(None);
+        };
+        let choice = self.choice(name, &upstream, 1, &written.timeouts)?;
+        let split = Split::new(vec![choice]);
+        let split = split.ok_or_else(|| refused(name, "it has no target"))?;
+        Ok(Some(Arc::new(SessionRoute::new(registry, name, "", split))))
     }
 
     /// The routes of a listener that take connections.
@@ -68,9 +90,12 @@ impl Builder<'_> {
                     "without `tls` it has no use for a `server_name`",
                 ));
             }
+            Kind::Udp(_) if !rules.is_empty() => {
+                return Err(refused(name, "datagrams do not begin with a `server_name`"));
+            }
             Kind::Http(_) => Otherwise::EndsTls,
             Kind::Tcp(tcp) if tcp.fallback.is_some() => Otherwise::Relays,
-            Kind::Tcp(_) => Otherwise::Refuses,
+            Kind::Tcp(_) | Kind::Udp(_) => Otherwise::Refuses,
         };
         let defaults = &self.ingredients.config.defaults.timeouts;
         let limit = tls_handshake([&written.timeouts, defaults]);

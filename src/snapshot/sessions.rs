@@ -1,8 +1,8 @@
-//! What is measured about a listener that relays bytes.
+//! What is measured about a listener that relays bytes or datagrams.
 
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 
-/// Handles of one TCP listener and its upstream.
+/// Handles of one listener that relays, and its upstream.
 #[derive(Debug)]
 pub struct SessionMetrics {
     /// Sessions now.
@@ -14,7 +14,7 @@ pub struct SessionMetrics {
     ended: [Counter; SessionResult::ALL.len()],
 }
 
-/// How a TCP session ended.
+/// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionResult {
     /// Both sides ended it.
@@ -87,14 +87,14 @@ impl SessionResult {
 
 static SESSIONS: Family = Family {
     name: "evenkeel_l4_sessions",
-    help: "TCP sessions that are open.",
+    help: "TCP and UDP sessions that are open.",
     kind: Kind::Gauge,
     buckets: None,
 };
 
 static SESSIONS_ENDED: Family = Family {
     name: "evenkeel_l4_sessions_total",
-    help: "TCP sessions that have ended.",
+    help: "TCP and UDP sessions that have ended.",
     kind: Kind::Counter,
     buckets: None,
 };

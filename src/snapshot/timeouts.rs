@@ -71,6 +71,11 @@ pub(super) fn tls_handshake(order: [&Timeouts; 2]) -> Duration {
     nearest(|t| t.tls_handshake, &order).unwrap_or(TLS_HANDSHAKE)
 }
 
+/// The limit of a UDP session in which nothing moves.
+pub(super) fn session_idle(order: [&Timeouts; 2]) -> Duration {
+    nearest(|t| t.session_idle, &order).unwrap_or(SESSION_IDLE)
+}
+
 fn nearest(pick: fn(&Timeouts) -> Option<Time>, order: &[&Timeouts]) -> Option<Duration> {
     order
         .iter()
@@ -98,6 +103,10 @@ const RESPONSE_HEAD: Duration = Duration::from_secs(30);
 
 /// Databases and WebSockets are silent for long; keepalive probes find dead peers earlier.
 const TUNNEL_IDLE: Duration = Duration::from_hours(1);
+
+/// A question and its answer take a second; who keeps a session for longer keeps it alive, as the
+/// middleboxes on his way want it too (QUIC: every 15 to 30 s).
+const SESSION_IDLE: Duration = Duration::from_mins(1);
 
 /// Below the 5 s of Node.js, the shortest idle close time that is common.
 const UPSTREAM_IDLE: Duration = Duration::from_secs(4);

@@ -33,8 +33,20 @@ impl Upstream {
     /// Picks an endpoint, preferring those whose [`Live::id`](crate::endpoint::Live::id) is not in
     /// `tried`. If all were tried it may be one of them again.
     pub fn pick(&self, tried: &[u64], random: &mut Rng, now: Instant) -> Result<Pick, PickError> {
+        self.pick_for(None, tried, random, now)
+    }
+
+    /// The same for a client ([`client_key`](crate::balance::client_key)), which some algorithms
+    /// give the same endpoint each time.
+    pub fn pick_for(
+        &self,
+        key: Option<u64>,
+        tried: &[u64],
+        random: &mut Rng,
+        now: Instant,
+    ) -> Result<Pick, PickError> {
         let table = self.table.load();
-        let (endpoint, in_flight) = table.pick(Wish { tried, now }, random)?;
+        let (endpoint, in_flight) = table.pick(Wish { tried, now, key }, random)?;
         Ok(Pick {
             endpoint: Arc::clone(endpoint),
             _in_flight: in_flight,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::PickError;
 use super::standing::{Candidates, Member, Standing, choose};
-use crate::balance::Balancer;
+use crate::balance::{Balancer, identity};
 use crate::config::Balance;
 use crate::endpoint::{Endpoint, Health, InFlight, Live};
 
@@ -52,6 +52,8 @@ struct Group {
 pub(super) struct Wish<'a> {
     pub(super) tried: &'a [u64],
     pub(super) now: Instant,
+    /// The same for all that belongs to one client.
+    pub(super) key: Option<u64>,
 }
 
 /// An endpoint, with the request counted in.
@@ -126,9 +128,16 @@ impl Table {
                 .iter()
                 .map(|&index| endpoints[index as usize].weight)
                 .collect();
+            let balancer = if rules.balance == Balance::Maglev {
+                let named = members.iter().map(|&index| &endpoints[index as usize].name);
+                let identities: Vec<u64> = named.map(|name| identity(name)).collect();
+                Balancer::of_known(rules.balance, &weights, &identities, position)
+            } else {
+                Balancer::new(rules.balance, &weights, position)
+            };
             Arc::new(Group {
                 members: members.into(),
-                balancer: Balancer::new(rules.balance, &weights, position),
+                balancer,
             })
         };
         let (first, reserve) = (group(first), group(reserve));
@@ -218,7 +227,7 @@ impl Table {
         let near: Vec<u64> = near.map(|endpoint| endpoint.live.id()).collect();
         let elsewhere = Wish {
             tried: &near,
-            now: wish.now,
+            ..wish
         };
         self.try_pick(&self.first, elsewhere, Backoff::Heed, random)
     }
@@ -258,7 +267,7 @@ impl Table {
                 || (backoff == Backoff::Heed && live.is_backing_off(wish.now))
         };
         for _ in 0..RACES {
-            let member = group.balancer.pick(random, load, skip)?;
+            let member = group.balancer.pick_for(wish.key, random, load, skip)?;
             let Slot {
                 live,
                 most_in_flight,

@@ -46,7 +46,7 @@ impl Accepting {
             .retain(|running| wanted.iter().any(|listener| running.is_of(listener)));
         self.lacking
             .retain(|name| wanted.iter().any(|listener| listener.name == *name));
-        for listener in wanted {
+        for listener in wanted.iter().filter(|one| one.udp().is_none()) {
             match self.running.iter().find(|running| running.is_of(listener)) {
                 Some(running) => self.acceptor.replace(&running.current, listener),
                 None => self.start(listener, serve()),

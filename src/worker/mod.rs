@@ -11,6 +11,7 @@
 
 mod accepting;
 mod pulse;
+mod relaying;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::accepting::Accepting;
 use self::pulse::Pulse;
+use self::relaying::Relaying;
 use crate::context::ConnectionFacts;
 use crate::drain::Watcher;
 use crate::endpoint::{IdleInbox, IdleRequests};
@@ -35,7 +37,7 @@ use crate::protocol::by_name::{self, Taker};
 use crate::protocol::local::Local;
 use crate::protocol::tcp::Beginning;
 use crate::protocol::{http, tcp};
-use crate::snapshot::{ByName, Handle, Kind, Listener};
+use crate::snapshot::{ByName, ConnectionGuard as _, ConnectionProtocol, Handle, Kind, Listener};
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Registry, set_worker_shard};
@@ -67,6 +69,7 @@ pub struct Shared {
 struct Worker {
     local: Rc<Local>,
     accepting: Accepting,
+    relaying: Relaying,
     inbox: Inbox,
     wanted: IdleInbox,
     pulse: Pulse,
@@ -124,6 +127,7 @@ pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
     );
     let worker = Worker {
         accepting: Accepting::new(acceptor, shared.events.clone()),
+        relaying: Relaying::new(index, &local, shared.events.clone()),
         local,
         inbox,
         wanted: shared.idle_requests.subscribe(),
@@ -154,6 +158,7 @@ impl Worker {
                 () = closed.closed(), if is_open => {
                     is_open = false;
                     self.accepting.end();
+                    self.relaying.end();
                     self.local.resting.wake_all();
                 }
                 Ok(()) = generation.changed(), if is_open => self.follow(),
@@ -165,7 +170,7 @@ impl Worker {
                     if now - swept >= SWEEP_EVERY {
                         swept = now;
                         self.local.pool.sweep(now);
-                        if is_open && self.accepting.lacks_some() {
+                        if is_open && (self.accepting.lacks_some() || self.relaying.lacks_some()) {
                             self.follow();
                         }
                     }
@@ -184,6 +189,7 @@ impl Worker {
             let local = Rc::clone(local);
             move |accepted| serve(&local, accepted)
         });
+        self.relaying.follow(&snapshot);
         // Connections that wait for a request look whether their listener is still there.
         self.local.resting.wake_all();
     }
@@ -233,6 +239,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
                 drop(guard);
             })
         }
+        Kind::Udp(_) => return, // nothing is accepted there
     };
     drop(task);
 }
@@ -241,7 +248,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
 async fn serve_by_name(
     by_name: Arc<ByName>,
     stream: Stream,
-    (facts, guard): (ConnectionFacts, Guard),
+    (facts, mut guard): (ConnectionFacts, Guard),
     listener: Arc<Listener>,
     local: Rc<Local>,
 ) {
@@ -253,7 +260,10 @@ async fn serve_by_name(
     let (tls, kind) = (listener.tls.clone(), listener.kind.clone());
     drop(listener);
     match (taker, kind) {
-        (Taker::Route(beginning), _) => tcp::serve(stream, facts, beginning, local).await,
+        (Taker::Route(beginning), _) => {
+            guard.speaks(ConnectionProtocol::Tcp);
+            tcp::serve(stream, facts, beginning, local).await;
+        }
         (Taker::Listener(received, end), Kind::Http(http)) => {
             let Some(tls) = tls else { return };
             if let Some(stream) = tls.accept_begun(stream, received, end).await {
@@ -262,6 +272,7 @@ async fn serve_by_name(
             }
             return;
         }
+        (Taker::Listener(..), Kind::Udp(_)) => {}
         (Taker::Listener(received, _), Kind::Tcp(tcp)) => {
             let beginning = Beginning::at(&tcp, received);
             drop(tcp);

@@ -36,22 +36,38 @@ fn impatient(endpoint: Endpoint) -> Rig {
     Rig::before(endpoint, "", lines)
 }
 
-/// No window, and requests without end: each is given up, and the connection stays.
+/// No window, and requests without end: that many end the connection.
 #[test]
 fn windows_of_nothing() {
     let rig = impatient(large());
     let mut client = H2::client_with(rig.client_socket(), &[(setting::INITIAL_WINDOW_SIZE, 0)]);
     rig.beside_another(|| {
-        let ids: Vec<u32> = (0..100).map(|_| client.ask("/large")).collect();
+        for _ in 0..100 {
+            client.ask("/large");
+        }
+        ends_calmly(&mut client, "stalled");
+    });
+    rig.is_bounded();
+    rig.comes_to_rest();
+    assert_eq!(rig.abuses("stalled"), 1);
+}
+
+/// A few: each is given up, and the connection stays.
+#[test]
+fn a_few_windows_of_nothing() {
+    let rig = impatient(large());
+    let mut client = H2::client_with(rig.client_socket(), &[(setting::INITIAL_WINDOW_SIZE, 0)]);
+    rig.beside_another(|| {
+        let ids: Vec<u32> = (0..16).map(|_| client.ask("/large")).collect();
         for id in ids {
             let answer = client.message(id);
             assert_eq!((answer.status, answer.body.len()), (200, 0));
-            assert_eq!(answer.end, StreamEnd::Reset(code::INTERNAL_ERROR));
+            assert_eq!(answer.end, StreamEnd::Reset(code::CANCEL));
         }
     });
     rig.is_bounded();
     rig.comes_to_rest();
-    assert_eq!(rig.resets("evenkeel"), 100);
+    assert_eq!(rig.resets("evenkeel"), 16);
     // It is its streams that were slow.
     client.sync();
 }
@@ -71,7 +87,7 @@ fn windows_of_one_byte() {
         }
         for &id in &ids {
             let answer = client.message(id);
-            assert_eq!(answer.end, StreamEnd::Reset(code::INTERNAL_ERROR));
+            assert_eq!(answer.end, StreamEnd::Reset(code::CANCEL));
             assert!(answer.body.len() < 100, "{}", answer.body.len());
         }
     });
@@ -118,18 +134,41 @@ fn a_client_that_does_not_read() {
     rig.comes_to_rest();
 }
 
-/// Bodies that begin and do not go on, in as many streams as there may be.
-#[test]
-fn slow_bodies_in_many_streams() {
-    let rig = impatient(Endpoint::start(|peer| {
+fn polite() -> Endpoint {
+    Endpoint::start(|peer| {
         while peer.request().is_some() {
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
         }
-    }));
+    })
+}
+
+/// Bodies of which a byte comes now and then, in as many streams as there may be.
+#[test]
+fn slow_bodies_in_many_streams() {
+    let rig = impatient(polite());
     let mut client = rig.client();
     rig.beside_another(|| {
         let fields = request_with("POST", "/", &[("content-length", "1000000")]);
         let ids: Vec<u32> = (0..100).map(|_| client.open(&fields, false)).collect();
+        eventually("it is given up", || {
+            let drips: Vec<Frame> = ids.iter().map(|id| Frame::data(*id, "a", false)).collect();
+            client.send_all(&drips);
+            pause(Duration::from_millis(200));
+            (rig.abuses("stalled") == 1).then_some(())
+        });
+    });
+    rig.is_bounded();
+    rig.comes_to_rest();
+}
+
+/// Bodies that begin and do not go on, in a few.
+#[test]
+fn slow_bodies_in_a_few_streams() {
+    let rig = impatient(polite());
+    let mut client = rig.client();
+    rig.beside_another(|| {
+        let fields = request_with("POST", "/", &[("content-length", "1000000")]);
+        let ids: Vec<u32> = (0..16).map(|_| client.open(&fields, false)).collect();
         for &id in &ids {
             client.send(&Frame::data(id, "a", false));
         }

@@ -10,6 +10,7 @@ use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::H2;
 use crate::support::h2::client::request_with;
+use crate::support::udp::{UdpClient, UdpEndpoint};
 
 /// Families by name.
 type Families = BTreeMap<String, Family>;
@@ -114,9 +115,12 @@ fn sample(line: &str) -> Sample {
 fn eventful() -> (Evenkeel, Vec<Endpoint>) {
     let (up, down) = (Endpoint::echo(), [Endpoint::refuses(), Endpoint::refuses()]);
     let stalled = Endpoint::stalls_after("");
+    let dns = UdpEndpoint::sends_back();
     let config = format!(
         "[listener.web]\nbind = \"@web\"\n\
          [listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         [listener.dns]\nbind = \"@dns\"\nprotocols = [\"udp\"]\nupstream = \"dns\"\n\
+         [upstream.dns]\nendpoints = [\"{}\"]\n\
          [listener.inner]\nbind = \"@inner\"\nprotocols = [\"h2c\"]\n\
          [listener.safe]\nbind = \"@safe\"\n\
          tls = {{ certificates = [{{ cert = \"a.pem\", key = \"a.key\" }}] }}\n\
@@ -127,6 +131,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
          [upstream.app.zone.eu-1a]\nendpoints = [\"{}\"]\n\
          [upstream.app.health]\ntcp = {{}}\ninterval = \"100ms\"\ntimeout = \"50ms\"\n\
          [upstream.down]\nendpoints = [\"{}\", \"{}\"]\n",
+        dns.address(),
         stalled.address(),
         up.address(),
         down[0].address(),
@@ -151,6 +156,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
     relayed.send(get("X-A: b"));
     assert_eq!(relayed.response().status, 200);
     drop(relayed);
+    assert_eq!(UdpClient::of(proxy.address("dns")).ask("hello"), "hello");
     proxy.reload(&config);
     proxy.write_config("nonsense");
     assert_eq!(proxy.command(&["reload"]).status.code(), Some(1));

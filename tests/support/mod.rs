@@ -33,5 +33,6 @@ pub(crate) mod python;
 pub(crate) mod tickets;
 pub(crate) mod tls;
 pub(crate) mod tls_endpoint;
+pub(crate) mod udp;
 pub(crate) mod websocket;
 pub(crate) mod within_tls;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::listeners::is_udp;
 use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -13,6 +14,8 @@ use crate::config::syntax::address::{self, Bind};
 struct Use<'a> {
     who: Who<'a>,
     bind: Bind,
+    /// Datagrams and connections may have the same address.
+    udp: bool,
     written: &'a str,
     place: Place,
 }
@@ -24,9 +27,11 @@ enum Who<'a> {
 }
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
-    let mut ports: BTreeMap<u16, Vec<Use<'_>>> = BTreeMap::new();
+    let mut ports: BTreeMap<(bool, u16), Vec<Use<'_>>> = BTreeMap::new();
     for accepting in uses(world) {
-        let earlier = ports.entry(accepting.bind.port()).or_default();
+        let earlier = ports
+            .entry((accepting.udp, accepting.bind.port()))
+            .or_default();
         if let Some(first) = earlier
             .iter()
             .find(|first| first.bind.overlaps(accepting.bind))
@@ -39,10 +44,11 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
 
 /// Everybody who accepts, in the order of the files.
 fn uses<'a>(world: &World<'a>) -> Vec<Use<'a>> {
-    let listeners = world
-        .listeners
-        .values()
-        .filter_map(|item| accepting(Who::Listener(item.name), item.node.at(&["bind"])?));
+    let listeners = world.listeners.values().filter_map(|item| {
+        let mut found = accepting(Who::Listener(item.name), item.node.at(&["bind"])?)?;
+        found.udp = is_udp(item);
+        Some(found)
+    });
     let admin = world.root.at(&["admin", "http"]);
     let admin = admin.and_then(|node| accepting(Who::Admin, node));
     let mut uses: Vec<Use<'_>> = listeners.chain(admin).collect();
@@ -55,6 +61,7 @@ fn accepting<'a>(who: Who<'a>, node: &'a Node) -> Option<Use<'a>> {
     Some(Use {
         who,
         bind: address::bind(written).ok()?,
+        udp: false,
         written,
         place: node.place,
     })

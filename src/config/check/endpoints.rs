@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Findings, World};
+use super::listeners::is_udp;
+use super::{Findings, World, udp};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::Node;
@@ -10,8 +11,13 @@ use crate::config::source::Place;
 use crate::config::syntax::address::{self, Bind, Endpoint};
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
-    let binds = binds(world);
+    let (of_udp, of_others) = udp::users(world);
     for upstream in world.upstreams.values() {
+        let (udp, others) = (&of_udp, &of_others);
+        let binds = binds(world, |is_udp| {
+            let users = if is_udp { udp } else { others };
+            users.contains(upstream.name)
+        });
         let who = format!("upstream `{}`", upstream.name);
         let nodes: Vec<&Node> = nodes(upstream.node)
             .into_iter()
@@ -25,6 +31,7 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
             continue;
         };
         let who = format!("listener `{}`", listener.name);
+        let binds = binds(world, |udp| udp == is_udp(listener));
         let nodes: Vec<&Node> = to.items().iter().collect();
         group(&who, &nodes, &binds, findings);
         only_backups(&who, listener.key, &nodes, findings);
@@ -47,7 +54,7 @@ pub(super) fn nodes(upstream: &Node) -> Vec<(Option<&str>, &Node)> {
 }
 
 /// The address of an endpoint, in either form in which one is written.
-fn address_of(endpoint: &Node) -> Option<(&Node, Endpoint)> {
+pub(super) fn address_of(endpoint: &Node) -> Option<(&Node, Endpoint)> {
     let node = endpoint.at(&["address"]).unwrap_or(endpoint);
     let text = node.str().filter(|_| !node.faulty && !endpoint.faulty)?;
     Some((node, address::endpoint(text).ok()?))
@@ -72,9 +79,11 @@ fn group(who: &str, nodes: &[&Node], binds: &[(&str, Bind, Place)], findings: &m
     }
 }
 
-fn binds<'a>(world: &World<'a>) -> Vec<(&'a str, Bind, Place)> {
+/// Where this instance takes what is sent in the same way.
+fn binds<'a>(world: &World<'a>, is_like: impl Fn(bool) -> bool) -> Vec<(&'a str, Bind, Place)> {
     let listeners = world.listeners.values();
     listeners
+        .filter(|listener| is_like(is_udp(listener)))
         .filter_map(|listener| {
             let node = listener.node.at(&["bind"]).filter(|node| !node.faulty)?;
             let bind = address::bind(node.str()?).ok()?;

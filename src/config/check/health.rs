@@ -32,7 +32,7 @@ fn probe(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
                 Diagnostic::new(Code::HealthProbe, title)
                     .at(
                         upstream.key_place(&["health"]),
-                        "`http`, `grpc` or `tcp` is missing",
+                        "`http`, `grpc`, `tcp` or `udp` is missing",
                     )
                     .help("`http = { path = \"/healthz\" }` asks, `tcp = {}` connects"),
             );
@@ -113,13 +113,14 @@ fn interval(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
 }
 
 /// The kinds of probes, and what each does.
-const PROBES: [(&str, &str); 3] = [
+const PROBES: [(&str, &str); 4] = [
     ("http", "asks for a resource, which connects as well"),
     (
         "grpc",
         "asks the gRPC health service, which connects as well",
     ),
     ("tcp", "connects"),
+    ("udp", "sends a datagram"),
 ];
 
 /// As documented at `health.interval` and `health.timeout`.

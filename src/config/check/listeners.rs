@@ -36,11 +36,25 @@ pub(super) fn redirects_all(listener: &Item<'_, Listener>) -> bool {
     written.is_some_and(|node| matches!(node.value, Value::Boolean(true)))
 }
 
-/// Whether a listener relays bytes.
+/// Whether a listener relays what it does not read, as bytes or as datagrams.
 pub(super) fn is_tcp(listener: &Item<'_, Listener>) -> bool {
+    speaks(listener, "tcp") || is_udp(listener)
+}
+
+/// Whether datagrams come, and no connections.
+pub(super) fn is_udp(listener: &Item<'_, Listener>) -> bool {
+    speaks(listener, "udp")
+}
+
+fn speaks(listener: &Item<'_, Listener>, protocol: &str) -> bool {
     let protocols = listener.node.at(&["protocols"]);
     let written = protocols.map_or(&[][..], |node| node.items());
-    written.iter().any(|protocol| protocol.str() == Some("tcp"))
+    written.iter().any(|one| one.str() == Some(protocol))
+}
+
+/// What a listener that relays is called.
+pub(super) fn word(listener: &Item<'_, Listener>) -> &'static str {
+    if is_udp(listener) { "UDP" } else { "TCP" }
 }
 
 /// `to`, `upstream`, both or none, and whether routes make up for none.
@@ -68,7 +82,11 @@ fn targets(world: &World<'_>, listener: &Item<'_, Listener>, findings: &mut Find
         if has_names(world, name) {
             return;
         }
-        let title = format!("TCP listener `{name}` has nothing to connect to");
+        let title = if is_udp(listener) {
+            format!("UDP listener `{name}` has nobody to send to")
+        } else {
+            format!("TCP listener `{name}` has nothing to connect to")
+        };
         findings.push(Diagnostic::new(Code::NoTarget, title).at(
             listener.key,
             "`upstream` or `to` is missing from this table",
@@ -149,14 +167,26 @@ fn trusts_everyone(listener: &Item<'_, Listener>, findings: &mut Findings) {
     }
 }
 
+fn relayed(listener: &Item<'_, Listener>) -> &'static str {
+    if is_udp(listener) {
+        "datagrams are relayed unread"
+    } else {
+        "bytes are relayed unread"
+    }
+}
+
 fn http_settings(listener: &Item<'_, Listener>, findings: &mut Findings) {
     for key in HTTP_ONLY {
         if listener.has(&[key]) {
-            let title = format!("TCP listener `{}` has no use for `{key}`", listener.name);
+            let title = format!(
+                "{} listener `{}` has no use for `{key}`",
+                word(listener),
+                listener.name
+            );
             findings.push(
                 Diagnostic::new(Code::HttpOnly, title)
                     .at(listener.key_place(&[key]), "a setting about requests")
-                    .also(listener.place(&["protocols"]), "bytes are relayed unread"),
+                    .also(listener.place(&["protocols"]), relayed(listener)),
             );
         }
     }
@@ -175,17 +205,21 @@ fn routes_on_tcp(world: &World<'_>, findings: &mut Findings) {
             continue;
         };
         let title = format!(
-            "route `{}` belongs to the TCP listener `{}`",
-            route.name, listener.name
+            "route `{}` belongs to the {} listener `{}`",
+            route.name,
+            word(listener),
+            listener.name
         );
         findings.push(
             Diagnostic::new(Code::HttpOnly, title)
                 .at(node.place, "nothing is read there that a route could match")
-                .also(listener.place(&["protocols"]), "bytes are relayed unread")
-                .help(
+                .also(listener.place(&["protocols"]), relayed(listener))
+                .help(if is_udp(listener) {
+                    "give the listener an `upstream` instead of a route"
+                } else {
                     "give the listener an `upstream` instead of a route, or the route a \
-                     `server_name`",
-                ),
+                     `server_name`"
+                }),
         );
     }
 }
@@ -213,7 +247,7 @@ fn own_routes(world: &World<'_>, findings: &mut Findings) {
     }
 }
 
-/// Settings about requests, which a TCP listener never sees.
+/// Settings about requests, which a listener that relays never sees.
 pub(in crate::config) const HTTP_ONLY: [&str; 7] = [
     "trusted_proxies",
     "max_head_size",

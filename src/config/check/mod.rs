@@ -32,6 +32,7 @@ pub(super) mod structure;
 mod tests_of_routes;
 mod timeouts;
 mod tls;
+mod udp;
 mod unused;
 mod upstream_tls;
 mod upstreams;
@@ -40,7 +41,9 @@ mod zones;
 pub(super) use self::fault::quoted;
 pub(super) use self::listeners::HTTP_ONLY;
 pub(super) use self::server_names::WITH_NAMES;
-pub(super) use self::timeouts::{UPSTREAM as UPSTREAM_TIMEOUTS, of_listener as listener_timeouts};
+pub(super) use self::timeouts::{
+    UDP_LISTENER as UDP_TIMEOUTS, UPSTREAM as UPSTREAM_TIMEOUTS, of_listener as listener_timeouts,
+};
 
 /// What the cross-checks look at: every named table, typed as far as its values were good.
 #[derive(Debug)]
@@ -88,6 +91,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     cover::check(&world, &mut findings);
     fields::check(&world, &mut findings);
     timeouts::check(&world, &mut findings);
+    udp::check(&world, &mut findings);
     retries::check(&world, &mut findings);
     upstreams::check(&world, &mut findings);
     upstream_tls::check(&world, &mut findings);

@@ -76,6 +76,8 @@ fn list(listener: &Item<'_, Listener>, findings: &mut Findings) {
         "the same twice"
     } else if protocols.contains(&Protocol::Tcp) && protocols.len() > 1 {
         "`tcp` relays what the others would read"
+    } else if protocols.contains(&Protocol::Udp) && protocols.len() > 1 {
+        "the others come by connections, and `udp` has none"
     } else {
         return;
     };
@@ -83,7 +85,7 @@ fn list(listener: &Item<'_, Listener>, findings: &mut Findings) {
     findings.push(
         Diagnostic::new(Code::Protocols, title)
             .at(listener.place(&["protocols"]), why)
-            .help("either `[\"tcp\"]`, or HTTP: `[\"h2\", \"http/1.1\"]`, or one of both"),
+            .help("either `[\"tcp\"]` or `[\"udp\"]`, or HTTP: `[\"h2\", \"http/1.1\"]`, or one of both"),
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::listeners::is_tcp;
+use super::listeners::{is_tcp, is_udp};
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -64,6 +64,9 @@ fn listener(world: &World<'_>, route: &Item<'_, Route>, findings: &mut Findings)
     let Some(listener) = listener.filter(|listener| listener.sound) else {
         return;
     };
+    if is_udp(listener) {
+        return; // told with what else datagrams cannot have
+    }
     if listener.has(&["tls"]) {
         every_name(route, listener.key, findings);
     } else if !is_tcp(listener) {

@@ -1,6 +1,6 @@
 //! Time limits where they do something.
 
-use super::listeners::is_tcp;
+use super::listeners::{is_tcp, is_udp};
 use super::server_names::{has_names, takes_connections};
 use super::{Findings, World};
 use crate::config::codes::Code;
@@ -12,9 +12,18 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         // In a table with a mistake, `tls` may be what was refused.
         let (tcp, tls) = (is_tcp(listener), listener.has(&["tls"]) || !listener.sound);
         let shakes_hands = tls || has_names(world, listener.name);
-        let who = if tcp { "a TCP listener" } else { A_LISTENER };
+        let udp = is_udp(listener);
+        let who = match (udp, tcp) {
+            (true, _) => "a UDP listener",
+            (false, true) => "a TCP listener",
+            (false, false) => A_LISTENER,
+        };
         let place = format!("listener.{}", listener.name);
-        let applicable = of_listener(tcp, shakes_hands);
+        let applicable = if udp {
+            &UDP_LISTENER[..]
+        } else {
+            of_listener(tcp, shakes_hands)
+        };
         table(who, &place, listener.node, applicable, findings);
     }
     for route in world.routes.values() {
@@ -84,6 +93,9 @@ const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel
 /// From the client's side, where nothing is read.
 const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
 
+/// Where sessions are known by nothing but their use.
+pub(in crate::config) const UDP_LISTENER: [&str; 1] = ["session_idle"];
+
 /// From the client's side, where only the beginning is read.
 const NAMED_LISTENER: [&str; 2] = [HANDSHAKE, "tunnel_idle"];
 
@@ -109,7 +121,7 @@ pub(in crate::config) const UPSTREAM: [&str; 5] = [
 ];
 
 /// Unknown ones have been reported already.
-const ALL: [&str; 9] = [
+const ALL: [&str; 10] = [
     HANDSHAKE,
     "request_head",
     "client_idle",
@@ -119,4 +131,5 @@ const ALL: [&str; 9] = [
     "request",
     "upstream_idle",
     "tunnel_idle",
+    "session_idle",
 ];

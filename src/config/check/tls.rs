@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::listeners::is_tcp;
+use super::listeners::{is_tcp, is_udp};
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -188,6 +188,9 @@ fn hsts(listener: &Item<'_, Listener>, findings: &mut Findings) {
 }
 
 fn on_tcp(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    if is_udp(listener) {
+        return; // told with what else datagrams cannot have
+    }
     let title = format!("TCP listener `{}` cannot terminate TLS yet", listener.name);
     findings.push(
         Diagnostic::new(Code::TlsOnTcp, title)

@@ -85,6 +85,7 @@ pub enum Code {
     WithoutHttp2,
     Windows,
     GrpcProbe,
+    NotOverUdp,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,
@@ -109,6 +110,7 @@ pub enum Code {
     RulePassedThrough,
     UnshownOcsp,
     Unverified,
+    OtherTransport,
 }
 
 /// What there is to say about a code.
@@ -190,7 +192,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::Unverified as usize + 1;
+const COUNT: usize = Code::OtherTransport as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

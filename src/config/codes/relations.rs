@@ -48,7 +48,7 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::HealthProbe,
         id: "E0207",
         summary: "a health check without, or with several, probes",
-        text: "A health check has exactly one of `http`, `grpc` and `tcp`.",
+        text: "A health check has exactly one of `http`, `grpc`, `tcp` and `udp`.",
     },
     Explanation {
         code: Code::HealthInterval,
@@ -60,15 +60,15 @@ pub(super) const RELATIONS: &[Explanation] = &[
     Explanation {
         code: Code::NoTarget,
         id: "E0209",
-        summary: "a TCP listener without a target",
-        text: "A TCP listener reads nothing that a route for requests could match: it needs `upstream` or \
-               `to`, or a route with `server_name`.",
+        summary: "a listener without a target",
+        text: "A TCP or UDP listener reads nothing that a route for requests could match: it needs \
+               `upstream` or `to`, or, for TCP, a route with `server_name`.",
     },
     Explanation {
         code: Code::HttpOnly,
         id: "E0210",
-        summary: "an HTTP setting on a TCP listener",
-        text: "A TCP listener relays bytes unread. Routes and settings that are about requests and \
+        summary: "an HTTP setting on a listener that relays",
+        text: "A TCP or UDP listener relays what comes unread. Routes and settings that are about requests and \
                fields do nothing there.",
     },
     Explanation {
@@ -114,8 +114,8 @@ pub(super) const RELATIONS: &[Explanation] = &[
         code: Code::Protocols,
         id: "E0216",
         summary: "protocols that exclude each other",
-        text: "A listener either relays bytes (`[\"tcp\"]`) or speaks HTTP (`http/1.1`, `h2`, `h2c`), \
-               and names each protocol once.",
+        text: "A listener relays bytes (`[\"tcp\"]`), or datagrams (`[\"udp\"]`), or speaks HTTP \
+               (`http/1.1`, `h2`, `h2c`), and names each protocol once.",
     },
     Explanation {
         code: Code::TwoTargets,
@@ -278,5 +278,13 @@ pub(super) const RELATIONS: &[Explanation] = &[
         summary: "a gRPC health check over HTTP/1.1",
         text: "gRPC is spoken over HTTP/2 only: the upstream needs a `protocol` of `h2`, `h2c` or, \
                with `tls`, `auto`.",
+    },
+    Explanation {
+        code: Code::NotOverUdp,
+        id: "E0255",
+        summary: "something that datagrams cannot have",
+        text: "A listener with `protocols = [\"udp\"]` relays datagrams, and there is no connection: \
+               no TLS on either side, no route by `server_name`, and no endpoint that is the path of a \
+               socket. What the datagrams themselves hold, DTLS or QUIC, passes unread.",
     },
 ];

@@ -176,4 +176,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
                instance and the endpoints can pose as them: reading, changing and answering \
                everything. `ca` and `san` are the way to trust certificates of your own.",
     },
+    Explanation {
+        code: Code::OtherTransport,
+        id: "W0332",
+        summary: "a health check over another transport",
+        text: "The upstream is used over UDP and its health is asked over TCP, or the other way round. \
+               One of the two may work without the other: endpoints would get traffic that they do not \
+               take, or none though they would. `health.port` is for what is asked elsewhere on purpose.",
+    },
 ];

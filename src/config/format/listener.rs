@@ -16,7 +16,8 @@ pub struct Listener {
     #[schemars(extend("format" = "x-bind", "examples" = [":8080", "127.0.0.1:8080", "[::1]:8080"]))]
     pub bind: String,
     /// What is spoken here; with several, clients choose. `["tcp"]` relays bytes to `upstream` or
-    /// `to`, or by routes with a `server_name`. Default: `["h2", "http/1.1"]` with `tls`,
+    /// `to`, or by routes with a `server_name`; `["udp"]` relays datagrams to `upstream` or `to`.
+    /// Default: `["h2", "http/1.1"]` with `tls`,
     /// `["http/1.1"]` without.
     pub protocols: Option<Vec<Protocol>>,
     /// Shorthand: endpoints of an unnamed upstream that gets everything which no route takes.
@@ -31,7 +32,7 @@ pub struct Listener {
         extend("items" = {"type": "string", "format": "x-network"}, "examples" = [["10.0.0.0/8"]])
     )]
     pub trusted_proxies: Vec<IpNet>,
-    /// Connections at once, over all workers. Default: 10000.
+    /// Connections at once, over all workers; of UDP, sessions. Default: 10000.
     #[schemars(range(min = 1))]
     pub max_connections: Option<u32>,
     /// Size of a request head, 1KiB to 1MiB. Default: 16KiB.
@@ -55,7 +56,8 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: ListenerHttp2,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
-    /// `tls_handshake` beside `tls` or with routes that have a `server_name`.
+    /// `tls_handshake` beside `tls` or with routes that have a `server_name`. Of UDP,
+    /// `session_idle` alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }
@@ -75,4 +77,21 @@ pub enum Protocol {
     /// Bytes, unread.
     #[serde(rename = "tcp")]
     Tcp,
+    /// Datagrams, unread.
+    #[serde(rename = "udp")]
+    Udp,
+}
+
+impl Listener {
+    /// Whether it relays what comes, unread: over TCP or UDP.
+    pub fn relays(&self) -> bool {
+        let protocols = self.protocols.as_deref().unwrap_or_default();
+        protocols.contains(&Protocol::Tcp) || self.is_udp()
+    }
+
+    /// Whether datagrams come, and no connections.
+    pub fn is_udp(&self) -> bool {
+        let protocols = self.protocols.as_deref().unwrap_or_default();
+        protocols.contains(&Protocol::Udp)
+    }
 }

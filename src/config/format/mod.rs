@@ -28,7 +28,7 @@ pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Re
 pub use self::route_test::{RouteExpectation, RouteTest};
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
-    Balance, EndpointDetails, EndpointEntry, Health, HealthGrpc, HealthHttp, HealthTcp,
+    Balance, EndpointDetails, EndpointEntry, Health, HealthGrpc, HealthHttp, HealthTcp, HealthUdp,
     StatusPattern, Upstream, UpstreamProtocol, Zone,
 };
 pub use self::upstream_tls::{OwnCertificate, PublicRoots, ServerNameFrom, UpstreamTls};
@@ -191,6 +191,8 @@ pub struct Timeouts {
     pub upstream_idle: Option<Time>,
     /// A TCP connection or upgraded connection on which nothing moves. Default: 1h.
     pub tunnel_idle: Option<Time>,
+    /// A UDP session in which nothing moves. Default: 60s.
+    pub session_idle: Option<Time>,
 }
 
 impl Config {

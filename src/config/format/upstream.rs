@@ -113,6 +113,9 @@ pub enum Balance {
     /// The first healthy one in the order of the file: endpoints without a zone,
     /// then zones by name.
     FirstHealthy,
+    /// By the client's address: the same client gets the same endpoint, at every instance, and
+    /// hardly any moves when endpoints come and go.
+    Maglev,
 }
 
 /// What endpoints are spoken to in.
@@ -130,7 +133,7 @@ pub enum UpstreamProtocol {
     Auto,
 }
 
-/// Active health checks. Exactly one of `http`, `grpc` and `tcp`.
+/// Active health checks. Exactly one of `http`, `grpc`, `tcp` and `udp`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
@@ -141,6 +144,8 @@ pub struct Health {
     pub grpc: Option<HealthGrpc>,
     /// Connect, with the handshake where the upstream has `tls`: `tcp = {}`.
     pub tcp: Option<HealthTcp>,
+    /// Send a datagram and wait for an answer.
+    pub udp: Option<HealthUdp>,
     /// Time between two probes, ± 20 % jitter. Default: 2s.
     pub interval: Option<Time>,
     /// Limit of one probe. Default: 1s.
@@ -195,6 +200,24 @@ pub struct HealthGrpc {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthTcp {}
+
+/// A UDP probe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthUdp {
+    /// What is sent: text, with `\n`, `\r`, `\t`, `\0`, `\\` and `\x` with two digits for bytes
+    /// that cannot be written (in single quotes, where TOML leaves them alone), or `hex:` with the
+    /// digits of all bytes.
+    #[schemars(extend("format" = "x-octets", "examples" = ["ping", "hex: 1f2e 0100 0001"]))]
+    pub send: String,
+    /// What the answer begins with, in the same form; `??` among the digits stands for any byte.
+    /// With `contains:` before it, what is somewhere in the answer. Default: any answer is good.
+    #[schemars(extend(
+        "format" = "x-octet-pattern",
+        "examples" = ["pong", "hex: 1f2e ??80", "contains:ready"]
+    ))]
+    pub expect: Option<String>,
+}
 
 /// Statuses: one, a class or a range.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -155,7 +155,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 29] = [
+const TABLES: [(&str, &[&str]); 30] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -209,6 +209,10 @@ const TABLES: [(&str, &[&str]); 29] = [
     (
         "`[upstream.<name>.health.grpc]`",
         &["upstream", "*", "health", "grpc"],
+    ),
+    (
+        "`[upstream.<name>.health.udp]`",
+        &["upstream", "*", "health", "udp"],
     ),
     ("`[[test]]`", &["test", "[]"]),
     ("`[test.expect]`", &["test", "[]", "expect"]),

@@ -12,6 +12,7 @@ mod field;
 mod file;
 mod grpc;
 mod host;
+mod octets;
 mod path;
 mod regex;
 mod request;
@@ -84,6 +85,8 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
         "x-san" => tls::san(text),
         "x-alpn" => tls::protocol(text),
         "x-grpc-service" => grpc::service(text),
+        "x-octets" => octets::sent(text),
+        "x-octet-pattern" => octets::expected(text),
         "x-path-pattern" => path::pattern(text),
         "x-path" => path::path(text),
         "x-target" => path::target(text),

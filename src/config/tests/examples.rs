@@ -34,6 +34,7 @@ fn examples_are_taken_without_a_finding() {
             "passthrough.toml",
             "tcp.toml",
             "tls.toml",
+            "udp.toml",
             "zones.toml"
         ]
     );

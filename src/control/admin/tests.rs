@@ -74,6 +74,7 @@ impl Instance {
             world: World::new(registry.clone(), events.clone()),
             workers: 1,
             seed: 1,
+            datagrams: crate::control::Bound::default(),
         };
         let outcome = config::load(&file, &config::System);
         let candidate = Candidate::new(&outcome, 1).map_err(|error| {

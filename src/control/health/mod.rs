@@ -17,6 +17,7 @@ mod h2;
 mod outcome;
 mod probe;
 mod run;
+mod udp;
 
 use std::sync::Arc;
 

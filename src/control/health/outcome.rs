@@ -30,6 +30,13 @@ pub(super) enum Outcome {
         /// What was said of it.
         reply: Reply,
     },
+    /// A datagram was answered, as expected or not.
+    Replied {
+        /// Bytes of the answer.
+        length: usize,
+        /// Whether it held what was expected.
+        is_expected: bool,
+    },
     /// No connection.
     NotConnected(ConnectFailure, String),
     /// No connection in time.
@@ -65,10 +72,14 @@ impl Outcome {
             | Self::Served {
                 reply: Reply::Serving,
                 ..
+            }
+            | Self::Replied {
+                is_expected: true, ..
             } => Some(ProbeResult::Passed),
             Self::NotConnected(failure, _) if failure.is_ours() => None,
             Self::Answered { .. }
             | Self::Served { .. }
+            | Self::Replied { .. }
             | Self::NotConnected(..)
             | Self::NoConnectionWithin(_)
             | Self::NoAnswerWithin(_)
@@ -84,11 +95,14 @@ impl Outcome {
             | Self::Served {
                 reply: Reply::Serving,
                 ..
+            }
+            | Self::Replied {
+                is_expected: true, ..
             } => CheckResult::Passed,
             Self::Answered { .. } | Self::Served { .. } => CheckResult::BadStatus,
             Self::NotConnected(..) => CheckResult::ConnectFailed,
             Self::NoConnectionWithin(_) | Self::NoAnswerWithin(_) => CheckResult::TimedOut,
-            Self::NoAnswer(_) => CheckResult::BadAnswer,
+            Self::NoAnswer(_) | Self::Replied { .. } => CheckResult::BadAnswer,
         }
     }
 }
@@ -123,6 +137,17 @@ impl fmt::Display for Outcome {
                     Reply::Serving => Ok(()),
                     _ => f.write_str(", expected SERVING"),
                 }
+            }
+            Self::Replied {
+                length,
+                is_expected,
+            } => {
+                let other = if *is_expected {
+                    ""
+                } else {
+                    ", not as expected"
+                };
+                write!(f, "answered with {length} bytes{other}")
             }
             Self::NotConnected(ConnectFailure::Refused, _) => f.write_str("connection refused"),
             Self::NotConnected(_, error) => write!(f, "no connection: {error}"),

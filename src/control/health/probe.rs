@@ -14,6 +14,7 @@ use super::checks::Job;
 use super::grpc;
 use super::h2::{self, H2};
 use super::outcome::{Outcome, Question};
+use super::udp;
 use crate::endpoint::{ConnectFailure, Endpoint, Protocol};
 use crate::message::Value;
 use crate::net::{Address, Stream};
@@ -27,11 +28,14 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
         check, endpoint, ..
     } = job;
     let address = probed_address(&endpoint, check.port);
+    if let Probe::Udp(probe) = &check.probe {
+        return udp::ask(probe, &address, check.timeout).await;
+    }
     let deadline = Instant::now() + check.timeout;
     let (purpose, host) = match &check.probe {
         Probe::Http(probe) => (Purpose::Http, probe.host.as_ref()),
         Probe::Grpc(_) => (Purpose::Http, None),
-        Probe::Tcp => (Purpose::Raw, None),
+        Probe::Tcp | Probe::Udp(_) => (Purpose::Raw, None),
     };
     // Who is asked for is the endpoint, as it was written, unless somebody else was written here.
     let name = host.and_then(|host| host.to_str().ok());
@@ -52,7 +56,7 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
     };
     let asking = async {
         match &check.probe {
-            Probe::Tcp => Ok(Outcome::Connected),
+            Probe::Tcp | Probe::Udp(_) => Ok(Outcome::Connected),
             Probe::Grpc(service) if is_http2 => ask_grpc(&h2, stream, service, host).await,
             Probe::Grpc(_) => Err("the endpoint chose HTTP/1.1, and gRPC needs HTTP/2".to_owned()),
             Probe::Http(probe) => {

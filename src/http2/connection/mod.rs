@@ -11,6 +11,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use crate::http2::driven::{Driven, Ended, State};
 use crate::http2::inbox::Inbox;
@@ -18,7 +19,7 @@ use crate::http2::session::{Event, Fault, Role, Session};
 use crate::http2::settings::Settings;
 use crate::http2::stream::Stream;
 use crate::net;
-use crate::time::Instant;
+use crate::time::{Deadline, Instant};
 
 /// A connection that speaks HTTP/2, shared by the task that drives it and the tasks of its streams.
 #[derive(Debug)]
@@ -37,6 +38,9 @@ pub struct Connection {
     is_held_up: Cell<bool>,
     /// Whether whole frames came that have not been looked at.
     has_more: Cell<bool>,
+    /// How long a little room is not used: until there is more.
+    patience: Deadline,
+    is_patient: Cell<bool>,
 }
 
 impl Connection {
@@ -75,6 +79,8 @@ impl Connection {
             sent: Cell::default(),
             is_held_up: Cell::default(),
             has_more: Cell::default(),
+            patience: Deadline::default(),
+            is_patient: Cell::default(),
         })
     }
 
@@ -89,6 +95,14 @@ impl Connection {
     pub fn poll_drive(self: &Rc<Self>, cx: &mut Context<'_>, now: Instant) -> Poll<Driven> {
         self.is_woken.set(false);
         self.register(cx.waker());
+        let driven = self.poll_reads_and_writes(cx, now);
+        if driven.is_pending() {
+            self.poll_patience(cx, now);
+        }
+        driven
+    }
+
+    fn poll_reads_and_writes(self: &Rc<Self>, cx: &mut Context<'_>, now: Instant) -> Poll<Driven> {
         let mut reads = 0;
         if self.received.get() == 0 {
             // What came before the connection was one of HTTP/2.
@@ -130,6 +144,21 @@ impl Connection {
                 }
                 Err(error) => return Poll::Ready(self.broke(error)),
             }
+        }
+    }
+
+    /// Lets streams use what little room there is, once there has been no more for a while.
+    fn poll_patience(&self, cx: &mut Context<'_>, now: Instant) {
+        let has_slivers = self.session.borrow().has_slivers();
+        if !has_slivers {
+            return self.is_patient.set(false);
+        }
+        if !self.is_patient.replace(true) {
+            self.patience.set_at(now + PATIENCE);
+        }
+        if self.patience.poll_passed(cx).is_ready() {
+            self.is_patient.set(false);
+            self.session.borrow_mut().hurry();
         }
     }
 
@@ -276,7 +305,8 @@ impl Connection {
         let mut session = self.session.borrow_mut();
         let before = session.output().len();
         let result = run(&mut session);
-        let is_news = session.output().len() > before || session.is_finished();
+        let begins_to_wait = !self.is_patient.get() && session.has_slivers();
+        let is_news = session.output().len() > before || session.is_finished() || begins_to_wait;
         drop(session);
         if is_news {
             self.wake();
@@ -300,6 +330,10 @@ impl Connection {
         }
     }
 }
+
+/// How long a little room is not used: some round trips on the way (RFC 9293 §3.8.6.2.1 has a tenth
+/// of a second to a whole one).
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Reads in one turn of the driver, before others on the worker have theirs.
 const READS: usize = 4;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Connection;
-use crate::http2::driven::{OpenError, Opening};
+use crate::http2::driven::{HeldUp, Moved, OpenError, Opening};
 use crate::http2::error::{Abuse, ErrorCode};
 use crate::http2::session::{Fault, Role, Session};
 use crate::http2::stream::Stream;
@@ -28,6 +28,21 @@ impl Connection {
     /// Whether there are bytes that the socket does not take.
     pub fn is_held_up(&self) -> bool {
         self.is_held_up.get()
+    }
+
+    /// Of a client: the code and the text with which the endpoint has said GOAWAY, once.
+    pub fn take_goodbye(&self) -> Option<(ErrorCode, Box<str>)> {
+        self.session.borrow_mut().take_goodbye()
+    }
+
+    /// Bytes of bodies that have moved.
+    pub fn moved(&self) -> Moved {
+        self.session.borrow().moved()
+    }
+
+    /// Streams that the other end holds up. Looks at each of them.
+    pub fn held_up(&self) -> HeldUp {
+        self.session.borrow_mut().held_up()
     }
 
     /// Streams that were reset since this was last asked: by the other end, and by us.

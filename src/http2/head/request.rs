@@ -243,7 +243,9 @@ impl RequestReader {
 fn method(text: &[u8]) -> Result<Method, HeadError> {
     let method = Method::from_bytes(text).ok();
     method
-        .filter(|_| text.len() <= MAX_METHOD && is_token(text))
+        // `PRI` is the beginning of HTTP/2 and no method (RFC 9113 §11.6): who reads it on a
+        // connection of HTTP/1.1 may take what follows for that.
+        .filter(|_| text.len() <= MAX_METHOD && is_token(text) && text != b"PRI")
         .ok_or(HeadError::Malformed("malformed :method"))
 }
 

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::http2::error::StreamError;
 use crate::http2::head::ResponseHead;
 use crate::http2::window::{ReceiveWindow, SendWindow};
+use crate::message::RequestParts;
 
 /// A stream that is open, or that somebody of ours holds.
 #[expect(
@@ -32,12 +33,10 @@ pub(super) struct Entry {
     pub(super) has_head: bool,
     /// Whether no body may follow, whatever the head says: the answer to HEAD.
     pub(super) is_bodiless: bool,
-    /// Whether it is a CONNECT: bytes are all that may follow its head, and what follows a
-    /// success is a tunnel (RFC 9113 §8.5).
-    pub(super) is_connect: bool,
+    pub(super) kind: Kind,
     /// Whether its request cannot be served, and is answered all the same.
     pub(super) is_refused: bool,
-    /// What it was answered with: of a server.
+    /// What our final head said: of a server.
     pub(super) status: Option<StatusCode>,
     /// Whether all of the other end's side came.
     pub(super) has_received: bool,
@@ -50,6 +49,18 @@ pub(super) struct Entry {
     wanted: u8,
 }
 
+/// What a stream is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A request, whose body is on its way as long as it is not whole.
+    Request,
+    /// A call of gRPC: a conversation, in which one side may be silent for hours.
+    Call,
+    /// A CONNECT: bytes are all that may follow its head, and what follows a success is a tunnel
+    /// (RFC 9113 §8.5).
+    Connect,
+}
+
 /// How a stream stands among those of its connection that have something to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -59,6 +70,10 @@ pub(super) enum Turn {
     Waits,
     /// It may say one frame.
     Called,
+    /// It waits for the other end to take more of it.
+    Starves,
+    /// It may say one frame, however little there is room for.
+    Hurries,
 }
 
 /// What the task of a stream waits for.
@@ -70,6 +85,20 @@ pub(super) enum Wanted {
     End = 8,
     /// Room for what takes none of a window.
     Turn = 16,
+}
+
+impl Kind {
+    /// What a request's head says.
+    pub(super) fn of(parts: &RequestParts) -> Self {
+        let content = parts.headers.get(header::CONTENT_TYPE);
+        if parts.method == Method::CONNECT {
+            Self::Connect
+        } else if content.is_some_and(|content| content.as_bytes().starts_with(GRPC)) {
+            Self::Call
+        } else {
+            Self::Request
+        }
+    }
 }
 
 impl Entry {
@@ -84,7 +113,7 @@ impl Entry {
             received: 0,
             has_head: false,
             is_bodiless: false,
-            is_connect: false,
+            kind: Kind::Request,
             is_refused: false,
             status: None,
             has_received: false,
@@ -152,3 +181,6 @@ impl Entry {
         }
     }
 }
+
+/// What the content types of gRPC begin with.
+const GRPC: &[u8] = b"application/grpc";

@@ -1,6 +1,7 @@
 //! What each frame means (RFC 9113 §6), but for those that carry heads.
 
 use super::entry::Wanted;
+use super::output::WORTH_A_FRAME;
 use super::table::EndedBy;
 use super::{Fault, Phase, Role, Session};
 use crate::http2::error::{Abuse, ErrorCode, StreamError};
@@ -28,7 +29,7 @@ impl Session {
             SETTINGS => self.settings_came(header, payload, now),
             PUSH_PROMISE => Err(Fault::protocol("PUSH_PROMISE, which is not allowed")),
             PING => self.ping_came(header, payload, now),
-            GOAWAY => self.goaway_came(header, payload),
+            GOAWAY => self.goaway_came(header, payload, now),
             WINDOW_UPDATE => self.window_came(header, payload, now),
             PRIORITY_UPDATE => self.spend(Abuse::Priority, now),
             _ => self.spend(Abuse::UnknownFrame, now),
@@ -58,6 +59,9 @@ impl Session {
         if entry.has_received || entry.is_reset_by_them() {
             return self.spoil(header.id, ErrorCode::STREAM_CLOSED, now);
         }
+        if entry.error.is_some() {
+            return Ok(()); // we have reset it, and all of this may have been under way by then
+        }
         let fault = if entry.receive.came(payload.len()).is_err() {
             Some(ErrorCode::FLOW_CONTROL_ERROR)
         } else if !entry.takes(data.len() as u64, ends) {
@@ -65,8 +69,8 @@ impl Session {
         } else {
             None
         };
-        if entry.error.is_some() || fault.is_some() {
-            return fault.map_or(Ok(()), |code| self.spoil(header.id, code, now));
+        if let Some(code) = fault {
+            return self.spoil(header.id, code, now);
         }
         entry.body.extend_from_slice(data);
         entry.received += data.len() as u64;
@@ -78,8 +82,11 @@ impl Session {
         {
             write_window_update(self.out(), header.id, told);
         }
+        self.moved.received += data.len() as u64;
         if ends || data.len() >= WORTH_A_FRAME {
             self.budget.earn();
+        } else {
+            self.budget.earn_by(data.len());
         }
         Ok(())
     }
@@ -118,6 +125,7 @@ impl Session {
             // The response is whole, and no more of the request is wanted (RFC 9113 §8.1).
             entry.has_sent = true;
             entry.wake(Wanted::Room);
+            self.leave_queue(header.id);
             return Ok(());
         }
         entry.fail(match code {
@@ -125,6 +133,8 @@ impl Session {
             code => StreamError::Reset(code),
         });
         let is_answered = entry.has_sent;
+        // Whoever holds it may not ask for room again, and must not keep a turn.
+        self.leave_queue(header.id);
         self.resets.by_them += 1;
         if is_answered {
             // It costs nobody any work.
@@ -240,22 +250,40 @@ impl Session {
         Ok(())
     }
 
-    fn goaway_came(&mut self, header: Header, payload: &[u8]) -> Result<(), Fault> {
+    fn goaway_came(&mut self, header: Header, payload: &[u8], now: Instant) -> Result<(), Fault> {
         if header.id != 0 {
             return Err(Fault::protocol("GOAWAY on a stream"));
         }
-        let [a, b, c, d, _, _, _, _, ..] = *payload else {
+        if self.is_left {
+            self.spend(Abuse::UnknownFrame, now)?;
+        }
+        let parts = payload.split_first_chunk::<4>();
+        let parts = parts.and_then(|(last, rest)| Some((last, rest.split_first_chunk::<4>()?)));
+        let Some((last, (code, text))) = parts else {
             let code = ErrorCode::FRAME_SIZE_ERROR;
             return Err(Fault::of(code, "GOAWAY shorter than 8"));
         };
         self.is_left = true;
         if self.role == Role::Client {
-            let last = u32::from_be_bytes([a, b, c, d]) & HIGHEST_ID;
+            let last = u32::from_be_bytes(*last) & HIGHEST_ID;
+            let code = ErrorCode(u32::from_be_bytes(*code));
+            // Said of the connection, it holds for what was to be done on it (RFC 9113 §7).
+            let error = match code {
+                ErrorCode::HTTP_1_1_REQUIRED => StreamError::Reset(code),
+                _ => StreamError::Unprocessed,
+            };
+            let mut failed = Vec::new();
             for (id, entry) in self.streams.each() {
                 if id > last {
-                    entry.fail(StreamError::Unprocessed);
+                    entry.fail(error);
+                    failed.push(id);
                 }
             }
+            for id in failed {
+                self.leave_queue(id);
+            }
+            let text = &text[..text.len().min(LONGEST_REASON)];
+            self.goodbye = Some((code, text.escape_ascii().to_string().into()));
         }
         Ok(())
     }
@@ -365,8 +393,8 @@ fn number(payload: &[u8], frame: &'static str) -> Result<u32, Fault> {
     Ok(u32::from_be_bytes(bytes))
 }
 
+/// Bytes of what an endpoint says at its end that are told.
+const LONGEST_REASON: usize = 128;
+
 /// Settings in one frame that are as much as a frame of them: there are fewer than ten.
 const MANY_SETTINGS: usize = 64;
-
-/// What makes a frame of a body worth those that tell of it.
-const WORTH_A_FRAME: usize = 1024;

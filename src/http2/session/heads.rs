@@ -1,13 +1,14 @@
 //! Heads that come: put together, decompressed, checked, given to their stream.
 
-use http::Method;
-
-use super::entry::{Entry, Wanted};
+use super::block::{Block, Full};
+use super::entry::{Entry, Kind, Wanted};
 use super::frames::unpadded;
 use super::table::EndedBy;
-use super::{Block, Event, Fault, Role, Session};
+use super::{Event, Fault, Role, Session};
 use crate::http2::error::{Abuse, ErrorCode};
-use crate::http2::frame::{END_HEADERS, END_STREAM, HAS_PRIORITY, HIGHEST_ID, Header, MAX_FRAME};
+use crate::http2::frame::{
+    END_HEADERS, END_STREAM, HAS_PRIORITY, HEADERS, HIGHEST_ID, Header, MAX_FRAME,
+};
 use crate::http2::head::{HeadError, RequestReader, ResponseReader, TrailersReader};
 use crate::http2::window::SendWindow;
 use crate::time::Instant;
@@ -48,13 +49,7 @@ impl Session {
         if header.has(END_HEADERS) {
             return self.head(header, block, (ends, is_own_parent), now);
         }
-        self.block = Some(Block {
-            id: header.id,
-            ends,
-            is_own_parent,
-            bytes: block.to_vec(),
-            frames: 1,
-        });
+        self.block = Some(Block::begin(header.id, ends, is_own_parent, block));
         Ok(())
     }
 
@@ -64,26 +59,25 @@ impl Session {
         payload: &[u8],
         now: Instant,
     ) -> Result<(), Fault> {
-        // A head of an endpoint that is too large is decompressed all the same: it costs its own
-        // request, and none of the others.
-        let most = match self.role {
-            Role::Server => self.settings.head.saturating_mul(2).max(4 * MAX_FRAME),
-            Role::Client => LARGEST_HEAD,
-        };
         let Some(block) = &mut self.block else {
             return Ok(());
         };
-        block.bytes.extend_from_slice(payload);
-        block.frames += 1;
-        let filled = block.frames * LEAST_IN_FRAME;
-        if block.bytes.len() > most || filled > block.bytes.len() + SHORT_FRAMES * LEAST_IN_FRAME {
-            return Err(Abuse::Continuation.into());
+        // One that is too large is decompressed all the same, within reason: it costs its own
+        // request, and none of the others.
+        match block.add(payload) {
+            Ok(()) => {}
+            Err(Full) => return Err(Abuse::Continuation.into()),
         }
         if !header.has(END_HEADERS) {
             return Ok(());
         }
         let Some(block) = self.block.take() else {
             return Ok(());
+        };
+        // What it means does not depend on how many frames it took.
+        let header = Header {
+            kind: HEADERS,
+            ..header
         };
         let how = (block.ends, block.is_own_parent);
         self.head(header, &block.bytes, how, now)
@@ -188,13 +182,16 @@ impl Session {
         let event = match reader.finish(ends) {
             Ok(head) => {
                 entry.left = head.length;
-                entry.is_connect = head.parts.method == Method::CONNECT;
+                entry.kind = Kind::of(&head.parts);
                 self.budget.earn();
                 self.streams.insert(id, entry);
                 Event::Request(id, Box::new(head))
             }
             Err(HeadError::TooLarge) => {
-                self.spend(Abuse::HeaderList, now)?;
+                // What it costs to decompress grows with it.
+                for _ in 0..=block.len() / MAX_FRAME {
+                    self.spend(Abuse::HeaderList, now)?;
+                }
                 entry.is_refused = true;
                 self.streams.insert(id, entry);
                 Event::Refused(HeadError::TooLarge, Some(id))
@@ -225,7 +222,7 @@ impl Session {
             // What a CONNECT leads to has no length, whatever is said (RFC 9110 §9.3.6).
             let length = head
                 .length
-                .filter(|_| !(entry.is_connect && head.parts.status.is_success()));
+                .filter(|_| !(entry.kind == Kind::Connect && head.parts.status.is_success()));
             entry.left = if entry.is_bodiless { Some(0) } else { length };
             let is_short = ends && !entry.is_bodiless && length.is_some_and(|left| left > 0);
             let has_none = matches!(head.parts.status.as_u16(), 204 | 304);
@@ -248,7 +245,7 @@ impl Session {
         let Some(entry) = self.streams.get(id) else {
             return Ok(());
         };
-        if is_server && entry.is_connect {
+        if is_server && entry.kind == Kind::Connect {
             return self.spoil(id, ErrorCode::PROTOCOL_ERROR, now);
         }
         match reader.finish() {
@@ -290,18 +287,9 @@ impl Entry {
     }
 }
 
-/// What the frames of a head carry on average, at the least, but for the first few. Honest ones are
-/// full but for the last.
-const LEAST_IN_FRAME: usize = 1024;
-
-/// Frames of a head that may be shorter.
-const SHORT_FRAMES: usize = 16;
-
 /// Bytes that a connection keeps for what it decompresses next.
 const KEPT_SCRATCH: usize = 1024;
 
-/// Bytes of a head that an endpoint may make us decompress.
-const LARGEST_HEAD: usize = 1024 * 1024;
-
-/// Interim heads that wait to be taken.
-const HEADS_AT_MOST: usize = 32;
+/// Heads that wait to be taken: as many interim ones as a call passes on, and the one behind them,
+/// which is the final one or tells it that they have no end.
+const HEADS_AT_MOST: usize = 33;

@@ -4,7 +4,9 @@
 //! [`Session::output`], within bounds; nothing here touches a socket or a clock. What a stream's
 //! task asks for is in `stream` and `send`, what the other end says in `receive` and `frames`.
 
+mod block;
 mod entry;
+mod facts;
 mod frames;
 mod heads;
 mod ours;
@@ -17,9 +19,12 @@ mod tests;
 
 use std::collections::VecDeque;
 
+use self::block::Block;
+use self::entry::{Entry, Kind};
 pub(super) use self::streams::{Piece, Respond};
 use self::table::Table;
 use super::budget::Budget;
+use super::driven::{HeldUp, Moved};
 use super::error::{Abuse, ErrorCode, StreamError};
 use super::frame::{
     DEFAULT_WINDOW, ENABLE_CONNECT_PROTOCOL, ENABLE_PUSH, HIGHEST_ID, INITIAL_WINDOW_SIZE,
@@ -69,6 +74,19 @@ pub(super) struct Session {
     awaits_pong: bool,
     awaits_settings: bool,
     resets: Resets,
+    /// What the endpoint gave as its reason to end the connection, until somebody tells it.
+    goodbye: Option<(ErrorCode, Box<str>)>,
+    waits: Waits,
+    moved: Moved,
+}
+
+/// Who waits for a window to grow.
+#[derive(Debug, Default)]
+struct Waits {
+    /// Streams that do.
+    starving: usize,
+    /// Whether somebody does, or has a moment ago, although there is a little room.
+    has_slivers: bool,
 }
 
 /// Streams that were reset, until somebody counts them.
@@ -92,17 +110,6 @@ struct Peer {
     max_streams: u32,
     connect_protocol: bool,
     is_settled: bool,
-}
-
-/// A head that has not come wholly.
-#[derive(Debug)]
-struct Block {
-    id: u32,
-    ends: bool,
-    /// Whether the stream depends on itself, for which it is reset (RFC 7540 §5.3.1).
-    is_own_parent: bool,
-    bytes: Vec<u8>,
-    frames: usize,
 }
 
 /// How far the other end has got.
@@ -198,6 +205,9 @@ impl Session {
             awaits_pong: false,
             awaits_settings: true,
             resets: Resets::default(),
+            goodbye: None,
+            waits: Waits::default(),
+            moved: Moved::default(),
         };
         session.begin();
         session
@@ -274,6 +284,33 @@ impl Session {
         self.phase == Phase::Over
     }
 
+    /// Bytes of bodies that have moved.
+    pub(super) fn moved(&self) -> Moved {
+        self.moved
+    }
+
+    /// Streams that the other end holds up. Looks at each of them.
+    pub(super) fn held_up(&mut self) -> HeldUp {
+        let all_wait = self.is_sliver(self.send.room(), usize::MAX);
+        let waiting = if all_wait { self.queue.len() } else { 0 };
+        let is_begun = |entry: &Entry| {
+            let is_open = !entry.has_received && entry.error.is_none();
+            // What came and was not taken waits for us, or for an endpoint; and what is answered
+            // while it comes, and nobody knows how long it is, may be a conversation.
+            let is_awaited = entry.received > 0 && entry.body.is_empty();
+            let is_upload = entry.left.is_some() || entry.status.is_none();
+            entry.kind == Kind::Request && is_open && is_awaited && is_upload
+        };
+        HeldUp {
+            responses: self.waits.starving + waiting,
+            requests: self
+                .streams
+                .each()
+                .filter(|(_, entry)| is_begun(entry))
+                .count(),
+        }
+    }
+
     pub(super) fn is_beginning(&self) -> bool {
         matches!(self.phase, Phase::Preface(_) | Phase::Settings)
     }
@@ -306,6 +343,11 @@ impl Session {
     /// Streams that were reset since this was last asked.
     pub(super) fn take_resets(&mut self) -> Resets {
         std::mem::take(&mut self.resets)
+    }
+
+    /// Why the endpoint ends the connection, once.
+    pub(super) fn take_goodbye(&mut self) -> Option<(ErrorCode, Box<str>)> {
+        self.goodbye.take()
     }
 
     /// Ends the session: the other end is told why, and all streams break.

@@ -1,5 +1,7 @@
 //! What is to be sent, within bounds.
 
+use std::task::Context;
+
 use super::entry::{Turn, Wanted};
 use super::{SendWindow, Session};
 use crate::http2::frame::{HEADER, MAX_FRAME};
@@ -49,6 +51,63 @@ impl Session {
         if self.has_room() { room } else { 0 }
     }
 
+    /// What makes a piece of a body worth those frames that tell of it: all that a client whose
+    /// window is small lets us say at once, if that is not tiny.
+    pub(super) fn worth(&self) -> usize {
+        let window = self.peer.initial_window as usize;
+        WORTH_A_FRAME.min(window.max(TINY_WINDOW))
+    }
+
+    /// Whether it is better to wait than to say so little of what there is: who is told of a few
+    /// bytes gives back a few bytes, and so on for the rest of the body (RFC 9293 §3.8.6.2.1). Of
+    /// either window so much is under way then that it will grow; if it does not, what little there
+    /// is goes [in the end](Self::hurry).
+    pub(super) fn is_sliver(&self, room: usize, wanted: usize) -> bool {
+        let half = self.peer.initial_window as usize / 2;
+        room == 0 || room < wanted.min(WORTH_A_FRAME).min(half)
+    }
+
+    /// Whether somebody waits, or has waited a moment ago, although there is a little room.
+    pub(in crate::http2) fn has_slivers(&self) -> bool {
+        self.waits.has_slivers
+    }
+
+    /// The windows have not grown: what there is room for goes.
+    pub(in crate::http2) fn hurry(&mut self) {
+        self.waits.has_slivers = false;
+        let first = self.queue.pop_front();
+        for (id, entry) in self.streams.each() {
+            let starves = entry.turn == Turn::Starves && entry.send.room() > 0;
+            if starves {
+                self.waits.starving -= 1;
+            }
+            if starves || first == Some(id) {
+                entry.turn = Turn::Hurries;
+                entry.wake(Wanted::Room);
+            }
+        }
+    }
+
+    /// A stream waits for a window to grow.
+    pub(super) fn starve(&mut self, id: u32, cx: &Context<'_>) {
+        if let Some(entry) = self.streams.get(id) {
+            entry.wait(cx, Wanted::Room);
+            entry.turn = Turn::Starves;
+            self.waits.starving += 1;
+            self.waits.has_slivers |= entry.send.room() > 0;
+        }
+    }
+
+    /// It does not, or no longer.
+    pub(super) fn feed(&mut self, id: u32) {
+        if let Some(entry) = self.streams.get(id)
+            && entry.turn == Turn::Starves
+        {
+            entry.turn = Turn::None;
+            self.waits.starving -= 1;
+        }
+    }
+
     /// Makes room for a frame of a body without letting the buffer grow past what is recycled.
     pub(super) fn make_room(&mut self, payload: usize) {
         let wanted = HEADER + payload;
@@ -86,10 +145,13 @@ impl Session {
     /// each says one frame, and stands behind the others for the next.
     pub(super) fn call(&mut self) {
         let left = ENOUGH.saturating_sub(self.output().len());
-        let frames = if self.send.room() > 0 {
-            left.div_ceil(MAX_FRAME)
-        } else {
+        let room = self.send.room();
+        let is_sliver = self.is_sliver(room, usize::MAX);
+        self.waits.has_slivers |= is_sliver && room > 0 && !self.queue.is_empty();
+        let frames = if is_sliver {
             0
+        } else {
+            left.div_ceil(MAX_FRAME)
         };
         while self.called < frames {
             let Some(id) = self.queue.pop_front() else {
@@ -116,8 +178,12 @@ impl Session {
                 self.called -= 1;
                 true
             }
+            Turn::Hurries => {
+                entry.turn = Turn::None;
+                true
+            }
             Turn::None => nobody_waits,
-            Turn::Waits => false,
+            Turn::Waits | Turn::Starves => false,
         }
     }
 
@@ -127,7 +193,8 @@ impl Session {
             return;
         };
         match std::mem::replace(&mut entry.turn, Turn::None) {
-            Turn::None => {}
+            Turn::None | Turn::Hurries => {}
+            Turn::Starves => self.waits.starving -= 1,
             Turn::Waits => self.queue.retain(|waiting| *waiting != id),
             Turn::Called => {
                 self.called -= 1;
@@ -145,6 +212,12 @@ impl Session {
         }
     }
 }
+
+/// What makes a frame of a body worth those that tell of it.
+pub(super) const WORTH_A_FRAME: usize = 1024;
+
+/// A window that lets nothing through to speak of, whatever its owner says.
+const TINY_WINDOW: usize = 512;
 
 /// Bytes to be sent from which on bodies wait: a further frame still fits a large buffer.
 const ENOUGH: usize = LARGE_BUFFER - MAX_FRAME - HEADER;

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 
-use super::entry::{Entry, Wanted};
+use super::entry::{Entry, Kind, Turn, Wanted};
 use super::table::EndedBy;
 use super::{Fault, Role, Session};
 use crate::http2::driven::{OpenError, Opening};
@@ -49,7 +49,9 @@ impl Session {
         let window = SendWindow::new(self.peer.initial_window);
         let mut entry = Entry::new(self.settings.stream_window, window);
         entry.is_bodiless = parts.method == http::Method::HEAD;
-        entry.is_connect = parts.method == http::Method::CONNECT || opening.protocol.is_some();
+        if parts.method == http::Method::CONNECT || opening.protocol.is_some() {
+            entry.kind = Kind::Connect;
+        }
         entry.has_sent = opening.ends;
         self.streams.insert(id, entry);
         self.write_block(id, opening.ends, |encoder, out| {
@@ -71,7 +73,9 @@ impl Session {
             return self.reset(id, ErrorCode::INTERNAL_ERROR);
         }
         entry.has_sent = how.ends;
-        entry.status = Some(parts.status);
+        if !parts.status.is_informational() {
+            entry.status = Some(parts.status);
+        }
         self.write_block(id, how.ends, |encoder, out| {
             write_response(encoder, out, parts, how.length, how.bodiless);
         });
@@ -132,36 +136,44 @@ impl Session {
         Poll::Pending
     }
 
-    /// Ready with the bytes of a body that may be said now; 0 if the other end takes none any more.
+    /// Ready with the bytes of a body that may be said now, of so many that there are; 0 if the
+    /// other end takes none any more.
     pub(in crate::http2) fn poll_room(
         &mut self,
         id: u32,
+        wanted: usize,
         cx: &Context<'_>,
     ) -> Poll<Result<usize, StreamError>> {
+        self.feed(id);
         let Some(entry) = self.streams.get(id) else {
             return Poll::Ready(Err(StreamError::Ended));
         };
         if let Some(error) = entry.error {
+            self.leave_queue(id);
             return Poll::Ready(Err(error));
         }
         if entry.has_sent {
+            self.leave_queue(id);
             return Poll::Ready(Ok(0));
         }
         let window = entry.send;
-        if window.room() == 0 {
-            entry.wait(cx, Wanted::Room);
+        let hurries = entry.turn == Turn::Hurries;
+        if window.room() == 0 || (!hurries && self.is_sliver(window.room(), wanted)) {
             self.leave_queue(id);
+            self.starve(id, cx);
             return Poll::Pending;
         }
         if self.takes_turn(id) {
             let room = self.room(window);
-            if room > 0 {
+            if room > 0 && (hurries || !self.is_sliver(room, wanted)) {
                 return Poll::Ready(Ok(room));
             }
         }
         if let Some(entry) = self.streams.get(id) {
             entry.wait(cx, Wanted::Room);
         }
+        let room = self.send.room();
+        self.waits.has_slivers |= room > 0 && self.is_sliver(room, wanted);
         self.queue(id);
         Poll::Pending
     }
@@ -183,10 +195,13 @@ impl Session {
         write_header(out, piece.len(), DATA, flags, id);
         out.extend_from_slice(piece);
         // What a tiny window cut off is not worth the frame that told of the window.
-        if !how.is_cut || piece.len() >= WORTH_A_FRAME {
+        if !how.is_cut || piece.len() >= self.worth() {
             self.budget.earn();
             self.budget.pay_windows(piece.len());
+        } else {
+            self.budget.earn_by(piece.len());
         }
+        self.moved.sent += piece.len() as u64;
     }
 
     pub(in crate::http2) fn poll_head(
@@ -215,6 +230,12 @@ impl Session {
         if !is_whole && let Some(error) = entry.error {
             return Poll::Ready(Some(Err(error)));
         }
+        if self.role == Role::Server && !is_whole && entry.left == Some(0) {
+            // A body that is as long as it was to be, and may still turn out to be longer: its last
+            // bytes would make of it a request that is whole (RFC 9113 §8.1.1).
+            entry.wait(cx, Wanted::Body);
+            return Poll::Pending;
+        }
         if !entry.body.is_empty() {
             let piece = entry.take_body();
             let told = entry.receive.taken(piece.len()).filter(|_| !is_whole);
@@ -229,44 +250,6 @@ impl Session {
         }
         entry.wait(cx, Wanted::Body);
         Poll::Pending
-    }
-
-    /// Whether all that the other end says came and was taken.
-    pub(in crate::http2) fn has_ended(&mut self, id: u32) -> bool {
-        self.streams.get(id).is_none_or(|entry| {
-            entry.has_received && entry.body.is_empty() && entry.trailers.is_none()
-        })
-    }
-
-    /// What is still to come or to be taken of a body, if that is known.
-    pub(in crate::http2) fn left(&mut self, id: u32) -> Option<u64> {
-        let entry = self.streams.get(id)?;
-        let there = entry.body.len() as u64;
-        if entry.has_received {
-            return Some(there);
-        }
-        Some(entry.left? + there)
-    }
-
-    /// Whether all of our side was said.
-    pub(in crate::http2) fn has_sent(&mut self, id: u32) -> bool {
-        self.streams.get(id).is_none_or(|entry| entry.has_sent)
-    }
-
-    /// Whether our side is whole, and the other end should be let say the rest of its own.
-    pub(in crate::http2) fn may_say_rest(&mut self, id: u32) -> bool {
-        let entry = self.streams.get(id);
-        entry.is_some_and(|entry| entry.may_say_rest())
-    }
-
-    pub(in crate::http2) fn received(&mut self, id: u32) -> u64 {
-        self.streams.get(id).map_or(0, |entry| entry.received)
-    }
-
-    pub(in crate::http2) fn broken(&mut self, id: u32) -> Option<StreamError> {
-        self.streams
-            .get(id)
-            .map_or(Some(StreamError::Ended), |entry| entry.error)
     }
 
     pub(in crate::http2) fn poll_broken(&mut self, id: u32, cx: &Context<'_>) -> Poll<StreamError> {
@@ -287,8 +270,21 @@ impl Session {
             && !(entry.has_received && entry.has_sent)
         {
             entry.fail(StreamError::GivenUp(code));
+            self.leave_queue(id);
             self.write_reset(id, code);
         }
+    }
+
+    /// Resets a stream whose message does not come to its end: for the fault of the other end,
+    /// where that takes no more of it.
+    pub(in crate::http2) fn cut(&mut self, id: u32) {
+        let starves = |entry: &mut Entry| entry.turn == Turn::Starves;
+        let code = if self.streams.get(id).is_some_and(starves) {
+            ErrorCode::CANCEL
+        } else {
+            ErrorCode::INTERNAL_ERROR
+        };
+        self.reset(id, code);
     }
 
     /// Resets a stream because the other end broke a rule on it.
@@ -301,6 +297,7 @@ impl Session {
             }
             None => true,
         };
+        self.leave_queue(id);
         if is_new {
             self.write_reset(id, code);
         }
@@ -362,9 +359,6 @@ impl Piece {
         is_cut: false,
     };
 }
-
-/// What makes a frame of a body worth those that tell of it.
-const WORTH_A_FRAME: usize = 1024;
 
 /// How a response's head is said.
 #[derive(Debug, Clone, Copy)]

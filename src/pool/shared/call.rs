@@ -187,7 +187,7 @@ impl SharedCall {
     pub(in crate::pool) fn end(&mut self) {
         if let Some(stream) = self.stream.take() {
             if !self.is_judged.get() && self.began.elapsed() >= LONG {
-                self.fails(); // its client has given up, as others would
+                self.shared.is_given_up();
             }
             drop(stream);
             self.shared.leave(self.keep);

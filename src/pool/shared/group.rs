@@ -131,8 +131,8 @@ impl Groups {
     }
 
     /// Closes what rests for as long as another worker waits for a connection, and where nothing
-    /// does, has a busy one end. The only one gives way for a moment: what runs on it may go on for
-    /// ever, and this worker would have none.
+    /// does, has a busy one give way for a moment: it ends if all that runs on it does. Something
+    /// may go on for ever, and then this worker would have lost it for nothing.
     pub(in crate::pool) fn make_room(&self, id: u64) {
         let groups = self.by_endpoint.borrow();
         let Some(groups) = groups.get(&id) else {
@@ -152,13 +152,8 @@ impl Groups {
         if has_closed {
             return;
         }
-        let open = groups.iter().flat_map(|group| group.members());
-        let open = open.filter(|shared| shared.standing.get() == Standing::Open);
-        let is_only = open.count() <= 1;
-        match groups.iter().find_map(|group| group.emptiest()) {
-            Some(shared) if is_only => shared.give_way(),
-            Some(shared) => shared.close(),
-            None => {}
+        if let Some(shared) = groups.iter().find_map(|group| group.emptiest()) {
+            shared.give_way();
         }
     }
 
@@ -197,8 +192,8 @@ impl Groups {
 }
 
 impl Group {
-    /// The oldest connection with room for another request, other than these. Where no other can
-    /// be opened, one of these has to do.
+    /// The oldest connection with room for another request, other than these, and than those that
+    /// are suspected. Where no other can be opened, one of these has to do.
     pub(super) fn with_room(
         &self,
         endpoint: &Endpoint,
@@ -206,7 +201,7 @@ impl Group {
     ) -> Option<Rc<Shared>> {
         self.most.set(endpoint.http2.max_streams);
         let members = self.members.borrow();
-        let mut last_resort = None;
+        let (mut last_resort, mut suspected) = (None, 0);
         for member in members.iter() {
             let shared = &member.shared;
             if shared.room(endpoint.http2.max_streams) == 0 {
@@ -215,13 +210,17 @@ impl Group {
             if !shared.is_made_for(endpoint) {
                 shared.close();
             } else if avoided.iter().any(|it| shared.is(it)) {
+                last_resort.get_or_insert_with(|| Rc::clone(shared));
+            } else if shared.is_suspected() {
+                suspected += 1;
                 last_resort = Some(Rc::clone(shared));
             } else {
                 return Some(Rc::clone(shared));
             }
         }
         let is_full = self.live.connections() >= endpoint.limits.max_connections;
-        last_resort.filter(|_| is_full)
+        // Where all look alike, it is not the connections.
+        last_resort.filter(|_| is_full || suspected >= SUSPECTED)
     }
 
     /// Takes in a connection that speaks HTTP/2.
@@ -387,6 +386,9 @@ fn close_surplus(groups: &[Rc<Group>]) {
         shared.close();
     }
 }
+
+/// Connections that may be suspected before all of them are used as if none were.
+const SUSPECTED: usize = 3;
 
 /// Streams that a connection is expected to take before its endpoint has said how many: the least
 /// that RFC 9113 §6.5.2 recommends.

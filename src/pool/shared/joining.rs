@@ -19,7 +19,7 @@ use crate::pool::{Carrier, ConnectError, Connection, Pool};
 use crate::tls::Purpose;
 
 /// A place in the queue of a group, left when it is dropped. When the last one leaves, nothing more
-/// is opened.
+/// is begun; what is on its way already has cost its endpoint most of what it costs, and rests.
 struct Place<'a> {
     group: &'a Group,
     number: Option<u64>,
@@ -117,8 +117,13 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         if self.group.queue.borrow_mut().leave(number) {
-            let openings = std::mem::take(&mut *self.group.openings.borrow_mut());
+            let mut openings = self.group.openings.borrow_mut();
+            let is_on_its_way = |opening: &mut Opening| opening.allowed.get().is_some();
+            let waiting: Vec<_> = openings
+                .extract_if(.., |opening| !is_on_its_way(opening))
+                .collect();
             drop(openings);
+            drop(waiting);
         }
     }
 }

@@ -60,6 +60,10 @@ pub struct Shared {
     began: Instant,
     /// Calls in a row that brought no final head.
     failures: Cell<u32>,
+    /// Calls in a row whose clients waited for long, and then no longer.
+    given_up: Cell<u32>,
+    /// How often in a row it was asked for a sign because of a request.
+    asked_in_a_row: Cell<u32>,
     /// When it began to give way to another worker.
     gave_way: Cell<Option<Instant>>,
     /// What had been heard when it came into doubt.
@@ -130,6 +134,8 @@ impl Shared {
             }),
             began: now,
             failures: Cell::new(0),
+            given_up: Cell::new(0),
+            asked_in_a_row: Cell::new(0),
             gave_way: Cell::new(None),
             doubted: Cell::new(None),
             ends_since: Cell::new(None),
@@ -248,6 +254,10 @@ async fn drive(shared: Rc<Shared>, open: OpenConnection) {
                 Poll::Ready(Driven::Request(..) | Driven::Refused(..)) => {}
                 Poll::Pending => break,
             }
+        }
+        if let Some((code, why)) = shared.http2.take_goodbye() {
+            let name = &shared.endpoint.name;
+            tracing::debug!(endpoint = %name, %code, %why, "the endpoint says GOAWAY");
         }
         // There may be more room, or none for ever.
         if let Some(group) = shared.group.upgrade() {

@@ -6,7 +6,9 @@
 //! shows that, only how its calls end, and the oldest connection is the one that is taken.
 //!
 //! So calls that bring no final head are counted, and a few in a row end the connection, gently:
-//! what runs on it goes on, and the next request opens another.
+//! what runs on it goes on, and the next request opens another. Calls that their clients gave up
+//! are no more than a hint, which clients could give on purpose: such a connection goes on, and is
+//! used where there is no other.
 
 use std::time::Duration;
 
@@ -36,10 +38,16 @@ impl Shared {
         if self.standing.get() == Standing::Ended {
             return;
         }
-        if self.http2.received() == received {
-            self.doubted.set(Some(received));
+        if self.http2.received() != received {
+            return;
         }
-        self.ask(Instant::now());
+        self.doubted.set(Some(received));
+        // Servers of gRPC end a connection that asks more often than it says something else.
+        let asked = self.asked_in_a_row.get() + 1;
+        if asked <= ASKED_IN_A_ROW {
+            self.asked_in_a_row.set(asked);
+            self.ask(Instant::now());
+        }
     }
 
     /// Asks the endpoint for a sign.
@@ -67,6 +75,18 @@ impl Shared {
     /// A call on it has brought its final head.
     pub(super) fn has_answered(&self) {
         self.failures.set(0);
+        self.given_up.set(0);
+        self.asked_in_a_row.set(0);
+    }
+
+    /// The client of a call on it has waited for long, and waits no longer.
+    pub(super) fn is_given_up(&self) {
+        self.given_up.set(self.given_up.get().saturating_add(1));
+    }
+
+    /// Whether it is better to use another one: several clients in a row have waited in vain.
+    pub(super) fn is_suspected(&self) -> bool {
+        self.given_up.get() >= FAILURES
     }
 
     /// Takes no streams for a moment, so that it can end for a worker that has none.
@@ -84,8 +104,9 @@ impl Shared {
 
     /// Whether its endpoint is about to say how many streams it allows.
     pub(super) fn is_settling(&self) -> bool {
+        // None at all is for a short while (RFC 9113 §5.1.2).
         self.standing.get() == Standing::Open
-            && !self.http2.is_settled()
+            && self.http2.max_streams().unwrap_or(0) == 0
             && !self.http2.is_leaving()
             && self.began.elapsed() < SETTLING
     }
@@ -137,6 +158,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Calls in a row that bring no final head. One or two are those calls' own matter.
 const FAILURES: u32 = 3;
+
+/// How often an endpoint is asked for a sign between two answers, for requests that waited in vain:
+/// what servers of gRPC let pass.
+const ASKED_IN_A_ROW: u32 = 2;
 
 /// How long SETTINGS, which are the first thing that an endpoint says, may be on their way before
 /// those who wait do not count on them.

@@ -5,10 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use crate::body::Conduit;
-use crate::http1::Pipe;
-use crate::net::LARGE_BUFFER;
-use crate::net::Stream;
+use crate::net::{LARGE_BUFFER, Pipe, Stream};
 
 #[tokio::test]
 async fn bytes_pass_in_their_order() {

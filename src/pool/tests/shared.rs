@@ -199,8 +199,10 @@ async fn a_refusal_is_told_once_and_all_who_wait_hear_of_it() {
     .await;
 }
 
+/// Whoever asked may have got room elsewhere meanwhile: if each opening ended with that, none would
+/// ever stand where handshakes are slow.
 #[tokio::test]
-async fn nothing_is_opened_for_nobody() {
+async fn what_is_being_opened_for_nobody_any_more_rests() {
     within(async {
         let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
         {
@@ -210,7 +212,25 @@ async fn nothing_is_opened_for_nobody() {
             assert_eq!(peer.endpoint.live.connections(), 1, "it is being opened");
         }
         settle().await;
-        assert_eq!(peer.endpoint.live.connections(), 0);
+        assert_eq!((peer.endpoint.live.connections(), pool.len()), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_waits_for_the_place_of_a_connection_that_nobody_wants() {
+    within(async {
+        let (peer, other) = (Peer::heard(1, 100).await, Pool::default());
+        let call = peer.call(&other).await;
+        let pool = Pool::default();
+        {
+            let mut waits = pin!(peer.carrier(&pool));
+            assert!(ready(waits.as_mut()).await.is_none());
+        }
+        drop(call);
+        other.sweep(Instant::now());
+        settle().await;
+        assert_eq!(pool.len(), 0);
     })
     .await;
 }

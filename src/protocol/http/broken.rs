@@ -28,7 +28,10 @@ impl Sender for Exchange<'_> {
             return false;
         }
         let Some(call) = self.record.call() else {
-            stream.reset(passed_on(error));
+            match error {
+                None => stream.cut(),
+                Some(_) => stream.reset(passed_on(error)),
+            }
             return false;
         };
         let (cause, code) = status(error);

@@ -22,7 +22,7 @@ use super::upgrade::Tunnel;
 use crate::context::ConnectionFacts;
 use crate::net::Stream;
 use crate::protocol::local::{Local, Member};
-use crate::snapshot::HttpListener;
+use crate::snapshot::{ConnectionGuard, ConnectionProtocol, HttpListener};
 
 /// What an exchange needs of the connection that it runs on.
 #[derive(Debug)]
@@ -63,12 +63,12 @@ pub(super) enum Next {
 /// meanwhile.
 ///
 /// No `async fn`: its future would hold the arguments beside what is made of them.
-pub fn serve<G: 'static>(
+pub fn serve<G: ConnectionGuard>(
     stream: Stream,
     facts: ConnectionFacts,
     listener: Arc<HttpListener>,
     local: Rc<Local>,
-    guard: G,
+    mut guard: G,
 ) -> impl Future<Output = ()> {
     let member = local.join();
     let mut terms = Terms::new(listener, &facts, &local);
@@ -79,8 +79,9 @@ pub fn serve<G: 'static>(
     async move {
         if terms.listener.http2.is_some() {
             match Box::pin(beginning::told(&connection, &member, &mut terms)).await {
-                Beginning::Http1 => {}
+                Beginning::Http1 => guard.speaks(ConnectionProtocol::Http1),
                 Beginning::Http2 => {
+                    guard.speaks(ConnectionProtocol::Http2);
                     return boxed(|| streams::serve(connection, (member, terms), guard)).await;
                 }
                 Beginning::Neither => {

@@ -17,6 +17,7 @@ use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
 use super::websocket::WEBSOCKET;
+use crate::balance::client_key;
 use crate::body::Body;
 use crate::endpoint::Protocol;
 use crate::http1::ResponseHead;
@@ -69,7 +70,8 @@ fn pick(exchange: &Exchange<'_>, choice: &Choice, tried: &[u64]) -> Result<Pick,
     let upstream = &choice.upstream;
     let now = exchange.now.get();
     let local = &exchange.connection.local;
-    let pick = local.with_random(|random| upstream.pick(tried, random, now))?;
+    let key = Some(client_key(exchange.connection.client.facts.peer.ip()));
+    let pick = local.with_random(|random| upstream.pick_for(key, tried, random, now))?;
     exchange.record.attempt(upstream, &pick.endpoint);
     let limit = exchange.route.retry.per_try_timeout;
     exchange.attempt_overdue.set(limit.map(|limit| now + limit));

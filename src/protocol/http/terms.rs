@@ -63,6 +63,6 @@ impl Terms {
 fn listener_of(snapshot: &Snapshot, facts: &ConnectionFacts) -> Option<Arc<HttpListener>> {
     match &snapshot.listener_of(facts)?.kind {
         Kind::Http(listener) => Some(Arc::clone(listener)),
-        Kind::Tcp(_) => None,
+        Kind::Tcp(_) | Kind::Udp(_) => None,
     }
 }

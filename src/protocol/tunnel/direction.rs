@@ -1,4 +1,11 @@
-//! One direction of a tunnel: reads from one stream, writes to the other, holds at most one buffer.
+//! One direction of a tunnel: reads from one stream, writes to the other, holds at most one buffer
+//! or one pipe.
+//!
+//! Copying is the cheaper way for small pieces, and `splice(2)` for large ones, so a direction
+//! begins by copying and changes over once a read has filled its buffer, as long as the pieces stay
+//! large. The buffer is the one that its thread used last, so that copying touches warm memory; it
+//! goes back before the turn ends, or stays, in the size that fits, with what the sink has not
+//! taken. A pipe likewise belongs to a direction only while something is in it.
 
 use std::cell::Cell;
 use std::io;
@@ -8,7 +15,7 @@ use bytes::{Buf, Bytes};
 
 use super::end::{End, broken};
 use crate::http2;
-use crate::net::{Buffer, Stream};
+use crate::net::{BUFFER, Buffer, LARGE_BUFFER, Pipe, Stream};
 use crate::telemetry::metrics::Counter;
 
 /// Which end of a direction broke.
@@ -25,8 +32,8 @@ pub(super) enum Broken {
 pub(super) struct Direction<'a> {
     state: State,
     waiting: Waiting,
-    /// Whether the source sends as much as we can take, which makes large buffers worth it.
-    bulk: bool,
+    /// Short pieces that may still be spliced; 0 is copying.
+    splices: u8,
     /// Whether the sink is told when the source ends.
     tells_end: bool,
     /// Whether the source ended as one does that was cut.
@@ -56,6 +63,8 @@ enum Waiting {
         buffer: Buffer,
         written: usize,
     },
+    /// Spliced, and not yet out of the pipe.
+    Piped(Pipe),
 }
 
 impl<'a> Direction<'a> {
@@ -69,7 +78,7 @@ impl<'a> Direction<'a> {
         Self {
             state: State::Open,
             waiting,
-            bulk: false,
+            splices: 0,
             tells_end: true,
             is_cut: false,
             passed,
@@ -106,7 +115,7 @@ impl<'a> Direction<'a> {
             }
             ready!(self.poll_write_out(cx, sink)).map_err(|_| Broken::Sink)?;
             if self.state == State::Open {
-                ready!(self.poll_read(cx, source)).map_err(|_| Broken::Source)?;
+                ready!(self.poll_read(cx, source, sink)).map_err(|_| Broken::Source)?;
                 continue;
             }
             if self.is_cut {
@@ -123,11 +132,38 @@ impl<'a> Direction<'a> {
     }
 
     /// Reads once, or finds that nothing more comes.
-    fn poll_read(&mut self, cx: &mut Context<'_>, source: End<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: End<'_>,
+        sink: End<'_>,
+    ) -> Poll<io::Result<()>> {
         match source {
-            End::Socket(socket) => self.poll_read_socket(cx, socket),
+            End::Socket(socket) if self.splices > 0 => match Pipe::take() {
+                Some(pipe) => self.poll_splice(cx, socket, pipe),
+                // Others have them all: this turn is copied.
+                None => self.poll_read_socket(cx, socket, sink),
+            },
+            End::Socket(socket) => self.poll_read_socket(cx, socket, sink),
             End::Stream(stream, _) => self.poll_take(cx, stream),
         }
+    }
+
+    /// Splices once. The pipe is taken for what comes only: with nothing in it, it goes back.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &Stream,
+        mut pipe: Pipe,
+    ) -> Poll<io::Result<()>> {
+        let count = ready!(source.poll_read_with(cx, |socket| pipe.draw(socket, usize::MAX)))?;
+        if count == 0 {
+            self.state = State::Ending;
+            return Poll::Ready(Ok(()));
+        }
+        self.splices = after_splice(self.splices, count);
+        self.waiting = Waiting::Piped(pipe);
+        Poll::Ready(Ok(()))
     }
 
     /// Takes what has come on a stream, no more than its window.
@@ -150,18 +186,21 @@ impl<'a> Direction<'a> {
     }
 
     /// Reads once. The buffer is taken only when there is something to put into it.
-    fn poll_read_socket(&mut self, cx: &mut Context<'_>, source: &Stream) -> Poll<io::Result<()>> {
+    fn poll_read_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &Stream,
+        sink: End<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             ready!(source.poll_read_ready(cx))?;
-            let mut buffer = if self.bulk {
-                Buffer::take_large()
-            } else {
-                Buffer::take()
-            };
+            let mut buffer = Buffer::take_large();
             match source.try_read(&mut buffer) {
                 Ok(0) => self.state = State::Ending,
                 Ok(count) => {
-                    self.bulk = is_bulk(self.bulk, count, buffer.capacity());
+                    if count == buffer.capacity() && source.is_plain() && sink.is_plain() {
+                        self.splices = SHORT_SPLICES;
+                    }
                     self.waiting = Waiting::Read { buffer, written: 0 };
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -180,11 +219,21 @@ impl<'a> Direction<'a> {
     /// Ready when nothing is waiting to be written, here or in the stream; the buffer is given back
     /// when the stream has all of it.
     fn poll_write_out(&mut self, cx: &mut Context<'_>, sink: End<'_>) -> Poll<io::Result<()>> {
-        while let Some(bytes) = self.waiting.bytes() {
-            let count = ready!(sink.poll_write(cx, bytes))?;
-            self.wrote(count);
+        loop {
+            let moved = match &mut self.waiting {
+                Waiting::Nothing => return sink.poll_flushed(cx),
+                Waiting::Piece(bytes) => sink.poll_write(cx, bytes),
+                Waiting::Read { buffer, written } => sink.poll_write(cx, &buffer[*written..]),
+                Waiting::Piped(pipe) => sink.poll_empty(cx, pipe),
+            };
+            match moved {
+                Poll::Ready(count) => self.wrote(count?),
+                Poll::Pending => {
+                    self.waiting.settle();
+                    return Poll::Pending;
+                }
+            }
         }
-        sink.poll_flushed(cx)
     }
 
     fn wrote(&mut self, count: usize) {
@@ -197,16 +246,19 @@ impl<'a> Direction<'a> {
 }
 
 impl Waiting {
-    /// The next bytes to write, never empty.
-    fn bytes(&self) -> Option<&[u8]> {
-        match self {
-            Self::Nothing => None,
-            Self::Piece(bytes) => Some(bytes),
-            Self::Read { buffer, written } => Some(&buffer[*written..]),
+    /// Has what must wait for the sink wait in a buffer that is no larger than it needs to be.
+    fn settle(&mut self) {
+        if let Self::Read { buffer, written } = self
+            && buffer.capacity() > BUFFER
+            && buffer.len() - *written <= BUFFER
+        {
+            let mut smaller = Buffer::take();
+            smaller.extend_from_slice(&buffer[*written..]);
+            (*buffer, *written) = (smaller, 0);
         }
     }
 
-    /// Forgets what was written, and the buffer with its last byte.
+    /// Forgets what was written, and the buffer or the pipe with its last byte.
     fn advance(&mut self, count: usize) {
         let rest = match self {
             Self::Nothing => 0,
@@ -218,6 +270,7 @@ impl Waiting {
                 *written += count;
                 buffer.len() - *written
             }
+            Self::Piped(pipe) => pipe.held(),
         };
         if rest == 0 {
             *self = Self::Nothing;
@@ -236,31 +289,39 @@ fn pass_cut_on(sink: End<'_>) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Whether the next read should have a large buffer: after a read that filled its buffer, and as
-/// long as reads fill at least a quarter of a large one, which a small one would hold.
-fn is_bulk(bulk: bool, count: usize, capacity: usize) -> bool {
-    if bulk {
-        count > capacity / 4
+/// How many short pieces may still be spliced after one of so many bytes.
+fn after_splice(splices: u8, count: usize) -> u8 {
+    if count >= WORTH_SPLICING {
+        SHORT_SPLICES
     } else {
-        count == capacity
+        splices - 1
     }
 }
 
-/// Reads of one direction per turn: with large buffers half a megabyte, well under a millisecond.
+/// Reads of one direction per turn: with buffers half a megabyte, with pipes two, well under a
+/// millisecond.
 const ROUNDS: usize = 8;
+
+/// Bytes from which on a splice costs less than a copy; what one buffer would have taken at once.
+const WORTH_SPLICING: usize = LARGE_BUFFER / 4;
+
+/// Shorter pieces in a row that are taken for a pause of what sends much. One more would be dearer
+/// than it is to find out by copying.
+const SHORT_SPLICES: u8 = 4;
 
 #[cfg(test)]
 mod tests {
-    use super::is_bulk;
-
-    const SMALL: usize = 16 * 1024;
-    const LARGE: usize = 64 * 1024;
+    use super::{SHORT_SPLICES, WORTH_SPLICING, after_splice};
 
     #[test]
-    fn a_full_read_asks_for_more_room_and_a_small_one_gives_it_back() {
-        assert!(!is_bulk(false, SMALL - 1, SMALL));
-        assert!(is_bulk(false, SMALL, SMALL));
-        assert!(is_bulk(true, SMALL + 1, LARGE));
-        assert!(!is_bulk(true, SMALL, LARGE));
+    fn a_run_of_short_splices_ends_them_and_a_long_one_starts_the_run_afresh() {
+        let short = |splices| after_splice(splices, WORTH_SPLICING - 1);
+        let mut splices = SHORT_SPLICES;
+        for _ in 1..SHORT_SPLICES {
+            splices = short(splices);
+            assert!(splices > 0);
+        }
+        assert_eq!(after_splice(splices, WORTH_SPLICING), SHORT_SPLICES);
+        assert_eq!(short(splices), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use crate::http2::{self, ErrorCode};
-use crate::net::Stream;
+use crate::net::{Pipe, Stream};
 
 /// One end of a tunnel.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,26 @@ impl End<'_> {
                 }
                 written => return Poll::Ready(written),
             }
+        }
+    }
+
+    /// Moves some of what is in a pipe. Only where the end is plain.
+    pub(super) fn poll_empty(
+        self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Socket(socket) => pipe.poll_empty(cx, socket),
+            Self::Stream(..) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    /// Whether bytes can get here without passing through our memory.
+    pub(super) fn is_plain(self) -> bool {
+        match self {
+            Self::Socket(socket) => socket.is_plain(),
+            Self::Stream(..) => false,
         }
     }
 

@@ -4,7 +4,8 @@
 //! passed on as an end of that direction alone, so that a client which has finished sending still
 //! gets its answer. A reset (RST) is passed on as a reset, and so is every cut of our own (idle,
 //! drain), so that nobody takes a truncated stream for a whole one. A slow reader stops the reading
-//! from the other side: each direction holds at most one buffer, and none while nothing moves.
+//! from the other side: each direction holds at most one buffer or pipe, and none while nothing
+//! moves.
 //!
 //! Use: [`tunnel`] with both streams, what was read from them before, and the idle limit. A caller
 //! that drops the future (at the end of a drain) cuts both sides.

@@ -21,7 +21,7 @@ use super::timeouts::{CallTimeouts, ClientTimeouts};
 use super::tls::{Termination, key_logging};
 use super::unnamed::{effective_upstreams, of_listener, own_route, redirects};
 use super::{Snapshot, Upstreams};
-use crate::config::{self, Config, Protocol};
+use crate::config::{self, Config};
 use crate::http1;
 use crate::net::Sockets;
 use crate::policy::{Filters, Fixed, Forwarding, Hsts, Redirect, RetryPolicy, Via};
@@ -102,16 +102,13 @@ impl Builder<'_> {
             return Err(refused(name, "its address is not bound"));
         };
         let shared: Arc<str> = name.into();
-        let tcp = written
-            .protocols
-            .as_deref()
-            .is_some_and(|list| list.contains(&Protocol::Tcp));
-        let kind = if tcp {
+        let kind = if written.is_udp() {
+            Kind::Udp(Arc::new(self.udp(&shared, written)?))
+        } else if written.relays() {
             Kind::Tcp(Arc::new(self.tcp(&shared, written)?))
         } else {
             Kind::Http(Arc::new(self.http(&shared, written)?))
         };
-        let protocol = kind.protocol();
         // By its sockets: a listener that was renamed still has its connections.
         let mut before = self
             .ingredients
@@ -121,6 +118,7 @@ impl Builder<'_> {
         let previous = before.find(|old| Arc::ptr_eq(&old.sockets, sockets));
         let tls = self.tls(name, written, previous)?;
         let by_name = self.by_name(&shared, written, &kind)?;
+        let spoken = kind.protocols(by_name.is_some());
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
@@ -132,7 +130,7 @@ impl Builder<'_> {
                 || Arc::new(AtomicU32::new(0)),
                 |old| Arc::clone(&old.connections),
             ),
-            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, protocol),
+            metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, &spoken),
             name: shared,
         })
     }
@@ -220,7 +218,7 @@ impl Builder<'_> {
             .and_then(|world| world.listener(name));
         match previous.map(|listener| &listener.kind) {
             Some(Kind::Http(listener)) => listener.via.clone(),
-            Some(Kind::Tcp(_)) | None => {
+            Some(Kind::Tcp(_) | Kind::Udp(_)) | None => {
                 let mix = |seed: u64, byte: u8| seed.wrapping_mul(31).wrapping_add(u64::from(byte));
                 let seed = name.bytes().fold(self.ingredients.seed, mix);
                 Via::new(&mut fastrand::Rng::with_seed(seed))

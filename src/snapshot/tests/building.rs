@@ -10,6 +10,7 @@ use crate::message::{Fields, Value};
 
 use super::{config, shared};
 use crate::config::{Config, EndpointEntry};
+use crate::context::ConnectionFacts;
 use crate::net::{Address, Sockets};
 use crate::policy::Via;
 use crate::snapshot::{
@@ -127,7 +128,7 @@ fn listener<'a>(snapshot: &'a Snapshot, name: &str) -> &'a Arc<Listener> {
 fn http<'a>(snapshot: &'a Snapshot, name: &str) -> &'a HttpListener {
     match &listener(snapshot, name).kind {
         Kind::Http(http) => http,
-        Kind::Tcp(_) => panic!("{name} relays"),
+        Kind::Tcp(_) | Kind::Udp(_) => panic!("{name} relays"),
     }
 }
 
@@ -170,6 +171,39 @@ fn a_snapshot_is_what_was_written() {
     };
     assert_eq!(&*choice.upstream.name, "postgres");
     assert_eq!(choice.timeouts.tunnel_idle.as_secs(), 9);
+}
+
+#[test]
+fn a_listener_for_datagrams_may_have_the_address_of_another() {
+    let text = r#"
+        defaults = { timeouts = { session_idle = "7s" } }
+        [listener.a]
+        bind = "127.0.0.1:0"
+        protocols = ["udp"]
+        to = ["10.0.0.1:53"]
+        [listener.b]
+        bind = "127.0.0.1:0"
+        protocols = ["udp"]
+        to = ["10.0.0.1:53"]
+        timeouts = { session_idle = "9s" }
+        [listener.web]
+        bind = "127.0.0.1:0"
+        to = ["10.0.0.1:80"]
+    "#;
+    let snapshot = Stage::new().build(text, None);
+    for (name, seconds) in [("a", 7), ("b", 9)] {
+        let udp = listener(&snapshot, name).udp().expect("datagrams");
+        assert_eq!(udp.session_idle.as_secs(), seconds);
+        assert_eq!(udp.route.choices().len(), 1);
+    }
+    let local = listener(&snapshot, "a").sockets.local;
+    let facts = ConnectionFacts {
+        listener: "web".into(),
+        peer: local,
+        local,
+    };
+    let found = snapshot.listener_of(&facts).expect("by its name");
+    assert_eq!(&*found.name, "web", "a connection came to no datagrams");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::config::{self, StatusPattern};
+use crate::config::{self, OctetPattern, StatusPattern, octets};
 
 /// How the endpoints of an upstream are probed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,17 @@ pub enum Probe {
     Grpc(String),
     /// That a connection is accepted.
     Tcp,
+    /// That a datagram is answered.
+    Udp(Box<UdpProbe>),
+}
+
+/// What a UDP probe sends, and what it expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UdpProbe {
+    /// What is sent.
+    pub send: Vec<u8>,
+    /// What the answer has to hold, if not anything will do.
+    pub expect: Option<OctetPattern>,
 }
 
 /// The request of an HTTP probe, and what is expected of the answer.
@@ -63,8 +74,8 @@ pub struct Statuses {
 /// here they are refused, so that none can slip through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HealthCheckError {
-    /// None or several of `http`, `grpc` and `tcp`.
-    #[error("a health check needs exactly one of `http`, `grpc` and `tcp`")]
+    /// None or several of `http`, `grpc`, `tcp` and `udp`.
+    #[error("a health check needs exactly one of `http`, `grpc`, `tcp` and `udp`")]
     NotOneProbe,
     /// A time of zero.
     #[error("`{0}` of a health check must be longer than zero")]
@@ -81,6 +92,9 @@ pub enum HealthCheckError {
     /// A field that cannot be sent.
     #[error("`{0}` cannot be a field of a health check")]
     Header(String),
+    /// Bytes that are not written as they have to be.
+    #[error("a health check cannot send or expect `{0}`: {1}")]
+    Octets(String, String),
     /// No status, class or range.
     #[error("`{0}` is no status: 200, \"2xx\" or \"200-399\"")]
     Status(String),
@@ -89,10 +103,11 @@ pub enum HealthCheckError {
 impl HealthCheck {
     /// What the written settings mean.
     pub fn new(written: &config::Health) -> Result<Self, HealthCheckError> {
-        let probe = match (&written.http, &written.grpc, &written.tcp) {
-            (Some(http), None, None) => Probe::Http(Box::new(HttpProbe::new(http)?)),
-            (None, Some(grpc), None) => Probe::Grpc(grpc.service.clone().unwrap_or_default()),
-            (None, None, Some(_)) => Probe::Tcp,
+        let probe = match (&written.http, &written.grpc, &written.tcp, &written.udp) {
+            (Some(http), None, None, None) => Probe::Http(Box::new(HttpProbe::new(http)?)),
+            (None, Some(grpc), None, None) => Probe::Grpc(grpc.service.clone().unwrap_or_default()),
+            (None, None, Some(_), None) => Probe::Tcp,
+            (None, None, None, Some(udp)) => Probe::Udp(Box::new(UdpProbe::new(udp)?)),
             _ => return Err(HealthCheckError::NotOneProbe),
         };
         let interval = written.interval.map_or(INTERVAL, |time| time.0);
@@ -149,6 +164,20 @@ impl HttpProbe {
             host,
             headers,
             expected: Statuses::new(&written.status)?,
+        })
+    }
+}
+
+impl UdpProbe {
+    fn new(written: &config::HealthUdp) -> Result<Self, HealthCheckError> {
+        let refused = |text: &str, why| HealthCheckError::Octets(text.to_owned(), why);
+        let expect = written.expect.as_deref().map(|text| {
+            let pattern = text.parse();
+            pattern.map_err(|why| refused(text, why))
+        });
+        Ok(Self {
+            send: octets(&written.send).map_err(|why| refused(&written.send, why))?,
+            expect: expect.transpose()?,
         })
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
         protocol: match listener.kind {
             Kind::Http(_) => "http/1.1".into(),
             Kind::Tcp(_) => "tcp".into(),
+            Kind::Udp(_) => "udp".into(),
         },
         connections: listener.connections.load(Ordering::Relaxed),
         max_connections: listener.max_connections,

@@ -259,6 +259,15 @@ fn heads_that_nobody_wants() {
         talk.frame(HEADERS, END_HEADERS | END_STREAM, 1, &trailers)
     });
     assert_eq!(abuse, Abuse::MadeYouReset);
+    // In however many frames.
+    let mut talk = Talk::begin();
+    talk.frame(HEADERS, END_HEADERS, 1, &malformed)
+        .expect("once");
+    let abuse = flood(&mut talk, |talk, _| {
+        talk.frame(HEADERS, END_STREAM, 1, &trailers)?;
+        talk.frame(CONTINUATION, END_HEADERS, 1, &[])
+    });
+    assert_eq!(abuse, Abuse::MadeYouReset);
     let mut talk = Talk::begin();
     talk.open(1, false).expect("open");
     talk.server.next_event();
@@ -362,4 +371,30 @@ fn a_bad_request_among_good_ones_is_no_abuse() {
         talk.server.release(id(2 * turn + 1));
         talk.said.clear();
     }
+}
+
+/// Bytes that were under way when we reset their stream.
+#[test]
+fn a_malformed_body_costs_its_own_stream() {
+    let mut talk = Talk::begin();
+    let head = block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "a"),
+        ("content-length", "5"),
+    ]);
+    talk.frame(HEADERS, END_HEADERS, 1, &head).expect("open");
+    for _ in 0..200 {
+        talk.frame(DATA, 0, 1, &[0; 100]).expect("only bytes");
+    }
+    assert_eq!(talk.reset_code(1), Some(ErrorCode::PROTOCOL_ERROR));
+}
+
+#[test]
+fn goodbyes_without_end() {
+    let mut talk = Talk::begin();
+    talk.open(1, false).expect("open");
+    let abuse = flood(&mut talk, |talk, _| talk.frame(GOAWAY, 0, 0, &[0; 8]));
+    assert_eq!(abuse, Abuse::UnknownFrame);
 }

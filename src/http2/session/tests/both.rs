@@ -37,7 +37,7 @@ fn byte(id: u32, at: usize) -> u8 {
 
 /// Sends what there is room for. Whether all was sent.
 fn send(session: &mut Session, id: u32, sent: &mut usize, all: usize, trailers: bool) -> bool {
-    while let Poll::Ready(room) = session.poll_room(id, &nobody()) {
+    while let Poll::Ready(room) = session.poll_room(id, usize::MAX, &nobody()) {
         let room = room.expect("not broken");
         if *sent == all {
             if session.has_sent(id) {

@@ -59,7 +59,71 @@ fn a_smaller_setting_may_take_a_window_below_zero() {
     assert_eq!(talk.room(1), Poll::Pending, "it is 0 again, and no more");
     talk.frame(WINDOW_UPDATE, 0, 1, &7_u32.to_be_bytes())
         .expect("a window");
-    assert_eq!(talk.room(1), Poll::Ready(Ok(7)));
+    assert_eq!(talk.room(1), Poll::Pending, "not worth a frame");
+    talk.frame(WINDOW_UPDATE, 0, 1, &193_u32.to_be_bytes())
+        .expect("a window");
+    assert_eq!(talk.room(1), Poll::Ready(Ok(200)));
+}
+
+/// A body that is cut off by a window in a few bytes would go on in a few bytes.
+#[test]
+fn slivers_are_waited_for_and_small_pieces_are_not() {
+    let mut talk = Talk::begin();
+    talk.open(1, true).expect("open");
+    talk.answer(1, false);
+    let window = crate::http2::frame::DEFAULT_WINDOW as usize;
+    let mut sent = 0;
+    while let Poll::Ready(Ok(room)) = talk.room(1) {
+        let piece = room.min(window - 100 - sent);
+        if piece == 0 {
+            break;
+        }
+        talk.server.send(1, &vec![0; piece], MORE);
+        talk.server.sent(talk.server.output().len());
+        sent += piece;
+    }
+    assert_eq!(sent, window - 100);
+    assert_eq!(talk.room(1), Poll::Pending, "100 bytes of a long piece");
+    let room = talk.server.poll_room(1, 100, &nobody());
+    assert_eq!(room, Poll::Ready(Ok(100)), "all that there is");
+    assert!(talk.room(1).is_pending() && talk.server.has_slivers());
+    talk.server.hurry();
+    assert_eq!(talk.room(1), Poll::Ready(Ok(100)), "it has waited for long");
+    assert!(talk.room(1).is_pending(), "only once");
+    for id in [0, 1] {
+        talk.frame(WINDOW_UPDATE, 0, id, &10_000_u32.to_be_bytes())
+            .expect("a window");
+    }
+    assert_eq!(talk.room(1), Poll::Ready(Ok(10_100)));
+}
+
+/// RFC 9113 §8.1.1: a body that is longer than it was to be is malformed, and is not handed on as a
+/// request that is whole before that is known.
+#[test]
+fn the_last_piece_waits_for_the_end() {
+    let mut talk = Talk::begin();
+    let head = block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "a"),
+        ("content-length", "5"),
+    ]);
+    for id in [1, 3] {
+        talk.frame(HEADERS, END_HEADERS, id, &head).expect("open");
+        talk.frame(DATA, 0, id, b"he").expect("a piece");
+        let piece = talk.server.poll_frame(id, &nobody());
+        assert!(matches!(piece, Poll::Ready(Some(Ok(_)))));
+        talk.frame(DATA, 0, id, b"llo").expect("the rest");
+        assert!(talk.server.poll_frame(id, &nobody()).is_pending());
+    }
+    talk.frame(DATA, END_STREAM, 1, b"").expect("the end");
+    let piece = talk.server.poll_frame(1, &nobody());
+    assert!(matches!(piece, Poll::Ready(Some(Ok(_)))));
+    talk.frame(DATA, 0, 3, b"EVIL").expect("a stream's error");
+    let piece = talk.server.poll_frame(3, &nobody());
+    assert!(matches!(piece, Poll::Ready(Some(Err(_)))));
+    assert_eq!(talk.reset_code(3), Some(ErrorCode::PROTOCOL_ERROR));
 }
 
 #[test]
@@ -359,7 +423,7 @@ fn heads_have_their_turn_while_the_window_is_used_up() {
         pings += 1;
         assert!(pings < 10_000, "the output never fills");
     }
-    assert!(talk.server.poll_room(5, &cx).is_pending());
+    assert!(talk.server.poll_room(5, usize::MAX, &cx).is_pending());
     assert_eq!(woken.0.load(Ordering::Relaxed), 0);
     talk.listen();
     assert_eq!(

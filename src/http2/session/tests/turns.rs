@@ -45,6 +45,51 @@ fn each_has_its_turn() {
     );
 }
 
+/// Who holds a stream that has broken need not ask it for anything before long.
+#[test]
+fn a_stream_that_breaks_keeps_no_turn() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    let ids: Vec<u32> = (0..10).map(|number| number * 2 + 1).collect();
+    for &id in &ids {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    drop(say_in_rounds(&mut talk, &ids, 1, 0));
+    // All of them wait. All but the last are reset, and nobody looks.
+    let (last, others) = ids.split_last().expect("some");
+    for &id in others {
+        talk.frame(RST_STREAM, 0, id, &8_u32.to_be_bytes())
+            .expect("within the allowance");
+    }
+    talk.server.sent(talk.server.output().len());
+    assert!(matches!(talk.room(*last), Poll::Ready(Ok(1..))));
+}
+
+/// What little window a connection has is used in the end, whatever the streams have.
+#[test]
+fn a_little_window_of_the_connection_is_used_in_the_end() {
+    let mut talk = Talk::begin();
+    let mut settings = Vec::new();
+    write_settings(&mut settings, &[(INITIAL_WINDOW_SIZE, 1 << 20)]);
+    talk.say(&settings).expect("settings");
+    for id in [1, 3] {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    while let Poll::Ready(Ok(room)) = talk.room(1) {
+        talk.server.send(1, &vec![0; room], MORE);
+        talk.server.sent(talk.server.output().len());
+    }
+    assert!(talk.room(3).is_pending() && !talk.server.has_slivers());
+    talk.frame(WINDOW_UPDATE, 0, 0, &500_u32.to_be_bytes())
+        .expect("a window");
+    assert!(talk.server.has_slivers());
+    talk.server.hurry();
+    let room = [talk.room(1), talk.room(3)];
+    assert!(room.contains(&Poll::Ready(Ok(500))), "{room:?}");
+}
+
 /// A stream that is called and has gone, or may say nothing, passes its turn on.
 #[test]
 fn turns_are_passed_on() {

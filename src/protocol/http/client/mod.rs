@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::context::ConnectionFacts;
 use crate::http1::{Decoder, Framing, Trailers};
-use crate::http2::{ErrorCode, Stream as Http2, StreamError};
+use crate::http2::{Stream as Http2, StreamError};
 use crate::net::Stream;
 use crate::time::Deadline;
 
@@ -258,7 +258,7 @@ impl Client {
     pub(super) fn cut(&self) {
         match &self.transport {
             Transport::Http1(http1) => http1.stream.reset_on_close(),
-            Transport::Http2(stream) => stream.reset(ErrorCode::INTERNAL_ERROR),
+            Transport::Http2(stream) => stream.cut(),
         }
     }
 

@@ -127,7 +127,8 @@ impl<G: 'static> Streams<G> {
                 Poll::Pending => {}
             }
             self.renew();
-            match self.watch.look(&self.seen(), &self.limits(), now) {
+            let limits = self.limits();
+            match self.watch.look(&self.seen(&limits, now), &limits, now) {
                 Ok(Step::Over) => return Poll::Ready(()),
                 Ok(step) => self.take(step),
                 Err(until) => {
@@ -154,10 +155,15 @@ impl<G: 'static> Streams<G> {
     }
 
     /// What there is to be seen of the connection.
-    fn seen(&self) -> Seen {
+    fn seen(&self, limits: &Limits, now: Instant) -> Seen {
         let connection = &self.connection;
+        let streams = connection.streams();
+        let measures = self.watch.is_to_measure(streams, limits, now);
         Seen {
             state: connection.state(),
+            streams,
+            moved: connection.moved(),
+            stuck: measures.then(|| connection.held_up()),
             requests: self.requests,
             received: connection.received(),
             sent: connection.sent(),

@@ -1,19 +1,22 @@
 //! One request on a stream of its own: a task from its head to the end of its response.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Method;
 use tokio::task::spawn_local;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Streams;
 use crate::http1::{Framing, RequestHead, Trailers};
-use crate::http2::{self, Stream};
+use crate::http2::{self, Stream, StreamError};
 use crate::protocol::http::client::Client;
 use crate::protocol::http::connection::{Connection, Next};
 use crate::protocol::http::exchange;
+use crate::protocol::http::record::Who;
 use crate::protocol::http::respond::Cause;
+use crate::protocol::http::terms::Terms;
 use crate::protocol::http::websocket;
 use crate::snapshot::Http2;
 
@@ -51,9 +54,15 @@ impl<G: 'static> Streams<G> {
     pub(super) fn spawn(&self, head: http2::RequestHead, stream: Stream) {
         let (hold, request) = self.request(stream);
         let terms = self.terms.clone();
+        // Its body is as long as it was to be before anything of it has come; that nothing comes,
+        // only its end tells.
+        let is_to_be_empty = head.length == Some(0) && !head.ends;
         let head = Box::new(as_http1(head));
         // The task belongs to the worker's runtime; it ends with its stream.
         drop(spawn_local(async move {
+            if is_to_be_empty && !is_ended(&request, &terms).await {
+                return end(request, hold);
+            }
             let next = exchange::serve(&request, &terms, head).await;
             if let Next::Tunnel(tunnel) = next {
                 // A tunnel may outlive many snapshots, and must not keep its own alive.
@@ -98,6 +107,34 @@ fn end<G: 'static>(request: Connection, hold: Hold<G>) {
     }
     drop(request);
     drop(hold); // the last: whoever counts must find what is still there
+}
+
+/// Waits for the end of a request that has no body but its end. False if it was told there is one,
+/// or has gone; one whose end does not come is answered.
+async fn is_ended(request: &Connection, terms: &Terms) -> bool {
+    let Some(stream) = request.client.http2() else {
+        return false;
+    };
+    let began = Instant::now();
+    let end = poll_fn(|cx| stream.poll_frame(cx));
+    match timeout(terms.listener.timeouts.body_idle, end).await {
+        // Trailers of an empty body have no place in HTTP/1.1 beside its length.
+        Ok(None | Some(Ok(_))) => true,
+        Ok(Some(Err(StreamError::Malformed(_)))) => {
+            let who = Who {
+                local: &request.local,
+                stream: request.client.stream(),
+                peer: request.client.facts.peer,
+            };
+            exchange::note_refused(terms, &who, Cause::BadRequest);
+            false
+        }
+        Ok(Some(Err(_))) => false,
+        Err(_) => {
+            drop(exchange::refuse(request, terms, Cause::RequestTimeout, began).await);
+            false
+        }
+    }
 }
 
 /// A head as HTTP/1.1 has it: what is done to a request does not know the difference.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::watch::{Leaves, Limits, Seen, Step, Watch};
-use crate::http2::{Abuse, ErrorCode, State};
+use crate::http2::{Abuse, ErrorCode, HeldUp, Moved, State};
 use crate::snapshot::ClientTimeouts;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -36,11 +36,14 @@ impl Rig {
             seen: Seen {
                 state,
                 requests: 0,
+                streams: 0,
                 received: 0,
                 sent: 0,
                 is_held_up: false,
                 awaits_settings: false,
                 awaits_pong: false,
+                moved: Moved::default(),
+                stuck: None,
                 leaves: Leaves::Not,
             },
         }
@@ -202,6 +205,52 @@ fn what_nobody_takes_ends_the_connection() {
     rig.seen.received += 1;
     assert_eq!(rig.at(139), Err(140));
     assert_eq!(rig.at(140), Ok(Step::EndAbused(Abuse::Stalled)));
+}
+
+/// What is held up, and what has moved, at one look after the other.
+fn looks(rig: &mut Rig, looks: &[(u32, HeldUp, Moved)]) -> Vec<Result<Step, u64>> {
+    let mut results = Vec::new();
+    for &(second, stuck, moved) in looks {
+        rig.seen.received += 1; // it answers each PING
+        (rig.seen.streams, rig.seen.moved) = (20, moved);
+        let now = rig.began + second * SECOND;
+        let measures = rig.watch.is_to_measure(rig.seen.streams, &LIMITS, now);
+        rig.seen.stuck = measures.then_some(stuck);
+        results.push(rig.at(second));
+    }
+    results
+}
+
+#[test]
+fn many_streams_that_are_held_up_for_long_end_the_connection() {
+    let stuck = |responses, requests| HeldUp {
+        responses,
+        requests,
+    };
+    let moved = |sent, received| Moved { sent, received };
+    let abused = Ok(Step::EndAbused(Abuse::Stalled));
+    for (held_up, a_drip) in [
+        (stuck(17, 0), moved(1_000, 0)),
+        (stuck(0, 17), moved(0, 1_000)),
+    ] {
+        let mut rig = Rig::new(State::Busy);
+        let began = [(31, held_up, moved(0, 0)), (61, held_up, a_drip)];
+        assert_eq!(looks(&mut rig, &began)[1], abused);
+        // A few may be: that is for the limits of each.
+        let mut rig = Rig::new(State::Busy);
+        let few = stuck(held_up.responses.min(16), held_up.requests.min(16));
+        let began = [(31, few, moved(0, 0)), (61, few, a_drip)];
+        assert_ne!(looks(&mut rig, &began)[1], abused);
+        // Many that move may be.
+        let mut rig = Rig::new(State::Busy);
+        let much = moved(a_drip.sent * 20, a_drip.received * 20);
+        let began = [(31, held_up, moved(0, 0)), (61, held_up, much)];
+        assert_ne!(looks(&mut rig, &began)[1], abused);
+        // And many that have only begun to wait.
+        let mut rig = Rig::new(State::Busy);
+        let began = [(31, stuck(0, 0), moved(0, 0)), (61, held_up, a_drip)];
+        assert_ne!(looks(&mut rig, &began)[1], abused);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http2::{Abuse, ErrorCode, State};
+use crate::http2::{Abuse, ErrorCode, HeldUp, Moved, State};
 use crate::protocol::http::connection::LAST_REQUEST;
 use crate::snapshot::ClientTimeouts;
 
@@ -31,6 +31,7 @@ pub(super) struct Watch {
     held_up: Option<Instant>,
     /// When its end was announced.
     announced: Option<Instant>,
+    measured: Measured,
     /// Whether no more streams are taken.
     is_ending: bool,
 }
@@ -41,12 +42,26 @@ pub(super) struct Seen {
     pub(super) state: State,
     /// Requests that have come.
     pub(super) requests: u64,
+    /// Those that are under way.
+    pub(super) streams: usize,
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) is_held_up: bool,
     pub(super) awaits_settings: bool,
     pub(super) awaits_pong: bool,
+    /// Bytes of bodies that have moved.
+    pub(super) moved: Moved,
+    /// Streams that the client holds up, where that [is to be measured](Watch::is_to_measure).
+    pub(super) stuck: Option<HeldUp>,
     pub(super) leaves: Leaves,
+}
+
+/// What moved, and what did not, when that was last looked at.
+#[derive(Debug)]
+struct Measured {
+    at: Instant,
+    stuck: HeldUp,
+    moved: Moved,
 }
 
 /// Whether it has to end for what goes on around it.
@@ -100,6 +115,11 @@ impl Watch {
             sent: 0,
             held_up: None,
             announced: None,
+            measured: Measured {
+                at: now,
+                stuck: HeldUp::default(),
+                moved: Moved::default(),
+            },
             is_ending: false,
         }
     }
@@ -107,6 +127,16 @@ impl Watch {
     /// It may become so old.
     pub(super) fn ages(&mut self, age: Option<Duration>) {
         self.ages = age.map(|age| self.began + age);
+    }
+
+    /// Whether it is time to count the streams that the client holds up.
+    pub(super) fn is_to_measure(&self, streams: usize, limits: &Limits, now: Instant) -> bool {
+        self.measures(streams, limits).is_some_and(|at| at <= now)
+    }
+
+    /// Often enough that the connection ends before its streams do, one after the other.
+    fn measures(&self, streams: usize, limits: &Limits) -> Option<Instant> {
+        (streams > STUCK_AT_MOST).then(|| self.measured.at + limits.client.body_idle / 3)
     }
 
     /// What is to be done, or until when there is nothing.
@@ -132,7 +162,15 @@ impl Watch {
             self.stall(limits),
             self.waiting(seen, limits),
         ];
+        if let Some(stuck) = seen.stuck
+            && self.is_stuck(stuck, seen.moved, now)
+        {
+            return Ok(Step::EndAbused(Abuse::Stalled));
+        }
         let mut next = now + A_WHILE;
+        if let Some(measures) = self.measures(seen.streams, limits) {
+            next = next.min(measures);
+        }
         for (at, step) in due.into_iter().flatten() {
             if at <= now {
                 self.is_due(step, now);
@@ -165,6 +203,25 @@ impl Watch {
             self.waits = waits;
             self.waits_since = now;
         }
+    }
+
+    /// Whether the client holds up many streams, and has held up as many since that was last looked
+    /// at, while next to nothing moved on all of them: each of them moves now and then perhaps, and
+    /// keeps its endpoint waiting.
+    fn is_stuck(&mut self, stuck: HeldUp, moved: Moved, now: Instant) -> bool {
+        let measured = Measured {
+            at: now,
+            stuck,
+            moved,
+        };
+        let before = std::mem::replace(&mut self.measured, measured);
+        let is_stuck = |before: usize, now: usize, moved: u64| {
+            before.min(now) > STUCK_AT_MOST && moved < LITTLE
+        };
+        let sent = moved.sent - before.moved.sent;
+        let received = moved.received - before.moved.received;
+        is_stuck(before.stuck.responses, stuck.responses, sent)
+            || is_stuck(before.stuck.requests, stuck.requests, received)
     }
 
     /// What is about to be done is not done again.
@@ -245,6 +302,13 @@ impl Watch {
 
 /// RFC 9113 §6.5.3 wants them acknowledged at once; some round trips around the world are enough.
 const SETTLING: Duration = Duration::from_secs(10);
+
+/// Streams that a client may hold up for as long as each of them is let: a page pauses a few of
+/// what it loads.
+const STUCK_AT_MOST: usize = 16;
+
+/// Bytes on all of them together that are next to nothing in a third of a minute.
+const LITTLE: u64 = 16 * 1024;
 
 /// Bytes in a millisecond that a client is expected to take of what was sent to it: the slowest
 /// links that are in use are quicker.

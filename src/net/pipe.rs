@@ -1,4 +1,4 @@
-//! Pipes: large bodies move from socket to socket without passing through our memory.
+//! Pipes: bulk moves from socket to socket without passing through our memory.
 //!
 //! `splice(2)` hands pages from a socket to a pipe and from there to another socket. That costs two
 //! system calls for a piece, as copying does, and saves both copies; for small pieces it costs more
@@ -6,7 +6,7 @@
 //!
 //! What a pipe holds is memory of the kernel, and it takes two descriptors: a thread has a bounded
 //! number of them at a time, empties each before it fills it again, and keeps some for the next
-//! body. Where none can be had, or the kernel lets nobody splice (a sandbox may not), bytes are
+//! use. Where none can be had, or the kernel lets nobody splice (a sandbox may not), bytes are
 //! copied as before.
 //!
 //! `splice` knows no flag against SIGPIPE: a program that uses this must ignore the signal, as
@@ -21,8 +21,7 @@ use std::task::{Context, Poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-use crate::body::Conduit;
-use crate::net::Stream;
+use super::Stream;
 
 /// A pipe, and how much is in it.
 #[derive(Debug)]
@@ -77,11 +76,14 @@ impl Pipe {
         }
         moved
     }
-}
 
-impl Conduit for Pipe {
-    /// Only while it is empty: a full pipe would look like a silent socket.
-    fn draw(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+    /// Takes up to `most` bytes that have come on the socket; 0 is its end. Only while the pipe is
+    /// empty: a full one would look like a silent socket.
+    ///
+    /// # Panics
+    ///
+    /// Never: the ends are there until the pipe is dropped.
+    pub fn draw(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
         if self.held > 0 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -118,7 +120,7 @@ impl Drop for Pipe {
 }
 
 /// Whether bytes can be spliced from and to a socket here; tried once a thread, since what forbids
-/// it would otherwise show in the middle of somebody's body.
+/// it would otherwise show in the middle of somebody's bytes.
 fn works() -> bool {
     let known = WORKS.get();
     let works = known.unwrap_or_else(|| try_out().is_ok());

@@ -1,0 +1,135 @@
+//! A head that comes in several frames.
+//!
+//! Compression makes it state of the connection: a head that is too large must be decompressed all
+//! the same, or the connection cannot go on. So much more is kept of it than is ever served. Large
+//! ones are few: what a worker keeps of all connections together is bounded, and who comes to that
+//! bound ends.
+
+use std::cell::Cell;
+
+/// A head that has not come wholly.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) id: u32,
+    pub(super) ends: bool,
+    /// Whether the stream depends on itself, for which it is reset (RFC 7540 §5.3.1).
+    pub(super) is_own_parent: bool,
+    pub(super) bytes: Vec<u8>,
+    frames: usize,
+    /// Held as long as it is a large one.
+    large: Option<Large>,
+}
+
+/// No more of it is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Full;
+
+/// One of the worker's large heads.
+#[derive(Debug)]
+struct Large;
+
+impl Block {
+    /// A head whose first frame came.
+    pub(super) fn begin(id: u32, ends: bool, is_own_parent: bool, first: &[u8]) -> Self {
+        Self {
+            id,
+            ends,
+            is_own_parent,
+            bytes: first.to_vec(),
+            frames: 1,
+            large: None,
+        }
+    }
+
+    /// Takes what a further frame carries.
+    pub(super) fn add(&mut self, payload: &[u8]) -> Result<(), Full> {
+        self.bytes.extend_from_slice(payload);
+        self.frames += 1;
+        let length = self.bytes.len();
+        let filled = self.frames * LEAST_IN_FRAME;
+        if length > LARGEST || filled > length + SHORT_FRAMES * LEAST_IN_FRAME {
+            return Err(Full);
+        }
+        if length > LARGE && self.large.is_none() {
+            self.large = Some(Large::take().ok_or(Full)?);
+        }
+        Ok(())
+    }
+}
+
+impl Large {
+    fn take() -> Option<Self> {
+        let there = THERE.get();
+        if there == AT_MOST {
+            return None;
+        }
+        THERE.set(there + 1);
+        Some(Self)
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        // An error is a thread that ends.
+        let _ = THERE.try_with(|there| there.set(there.get() - 1));
+    }
+}
+
+thread_local! {
+    static THERE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What the frames of a head carry on average, at the least, but for the first few. Honest ones are
+/// full but for the last.
+const LEAST_IN_FRAME: usize = 1024;
+
+/// Frames of a head that may be shorter.
+const SHORT_FRAMES: usize = 16;
+
+/// Bytes from which on a head counts as a large one; four times what is served by default.
+const LARGE: usize = 64 * 1024;
+
+/// Bytes of a head at most, compressed: more than clients are known to send by mistake.
+const LARGEST: usize = 256 * 1024;
+
+/// Large heads that a worker keeps at once: 16 MiB.
+const AT_MOST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block() -> Block {
+        Block::begin(1, true, false, &[0; 16 * 1024])
+    }
+
+    fn fill(block: &mut Block, bytes: usize) -> Result<(), Full> {
+        (0..bytes.div_ceil(16 * 1024)).try_for_each(|_| block.add(&[0; 16 * 1024]))
+    }
+
+    #[test]
+    fn a_head_of_many_small_frames_is_none() {
+        let mut block = block();
+        let frames = (0..1_000).take_while(|_| block.add(&[0; 10]).is_ok());
+        assert!(frames.count() < 40);
+    }
+
+    #[test]
+    fn a_large_head_is_taken_and_one_without_end_is_not() {
+        let mut block = block();
+        assert_eq!(fill(&mut block, 128 * 1024), Ok(()));
+        assert_eq!(fill(&mut block, 256 * 1024), Err(Full));
+    }
+
+    #[test]
+    fn large_heads_are_few() {
+        let mut large: Vec<Block> = (0..AT_MOST).map(|_| block()).collect();
+        for block in &mut large {
+            assert_eq!(fill(block, LARGE), Ok(()));
+        }
+        let mut further = block();
+        assert_eq!(fill(&mut further, LARGE), Err(Full));
+        large.pop();
+        assert_eq!(further.add(&[0; 1024]), Ok(()), "one has gone");
+    }
+}

@@ -1,0 +1,158 @@
+//! What was received: a worker's one room for datagrams.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use super::call::{Message, Piece, Way, many};
+use super::control::{Control, Said, Source};
+use super::name::{NOBODY, Name, decode};
+use super::{LARGEST, small};
+
+/// Room for datagrams, of which only what was ever used is memory.
+pub struct Batch {
+    memory: Box<[u8]>,
+    received: Vec<Datagram>,
+}
+
+/// A datagram in a [`Batch`], or several of one size that came as one.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram {
+    /// Who sent it; not told of a connected socket.
+    pub peer: Option<SocketAddr>,
+    /// Where it arrived, if its socket tells.
+    pub source: Option<Source>,
+    /// The size of each of several that came as one; 0 for one.
+    pub segment: u16,
+    /// Whether it was longer than the room.
+    pub is_truncated: bool,
+    slot: usize,
+    length: usize,
+}
+
+impl Batch {
+    /// Datagrams, or runs of them, that are received together. Each has a slot of 64 KiB, the most
+    /// that there can be: 2 MiB of addresses, and a page each of memory for what is common.
+    pub const SLOTS: usize = 32;
+
+    /// Datagrams of one endpoint's answer that are received together, where several are.
+    pub const FEW: usize = 4;
+
+    /// Takes what a socket has into the free slots, and says how many came. Less than there was
+    /// room for means that the socket is empty.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.fill::<{ Self::SLOTS }>(socket, true)
+    }
+
+    /// The same of a connected socket: [`Batch::FEW`] at most.
+    pub fn receive_few(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.fill::<{ Self::FEW }>(socket, false)
+    }
+
+    /// What was received since it was last empty, in its order.
+    pub fn datagrams(&self) -> &[Datagram] {
+        &self.received
+    }
+
+    /// The bytes of one.
+    pub fn bytes(&self, datagram: &Datagram) -> &[u8] {
+        let start = datagram.slot * LARGEST;
+        &self.memory[start..start + datagram.length]
+    }
+
+    /// Free slots.
+    pub fn room(&self) -> usize {
+        Self::SLOTS - self.received.len()
+    }
+
+    /// Makes all slots free.
+    pub fn clear(&mut self) {
+        self.received.clear();
+    }
+
+    #[expect(unsafe_code, reason = "the kernel is told where the slots are")]
+    fn fill<const MOST: usize>(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        is_named: bool,
+    ) -> io::Result<usize> {
+        let first = self.received.len();
+        let count = self.room().min(MOST);
+        let mut names: [Name; MOST] = [NOBODY; MOST];
+        let mut controls = [Control::EMPTY; MOST];
+        let mut pieces = [Piece::EMPTY; MOST];
+        let mut messages = [Message::EMPTY; MOST];
+        let slots = self.memory.chunks_exact_mut(LARGEST).skip(first);
+        for (at, slot) in slots.take(count).enumerate() {
+            pieces[at] = Piece {
+                start: slot.as_mut_ptr(),
+                length: slot.len(),
+            };
+            let header = &mut messages[at].header;
+            header.pieces = &raw mut pieces[at];
+            header.piece_count = 1;
+            if is_named {
+                header.name = names[at].as_mut_ptr();
+                header.name_length = small(size_of::<Name>());
+            }
+            header.control = controls[at].bytes.as_mut_ptr();
+            header.control_length = controls[at].bytes.len();
+        }
+        // SAFETY: the first `count` headers point to slots, names and controls of their own, which
+        // live on this stack or in `self`, with the lengths that these have.
+        let received = unsafe { many(Way::Receive, socket, &mut messages[..count]) }?;
+        for (at, message) in messages.iter().take(received).enumerate() {
+            let header = &message.header;
+            let Said { source, segment } = controls[at].read(header.control_length);
+            let name_length = usize::try_from(header.name_length).unwrap_or(0);
+            self.received.push(Datagram {
+                peer: decode(&names[at], name_length),
+                source,
+                segment,
+                is_truncated: header.flags & libc::MSG_TRUNC != 0,
+                slot: first + at,
+                length: (message.length as usize).min(LARGEST),
+            });
+        }
+        Ok(received)
+    }
+}
+
+impl Datagram {
+    /// How many datagrams it is.
+    pub fn count(&self) -> u64 {
+        match usize::from(self.segment) {
+            0 => 1,
+            segment => self.length.div_ceil(segment).max(1) as u64,
+        }
+    }
+
+    /// Whether it is one more of the same sender's to the same place.
+    pub fn is_like(&self, first: &Self) -> bool {
+        self.peer == first.peer && self.source == first.source && !self.is_truncated
+    }
+
+    /// How many bytes.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            // Zeroed pages come from the kernel as they are first used.
+            memory: vec![0; Self::SLOTS * LARGEST].into(),
+            received: Vec::with_capacity(Self::SLOTS),
+        }
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let received = &self.received;
+        f.debug_struct("Batch")
+            .field("received", received)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,336 @@
+//! Datagrams that nobody reads: from a listener to an upstream, and back.
+//!
+//! UDP knows no connections, so what belongs together is known by where it comes from: a
+//! [`session`] is a client's address and the address of ours that it talks to, and lasts until
+//! nothing has moved for a while. What a session costs is bounded by the listener's limit; who
+//! makes room when it is reached is decided in [`table`].
+//!
+//! A worker has one loop per listener, around its own socket (`SO_REUSEPORT`: the kernel's hash
+//! keeps a client at one worker). It takes what came together, from clients and from endpoints, in
+//! one turn each, by the worker's one [`Batch`]. The sockets of sessions stand in an epoll of their
+//! own, which the runtime watches: a session is then no task and no entry of the runtime's, and
+//! what several endpoints sent leaves in one system call.
+
+mod current;
+mod forward;
+mod ready;
+mod session;
+mod table;
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+pub use self::current::Current;
+
+use self::current::Form;
+use self::forward::{forward, why};
+use self::ready::{Ready, readable};
+use self::session::{Ending, Session};
+use self::table::{Key, Network, Table};
+use super::local::Local;
+use crate::net::{Batch, Datagram, Outgoing, send};
+use crate::snapshot::Dropped;
+
+/// The loop of one listener on one worker.
+#[derive(Debug)]
+struct Relay {
+    current: Rc<Current>,
+    form: Form,
+    /// Where clients send to.
+    socket: AsyncFd<OwnedFd>,
+    /// Which sessions have something of their endpoints.
+    ready: Ready,
+    table: Table<Session>,
+    local: Rc<Local>,
+}
+
+/// What there is to do in one turn.
+#[derive(Debug, Default, Clone, Copy)]
+struct Turn {
+    clients: bool,
+    endpoints: bool,
+    /// Another form of the listener, or time to look who is idle.
+    other: bool,
+}
+
+/// Says that the loop has ended, however it did.
+#[derive(Debug)]
+struct Over(Rc<Current>);
+
+/// Starts the loop of a listener on this thread. It ends once `current` is closed and its last
+/// session has ended.
+pub fn start(
+    socket: UdpSocket,
+    current: &Rc<Current>,
+    batch: Rc<RefCell<Batch>>,
+    local: Rc<Local>,
+) -> io::Result<()> {
+    let mut relay = Relay {
+        form: current.form(),
+        current: Rc::clone(current),
+        socket: readable(socket.into())?,
+        ready: Ready::new()?,
+        table: Table::new(),
+        local,
+    };
+    let over = Over(Rc::clone(current));
+    // The task belongs to the worker's runtime, which ends it.
+    tokio::task::spawn_local(async move {
+        relay.run(&batch).await;
+        drop(over);
+    });
+    Ok(())
+}
+
+impl Relay {
+    async fn run(&mut self, batch: &RefCell<Batch>) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !(self.form.is_closed && self.table.is_empty()) {
+            let turn = poll_fn(|cx| self.poll(&mut tick, cx)).await;
+            let now = Instant::now();
+            let mut batch = batch.borrow_mut();
+            if turn.clients {
+                self.take_from_clients(&mut batch, now);
+            }
+            if turn.endpoints {
+                self.take_from_endpoints(&mut batch, now);
+            }
+            drop(batch);
+            if turn.other {
+                self.form = self.current.form();
+                self.end_idle(now);
+            }
+        }
+    }
+
+    fn poll(&self, tick: &mut Interval, cx: &mut Context<'_>) -> Poll<Turn> {
+        let is_changed = self.current.poll_changed(cx).is_ready();
+        // Without sessions no time is waited for.
+        let is_time = !self.table.is_empty() && tick.poll_tick(cx).is_ready();
+        let turn = Turn {
+            clients: self.socket.poll_read_ready(cx).is_ready(),
+            endpoints: self.ready.poll(cx).is_ready(),
+            other: is_changed || is_time,
+        };
+        if turn.clients || turn.endpoints || turn.other {
+            Poll::Ready(turn)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Sends on what clients sent.
+    fn take_from_clients(&mut self, batch: &mut Batch, now: Instant) {
+        batch.clear();
+        let taken = self.socket.try_io(Interest::READABLE, |socket| {
+            match batch.receive(socket.as_fd()) {
+                Ok(Batch::SLOTS) => Ok(()),
+                // Less than there was room for is all there was.
+                Ok(_) | Err(_) => Err(io::ErrorKind::WouldBlock.into()),
+            }
+        });
+        drop(taken);
+        let mut at = 0;
+        while let Some(first) = batch.datagrams().get(at) {
+            let rest = batch.datagrams()[at..].iter();
+            let run = rest.take_while(|one| one.is_like(first)).count();
+            let run = at..at + run.max(1);
+            at = run.end;
+            self.relay(batch, &batch.datagrams()[run], now);
+        }
+    }
+
+    /// Sends on what one client sent.
+    fn relay(&mut self, batch: &Batch, run: &[Datagram], now: Instant) {
+        let place = match self.session(&run[0], now) {
+            Ok(place) => place,
+            Err(why) => return self.count_drop(why, run),
+        };
+        self.table.used(place, false, now);
+        let mut rest = run;
+        for _ in 0..TRIES {
+            let Some(session) = self.table.get_mut(place) else {
+                break;
+            };
+            let is_new = match session.look(&self.form, now) {
+                Ok(is_new) => is_new,
+                Err(why) => return self.count_drop(why, rest),
+            };
+            if is_new && self.ready.watch(session.socket(), place).is_err() {
+                return self.count_drop(Dropped::Error, rest);
+            }
+            let Some(udp) = self.form.listener.udp() else {
+                break;
+            };
+            rest = forward(session, batch, rest, &udp.metrics, now);
+            if rest.is_empty() {
+                return;
+            }
+        }
+        self.count_drop(Dropped::NoEndpoint, rest);
+    }
+
+    /// The session of a client, a new one if there is none.
+    fn session(&mut self, first: &Datagram, now: Instant) -> Result<usize, Dropped> {
+        let peer = first.peer.ok_or(Dropped::Source)?;
+        if first.is_truncated {
+            return Err(Dropped::Truncated);
+        }
+        let key = Key::new(peer, first.source);
+        if let Some(place) = self.table.find(&key) {
+            return Ok(place);
+        }
+        let arrived = first.source.map(|source| source.address);
+        if peer.port() == 0 {
+            return Err(Dropped::Source);
+        }
+        if self.form.is_own(peer, arrived) {
+            return Err(Dropped::Loop);
+        }
+        if self.form.is_closed {
+            return Err(Dropped::Draining);
+        }
+        let network = Network::of(peer.ip());
+        let seat = self.form.ledger.enter().or_else(|| {
+            let limit = self.idle_limit();
+            let victim = self.table.victim(network, limit, now)?;
+            self.end(victim, Ending::Evicted);
+            self.form.ledger.enter()
+        });
+        let Some(seat) = seat else {
+            self.form.ledger.refuse();
+            return Err(Dropped::Limit);
+        };
+        let session = Session::begin((peer, first.source), &self.form, &self.local, seat, now)?;
+        let place = self.table.insert((key, network), now, session);
+        let session = self.table.get_mut(place);
+        if session.is_some_and(|session| self.ready.watch(session.socket(), place).is_err()) {
+            self.end(place, Ending::Cut);
+            return Err(Dropped::Error);
+        }
+        self.form.ledger.accepted();
+        Ok(place)
+    }
+
+    /// Sends to clients what endpoints sent.
+    fn take_from_endpoints(&mut self, batch: &mut Batch, now: Instant) {
+        batch.clear();
+        let mut from = Vec::with_capacity(Batch::SLOTS);
+        let (places, mut is_all) = self.ready.take();
+        for &place in &places {
+            if batch.room() < Batch::FEW {
+                self.answer(batch, &from, now);
+                from.clear();
+                batch.clear();
+            }
+            let Some(session) = self.table.get_mut(place) else {
+                continue;
+            };
+            match batch.receive_few(session.socket()) {
+                Ok(count) => {
+                    from.extend(std::iter::repeat_n(place, count));
+                    is_all &= count < Batch::FEW;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    session.failed(&error, now);
+                    is_all = false; // behind the error there may be something
+                }
+            }
+        }
+        self.answer(batch, &from, now);
+        self.ready.give_back(places);
+        if is_all {
+            self.ready.is_empty();
+        }
+    }
+
+    /// Sends to clients what was received; `from` says for which session each is.
+    fn answer(&mut self, batch: &Batch, from: &[usize], now: Instant) {
+        let mut outgoing = Vec::with_capacity(from.len());
+        let mut places = Vec::with_capacity(from.len());
+        for (datagram, place) in batch.datagrams().iter().zip(from) {
+            if datagram.is_truncated {
+                self.count_drop(Dropped::Truncated, std::slice::from_ref(datagram));
+                continue;
+            }
+            if let Some(session) = self.table.get_mut(*place) {
+                outgoing.push(Outgoing {
+                    bytes: batch.bytes(datagram),
+                    segment: datagram.segment,
+                    to: Some(session.peer),
+                    from: session.source,
+                });
+                places.push((*place, datagram.count()));
+            }
+        }
+        let (table, form) = (&mut self.table, &self.form);
+        send(self.socket.get_ref().as_fd(), &outgoing, |at, sent| {
+            let (place, count) = places[at];
+            let Some(udp) = form.listener.udp() else {
+                return true;
+            };
+            match sent {
+                Ok(()) => {
+                    udp.metrics.received.add(count);
+                    if let Some(session) = table.get_mut(place) {
+                        session.received(count, outgoing[at].bytes.len() as u64, now);
+                    }
+                }
+                Err(error) => udp.metrics.drop(why(&error), count),
+            }
+            table.used(place, true, now);
+            true
+        });
+    }
+
+    fn end_idle(&mut self, now: Instant) {
+        let limit = self.idle_limit();
+        while let Some(place) = self.table.overdue(limit, now) {
+            self.end(place, Ending::Idle);
+        }
+    }
+
+    fn end(&mut self, place: usize, ending: Ending) {
+        if let Some(mut session) = self.table.remove(place) {
+            session.ending = ending;
+        }
+    }
+
+    fn idle_limit(&self) -> Duration {
+        let udp = self.form.listener.udp();
+        udp.map_or(Duration::MAX, |udp| udp.session_idle)
+    }
+
+    fn count_drop(&self, why: Dropped, datagrams: &[Datagram]) {
+        if let Some(udp) = self.form.listener.udp() {
+            let count = datagrams.iter().map(Datagram::count).sum();
+            udp.metrics.drop(why, count);
+        }
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// How often it is looked for sessions that were idle for too long: theirs is a limit of seconds,
+/// and of less in tests alone.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Endpoints that the datagrams of one client are sent to before they are lost: each has shown
+/// itself dead by the one before.
+const TRIES: usize = 3;

@@ -1,0 +1,158 @@
+use std::net::SocketAddr;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_mins(1);
+
+fn who(address: &str) -> (Key, Network) {
+    let address: SocketAddr = address.parse().unwrap();
+    (Key::new(address, None), Network::of(address.ip()))
+}
+
+fn add(table: &mut Table<&'static str>, name: &'static str, now: Instant) -> usize {
+    table.insert(who(name), now, name)
+}
+
+/// The names of those that would make room, one after the other.
+fn victims(table: &mut Table<&'static str>, newcomer: &str, now: Instant) -> Vec<&'static str> {
+    let network = who(newcomer).1;
+    let mut names = Vec::new();
+    while let Some(place) = table.victim(network, LIMIT, now) {
+        names.extend(table.remove(place));
+    }
+    names
+}
+
+#[test]
+fn a_session_belongs_to_an_address_and_to_ours() {
+    let peer: SocketAddr = "10.0.0.1:99".parse().unwrap();
+    let at = |address: &str| {
+        let address = address.parse().unwrap();
+        Key::new(
+            peer,
+            Some(Source {
+                address,
+                interface: 0,
+            }),
+        )
+    };
+    assert_eq!(at("10.9.9.1"), at("10.9.9.1"));
+    assert_ne!(at("10.9.9.1"), at("10.9.9.2"));
+    assert_ne!(at("10.9.9.1"), who("10.0.0.1:99").0);
+    assert_ne!(who("10.0.0.1:98").0, who("10.0.0.1:99").0);
+    assert_eq!(who("[::ffff:10.0.0.1]:9").1, who("10.0.0.77:1").1);
+    assert_ne!(who("10.0.0.1:9").1, who("10.0.1.1:9").1);
+    assert_eq!(who("[2001:db8:1:2:3::]:9").1, who("[2001:db8:1:99::]:9").1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_are_idle_end_in_their_order() {
+    let mut table = Table::new();
+    let start = Instant::now();
+    let second = Duration::from_secs(1);
+    let one = add(&mut table, "1.0.0.1:1", start);
+    let two = add(&mut table, "1.0.0.2:1", start + second);
+    let three = add(&mut table, "1.0.0.3:1", start + 2 * second);
+    assert_eq!(table.overdue(LIMIT, start + LIMIT - second), None);
+    table.used(one, true, start + 3 * second);
+    assert_eq!(table.overdue(LIMIT, start + LIMIT), None);
+    assert_eq!(table.overdue(LIMIT, start + LIMIT + second), Some(two));
+    assert_eq!(table.remove(two), Some("1.0.0.2:1"));
+    assert_eq!(table.remove(two), None, "it has ended");
+    table.used(two, true, start);
+    assert_eq!(
+        table.overdue(LIMIT, start + LIMIT + 2 * second),
+        Some(three)
+    );
+    table.remove(three);
+    assert_eq!(table.overdue(LIMIT, start + LIMIT + 3 * second), Some(one));
+    assert_eq!(table.find(&who("1.0.0.1:1").0), Some(one));
+    table.remove(one);
+    assert!(table.is_empty() && table.networks.is_empty());
+    assert_eq!(
+        add(&mut table, "1.0.0.9:1", start),
+        one,
+        "places are used again"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_strangers_does_not_end_what_is_answered() {
+    let mut table = Table::new();
+    let now = Instant::now();
+    let client = add(&mut table, "1.0.0.1:1", now);
+    table.used(client, true, now);
+    let later = now + LIMIT / 5;
+    for stranger in ["2.0.0.1:1", "3.0.0.1:1", "4.0.0.1:1"] {
+        add(&mut table, stranger, later);
+    }
+    let made_room = victims(&mut table, "5.0.0.1:1", later);
+    assert_eq!(made_room, ["2.0.0.1:1", "3.0.0.1:1", "4.0.0.1:1"]);
+    assert_eq!(table.len(), 1);
+    let rested = now + LIMIT / 4;
+    assert_eq!(victims(&mut table, "5.0.0.1:1", rested), ["1.0.0.1:1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_with_its_share_makes_room_for_itself() {
+    let mut table = Table::new();
+    let now = Instant::now();
+    for name in ["9.9.9.1:1", "1.0.0.1:1", "1.0.0.1:2", "1.0.0.1:3"] {
+        let place = add(&mut table, name, now);
+        table.used(place, true, now);
+    }
+    // All are busy: one more of the greedy network is turned away, another one is let in.
+    assert_eq!(table.victim(who("1.0.0.7:7").1, LIMIT, now), None);
+    let place = table.victim(who("5.0.0.1:1").1, LIMIT, now);
+    assert_eq!(
+        place.and_then(|place| table.remove(place)),
+        Some("1.0.0.1:1")
+    );
+    // Unanswered ones of others do not make room for it either.
+    add(&mut table, "7.0.0.1:1", now);
+    assert_eq!(table.victim(who("1.0.0.7:7").1, LIMIT, now), None);
+    add(&mut table, "1.0.0.1:4", now);
+    let place = table.victim(who("1.0.0.7:7").1, LIMIT, now);
+    assert_eq!(
+        place.and_then(|place| table.remove(place)),
+        Some("1.0.0.1:4")
+    );
+}
+
+/// Against a list that is simple enough to be right.
+#[tokio::test(start_paused = true)]
+async fn the_order_of_use_is_kept_whatever_happens() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let (mut table, mut model) = (Table::new(), Vec::<(usize, bool)>::new());
+    let start = Instant::now();
+    for step in 0..20_000_u64 {
+        let now = start + Duration::from_millis(step);
+        match random.u8(..4) {
+            0 if model.len() < 50 => {
+                let address = SocketAddr::from((random.u32(..).to_be_bytes(), 7));
+                let known = (Key::new(address, None), Network::of(address.ip()));
+                model.push((table.insert(known, now, step), false));
+            }
+            1 if !model.is_empty() => {
+                let (place, _) = model.swap_remove(random.usize(..model.len()));
+                assert!(table.remove(place).is_some());
+                model.sort_by_key(|(place, _)| table.slots[*place].as_ref().map(|slot| slot.used));
+            }
+            _ if !model.is_empty() => {
+                let (place, was) = model.remove(random.usize(..model.len()));
+                let is_answered = random.bool();
+                table.used(place, is_answered, now);
+                model.push((place, was || is_answered));
+            }
+            _ => {}
+        }
+        for list in [false, true] {
+            let wanted = model.iter().filter(|(_, answered)| *answered == list);
+            let wanted: Vec<usize> = wanted.map(|(place, _)| *place).take(LOOKS).collect();
+            let walked = table.walk(&table.lists[usize::from(list)]);
+            let walked: Vec<usize> = walked.into_iter().map(|(place, _)| place).collect();
+            assert_eq!(walked, wanted, "after {step} steps");
+        }
+    }
+    assert_eq!(table.len(), model.len());
+}

@@ -1,0 +1,235 @@
+//! UDP sessions: how long they last, who has one, and what they survive.
+
+use std::net::Ipv4Addr;
+
+use rustix::process::Signal;
+
+use crate::support::clock::eventually;
+use crate::support::evenkeel::Evenkeel;
+use crate::support::udp::{UdpClient, UdpEndpoint};
+use crate::udp::{await_metric, config, metric, start};
+
+#[test]
+fn a_session_ends_when_nothing_moves() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let proxy = start(&[&endpoint], "timeouts = { session_idle = \"300ms\" }", "");
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], 1.0);
+    await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 0.0);
+    await_metric(&proxy, "evenkeel_connections", &["web", "udp"], 0.0);
+    eventually("it is logged", || {
+        let log = proxy.log();
+        let mut lines = log
+            .lines()
+            .filter(|line| line.contains("\"url.scheme\":\"udp\""));
+        let line = lines.next()?.to_owned();
+        let has = |word: &str| assert!(line.contains(word), "{word} is missing in {line}");
+        has("\"end\":\"ok\"");
+        has("\"http.request.body.size\":3");
+        has("\"http.response.body.size\":5");
+        Some(())
+    });
+    assert_eq!(client.ask("who"), endpoint.name());
+    assert_eq!(
+        endpoint.peers().len(),
+        2,
+        "the next datagram begins another"
+    );
+}
+
+#[test]
+fn busy_sessions_are_not_ended_for_new_ones() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let proxy = start(&[&endpoint], "max_connections = 2", "");
+    let clients = [1, 2].map(|last| {
+        let own = Ipv4Addr::new(127, 0, last, 1);
+        UdpClient::from(own, proxy.address("web"))
+    });
+    for client in &clients {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
+    UdpClient::from([127, 0, 3, 1].into(), proxy.address("web")).send("who");
+    await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "limit"], 1.0);
+    for client in &clients {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
+    assert_eq!(endpoint.peers().len(), 2);
+}
+
+#[test]
+fn those_that_nobody_answers_make_room() {
+    let endpoint = UdpEndpoint::keeps_quiet_if_asked();
+    let proxy = start(&[&endpoint], "max_connections = 3", "");
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    for last in 1..=9 {
+        let own = Ipv4Addr::new(127, 0, last, 1);
+        UdpClient::from(own, proxy.address("web")).send(format!("quiet {last}"));
+    }
+    eventually("all are taken", || {
+        (endpoint.received().len() == 10).then_some(())
+    });
+    await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "cut"], 7.0);
+    await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "limit"], 0.0);
+    assert_eq!(client.ask("who"), endpoint.name());
+    assert_eq!(
+        endpoint.peers().len(),
+        10,
+        "the one that was answered has its session"
+    );
+    eventually("it is logged", || {
+        let log = proxy.log();
+        let is_there = log.contains("\"error.type\":\"connection_limit_reached\"");
+        is_there.then_some(())
+    });
+}
+
+#[test]
+fn a_session_leaves_an_endpoint_that_died() {
+    let mut first = UdpEndpoint::tells_its_port();
+    let second = UdpEndpoint::tells_its_port();
+    let proxy = start(&[&first, &second], "", "balance = \"first_healthy\"");
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), first.name());
+    first.die();
+    assert_eq!(client.ask_until_answered("who"), second.name());
+    let name = "evenkeel_endpoint_connect_errors_total";
+    assert!(metric(&proxy, name, &["connection_refused"]) > 0.5);
+    // The next client does not find out for itself.
+    let other = UdpClient::of(proxy.address("web"));
+    assert_eq!(other.ask("who"), second.name());
+    await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 2.0);
+}
+
+#[test]
+fn a_session_leaves_an_endpoint_that_became_unhealthy() {
+    let first = UdpEndpoint::tells_nonsense_of_its_health();
+    let second = UdpEndpoint::tells_its_port();
+    let unchecked = "balance = \"first_healthy\"";
+    let checked = "balance = \"first_healthy\"\npanic_threshold = \"0%\"\n\
+                   health = { udp = { send = \"ping\", expect = \"pong\" }, interval = \"1s\" }";
+    let mut proxy = start(&[&first, &second], "", unchecked);
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), first.name());
+    proxy.reload(&config(&[&first, &second], "", checked));
+    let address = first.address().to_string();
+    await_metric(
+        &proxy,
+        "evenkeel_endpoint_state",
+        &[&address, "unhealthy"],
+        1.0,
+    );
+    eventually("it goes to the other", || {
+        (client.ask("who") == second.name()).then_some(())
+    });
+}
+
+#[test]
+fn without_an_endpoint_datagrams_are_dropped() {
+    let mut endpoint = UdpEndpoint::tells_its_port();
+    let health = "panic_threshold = \"0%\"\nhealth = { udp = { send = \"ping\" } }";
+    endpoint.die();
+    let proxy = start(&[&endpoint], "", health);
+    let client = UdpClient::of(proxy.address("web"));
+    let address = endpoint.address().to_string();
+    await_metric(
+        &proxy,
+        "evenkeel_endpoint_state",
+        &[&address, "unhealthy"],
+        1.0,
+    );
+    client.send("who");
+    await_metric(
+        &proxy,
+        "evenkeel_udp_dropped_total",
+        &["web", "no_endpoint"],
+        1.0,
+    );
+}
+
+#[test]
+fn sessions_live_across_a_reload() {
+    let (one, two) = (UdpEndpoint::tells_its_port(), UdpEndpoint::tells_its_port());
+    let more = UdpEndpoint::tells_its_port();
+    let turns = "balance = \"round_robin\"";
+    let mut proxy = start(&[&one, &two], "", turns);
+    let clients: Vec<UdpClient> = (0..4)
+        .map(|_| UdpClient::of(proxy.address("web")))
+        .collect();
+    let before: Vec<String> = clients.iter().map(|client| client.ask("who")).collect();
+    let (of_one, of_two) = (one.peers(), two.peers());
+    proxy.reload(&config(&[&more, &two, &one], "max_connections = 77", turns));
+    let after: Vec<String> = clients.iter().map(|client| client.ask("who")).collect();
+    assert_eq!(after, before);
+    assert_eq!(
+        (one.peers(), two.peers()),
+        (of_one, of_two),
+        "by the same sockets"
+    );
+    assert_eq!(more.peers(), []);
+    // An endpoint that is gone is left, and the others keep theirs.
+    proxy.reload(&config(&[&two], "", turns));
+    for client in &clients {
+        assert_eq!(client.ask("who"), two.name());
+    }
+    await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 4.0);
+    await_metric(&proxy, "evenkeel_connections_accepted_total", &["web"], 4.0);
+}
+
+#[test]
+fn sessions_outlive_their_listener_and_meet_it_again() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let with = config(&[&endpoint], "", "");
+    let mut proxy = Evenkeel::start(&with);
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    proxy.reload("[listener.other]\nbind = \"@other\"\nto = [\"127.0.0.1:9\"]\n");
+    assert_eq!(client.ask("who"), endpoint.name());
+    let late = UdpClient::of(proxy.address("web"));
+    late.send("who");
+    client.send("who");
+    client.receive(); // by then the other one was looked at
+    assert_eq!(endpoint.peers().len(), 1, "a new client was let in");
+    proxy.reload(&with);
+    assert_eq!(client.ask("who"), endpoint.name());
+    assert_eq!(late.ask("who"), endpoint.name());
+    assert_eq!(endpoint.peers().len(), 2);
+}
+
+#[test]
+fn a_drain_waits_for_sessions() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let listener = "timeouts = { session_idle = \"1s\" }";
+    let shutdown = "[shutdown]\ngrace = \"0s\"\ndrain = \"60s\"\n";
+    let text = [shutdown, &config(&[&endpoint], listener, "")].concat();
+    let mut proxy = Evenkeel::start(&text);
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    proxy.signal(Signal::TERM);
+    eventually("new clients are turned away", || {
+        assert_eq!(client.ask("who"), endpoint.name());
+        let before = endpoint.peers().len();
+        UdpClient::of(proxy.address("web")).send("who");
+        client.ask("who");
+        (endpoint.peers().len() == before).then_some(())
+    });
+    assert!(proxy.wait_for_exit().success());
+    let log = proxy.log();
+    assert!(log.contains("nothing was cut"), "{log}");
+}
+
+#[test]
+fn what_is_left_at_the_end_is_cut_and_logged() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let shutdown = "[shutdown]\ngrace = \"0s\"\ndrain = \"100ms\"\n";
+    let text = [shutdown, &config(&[&endpoint], "", "")].concat();
+    let mut proxy = Evenkeel::start(&text);
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait_for_exit().success());
+    let log = proxy.log();
+    assert!(log.contains("\"url.scheme\":\"udp\""), "{log}");
+    assert!(log.contains("\"cut\":1"), "{log}");
+}
