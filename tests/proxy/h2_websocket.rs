@@ -377,7 +377,9 @@ fn a_side_that_does_not_read_holds_the_other_back() {
     // No byte more than the window, and all others still have theirs.
     client.send(&Frame::window_update(0, 10));
     client.send(&Frame::window_update(id, 10));
-    assert_eq!(client.expect(kind::DATA, id).payload.len(), 10);
+    assert_eq!(bytes(&mut client, id, 10).len(), 10);
+    client.sync();
+    assert!(client.take_kept(kind::DATA, id).is_none());
     client.send(&Frame::reset(id, code::CANCEL));
 
     // The endpoint does not read: what its client has sent is given no window back for.
