@@ -1,9 +1,9 @@
 //! Datagrams that nobody reads: from a listener to an upstream, and back.
 //!
 //! UDP knows no connections, so what belongs together is known by where it comes from: a
-//! [`session`] is a client's address and the address of ours that it talks to, and lasts until
+//! session is a client's address and the address of ours that it talks to, and lasts until
 //! nothing has moved for a while. What a session costs is bounded by the listener's limit; who
-//! makes room when it is reached is decided in [`table`].
+//! makes room when it is reached is decided in `table`.
 //!
 //! A worker has one loop per listener, around its own socket (`SO_REUSEPORT`: the kernel's hash
 //! keeps a client at one worker). It takes what came together, from clients and from endpoints, in
