@@ -172,8 +172,6 @@ impl Session {
         if let Some(entry) = self.streams.get(id) {
             entry.wait(cx, Wanted::Room);
         }
-        let room = self.send.room();
-        self.waits.has_slivers |= room > 0 && self.is_sliver(room, wanted);
         self.queue(id);
         Poll::Pending
     }

@@ -377,13 +377,7 @@ fn a_bad_request_among_good_ones_is_no_abuse() {
 #[test]
 fn a_malformed_body_costs_its_own_stream() {
     let mut talk = Talk::begin();
-    let head = block(&[
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", "/"),
-        (":authority", "a"),
-        ("content-length", "5"),
-    ]);
+    let head = request_of_five();
     talk.frame(HEADERS, END_HEADERS, 1, &head).expect("open");
     for _ in 0..200 {
         talk.frame(DATA, 0, 1, &[0; 100]).expect("only bytes");

@@ -155,6 +155,17 @@ fn request(method: &str) -> Vec<u8> {
     ])
 }
 
+/// The block of a request whose body is five bytes long.
+fn request_of_five() -> Vec<u8> {
+    block(&[
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "a"),
+        ("content-length", "5"),
+    ])
+}
+
 fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {

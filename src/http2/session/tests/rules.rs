@@ -102,13 +102,7 @@ fn slivers_are_waited_for_and_small_pieces_are_not() {
 #[test]
 fn the_last_piece_waits_for_the_end() {
     let mut talk = Talk::begin();
-    let head = block(&[
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", "/"),
-        (":authority", "a"),
-        ("content-length", "5"),
-    ]);
+    let head = request_of_five();
     for id in [1, 3] {
         talk.frame(HEADERS, END_HEADERS, id, &head).expect("open");
         talk.frame(DATA, 0, id, b"he").expect("a piece");
@@ -186,13 +180,7 @@ fn padding_is_taken_at_once() {
 
 #[test]
 fn a_body_is_as_long_as_its_head_says() {
-    let head = block(&[
-        (":method", "POST"),
-        (":scheme", "http"),
-        (":path", "/"),
-        (":authority", "a"),
-        ("content-length", "5"),
-    ]);
+    let head = request_of_five();
     for (pieces, code) in [
         (&[&b"hello"[..]][..], None),
         (&[b"he", b"llo"], None),
