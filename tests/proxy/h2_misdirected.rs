@@ -1,5 +1,5 @@
-//! Connections of HTTP/2 that are opened for one name and asked for others (RFC 9110 §15.5.20): what
-//! has another rule for its clients is not served there, and nothing else suffers.
+//! Connections of HTTP/2 that are opened for one name and asked for others (RFC 9110 §15.5.20):
+//! what has another rule for its clients is not served there, and nothing else suffers.
 
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;

@@ -18,6 +18,8 @@ mod drain;
 mod extremes;
 mod grpc;
 mod grpc_frames;
+mod grpc_streams;
+mod grpc_web;
 mod h2_abuse;
 mod h2_abuse_slow;
 mod h2_answered_early;

@@ -125,8 +125,8 @@ async fn ask_h2(
     Ok(answer.parts.status)
 }
 
-/// Asks the gRPC health service about a service. It is told the deadline, so that it works no longer
-/// for an answer that nobody waits for.
+/// Asks the gRPC health service about a service. It is told the deadline, so that it works no
+/// longer for an answer that nobody waits for.
 async fn ask_grpc(
     h2: &H2,
     stream: Stream,

@@ -448,8 +448,8 @@ fn config(certified: &Certified, protocols: &[&str]) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// How often, and how long, a behaviour is looked at that waits for what may still be on its way; and
-/// one that is at work, whose backtrace takes its time.
+/// How often, and how long, a behaviour is looked at that waits for what may still be on its way;
+/// and one that is at work, whose backtrace takes its time.
 const LOOKS: usize = 40;
 const MOST_LOOKS: usize = 2000;
 const A_MOMENT: Duration = Duration::from_millis(5);
