@@ -1,5 +1,5 @@
-//! Requests of HTTP/2 as one of HTTP/1.1 gets them: what RFC 9113 calls malformed is no request, and
-//! what it allows is none that could be read in two ways.
+//! Requests of HTTP/2 as one of HTTP/1.1 gets them: what RFC 9113 calls malformed is no request,
+//! and what it allows is none that could be read in two ways.
 
 use crate::support::endpoint::{Endpoint, Request};
 use crate::support::evenkeel::Evenkeel;

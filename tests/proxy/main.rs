@@ -32,6 +32,7 @@ mod h2_harness;
 mod h2_misdirected;
 mod h2_probes;
 mod h2_requests;
+mod h2_responses;
 mod h2_upstreams;
 mod h2_upstreams_tls;
 mod h2_websocket;
