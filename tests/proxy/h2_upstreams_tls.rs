@@ -173,3 +173,27 @@ fn a_connection_that_needs_http_1_1_is_replaced_by_one() {
     assert_eq!(bodies, ["hello", "hello"]);
     assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
 }
+
+/// What an endpoint wants to hear in HTTP/1.1 it is not asked over HTTP/2 again.
+#[test]
+fn what_needed_http_1_1_once_is_asked_in_it_at_once() {
+    let named = Named::new();
+    for by_goaway in [false, true] {
+        let endpoint = H2Endpoint::start_in_either(&named.certified, "old", move |peer| {
+            while let Some(request) = peer.request() {
+                if by_goaway {
+                    peer.send(&Frame::goaway(0, code::HTTP_1_1_REQUIRED, "not so"));
+                    return peer.stream().close();
+                }
+                peer.send(&Frame::reset(request.id, code::HTTP_1_1_REQUIRED));
+            }
+        });
+        let proxy = named.before(endpoint.address(), "auto");
+        for _ in 0..5 {
+            assert_eq!(proxy.client().get("/").body.text(), "old", "{by_goaway}");
+        }
+        assert_eq!(endpoint.requests().len(), 1, "{by_goaway}");
+        assert_eq!(endpoint.old_requests().len(), 5, "{by_goaway}");
+        assert_eq!(endpoint.protocols(), ["h2", "http/1.1"], "{by_goaway}");
+    }
+}

@@ -159,11 +159,13 @@ impl H2Endpoint {
                 let transport = Transport::new(stream, tls.as_ref(), &kept);
                 let (settings, behaviour) = (settings.clone(), Arc::clone(&behaviour));
                 let waits = Arc::clone(&transport.waits);
+                // Known before it begins: whoever has its answer may look for it.
+                let mut behaviours = held(&kept.behaviours);
                 let thread = thread::spawn(move || {
                     let (old, behaviour) = &*behaviour;
                     begin(transport, &settings, old.as_deref(), behaviour);
                 });
-                held(&kept.behaviours).push(Behaviour { thread, waits });
+                behaviours.push(Behaviour { thread, waits });
             }
         });
         Self { address, record }
@@ -451,7 +453,7 @@ fn config(certified: &Certified, protocols: &[&str]) -> Arc<ServerConfig> {
 /// How often, and how long, a behaviour is looked at that waits for what may still be on its way;
 /// and one that is at work, whose backtrace takes its time.
 const LOOKS: usize = 40;
-const MOST_LOOKS: usize = 2000;
+const MOST_LOOKS: usize = 12_000;
 const A_MOMENT: Duration = Duration::from_millis(5);
 
 /// A thread that failed has failed its own test; what it recorded is still good.
