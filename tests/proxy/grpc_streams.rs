@@ -17,6 +17,10 @@ struct World {
     proxy: Evenkeel,
 }
 
+/// What the server is to send in a flood.
+const PIECES: u64 = 2000;
+const PIECE: u64 = 64 * 1024;
+
 impl World {
     fn new() -> Self {
         let server = GrpcServer::start(&["serve"]);
@@ -75,8 +79,6 @@ fn a_slow_reader_holds_its_server_back_and_not_much_of_us() {
     if !is_there() {
         return;
     }
-    const PIECES: u64 = 2000;
-    const PIECE: u64 = 64 * 1024;
     let world = World::new();
     assert_eq!(world.call("kinds").len(), 5);
     let before = memory(&world.proxy).peak;

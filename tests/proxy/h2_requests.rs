@@ -12,14 +12,12 @@ type Bytes = &'static [u8];
 /// Fields in their order.
 type Lines = Vec<(Bytes, Bytes)>;
 
+/// What a request has beside the usual, or instead of it.
+type Changes<'a> = &'a [(Bytes, Bytes)];
+
 /// A name, what a request has beside the usual or instead of it, and the request line and fields
 /// that come of it: none of a name if the value is empty.
-type Case<'a> = (
-    &'a str,
-    &'a [(Bytes, Bytes)],
-    &'a str,
-    &'a [(&'a str, &'a str)],
-);
+type Case<'a> = (&'a str, Changes<'a>, &'a str, &'a [(&'a str, &'a str)]);
 
 fn before(endpoint: &Endpoint) -> Evenkeel {
     Evenkeel::start(&format!(
@@ -72,77 +70,7 @@ fn assert_malformed(cases: &[(String, Lines)]) {
 /// RFC 9113 §8.2.1, §8.2.2, §10.3.
 #[test]
 fn malformed_fields_are_no_part_of_any_request() {
-    let cases: &[(&str, Bytes, Bytes)] = &[
-        ("H2.TE", b"transfer-encoding", b"chunked"),
-        ("H2.TE, identity", b"transfer-encoding", b"identity"),
-        ("H2.TE, empty", b"transfer-encoding", b""),
-        ("connection", b"connection", b"close"),
-        ("keep-alive", b"keep-alive", b"timeout=5"),
-        ("proxy-connection", b"proxy-connection", b"keep-alive"),
-        ("upgrade", b"upgrade", b"websocket"),
-        ("h2c", b"http2-settings", b"AAMAAABkAAQAoAAAAAIAAAAA"),
-        ("another te", b"te", b"gzip"),
-        ("one te too many", b"te", b"trailers, chunked"),
-        ("upper case", b"X-Upper", b"1"),
-        ("upper case at the end", b"x-uppeR", b"1"),
-        ("empty name", b"", b"1"),
-        ("colon at the end", b"x:", b"1"),
-        ("a line in a name", b"x: 1\r\ny", b"1"),
-        ("LF in a name", b"x\ny", b"1"),
-        ("NUL in a name", b"x\0y", b"1"),
-        ("space in a name", b"x y", b"1"),
-        ("space behind a name", b"transfer-encoding ", b"chunked"),
-        ("tab behind a name", b"content-length\t", b"0"),
-        ("8 bits in a name", b"x\xff", b"1"),
-        ("CRLF in a value", b"x", b"1\r\ntransfer-encoding: chunked"),
-        ("LF in a value", b"x", b"1\ny: 2"),
-        ("CR in a value", b"x", b"1\ry: 2"),
-        ("NUL in a value", b"x", b"1\0"),
-        ("space before a value", b"x", b" 1"),
-        ("tab behind a value", b"x", b"1\t"),
-        ("CRLF in a cookie", b"cookie", b"a=b\r\nx: y"),
-        ("length with a sign", b"content-length", b"+0"),
-        ("length of another base", b"content-length", b"0x0"),
-        ("length in a list", b"content-length", b"0, 1"),
-        (
-            "length past 64 bits",
-            b"content-length",
-            b"18446744073709551616",
-        ),
-        ("length of nothing", b"content-length", b""),
-        ("length without a body", b"content-length", b"1"),
-        ("another host", b"host", b"b"),
-        ("unknown pseudo-field", b":unknown", b"1"),
-        ("pseudo-field of a response", b":status", b"200"),
-        ("protocol that nobody offered", b":protocol", b"websocket"),
-        ("CRLF in :path", b":path", b"/ HTTP/1.1\r\nx: y\r\n\r\n"),
-        ("space in :path", b":path", b"/ x"),
-        ("NUL in :path", b":path", b"/\0"),
-        ("fragment in :path", b":path", b"/#x"),
-        ("empty :path", b":path", b""),
-        (":path that is none", b":path", b"x"),
-        (":path that is a URI", b":path", b"http://b/"),
-        ("* for POST", b":path", b"*"),
-        (
-            "CRLF in :method",
-            b":method",
-            b"GET / HTTP/1.1\r\nx: y\r\n\r\nGET",
-        ),
-        ("space in :method", b":method", b"GET /b"),
-        ("empty :method", b":method", b""),
-        ("the preface", b":method", b"PRI"),
-        ("CRLF in :authority", b":authority", b"a\r\nx: y"),
-        ("space in :authority", b":authority", b"a b"),
-        ("path in :authority", b":authority", b"a/b"),
-        ("user in :authority", b":authority", b"u@a"),
-        ("no port in :authority", b":authority", b"a:80a"),
-        ("half an address", b":authority", b"[::1"),
-        ("NUL in :authority", b":authority", b"a\0"),
-        ("another :scheme", b":scheme", b"ftp"),
-        ("CRLF in :scheme", b":scheme", b"http\r\nx: y"),
-        ("empty :scheme", b":scheme", b""),
-    ];
-    let cases = cases.iter();
+    let cases = BAD_FIELDS.iter();
     let cases = cases.map(|(name, field, value)| ((*name).to_owned(), lines(&[(*field, *value)])));
     assert_malformed(&cases.collect::<Vec<_>>());
 }
@@ -239,111 +167,7 @@ fn assert_translated(cases: &[Case<'_>], body: &str) {
 
 #[test]
 fn what_is_allowed_becomes_what_can_be_read_in_one_way() {
-    let cases: &[Case<'_>] = &[
-        (
-            "no body",
-            &[],
-            "POST / HTTP/1.1",
-            &[
-                ("content-length", "0"),
-                ("transfer-encoding", ""),
-                ("host", "a"),
-            ],
-        ),
-        (
-            "no body where none is meant",
-            &[(b":method", b"DELETE")],
-            "DELETE / HTTP/1.1",
-            &[("content-length", ""), ("transfer-encoding", "")],
-        ),
-        (
-            "no body to be stored",
-            &[(b":method", b"PUT")],
-            "PUT / HTTP/1.1",
-            &[("content-length", "0"), ("transfer-encoding", "")],
-        ),
-        (
-            "a cookie in crumbs",
-            &[
-                (b"cookie", b"a=1"),
-                (b"x", b"y"),
-                (b"cookie", b"b=2"),
-                (b"cookie", b"c=3"),
-            ],
-            "POST / HTTP/1.1",
-            &[("cookie", "a=1; b=2; c=3"), ("x", "y")],
-        ),
-        (
-            "bytes of 8 bits",
-            &[(b"x", b"a\xfc\tb")],
-            "POST / HTTP/1.1",
-            &[("x", "a\u{fc}\tb")],
-        ),
-        (
-            "an empty value",
-            &[(b"x-empty", b""), (b"x", b"y")],
-            "POST / HTTP/1.1",
-            &[("x", "y")],
-        ),
-        (
-            "the same host twice",
-            &[(b":authority", b"A.test:80"), (b"host", b"a.test")],
-            "POST / HTTP/1.1",
-            &[("host", "A.test:80")],
-        ),
-        (
-            "a path and a query as they are",
-            &[(b":path", b"//a;b/c%20d?e=%00&f=%0d%0a%2f..")],
-            "POST //a;b/c%20d?e=%00&f=%0d%0a%2f.. HTTP/1.1",
-            &[],
-        ),
-        (
-            "the server itself",
-            &[(b":method", b"OPTIONS"), (b":path", b"*")],
-            "OPTIONS * HTTP/1.1",
-            &[("host", "a")],
-        ),
-        (
-            "hops that are left",
-            &[(b":method", b"OPTIONS"), (b"max-forwards", b"5")],
-            "OPTIONS / HTTP/1.1",
-            &[("max-forwards", "4")],
-        ),
-        (
-            "trailers that are taken",
-            &[(b"te", b"trailers")],
-            "POST / HTTP/1.1",
-            &[("te", "trailers")],
-        ),
-        (
-            "what an untrusted client says of itself",
-            &[
-                (b"x-forwarded-for", b"1.2.3.4"),
-                (b"x_forwarded_for", b"1.2.3.4"),
-                (b"x-forwarded-proto", b"https"),
-                (b"x-real-ip", b"1.2.3.4"),
-                (b"forwarded", b"for=1.2.3.4"),
-            ],
-            "POST / HTTP/1.1",
-            &[
-                ("x-forwarded-for", "127.0.0.1"),
-                ("x_forwarded_for", ""),
-                ("x-forwarded-proto", "http"),
-                ("x-real-ip", ""),
-                ("forwarded", ""),
-            ],
-        ),
-        (
-            "an underscore is no dash",
-            &[
-                (b"content_length", b"5"),
-                (b"transfer_encoding", b"chunked"),
-            ],
-            "POST / HTTP/1.1",
-            &[("content-length", "0"), ("transfer-encoding", "")],
-        ),
-    ];
-    assert_translated(cases, "");
+    assert_translated(GOOD, "");
 }
 
 /// 0.CL, TE.0 and their like: a body is framed whatever its method (RFC 9112 §6).
@@ -427,7 +251,7 @@ fn what_is_answered_here_is_forwarded_to_nobody() {
         endpoint.address()
     ));
     let mut client = H2::connect(proxy.address("web"));
-    let cases: &[(&[(Bytes, Bytes)], u16)] = &[
+    let cases: &[(Changes<'_>, u16)] = &[
         (&[(b":method", b"TRACE")], 405),
         (&[(b":method", b"TRACE"), (b"max-forwards", b"0")], 405),
         (&[(b":method", b"OPTIONS"), (b"max-forwards", b"0")], 200),
@@ -470,3 +294,181 @@ fn a_body_may_wait_until_it_is_asked_for() {
     client.send(&Frame::data(id, "hello", true));
     assert_eq!(client.message(id).text(), "ok");
 }
+
+/// Names of cases, and the field that has no place in a request.
+const BAD_FIELDS: &[(&str, Bytes, Bytes)] = &[
+    ("H2.TE", b"transfer-encoding", b"chunked"),
+    ("H2.TE, identity", b"transfer-encoding", b"identity"),
+    ("H2.TE, empty", b"transfer-encoding", b""),
+    ("connection", b"connection", b"close"),
+    ("keep-alive", b"keep-alive", b"timeout=5"),
+    ("proxy-connection", b"proxy-connection", b"keep-alive"),
+    ("upgrade", b"upgrade", b"websocket"),
+    ("h2c", b"http2-settings", b"AAMAAABkAAQAoAAAAAIAAAAA"),
+    ("another te", b"te", b"gzip"),
+    ("one te too many", b"te", b"trailers, chunked"),
+    ("upper case", b"X-Upper", b"1"),
+    ("upper case at the end", b"x-uppeR", b"1"),
+    ("empty name", b"", b"1"),
+    ("colon at the end", b"x:", b"1"),
+    ("a line in a name", b"x: 1\r\ny", b"1"),
+    ("LF in a name", b"x\ny", b"1"),
+    ("NUL in a name", b"x\0y", b"1"),
+    ("space in a name", b"x y", b"1"),
+    ("space behind a name", b"transfer-encoding ", b"chunked"),
+    ("tab behind a name", b"content-length\t", b"0"),
+    ("8 bits in a name", b"x\xff", b"1"),
+    ("CRLF in a value", b"x", b"1\r\ntransfer-encoding: chunked"),
+    ("LF in a value", b"x", b"1\ny: 2"),
+    ("CR in a value", b"x", b"1\ry: 2"),
+    ("NUL in a value", b"x", b"1\0"),
+    ("space before a value", b"x", b" 1"),
+    ("tab behind a value", b"x", b"1\t"),
+    ("CRLF in a cookie", b"cookie", b"a=b\r\nx: y"),
+    ("length with a sign", b"content-length", b"+0"),
+    ("length of another base", b"content-length", b"0x0"),
+    ("length in a list", b"content-length", b"0, 1"),
+    (
+        "length past 64 bits",
+        b"content-length",
+        b"18446744073709551616",
+    ),
+    ("length of nothing", b"content-length", b""),
+    ("length without a body", b"content-length", b"1"),
+    ("another host", b"host", b"b"),
+    ("unknown pseudo-field", b":unknown", b"1"),
+    ("pseudo-field of a response", b":status", b"200"),
+    ("protocol that nobody offered", b":protocol", b"websocket"),
+    ("CRLF in :path", b":path", b"/ HTTP/1.1\r\nx: y\r\n\r\n"),
+    ("space in :path", b":path", b"/ x"),
+    ("NUL in :path", b":path", b"/\0"),
+    ("fragment in :path", b":path", b"/#x"),
+    ("empty :path", b":path", b""),
+    (":path that is none", b":path", b"x"),
+    (":path that is a URI", b":path", b"http://b/"),
+    ("* for POST", b":path", b"*"),
+    (
+        "CRLF in :method",
+        b":method",
+        b"GET / HTTP/1.1\r\nx: y\r\n\r\nGET",
+    ),
+    ("space in :method", b":method", b"GET /b"),
+    ("empty :method", b":method", b""),
+    ("the preface", b":method", b"PRI"),
+    ("CRLF in :authority", b":authority", b"a\r\nx: y"),
+    ("space in :authority", b":authority", b"a b"),
+    ("path in :authority", b":authority", b"a/b"),
+    ("user in :authority", b":authority", b"u@a"),
+    ("no port in :authority", b":authority", b"a:80a"),
+    ("half an address", b":authority", b"[::1"),
+    ("NUL in :authority", b":authority", b"a\0"),
+    ("another :scheme", b":scheme", b"ftp"),
+    ("CRLF in :scheme", b":scheme", b"http\r\nx: y"),
+    ("empty :scheme", b":scheme", b""),
+];
+
+/// What endpoints of HTTP/1.1 get.
+const GOOD: &[Case<'static>] = &[
+    (
+        "no body",
+        &[],
+        "POST / HTTP/1.1",
+        &[
+            ("content-length", "0"),
+            ("transfer-encoding", ""),
+            ("host", "a"),
+        ],
+    ),
+    (
+        "no body where none is meant",
+        &[(b":method", b"DELETE")],
+        "DELETE / HTTP/1.1",
+        &[("content-length", ""), ("transfer-encoding", "")],
+    ),
+    (
+        "no body to be stored",
+        &[(b":method", b"PUT")],
+        "PUT / HTTP/1.1",
+        &[("content-length", "0"), ("transfer-encoding", "")],
+    ),
+    (
+        "a cookie in crumbs",
+        &[
+            (b"cookie", b"a=1"),
+            (b"x", b"y"),
+            (b"cookie", b"b=2"),
+            (b"cookie", b"c=3"),
+        ],
+        "POST / HTTP/1.1",
+        &[("cookie", "a=1; b=2; c=3"), ("x", "y")],
+    ),
+    (
+        "bytes of 8 bits",
+        &[(b"x", b"a\xfc\tb")],
+        "POST / HTTP/1.1",
+        &[("x", "a\u{fc}\tb")],
+    ),
+    (
+        "an empty value",
+        &[(b"x-empty", b""), (b"x", b"y")],
+        "POST / HTTP/1.1",
+        &[("x", "y")],
+    ),
+    (
+        "the same host twice",
+        &[(b":authority", b"A.test:80"), (b"host", b"a.test")],
+        "POST / HTTP/1.1",
+        &[("host", "A.test:80")],
+    ),
+    (
+        "a path and a query as they are",
+        &[(b":path", b"//a;b/c%20d?e=%00&f=%0d%0a%2f..")],
+        "POST //a;b/c%20d?e=%00&f=%0d%0a%2f.. HTTP/1.1",
+        &[],
+    ),
+    (
+        "the server itself",
+        &[(b":method", b"OPTIONS"), (b":path", b"*")],
+        "OPTIONS * HTTP/1.1",
+        &[("host", "a")],
+    ),
+    (
+        "hops that are left",
+        &[(b":method", b"OPTIONS"), (b"max-forwards", b"5")],
+        "OPTIONS / HTTP/1.1",
+        &[("max-forwards", "4")],
+    ),
+    (
+        "trailers that are taken",
+        &[(b"te", b"trailers")],
+        "POST / HTTP/1.1",
+        &[("te", "trailers")],
+    ),
+    (
+        "what an untrusted client says of itself",
+        &[
+            (b"x-forwarded-for", b"1.2.3.4"),
+            (b"x_forwarded_for", b"1.2.3.4"),
+            (b"x-forwarded-proto", b"https"),
+            (b"x-real-ip", b"1.2.3.4"),
+            (b"forwarded", b"for=1.2.3.4"),
+        ],
+        "POST / HTTP/1.1",
+        &[
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x_forwarded_for", ""),
+            ("x-forwarded-proto", "http"),
+            ("x-real-ip", ""),
+            ("forwarded", ""),
+        ],
+    ),
+    (
+        "an underscore is no dash",
+        &[
+            (b"content_length", b"5"),
+            (b"transfer_encoding", b"chunked"),
+        ],
+        "POST / HTTP/1.1",
+        &[("content-length", "0"), ("transfer-encoding", "")],
+    ),
+];

@@ -24,16 +24,16 @@ fn saying(cases: &'static [Said]) -> H2Endpoint {
             let number = request
                 .field(":path")
                 .and_then(|path| path[1..].parse().ok());
-            match number.and_then(|number: usize| cases.get(number)) {
-                Some((_, say)) => peer.send_all(&say(request.id)),
-                None => {
-                    peer.answer(request.id, 200, &[], "well");
-                    continue;
-                }
-            };
+            if let Some((_, say)) = number.and_then(|number: usize| cases.get(number)) {
+                peer.send_all(&say(request.id));
+            } else {
+                peer.answer(request.id, 200, &[], "well");
+            }
         }
     })
 }
+
+type Doubtful = (&'static str, &'static str, Option<&'static str>);
 
 fn before(address: std::net::SocketAddr, protocol: &str) -> Evenkeel {
     Evenkeel::start(&format!(
@@ -271,60 +271,7 @@ fn bytes_where_there_is_no_body_are_no_other_response() {
 /// RFC 9112 §6.3, §7.1: to clients of HTTP/2, which have no framing of HTTP/1.1 to look at.
 #[test]
 fn a_doubtful_response_of_http_1_1_is_a_bad_gateway_or_a_reset() {
-    let cases: &[(&str, &str, Option<&str>)] = &[
-        (
-            "both framings",
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-            None,
-        ),
-        (
-            "two lengths",
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
-            None,
-        ),
-        (
-            "length with a sign",
-            "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
-            None,
-        ),
-        (
-            "coding that is not the last",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
-            None,
-        ),
-        (
-            "NUL",
-            "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
-            None,
-        ),
-        (
-            "space before a colon",
-            "HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: 0\r\n\r\n",
-            None,
-        ),
-        (
-            "101 unasked",
-            "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
-            None,
-        ),
-        ("another protocol", "SSH-2.0-OpenSSH_9.9\r\n\r\n", None),
-        (
-            "bad chunk",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0x2\r\nno\r\n0\r\n\r\n",
-            Some("ok"),
-        ),
-        (
-            "no end of a chunk",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokX\r\n0\r\n\r\n",
-            Some("ok"),
-        ),
-        (
-            "malformed trailer",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX : y\r\n\r\n",
-            Some("ok"),
-        ),
-    ];
-    for (name, bytes, begins) in cases {
+    for (name, bytes, begins) in DOUBTFUL {
         let endpoint = Endpoint::answers(bytes);
         let proxy = before(endpoint.address(), "http1");
         let mut client = H2::connect(proxy.address("web"));
@@ -385,3 +332,58 @@ fn fields_of_a_response_are_those_of_the_next_version() {
         assert_eq!(trailers, ["x-sum"][..sums], "{named}");
     }
 }
+
+/// A name, what the endpoint says, and what of a body a client may have before that shows.
+const DOUBTFUL: &[Doubtful] = &[
+    (
+        "both framings",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        None,
+    ),
+    (
+        "two lengths",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
+        None,
+    ),
+    (
+        "length with a sign",
+        "HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
+        None,
+    ),
+    (
+        "coding that is not the last",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+        None,
+    ),
+    (
+        "NUL",
+        "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
+        None,
+    ),
+    (
+        "space before a colon",
+        "HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: 0\r\n\r\n",
+        None,
+    ),
+    (
+        "101 unasked",
+        "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        None,
+    ),
+    ("another protocol", "SSH-2.0-OpenSSH_9.9\r\n\r\n", None),
+    (
+        "bad chunk",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0x2\r\nno\r\n0\r\n\r\n",
+        Some("ok"),
+    ),
+    (
+        "no end of a chunk",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokX\r\n0\r\n\r\n",
+        Some("ok"),
+    ),
+    (
+        "malformed trailer",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX : y\r\n\r\n",
+        Some("ok"),
+    ),
+];
