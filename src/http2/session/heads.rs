@@ -3,7 +3,6 @@
 use super::block::{Block, Full};
 use super::entry::{Entry, Kind, Wanted};
 use super::frames::unpadded;
-use super::table::EndedBy;
 use super::{Event, Fault, Role, Session};
 use crate::http2::error::{Abuse, ErrorCode};
 use crate::http2::frame::{
@@ -77,6 +76,7 @@ impl Session {
         // What it means does not depend on how many frames it took.
         let header = Header {
             kind: HEADERS,
+            flags: if block.ends { END_STREAM } else { 0 },
             ..header
         };
         let how = (block.ends, block.is_own_parent);
@@ -135,11 +135,6 @@ impl Session {
             Some(_) => Recipient::Ends,
             None => Recipient::Nobody,
         })
-    }
-
-    /// A head on a stream that we have reset. It has to be decompressed all the same.
-    pub(super) fn late_head(&mut self, now: Instant) -> Result<(), Fault> {
-        self.spend(Abuse::MadeYouReset, now)
     }
 
     /// Whether streams of this number come too late: we have said which one was the last.
@@ -263,7 +258,7 @@ impl Session {
     /// Does not let a stream begin.
     fn refuse(&mut self, id: u32, code: ErrorCode) {
         self.write_reset(id, code);
-        self.streams.remember(id, EndedBy::Us);
+        self.streams.remember_late(id);
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! Bytes that came go in through [`Session::receive`], bytes to be sent pile up in
 //! [`Session::output`], within bounds; nothing here touches a socket or a clock. What a stream's
-//! task asks for is in `stream` and `send`, what the other end says in `receive` and `frames`.
+//! task asks for is in `streams`, what the other end says in `receive`, `frames` and `late`.
 
 mod block;
 mod entry;
 mod facts;
 mod frames;
 mod heads;
+mod late;
 mod ours;
 mod output;
 mod receive;

@@ -18,6 +18,7 @@ use crate::time::Instant;
 
 mod abuse;
 mod both;
+mod late;
 mod rules;
 mod turns;
 
