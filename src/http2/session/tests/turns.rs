@@ -45,6 +45,47 @@ fn each_has_its_turn() {
     );
 }
 
+/// Who is called has not spoken yet: the room is its own, and not that of the first who asks.
+#[test]
+fn nobody_overtakes_those_that_are_called() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    for id in [1, 3, 5] {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    drop(say_in_rounds(&mut talk, &[1, 3], 1, 0));
+    assert!(talk.room(1).is_pending() && talk.room(3).is_pending());
+    // All of it leaves: both are called, and woken, and another one asks before they do.
+    talk.server.sent(talk.server.output().len());
+    assert!(talk.room(5).is_pending(), "two stand before it");
+    for id in [1, 3, 5] {
+        let room = talk.room(id);
+        let Poll::Ready(Ok(room @ 1..)) = room else {
+            panic!("{id}: {room:?}");
+        };
+        talk.server.send(id, &vec![0; room], MORE);
+    }
+}
+
+/// Those that are called may be gone before they hear of it.
+#[test]
+fn nobody_waits_for_those_that_have_gone() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    for id in [1, 3, 5, 7] {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    drop(say_in_rounds(&mut talk, &[1, 3, 5], 1, 0));
+    talk.server.sent(talk.server.output().len());
+    talk.server.release(1);
+    talk.server.reset(3, ErrorCode::CANCEL);
+    talk.frame(RST_STREAM, 0, 5, &8_u32.to_be_bytes())
+        .expect("within the allowance");
+    assert!(matches!(talk.room(7), Poll::Ready(Ok(1..))));
+}
+
 /// Who holds a stream that has broken need not ask it for anything before long.
 #[test]
 fn a_stream_that_breaks_keeps_no_turn() {
