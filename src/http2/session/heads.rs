@@ -182,16 +182,18 @@ impl Session {
                 self.streams.insert(id, entry);
                 Event::Request(id, Box::new(head))
             }
-            Err(HeadError::TooLarge) => {
-                // What it costs to decompress grows with it.
-                for _ in 0..=block.len() / MAX_FRAME {
-                    self.spend(Abuse::HeaderList, now)?;
+            Err(error @ (HeadError::TooLarge | HeadError::Expectation)) => {
+                if error == HeadError::TooLarge {
+                    // What it costs to decompress grows with it.
+                    for _ in 0..=block.len() / MAX_FRAME {
+                        self.spend(Abuse::HeaderList, now)?;
+                    }
                 }
                 entry.is_refused = true;
                 self.streams.insert(id, entry);
                 Event::Refused(HeadError::TooLarge, Some(id))
             }
-            Err(error) => {
+            Err(error @ HeadError::Malformed(_)) => {
                 self.refuse(id, ErrorCode::PROTOCOL_ERROR);
                 self.spend(Abuse::MadeYouReset, now)?;
                 Event::Refused(error, None)

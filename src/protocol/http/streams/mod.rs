@@ -208,8 +208,8 @@ impl<G: 'static> Streams<G> {
         }
     }
 
-    /// What cannot be served: a head that is too large is answered; the stream of a malformed one
-    /// has been reset.
+    /// What cannot be served: a head that is too large, or expects too much, is answered; the stream
+    /// of a malformed one has been reset.
     fn refuse(&self, error: HeadError, stream: Option<http2::Stream>) {
         let peer = self.facts.peer;
         tracing::debug!(%peer, why = %error, "request refused");
@@ -221,6 +221,7 @@ impl<G: 'static> Streams<G> {
             self.spawn_refusal(cause, stream);
         } else {
             note_refused(&self.terms, &self.who(), cause);
+            HeadError::Expectation => Cause::ExpectationFailed,
         }
     }
 
