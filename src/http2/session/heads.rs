@@ -48,7 +48,8 @@ impl Session {
         if header.has(END_HEADERS) {
             return self.head(header, block, (ends, is_own_parent), now);
         }
-        self.block = Some(Block::begin(header.id, ends, is_own_parent, block));
+        let how = (ends, is_own_parent);
+        self.block = Some(Block::begin(self.role, header.id, how, block));
         Ok(())
     }
 
@@ -191,7 +192,7 @@ impl Session {
                 }
                 entry.is_refused = true;
                 self.streams.insert(id, entry);
-                Event::Refused(HeadError::TooLarge, Some(id))
+                Event::Refused(error, Some(id))
             }
             Err(error @ HeadError::Malformed(_)) => {
                 self.refuse(id, ErrorCode::PROTOCOL_ERROR);
