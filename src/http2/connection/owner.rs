@@ -64,7 +64,7 @@ impl Connection {
         self.is_ending() || self.session.borrow().is_leaving()
     }
 
-    /// Of a client: whether the other end's SETTINGS have come.
+    /// Whether the other end's SETTINGS have come, behind the preface of a client.
     pub fn is_settled(&self) -> bool {
         self.session.borrow().is_settled()
     }

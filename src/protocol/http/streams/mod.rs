@@ -54,6 +54,8 @@ struct Streams<G> {
     /// Requests that have come.
     requests: u64,
     has_ended: bool,
+    /// Whether it was ended by us, and what there was to be told of that was told.
+    is_told: bool,
 }
 
 /// A connection that is counted.
@@ -86,6 +88,7 @@ pub(super) async fn serve<G: 'static>(
         deadline: Deadline::default(),
         requests: 0,
         has_ended: false,
+        is_told: false,
         facts,
         local,
         member,
@@ -192,13 +195,15 @@ impl<G: 'static> Streams<G> {
         }
     }
 
-    fn take(&self, step: Step) {
+    fn take(&mut self, step: Step) {
         match step {
             Step::Announce => self.connection.announce_end(),
             Step::EndGently => self.connection.end_gently(),
             Step::Ping => self.connection.ping(),
             Step::EndNow(code, why) => {
-                if self.connection.state() == State::Head {
+                self.is_told = true;
+                let state = self.connection.state();
+                if state == State::Head || (state == State::Beginning && self.has_begun()) {
                     note_refused(&self.terms, &self.who(), Cause::RequestTimeout);
                 }
                 self.connection.end_now(code, why);
@@ -226,6 +231,12 @@ impl<G: 'static> Streams<G> {
     }
 
     fn who(&self) -> Who<'_> {
+    /// Whether the client has said anything. Without TLS it has, before this was a connection of
+    /// HTTP/2.
+    fn has_begun(&self) -> bool {
+        self.connection.received() > 0 || !self.connection.stream().is_secure()
+    }
+
         Who {
             local: &self.local,
             stream: self.connection.stream(),
@@ -267,6 +278,10 @@ impl<G: 'static> Streams<G> {
             Ended::Refused(code, why) => {
                 tracing::debug!(%peer, %code, why, "connection refused");
             }
+                // What a malformed request is in HTTP/1.1: there is nothing else to tell it by.
+                if !self.is_told && !self.connection.is_settled() {
+                    note_refused(&self.terms, &self.who(), Cause::BadRequest);
+                }
             Ended::Abused(abuse) => {
                 self.spoken.metrics.count_abuse(*abuse);
                 tracing::debug!(%peer, why = abuse.word(), "connection abused");
