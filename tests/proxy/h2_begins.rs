@@ -193,6 +193,26 @@ fn a_beginning_that_does_not_end_is_logged() {
     assert_eq!(refused(&proxy, "408"), 0);
 }
 
+/// The admin API says what is spoken, in the words of the configuration.
+#[test]
+fn it_is_said_what_is_spoken() {
+    let endpoint = Endpoint::says("hello");
+    let says = |proxy: &Evenkeel, expected: &str| {
+        assert_eq!(proxy.admin_json("/v1/listeners")[0]["protocol"], expected);
+        let status = String::from_utf8_lossy(&proxy.command(&["status"]).stdout).into_owned();
+        assert!(status.contains(&format!("  {expected}  ")), "{status}");
+    };
+    for (protocols, expected) in [
+        ("\"http/1.1\", \"h2c\"", "h2c, http/1.1"),
+        ("\"h2c\"", "h2c"),
+        ("\"http/1.1\"", "http/1.1"),
+    ] {
+        says(&plain(&endpoint, protocols), expected);
+    }
+    says(&secured(&endpoint, "").0, "h2, http/1.1");
+    says(&secured(&endpoint, "protocols = [\"h2\"]\n").0, "h2");
+}
+
 #[test]
 fn a_preface_may_come_in_pieces() {
     let endpoint = Endpoint::says("hello");
