@@ -14,6 +14,7 @@ mod ours;
 mod output;
 mod receive;
 mod streams;
+mod stuck;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,11 +22,11 @@ mod tests;
 use std::collections::VecDeque;
 
 use self::block::Block;
-use self::entry::{Entry, Kind};
 pub(super) use self::streams::{Piece, Respond};
+use self::stuck::Patient;
 use self::table::Table;
 use super::budget::Budget;
-use super::driven::{HeldUp, Moved};
+use super::driven::Moved;
 use super::error::{Abuse, ErrorCode, StreamError};
 use super::frame::{
     DEFAULT_WINDOW, ENABLE_CONNECT_PROTOCOL, ENABLE_PUSH, HIGHEST_ID, INITIAL_WINDOW_SIZE,
@@ -78,6 +79,7 @@ pub(super) struct Session {
     /// What the endpoint gave as its reason to end the connection, until somebody tells it.
     goodbye: Option<(ErrorCode, Box<str>)>,
     waits: Waits,
+    patient: Patient,
     moved: Moved,
 }
 
@@ -208,6 +210,7 @@ impl Session {
             resets: Resets::default(),
             goodbye: None,
             waits: Waits::default(),
+            patient: Patient::new(now),
             moved: Moved::default(),
         };
         session.begin();
@@ -288,28 +291,6 @@ impl Session {
     /// Bytes of bodies that have moved.
     pub(super) fn moved(&self) -> Moved {
         self.moved
-    }
-
-    /// Streams that the other end holds up. Looks at each of them.
-    pub(super) fn held_up(&mut self) -> HeldUp {
-        let all_wait = self.is_sliver(self.send.room(), usize::MAX);
-        let waiting = if all_wait { self.queue.len() } else { 0 };
-        let is_begun = |entry: &Entry| {
-            let is_open = !entry.has_received && entry.error.is_none();
-            // What came and was not taken waits for us, or for an endpoint; and what is answered
-            // while it comes, and nobody knows how long it is, may be a conversation.
-            let is_awaited = entry.received > 0 && entry.body.is_empty();
-            let is_upload = entry.left.is_some() || entry.status.is_none();
-            entry.kind == Kind::Request && is_open && is_awaited && is_upload
-        };
-        HeldUp {
-            responses: self.waits.starving + waiting,
-            requests: self
-                .streams
-                .each()
-                .filter(|(_, entry)| is_begun(entry))
-                .count(),
-        }
     }
 
     pub(super) fn is_beginning(&self) -> bool {

@@ -331,11 +331,11 @@ impl Session {
                 EndedBy::Us
             }
         };
-        if let Some(entry) = self.streams.remove(id, by)
-            && entry.has_sent
-            && entry.error.is_none()
-            && !entry.is_refused
-        {
+        let Some(entry) = self.streams.remove(id, by) else {
+            return;
+        };
+        self.rests_no_more(entry.patience);
+        if entry.has_sent && entry.error.is_none() && !entry.is_refused {
             self.budget.complete();
         }
     }

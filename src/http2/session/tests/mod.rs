@@ -20,6 +20,7 @@ mod abuse;
 mod both;
 mod late;
 mod rules;
+mod stuck;
 mod turns;
 
 const SETTINGS_OF_TESTS: Settings = Settings {

@@ -166,11 +166,12 @@ impl<G: 'static> Streams<G> {
             state: connection.state(),
             streams,
             moved: connection.moved(),
-            stuck: measures.then(|| connection.held_up()),
+            stuck: measures.then(|| connection.held_up(now)),
             requests: self.requests,
             received: connection.received(),
             sent: connection.sent(),
             is_held_up: connection.is_held_up(),
+            patience: connection.patience(),
             awaits_settings: connection.awaits_settings(),
             awaits_pong: connection.awaits_pong(),
             leaves: self.leaves(),
@@ -220,23 +221,23 @@ impl<G: 'static> Streams<G> {
         tracing::debug!(%peer, why = %error, "request refused");
         let cause = match error {
             HeadError::TooLarge => Cause::HeadTooLarge,
+            HeadError::Expectation => Cause::ExpectationFailed,
             HeadError::Malformed(_) => Cause::BadRequest,
         };
         if let Some(stream) = stream {
             self.spawn_refusal(cause, stream);
         } else {
             note_refused(&self.terms, &self.who(), cause);
-            HeadError::Expectation => Cause::ExpectationFailed,
         }
     }
 
-    fn who(&self) -> Who<'_> {
     /// Whether the client has said anything. Without TLS it has, before this was a connection of
     /// HTTP/2.
     fn has_begun(&self) -> bool {
         self.connection.received() > 0 || !self.connection.stream().is_secure()
     }
 
+    fn who(&self) -> Who<'_> {
         Who {
             local: &self.local,
             stream: self.connection.stream(),
@@ -277,11 +278,11 @@ impl<G: 'static> Streams<G> {
             Ended::Broken(error) => tracing::debug!(%peer, why = %error, "connection broken"),
             Ended::Refused(code, why) => {
                 tracing::debug!(%peer, %code, why, "connection refused");
-            }
                 // What a malformed request is in HTTP/1.1: there is nothing else to tell it by.
                 if !self.is_told && !self.connection.is_settled() {
                     note_refused(&self.terms, &self.who(), Cause::BadRequest);
                 }
+            }
             Ended::Abused(abuse) => {
                 self.spoken.metrics.count_abuse(*abuse);
                 tracing::debug!(%peer, why = abuse.word(), "connection abused");
