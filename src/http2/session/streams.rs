@@ -310,6 +310,7 @@ impl Session {
     /// Nobody holds a stream any more.
     pub(in crate::http2) fn release(&mut self, id: u32) {
         self.leave_queue(id);
+        self.heads.retain(|waiting| *waiting != id);
         let Some(entry) = self.streams.get(id) else {
             return;
         };

@@ -151,6 +151,34 @@ fn turns_are_passed_on() {
     assert!(said[0] > 1_000_000, "{said:?}");
 }
 
+/// The socket takes nothing, and streams come and go that would say a head.
+#[test]
+fn nobody_waits_who_has_gone() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    talk.open(1, true).expect("open");
+    talk.answer(1, false);
+    drop(say_in_rounds(&mut talk, &[1], 1, 0));
+    for number in 1..1000 {
+        let id = number * 2 + 1;
+        let mut bytes = Vec::new();
+        let block = request("GET");
+        write_header(
+            &mut bytes,
+            block.len(),
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            id,
+        );
+        bytes.extend_from_slice(&block);
+        let taken = talk.server.receive(&bytes, talk.now);
+        assert_eq!(taken, Ok(bytes.len()));
+        assert!(talk.server.poll_turn(id, &nobody()).is_pending());
+        talk.server.release(id);
+        assert!(talk.server.heads.is_empty());
+    }
+}
+
 const LARGE: usize = 64 * 1024;
 
 #[test]
