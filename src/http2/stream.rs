@@ -109,7 +109,8 @@ impl Stream {
         self.connection.with(|session| session.received(self.id))
     }
 
-    /// Lets the other end hold the stream up for so long, before it [counts](super::HeldUp) as that.
+    /// Lets the other end hold the stream up for so long, before it [counts](super::HeldUp) as
+    /// that.
     pub fn may_rest(&self, time: Duration) {
         self.connection
             .with(|session| session.may_rest(self.id, time));

@@ -52,7 +52,7 @@ fn windows_of_nothing() {
     assert_eq!(rig.abuses("stalled"), 1);
 }
 
-/// The same by a route whose clients may rest for longer: nothing of it is given up before its time.
+/// The same by a route whose clients may rest for longer: nothing is given up before its time.
 #[test]
 fn a_route_may_be_more_patient_than_its_listener() {
     let lines = "[defaults.timeouts]\nbody_idle = \"1s\"\n\

@@ -3,8 +3,8 @@
 //! Compression makes it state of the connection: a head that is too large must be decompressed all
 //! the same, or the connection cannot go on. So much more is kept of it than is ever served. Large
 //! ones are few: what a worker keeps of all connections together is bounded, and who comes to that
-//! bound ends. Clients and endpoints have bounds of their own: what the former keep begun must not cost
-//! the latter their connections.
+//! bound ends. Clients and endpoints have bounds of their own: what the former keep begun must not
+//! cost the latter their connections.
 
 use std::cell::Cell;
 use std::thread::LocalKey;

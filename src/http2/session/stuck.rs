@@ -1,5 +1,5 @@
-//! Which streams the other end holds up: those of which it takes nothing, and those whose request it
-//! has begun and does not go on with.
+//! Which streams the other end holds up: those of which it takes nothing, and those whose request
+//! it has begun and does not go on with.
 //!
 //! Some may be held up for longer than others, since their routes let them. These count once they
 //! have been held up for so long, as far as those who look can tell.
@@ -42,8 +42,10 @@ impl Patient {
 impl Session {
     /// A stream may be held up for so long.
     pub(in crate::http2) fn may_rest(&mut self, id: u32, time: Duration) {
-        if let Some(entry) = self.streams.get(id) {
-            self.patient.streams += usize::from(entry.patience.is_zero() && !time.is_zero());
+        if let Some(entry) = self.streams.get(id)
+            && !time.is_zero()
+        {
+            self.patient.streams += usize::from(entry.patience.is_zero());
             self.patient.longest = self.patient.longest.max(time);
             entry.patience = time;
         }
@@ -57,8 +59,8 @@ impl Session {
         }
     }
 
-    /// How long nothing of the connection may move for the sake of one of its streams; zero where no
-    /// stream has time of its own.
+    /// How long nothing of the connection may move for the sake of one of its streams; zero where
+    /// no stream has time of its own.
     pub(in crate::http2) fn patience(&self) -> Duration {
         self.patient.longest
     }

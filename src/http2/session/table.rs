@@ -1,9 +1,9 @@
 //! The streams of a session by number, and what is remembered of those that have ended.
 //!
-//! On a stream that we ended, the other end may still be speaking: it has not heard. All of those that
-//! it may not have heard of were open to its knowledge at the same time, so there are no more of them
-//! than it may have open; unless it cancels some and has others refused, which costs it their memory
-//! and not the connection.
+//! On a stream that we ended, the other end may still be speaking: it has not heard. All of those
+//! that it may not have heard of were open to its knowledge at the same time, so there are no more
+//! of them than it may have open; unless it cancels some and has others refused, which costs it
+//! their memory and not the connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};

@@ -72,8 +72,8 @@ fn who_gives_some_up_may_say_the_rest_of_others() {
     }
 }
 
-/// Trailers that were under way are no fault of the other end, on however many streams; but they are
-/// its last word.
+/// Trailers that were under way are no fault of the other end, on however many streams; but they
+/// are its last word.
 #[test]
 fn each_upload_may_come_to_its_end_once() {
     let mut talk = talk();

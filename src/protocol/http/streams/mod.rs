@@ -214,8 +214,8 @@ impl<G: 'static> Streams<G> {
         }
     }
 
-    /// What cannot be served: a head that is too large, or expects too much, is answered; the stream
-    /// of a malformed one has been reset.
+    /// What cannot be served: a head that is too large, or expects too much, is answered; the
+    /// stream of a malformed one has been reset.
     fn refuse(&self, error: HeadError, stream: Option<http2::Stream>) {
         let peer = self.facts.peer;
         tracing::debug!(%peer, why = %error, "request refused");
