@@ -159,7 +159,7 @@ impl H2Endpoint {
                 let transport = Transport::new(stream, tls.as_ref(), &kept);
                 let (settings, behaviour) = (settings.clone(), Arc::clone(&behaviour));
                 let waits = Arc::clone(&transport.waits);
-                // Known before it begins: whoever has its answer may look for it.
+                // Held before it begins: what it does may be the last that the test waits for.
                 let mut behaviours = held(&kept.behaviours);
                 let thread = thread::spawn(move || {
                     let (old, behaviour) = &*behaviour;
