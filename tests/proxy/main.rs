@@ -64,6 +64,7 @@ mod tls_identity;
 mod tls_ocsp;
 mod tls_secrets;
 mod tls_swap;
+mod tls_tcp;
 mod tls_tools;
 mod tls_upstream_names;
 mod tls_upstreams;
