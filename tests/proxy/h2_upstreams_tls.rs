@@ -195,3 +195,20 @@ fn what_needed_http_1_1_once_is_asked_in_it_at_once() {
         assert_eq!(endpoint.protocols(), ["h2", "http/1.1"], "{by_goaway}");
     }
 }
+
+/// It may have acted on the request, and has said what it wants of those to come.
+#[test]
+fn an_endpoint_that_ends_a_connection_for_http_1_1_gets_the_next_request_in_it() {
+    let named = Named::new();
+    let endpoint = H2Endpoint::start_in_either(&named.certified, "in the old one", |peer| {
+        let request = peer.request().expect("a request");
+        peer.send(&Frame::goaway(request.id, code::HTTP_1_1_REQUIRED, ""));
+    });
+    let proxy = named.before(endpoint.address(), "auto");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.response().status, 502);
+    let response = proxy.client().get("/");
+    assert_eq!(response.body.text(), "in the old one");
+    assert_eq!(endpoint.protocols(), ["h2", "http/1.1"]);
+}

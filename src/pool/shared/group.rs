@@ -217,6 +217,15 @@ impl Group {
         self.openings.borrow().len() + unsettled.count()
     }
 
+    /// Since when the endpoint is asked for a connection, or for what it allows on one.
+    pub(super) fn has_been_asked(&self) -> Option<Instant> {
+        let openings = self.openings.borrow();
+        let opening = openings.iter().find_map(|opening| opening.allowed.get());
+        let members = self.members.borrow();
+        let unsettled = members.iter().find(|member| member.shared.is_settling());
+        opening.or(unsettled.map(|member| member.shared.began))
+    }
+
     /// Whether what is being opened waits for others to close theirs.
     pub(super) fn waits_to_open(&self) -> bool {
         let openings = self.openings.borrow();

@@ -59,8 +59,7 @@ impl Pool {
                 self.begin(&group, endpoint, host, connect);
             }
             if allowed.get().is_none() {
-                let openings = group.openings.borrow();
-                let since = openings.iter().find_map(|opening| opening.allowed.get());
+                let since = group.has_been_asked();
                 allowed.set(since.map(|since| since.max(began)));
             }
             Poll::Pending

@@ -233,6 +233,12 @@ impl Shared {
             if code == ErrorCode::ENHANCE_YOUR_CALM && &*why == TOO_MANY_PINGS {
                 self.asked_too_often();
             }
+            if code == ErrorCode::HTTP_1_1_REQUIRED
+                && self.endpoint.protocol == Protocol::Either
+                && let Some(group) = self.group.upgrade()
+            {
+                group.wants_http1(Instant::now());
+            }
         }
     }
 
