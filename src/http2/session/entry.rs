@@ -47,6 +47,8 @@ pub(super) struct Entry {
     /// Whether it waits for its turn to add to the connection's output.
     pub(super) turn: Turn,
     pub(super) error: Option<StreamError>,
+    /// Bytes that the connection had to send before its head: of a client.
+    pub(super) begins_at: u64,
     /// How long it may be held up without counting as such.
     pub(super) patience: Duration,
     /// Since when it is seen to be.
@@ -126,6 +128,7 @@ impl Entry {
             has_sent: false,
             turn: Turn::None,
             error: None,
+            begins_at: 0,
             patience: Duration::ZERO,
             stuck_since: None,
             waker: None,
