@@ -315,6 +315,7 @@ impl Session {
             return;
         };
         let by = match entry.error {
+            Some(_) if entry.ends_late => EndedBy::Them,
             Some(StreamError::Reset(_) | StreamError::Unprocessed) => EndedBy::Them,
             Some(StreamError::Malformed(_) | StreamError::GivenUp(_) | StreamError::Ended) => {
                 EndedBy::Us
