@@ -127,6 +127,11 @@ impl Endpoint {
         self.metrics.responded(Some(status));
     }
 
+    /// A request was sent, and the endpoint took no notice of it: it is sent there once more.
+    pub fn unprocessed(&self) {
+        self.metrics.unprocessed();
+    }
+
     /// An attempt was sent and ended without the head of a response.
     pub fn unanswered(&self) {
         self.metrics.responded(None);

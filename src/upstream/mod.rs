@@ -22,6 +22,7 @@ mod world;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 pub use budget::RetryBudget;
 pub use change::HealthChange;
@@ -122,6 +123,17 @@ impl Upstream {
     /// The endpoints in the order of the file.
     pub fn endpoints(&self) -> Arc<[Arc<Endpoint>]> {
         Arc::clone(self.table.load().endpoints())
+    }
+
+    /// Whether there is another endpoint that may do now.
+    pub fn has_others(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let table = self.table.load();
+        let mut others = table.endpoints().iter();
+        others.any(|other| {
+            other.live.id() != endpoint.live.id()
+                && self.health_of(other) != Health::Unhealthy
+                && !other.live.is_backing_off(now)
+        })
     }
 
     /// What an endpoint's health counts as here: without health checks every one is healthy.

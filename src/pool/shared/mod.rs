@@ -237,7 +237,7 @@ impl Shared {
                 && self.endpoint.protocol == Protocol::Either
                 && let Some(group) = self.group.upgrade()
             {
-                group.wants_http1(Instant::now());
+                group.requires_http1_from(Instant::now());
             }
         }
     }
@@ -252,17 +252,23 @@ impl Shared {
         }
     }
 
-    /// Whether it has carried others, and its endpoint ends it in good order: one of those that end
-    /// their connections after a few dozen requests.
+    /// Whether its endpoint ends it in good order, and has served others on it, or does so: one of
+    /// those that end their connections after a few dozen requests.
     pub fn is_used_up(&self) -> bool {
         self.is_ending() && (self.is_proven.get() || self.http2.has_taken_some())
     }
 
     /// A request was lost with the connection. For the endpoint that is one failure, however many
     /// requests were lost; and none if it had brought answers, as with a kept connection of
-    /// HTTP/1.1: connections end, and whether the endpoint is there the next one tells.
+    /// HTTP/1.1: connections end, and whether the endpoint is there the next one tells. Unless the
+    /// one before was lost as well, a short while ago.
     fn lost_one(&self) {
-        if !self.is_proven.get() && !self.is_told.replace(true) {
+        if self.is_told.replace(true) {
+            return;
+        }
+        let group = self.group.upgrade();
+        let is_again = group.is_some_and(|group| group.loses_another(Instant::now()));
+        if is_again || !self.is_proven.get() {
             let refusal = self.refusal.get().map(ConnectFailure::from);
             let failure = refusal.unwrap_or(ConnectFailure::Terminated);
             self.endpoint.connect_failed(failure, Instant::now());
