@@ -11,6 +11,7 @@ mod bind;
 mod buffer;
 mod client;
 mod datagram;
+mod peek;
 mod pipe;
 mod secure;
 mod sockets;

@@ -40,6 +40,7 @@ mod metrics;
 mod own_answers;
 mod passthrough;
 mod passthrough_hellos;
+mod proxy_protocol_in;
 mod reload;
 mod route_command;
 mod routing;
