@@ -14,6 +14,7 @@ mod datagram;
 mod peek;
 mod pipe;
 mod secure;
+mod session;
 mod sockets;
 mod stream;
 #[cfg(test)]
@@ -27,5 +28,6 @@ pub use client::{ClientCertificate, ClientFacts, RuleKey};
 pub use datagram::{Batch, Datagram, Outgoing, Source, connected, send};
 pub use pipe::Pipe;
 pub use secure::Secure;
+pub use session::SessionFacts;
 pub use sockets::{Sockets, Transport, accept};
 pub use stream::Stream;

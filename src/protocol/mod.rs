@@ -3,6 +3,7 @@
 
 pub mod by_name;
 pub mod http;
+mod introduction;
 pub mod local;
 pub mod proxied;
 pub mod tcp;

@@ -16,6 +16,8 @@
 
 use std::net::SocketAddr;
 
+use crate::config::ProxyProtocolVersion;
+
 mod crc32c;
 mod introduction;
 mod read;
@@ -92,6 +94,15 @@ impl Addresses {
             source,
             destination,
             transport,
+        }
+    }
+}
+
+impl From<ProxyProtocolVersion> for Version {
+    fn from(written: ProxyProtocolVersion) -> Self {
+        match written {
+            ProxyProtocolVersion::V1 => Self::V1,
+            ProxyProtocolVersion::V2 => Self::V2,
         }
     }
 }

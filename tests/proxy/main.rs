@@ -41,6 +41,8 @@ mod own_answers;
 mod passthrough;
 mod passthrough_hellos;
 mod proxy_protocol_in;
+mod proxy_protocol_out;
+mod proxy_protocol_peers;
 mod reload;
 mod route_command;
 mod routing;

@@ -6,17 +6,17 @@ use std::hash::BuildHasherDefault;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::queue::{Outcome, Queue};
 use super::{Shared, Standing, Task};
 use crate::endpoint::{ConnectFailure, Endpoint, Live};
 use crate::pool::idle::IdHasher;
-use crate::pool::{ConnectError, Connection};
+use crate::pool::wanted::Kept;
+use crate::pool::{ConnectError, Connection, Wanted};
 
 /// A worker's groups, by the id of their endpoint's live state. Where connections depend on the
-/// host, an endpoint has a group for each.
+/// host or on the client, an endpoint has a group for each.
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Groups {
     by_endpoint: RefCell<ByEndpoint>,
@@ -24,11 +24,11 @@ pub(in crate::pool) struct Groups {
 
 type ByEndpoint = HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>;
 
-/// The connections to one endpoint, or to one host there.
+/// The connections to one endpoint, or those of one kind.
 #[derive(Debug)]
 pub(in crate::pool) struct Group {
     live: Arc<Live>,
-    host: Option<ServerName<'static>>,
+    kept: Kept,
     /// The oldest first.
     members: RefCell<Vec<Member>>,
     pub(super) queue: RefCell<Queue>,
@@ -58,25 +58,21 @@ pub(super) struct Opening {
 
 impl Groups {
     /// The group that a request belongs to, if there is one.
-    fn find(&self, endpoint: &Endpoint, host: Option<&ServerName<'static>>) -> Option<Rc<Group>> {
+    fn find(&self, endpoint: &Endpoint, wanted: Wanted<'_>) -> Option<Rc<Group>> {
         let groups = self.by_endpoint.borrow();
         let groups = groups.get(&endpoint.live.id())?;
-        let group = groups.iter().find(|group| group.host.as_ref() == host)?;
+        let group = groups.iter().find(|group| group.kept.is(wanted))?;
         Some(Rc::clone(group))
     }
 
     /// The group that a request belongs to.
-    pub(in crate::pool) fn group(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-    ) -> Rc<Group> {
-        if let Some(group) = self.find(endpoint, host) {
+    pub(in crate::pool) fn group(&self, endpoint: &Endpoint, wanted: Wanted<'_>) -> Rc<Group> {
+        if let Some(group) = self.find(endpoint, wanted) {
             return group;
         }
         let group = Rc::new(Group {
             live: Arc::clone(&endpoint.live),
-            host: host.cloned(),
+            kept: wanted.keep(),
             members: RefCell::default(),
             queue: RefCell::default(),
             openings: RefCell::default(),
@@ -94,19 +90,15 @@ impl Groups {
     pub(in crate::pool) fn with_room(
         &self,
         endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         avoided: &[Weak<Shared>],
     ) -> Option<Rc<Shared>> {
-        self.find(endpoint, host)?.with_room(endpoint, avoided)
+        self.find(endpoint, wanted)?.with_room(endpoint, avoided)
     }
 
     /// Whether the endpoint, which may choose, chose HTTP/1.1 last.
-    pub(in crate::pool) fn speaks_http1(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-    ) -> bool {
-        let group = self.find(endpoint, host);
+    pub(in crate::pool) fn speaks_http1(&self, endpoint: &Endpoint, wanted: Wanted<'_>) -> bool {
+        let group = self.find(endpoint, wanted);
         group.is_some_and(|group| group.speaks_http1.get())
     }
 
@@ -362,11 +354,11 @@ impl Group {
     }
 
     /// Whether nothing would be lost with it. What an endpoint chose is remembered, but not for
-    /// every host that anybody asks for.
+    /// every host that anybody asks for, nor for every client.
     fn is_over(&self) -> bool {
         self.members.borrow().is_empty()
             && !self.is_waited_for()
-            && (!self.speaks_http1.get() || self.host.is_some() || self.live.is_retired())
+            && (!self.speaks_http1.get() || self.kept.is_for_some() || self.live.is_retired())
     }
 }
 
