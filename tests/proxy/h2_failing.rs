@@ -178,6 +178,32 @@ fn several_goaways_in_a_row_cost_no_attempt() {
     assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
 }
 
+/// Whoever comes last in a burst meets a GOAWAY on one connection after the other, and each of them
+/// has served somebody.
+#[test]
+fn a_burst_outlasts_connections_that_take_a_few_requests_each() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        let taken: Vec<_> = (0..2).map_while(|_| peer.request()).collect();
+        let Some(last) = taken.last() else { return };
+        peer.send(&Frame::goaway(last.id, code::NO_ERROR, "used up"));
+        for request in taken {
+            peer.answer(request.id, 200, &[], "taken");
+        }
+        peer.drain();
+    });
+    let proxy = before(&endpoint);
+    let clients = (0..40).map(|_| {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        client
+    });
+    let clients: Vec<Client> = clients.collect();
+    for mut client in clients {
+        assert_eq!(said(&client.response()), "taken");
+    }
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+}
+
 #[test]
 fn settings_that_a_reload_changes_hold_for_the_next_request() {
     let endpoint = H2Endpoint::start(&[], |peer| {

@@ -64,6 +64,11 @@ impl Connection {
         self.is_ending() || self.session.borrow().is_leaving()
     }
 
+    /// Of a client: whether the endpoint, which takes no more streams, has taken some.
+    pub fn has_taken_some(&self) -> bool {
+        self.session.borrow().has_taken_some()
+    }
+
     /// Of a client: whether the other end's SETTINGS have come.
     pub fn is_settled(&self) -> bool {
         self.session.borrow().is_settled()

@@ -254,7 +254,7 @@ impl Session {
         if header.id != 0 {
             return Err(Fault::protocol("GOAWAY on a stream"));
         }
-        if self.is_left {
+        if self.left_after.is_some() {
             self.spend(Abuse::UnknownFrame, now)?;
         }
         let parts = payload.split_first_chunk::<4>();
@@ -263,9 +263,9 @@ impl Session {
             let code = ErrorCode::FRAME_SIZE_ERROR;
             return Err(Fault::of(code, "GOAWAY shorter than 8"));
         };
-        self.is_left = true;
+        let last = u32::from_be_bytes(*last) & HIGHEST_ID;
+        self.left_after = Some(last);
         if self.role == Role::Client {
-            let last = u32::from_be_bytes(*last) & HIGHEST_ID;
             let code = ErrorCode(u32::from_be_bytes(*code));
             // Said of the connection, it holds for what was to be done on it (RFC 9113 §7).
             let error = match code {

@@ -69,8 +69,8 @@ pub(super) struct Session {
     heads: Vec<u32>,
     /// The last stream that we take, once we have said so.
     taken_until: Option<u32>,
-    /// Whether the other end opens or takes no more streams.
-    is_left: bool,
+    /// The last stream that the other end takes, once it opens or takes no more.
+    left_after: Option<u32>,
     awaits_pong: bool,
     awaits_settings: bool,
     resets: Resets,
@@ -201,7 +201,7 @@ impl Session {
             called: 0,
             heads: Vec::new(),
             taken_until: None,
-            is_left: false,
+            left_after: None,
             awaits_pong: false,
             awaits_settings: true,
             resets: Resets::default(),
@@ -270,14 +270,24 @@ impl Session {
 
     /// Whether nothing more will happen: no stream is left, and none will come.
     pub(super) fn is_finished(&self) -> bool {
-        (self.taken_until.is_some_and(|last| last < HIGHEST_ID) || self.is_left)
+        (self.taken_until.is_some_and(|last| last < HIGHEST_ID) || self.is_left())
             && self.streams.is_empty()
             && self.events.is_empty()
     }
 
     /// Whether one side has said that the end is near.
     pub(super) fn is_leaving(&self) -> bool {
-        self.is_over() || self.is_left || self.taken_until.is_some()
+        self.is_over() || self.is_left() || self.taken_until.is_some()
+    }
+
+    /// Whether the other end opens or takes no more streams.
+    fn is_left(&self) -> bool {
+        self.left_after.is_some()
+    }
+
+    /// Whether the other end takes no more, and has taken some.
+    pub(super) fn has_taken_some(&self) -> bool {
+        self.left_after.is_some_and(|last| last > 0)
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -24,7 +24,8 @@ use crate::time::Instant;
 impl Session {
     /// Streams that may be opened now.
     pub(in crate::http2) fn openable(&self) -> usize {
-        if self.is_over() || self.is_left || self.taken_until.is_some() || self.next > HIGHEST_ID {
+        if self.is_over() || self.is_left() || self.taken_until.is_some() || self.next > HIGHEST_ID
+        {
             return 0;
         }
         (self.peer.max_streams as usize).saturating_sub(self.streams.len())
@@ -37,7 +38,7 @@ impl Session {
         opening: &Opening<'_>,
     ) -> Result<u32, OpenError> {
         if self.openable() == 0 {
-            let is_full = !self.is_over() && !self.is_left && self.taken_until.is_none();
+            let is_full = !self.is_over() && !self.is_left() && self.taken_until.is_none();
             return Err(if is_full && self.next <= HIGHEST_ID {
                 OpenError::Full
             } else {

@@ -48,8 +48,14 @@ pub(super) async fn carrier(
     };
     let pool = &exchange.connection.local.pool;
     let now = exchange.now.get();
+    let purpose = match (endpoint.protocol, need.purpose) {
+        (Protocol::Either, Purpose::Http) if pool.requires_http1(endpoint, wanted, now) => {
+            Purpose::Http1
+        }
+        (_, purpose) => purpose,
+    };
     if endpoint.protocol != Protocol::Http1
-        && need.purpose == Purpose::Http
+        && purpose == Purpose::Http
         && let Some(carrier) = pool.share(endpoint, wanted, &exchange.avoided())
     {
         return Ok(carrier);
@@ -61,7 +67,7 @@ pub(super) async fn carrier(
         return Ok(Carrier::Own(connection));
     }
     // In a box: most requests find one in the pool, and do not carry the room for opening one.
-    Box::pin(open(exchange, choice, pick, wanted, need.purpose)).await
+    Box::pin(open(exchange, choice, pick, wanted, purpose)).await
 }
 
 /// How the client is introduced to an endpoint, if that is told. The id is that of the request that
@@ -75,6 +81,18 @@ fn introduced(exchange: &Exchange<'_>, endpoint: &Endpoint) -> Option<Box<Introd
         unique_id: id.map(RequestId::bytes),
     };
     introduction(endpoint, &client.facts, client.stream(), known)
+}
+
+/// The endpoint, which may choose, wants HTTP/1.1 for the request.
+pub(super) fn wants_http1(exchange: &Exchange<'_>, endpoint: &Endpoint, parts: &RequestParts) {
+    let host = host(endpoint, parts);
+    let client = introduced(exchange, endpoint);
+    let wanted = Wanted {
+        host: host.as_ref(),
+        client: client.as_deref(),
+    };
+    let pool = &exchange.connection.local.pool;
+    pool.wants_http1(endpoint, wanted, exchange.now.get());
 }
 
 /// The host that a request is for, where it matters for the connection to an endpoint.
