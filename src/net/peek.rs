@@ -29,27 +29,16 @@ impl Stream {
             let mut decided = None;
             let result = self.attempt_all(Interest::READABLE, |socket| {
                 receive(socket, &mut seen, RecvFlags::PEEK)?;
-                if seen.is_empty() {
-                    return Ok(0);
-                }
-                let Some((decision, count)) = look(&seen) else {
-                    // More bytes, or the end, make it ready again; of an end that is known of, it
-                    // would be ready for ever.
-                    let is_over = ready.is_read_closed();
-                    return if is_over {
-                        Ok(0)
-                    } else {
-                        Err(io::ErrorKind::WouldBlock.into())
-                    };
+                let seen_any = !seen.is_empty();
+                let (count, decision) = match seen_any.then(|| look(&seen)).flatten() {
+                    Some((decision, count)) => (count.min(seen.len()), Some(decision)),
+                    // Of an end that is known of, it would be ready for ever.
+                    None if !seen_any || ready.is_read_closed() => (0, None),
+                    // More bytes, or the end, make it ready again.
+                    None => return Err(io::ErrorKind::WouldBlock.into()),
                 };
-                decided = Some(decision);
-                let count = count.min(seen.len());
-                if count == 0 {
-                    return Ok(0);
-                }
-                let taken = &mut seen[..count];
-                retried(|| rustix::net::recv(socket, &mut *taken, RecvFlags::empty()))
-                    .map(|(_, count)| count)
+                decided = decision;
+                take(socket, &mut seen[..count])
             });
             match result {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -71,4 +60,12 @@ impl Stream {
 
 fn receive(socket: BorrowedFd<'_>, buffer: &mut Vec<u8>, flags: RecvFlags) -> io::Result<()> {
     retried(|| rustix::net::recv(socket, spare_capacity(buffer), flags)).map(|_| ())
+}
+
+/// Takes bytes that are there.
+fn take(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<usize> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    retried(|| rustix::net::recv(socket, &mut *bytes, RecvFlags::empty())).map(|(_, count)| count)
 }

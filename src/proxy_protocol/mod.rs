@@ -27,7 +27,7 @@ mod v2;
 
 pub use introduction::{Introduction, TlsFacts, Told};
 pub use read::{Progress, Unreadable, read};
-pub use tlv::{Kind, Tlvs};
+pub use tlv::{Kind, Tlv, Tlvs};
 
 /// A version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,9 @@ use proptest::prelude::*;
 use super::tests::{INET, block};
 use super::*;
 
+/// For whom, in how many bytes, and what else is said.
+type Said = (Origin, usize, Vec<(u8, Vec<u8>)>);
+
 fn ipv4() -> impl Strategy<Value = SocketAddr> {
     any::<([u8; 4], u16)>().prop_map(SocketAddr::from)
 }
@@ -69,7 +72,7 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What `ppp` makes of bytes; `None` while it waits or where it refuses.
-fn by_ppp(bytes: &[u8]) -> Option<(Origin, usize, Vec<(u8, Vec<u8>)>)> {
+fn by_ppp(bytes: &[u8]) -> Option<Said> {
     let client = |source: SocketAddr, destination: SocketAddr, transport| {
         Origin::Client(Addresses {
             source,

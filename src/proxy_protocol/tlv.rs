@@ -10,6 +10,9 @@ pub struct Tlvs {
     bytes: Box<[u8]>,
 }
 
+/// The type and the value of one.
+pub type Tlv<'a> = (u8, &'a [u8]);
+
 /// A type of TLV that is known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -30,12 +33,12 @@ pub enum Kind {
 
 impl Tlvs {
     /// The type and the value of each, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = (u8, &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = Tlv<'_>> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {
-            let (kind, value, behind) = first(rest)?;
+            let (tlv, behind) = first(rest)?;
             rest = behind;
-            Some((kind, value))
+            Some(tlv)
         })
     }
 
@@ -57,7 +60,7 @@ pub(super) fn read(block: &[u8], tlvs: &[u8]) -> Result<Tlvs, Unreadable> {
     let mut kept = Vec::with_capacity(tlvs.len());
     let (mut rest, mut sum) = (tlvs, None);
     while !rest.is_empty() {
-        let Some((kind, value, behind)) = first(rest) else {
+        let Some(((kind, value), behind)) = first(rest) else {
             return Err(Unreadable::Malformed("a TLV is cut off"));
         };
         if kind == Kind::Crc32c as u8 {
@@ -83,13 +86,13 @@ pub(super) fn read(block: &[u8], tlvs: &[u8]) -> Result<Tlvs, Unreadable> {
 }
 
 /// The type and the value of the first TLV, and what stands behind it.
-fn first(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+fn first(bytes: &[u8]) -> Option<(Tlv<'_>, &[u8])> {
     let [kind, high, low, rest @ ..] = bytes else {
         return None;
     };
     let length = u16::from_be_bytes([*high, *low]);
     let (value, behind) = rest.split_at_checked(length.into())?;
-    Some((*kind, value, behind))
+    Some(((*kind, value), behind))
 }
 
 /// Writes a TLV. What is longer than one can be is left out.

@@ -19,7 +19,7 @@ use crate::support::tls::{Authority, Hello};
 struct Other {
     child: Child,
     ports: Vec<Port>,
-    _files: Files,
+    files: Files,
 }
 
 impl Other {
@@ -57,12 +57,12 @@ impl Other {
         let mut other = Self {
             child: child.ok()?,
             ports,
-            _files: files,
+            files,
         };
         let first = other.address(0);
         eventually(&format!("{program} listens"), || {
             if let Some(status) = other.child.try_wait().expect("our own child") {
-                let log = fs::read_to_string(other._files.path("log"));
+                let log = fs::read_to_string(other.files.path("log"));
                 panic!("{program} has ended with {status}: {log:?}");
             }
             TcpStream::connect(first).ok()

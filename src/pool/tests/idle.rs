@@ -406,9 +406,6 @@ async fn a_connection_knows_that_it_was_used() {
     assert!(again.expect("it is kept").is_reused());
 }
 
-/// How often a worker looks.
-const LOOK: Duration = Duration::from_millis(200);
-
 #[tokio::test(start_paused = true)]
 async fn a_connection_is_used_again_by_whom_it_introduced() {
     let (mut peer, pool) = (Peer::new().await, Pool::default());
@@ -421,10 +418,6 @@ async fn a_connection_is_used_again_by_whom_it_introduced() {
         Introduction::of_addresses(Version::V1, addresses)
     };
     let (one, other) = (client(1), client(2));
-    let wanted = |client| Wanted {
-        host: None,
-        client: Some(client),
-    };
     let mut ends = Vec::new();
     for client in [&one, &other] {
         let open = pool.may_open(&peer.endpoint).await;
@@ -441,15 +434,17 @@ async fn a_connection_is_used_again_by_whom_it_introduced() {
         let opened = opened.expect("it listens");
         pool.checkin(opened, keep(SECOND, 10), Instant::now());
     }
-    let take = |wanted| pool.checkout(&peer.endpoint, wanted, Instant::now(), false);
-    assert!(take(wanted(&client(3))).is_none(), "nobody knows him");
-    let taken = take(wanted(&client(1))).expect("the same client, said anew");
+    let take = |client: &Introduction| {
+        pool.checkout(&peer.endpoint, wanted(client), Instant::now(), false)
+    };
+    assert!(take(&client(3)).is_none(), "nobody knows him");
+    let taken = take(&client(1)).expect("the same client, said anew");
     assert_eq!(
         port(&taken),
         peer_port(&ends[0]),
         "though another one was used last"
     );
-    assert!(take(wanted(&one)).is_none());
+    assert!(take(&one).is_none());
     // A reload may have it that nobody is introduced any more.
     let endpoint = Arc::new(endpoint_of(&peer));
     let now = Instant::now();
@@ -460,3 +455,14 @@ async fn a_connection_is_used_again_by_whom_it_introduced() {
 fn endpoint_of(peer: &Peer) -> Endpoint {
     endpoint(&peer.states, peer.endpoint.address.clone(), u32::MAX)
 }
+
+/// A connection on which this client was introduced.
+fn wanted(client: &Introduction) -> Wanted<'_> {
+    Wanted {
+        host: None,
+        client: Some(client),
+    }
+}
+
+/// How often a worker looks.
+const LOOK: Duration = Duration::from_millis(200);

@@ -2,7 +2,7 @@
 //!
 //! A datagram has nothing before it: it may be lost, come twice or overtake another, and an
 //! endpoint knows no sessions but by addresses, which are ours. So the header stands in each, as
-//! dnsdist sends it and BIND and PowerDNS take it; in the first alone it would be lost with that,
+//! dnsdist sends it and BIND and others take it; in the first alone it would be lost with that,
 //! and the endpoint could not tell it from what a client sent. Datagrams that came as one leave
 //! apart, since each has its own.
 
