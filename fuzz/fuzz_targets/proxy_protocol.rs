@@ -1,9 +1,9 @@
 //! Headers of the PROXY protocol, in and out.
 //!
 //! Whatever the bytes: nothing panics; it does not matter how they were split, and no byte is asked
-//! for that is not the header's, for those behind it are the client's; what is read is written again
-//! so that it is read as the same, in either version as far as that has room for it, and never longer
-//! than what is taken.
+//! for that is not the header's, for those behind it are the client's; what is read is written
+//! again so that it is read as the same, in either version as far as that has room for it, and
+//! never longer than what is taken.
 
 #![no_main]
 
