@@ -2,17 +2,19 @@
 //!
 //! Bytes that came go in through [`Session::receive`], bytes to be sent pile up in
 //! [`Session::output`], within bounds; nothing here touches a socket or a clock. What a stream's
-//! task asks for is in `stream` and `send`, what the other end says in `receive` and `frames`.
+//! task asks for is in `streams`, what the other end says in `receive`, `frames` and `late`.
 
 mod block;
 mod entry;
 mod facts;
 mod frames;
 mod heads;
+mod late;
 mod ours;
 mod output;
 mod receive;
 mod streams;
+mod stuck;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,11 +22,11 @@ mod tests;
 use std::collections::VecDeque;
 
 use self::block::Block;
-use self::entry::{Entry, Kind};
 pub(super) use self::streams::{Piece, Respond};
+use self::stuck::Patient;
 use self::table::Table;
 use super::budget::Budget;
-use super::driven::{HeldUp, Moved};
+use super::driven::Moved;
 use super::error::{Abuse, ErrorCode, StreamError};
 use super::frame::{
     DEFAULT_WINDOW, ENABLE_CONNECT_PROTOCOL, ENABLE_PUSH, HIGHEST_ID, INITIAL_WINDOW_SIZE,
@@ -77,6 +79,7 @@ pub(super) struct Session {
     /// What the endpoint gave as its reason to end the connection, until somebody tells it.
     goodbye: Option<(ErrorCode, Box<str>)>,
     waits: Waits,
+    patient: Patient,
     moved: Moved,
 }
 
@@ -207,6 +210,7 @@ impl Session {
             resets: Resets::default(),
             goodbye: None,
             waits: Waits::default(),
+            patient: Patient::new(now),
             moved: Moved::default(),
         };
         session.begin();
@@ -297,28 +301,6 @@ impl Session {
     /// Bytes of bodies that have moved.
     pub(super) fn moved(&self) -> Moved {
         self.moved
-    }
-
-    /// Streams that the other end holds up. Looks at each of them.
-    pub(super) fn held_up(&mut self) -> HeldUp {
-        let all_wait = self.is_sliver(self.send.room(), usize::MAX);
-        let waiting = if all_wait { self.queue.len() } else { 0 };
-        let is_begun = |entry: &Entry| {
-            let is_open = !entry.has_received && entry.error.is_none();
-            // What came and was not taken waits for us, or for an endpoint; and what is answered
-            // while it comes, and nobody knows how long it is, may be a conversation.
-            let is_awaited = entry.received > 0 && entry.body.is_empty();
-            let is_upload = entry.left.is_some() || entry.status.is_none();
-            entry.kind == Kind::Request && is_open && is_awaited && is_upload
-        };
-        HeldUp {
-            responses: self.waits.starving + waiting,
-            requests: self
-                .streams
-                .each()
-                .filter(|(_, entry)| is_begun(entry))
-                .count(),
-        }
     }
 
     pub(super) fn is_beginning(&self) -> bool {

@@ -311,6 +311,7 @@ impl Session {
     /// Nobody holds a stream any more.
     pub(in crate::http2) fn release(&mut self, id: u32) {
         self.leave_queue(id);
+        self.heads.retain(|waiting| *waiting != id);
         let Some(entry) = self.streams.get(id) else {
             return;
         };
@@ -332,11 +333,11 @@ impl Session {
                 EndedBy::Us
             }
         };
-        if let Some(entry) = self.streams.remove(id, by)
-            && entry.has_sent
-            && entry.error.is_none()
-            && !entry.is_refused
-        {
+        let Some(entry) = self.streams.remove(id, by) else {
+            return;
+        };
+        self.rests_no_more(entry.patience);
+        if entry.has_sent && entry.error.is_none() && !entry.is_refused {
             self.budget.complete();
         }
     }

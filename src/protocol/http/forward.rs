@@ -40,6 +40,12 @@ pub(super) fn forward<'a>(
     body: &'a mut Body,
 ) -> impl Future<Output = Option<Answer>> + 'a {
     exchange.limit(&choice.timeouts);
+    let usual = exchange.terms.listener.timeouts.body_idle;
+    if let Some(stream) = exchange.connection.client.http2()
+        && exchange.body_idle() > usual
+    {
+        stream.may_rest(exchange.body_idle());
+    }
     choice.upstream.retry_budget().deposit();
     async move {
         let mut tried = Vec::new();

@@ -114,8 +114,11 @@ impl H2Endpoint {
                 let Ok(stream) = stream else { continue };
                 let transport = Transport::new(stream, tls.as_ref(), &kept);
                 let (settings, behaviour) = (settings.clone(), Arc::clone(&behaviour));
-                let behaves = thread::spawn(move || begin(transport, settings, &*behaviour));
-                held(&kept.behaviours).push(behaves);
+                // Held before it begins: what it does may be the last that the test waits for.
+                let mut behaviours = held(&kept.behaviours);
+                behaviours.push(thread::spawn(move || {
+                    begin(transport, settings, &*behaviour);
+                }));
             }
         });
         Self { address, record }
