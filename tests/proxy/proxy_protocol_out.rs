@@ -255,6 +255,32 @@ fn what_is_relayed_begins_with_a_header_too() {
 }
 
 #[test]
+fn what_is_decrypted_and_relayed_is_told_of_too() {
+    let authority = Authority::new();
+    let files = authority.certify(&["own.test"]).files("a");
+    let endpoint = Endpoint::start(|peer| {
+        take(peer);
+        peer.send_all_back();
+    });
+    let lines = format!(
+        "protocols = [\"tcp\"]\n{TRUSTING}\n\
+         tls = {{ certificates = [{{ cert = \"a.pem\", key = \"a.key\" }}] }}"
+    );
+    let text = config(endpoint.address(), &lines, "proxy_protocol = \"v2\"");
+    let proxy = Evenkeel::start_among(&files, &text);
+    let header = v2(SOURCE, DESTINATION, &[(AUTHORITY, b"front.test")]);
+    let hello = Hello::to("own.test", &authority).caller();
+    let mut client = hello.begin_behind(&header, proxy.address("web"));
+    client.send("hello");
+    assert_eq!(client.bytes(5), b"hello");
+    let told = said(&endpoint).remove(0);
+    assert_eq!((&*told.source, &*told.destination), (SOURCE, DESTINATION));
+    assert_eq!(told.tlv(AUTHORITY), Some(&b"own.test"[..]), "what we know");
+    let ssl = told.tlv(SSL).expect("TLS ended here");
+    assert_eq!(subtype(ssl, 0x21), "TLSv1.3");
+}
+
+#[test]
 fn a_name_that_passes_through_is_told() {
     let authority = Authority::new();
     let endpoint = Endpoint::start(|peer| {
