@@ -34,6 +34,7 @@ pub use world::World;
 
 use crate::config;
 use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol};
+use crate::proxy_protocol;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 use crate::tls::Client;
@@ -54,6 +55,8 @@ pub struct Upstream {
     check: Option<HealthCheck>,
     /// How its endpoints are spoken to in TLS, if they are.
     tls: Option<Arc<Client>>,
+    /// How endpoints are told whom a connection is for, if they are.
+    proxy_protocol: Option<proxy_protocol::Version>,
     protocol: Protocol,
     http2: Http2,
     table: ArcSwap<Table>,
@@ -98,6 +101,7 @@ impl Upstream {
             },
             check,
             tls,
+            proxy_protocol: written.proxy_protocol.map(Into::into),
             protocol: Protocol::new(written),
             http2: Http2::new(written),
             table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),

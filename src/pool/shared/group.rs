@@ -5,19 +5,19 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::queue::{Outcome, Queue};
 use super::{Shared, Standing, Task};
 use crate::endpoint::{ConnectFailure, Endpoint, Live};
-use crate::pool::{ConnectError, Connection};
+use crate::pool::wanted::Kept;
+use crate::pool::{ConnectError, Connection, Wanted};
 
-/// The connections to one endpoint, or to one host there.
+/// The connections to one endpoint, or those of one kind.
 #[derive(Debug)]
 pub(in crate::pool) struct Group {
     live: Arc<Live>,
-    host: Option<ServerName<'static>>,
+    kept: Kept,
     /// The oldest first.
     members: RefCell<Vec<Member>>,
     pub(super) queue: RefCell<Queue>,
@@ -56,10 +56,10 @@ pub(super) struct Opening {
 
 impl Group {
     /// One without connections.
-    pub(super) fn new(endpoint: &Endpoint, host: Option<&ServerName<'static>>) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, wanted: Wanted<'_>) -> Self {
         Self {
             live: Arc::clone(&endpoint.live),
-            host: host.cloned(),
+            kept: wanted.keep(),
             members: RefCell::default(),
             queue: RefCell::default(),
             openings: RefCell::default(),
@@ -73,9 +73,9 @@ impl Group {
         }
     }
 
-    /// Whether it is for requests to this host.
-    pub(super) fn is_for(&self, host: Option<&ServerName<'static>>) -> bool {
-        self.host.as_ref() == host
+    /// Whether it is for requests that want this.
+    pub(super) fn is_for(&self, wanted: Wanted<'_>) -> bool {
+        self.kept.is(wanted)
     }
 
     /// The oldest connection with room for another request, other than these, and than those that
@@ -321,13 +321,13 @@ impl Group {
     }
 
     /// Whether nothing would be lost with it. What is known about an endpoint is remembered, but
-    /// not for every host that anybody asks for.
+    /// not for every host that anybody asks for, nor for every client.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let has_learnt =
             self.speaks_http1.get() || self.requires_http1(now) || self.rarer.get() > 1;
         self.members.borrow().is_empty()
             && !self.is_waited_for()
-            && (!has_learnt || self.host.is_some() || self.live.is_retired())
+            && (!has_learnt || self.kept.is_for_some() || self.live.is_retired())
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Shared {
     endpoint: Arc<Endpoint>,
     /// How its session came about, if it is one of TLS.
     secured: Option<Box<tls::Secured>>,
+    /// Whether its endpoint was told whom it is for.
+    is_introduced: bool,
     group: Weak<Group>,
     /// Requests on it.
     calls: Cell<u32>,
@@ -109,6 +111,7 @@ impl Shared {
             stream,
             endpoint,
             secured,
+            client,
             open,
             ..
         } = connection;
@@ -124,6 +127,7 @@ impl Shared {
             http2,
             endpoint,
             secured,
+            is_introduced: client.is_some(),
             group: Rc::downgrade(group),
             calls: Cell::new(0),
             is_proven: Cell::new(false),
@@ -190,7 +194,10 @@ impl Shared {
     /// Whether a new connection to the endpoint, as it is now, would be made in the same way.
     fn is_made_for(&self, endpoint: &Endpoint) -> bool {
         let is_kept_alike = self.endpoint.http2.is_as(&endpoint.http2);
-        if endpoint.protocol == Protocol::Http1 || !is_kept_alike {
+        if endpoint.protocol == Protocol::Http1
+            || !is_kept_alike
+            || self.is_introduced != endpoint.proxy_protocol.is_some()
+        {
             return false;
         }
         match (&self.secured, &endpoint.tls) {
