@@ -11,8 +11,10 @@ mod bind;
 mod buffer;
 mod client;
 mod datagram;
+mod peek;
 mod pipe;
 mod secure;
+mod session;
 mod sockets;
 mod stream;
 #[cfg(test)]
@@ -26,5 +28,6 @@ pub use client::{ClientCertificate, ClientFacts, RuleKey};
 pub use datagram::{Batch, Datagram, Outgoing, Source, connected, send};
 pub use pipe::Pipe;
 pub use secure::Secure;
+pub use session::SessionFacts;
 pub use sockets::{Sockets, Transport, accept};
 pub use stream::Stream;
