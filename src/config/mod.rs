@@ -52,12 +52,12 @@ pub use self::codes::{CODES, Code, Explanation, Severity};
 pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
-    Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults,
+    Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults, DscpEntry,
     EndpointDetails, EndpointEntry, FieldEdits, Health, HealthGrpc, HealthHttp, HealthTcp,
-    HealthUdp, Hsts, Listener, ListenerHttp2, Log, LogFormat, LogLevel, OwnCertificate, Protocol,
-    PublicRoots, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
-    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, Upstream, UpstreamHttp2,
-    UpstreamProtocol, UpstreamTls, Zone,
+    HealthUdp, Hsts, KeepaliveDetails, KeepaliveEntry, Listener, ListenerHttp2, ListenerSocket,
+    Log, LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots, Redirect, Respond, Retry,
+    Rewrite, Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts,
+    Tls, TlsVersion, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamSocket, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::octets::{OctetPattern, octets};

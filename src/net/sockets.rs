@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::bind::{Bind, BindError};
 use super::datagram;
+use super::options::Listening;
 
 /// Bound sockets that take connections, or datagrams: one per worker, all on the same address and
 /// port.
@@ -25,6 +26,8 @@ pub struct Sockets {
     pub local: SocketAddr,
     /// What comes by them.
     pub transport: Transport,
+    /// What they were last made to be.
+    options: Mutex<Listening>,
     open: Vec<Mutex<Option<Socket>>>,
 }
 
@@ -41,34 +44,41 @@ impl Sockets {
     /// Binds and listens for so many workers (at least one). Fails when anybody else accepts on
     /// the address, even somebody who would share it.
     pub fn bind(address: &str, workers: usize) -> io::Result<Self> {
-        Self::bind_for(Transport::Tcp, address, workers)
+        Self::open(Transport::Tcp, address, &Listening::default(), workers)
     }
 
-    /// The same for either transport.
-    pub fn bind_for(transport: Transport, address: &str, workers: usize) -> io::Result<Self> {
-        let bind: Bind = address.parse()?;
+    /// The same for either transport, and with options.
+    pub fn open(
+        transport: Transport,
+        address: &str,
+        options: &Listening,
+        workers: usize,
+    ) -> io::Result<Self> {
+        let bind = address.parse::<Bind>()?.with_v6_only(options.v6_only);
         if bind.address.port() != 0 {
             // With `SO_REUSEPORT` two programs of one user share a port without an error, and each
             // gets half of the connections: a trap at start-up. A socket without it cannot.
-            let guard = open_or_ipv4(bind, transport, false).map(|(guard, _)| guard);
+            let guard = open_or_ipv4(bind, (transport, options), false).map(|(guard, _)| guard);
             drop(guard.map_err(|error| BindError::explain(bind.address, &error))?);
         }
-        Self::listen(bind, transport, workers)
+        Self::listen(bind, transport, options, workers)
     }
 
     /// The same beside sockets that overlap, of this program or of the one it takes over from: for
     /// reloads and upgrades.
     pub fn bind_shared(address: &str, workers: usize) -> io::Result<Self> {
-        Self::bind_shared_for(Transport::Tcp, address, workers)
+        Self::open_shared(Transport::Tcp, address, &Listening::default(), workers)
     }
 
-    /// The same for either transport.
-    pub fn bind_shared_for(
+    /// The same for either transport, and with options.
+    pub fn open_shared(
         transport: Transport,
         address: &str,
+        options: &Listening,
         workers: usize,
     ) -> io::Result<Self> {
-        Self::listen(address.parse()?, transport, workers)
+        let bind = address.parse::<Bind>()?.with_v6_only(options.v6_only);
+        Self::listen(bind, transport, options, workers)
     }
 
     /// A worker's socket, non-blocking. May be asked for again: it is a new descriptor of the same
@@ -108,21 +118,61 @@ impl Sockets {
         self.open.len()
     }
 
-    fn listen(bind: Bind, transport: Transport, workers: usize) -> io::Result<Self> {
+    /// Whether they can become what these options say, without others in their place.
+    pub fn may_become(&self, options: &Listening) -> bool {
+        self.options().is_bound_as(options)
+    }
+
+    /// Makes them what these options say, for the connections that come from now on.
+    pub fn become_like(&self, options: &Listening) -> io::Result<()> {
+        let mut present = self.options();
+        if *present == *options {
+            return Ok(());
+        }
+        for worker in 0..self.workers() {
+            let Some(slot) = self.slot(worker) else {
+                continue;
+            };
+            if let Some(socket) = &*slot {
+                begin(socket, self.transport, options, self.local.is_ipv6())?;
+            }
+        }
+        *present = options.clone();
+        Ok(())
+    }
+
+    fn options(&self) -> MutexGuard<'_, Listening> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(
+        bind: Bind,
+        transport: Transport,
+        options: &Listening,
+        workers: usize,
+    ) -> io::Result<Self> {
         let explain = |error: io::Error| BindError::explain(bind.address, &error);
-        let (first, bind) = open_or_ipv4(bind, transport, true).map_err(explain)?;
-        begin(&first, transport, bind).map_err(explain)?;
+        let how = (transport, options);
+        let (first, bind) = open_or_ipv4(bind, how, true).map_err(explain)?;
+        let begin = |socket: &Socket| {
+            if transport == Transport::Udp {
+                datagram::prepare(socket, bind.address)?;
+            }
+            begin(socket, transport, options, bind.address.is_ipv6())
+        };
+        begin(&first).map_err(explain)?;
         let local = first.local_addr()?;
         let local = local.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let mut open = vec![Mutex::new(Some(first))];
         for _ in 1..workers {
-            let socket = bound(bind.with_port(local.port()), transport, true).map_err(explain)?;
-            begin(&socket, transport, bind).map_err(explain)?;
+            let socket = bound(bind.with_port(local.port()), how, true).map_err(explain)?;
+            begin(&socket).map_err(explain)?;
             open.push(Mutex::new(Some(socket)));
         }
         Ok(Self {
             local,
             transport,
+            options: Mutex::new(options.clone()),
             open,
         })
     }
@@ -144,21 +194,28 @@ pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((TcpStream::from(socket), peer))
 }
 
-/// Has a bound socket take what comes.
-fn begin(socket: &Socket, transport: Transport, bind: Bind) -> io::Result<()> {
+/// Has a bound socket take what comes, as the options say; also one that does so already.
+fn begin(
+    socket: &Socket,
+    transport: Transport,
+    options: &Listening,
+    is_ipv6: bool,
+) -> io::Result<()> {
     match transport {
-        Transport::Tcp => socket.listen(BACKLOG),
-        Transport::Udp => datagram::prepare(socket, bind.address),
+        Transport::Tcp => options.apply(socket, is_ipv6),
+        Transport::Udp => options.apply_to_datagrams(socket, is_ipv6),
     }
 }
 
 /// A bound socket; on every IPv4 address where "every address" was asked for and IPv6 is missing.
-fn open_or_ipv4(bind: Bind, transport: Transport, share: bool) -> io::Result<(Socket, Bind)> {
-    match (bound(bind, transport, share), bind.without_ipv6()) {
+fn open_or_ipv4(
+    bind: Bind,
+    how: (Transport, &Listening),
+    share: bool,
+) -> io::Result<(Socket, Bind)> {
+    match (bound(bind, how, share), bind.without_ipv6()) {
         (Ok(socket), _) => Ok((socket, bind)),
-        (Err(error), Some(ipv4)) if lacks_ipv6(&error) => {
-            Ok((bound(ipv4, transport, share)?, ipv4))
-        }
+        (Err(error), Some(ipv4)) if lacks_ipv6(&error) => Ok((bound(ipv4, how, share)?, ipv4)),
         (Err(error), _) => Err(error),
     }
 }
@@ -169,7 +226,11 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(family) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-fn bound(bind: Bind, transport: Transport, share: bool) -> io::Result<Socket> {
+fn bound(
+    bind: Bind,
+    (transport, options): (Transport, &Listening),
+    share: bool,
+) -> io::Result<Socket> {
     let domain = Domain::for_address(bind.address);
     let socket = match transport {
         Transport::Tcp => Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?,
@@ -182,16 +243,10 @@ fn bound(bind: Bind, transport: Transport, share: bool) -> io::Result<Socket> {
         // Without it a restart would wait a minute for connections in TIME_WAIT. Of datagrams it
         // would let two programs have the same port, and one of them all of them.
         socket.set_reuse_address(true)?;
-        // Linux hands this down to accepted sockets: one system call less per connection.
-        socket.set_tcp_nodelay(true)?;
     }
     socket.set_reuse_port(share)?;
     socket.set_nonblocking(true)?;
+    options.prepare(&socket, bind.address.is_ipv6())?;
     socket.bind(&bind.address.into())?;
     Ok(socket)
 }
-
-/// Connections that wait to be accepted, per worker. The kernel cuts it to `net.core.somaxconn`
-/// (4096 by default), so this says "as many as the machine allows": a burst beyond it costs clients
-/// a second each, for their SYN is dropped.
-const BACKLOG: i32 = 65_535;

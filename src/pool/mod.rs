@@ -152,6 +152,9 @@ impl Connection {
             // A reload has changed it, and its word is to hold now, not once none of these rest.
             return false;
         }
+        if self.endpoint.socket != endpoint.socket {
+            return false;
+        }
         match (&self.secured, &endpoint.tls) {
             (None, None) => true,
             (Some(secured), Some(peer)) => peer.is_current(secured),
@@ -187,7 +190,7 @@ pub async fn connect(
     purpose: Purpose,
     host: Option<&ServerName<'static>>,
 ) -> io::Result<(Stream, Option<Box<Secured>>)> {
-    let stream = Stream::connect(address).await?;
+    let stream = Stream::connect(address, endpoint.socket.as_deref()).await?;
     let Some(peer) = &endpoint.tls else {
         return Ok((stream, None));
     };

@@ -12,7 +12,7 @@ use super::spoken::ConnectionProtocol;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
 use crate::http1;
-use crate::net::{RuleKey, Sockets};
+use crate::net::{Listening, RuleKey, Sockets};
 use crate::policy::{Forwarding, Hsts, Via};
 use crate::route::RouteTable;
 use crate::tls::ForNames;
@@ -26,6 +26,8 @@ pub struct Listener {
     pub bind: Arc<str>,
     /// The bound sockets; the same `Arc` as before a reload that left the address alone.
     pub sockets: Arc<Sockets>,
+    /// What its sockets are to be.
+    pub options: Listening,
     /// Where TLS ends, if what comes is not plain text.
     pub tls: Option<Arc<Termination>>,
     /// Who gets connections by how TLS begins, if anybody does.

@@ -33,6 +33,7 @@ pub use world::World;
 
 use crate::config;
 use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol};
+use crate::net::Connecting;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 use crate::tls::Client;
@@ -53,6 +54,8 @@ pub struct Upstream {
     check: Option<HealthCheck>,
     /// How its endpoints are spoken to in TLS, if they are.
     tls: Option<Arc<Client>>,
+    /// Options of the sockets to its endpoints, if any were written.
+    socket: Option<Arc<Connecting>>,
     protocol: Protocol,
     http2: Http2,
     table: ArcSwap<Table>,
@@ -97,6 +100,7 @@ impl Upstream {
             },
             check,
             tls,
+            socket: Connecting::new(&written.socket).map(Arc::new),
             protocol: Protocol::new(written),
             http2: Http2::new(written),
             table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),

@@ -43,6 +43,7 @@ mod passthrough_hellos;
 mod reload;
 mod route_command;
 mod routing;
+mod socket_options;
 mod splice;
 mod streaming;
 mod tcp;

@@ -30,6 +30,7 @@ pub(crate) mod message;
 pub(crate) mod openssl;
 pub(crate) mod port;
 pub(crate) mod python;
+pub(crate) mod sockets;
 pub(crate) mod tickets;
 pub(crate) mod tls;
 pub(crate) mod tls_endpoint;

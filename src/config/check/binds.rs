@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::listeners::is_udp;
+use super::sockets::{bind_of, device_of};
 use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -16,6 +17,8 @@ struct Use<'a> {
     bind: Bind,
     /// Datagrams and connections may have the same address.
     udp: bool,
+    /// The interface by which it is reached alone.
+    device: Option<&'a str>,
     written: &'a str,
     place: Place,
 }
@@ -26,16 +29,21 @@ enum Who<'a> {
     Admin,
 }
 
+impl Use<'_> {
+    /// Whether both cannot be bound at once. Behind two interfaces they can.
+    fn overlaps(&self, other: &Self) -> bool {
+        let apart = self.device.zip(other.device).is_some_and(|(a, b)| a != b);
+        !apart && self.bind.overlaps(other.bind)
+    }
+}
+
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     let mut ports: BTreeMap<(bool, u16), Vec<Use<'_>>> = BTreeMap::new();
     for accepting in uses(world) {
         let earlier = ports
             .entry((accepting.udp, accepting.bind.port()))
             .or_default();
-        if let Some(first) = earlier
-            .iter()
-            .find(|first| first.bind.overlaps(accepting.bind))
-        {
+        if let Some(first) = earlier.iter().find(|first| first.overlaps(&accepting)) {
             findings.push(double(first, &accepting));
         }
         earlier.push(accepting);
@@ -47,6 +55,8 @@ fn uses<'a>(world: &World<'a>) -> Vec<Use<'a>> {
     let listeners = world.listeners.values().filter_map(|item| {
         let mut found = accepting(Who::Listener(item.name), item.node.at(&["bind"])?)?;
         found.udp = is_udp(item);
+        found.bind = bind_of(item, found.bind);
+        found.device = device_of(item);
         Some(found)
     });
     let admin = world.root.at(&["admin", "http"]);
@@ -62,6 +72,7 @@ fn accepting<'a>(who: Who<'a>, node: &'a Node) -> Option<Use<'a>> {
         who,
         bind: address::bind(written).ok()?,
         udp: false,
+        device: None,
         written,
         place: node.place,
     })

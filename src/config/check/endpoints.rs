@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::listeners::is_udp;
+use super::sockets::bind_of;
 use super::{Findings, World, udp};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -86,7 +87,7 @@ fn binds<'a>(world: &World<'a>, is_like: impl Fn(bool) -> bool) -> Vec<(&'a str,
         .filter(|listener| is_like(is_udp(listener)))
         .filter_map(|listener| {
             let node = listener.node.at(&["bind"]).filter(|node| !node.faulty)?;
-            let bind = address::bind(node.str()?).ok()?;
+            let bind = bind_of(listener, address::bind(node.str()?).ok()?);
             Some((listener.name, bind, node.place))
         })
         .collect()

@@ -28,6 +28,7 @@ mod names;
 mod protocols;
 mod retries;
 mod server_names;
+mod sockets;
 pub(super) mod structure;
 mod tests_of_routes;
 mod timeouts;
@@ -92,6 +93,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     fields::check(&world, &mut findings);
     timeouts::check(&world, &mut findings);
     udp::check(&world, &mut findings);
+    sockets::check(&world, &mut findings);
     retries::check(&world, &mut findings);
     upstreams::check(&world, &mut findings);
     upstream_tls::check(&world, &mut findings);

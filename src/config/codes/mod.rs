@@ -86,6 +86,8 @@ pub enum Code {
     Windows,
     GrpcProbe,
     NotOverUdp,
+    SocketOption,
+    KeepaliveTime,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,
@@ -111,6 +113,7 @@ pub enum Code {
     UnshownOcsp,
     Unverified,
     OtherTransport,
+    ReplayedData,
 }
 
 /// What there is to say about a code.
@@ -192,7 +195,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::OtherTransport as usize + 1;
+const COUNT: usize = Code::ReplayedData as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

@@ -287,4 +287,19 @@ pub(super) const RELATIONS: &[Explanation] = &[
                no TLS on either side, no route by `server_name`, and no endpoint that is the path of a \
                socket. What the datagrams themselves hold, DTLS or QUIC, passes unread.",
     },
+    Explanation {
+        code: Code::SocketOption,
+        id: "E0270",
+        summary: "a socket option that does nothing there",
+        text: "Datagrams have no connections that could wait, be asked for or be put together; IPv4 \
+               has no `v6_only`; and what leaves by a Unix socket passes no network. Set where it \
+               does nothing, an option would only look as if it were in force.",
+    },
+    Explanation {
+        code: Code::KeepaliveTime,
+        id: "E0271",
+        summary: "a keepalive that the kernel cannot wait",
+        text: "The kernel counts the silence before its questions, and between them, in whole \
+               seconds, and up to 32767 of them.",
+    },
 ];

@@ -184,4 +184,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
                One of the two may work without the other: endpoints would get traffic that they do not \
                take, or none though they would. `health.port` is for what is asked elsewhere on purpose.",
     },
+    Explanation {
+        code: Code::ReplayedData,
+        id: "W0337",
+        summary: "data that may come twice",
+        text: "With `fast_open` a client's first data comes with its first segment, which the network \
+               may deliver twice (RFC 7413 §2.1): a request in plain text would be carried out twice. \
+               In front of TLS nothing happens before a handshake, which cannot be repeated.",
+    },
 ];

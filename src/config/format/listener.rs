@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EndpointEntry, ListenerHttp2, Timeouts, Tls, is_default};
+use super::{EndpointEntry, ListenerHttp2, ListenerSocket, Timeouts, Tls, is_default};
 use crate::config::units::Size;
 
 /// `[listener.<name>]`
@@ -55,6 +55,9 @@ pub struct Listener {
     /// HTTP/2, where `protocols` has it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: ListenerHttp2,
+    /// Options of its sockets.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub socket: ListenerSocket,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
     /// `tls_handshake` beside `tls` or with routes that have a `server_name`. Of UDP,
     /// `session_idle` alone.

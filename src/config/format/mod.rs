@@ -18,6 +18,7 @@ mod http2;
 mod listener;
 mod route;
 mod route_test;
+mod socket;
 mod tls;
 mod upstream;
 mod upstream_tls;
@@ -26,6 +27,10 @@ pub use self::http2::{ListenerHttp2, UpstreamHttp2};
 pub use self::listener::{Listener, Protocol};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
+pub(super) use self::socket::dscp_of;
+pub use self::socket::{
+    DscpEntry, KeepaliveDetails, KeepaliveEntry, ListenerSocket, UpstreamSocket,
+};
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Health, HealthGrpc, HealthHttp, HealthTcp, HealthUdp,

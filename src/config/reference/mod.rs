@@ -13,7 +13,8 @@ pub fn reference_page() -> String {
     for (title, path) in TABLES {
         let shape = path
             .iter()
-            .try_fold(schema.root(), |shape, key| step(shape, key));
+            .try_fold(schema.root(), |shape, key| step(shape, key))
+            .map(|shape| shape.alternative("object"));
         if let Some(shape) = shape {
             table(&mut page, title, shape);
         }
@@ -155,7 +156,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 30] = [
+const TABLES: [(&str, &[&str]); 33] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -176,6 +177,11 @@ const TABLES: [(&str, &[&str]); 30] = [
         &["listener", "*", "tls", "hsts"],
     ),
     ("`[listener.<name>.http2]`", &["listener", "*", "http2"]),
+    ("`[listener.<name>.socket]`", &["listener", "*", "socket"]),
+    (
+        "`keepalive` as a table",
+        &["listener", "*", "socket", "keepalive"],
+    ),
     ("`[route.<name>]`", &["route", "*"]),
     (
         "`[route.<name>.client_certificate]`",
@@ -201,6 +207,7 @@ const TABLES: [(&str, &[&str]); 30] = [
         &["upstream", "*", "tls", "certificate"],
     ),
     ("`[upstream.<name>.http2]`", &["upstream", "*", "http2"]),
+    ("`[upstream.<name>.socket]`", &["upstream", "*", "socket"]),
     ("`[upstream.<name>.health]`", &["upstream", "*", "health"]),
     (
         "`[upstream.<name>.health.http]`",

@@ -33,6 +33,18 @@ impl Bind {
         }
     }
 
+    /// The same where it is written whether IPv6 leaves IPv4 alone.
+    pub(in crate::config) fn with_v6_only(self, v6_only: Option<bool>) -> Self {
+        let every = |port| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        match (self, v6_only) {
+            (Self::Every(port), Some(true)) => Self::One(every(port)),
+            (Self::One(address), Some(false)) if address == every(address.port()) => {
+                Self::Every(address.port())
+            }
+            (Self::Every(_) | Self::One(_), _) => self,
+        }
+    }
+
     /// Whether both cannot be bound at once. Port 0 is never the same port twice. `[::]` written
     /// out is IPv6 alone, so that it can stand beside `0.0.0.0`.
     pub(in crate::config) fn overlaps(self, other: Self) -> bool {

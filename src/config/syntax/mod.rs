@@ -16,6 +16,7 @@ mod octets;
 mod path;
 mod regex;
 mod request;
+mod socket;
 mod status;
 mod tls;
 
@@ -85,6 +86,8 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
         "x-san" => tls::san(text),
         "x-alpn" => tls::protocol(text),
         "x-grpc-service" => grpc::service(text),
+        "x-interface" => socket::interface(text),
+        "x-dscp" => socket::dscp(text),
         "x-octets" => octets::sent(text),
         "x-octet-pattern" => octets::expected(text),
         "x-path-pattern" => path::pattern(text),

@@ -29,7 +29,7 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
     } = job;
     let address = probed_address(&endpoint, check.port);
     if let Probe::Udp(probe) = &check.probe {
-        return udp::ask(probe, &address, check.timeout).await;
+        return udp::ask(probe, &address, endpoint.socket.as_deref(), check.timeout).await;
     }
     let deadline = Instant::now() + check.timeout;
     let (purpose, host) = match &check.probe {

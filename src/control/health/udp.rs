@@ -12,17 +12,22 @@ use tokio::time::timeout;
 
 use super::outcome::Outcome;
 use crate::endpoint::ConnectFailure;
-use crate::net::{Address, connected};
+use crate::net::{Address, Connecting, connected};
 use crate::upstream::UdpProbe;
 
 /// Asks an endpoint. Ends within the limit.
-pub(super) async fn ask(probe: &UdpProbe, address: &Address, limit: Duration) -> Outcome {
+pub(super) async fn ask(
+    probe: &UdpProbe,
+    address: &Address,
+    socket: Option<&Connecting>,
+    limit: Duration,
+) -> Outcome {
     let Address::Ip(address) = address else {
         let why = "datagrams cannot be sent to the path of a socket".to_owned();
         return Outcome::NotConnected(ConnectFailure::Unavailable, why);
     };
     for part in [limit / 2; 2] {
-        match timeout(part, exchange(probe, *address)).await {
+        match timeout(part, exchange(probe, *address, socket)).await {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(error)) => {
                 return Outcome::NotConnected(ConnectFailure::of(&error), error.to_string());
@@ -33,9 +38,13 @@ pub(super) async fn ask(probe: &UdpProbe, address: &Address, limit: Duration) ->
     Outcome::NoAnswerWithin(limit)
 }
 
-async fn exchange(probe: &UdpProbe, address: SocketAddr) -> io::Result<Outcome> {
+async fn exchange(
+    probe: &UdpProbe,
+    address: SocketAddr,
+    socket: Option<&Connecting>,
+) -> io::Result<Outcome> {
     // A port of its own: what comes late for another question is not taken for the answer.
-    let socket = UdpSocket::from_std(connected(address)?)?;
+    let socket = UdpSocket::from_std(connected(address, socket)?)?;
     socket.send(&probe.send).await?;
     let mut answer = vec![0; LONGEST];
     let length = socket.recv(&mut answer).await?;

@@ -188,7 +188,8 @@ impl Shared {
     /// Whether a new connection to the endpoint, as it is now, would be made in the same way.
     fn is_made_for(&self, endpoint: &Endpoint) -> bool {
         let is_kept_alike = self.endpoint.http2.is_as(&endpoint.http2);
-        if endpoint.protocol == Protocol::Http1 || !is_kept_alike {
+        let is_led_alike = self.endpoint.socket == endpoint.socket;
+        if endpoint.protocol == Protocol::Http1 || !is_kept_alike || !is_led_alike {
             return false;
         }
         match (&self.secured, &endpoint.tls) {

@@ -75,6 +75,7 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
     Endpoint {
         live: states.get_or_create("api", &address),
         address,
+        socket: None,
         tls: None,
         protocol: Protocol::Http1,
         http2: Http2::default(),

@@ -23,7 +23,7 @@ use super::unnamed::{effective_upstreams, of_listener, own_route, redirects};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config};
 use crate::http1;
-use crate::net::Sockets;
+use crate::net::{Listening, Sockets};
 use crate::policy::{Filters, Fixed, Forwarding, Hsts, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
 use crate::tls::{Credentials, Material};
@@ -122,6 +122,7 @@ impl Builder<'_> {
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
+            options: Listening::new(&written.socket),
             tls,
             by_name,
             kind,
