@@ -93,6 +93,7 @@ async fn start() -> TcpStream {
     let client = TcpStream::connect(sockets.local).await.expect("it listens");
     let (stream, peer) = listener.accept().await.expect("a connection");
     let facts = ConnectionFacts {
+        path: None,
         listener: "web".into(),
         peer,
         local: sockets.local,

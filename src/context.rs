@@ -1,6 +1,7 @@
 //! Facts of a connection, learned once when it is accepted.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Who is connected to what.
@@ -8,8 +9,10 @@ use std::sync::Arc;
 pub struct ConnectionFacts {
     /// Name of the listener that accepted it.
     pub listener: Arc<str>,
-    /// The other side.
+    /// The other side; [`UNNAMED`](crate::net::UNNAMED) for one that came by a Unix socket.
     pub peer: SocketAddr,
     /// Our side.
     pub local: SocketAddr,
+    /// Our side, if it is a Unix socket.
+    pub path: Option<Arc<PathBuf>>,
 }

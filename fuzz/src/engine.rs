@@ -76,6 +76,7 @@ impl Proxy for Engine {
     /// Serves a client as a worker that has just begun: without connections from another run.
     fn serve(&self, stream: UnixStream) -> JoinHandle<()> {
         let facts = ConnectionFacts {
+            path: None,
             listener: "web".into(),
             peer: self.sockets.local,
             local: self.sockets.local,

@@ -57,7 +57,8 @@ pub use self::format::{
     HealthUdp, Hsts, KeepaliveDetails, KeepaliveEntry, Listener, ListenerHttp2, ListenerSocket,
     Log, LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots, Redirect, Respond, Retry,
     Rewrite, Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts,
-    Tls, TlsVersion, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamSocket, UpstreamTls, Zone,
+    Tls, TlsVersion, TrustedProxy, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamSocket,
+    UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::octets::{OctetPattern, octets};

@@ -34,11 +34,7 @@ impl Workshop {
     ) -> Result<BTreeMap<String, Arc<Sockets>>, Rejection> {
         let mut sockets = BTreeMap::new();
         for (name, listener) in &config.listener {
-            let transport = if listener.is_udp() {
-                Transport::Udp
-            } else {
-                Transport::Tcp
-            };
+            let transport = Transport::of(&listener.bind, listener.is_udp());
             let options = Listening::new(&listener.socket);
             let kept = previous.and_then(|snapshot| {
                 let mut old = snapshot.listeners.iter();
@@ -75,6 +71,10 @@ impl Workshop {
         (bind, options): (&str, &Listening),
         previous: Option<&Snapshot>,
     ) -> io::Result<Arc<Sockets>> {
+        if transport == Transport::Unix {
+            // Whoever answers there is somebody else, for the file of ours would have been kept.
+            return Sockets::open(transport, bind, options, self.workers).map(Arc::new);
+        }
         let port = bind.parse::<Bind>()?.address.port();
         let same =
             |sockets: &Sockets| sockets.local.port() == port && sockets.transport == transport;
@@ -130,7 +130,7 @@ pub(super) fn rehearse(config: &Config) -> Result<(), Rejection> {
     };
     for (name, listener) in &config.listener {
         let options = Listening::new(&listener.socket);
-        let tried = options.rehearse(listener.is_udp());
+        let tried = options.rehearse(&listener.bind, listener.is_udp());
         tried.map_err(refused("listener", name))?;
         if options.wants_fast_open() && !knows_fast_open() {
             tracing::warn!(

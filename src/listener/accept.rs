@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -18,7 +17,7 @@ use super::balance::Balance;
 use super::failure::{Failure, Shortage};
 use super::guard::{Guard, Ledger};
 use crate::drain::Watcher;
-use crate::net::{self, Stream};
+use crate::net::{self, Incoming, Stream};
 use crate::snapshot::Listener;
 use crate::telemetry::events::{Event, Events};
 
@@ -99,8 +98,8 @@ impl Acceptor {
     where
         S: Fn(Accepted) + 'static,
     {
-        let socket = listener.sockets.take(self.worker)?;
-        let socket = TcpListener::from_std(socket.ok_or(io::ErrorKind::NotConnected)?)?;
+        let socket = listener.sockets.incoming(self.worker)?;
+        let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
         let form = RefCell::new(self.form(listener));
         let current = Rc::new(Current { form });
         let (sender, stop) = oneshot::channel();
@@ -114,6 +113,7 @@ impl Acceptor {
                 shortage: Shortage::new(),
             };
             accepting.run(&socket, stop, &serve).await;
+            kept.form.borrow().listener.sockets.withdraw();
             accepting.empty(socket, &serve).await;
             kept.form.borrow().listener.sockets.close(acceptor.worker);
             drop(hold);
@@ -140,14 +140,14 @@ impl Loop<'_> {
     /// Accepts until it is stopped.
     async fn run(
         &mut self,
-        socket: &TcpListener,
+        socket: &Incoming,
         mut stop: oneshot::Receiver<()>,
         serve: &impl Fn(Accepted),
     ) {
         let mut turn = 0;
         while let Some(accepted) = next(socket, &mut stop).await {
             match accepted {
-                Ok((stream, peer)) => self.let_in(Stream::Tcp(stream), peer, serve),
+                Ok((stream, peer)) => self.let_in(stream, peer, serve),
                 Err(error) => match Failure::of(&error) {
                     Failure::Empty => {}
                     Failure::Lost => self.current.lost(),
@@ -169,16 +169,13 @@ impl Loop<'_> {
     /// Accepts what is left in the queue. Those clients were told that they are connected: serve
     /// them. The kernel is asked until it says that there are none, for an event may still be on
     /// its way. A shortage ends it: it would hold a drain up for nothing.
-    async fn empty(&mut self, socket: TcpListener, serve: &impl Fn(Accepted)) {
-        let Ok(socket) = socket.into_std() else {
+    async fn empty(&mut self, socket: Incoming, serve: &impl Fn(Accepted)) {
+        let Ok(socket) = socket.into_queue() else {
             return; // the runtime is ending
         };
         let mut turn = 0;
         loop {
-            match net::accept(&socket).and_then(|(stream, peer)| {
-                let stream = Stream::accepted(stream)?;
-                Ok((stream, peer))
-            }) {
+            match socket.accept() {
                 Ok((stream, peer)) => self.let_in(stream, peer, serve),
                 Err(error) => match Failure::of(&error) {
                     Failure::Lost => self.current.lost(),
@@ -250,9 +247,9 @@ impl Current {
 
 /// The next connection, or `None` once the loop is to stop.
 async fn next(
-    socket: &TcpListener,
+    socket: &Incoming,
     stop: &mut oneshot::Receiver<()>,
-) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+) -> Option<io::Result<(Stream, SocketAddr)>> {
     poll_fn(|cx| {
         if Pin::new(&mut *stop).poll(cx).is_ready() {
             return Poll::Ready(None);

@@ -12,6 +12,7 @@ mod buffer;
 mod client;
 mod connect;
 mod datagram;
+mod incoming;
 mod options;
 mod pipe;
 mod secure;
@@ -19,15 +20,18 @@ mod sockets;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod unix;
 
-pub use address::{Address, canonical, dotted};
+pub use address::{Address, UNNAMED, canonical, dotted, named};
 pub use alpn::Alpn;
 pub use bind::{Bind, BindError};
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use client::{ClientCertificate, ClientFacts, RuleKey};
 pub use datagram::{Batch, Datagram, Outgoing, Source, connected, send};
+pub use incoming::{Incoming, Loose, Queue, accept};
 pub use options::{Connecting, Listening};
 pub use pipe::Pipe;
 pub use secure::Secure;
-pub use sockets::{Sockets, Transport, accept};
+pub use sockets::{Sockets, Transport};
 pub use stream::Stream;
+pub use unix::{Access, SocketFile, SocketFileError};

@@ -8,31 +8,35 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::unix::Access;
 use crate::config::{KeepaliveEntry, ListenerSocket, UpstreamSocket};
 
 /// Options of sockets that accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listening {
     /// Connections that wait to be accepted.
-    backlog: i32,
+    pub(super) backlog: i32,
     keepalive: Option<Keepalive>,
     nodelay: bool,
     fast_open: bool,
     freebind: bool,
-    path: Way,
+    way: Way,
     /// Whether IPv6 leaves IPv4 alone, if that was written.
     pub(super) v6_only: Option<bool>,
+    /// Whom the file of a Unix socket is for.
+    pub(super) access: Access,
 }
 
 /// Options of sockets that lead to endpoints.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Connecting {
     keepalive: Option<Keepalive>,
-    path: Way,
+    way: Way,
 }
 
 /// How what is sent finds its way.
@@ -70,7 +74,7 @@ impl Listening {
             nodelay: written.nodelay.unwrap_or(true),
             fast_open: written.fast_open.unwrap_or(false),
             freebind: written.freebind.unwrap_or(false),
-            path: Way {
+            way: Way {
                 mark: written.mark.unwrap_or(0),
                 dscp: written
                     .dscp
@@ -80,12 +84,13 @@ impl Listening {
                 device: written.bind_to_device.as_deref().map(Into::into),
             },
             v6_only: written.v6_only,
+            access: Access::new(written),
         }
     }
 
     /// Whether sockets with those other options can become ones with these.
     pub(super) fn is_bound_as(&self, other: &Self) -> bool {
-        self.path.device == other.path.device && self.v6_only == other.v6_only
+        self.way.device == other.way.device && self.v6_only == other.v6_only
     }
 
     /// Whether Fast Open is asked for.
@@ -94,14 +99,17 @@ impl Listening {
     }
 
     /// Tries on a socket of its own what may be refused.
-    pub fn rehearse(&self, is_udp: bool) -> io::Result<()> {
-        self.path.rehearse(is_udp)
+    pub fn rehearse(&self, bind: &str, is_udp: bool) -> io::Result<()> {
+        match bind.strip_prefix("unix:") {
+            Some(path) => self.access.rehearse(Path::new(path)),
+            None => self.way.rehearse(is_udp),
+        }
     }
 
     /// What has to stand before the socket is bound.
     pub(super) fn prepare(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
-        if self.path.device.is_some() {
-            self.path.bind_device(socket)?;
+        if self.way.device.is_some() {
+            self.way.bind_device(socket)?;
         }
         if self.freebind {
             let set = if is_ipv6 {
@@ -116,12 +124,12 @@ impl Listening {
 
     /// Makes a socket that takes datagrams one with these options.
     pub(super) fn apply_to_datagrams(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
-        self.path.apply(socket, is_ipv6)
+        self.way.apply(socket, is_ipv6)
     }
 
     /// Makes a socket that listens already, or shall do so now, one with these options.
     pub(super) fn apply(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
-        self.path.apply(socket, is_ipv6)?;
+        self.way.apply(socket, is_ipv6)?;
         // Linux hands these down to accepted sockets: no system calls per connection.
         socket.set_tcp_nodelay(self.nodelay)?;
         match self.keepalive {
@@ -142,7 +150,7 @@ impl Connecting {
     pub fn new(written: &UpstreamSocket) -> Option<Self> {
         let options = Self {
             keepalive: written.keepalive.map(Keepalive::new),
-            path: Way {
+            way: Way {
                 mark: written.mark.unwrap_or(0),
                 dscp: written
                     .dscp
@@ -157,7 +165,7 @@ impl Connecting {
 
     /// Tries on a socket of its own what may be refused.
     pub fn rehearse(&self) -> io::Result<()> {
-        self.path.rehearse(false)
+        self.way.rehearse(false)
     }
 
     /// What has to stand before a connection is opened.
@@ -170,10 +178,10 @@ impl Connecting {
 
     /// The same where there is none.
     pub(super) fn prepare_datagrams(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
-        if self.path.device.is_some() {
-            self.path.bind_device(socket)?;
+        if self.way.device.is_some() {
+            self.way.bind_device(socket)?;
         }
-        self.path.apply(socket, is_ipv6)
+        self.way.apply(socket, is_ipv6)
     }
 }
 

@@ -8,27 +8,34 @@
 //! has emptied the queue.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::address::UNNAMED;
 use super::bind::{Bind, BindError};
 use super::datagram;
+use super::incoming::Incoming;
 use super::options::Listening;
+use super::unix::SocketFile;
 
 /// Bound sockets that take connections, or datagrams: one per worker, all on the same address and
 /// port.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The address with the port that was really bound.
+    /// The address with the port that was really bound; [`UNNAMED`] for a Unix socket.
     pub local: SocketAddr,
+    /// The path of a Unix socket, or its abstract name behind `@`.
+    pub path: Option<Arc<PathBuf>>,
     /// What comes by them.
     pub transport: Transport,
     /// What they were last made to be.
     options: Mutex<Listening>,
     open: Vec<Mutex<Option<Socket>>>,
+    /// That of a Unix socket, while clients can find it.
+    file: Mutex<Option<SocketFile>>,
 }
 
 /// What comes by a socket.
@@ -38,6 +45,19 @@ pub enum Transport {
     Tcp,
     /// Datagrams.
     Udp,
+    /// Connections, by a Unix socket that all workers share.
+    Unix,
+}
+
+impl Transport {
+    /// What comes by an address, as datagrams or else as connections.
+    pub fn of(bind: &str, is_udp: bool) -> Self {
+        match (is_udp, bind.starts_with(UNIX)) {
+            (true, _) => Self::Udp,
+            (false, true) => Self::Unix,
+            (false, false) => Self::Tcp,
+        }
+    }
 }
 
 impl Sockets {
@@ -54,6 +74,9 @@ impl Sockets {
         options: &Listening,
         workers: usize,
     ) -> io::Result<Self> {
+        if let Some(path) = address.strip_prefix(UNIX) {
+            return Self::open_unix(Path::new(path), options, workers);
+        }
         let bind = address.parse::<Bind>()?.with_v6_only(options.v6_only);
         if bind.address.port() != 0 {
             // With `SO_REUSEPORT` two programs of one user share a port without an error, and each
@@ -91,6 +114,23 @@ impl Sockets {
         Ok(socket.map(TcpListener::from))
     }
 
+    /// The same of what takes connections of any kind, watched by the runtime.
+    pub fn incoming(&self, worker: usize) -> io::Result<Option<Incoming>> {
+        let socket = match self.slot(worker) {
+            Some(slot) => slot.as_ref().map(Socket::try_clone).transpose()?,
+            None => None,
+        };
+        let Some(socket) = socket else {
+            return Ok(None);
+        };
+        Ok(Some(match self.transport {
+            Transport::Unix => Incoming::Unix(tokio::net::UnixListener::from_std(socket.into())?),
+            Transport::Tcp | Transport::Udp => {
+                Incoming::Tcp(tokio::net::TcpListener::from_std(socket.into())?)
+            }
+        }))
+    }
+
     /// The same of a socket that takes datagrams.
     pub fn take_datagrams(&self, worker: usize) -> io::Result<Option<UdpSocket>> {
         let Some(socket) = self.slot(worker) else {
@@ -106,6 +146,11 @@ impl Sockets {
         if let Some(mut socket) = self.slot(worker) {
             *socket = None;
         }
+    }
+
+    /// Takes the file of a Unix socket away: nobody else comes, and what is in the queue is all.
+    pub fn withdraw(&self) {
+        drop(self.file().take());
     }
 
     /// Whether every worker's socket is open, so that a reload may keep them.
@@ -137,12 +182,36 @@ impl Sockets {
                 begin(socket, self.transport, options, self.local.is_ipv6())?;
             }
         }
+        if let Some(file) = &*self.file() {
+            file.give(&options.access)?;
+        }
         *present = options.clone();
         Ok(())
     }
 
     fn options(&self) -> MutexGuard<'_, Listening> {
         self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<SocketFile>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One socket for all workers: the kernel has no `SO_REUSEPORT` for paths.
+    fn open_unix(path: &Path, options: &Listening, workers: usize) -> io::Result<Self> {
+        let (first, file) =
+            SocketFile::listen(path, &options.access, options.backlog).map_err(io::Error::other)?;
+        let others = (1..workers).map(|_| first.try_clone());
+        let others = others.collect::<io::Result<Vec<_>>>()?;
+        let all = std::iter::once(first).chain(others);
+        Ok(Self {
+            local: UNNAMED,
+            path: Some(Arc::new(path.into())),
+            transport: Transport::Unix,
+            options: Mutex::new(options.clone()),
+            open: all.map(|socket| Mutex::new(Some(socket))).collect(),
+            file: Mutex::new(file),
+        })
     }
 
     fn listen(
@@ -171,9 +240,11 @@ impl Sockets {
         }
         Ok(Self {
             local,
+            path: None,
             transport,
             options: Mutex::new(options.clone()),
             open,
+            file: Mutex::default(),
         })
     }
 
@@ -181,17 +252,6 @@ impl Sockets {
         let slot = self.open.get(worker)?;
         Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Takes one connection from the accept queue, non-blocking and not inherited by children, without
-/// waiting for an event to announce it: [`io::ErrorKind::WouldBlock`] really means an empty queue.
-pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
-    let peer = peer.map(SocketAddr::try_from).transpose()?;
-    // The kernel names the peer of every accepted TCP connection; a type cannot say so.
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((TcpStream::from(socket), peer))
 }
 
 /// Has a bound socket take what comes, as the options say; also one that does so already.
@@ -204,6 +264,7 @@ fn begin(
     match transport {
         Transport::Tcp => options.apply(socket, is_ipv6),
         Transport::Udp => options.apply_to_datagrams(socket, is_ipv6),
+        Transport::Unix => socket.listen(options.backlog),
     }
 }
 
@@ -233,7 +294,7 @@ fn bound(
 ) -> io::Result<Socket> {
     let domain = Domain::for_address(bind.address);
     let socket = match transport {
-        Transport::Tcp => Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?,
+        Transport::Tcp | Transport::Unix => Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?,
         Transport::Udp => Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?,
     };
     if bind.address.is_ipv6() {
@@ -250,3 +311,6 @@ fn bound(
     socket.bind(&bind.address.into())?;
     Ok(socket)
 }
+
+/// What the address of a Unix socket begins with.
+const UNIX: &str = "unix:";

@@ -34,20 +34,6 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// A connection that was accepted on one of [`Sockets`](super::Sockets), which made it
-    /// non-blocking and without delay. Must be called on the worker that will serve it.
-    pub fn accepted(stream: std::net::TcpStream) -> io::Result<Self> {
-        Ok(Self::Tcp(TcpStream::from_std(stream)?))
-    }
-
-    /// The inverse of [`Stream::accepted`], to give a connection to another worker.
-    pub fn into_accepted(self) -> io::Result<std::net::TcpStream> {
-        match self {
-            Self::Tcp(stream) => stream.into_std(),
-            Self::Unix(_) | Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
     /// Ready when a read would return: bytes, the end, or an error. Costs no system call.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

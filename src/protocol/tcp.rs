@@ -16,7 +16,7 @@ use super::tunnel::{End as TunnelEnd, Ended, Meters, Outcome, Passed, Prefix, Wa
 use crate::balance::client_key;
 use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
-use crate::net::Stream;
+use crate::net::{Stream, named};
 use crate::pool::connect;
 use crate::snapshot::{SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::telemetry::access::{End, Entry, Origin, Target};
@@ -130,7 +130,7 @@ impl Session {
 
     /// Connects to an endpoint, and to another one as often as that fails.
     async fn open(&mut self) -> Result<Opened, SessionResult> {
-        let key = Some(client_key(self.facts.peer.ip()));
+        let key = named(self.facts.peer).map(client_key);
         let mut tried = Vec::new();
         let mut result = SessionResult::Unavailable;
         while tried.len() < ATTEMPTS {

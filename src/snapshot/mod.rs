@@ -90,7 +90,9 @@ impl Snapshot {
     pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
         // Datagrams may have the same address.
         let same_address = |listener: &&Arc<Listener>| {
-            listener.sockets.local == facts.local && listener.udp().is_none()
+            let sockets = &listener.sockets;
+            let same = (sockets.local, &sockets.path) == (facts.local, &facts.path);
+            same && listener.udp().is_none()
         };
         let at_address = self.listeners.iter().find(same_address);
         at_address.or_else(|| self.listener(&facts.listener))

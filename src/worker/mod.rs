@@ -208,6 +208,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
         listener: Arc::clone(&listener.name),
         peer,
         local: listener.sockets.local,
+        path: listener.sockets.path.clone(),
     };
     let local = Rc::clone(local);
     // The task belongs to the worker's runtime, which ends it.

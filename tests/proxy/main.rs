@@ -65,6 +65,7 @@ mod tls_upstreams;
 mod udp;
 mod udp_dns;
 mod udp_sessions;
+mod unix_sockets;
 mod upstreams;
 mod websocket;
 mod wire_connection;

@@ -35,5 +35,6 @@ pub(crate) mod tickets;
 pub(crate) mod tls;
 pub(crate) mod tls_endpoint;
 pub(crate) mod udp;
+pub(crate) mod unix;
 pub(crate) mod websocket;
 pub(crate) mod within_tls;

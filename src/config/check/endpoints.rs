@@ -100,12 +100,15 @@ fn own_listener(
     binds: &[(&str, Bind, Place)],
     findings: &mut Findings,
 ) {
-    let address = match address {
-        Endpoint::Ip(address) => *address,
-        Endpoint::Name(name, port) if name == "localhost" => ([127, 0, 0, 1], *port).into(),
-        Endpoint::Name(..) | Endpoint::Unix(_) => return,
+    let receives = |bind: &Bind| match address {
+        Endpoint::Ip(address) => bind.receives(*address),
+        Endpoint::Name(name, port) if name == "localhost" => {
+            bind.receives(([127, 0, 0, 1], *port).into())
+        }
+        Endpoint::Name(..) => false,
+        Endpoint::Unix(path) => *bind == Bind::Unix(path.clone()),
     };
-    let own = binds.iter().find(|(_, bind, _)| bind.receives(address));
+    let own = binds.iter().find(|(_, bind, _)| receives(bind));
     if let Some((listener, _, place)) = own {
         let title = format!("{who} sends traffic to listener `{listener}` of this instance");
         findings.push(

@@ -13,13 +13,22 @@ use crate::config::units::Time;
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
         let place = format!("listener.{}.socket", listener.name);
+        let bind = bind(listener);
+        if matches!(bind, Some(Bind::Unix(_))) {
+            for key in OF_NETWORKS {
+                let why = "an option of networks";
+                without_effect(listener, &place, key, (why, "bind"), findings);
+            }
+        }
+        file(listener, &place, bind.as_ref(), findings);
+        trusts_anybody(listener, bind.as_ref(), findings);
         if is_udp(listener) {
             for key in OF_CONNECTIONS {
                 let why = "an option of connections";
                 without_effect(listener, &place, key, (why, "protocols"), findings);
             }
         }
-        if is_ipv4(listener) {
+        if matches!(bind, Some(Bind::One(address)) if address.is_ipv4()) {
             let why = "an option of IPv6";
             without_effect(listener, &place, "v6_only", (why, "bind"), findings);
         }
@@ -63,10 +72,62 @@ fn truth(node: &Node, key: &str) -> Option<bool> {
     }
 }
 
-fn is_ipv4(listener: &Item<'_, Listener>) -> bool {
+fn bind(listener: &Item<'_, Listener>) -> Option<Bind> {
     let bind = listener.node.at(&["bind"]).filter(|node| !node.faulty);
-    let bind = bind.and_then(|node| address::bind(node.str()?).ok());
-    matches!(bind, Some(Bind::One(address)) if address.is_ipv4())
+    address::bind(bind?.str()?).ok()
+}
+
+/// Whom a file is for that there is not.
+fn file(listener: &Item<'_, Listener>, place: &str, bind: Option<&Bind>, findings: &mut Findings) {
+    let why = match bind {
+        Some(Bind::Unix(path)) if path.starts_with('@') => "an abstract socket has no file",
+        Some(Bind::Every(_) | Bind::One(_)) => "an address has no file",
+        Some(Bind::Unix(_)) | None => return,
+    };
+    for key in OF_FILES {
+        if let Some(written) = listener.node.key_at(&["socket", key]) {
+            let title = format!("`{place}.{key}` does nothing");
+            findings.push(
+                Diagnostic::new(Code::WithoutFile, title)
+                    .at(written, "about the file of a Unix socket")
+                    .also(listener.place(&["bind"]), why),
+            );
+        }
+    }
+}
+
+/// Peers that are believed, and may be anybody on this machine.
+fn trusts_anybody(listener: &Item<'_, Listener>, bind: Option<&Bind>, findings: &mut Findings) {
+    let Some(Bind::Unix(path)) = bind else {
+        return;
+    };
+    let trusted = listener.node.at(&["trusted_proxies"]);
+    let trusted = trusted.map_or(&[][..], Node::items);
+    let Some(trusted) = trusted.iter().find(|one| one.str() == Some("unix")) else {
+        return;
+    };
+    let mode = listener.node.at(&["socket", "mode"]);
+    let is_open = mode.and_then(Node::str).is_some_and(|mode| {
+        // Whoever may write to the file may connect.
+        mode.ends_with(['2', '3', '6', '7'])
+    });
+    let (place, why) = match mode.filter(|_| is_open) {
+        Some(mode) => (mode.place, "every user may connect"),
+        None if path.starts_with('@') => (
+            listener.place(&["bind"]),
+            "an abstract socket asks nobody who he is",
+        ),
+        None => return,
+    };
+    let title = format!(
+        "listener `{}` trusts every user of this machine",
+        listener.name
+    );
+    findings.push(
+        Diagnostic::new(Code::TrustsLocal, title)
+            .at(trusted.place, "who comes here may say that he is anybody")
+            .also(place, why),
+    );
 }
 
 fn has_paths_only(upstream: &Item<'_, Upstream>) -> bool {
@@ -140,7 +201,8 @@ fn replayed(listener: &Item<'_, Listener>, findings: &mut Findings) {
     if truth(listener.node, "fast_open") != Some(true) || listener.has(&["tls"]) {
         return;
     }
-    if is_udp(listener) || !listener.sound {
+    let is_local = matches!(bind(listener), Some(Bind::Unix(_)));
+    if is_udp(listener) || is_local || !listener.sound {
         return;
     }
     let title = format!("what listener `{}` receives may come twice", listener.name);
@@ -153,6 +215,21 @@ fn replayed(listener: &Item<'_, Listener>, findings: &mut Findings) {
             .help("with `tls` a repeated beginning leads nowhere"),
     );
 }
+
+/// What only a network has a use for.
+const OF_NETWORKS: [&str; 8] = [
+    "keepalive",
+    "nodelay",
+    "fast_open",
+    "v6_only",
+    "bind_to_device",
+    "freebind",
+    "mark",
+    "dscp",
+];
+
+/// What only a file has.
+const OF_FILES: [&str; 3] = ["mode", "owner", "group"];
 
 /// What datagrams have no use for.
 const OF_CONNECTIONS: [&str; 4] = ["backlog", "keepalive", "nodelay", "fast_open"];

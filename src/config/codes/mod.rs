@@ -88,6 +88,7 @@ pub enum Code {
     NotOverUdp,
     SocketOption,
     KeepaliveTime,
+    WithoutFile,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,
@@ -114,6 +115,7 @@ pub enum Code {
     Unverified,
     OtherTransport,
     ReplayedData,
+    TrustsLocal,
 }
 
 /// What there is to say about a code.
@@ -195,7 +197,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::ReplayedData as usize + 1;
+const COUNT: usize = Code::TrustsLocal as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

@@ -302,4 +302,12 @@ pub(super) const RELATIONS: &[Explanation] = &[
         text: "The kernel counts the silence before its questions, and between them, in whole \
                seconds, and up to 32767 of them.",
     },
+    Explanation {
+        code: Code::WithoutFile,
+        id: "E0280",
+        summary: "whom a file is for that there is not",
+        text: "`mode`, `owner` and `group` say who may connect to a Unix socket that has a path. An \
+               address has no file, and neither has an abstract socket: every process in the same \
+               network namespace may connect to that.",
+    },
 ];

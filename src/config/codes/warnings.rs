@@ -192,4 +192,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
                may deliver twice (RFC 7413 §2.1): a request in plain text would be carried out twice. \
                In front of TLS nothing happens before a handshake, which cannot be repeated.",
     },
+    Explanation {
+        code: Code::TrustsLocal,
+        id: "W0340",
+        summary: "every user of this machine is a trusted proxy",
+        text: "`trusted_proxies` has `unix`, and everybody may connect: by the `mode` of the file, or \
+               since an abstract socket has none. Any user of this machine can then pose as any \
+               client. `mode = \"0660\"` and `group` let the proxy in front in, and no others.",
+    },
 ];

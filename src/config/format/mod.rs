@@ -24,7 +24,7 @@ mod upstream;
 mod upstream_tls;
 
 pub use self::http2::{ListenerHttp2, UpstreamHttp2};
-pub use self::listener::{Listener, Protocol};
+pub use self::listener::{Listener, Protocol, TrustedProxy};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
 pub(super) use self::socket::dscp_of;
@@ -99,7 +99,7 @@ pub struct Admin {
     #[schemars(extend("format" = "x-socket", "examples" = ["/run/evenkeel/admin.sock"]))]
     pub socket: Option<PathBuf>,
     /// Address for probes, metrics and reading; GET only. Default: none.
-    #[schemars(extend("format" = "x-bind", "examples" = ["127.0.0.1:9901"]))]
+    #[schemars(extend("format" = "x-ip-bind", "examples" = ["127.0.0.1:9901"]))]
     pub http: Option<String>,
 }
 

@@ -38,6 +38,17 @@ pub struct ListenerSocket {
     /// Class of service of what is sent (RFC 2474): 0 to 63, or `ef`, `cs1`, `af41` and so on.
     /// Default: none, which is best effort.
     pub dscp: Option<DscpEntry>,
+    /// Who may connect to a Unix socket, by the mode of its file, in octal. Default: 0660.
+    #[schemars(extend("format" = "x-mode", "examples" = ["0660"]))]
+    pub mode: Option<String>,
+    /// The user whose the file of a Unix socket is, by name or number. Needs root. Default: that of
+    /// this program.
+    #[schemars(extend("format" = "x-account"))]
+    pub owner: Option<String>,
+    /// The group whose the file of a Unix socket is, by name or number. Default: that of this
+    /// program.
+    #[schemars(extend("format" = "x-account", "examples" = ["www-data"]))]
+    pub group: Option<String>,
 }
 
 /// `[upstream.<name>.socket]`: options of connections to endpoints, of health checks as well.

@@ -87,9 +87,9 @@ fn kind(shape: Shape<'_>) -> String {
         Some("x-time") => return "time".to_owned(),
         Some("x-size") => return "size".to_owned(),
         Some("x-ratio") => return "ratio".to_owned(),
-        Some("x-bind" | "x-address") => return "address".to_owned(),
+        Some("x-bind" | "x-ip-bind" | "x-address") => return "address".to_owned(),
         Some("x-file") => return "path of a file".to_owned(),
-        Some("x-network") => return "network".to_owned(),
+        Some("x-network" | "x-proxy") => return "network".to_owned(),
         _ => {}
     }
     match shape.types().first() {

@@ -42,3 +42,26 @@ pub(super) fn dscp(text: &str) -> Result<(), Fault> {
 
 /// `IFNAMSIZ` of the kernel has 16 bytes, the last of which is NUL.
 const LONGEST_INTERFACE: usize = 15;
+
+/// The mode of a file: three octal digits, perhaps with a 0 before them.
+pub(super) fn mode(text: &str) -> Result<(), Fault> {
+    let digits = text.len() == 3 || (text.len() == 4 && text.starts_with('0'));
+    if digits && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
+        return Ok(());
+    }
+    let why = "octal digits for owner, group and others are expected: 0660";
+    Err(Fault::new(Code::WrongValue, "the mode of a file", why))
+}
+
+/// A user or a group, by name or number.
+pub(super) fn account(text: &str) -> Result<(), Fault> {
+    let good = !text.is_empty() && !text.contains([':', '\n', '\0']);
+    let wrong = || {
+        Fault::new(
+            Code::WrongValue,
+            "a user or group",
+            "a name or number is expected",
+        )
+    };
+    good.then_some(()).ok_or_else(wrong)
+}

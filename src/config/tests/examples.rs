@@ -35,6 +35,7 @@ fn examples_are_taken_without_a_finding() {
             "tcp.toml",
             "tls.toml",
             "udp.toml",
+            "unix.toml",
             "zones.toml"
         ]
     );

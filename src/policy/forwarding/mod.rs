@@ -18,7 +18,11 @@
 //! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`,
 //! and a proxy that passes unknown fields on passes its client's twins on too.
 //!
-//! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts.
+//! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts. A peer
+//! that came by a Unix socket has no address. It is trusted where `trusted_proxies` has `unix`; to
+//! `X-Forwarded-For` it adds nothing, for applications read addresses there, and in `Forwarded` it
+//! is `unknown` (RFC 7239 §6.2).
+//!
 //! `traceparent` and `tracestate` pass through untouched, whoever sends them.
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,9 +31,9 @@ use std::sync::LazyLock;
 use http::{HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
-use crate::config;
+use crate::config::{self, TrustedProxy};
 use crate::message::{Fields, PreparedLine, PreparedName, Value};
-use crate::net::dotted;
+use crate::net::{UNNAMED, dotted};
 
 mod certificate;
 mod chain;
@@ -45,6 +49,8 @@ pub use self::request_id::RequestId;
 #[derive(Debug, Clone)]
 pub struct Forwarding {
     trusted: Box<[IpNet]>,
+    /// Whether those are who come by a Unix socket.
+    trusts_unix: bool,
     forwarded: bool,
 }
 
@@ -64,8 +70,14 @@ pub struct Identity {
 impl Forwarding {
     /// The treatment that a listener's settings ask for.
     pub fn new(written: &config::Listener) -> Self {
+        let networks = written.trusted_proxies.iter();
+        let networks = networks.filter_map(|proxy| match proxy {
+            TrustedProxy::Network(network) => Some(*network),
+            TrustedProxy::Unix => None,
+        });
         Self {
-            trusted: written.trusted_proxies.clone().into(),
+            trusted: networks.collect(),
+            trusts_unix: written.trusted_proxies.contains(&TrustedProxy::Unix),
             forwarded: written.forwarded.unwrap_or(false),
         }
     }
@@ -106,6 +118,9 @@ impl Forwarding {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
+        if has_no_address(address) {
+            return self.trusts_unix;
+        }
         self.trusted.iter().any(|net| net.contains(&address))
     }
 
@@ -174,8 +189,16 @@ fn set_chain(headers: &mut Fields, peer: IpAddr, client: IpAddr) {
     append_address(headers, peer);
 }
 
+/// Whether it stands for a peer that came by a Unix socket.
+fn has_no_address(peer: IpAddr) -> bool {
+    peer == UNNAMED.ip()
+}
+
 /// Appends an address to the chain.
 fn append_address(headers: &mut Fields, address: IpAddr) {
+    if has_no_address(address) {
+        return;
+    }
     match address {
         IpAddr::V4(address) => {
             let (text, length) = dotted(address);

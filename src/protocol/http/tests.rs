@@ -76,6 +76,7 @@ impl Rig {
     /// How a connection will be served.
     fn server(&self, stream: Stream, peer: SocketAddr) -> impl FnOnce() -> JoinHandle<()> + use<> {
         let facts = ConnectionFacts {
+            path: None,
             listener: "web".into(),
             peer,
             local: self.sockets.local,

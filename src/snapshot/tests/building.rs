@@ -198,6 +198,7 @@ fn a_listener_for_datagrams_may_have_the_address_of_another() {
     }
     let local = listener(&snapshot, "a").sockets.local;
     let facts = ConnectionFacts {
+        path: None,
         listener: "web".into(),
         peer: local,
         local,
