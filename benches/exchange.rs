@@ -93,10 +93,9 @@ async fn start() -> TcpStream {
     let client = TcpStream::connect(sockets.local).await.expect("it listens");
     let (stream, peer) = listener.accept().await.expect("a connection");
     let facts = ConnectionFacts {
-        path: None,
         listener: "web".into(),
         peer,
-        local: sockets.local,
+        sockets: Arc::clone(&sockets),
     };
     let Kind::Http(http) = handle.load().listeners[0].kind.clone() else {
         unreachable!("its protocol is HTTP");

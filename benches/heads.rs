@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use divan::Bencher;
 use evenkeel::config::{
-    FieldEdits, Listener, ListenerHttp2, ListenerSocket, Rewrite, Route, Timeouts,
+    FieldEdits, Listener, ListenerHttp2, ListenerLimits, ListenerSocket, Rewrite, Route, Timeouts,
 };
 use evenkeel::message::{Fields, RequestParts};
 use evenkeel::policy::{Filters, Forwarding, Via};
@@ -84,6 +84,7 @@ fn listener() -> Listener {
         bind: ":443".to_owned(),
         protocols: None,
         http2: ListenerHttp2::default(),
+        limits: ListenerLimits::default(),
         socket: ListenerSocket::default(),
         to: Vec::new(),
         upstream: None,

@@ -1,8 +1,9 @@
 //! Facts of a connection, learned once when it is accepted.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
+
+use crate::net::Sockets;
 
 /// Who is connected to what.
 #[derive(Debug, Clone)]
@@ -11,8 +12,6 @@ pub struct ConnectionFacts {
     pub listener: Arc<str>,
     /// The other side; [`UNNAMED`](crate::net::UNNAMED) for one that came by a Unix socket.
     pub peer: SocketAddr,
-    /// Our side.
-    pub local: SocketAddr,
-    /// Our side, if it is a Unix socket.
-    pub path: Option<Arc<PathBuf>>,
+    /// Our side: what it came by.
+    pub sockets: Arc<Sockets>,
 }

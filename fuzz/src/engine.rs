@@ -76,10 +76,9 @@ impl Proxy for Engine {
     /// Serves a client as a worker that has just begun: without connections from another run.
     fn serve(&self, stream: UnixStream) -> JoinHandle<()> {
         let facts = ConnectionFacts {
-            path: None,
             listener: "web".into(),
             peer: self.sockets.local,
-            local: self.sockets.local,
+            sockets: Arc::clone(&self.sockets),
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {
             unreachable!("its protocol is HTTP");

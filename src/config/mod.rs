@@ -54,11 +54,11 @@ pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
     Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults, DscpEntry,
     EndpointDetails, EndpointEntry, FieldEdits, Health, HealthGrpc, HealthHttp, HealthTcp,
-    HealthUdp, Hsts, KeepaliveDetails, KeepaliveEntry, Listener, ListenerHttp2, ListenerSocket,
-    Log, LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots, Redirect, Respond, Retry,
-    Rewrite, Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts,
-    Tls, TlsVersion, TrustedProxy, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamSocket,
-    UpstreamTls, Zone,
+    HealthUdp, Hsts, KeepaliveDetails, KeepaliveEntry, Listener, ListenerHttp2, ListenerLimits,
+    ListenerSocket, Log, LogFormat, LogLevel, OwnCertificate, Protocol, PublicRoots, RateDetails,
+    RateEntry, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
+    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, TrustedProxy, Upstream,
+    UpstreamHttp2, UpstreamProtocol, UpstreamSocket, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::octets::{OctetPattern, octets};
@@ -69,7 +69,7 @@ pub use self::schema::schema;
 pub use self::secrets::Secrets;
 pub use self::show::show;
 pub use self::source::{Place, Position, SourceId, Sources};
-pub use self::units::{Ratio, Size, Time, UnitError};
+pub use self::units::{Rate, Ratio, Size, Time, UnitError};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -98,6 +98,7 @@ impl Acceptor {
     where
         S: Fn(Accepted) + 'static,
     {
+        let serve = Rc::new(serve);
         let socket = listener.sockets.incoming(self.worker)?;
         let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
         let form = RefCell::new(self.form(listener));
@@ -142,7 +143,7 @@ impl Loop<'_> {
         &mut self,
         socket: &Incoming,
         mut stop: oneshot::Receiver<()>,
-        serve: &impl Fn(Accepted),
+        serve: &Rc<impl Fn(Accepted) + 'static>,
     ) {
         let mut turn = 0;
         while let Some(accepted) = next(socket, &mut stop).await {
@@ -169,7 +170,7 @@ impl Loop<'_> {
     /// Accepts what is left in the queue. Those clients were told that they are connected: serve
     /// them. The kernel is asked until it says that there are none, for an event may still be on
     /// its way. A shortage ends it: it would hold a drain up for nothing.
-    async fn empty(&mut self, socket: Incoming, serve: &impl Fn(Accepted)) {
+    async fn empty(&mut self, socket: Incoming, serve: &Rc<impl Fn(Accepted) + 'static>) {
         let Ok(socket) = socket.into_queue() else {
             return; // the runtime is ending
         };
@@ -189,7 +190,12 @@ impl Loop<'_> {
         }
     }
 
-    fn let_in(&mut self, stream: Stream, peer: SocketAddr, serve: &impl Fn(Accepted)) {
+    fn let_in(
+        &mut self,
+        stream: Stream,
+        peer: SocketAddr,
+        serve: &Rc<impl Fn(Accepted) + 'static>,
+    ) {
         if self.shortage.passed() {
             self.publish(
                 "accept_resumed",
@@ -198,22 +204,37 @@ impl Loop<'_> {
         }
         let Form { listener, ledger } = self.current.form.borrow().clone();
         let mine = self.acceptor.worker;
-        let Some(guard) = ledger.enter(mine) else {
+        let Ok(place) = ledger.admit(peer) else {
             // The fastest "no" that TCP has, and one that leaves nothing behind on this side.
             return stream.reset_on_close();
         };
-        let accepted = Accepted {
-            stream,
-            peer: net::canonical(peer),
-            listener,
-            guard,
+        let balance = Arc::clone(&self.acceptor.balance);
+        let pass_on = move |stream, guard, serve: &Rc<_>| {
+            let accepted = Accepted {
+                stream,
+                peer: net::canonical(peer),
+                listener,
+                guard,
+            };
+            pass(accepted, (mine, &balance), &**serve);
         };
-        if accepted.guard.worker() == mine {
-            return serve(accepted);
-        }
-        if let Some(mut kept) = self.acceptor.balance.hand_over(accepted) {
-            kept.guard.move_to(mine);
-            serve(kept);
+        match ledger.enter(mine, place) {
+            Ok(guard) => pass_on(stream, guard, serve),
+            Err(_) if !ledger.may_wait() => {
+                ledger.full();
+                stream.reset_on_close();
+            }
+            Err(place) => {
+                let serve = Rc::clone(serve);
+                // The task belongs to the worker's runtime, which ends it; it lasts as long as a
+                // connection may wait.
+                drop(tokio::task::spawn_local(async move {
+                    match ledger.wait(mine, place, &stream).await {
+                        Some(guard) => pass_on(stream, guard, &serve),
+                        None => stream.reset_on_close(),
+                    }
+                }));
+            }
         }
     }
 
@@ -242,6 +263,17 @@ impl Loop<'_> {
 impl Current {
     fn lost(&self) {
         self.form.borrow().ledger.lost();
+    }
+}
+
+/// Gives a connection to the worker that is to serve it.
+fn pass(accepted: Accepted, (mine, balance): (usize, &Balance), serve: &impl Fn(Accepted)) {
+    if accepted.guard.worker() == mine {
+        return serve(accepted);
+    }
+    if let Some(mut kept) = balance.hand_over(accepted) {
+        kept.guard.move_to(mine);
+        serve(kept);
     }
 }
 

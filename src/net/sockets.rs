@@ -158,6 +158,11 @@ impl Sockets {
         (0..self.workers()).all(|worker| self.slot(worker).is_some_and(|socket| socket.is_some()))
     }
 
+    /// Whether both are at the same address, or path.
+    pub fn is_where(&self, other: &Self) -> bool {
+        (self.local, &self.path) == (other.local, &other.path)
+    }
+
     /// Workers that have a socket here.
     pub fn workers(&self) -> usize {
         self.open.len()

@@ -202,12 +202,15 @@ impl Session {
     async fn relay(&mut self, client: &mut Stream, opened: &mut Opened, received: Bytes) {
         let target = self.target.clone();
         let metrics = target.metrics();
+        let first_byte = target.choice().timeouts.first_byte;
+        let first_byte = received.is_empty().then_some(first_byte);
         let prefix = Prefix {
             sent: received,
             ..Prefix::default()
         };
         let watch = Watch {
             idle: target.choice().timeouts.tunnel_idle,
+            first_byte,
             passed: &self.passed,
             meters: Some(Meters {
                 sent: &metrics.sent,
@@ -223,6 +226,7 @@ impl Session {
         (self.result, self.error) = match outcome.end {
             Ended::Closed => (SessionResult::Ok, None),
             Ended::Idle => (SessionResult::Idle, Some("connection_read_timeout")),
+            Ended::Silent => (SessionResult::Silent, Some("connection_read_timeout")),
             Ended::ClientReset => (SessionResult::ClientReset, None),
             Ended::EndpointReset => (SessionResult::EndpointReset, Some("connection_terminated")),
         };
@@ -294,7 +298,7 @@ fn end(result: SessionResult, error: Option<&str>) -> End {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle => End::Timeout,
+        SessionResult::Idle | SessionResult::Silent => End::Timeout,
         SessionResult::Unavailable if error != Some(LIMIT_REACHED) => End::EndpointReset,
         SessionResult::Unavailable | SessionResult::Cut => End::Shed,
     }

@@ -7,6 +7,7 @@ use super::action::Route;
 use super::by_name::{ByName, SessionRoute};
 use super::datagrams::UdpListener;
 use super::http2::Http2;
+use super::limits::{Limits, Queue};
 use super::metrics::ListenerMetrics;
 use super::spoken::ConnectionProtocol;
 use super::timeouts::ClientTimeouts;
@@ -38,6 +39,10 @@ pub struct Listener {
     pub max_connections: u32,
     /// Connections now; kept over reloads.
     pub connections: Arc<AtomicU32>,
+    /// Those that wait for a place; kept over reloads.
+    pub queue: Arc<Queue>,
+    /// What they are held to beside their number, if anything was written.
+    pub limits: Option<Arc<Limits>>,
     /// What is measured about it.
     pub metrics: ListenerMetrics,
 }

@@ -19,6 +19,7 @@ mod http2;
 mod inquiry;
 mod late;
 mod lazy;
+mod limits;
 mod listener;
 mod metrics;
 mod probe;
@@ -43,6 +44,7 @@ pub use handle::{Cache, Handle};
 pub use http2::{Http2, Http2Metrics};
 pub use inquiry::{Inquiry, InquiryError};
 pub use late::RouteSeries;
+pub use limits::{Limits, Place, Queue, Refusal, Waiter};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
 pub use probe::{Decision, Routing, TestFailure};
@@ -91,7 +93,7 @@ impl Snapshot {
         // Datagrams may have the same address.
         let same_address = |listener: &&Arc<Listener>| {
             let sockets = &listener.sockets;
-            let same = (sockets.local, &sockets.path) == (facts.local, &facts.path);
+            let same = sockets.is_where(&facts.sockets);
             same && listener.udp().is_none()
         };
         let at_address = self.listeners.iter().find(same_address);

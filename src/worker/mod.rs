@@ -207,8 +207,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
     let facts = ConnectionFacts {
         listener: Arc::clone(&listener.name),
         peer,
-        local: listener.sockets.local,
-        path: listener.sockets.path.clone(),
+        sockets: Arc::clone(&listener.sockets),
     };
     let local = Rc::clone(local);
     // The task belongs to the worker's runtime, which ends it.

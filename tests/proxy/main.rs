@@ -10,6 +10,7 @@ mod admin;
 mod admin_api;
 mod attempts;
 mod cases;
+mod client_limits;
 mod command_line;
 mod commands;
 mod connection_limits;

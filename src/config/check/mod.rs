@@ -23,6 +23,7 @@ mod endpoints;
 mod fault;
 mod fields;
 mod health;
+mod limits;
 mod listeners;
 mod names;
 mod protocols;
@@ -94,6 +95,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     timeouts::check(&world, &mut findings);
     udp::check(&world, &mut findings);
     sockets::check(&world, &mut findings);
+    limits::check(&world, &mut findings);
     retries::check(&world, &mut findings);
     upstreams::check(&world, &mut findings);
     upstream_tls::check(&world, &mut findings);

@@ -72,7 +72,8 @@ fn truth(node: &Node, key: &str) -> Option<bool> {
     }
 }
 
-fn bind(listener: &Item<'_, Listener>) -> Option<Bind> {
+/// What a listener accepts on.
+pub(super) fn bind(listener: &Item<'_, Listener>) -> Option<Bind> {
     let bind = listener.node.at(&["bind"]).filter(|node| !node.faulty);
     address::bind(bind?.str()?).ok()
 }

@@ -91,7 +91,7 @@ const TLS_LISTENER: [&str; 5] = [
 const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel_idle"];
 
 /// From the client's side, where nothing is read.
-const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
+const TCP_LISTENER: [&str; 2] = ["first_byte", "tunnel_idle"];
 
 /// Where sessions are known by nothing but their use.
 pub(in crate::config) const UDP_LISTENER: [&str; 1] = ["session_idle"];
@@ -121,8 +121,9 @@ pub(in crate::config) const UPSTREAM: [&str; 5] = [
 ];
 
 /// Unknown ones have been reported already.
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     HANDSHAKE,
+    "first_byte",
     "request_head",
     "client_idle",
     "body_idle",

@@ -88,6 +88,7 @@ pub enum Code {
     NotOverUdp,
     SocketOption,
     KeepaliveTime,
+    LimitWithoutEffect,
     WithoutFile,
     ZoneLoss,
     RetriesCannotFinish,
@@ -115,6 +116,7 @@ pub enum Code {
     Unverified,
     OtherTransport,
     ReplayedData,
+    HiddenLimit,
     TrustsLocal,
 }
 

@@ -303,6 +303,14 @@ pub(super) const RELATIONS: &[Explanation] = &[
                seconds, and up to 32767 of them.",
     },
     Explanation {
+        code: Code::LimitWithoutEffect,
+        id: "E0272",
+        summary: "a limit on connections that does nothing",
+        text: "`limits` is about connections: of UDP, `max_connections` bounds the sessions. Clients \
+               that come by a Unix socket have no address that a limit could be for, and `subnet_v4` \
+               and `subnet_v6` only say what `per_subnet` counts.",
+    },
+    Explanation {
         code: Code::WithoutFile,
         id: "E0280",
         summary: "whom a file is for that there is not",

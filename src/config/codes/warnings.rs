@@ -193,6 +193,14 @@ pub(super) const WARNINGS: &[Explanation] = &[
                In front of TLS nothing happens before a handshake, which cannot be repeated.",
     },
     Explanation {
+        code: Code::HiddenLimit,
+        id: "W0338",
+        summary: "a limit that another one hides",
+        text: "A limit of one client is above that of its network, or either is above \
+               `max_connections`: the other one is always reached first, and one client may take \
+               everything.",
+    },
+    Explanation {
         code: Code::TrustsLocal,
         id: "W0340",
         summary: "every user of this machine is a trusted proxy",

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{EndpointEntry, ListenerHttp2, ListenerSocket, Timeouts, Tls, is_default};
+use super::{
+    EndpointEntry, ListenerHttp2, ListenerLimits, ListenerSocket, Timeouts, Tls, is_default,
+};
 use crate::config::units::Size;
 
 /// `[listener.<name>]`
@@ -63,12 +65,15 @@ pub struct Listener {
     /// HTTP/2, where `protocols` has it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: ListenerHttp2,
+    /// Limits on its connections, by client and by time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: ListenerLimits,
     /// Options of its sockets.
     #[serde(default, skip_serializing_if = "is_default")]
     pub socket: ListenerSocket,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
-    /// `tls_handshake` beside `tls` or with routes that have a `server_name`. Of UDP,
-    /// `session_idle` alone.
+    /// `tls_handshake` beside `tls` or with routes that have a `server_name`. Of TCP, `first_byte`
+    /// and `tunnel_idle`; of UDP, `session_idle` alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }

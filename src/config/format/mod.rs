@@ -15,6 +15,7 @@ use super::secrets::Secrets;
 use super::units::Time;
 
 mod http2;
+mod limits;
 mod listener;
 mod route;
 mod route_test;
@@ -24,6 +25,7 @@ mod upstream;
 mod upstream_tls;
 
 pub use self::http2::{ListenerHttp2, UpstreamHttp2};
+pub use self::limits::{ListenerLimits, RateDetails, RateEntry};
 pub use self::listener::{Listener, Protocol, TrustedProxy};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
@@ -196,6 +198,9 @@ pub struct Timeouts {
     pub upstream_idle: Option<Time>,
     /// A TCP connection or upgraded connection on which nothing moves. Default: 1h.
     pub tunnel_idle: Option<Time>,
+    /// From a TCP connection to its first byte, from the client or, where that speaks first, from the
+    /// endpoint. Default: 5m.
+    pub first_byte: Option<Time>,
     /// A UDP session in which nothing moves. Default: 60s.
     pub session_idle: Option<Time>,
 }

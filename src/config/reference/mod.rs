@@ -87,6 +87,7 @@ fn kind(shape: Shape<'_>) -> String {
         Some("x-time") => return "time".to_owned(),
         Some("x-size") => return "size".to_owned(),
         Some("x-ratio") => return "ratio".to_owned(),
+        Some("x-rate") => return "rate".to_owned(),
         Some("x-bind" | "x-ip-bind" | "x-address") => return "address".to_owned(),
         Some("x-file") => return "path of a file".to_owned(),
         Some("x-network" | "x-proxy") => return "network".to_owned(),
@@ -156,7 +157,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 33] = [
+const TABLES: [(&str, &[&str]); 35] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -177,6 +178,8 @@ const TABLES: [(&str, &[&str]); 33] = [
         &["listener", "*", "tls", "hsts"],
     ),
     ("`[listener.<name>.http2]`", &["listener", "*", "http2"]),
+    ("`[listener.<name>.limits]`", &["listener", "*", "limits"]),
+    ("`rate` as a table", &["listener", "*", "limits", "rate"]),
     ("`[listener.<name>.socket]`", &["listener", "*", "socket"]),
     (
         "`keepalive` as a table",

@@ -5,7 +5,7 @@
 //! probably meant. It knows nothing of places and settings: the check of the structure adds those.
 
 use super::codes::Code;
-use super::units::{Ratio, Size, Time, UnitError};
+use super::units::{Rate, Ratio, Size, Time, UnitError};
 
 pub(super) mod address;
 mod field;
@@ -73,6 +73,10 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
             .parse::<Ratio>()
             .map(drop)
             .map_err(|e| unit("a ratio", &e)),
+        "x-rate" => text
+            .parse::<Rate>()
+            .map(drop)
+            .map_err(|e| unit("a rate", &e)),
         "x-name" => name(text),
         "x-bind" => address::bind(text).map(drop),
         "x-ip-bind" => address::ip_bind(text),

@@ -76,10 +76,9 @@ impl Rig {
     /// How a connection will be served.
     fn server(&self, stream: Stream, peer: SocketAddr) -> impl FnOnce() -> JoinHandle<()> + use<> {
         let facts = ConnectionFacts {
-            path: None,
             listener: "web".into(),
             peer,
-            local: self.sockets.local,
+            sockets: Arc::clone(&self.sockets),
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {
             panic!("it speaks HTTP");

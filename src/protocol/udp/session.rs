@@ -345,7 +345,7 @@ fn end(result: SessionResult) -> End {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle => End::Timeout,
+        SessionResult::Idle | SessionResult::Silent => End::Timeout,
         SessionResult::Unavailable | SessionResult::Cut => End::Shed,
     }
 }
