@@ -84,6 +84,15 @@ pub struct Limits {
     pub max_connections: u32,
 }
 
+/// The most requests that may be in flight at an endpoint: each needs a connection of its own, or a
+/// stream on one, so both limits bound it.
+#[derive(Debug, Clone, Copy)]
+pub struct MostInFlight {
+    requests: u32,
+    /// Connections, and streams on each as far as the endpoint allows them, where these bound it.
+    streams: Option<(u32, u32)>,
+}
+
 impl Endpoint {
     /// A new connection stands, `took` after it was asked for.
     ///
@@ -108,9 +117,9 @@ impl Endpoint {
         true
     }
 
-    /// A new connection could not be made for a name that a client chose: that is counted, and says
-    /// nothing about the endpoint.
-    pub fn refused_name(&self, failure: ConnectFailure) {
+    /// A new connection could not be made, and that says nothing about the endpoint: it was for a
+    /// name that a client chose, or the endpoint answers on others. It is counted.
+    pub fn count_failure(&self, failure: ConnectFailure) {
         self.metrics.connect_failed(failure);
     }
 
@@ -125,15 +134,37 @@ impl Endpoint {
         self.metrics.responded(None);
     }
 
-    /// The most requests that may be in flight: each needs a connection of its own, or a stream on
-    /// one, so both limits bound it.
-    pub fn most_in_flight(&self) -> u32 {
-        let each = match self.protocol {
-            Protocol::Http1 => 1,
-            Protocol::Http2 | Protocol::Either => self.http2.max_streams,
+    /// The most requests that may be in flight.
+    pub fn most_in_flight(&self) -> MostInFlight {
+        let Limits {
+            max_in_flight,
+            max_connections,
+        } = self.limits;
+        let has_streams = match self.protocol {
+            Protocol::Http1 => false,
+            Protocol::Http2 | Protocol::Either => max_connections < u32::MAX,
         };
-        let carried = self.limits.max_connections.saturating_mul(each);
-        self.limits.max_in_flight.min(carried)
+        let (requests, streams) = if has_streams {
+            (
+                max_in_flight,
+                Some((max_connections, self.http2.max_streams)),
+            )
+        } else {
+            (max_in_flight.min(max_connections), None)
+        };
+        MostInFlight { requests, streams }
+    }
+}
+
+impl MostInFlight {
+    /// As many as may be now.
+    #[inline]
+    pub fn now(&self, live: &Live) -> u32 {
+        let Some((connections, each)) = self.streams else {
+            return self.requests;
+        };
+        let each = each.min(live.carried());
+        self.requests.min(connections.saturating_mul(each))
     }
 }
 

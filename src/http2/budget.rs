@@ -6,8 +6,9 @@
 //! is wrong by itself, and honest clients send some of each.
 //!
 //! So each kind has an allowance that comes back with time. Frames that accompany work are paid for
-//! by it: a client that measures its way with a PING for each piece of a download is an honest
-//! one.
+//! by it: a client that measures its way with a PING for each piece of a download is an honest one.
+//! Nothing is paid for twice: what a reset wastes is work that has begun and not ended, here or at
+//! an endpoint, so one of a stream that was answered or refused is free, once.
 
 use std::time::Duration;
 

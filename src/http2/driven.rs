@@ -11,7 +11,7 @@ use super::stream::Stream;
 pub enum Driven {
     /// A client asks. The stream counts against the limit until it is dropped.
     Request(Box<RequestHead>, Stream),
-    /// What a client asks cannot be served. Where the head is too large the stream is there to
+    /// What a client asks cannot be served. Unless the head is malformed the stream is there to
     /// answer on, else it has been reset.
     Refused(HeadError, Option<Stream>),
     /// The connection has ended: all streams know, and nothing more is to be sent.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -106,6 +107,13 @@ impl Stream {
     /// Bytes of the body that came.
     pub fn received(&self) -> u64 {
         self.connection.with(|session| session.received(self.id))
+    }
+
+    /// Lets the other end hold the stream up for so long, before it [counts](super::HeldUp) as
+    /// that.
+    pub fn may_rest(&self, time: Duration) {
+        self.connection
+            .with(|session| session.may_rest(self.id, time));
     }
 
     /// Ready once the stream has ended before its end. Of two tasks that ask, the last one is

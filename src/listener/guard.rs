@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::balance::Balance;
-use crate::drain::{Blocker, Watcher};
+use crate::drain::Watcher;
 use crate::net::{Stream, named};
 use crate::snapshot::{
     ConnectionGuard, ConnectionProtocol, Limits, Listener, ListenerMetrics, Place, Queue, Refusal,
@@ -38,7 +38,6 @@ pub struct Guard {
     protocol: ConnectionProtocol,
     /// What it is counted as by its address, where that is limited.
     place: Held,
-    _blocker: Blocker,
 }
 
 /// What a connection is counted as by its address. In a box: few listeners have such limits.
@@ -147,12 +146,12 @@ impl Ledger {
         self.metrics.accepted.inc();
         let protocol = self.metrics.connections.usual();
         self.metrics.connections.inc(protocol);
+        self.drain.block();
         Ok(Guard {
             ledger: Arc::clone(self),
             worker: small(worker),
             protocol,
             place,
-            _blocker: self.drain.blocker(),
         })
     }
 
@@ -201,6 +200,8 @@ impl Drop for Guard {
             // was is an event.
             self.ledger.metrics.panicked.inc();
         }
+        // Last: who waits for the end of a drain sees all of this.
+        self.ledger.drain.unblock();
     }
 }
 

@@ -114,6 +114,27 @@ impl Pool {
         shared.map(Carrier::Shared)
     }
 
+    /// Whether an endpoint that may choose lately wanted HTTP/1.1 for a request that came to it in
+    /// HTTP/2: then it gets all in HTTP/1.1 for some minutes.
+    pub fn requires_http1(
+        &self,
+        endpoint: &Endpoint,
+        host: Option<&ServerName<'static>>,
+        now: Instant,
+    ) -> bool {
+        self.groups.requires_http1(endpoint, host, now)
+    }
+
+    /// Takes in that it wants that.
+    pub fn wants_http1(
+        &self,
+        endpoint: &Endpoint,
+        host: Option<&ServerName<'static>>,
+        now: Instant,
+    ) {
+        self.groups.wants_http1(endpoint, host, now);
+    }
+
     /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood
     /// in the way. Where requests share connections, it waits for room on one as well, and one that
     /// is opened is for all who wait; `connect` limits each opening. None of `avoided` is taken

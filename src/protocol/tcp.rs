@@ -20,7 +20,7 @@ use crate::net::{Stream, named};
 use crate::pool::connect;
 use crate::snapshot::{SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::telemetry::access::{End, Entry, Origin, Target};
-use crate::tls::Purpose;
+use crate::tls::{Purpose, Version};
 use crate::upstream::{Pick, PickError};
 
 /// How a session begins.
@@ -53,6 +53,8 @@ struct Session {
     target: SessionTarget,
     /// The name that the client asked for.
     server_name: Option<Box<str>>,
+    /// TLS that ends here, if it does.
+    terminated: Option<Box<Terminated>>,
     local: Rc<Local>,
     generation: u64,
     began: Instant,
@@ -65,6 +67,20 @@ struct Session {
     result: SessionResult,
     /// The cause of a failure, as a word of RFC 9209.
     error: Option<&'static str>,
+}
+
+/// What is told of a client's session of TLS.
+#[derive(Debug)]
+struct Terminated {
+    version: Option<&'static str>,
+    certificate: Option<Shown>,
+}
+
+/// What is told of the certificate that a client showed.
+#[derive(Debug)]
+struct Shown {
+    subject: Box<str>,
+    fingerprint: Box<str>,
 }
 
 /// A connection to an endpoint with all that counts it.
@@ -86,6 +102,7 @@ pub async fn serve(
 ) {
     let target = local.with_random(|random| beginning.route.pick(random));
     let mut session = Session::new(facts, target, beginning.server_name, local);
+    session.terminated = Terminated::on(&client);
     let opened = tokio::select! {
         biased;
         () = client.broken() => Err(SessionResult::ClientReset),
@@ -117,6 +134,7 @@ impl Session {
             generation: local.snapshot().generation,
             target,
             server_name,
+            terminated: None,
             local,
             began: Instant::now(),
             attempts: 0,
@@ -245,6 +263,8 @@ impl Session {
         }
         let endpoint = self.endpoint.as_deref();
         let (total, now) = (self.began.elapsed(), SystemTime::now());
+        let terminated = self.terminated.as_deref();
+        let certificate = terminated.and_then(|it| it.certificate.as_ref());
         let origin = Origin::new(&self.facts.listener, &self.target.route.name);
         let upstream = &self.target.choice().upstream.name;
         let target = endpoint.map_or_else(
@@ -267,8 +287,8 @@ impl Session {
             request_bytes: self.passed.sent.get(),
             response_bytes: self.passed.received.get(),
             version: "",
-            tls: None,
-            client_certificate: None,
+            tls: terminated.and_then(|it| it.version),
+            client_certificate: certificate.map(|shown| (&*shown.subject, &*shown.fingerprint)),
             user_agent: b"",
             referer: b"",
             attempts: self.attempts,
@@ -280,6 +300,22 @@ impl Session {
             error: self.error,
             generation: self.generation,
         });
+    }
+}
+
+impl Terminated {
+    /// Of a client's connection, if it is one of TLS.
+    fn on(client: &Stream) -> Option<Box<Self>> {
+        client.is_secure().then(|| {
+            let shown = client.client_certificate();
+            Box::new(Self {
+                version: Version::of(client).map(Version::as_str),
+                certificate: shown.map(|shown| Shown {
+                    subject: shown.subject.clone(),
+                    fingerprint: shown.fingerprint.clone(),
+                }),
+            })
+        })
     }
 }
 

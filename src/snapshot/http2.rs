@@ -63,7 +63,9 @@ impl Spoken {
         match (self.http1, self.http2) {
             (true, true) => &[b"h2", b"http/1.1", b"http/1.0"],
             (false, true) => &[b"h2"],
-            (true | false, false) => &[b"http/1.1", b"http/1.0"],
+            (true, false) => &[b"http/1.1", b"http/1.0"],
+            // Bytes that nobody reads: whatever the client offers, nothing is agreed on.
+            (false, false) => &[],
         }
     }
 }

@@ -94,6 +94,7 @@ impl Builder<'_> {
                 return Err(refused(name, "datagrams do not begin with a `server_name`"));
             }
             Kind::Http(_) => Otherwise::EndsTls,
+            Kind::Tcp(tcp) if tcp.fallback.is_some() && written.tls.is_some() => Otherwise::EndsTls,
             Kind::Tcp(tcp) if tcp.fallback.is_some() => Otherwise::Relays,
             Kind::Tcp(_) | Kind::Udp(_) => Otherwise::Refuses,
         };

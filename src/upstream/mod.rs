@@ -25,7 +25,7 @@ use arc_swap::ArcSwap;
 
 pub use budget::RetryBudget;
 pub use change::HealthChange;
-pub use check::{HealthCheck, HealthCheckError, HttpProbe, Probe, Statuses, UdpProbe};
+pub use check::{GrpcProbe, HealthCheck, HealthCheckError, HttpProbe, Probe, Statuses, UdpProbe};
 pub use members::{ResolvedEndpoint, entries};
 pub use pick::{Pick, PickError};
 pub use standing::Standing;

@@ -9,7 +9,7 @@ use super::PickError;
 use super::standing::{Candidates, Member, Standing, choose};
 use crate::balance::{Balancer, identity};
 use crate::config::Balance;
-use crate::endpoint::{Endpoint, Health, InFlight, Live};
+use crate::endpoint::{Endpoint, Health, InFlight, Live, MostInFlight};
 
 /// What a table is made by, besides the endpoints.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Slot {
     live: Arc<Live>,
-    most_in_flight: u32,
+    most: MostInFlight,
 }
 
 /// Endpoints that are picked from together.
@@ -83,7 +83,7 @@ impl Table {
             .iter()
             .map(|endpoint| Slot {
                 live: Arc::clone(&endpoint.live),
-                most_in_flight: endpoint.most_in_flight(),
+                most: endpoint.most_in_flight(),
             })
             .collect();
         Self::with_slots(rules, endpoints, slots, position)
@@ -258,26 +258,20 @@ impl Table {
         let slot = |member: usize| &self.slots[group.members[member] as usize];
         let load = |member: usize| slot(member).live.in_flight();
         let skip = |member: usize| {
-            let Slot {
-                live,
-                most_in_flight,
-            } = slot(member);
+            let Slot { live, most } = slot(member);
             wish.tried.contains(&live.id())
-                || live.in_flight() >= *most_in_flight
+                || live.in_flight() >= most.now(live)
                 || (backoff == Backoff::Heed && live.is_backing_off(wish.now))
         };
         for _ in 0..RACES {
             let member = group.balancer.pick_for(wish.key, random, load, skip)?;
-            let Slot {
-                live,
-                most_in_flight,
-            } = slot(member);
+            let Slot { live, most } = slot(member);
             // Another worker may have taken the last place, or the one trial after a backoff, since
             // `skip` looked. It will be skipped in the next round.
             if backoff == Backoff::Heed && !live.admit(wish.now) {
                 continue;
             }
-            if let Some(in_flight) = live.try_begin(*most_in_flight) {
+            if let Some(in_flight) = live.try_begin(most.now(live)) {
                 return Some((&self.endpoints[group.members[member] as usize], in_flight));
             }
         }

@@ -234,8 +234,18 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
             let Some(beginning) = Beginning::at(tcp, Vec::new()) else {
                 return;
             };
+            let Some(tls) = &listener.tls else {
+                return drop(spawn_local(async move {
+                    tcp::serve(stream, facts, beginning, local).await;
+                    drop(guard);
+                }));
+            };
+            let tls = Arc::clone(tls);
             spawn_local(async move {
-                tcp::serve(stream, facts, beginning, local).await;
+                if let Some(stream) = tls.accept(stream).await {
+                    drop(tls);
+                    tcp::serve(stream, facts, beginning, local).await;
+                }
                 drop(guard);
             })
         }
@@ -273,10 +283,20 @@ async fn serve_by_name(
             return;
         }
         (Taker::Listener(..), Kind::Udp(_)) => {}
-        (Taker::Listener(received, _), Kind::Tcp(tcp)) => {
-            let beginning = Beginning::at(&tcp, received);
+        (Taker::Listener(received, end), Kind::Tcp(tcp)) => {
+            let terminated = match tls {
+                Some(tls) => {
+                    let begun = tls.accept_begun(stream, received, end).await;
+                    begun.map(|stream| (stream, Vec::new()))
+                }
+                None => Some((stream, received)),
+            };
+            let begun = terminated.and_then(|(stream, received)| {
+                let beginning = Beginning::at(&tcp, received)?;
+                Some((stream, beginning))
+            });
             drop(tcp);
-            if let Some(beginning) = beginning {
+            if let Some((stream, beginning)) = begun {
                 tcp::serve(stream, facts, beginning, local).await;
             }
         }

@@ -1,5 +1,5 @@
-//! `[listener.<name>.limits]`: by client, by network, by time, and who waits for a place; over TCP, HTTP
-//! and TLS, over several workers and reloads. And `timeouts.first_byte`.
+//! `[listener.<name>.limits]`: by client, by network, by time, and who waits for a place; over TCP,
+//! HTTP and TLS, over several workers and reloads. And `timeouts.first_byte`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

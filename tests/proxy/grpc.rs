@@ -8,7 +8,7 @@ use crate::support::port::Port;
 use crate::support::tls::Authority;
 
 /// A proxy in front of a server, with these lines behind the settings of its route and upstream.
-fn config(server: &GrpcServer, route: &str, upstream: &str) -> String {
+pub(crate) fn config(server: &GrpcServer, route: &str, upstream: &str) -> String {
     let address = server.address();
     format!(
         "[listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\n\
@@ -23,7 +23,7 @@ fn counted(proxy: &Evenkeel, code: &str) -> u64 {
 }
 
 /// A record may be kept a moment after its client has what it wanted.
-fn count(proxy: &Evenkeel, code: &str, expected: u64) {
+pub(crate) fn count(proxy: &Evenkeel, code: &str, expected: u64) {
     eventually(&format!("{expected} calls are counted as {code}"), || {
         (counted(proxy, code) == expected).then_some(())
     });

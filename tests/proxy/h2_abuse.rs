@@ -514,7 +514,7 @@ fn honest_clients_are_not_hurt() {
 }
 
 /// What the other client may wait: a step that anybody would notice. What it does wait is printed.
-const LONG: Duration = Duration::from_secs(3);
+const LONG: Duration = Duration::from_secs(10);
 
 /// Frames, or small groups of them, that are sent at once.
 const FRAMES: usize = 50;

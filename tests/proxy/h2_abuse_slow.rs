@@ -52,6 +52,23 @@ fn windows_of_nothing() {
     assert_eq!(rig.abuses("stalled"), 1);
 }
 
+/// The same by a route whose clients may rest for longer: nothing is given up before its time.
+#[test]
+fn a_route_may_be_more_patient_than_its_listener() {
+    let lines = "[defaults.timeouts]\nbody_idle = \"1s\"\n\
+                 [route.large]\npath = \"/large\"\nupstream = \"app\"\n\
+                 timeouts = { body_idle = \"1m\" }";
+    let rig = Rig::before(large(), "", lines);
+    let mut client = H2::client_with(rig.client_socket(), &[(setting::INITIAL_WINDOW_SIZE, 0)]);
+    let ids: Vec<u32> = (0..100).map(|_| client.ask("/large")).collect();
+    pause(Duration::from_secs(3));
+    client.send(&Frame::window_update(ids[0], 5));
+    let piece = client.expect(kind::DATA, ids[0]);
+    assert_eq!(piece.payload, b"xxxxx", "what there is room for");
+    assert_eq!(rig.resets("evenkeel"), 0);
+    assert_eq!(rig.abuses("stalled"), 0);
+}
+
 /// A few: each is given up, and the connection stays.
 #[test]
 fn a_few_windows_of_nothing() {

@@ -12,6 +12,7 @@ fn before(endpoint: &Endpoint, http2: &str) -> Evenkeel {
         "[listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\nhttp2 = {{ {http2} }}\n\
          upstream = \"app\"\n\
          [route.no]\npath = \"/no\"\nrespond = {{ status = 403 }}\n\
+         [route.yes]\npath = \"/yes\"\nrespond = {{ status = 200 }}\n\
          [upstream.app]\nendpoints = [\"{}\"]\n",
         endpoint.address()
     ))
@@ -68,6 +69,30 @@ fn a_rest_that_is_on_its_way_is_waited_for() {
     client.sync();
     assert_eq!(client.take_kept(kind::RST_STREAM, id), None);
     assert_eq!(resets(&proxy), 0);
+}
+
+/// Trailers may have been on their way on all of them, whatever else has ended since.
+#[test]
+fn the_ends_of_many_uploads_may_come_late() {
+    let endpoint = Endpoint::says("hello");
+    let proxy = before(&endpoint, "");
+    let mut client = client(&proxy);
+    let upload = request("POST", "/yes");
+    let ids: Vec<u32> = (0..100).map(|_| client.open(&upload, false)).collect();
+    for &id in &ids {
+        let answer = client.message(id);
+        assert_eq!((answer.status, answer.end), (200, StreamEnd::Whole));
+        client.expect_reset(id, code::NO_ERROR);
+    }
+    for _ in 0..150 {
+        assert_eq!(client.get("/yes").status, 200);
+    }
+    for id in ids {
+        client.send(&Frame::data(id, "the rest", false));
+        client.send(&Frame::headers(id, &[("a", "b")], true));
+    }
+    assert_eq!(client.get("/").text(), "hello");
+    assert_eq!(proxy.metric("evenkeel_http2_abuse_total", &[]), 0);
 }
 
 /// RFC 9113 §8.1: the rest is not wanted.

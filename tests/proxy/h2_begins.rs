@@ -123,6 +123,10 @@ fn without_tls_the_first_bytes_tell() {
     let mut client = proxy.client();
     client.send("PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n");
     assert_eq!(client.response().status, 505);
+    // Nor is this one, in whatever case: HTTP/1.1 refuses it.
+    let mut client = proxy.client();
+    client.send("GET / http/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status, 400);
     // What is of neither is taken for a broken preface.
     for bytes in ["INVALID CONNECTION PREFACE\r\n\r\n", "GET /\r\n\r\n"] {
         let mut client = H2::over(Client::connect(address).into_stream());
@@ -130,9 +134,83 @@ fn without_tls_the_first_bytes_tell() {
         client.expect_goaway(code::PROTOCOL_ERROR);
         assert!(client.is_closed());
     }
-    let versions = proxy.access_lines(8).into_iter();
-    let versions = versions.map(|line| line["network.protocol.version"].clone());
-    assert_eq!(versions.filter(|version| version == "2").count(), 1);
+    let lines = proxy.access_lines(11);
+    let of_http2 = lines
+        .iter()
+        .filter(|line| line["network.protocol.version"] == "2");
+    let statuses = of_http2.map(|line| &line["http.response.status_code"]);
+    assert_eq!(statuses.collect::<Vec<_>>(), [200, 400, 400]);
+    assert_eq!(refused(&proxy, "400"), 3, "one in HTTP/1.1");
+}
+
+/// Requests that were counted as refused with this status.
+fn refused(proxy: &Evenkeel, code: &str) -> u64 {
+    let errors = ["reason=\"http_request_error\""];
+    let errors = proxy.metric("evenkeel_http_errors_total", &errors);
+    let labels = [&*format!("code=\"{code}\""), "method=\"_OTHER\""];
+    let requests = proxy.metric("evenkeel_http_requests_total", &labels);
+    assert!(requests <= errors, "{requests} of {errors}");
+    requests
+}
+
+/// Who begins and does not go on is told of as who begins a request; who says nothing is not.
+#[test]
+fn a_beginning_that_does_not_end_is_logged() {
+    let endpoint = Endpoint::says("hello");
+    let lines = "timeouts = { request_head = \"300ms\" }\n";
+    let address = endpoint.address();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\nto = [\"{address}\"]\n{lines}"
+    ));
+    for bytes in [&PREFACE[..10], PREFACE] {
+        let mut client = H2::over(Client::connect(proxy.address("web")).into_stream());
+        client.is_polite = false; // or it would acknowledge SETTINGS before its own
+        client.send_bytes(bytes);
+        assert!(client.is_closed());
+    }
+    let logged = proxy.access_lines(2);
+    for line in &logged {
+        assert_eq!(line["http.response.status_code"], 408);
+        assert_eq!(line["end"], "timeout");
+    }
+    assert_eq!(refused(&proxy, "408"), 2);
+    let (proxy, authority) = secured(&endpoint, &["protocols = [\"h2\"]\n", lines].concat());
+    let hello = Hello {
+        protocols: &["h2"],
+        ..Hello::to("shop.test", &authority)
+    };
+    let mut silent = H2::over(hello.begin(proxy.address("web")).into_stream());
+    silent.is_polite = false;
+    assert!(silent.is_closed());
+    let mut wrong = H2::over(hello.begin(proxy.address("web")).into_stream());
+    wrong.send_bytes("GET / HTTP/1.1\r\n\r\n");
+    wrong.expect_goaway(code::PROTOCOL_ERROR);
+    let line = &proxy.access_lines(1)[0];
+    assert_eq!(
+        line["http.response.status_code"], 400,
+        "and it is the first"
+    );
+    assert_eq!(refused(&proxy, "408"), 0);
+}
+
+/// The admin API says what is spoken, in the words of the configuration.
+#[test]
+fn it_is_said_what_is_spoken() {
+    let endpoint = Endpoint::says("hello");
+    let says = |proxy: &Evenkeel, expected: &str| {
+        assert_eq!(proxy.admin_json("/v1/listeners")[0]["protocol"], expected);
+        let status = String::from_utf8_lossy(&proxy.command(&["status"]).stdout).into_owned();
+        assert!(status.contains(&format!("  {expected}  ")), "{status}");
+    };
+    for (protocols, expected) in [
+        ("\"http/1.1\", \"h2c\"", "h2c, http/1.1"),
+        ("\"h2c\"", "h2c"),
+        ("\"http/1.1\"", "http/1.1"),
+    ] {
+        says(&plain(&endpoint, protocols), expected);
+    }
+    says(&secured(&endpoint, "").0, "h2, http/1.1");
+    says(&secured(&endpoint, "protocols = [\"h2\"]\n").0, "h2");
 }
 
 #[test]
@@ -160,6 +238,10 @@ fn what_is_not_spoken_is_refused() {
     client.expect_goaway(code::PROTOCOL_ERROR);
     assert!(client.is_closed());
     assert!(endpoint.requests().is_empty());
+    let line = &proxy.access_lines(1)[0];
+    assert_eq!(line["http.response.status_code"], 400);
+    assert_eq!(line["error.type"], "http_request_error");
+    assert_eq!(refused(&proxy, "400"), 1);
 
     let proxy = plain(&endpoint, "\"http/1.1\"");
     let mut client = Client::connect(proxy.address("web"));

@@ -274,6 +274,10 @@ fn what_cannot_be_served_ends_no_other_request() {
         Frame::new(kind::CONTINUATION, flag::END_HEADERS, id, end),
     ]);
     assert_eq!(client.message(id).status, 431);
+    let fields = [("expect", "200-ok")];
+    let id = client.open(&request_with("POST", "/", &fields), false);
+    assert_eq!(client.message(id).status, 417, "as over HTTP/1.1");
+    client.send(&Frame::data(id, "what it expected", true));
     let id = client.open(&request_with("GET", "/", &[("Upper", "case")]), true);
     client.expect_reset(id, code::PROTOCOL_ERROR);
     let id = client.open(
@@ -283,10 +287,11 @@ fn what_cannot_be_served_ends_no_other_request() {
     client.send(&Frame::data(id, "longer", true));
     client.expect_reset(id, code::PROTOCOL_ERROR);
     assert_eq!(client.get("/").status, 200);
-    let statuses = proxy.access_lines(4).into_iter();
+    let statuses = proxy.access_lines(5).into_iter();
     let mut statuses: Vec<_> = statuses
         .filter_map(|line| line["http.response.status_code"].as_u64())
         .collect();
     statuses.sort_unstable();
-    assert_eq!(statuses, [200, 400, 400, 431]);
+    assert_eq!(statuses, [200, 400, 400, 417, 431]);
+    assert_eq!(endpoint.requests().len(), 1, "what is served");
 }

@@ -183,6 +183,8 @@ fn a_refused_stream_is_tried_at_another_endpoint_whatever_its_method() {
     let proxy = Evenkeel::start(&config(&[&refuses, &takes], ""));
     assert_eq!(said(&post(&proxy)), "elsewhere");
     assert_eq!(takes.request().text(), "hello");
+    // Once more on another connection: then it is the endpoint.
+    assert_eq!(refuses.requests().len(), 2);
     assert_eq!(
         proxy.metric("evenkeel_retries_total", &["outcome=\"success\""]),
         1
@@ -341,6 +343,25 @@ fn a_lost_connection_is_one_failure_and_safe_requests_go_elsewhere() {
         failures, 1,
         "one connection was lost, four requests with it"
     );
+}
+
+/// As with a kept connection of HTTP/1.1: whether the endpoint is still there, the next one tells.
+#[test]
+fn a_connection_that_ends_after_it_brought_answers_is_no_failure() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        if peer.number() > 0 {
+            return goes_on(peer);
+        }
+        let first = peer.request().expect("a request");
+        peer.answer(first.id, 200, &[], "at first");
+        peer.head();
+        peer.stream().close();
+    });
+    let proxy = before(&endpoint);
+    assert_eq!(said(&proxy.client().get("/")), "at first");
+    assert_eq!(said(&proxy.client().get("/")), "connection 1");
+    let failures = proxy.metric("evenkeel_endpoint_connect_errors_total", &[]);
+    assert_eq!(failures, 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::endpoint::H2Endpoint;
+use crate::support::h2::frame::{Frame, code};
 use crate::support::look::cause;
 use crate::support::tls::{Authority, Certified};
 use crate::support::tls_endpoint::{Shown, TlsEndpoint};
@@ -105,4 +106,92 @@ fn a_websocket_gets_http_1_1_where_the_endpoint_may_choose() {
             .list("via")
             .contains(&"1.1 evenkeel".to_owned())
     );
+}
+
+/// RFC 9113 §7: what an endpoint wants to hear in HTTP/1.1 it has not acted on.
+#[test]
+fn a_stream_that_needs_http_1_1_is_asked_for_in_it() {
+    let named = Named::new();
+    let endpoint = H2Endpoint::start_in_either(&named.certified, "in the old one", |peer| {
+        while let Some(request) = peer.request() {
+            if request.field(":path") == Some("/old") {
+                peer.send(&Frame::reset(request.id, code::HTTP_1_1_REQUIRED));
+            } else {
+                peer.answer(request.id, 200, &[], "in the new one");
+            }
+        }
+    });
+    let proxy = named.before(endpoint.address(), "auto");
+    assert_eq!(proxy.client().get("/").body.text(), "in the new one");
+    let response = proxy.client().get("/old");
+    assert_eq!(
+        (response.status, response.body.text()),
+        (200, "in the old one".to_owned())
+    );
+    let mut client = proxy.client();
+    client.send("POST /old HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    let response = client.response();
+    assert_eq!(
+        (response.status, response.body.text()),
+        (200, "in the old one".to_owned())
+    );
+    let asked = endpoint.old_requests();
+    let starts: Vec<&str> = asked.iter().map(|(head, _)| head.start.as_str()).collect();
+    assert_eq!(starts, ["GET /old HTTP/1.1", "POST /old HTTP/1.1"]);
+    assert_eq!(asked[1].1.text(), "hello");
+    assert_eq!(endpoint.protocols(), ["h2", "http/1.1"]);
+    // It was no failure of anybody.
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+}
+
+/// RFC 9113 §6.8: what is above the number has not been acted on, so any method may come again.
+#[test]
+fn a_connection_that_needs_http_1_1_is_replaced_by_one() {
+    let named = Named::new();
+    let endpoint = H2Endpoint::start_in_either(&named.certified, "in the old one", |peer| {
+        peer.request();
+        peer.send(&Frame::goaway(0, code::HTTP_1_1_REQUIRED, "not so"));
+        peer.stream().close();
+    });
+    let proxy = named.before(endpoint.address(), "auto");
+    for method in ["GET", "POST"] {
+        let mut client = proxy.client();
+        client.send(format!(
+            "{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+        ));
+        let response = client.response();
+        assert_eq!(
+            (response.status, response.body.text()),
+            (200, "in the old one".to_owned()),
+            "{method}"
+        );
+    }
+    let asked = endpoint.old_requests();
+    let bodies: Vec<String> = asked.iter().map(|(_, body)| body.text()).collect();
+    assert_eq!(bodies, ["hello", "hello"]);
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+}
+
+/// What an endpoint wants to hear in HTTP/1.1 it is not asked over HTTP/2 again.
+#[test]
+fn what_needed_http_1_1_once_is_asked_in_it_at_once() {
+    let named = Named::new();
+    for by_goaway in [false, true] {
+        let endpoint = H2Endpoint::start_in_either(&named.certified, "old", move |peer| {
+            while let Some(request) = peer.request() {
+                if by_goaway {
+                    peer.send(&Frame::goaway(0, code::HTTP_1_1_REQUIRED, "not so"));
+                    return peer.stream().close();
+                }
+                peer.send(&Frame::reset(request.id, code::HTTP_1_1_REQUIRED));
+            }
+        });
+        let proxy = named.before(endpoint.address(), "auto");
+        for _ in 0..5 {
+            assert_eq!(proxy.client().get("/").body.text(), "old", "{by_goaway}");
+        }
+        assert_eq!(endpoint.requests().len(), 1, "{by_goaway}");
+        assert_eq!(endpoint.old_requests().len(), 5, "{by_goaway}");
+        assert_eq!(endpoint.protocols(), ["h2", "http/1.1"], "{by_goaway}");
+    }
 }

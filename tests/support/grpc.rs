@@ -78,9 +78,14 @@ impl GrpcCaller {
         line(&mut self.said)
     }
 
+    /// Tells it something.
+    pub(crate) fn tell(&mut self, what: &str) {
+        writeln!(self.tells, "{what}").expect("it waits");
+    }
+
     /// Lets the call go on.
     pub(crate) fn release(&mut self) {
-        self.tells.write_all(b"\n").expect("it waits");
+        self.tell("");
     }
 }
 

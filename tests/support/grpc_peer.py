@@ -19,6 +19,12 @@ import grpc
 
 SERVICE = "test.v1.Echo"
 
+# Whatever bytes: it takes google.rpc.Status for what it is.
+DETAILS = bytes(range(256))
+
+# The largest message that grpcio takes by itself.
+LARGEST = 4 * 1024 * 1024
+
 
 def same(message):
     return message
@@ -35,6 +41,12 @@ def unary(request, context):
         return metadata.get("x-sent", "").encode()
     if request == b"deadline":
         return str(round(context.time_remaining())).encode()
+    if request == b"binary":
+        context.set_trailing_metadata((("x-back-bin", metadata["x-sent-bin"]),))
+        return metadata["x-sent-bin"]
+    if request == b"details":
+        context.set_trailing_metadata((("grpc-status-details-bin", DETAILS),))
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "see the details")
     if request == b"fail":
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not 100 % ready: é")
     if request == b"hang":
@@ -59,6 +71,35 @@ def both_streaming(requests, context):
         yield request
 
 
+def silent(request, context):
+    """Not even a head."""
+    ended = threading.Event()
+    context.add_callback(ended.set)
+    print("cancelled" if ended.wait(30) else "forgotten", flush=True)
+    return request
+
+
+def compressed(request, context):
+    context.set_compression(grpc.Compression.Gzip)
+    return request
+
+
+PIECE = bytes(64 * 1024)
+written = 0
+
+
+def flood(request, context):
+    """So many pieces, as fast as they are taken."""
+    global written
+    for _ in range(int(request)):
+        yield PIECE
+        written += 1
+
+
+def progress(request, context):
+    return b"%d" % written
+
+
 def slow_streaming(request, context):
     yield b"first"
     ended = threading.Event()
@@ -74,6 +115,10 @@ def start(arguments, state):
         "Client": grpc.stream_unary_rpc_method_handler(client_streaming, same, same),
         "Both": grpc.stream_stream_rpc_method_handler(both_streaming, same, same),
         "Slow": grpc.unary_stream_rpc_method_handler(slow_streaming, same, same),
+        "Silent": grpc.unary_unary_rpc_method_handler(silent, same, same),
+        "Compressed": grpc.unary_unary_rpc_method_handler(compressed, same, same),
+        "Flood": grpc.unary_stream_rpc_method_handler(flood, same, same),
+        "Progress": grpc.unary_unary_rpc_method_handler(progress, same, same),
     }
     handler = grpc.method_handlers_generic_handler(SERVICE, handlers)
     server.add_generic_rpc_handlers((handler,))
@@ -117,6 +162,10 @@ class Calls:
         self.client = self.channel.stream_unary(base + "Client", same, same)
         self.both = self.channel.stream_stream(base + "Both", same, same)
         self.slow = self.channel.unary_stream(base + "Slow", same, same)
+        self.silent = self.channel.unary_unary(base + "Silent", same, same)
+        self.compressed = self.channel.unary_unary(base + "Compressed", same, same)
+        self.flood = self.channel.unary_stream(base + "Flood", same, same)
+        self.progress = self.channel.unary_unary(base + "Progress", same, same)
         self.missing = self.channel.unary_unary("/nobody.Here/Call", same, same)
 
 
@@ -199,7 +248,76 @@ def hold(calls):
     print("got", ",".join(answer.decode() for answer in answers))
 
 
+def binary(calls):
+    sent = bytes(range(256))
+    response, call = calls.unary.with_call(
+        b"binary", timeout=10, metadata=(("x-sent-bin", sent),)
+    )
+    print("there", response == sent)
+    print("and back", dict(call.trailing_metadata())["x-back-bin"] == sent)
+
+
+def details(calls):
+    try:
+        calls.unary(b"details", timeout=10)
+    except grpc.RpcError as error:
+        print("failed", error.code().name, error.details())
+        print("details", dict(error.trailing_metadata())["grpc-status-details-bin"] == DETAILS)
+
+
+def largest(calls):
+    message = bytes(range(256)) * (LARGEST // 256)
+    print("unary", calls.unary(message, timeout=20) == message)
+    got = list(calls.both(iter([message] * 3), timeout=20))
+    print("both", got == [message] * 3)
+
+
+def compressed_both_ways(calls):
+    message = bytes(LARGEST)
+    got = calls.compressed(message, timeout=20, compression=grpc.Compression.Gzip)
+    print("compressed", got == message)
+
+
+def many(calls):
+    """Nobody waits for the other, and messages are of all sizes, also of none."""
+    messages = [b"%d" % number * (number % 97) for number in range(1000)]
+    print("many", list(calls.both(iter(messages), timeout=60)) == messages)
+
+
+def silence(calls):
+    print("failed", failed(lambda: calls.silent(b"", timeout=0.5)))
+
+
+def slow_reader(calls):
+    """Takes one piece, and the rest when standard input says so."""
+    pieces = calls.flood(sys.stdin.readline().strip().encode(), timeout=60)
+    print("got", len(next(pieces)), flush=True)
+    sys.stdin.readline()
+    rest = list(pieces)
+    print("got", len(rest), sum(map(len, rest)))
+
+
+def written_so_far(calls):
+    print(calls.progress(b"", timeout=10).decode())
+
+
+def lost(calls):
+    """A stream whose server goes away."""
+    stream = calls.slow(b"", timeout=60)
+    print("got", next(stream).decode(), flush=True)
+    print("failed", failed(lambda: list(stream)))
+
+
 CASES = {
+    "binary": binary,
+    "details": details,
+    "largest": largest,
+    "compressed": compressed_both_ways,
+    "many": many,
+    "silence": silence,
+    "slow-reader": slow_reader,
+    "progress": written_so_far,
+    "lost": lost,
     "kinds": of_all_kinds,
     "metadata": metadata,
     "deadline": deadline,

@@ -4,17 +4,23 @@ on `h2` for a client over HTTP/2, since no library has both.
 
     websocket_peer.py serve
         prints its port, sends messages back, and tells how each connection was closed
-    websocket_peer.py talk ADDRESS [--h2]
-        opens a WebSocket and prints what was agreed on; then obeys its standard input, a line at a time
-        (`say TEXT`, `large`, `ping`, `close`, `end`), and prints what came of each
+    websocket_peer.py talk ADDRESS [--h2] [--plain]
+        opens a WebSocket, with permessage-deflate unless it is to be plain, and prints what was agreed
+        on; then obeys its standard input, a line at a time (`extensions`, `say TEXT`, `large`,
+        `fragments`, `ping`, `pinged`, `close [CODE REASON]`, `end [CODE REASON]`), and prints what came
+        of each
 """
 
 import argparse
 import contextlib
+import random
 import socket
 import sys
 
 LARGE = bytes(range(256)) * 4096  # 1 MiB
+# 10 MiB that nothing makes smaller, in pieces of odd sizes, one of them empty.
+FRAGMENTS = [random.Random(n).randbytes(n * 2621 % 131_072) for n in range(160)]
+FRAGMENTS = [*FRAGMENTS, random.Random(0).randbytes(10 * 1024 * 1024 - sum(map(len, FRAGMENTS)))]
 
 
 def tell(*facts):
@@ -29,13 +35,19 @@ def serve():
         try:
             while True:
                 message = websocket.recv()
-                if message == "end":
-                    websocket.close(4001, "bye")
+                word, _, rest = message.partition(" ") if isinstance(message, str) else ("", "", "")
+                if word == "end":
+                    code, _, reason = rest.partition(" ")
+                    websocket.close(int(code), reason)
+                elif word == "ping":
+                    websocket.send(f"pong {websocket.ping(rest).wait(10)}")
+                elif len(message) > len(LARGE):
+                    # In other fragments than it came.
+                    websocket.send(message[n : n + 100_000] for n in range(0, len(message), 100_000))
                 else:
                     websocket.send(message)
         except ConnectionClosed as closed:
-            code = closed.rcvd.code if closed.rcvd else None
-            tell("closed", code)
+            tell("closed", *([closed.rcvd.code, closed.rcvd.reason] if closed.rcvd else [None]))
 
     with server(echo, "127.0.0.1", 0, subprotocols=["chat"], max_size=None) as running:
         tell(running.socket.getsockname()[1])
@@ -43,15 +55,28 @@ def serve():
 
 
 class OverHttp1:
-    def __init__(self, host, port):
+    def __init__(self, host, port, is_plain):
         from websockets.sync.client import connect
 
         url = f"ws://{host}:{port}/chat"
-        opening = connect(url, subprotocols=["chat"], max_size=None, proxy=None)
+        compression = None if is_plain else "deflate"
+        opening = connect(
+            url, subprotocols=["chat"], max_size=None, proxy=None, compression=compression
+        )
         self.socket = contextlib.ExitStack().enter_context(opening)
 
     def agreed(self):
         return self.socket.subprotocol
+
+    def extensions(self):
+        return self.socket.response.headers.get("Sec-WebSocket-Extensions")
+
+    def fragments(self):
+        self.socket.send(iter(FRAGMENTS))
+        return self.socket.recv()
+
+    def pinged(self):
+        return self.exchange("ping me")
 
     def exchange(self, message):
         self.socket.send(message)
@@ -60,34 +85,37 @@ class OverHttp1:
     def ping(self):
         return self.socket.ping().wait(10)
 
-    def close(self):
-        self.socket.close(1000)
-        return self.socket.close_code
+    def close(self, code, reason):
+        self.socket.close(code, reason)
+        return self.socket.close_code, self.socket.close_reason
 
-    def closed(self):
+    def closed(self, code, reason):
         from websockets.exceptions import ConnectionClosed
 
-        self.socket.send("end")
+        self.socket.send(f"end {code} {reason}")
         try:
             self.socket.recv()
         except ConnectionClosed as closed:
-            return closed.rcvd.code
+            return closed.rcvd.code, closed.rcvd.reason
 
 
 class OverHttp2:
-    def __init__(self, host, port):
+    def __init__(self, host, port, is_plain):
         import h2.connection
         import h2.events
         import h2.settings
         from wsproto.connection import Connection, ConnectionType
+        from wsproto.extensions import PerMessageDeflate
 
         self.tcp = socket.create_connection((host, port), timeout=20)
         self.h2 = h2.connection.H2Connection()
         self.h2.initiate_connection()
         self.flush()
-        self.websocket = Connection(ConnectionType.CLIENT)
+        deflate = PerMessageDeflate()
         self.is_over = False
         self.headers = None
+        self.websocket = None
+        self.early = b""
         while not self.h2.remote_settings.enable_connect_protocol:
             self.receive()
         self.stream = self.h2.get_next_available_stream_id()
@@ -100,11 +128,19 @@ class OverHttp2:
             ("sec-websocket-version", "13"),
             ("sec-websocket-protocol", "chat"),
         ]
+        if not is_plain:
+            head.append(("sec-websocket-extensions", f"{deflate.name}; {deflate.offer()}"))
         self.h2.send_headers(self.stream, head)
         self.flush()
         while self.headers is None:
             self.receive()
         assert self.headers[":status"] == "200", self.headers
+        if self.extensions():
+            deflate.finalize(self.extensions())
+        agreed = [deflate] if self.extensions() else []
+        self.websocket = Connection(ConnectionType.CLIENT, extensions=agreed)
+        # What came behind the head, in the same read.
+        self.websocket.receive_data(self.early)
 
     def flush(self):
         self.tcp.sendall(self.h2.data_to_send())
@@ -118,7 +154,9 @@ class OverHttp2:
             if isinstance(event, h2.events.ResponseReceived):
                 self.headers = {name.decode(): value.decode() for name, value in event.headers}
             elif isinstance(event, h2.events.DataReceived):
-                if event.data:
+                if self.websocket is None:
+                    self.early += event.data
+                elif event.data:
                     self.websocket.receive_data(event.data)
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             elif isinstance(event, h2.events.StreamEnded):
@@ -149,12 +187,25 @@ class OverHttp2:
     def agreed(self):
         return self.headers.get("sec-websocket-protocol")
 
+    def extensions(self):
+        return self.headers.get("sec-websocket-extensions")
+
     def exchange(self, message):
         from wsproto.events import BytesMessage, TextMessage
 
         kind = TextMessage if isinstance(message, str) else BytesMessage
         self.send(kind(data=message))
-        whole = message[:0]
+        return self.whole(kind, message[:0])
+
+    def fragments(self):
+        from wsproto.events import BytesMessage
+
+        for piece in FRAGMENTS:
+            self.send(BytesMessage(data=piece, message_finished=piece is FRAGMENTS[-1]))
+        return bytes(self.whole(BytesMessage, bytearray()))
+
+    def whole(self, kind, whole):
+        """A message of a kind, from all its pieces."""
         for event in self.events():
             assert isinstance(event, kind), event
             whole += event.data
@@ -168,33 +219,42 @@ class OverHttp2:
         event = next(self.events())
         return isinstance(event, Pong) and event.payload == b"there?"
 
-    def close(self):
+    def pinged(self):
+        from wsproto.events import Ping, TextMessage
+
+        self.send(TextMessage(data="ping me"))
+        for event in self.events():
+            if isinstance(event, TextMessage):
+                return event.data
+            assert isinstance(event, Ping) and event.payload == b"me", event
+            self.send(event.response())
+
+    def close(self, code, reason):
         from wsproto.events import CloseConnection
 
-        self.send(CloseConnection(code=1000))
-        code = next(self.events()).code
-        return self.end(code)
+        self.send(CloseConnection(code=code, reason=reason))
+        return self.end(next(self.events()))
 
-    def closed(self):
+    def closed(self, code, reason):
         from wsproto.events import TextMessage
 
-        self.send(TextMessage(data="end"))
+        self.send(TextMessage(data=f"end {code} {reason}"))
         close = next(self.events())
         self.send(close.response())
-        return self.end(close.code)
+        return self.end(close)
 
-    def end(self, code):
+    def end(self, close):
         """Each side of the stream ends by itself, as the connection of HTTP/1.1 would."""
         while not self.is_over:
             self.receive()
         self.h2.end_stream(self.stream)
         self.flush()
-        return code
+        return close.code, close.reason
 
 
-def talk(address, is_h2):
+def talk(address, is_h2, is_plain):
     host, port = address.rsplit(":", 1)
-    client = (OverHttp2 if is_h2 else OverHttp1)(host, int(port))
+    client = (OverHttp2 if is_h2 else OverHttp1)(host, int(port), is_plain)
     tell("open", client.agreed())
     for line in sys.stdin:
         what, _, text = line.strip().partition(" ")
@@ -202,12 +262,20 @@ def talk(address, is_h2):
             tell("said", client.exchange(text))
         elif what == "large":
             tell("large", client.exchange(LARGE) == LARGE)
+        elif what == "extensions":
+            tell("extensions", client.extensions())
+        elif what == "fragments":
+            tell("fragments", client.fragments() == b"".join(FRAGMENTS))
         elif what == "ping":
             tell("ping", client.ping())
-        elif what == "close":
-            return tell("closed", client.close())
-        elif what == "end":
-            return tell("closed", client.closed())
+        elif what == "pinged":
+            tell("pinged", client.pinged())
+        elif what in ("close", "end"):
+            code, _, reason = text.partition(" ")
+            usual = ("1000", "") if what == "close" else ("4001", "bye")
+            code, reason = (code, reason) if code else usual
+            ended = (client.close if what == "close" else client.closed)(int(code), reason)
+            return tell("closed", *ended)
 
 
 def main():
@@ -217,11 +285,12 @@ def main():
     talking = commands.add_parser("talk")
     talking.add_argument("address")
     talking.add_argument("--h2", action="store_true")
+    talking.add_argument("--plain", action="store_true")
     given = parser.parse_args()
     if given.command == "serve":
         serve()
     else:
-        talk(given.address, given.h2)
+        talk(given.address, given.h2, given.plain)
 
 
 if __name__ == "__main__":

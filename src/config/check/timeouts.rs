@@ -97,7 +97,7 @@ const TCP_LISTENER: [&str; 2] = ["first_byte", "tunnel_idle"];
 pub(in crate::config) const UDP_LISTENER: [&str; 1] = ["session_idle"];
 
 /// From the client's side, where only the beginning is read.
-const NAMED_LISTENER: [&str; 2] = [HANDSHAKE, "tunnel_idle"];
+const NAMED_LISTENER: [&str; 3] = [HANDSHAKE, "first_byte", "tunnel_idle"];
 
 /// What a connection may take that is passed through.
 const NAMED_ROUTE: [&str; 2] = ["connect", "tunnel_idle"];

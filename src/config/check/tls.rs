@@ -1,5 +1,5 @@
-//! TLS of listeners: something to show, nothing twice, only where it is terminated, and what is
-//! promised to browsers.
+//! TLS of listeners: something to show, nothing twice, only where something of it ends, and what
+//! is promised to browsers.
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
@@ -191,12 +191,57 @@ fn on_tcp(listener: &Item<'_, Listener>, findings: &mut Findings) {
     if is_udp(listener) {
         return; // told with what else datagrams cannot have
     }
-    let title = format!("TCP listener `{}` cannot terminate TLS yet", listener.name);
+    let name = listener.name;
+    if !listener.has(&["upstream"]) && !listener.has(&["to"]) {
+        let title = format!("TCP listener `{name}` has nothing to end TLS for");
+        findings.push(
+            Diagnostic::new(Code::TlsOfNothing, title)
+                .at(listener.key_place(&["tls"]), "no connection comes to it")
+                .help(
+                    "its routes pass connections on without decrypting them: give it `upstream` \
+                     or `to` for all others, or take `tls` out",
+                ),
+        );
+    }
+    let hsts = ["tls", "hsts"];
+    if listener.has(&hsts) {
+        let title = format!("TCP listener `{name}` says nothing to browsers");
+        findings.push(
+            Diagnostic::new(Code::HstsOnTcp, title)
+                .at(listener.key_place(&hsts), "a field of HTTP responses")
+                .also(listener.place(&["protocols"]), "bytes are relayed unread")
+                .help("take it out, or speak HTTP here"),
+        );
+    }
+    asks_all(listener, findings);
+}
+
+/// The bytes have no host that could be held against the name by which a rule was found, so whoever
+/// says another name would pass.
+fn asks_all(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let key = ["tls", "client_certificates"];
+    let Some(node) = listener.node.at(&key) else {
+        return;
+    };
+    let is_for_all = |rule: &Node| {
+        let hosts = rule.at(&["hosts"]).map(Node::items).unwrap_or_default();
+        hosts.is_empty() || hosts.iter().any(|host| host.str() == Some("*"))
+    };
+    let rules = node.items();
+    if rules.is_empty() || rules.iter().any(|rule| rule.faulty || is_for_all(rule)) {
+        return;
+    }
+    let title = format!(
+        "clients of TCP listener `{}` may pass unasked",
+        listener.name
+    );
     findings.push(
-        Diagnostic::new(Code::TlsOnTcp, title)
-            .at(listener.key_place(&["tls"]), "so far in front of HTTP only")
-            .also(listener.place(&["protocols"]), "bytes are relayed unread")
-            .help("without `tls`, the endpoints terminate it: its bytes are relayed as they come"),
+        Diagnostic::new(Code::PassUnasked, title)
+            .at(
+                node.place,
+                "none of these is for a client that says another name",
+            )
+            .help("a rule without `hosts` is for all others"),
     );
 }
 

@@ -153,11 +153,11 @@ pub(super) const RELATIONS: &[Explanation] = &[
                them would be wrong; are they the same, one entry does.",
     },
     Explanation {
-        code: Code::TlsOnTcp,
+        code: Code::TlsOfNothing,
         id: "E0222",
-        summary: "TLS on a TCP listener",
-        text: "TLS is terminated in front of HTTP only, so far. A TCP listener relays the bytes of TLS \
-               unread: leave `tls` away, and the endpoints terminate it.",
+        summary: "TLS on a listener whose connections are all passed through",
+        text: "Routes with a `server_name` pass connections on without decrypting them. A TCP listener \
+               that has no target of its own has no others, so there is nothing to end TLS for.",
     },
     Explanation {
         code: Code::DoubleClientRule,
@@ -317,5 +317,21 @@ pub(super) const RELATIONS: &[Explanation] = &[
         text: "`mode`, `owner` and `group` say who may connect to a Unix socket that has a path. An \
                address has no file, and neither has an abstract socket: every process in the same \
                network namespace may connect to that.",
+    },
+    Explanation {
+        code: Code::HstsOnTcp,
+        id: "E0295",
+        summary: "HSTS on a TCP listener",
+        text: "`tls.hsts` is a field that is added to HTTP responses. A TCP listener decrypts, and \
+               relays the bytes unread.",
+    },
+    Explanation {
+        code: Code::PassUnasked,
+        id: "E0296",
+        summary: "clients of a TCP listener that nobody asks for a certificate",
+        text: "Which rule of `client_certificates` holds is decided by the name that a client says when \
+               TLS begins (SNI). A request of HTTP has a host, which must agree with it; bytes have \
+               none, so that a client could say any other name and pass. One of the rules of a TCP \
+               listener must be for all others: without `hosts`, or with `*`.",
     },
 ];

@@ -198,8 +198,8 @@ pub struct Timeouts {
     pub upstream_idle: Option<Time>,
     /// A TCP connection or upgraded connection on which nothing moves. Default: 1h.
     pub tunnel_idle: Option<Time>,
-    /// From a TCP connection to its first byte, from the client or, where that speaks first, from the
-    /// endpoint. Default: 5m.
+    /// From a TCP connection to its first byte, from the client or, where that speaks first, from
+    /// the endpoint. Default: 5m.
     pub first_byte: Option<Time>,
     /// A UDP session in which nothing moves. Default: 60s.
     pub session_idle: Option<Time>,

@@ -197,6 +197,9 @@ pub struct HealthGrpc {
     /// The service that is asked about, as the server knows it. Default: the server as a whole.
     #[schemars(extend("format" = "x-grpc-service", "examples" = ["shop.v1.Orders"]))]
     pub service: Option<String>,
+    /// `:authority`. Default: the endpoint's address.
+    #[schemars(extend("format" = "x-authority"))]
+    pub host: Option<String>,
 }
 
 /// A TCP probe.

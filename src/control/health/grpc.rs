@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -48,6 +49,16 @@ pub(super) const TYPE: &str = "application/grpc";
 
 /// The field in which a call's end is told.
 pub(super) const STATUS: &str = "grpc-status";
+
+/// The field in which a server is told how long an answer is waited for.
+pub(super) const TIMEOUT: &str = "grpc-timeout";
+
+/// So much time as that field has it: eight digits at most, and a unit. More than 0, which some
+/// servers refuse.
+pub(super) fn timeout(left: Duration) -> String {
+    let millis = left.as_millis().clamp(1, MOST);
+    format!("{millis}m")
+}
 
 /// The question: a frame of gRPC (no compression, length) around the field `service`.
 pub(super) fn question(service: &str) -> Bytes {
@@ -157,6 +168,8 @@ impl fmt::Display for Reply {
     }
 }
 
+/// Eight digits, which is more than a day.
+const MOST: u128 = 99_999_999;
 /// The key of `service`, field 1, a string.
 const NAME: u8 = 0x0a;
 /// The key of `status`, field 1, a number.
@@ -181,6 +194,18 @@ mod tests {
         assert_eq!(&question("a.B")[..], b"\0\0\0\0\x05\x0a\x03a.B");
         let long = question(&"x".repeat(200));
         assert_eq!(&long[..8], b"\0\0\0\0\xcb\x0a\xc8\x01");
+    }
+
+    #[test]
+    fn timeouts_have_eight_digits() {
+        for (left, written) in [
+            (Duration::ZERO, "1m"),
+            (Duration::from_micros(999_999), "999m"),
+            (Duration::from_secs(1), "1000m"),
+            (Duration::MAX, "99999999m"),
+        ] {
+            assert_eq!(timeout(left), written);
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
     let deadline = Instant::now() + check.timeout;
     let (purpose, host) = match &check.probe {
         Probe::Http(probe) => (Purpose::Http, probe.host.as_ref()),
-        Probe::Grpc(_) => (Purpose::Http, None),
+        Probe::Grpc(probe) => (Purpose::Http, probe.host.as_ref()),
         Probe::Tcp | Probe::Udp(_) => (Purpose::Raw, None),
     };
     // Who is asked for is the endpoint, as it was written, unless somebody else was written here.
@@ -57,7 +57,9 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
     let asking = async {
         match &check.probe {
             Probe::Tcp | Probe::Udp(_) => Ok(Outcome::Connected),
-            Probe::Grpc(service) if is_http2 => ask_grpc(&h2, stream, service, host).await,
+            Probe::Grpc(probe) if is_http2 => {
+                ask_grpc(&h2, stream, &probe.service, (host, deadline)).await
+            }
             Probe::Grpc(_) => Err("the endpoint chose HTTP/1.1, and gRPC needs HTTP/2".to_owned()),
             Probe::Http(probe) => {
                 let status = if is_http2 {
@@ -123,12 +125,13 @@ async fn ask_h2(
     Ok(answer.parts.status)
 }
 
-/// Asks the gRPC health service about a service.
+/// Asks the gRPC health service about a service. It is told the deadline, so that it works no
+/// longer for an answer that nobody waits for.
 async fn ask_grpc(
     h2: &H2,
     stream: Stream,
     service: &str,
-    host: HeaderValue,
+    (host, deadline): (HeaderValue, Instant),
 ) -> Result<Outcome, String> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;
@@ -137,6 +140,10 @@ async fn ask_grpc(
     headers.insert(header::HOST, host);
     headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(grpc::TYPE));
+    let left = grpc::timeout(deadline.saturating_duration_since(Instant::now()));
+    if let Ok(left) = HeaderValue::try_from(left) {
+        headers.insert(grpc::TIMEOUT, left);
+    }
     let request = h2::Request {
         parts: request.into_parts().0.into(),
         body: grpc::question(service),

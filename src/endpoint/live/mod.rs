@@ -24,6 +24,8 @@ use super::{IdleRequests, ProbeRequests};
 pub struct Live {
     id: u64,
     in_flight: AtomicU32,
+    /// Requests at once on one connection, as the endpoint said last; `u32::MAX` if it never did.
+    carried: AtomicU32,
     waiters: Waiters,
     health: AtomicU8,
     is_probed: AtomicBool,
@@ -73,6 +75,7 @@ impl Live {
         Self {
             id,
             in_flight: AtomicU32::new(0),
+            carried: AtomicU32::new(u32::MAX),
             waiters: Waiters::default(),
             health: AtomicU8::new(Health::Unknown as u8),
             is_probed: AtomicBool::new(false),
@@ -109,6 +112,21 @@ impl Live {
         count_in(&self.in_flight, max, Ordering::Relaxed).then(|| InFlight {
             live: Arc::clone(self),
         })
+    }
+
+    /// Requests at once that the endpoint takes on one connection, as it said last; `u32::MAX`
+    /// while that is not known.
+    pub fn carried(&self) -> u32 {
+        self.carried.load(Ordering::Relaxed)
+    }
+
+    /// Takes in how many requests at once the endpoint takes on one connection. None at all is for
+    /// a short while (RFC 9113 §5.1.2), and told as one.
+    pub fn carries(&self, requests: u32) {
+        let requests = requests.max(1);
+        if self.carried() != requests {
+            self.carried.store(requests, Ordering::Relaxed);
+        }
     }
 
     /// Open connections, over all workers.

@@ -1,7 +1,7 @@
 //! Counts, guards and requests for probes.
 
 use super::*;
-use crate::endpoint::LiveStates;
+use crate::endpoint::{LiveStates, MostInFlight};
 use crate::net::Address;
 
 fn live(states: &LiveStates) -> Arc<Live> {
@@ -23,6 +23,21 @@ fn guards_count_down_when_dropped() {
     assert!(live.open_connection(u32::MAX).is_some());
     drop(connection);
     assert_eq!(live.connections(), 0);
+}
+
+#[test]
+fn requests_in_flight_are_bounded_by_what_a_connection_carries() {
+    let most = |requests, streams| MostInFlight { requests, streams };
+    let live = live(&LiveStates::new());
+    assert_eq!(live.carried(), u32::MAX, "the endpoint has said nothing");
+    assert_eq!(most(u32::MAX, Some((2, 100))).now(&live), 200);
+    live.carries(4);
+    assert_eq!(most(u32::MAX, Some((2, 100))).now(&live), 8);
+    assert_eq!(most(5, Some((2, 100))).now(&live), 5);
+    assert_eq!(most(u32::MAX, Some((2, 3))).now(&live), 6);
+    assert_eq!(most(7, None).now(&live), 7, "connections do not bound it");
+    live.carries(0);
+    assert_eq!(most(u32::MAX, Some((2, 100))).now(&live), 2);
 }
 
 #[test]

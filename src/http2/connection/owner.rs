@@ -1,6 +1,7 @@
 //! What the owner of a connection asks of it, and says through it.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::Connection;
 use crate::http2::driven::{HeldUp, Moved, OpenError, Opening};
@@ -8,6 +9,7 @@ use crate::http2::error::{Abuse, ErrorCode};
 use crate::http2::session::{Fault, Role, Session};
 use crate::http2::stream::Stream;
 use crate::message::RequestParts;
+use crate::time::Instant;
 
 impl Connection {
     /// Streams that are open or held.
@@ -40,9 +42,15 @@ impl Connection {
         self.session.borrow().moved()
     }
 
-    /// Streams that the other end holds up. Looks at each of them.
-    pub fn held_up(&self) -> HeldUp {
-        self.session.borrow_mut().held_up()
+    /// Streams that the other end holds up, at this time. Looks at each of them.
+    pub fn held_up(&self, now: Instant) -> HeldUp {
+        self.session.borrow_mut().held_up(now)
+    }
+
+    /// For how long the other end may take nothing, for the sake of a stream that
+    /// [may rest](Stream::may_rest); zero where there is none.
+    pub fn patience(&self) -> Duration {
+        self.session.borrow().patience()
     }
 
     /// Streams that were reset since this was last asked: by the other end, and by us.
@@ -64,7 +72,12 @@ impl Connection {
         self.is_ending() || self.session.borrow().is_leaving()
     }
 
-    /// Of a client: whether the other end's SETTINGS have come.
+    /// Of a client: whether the endpoint, which takes no more streams, has taken some.
+    pub fn has_taken_some(&self) -> bool {
+        self.session.borrow().has_taken_some()
+    }
+
+    /// Whether the other end's SETTINGS have come, behind the preface of a client.
     pub fn is_settled(&self) -> bool {
         self.session.borrow().is_settled()
     }

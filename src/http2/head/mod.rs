@@ -59,6 +59,10 @@ pub enum HeadError {
     /// It has more bytes or lines than it may. The stream is whole: it may be answered (431).
     #[error("head too large")]
     TooLarge,
+    /// It is well-formed, and expects what nobody can do. The stream is whole: it may be answered
+    /// (417, RFC 9110 §10.1.1).
+    #[error("unknown expectation")]
+    Expectation,
     /// It is malformed (RFC 9113 §8.1.1): the stream is reset.
     #[error("{0}")]
     Malformed(&'static str),

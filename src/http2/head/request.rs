@@ -30,6 +30,8 @@ pub struct RequestReader {
     crumbs: Vec<u8>,
     length: Option<u64>,
     te_trailers: bool,
+    /// Whether something is expected that is not known.
+    expects_other: bool,
 }
 
 /// Pseudo fields that have come. The authority is among the fields, as `Host`.
@@ -57,6 +59,7 @@ impl RequestReader {
             crumbs: Vec::new(),
             length: None,
             te_trailers: false,
+            expects_other: false,
         }
     }
 
@@ -88,6 +91,9 @@ impl RequestReader {
             && !self.crumbs.is_empty()
         {
             self.fields.extend_line(place, &[&self.crumbs]);
+        }
+        if self.expects_other {
+            return Err(HeadError::Expectation);
         }
         Ok(RequestHead {
             parts: RequestParts {
@@ -150,9 +156,8 @@ impl RequestReader {
         match role(name) {
             role @ (Role::EndToEnd | Role::Expect) => {
                 // Endpoints and we know one expectation; of another, nobody can say who answers it.
-                if role == Role::Expect && !value.as_bytes().eq_ignore_ascii_case(CONTINUE) {
-                    return Err(HeadError::Malformed("unknown expectation"));
-                }
+                self.expects_other |=
+                    role == Role::Expect && !value.as_bytes().eq_ignore_ascii_case(CONTINUE);
                 self.fields.append_decoded(name, value, role);
             }
             Role::Host => self.host(value)?,

@@ -3,9 +3,13 @@
 //! Compression makes it state of the connection: a head that is too large must be decompressed all
 //! the same, or the connection cannot go on. So much more is kept of it than is ever served. Large
 //! ones are few: what a worker keeps of all connections together is bounded, and who comes to that
-//! bound ends.
+//! bound ends. Clients and endpoints have bounds of their own: what the former keep begun must not
+//! cost the latter their connections.
 
 use std::cell::Cell;
+use std::thread::LocalKey;
+
+use super::Role;
 
 /// A head that has not come wholly.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(super) struct Block {
     pub(super) is_own_parent: bool,
     pub(super) bytes: Vec<u8>,
     frames: usize,
+    /// Which end we are: that of a client's head, or of an endpoint's.
+    role: Role,
     /// Held as long as it is a large one.
     large: Option<Large>,
 }
@@ -26,12 +32,18 @@ pub(super) struct Full;
 
 /// One of the worker's large heads.
 #[derive(Debug)]
-struct Large;
+struct Large(Role);
 
 impl Block {
     /// A head whose first frame came.
-    pub(super) fn begin(id: u32, ends: bool, is_own_parent: bool, first: &[u8]) -> Self {
+    pub(super) fn begin(
+        role: Role,
+        id: u32,
+        (ends, is_own_parent): (bool, bool),
+        first: &[u8],
+    ) -> Self {
         Self {
+            role,
             id,
             ends,
             is_own_parent,
@@ -51,32 +63,41 @@ impl Block {
             return Err(Full);
         }
         if length > LARGE && self.large.is_none() {
-            self.large = Some(Large::take().ok_or(Full)?);
+            self.large = Some(Large::take(self.role).ok_or(Full)?);
         }
         Ok(())
     }
 }
 
 impl Large {
-    fn take() -> Option<Self> {
-        let there = THERE.get();
-        if there == AT_MOST {
-            return None;
-        }
-        THERE.set(there + 1);
-        Some(Self)
+    fn take(role: Role) -> Option<Self> {
+        let taken = there(role).with(|there| {
+            let is_room = there.get() < AT_MOST;
+            there.set(there.get() + usize::from(is_room));
+            is_room
+        });
+        taken.then(|| Self(role))
     }
 }
 
 impl Drop for Large {
     fn drop(&mut self) {
         // An error is a thread that ends.
-        let _ = THERE.try_with(|there| there.set(there.get() - 1));
+        let _ = there(self.0).try_with(|there| there.set(there.get() - 1));
+    }
+}
+
+/// Where those are counted that come to this role.
+fn there(role: Role) -> &'static LocalKey<Cell<usize>> {
+    match role {
+        Role::Server => &OF_CLIENTS,
+        Role::Client => &OF_ENDPOINTS,
     }
 }
 
 thread_local! {
-    static THERE: Cell<usize> = const { Cell::new(0) };
+    static OF_CLIENTS: Cell<usize> = const { Cell::new(0) };
+    static OF_ENDPOINTS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// What the frames of a head carry on average, at the least, but for the first few. Honest ones are
@@ -92,7 +113,7 @@ const LARGE: usize = 64 * 1024;
 /// Bytes of a head at most, compressed: more than clients are known to send by mistake.
 const LARGEST: usize = 256 * 1024;
 
-/// Large heads that a worker keeps at once: 16 MiB.
+/// Large heads that a worker keeps at once of clients, and of endpoints: 16 MiB of each.
 const AT_MOST: usize = 64;
 
 #[cfg(test)]
@@ -100,7 +121,11 @@ mod tests {
     use super::*;
 
     fn block() -> Block {
-        Block::begin(1, true, false, &[0; 16 * 1024])
+        of(Role::Server)
+    }
+
+    fn of(role: Role) -> Block {
+        Block::begin(role, 1, (true, false), &[0; 16 * 1024])
     }
 
     fn fill(block: &mut Block, bytes: usize) -> Result<(), Full> {
@@ -129,6 +154,8 @@ mod tests {
         }
         let mut further = block();
         assert_eq!(fill(&mut further, LARGE), Err(Full));
+        let mut response = of(Role::Client);
+        assert_eq!(fill(&mut response, LARGE), Ok(()), "clients took theirs");
         large.pop();
         assert_eq!(further.add(&[0; 1024]), Ok(()), "one has gone");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -10,6 +11,7 @@ use crate::http2::error::StreamError;
 use crate::http2::head::ResponseHead;
 use crate::http2::window::{ReceiveWindow, SendWindow};
 use crate::message::RequestParts;
+use crate::time::Instant;
 
 /// A stream that is open, or that somebody of ours holds.
 #[expect(
@@ -45,6 +47,10 @@ pub(super) struct Entry {
     /// Whether it waits for its turn to add to the connection's output.
     pub(super) turn: Turn,
     pub(super) error: Option<StreamError>,
+    /// How long it may be held up without counting as such.
+    pub(super) patience: Duration,
+    /// Since when it is seen to be.
+    pub(super) stuck_since: Option<Instant>,
     waker: Option<Waker>,
     wanted: u8,
 }
@@ -120,6 +126,8 @@ impl Entry {
             has_sent: false,
             turn: Turn::None,
             error: None,
+            patience: Duration::ZERO,
+            stuck_since: None,
             waker: None,
             wanted: 0,
         }

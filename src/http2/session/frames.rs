@@ -2,7 +2,6 @@
 
 use super::entry::Wanted;
 use super::output::WORTH_A_FRAME;
-use super::table::EndedBy;
 use super::{Fault, Phase, Role, Session};
 use crate::http2::error::{Abuse, ErrorCode, StreamError};
 use crate::http2::frame::{
@@ -111,12 +110,7 @@ impl Session {
         self.check_known(header.id, "RST_STREAM")?;
         let role = self.role;
         let Some(entry) = self.streams.get(header.id) else {
-            let by = self.streams.ended_by(header.id);
-            if by == Some(EndedBy::Us) {
-                // From here on nothing more can be under way.
-                self.streams.remember(header.id, EndedBy::Them);
-            }
-            return self.spend(Abuse::RapidReset, now);
+            return self.reset_too_late(header.id, now);
         };
         if entry.error.is_some() {
             return self.spend(Abuse::RapidReset, now);
@@ -254,7 +248,7 @@ impl Session {
         if header.id != 0 {
             return Err(Fault::protocol("GOAWAY on a stream"));
         }
-        if self.is_left {
+        if self.left_after.is_some() {
             self.spend(Abuse::UnknownFrame, now)?;
         }
         let parts = payload.split_first_chunk::<4>();
@@ -263,9 +257,9 @@ impl Session {
             let code = ErrorCode::FRAME_SIZE_ERROR;
             return Err(Fault::of(code, "GOAWAY shorter than 8"));
         };
-        self.is_left = true;
+        let last = u32::from_be_bytes(*last) & HIGHEST_ID;
+        self.left_after = Some(last);
         if self.role == Role::Client {
-            let last = u32::from_be_bytes(*last) & HIGHEST_ID;
             let code = ErrorCode(u32::from_be_bytes(*code));
             // Said of the connection, it holds for what was to be done on it (RFC 9113 §7).
             let error = match code {
@@ -337,28 +331,6 @@ impl Session {
             "WINDOW_UPDATE" => "WINDOW_UPDATE on a stream that is not open",
             _ => "a frame on a stream that is not open",
         }))
-    }
-
-    /// A frame of a message came on a stream that is over (RFC 9113 §5.1).
-    pub(super) fn came_too_late(&mut self, header: Header, now: Instant) -> Result<(), Fault> {
-        if self.refuses(header.id) {
-            return Ok(());
-        }
-        match self.streams.ended_by(header.id) {
-            // It was under way. A head comes once; bodies that go on for long are only bytes.
-            Some(EndedBy::Us) if header.kind == HEADERS => self.late_head(now),
-            Some(EndedBy::Us) => Ok(()),
-            Some(EndedBy::Both) => Err(Fault::of(
-                ErrorCode::STREAM_CLOSED,
-                "a frame on a stream that has ended",
-            )),
-            None if header.kind == HEADERS && self.role == Role::Server => Err(Fault::protocol(
-                "a stream with a lower number than one before",
-            )),
-            // It may be as late, and is no longer remembered.
-            None if header.kind == DATA => self.spend(Abuse::EmptyData, now),
-            Some(EndedBy::Them) | None => self.spoil(header.id, ErrorCode::STREAM_CLOSED, now),
-        }
     }
 }
 

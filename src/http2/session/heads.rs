@@ -3,7 +3,6 @@
 use super::block::{Block, Full};
 use super::entry::{Entry, Kind, Wanted};
 use super::frames::unpadded;
-use super::table::EndedBy;
 use super::{Event, Fault, Role, Session};
 use crate::http2::error::{Abuse, ErrorCode};
 use crate::http2::frame::{
@@ -49,7 +48,8 @@ impl Session {
         if header.has(END_HEADERS) {
             return self.head(header, block, (ends, is_own_parent), now);
         }
-        self.block = Some(Block::begin(header.id, ends, is_own_parent, block));
+        let how = (ends, is_own_parent);
+        self.block = Some(Block::begin(self.role, header.id, how, block));
         Ok(())
     }
 
@@ -77,6 +77,7 @@ impl Session {
         // What it means does not depend on how many frames it took.
         let header = Header {
             kind: HEADERS,
+            flags: if block.ends { END_STREAM } else { 0 },
             ..header
         };
         let how = (block.ends, block.is_own_parent);
@@ -137,11 +138,6 @@ impl Session {
         })
     }
 
-    /// A head on a stream that we have reset. It has to be decompressed all the same.
-    pub(super) fn late_head(&mut self, now: Instant) -> Result<(), Fault> {
-        self.spend(Abuse::MadeYouReset, now)
-    }
-
     /// Whether streams of this number come too late: we have said which one was the last.
     pub(super) fn refuses(&self, id: u32) -> bool {
         self.role == Role::Server && self.taken_until.is_some_and(|last| id > last)
@@ -187,16 +183,18 @@ impl Session {
                 self.streams.insert(id, entry);
                 Event::Request(id, Box::new(head))
             }
-            Err(HeadError::TooLarge) => {
-                // What it costs to decompress grows with it.
-                for _ in 0..=block.len() / MAX_FRAME {
-                    self.spend(Abuse::HeaderList, now)?;
+            Err(error @ (HeadError::TooLarge | HeadError::Expectation)) => {
+                if error == HeadError::TooLarge {
+                    // What it costs to decompress grows with it.
+                    for _ in 0..=block.len() / MAX_FRAME {
+                        self.spend(Abuse::HeaderList, now)?;
+                    }
                 }
                 entry.is_refused = true;
                 self.streams.insert(id, entry);
-                Event::Refused(HeadError::TooLarge, Some(id))
+                Event::Refused(error, Some(id))
             }
-            Err(error) => {
+            Err(error @ HeadError::Malformed(_)) => {
                 self.refuse(id, ErrorCode::PROTOCOL_ERROR);
                 self.spend(Abuse::MadeYouReset, now)?;
                 Event::Refused(error, None)
@@ -263,7 +261,7 @@ impl Session {
     /// Does not let a stream begin.
     fn refuse(&mut self, id: u32, code: ErrorCode) {
         self.write_reset(id, code);
-        self.streams.remember(id, EndedBy::Us);
+        self.streams.remember_late(id);
     }
 }
 

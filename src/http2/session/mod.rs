@@ -2,17 +2,19 @@
 //!
 //! Bytes that came go in through [`Session::receive`], bytes to be sent pile up in
 //! [`Session::output`], within bounds; nothing here touches a socket or a clock. What a stream's
-//! task asks for is in `stream` and `send`, what the other end says in `receive` and `frames`.
+//! task asks for is in `streams`, what the other end says in `receive`, `frames` and `late`.
 
 mod block;
 mod entry;
 mod facts;
 mod frames;
 mod heads;
+mod late;
 mod ours;
 mod output;
 mod receive;
 mod streams;
+mod stuck;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,11 +22,11 @@ mod tests;
 use std::collections::VecDeque;
 
 use self::block::Block;
-use self::entry::{Entry, Kind};
 pub(super) use self::streams::{Piece, Respond};
+use self::stuck::Patient;
 use self::table::Table;
 use super::budget::Budget;
-use super::driven::{HeldUp, Moved};
+use super::driven::Moved;
 use super::error::{Abuse, ErrorCode, StreamError};
 use super::frame::{
     DEFAULT_WINDOW, ENABLE_CONNECT_PROTOCOL, ENABLE_PUSH, HIGHEST_ID, INITIAL_WINDOW_SIZE,
@@ -69,14 +71,15 @@ pub(super) struct Session {
     heads: Vec<u32>,
     /// The last stream that we take, once we have said so.
     taken_until: Option<u32>,
-    /// Whether the other end opens or takes no more streams.
-    is_left: bool,
+    /// The last stream that the other end takes, once it opens or takes no more.
+    left_after: Option<u32>,
     awaits_pong: bool,
     awaits_settings: bool,
     resets: Resets,
     /// What the endpoint gave as its reason to end the connection, until somebody tells it.
     goodbye: Option<(ErrorCode, Box<str>)>,
     waits: Waits,
+    patient: Patient,
     moved: Moved,
 }
 
@@ -201,12 +204,13 @@ impl Session {
             called: 0,
             heads: Vec::new(),
             taken_until: None,
-            is_left: false,
+            left_after: None,
             awaits_pong: false,
             awaits_settings: true,
             resets: Resets::default(),
             goodbye: None,
             waits: Waits::default(),
+            patient: Patient::new(now),
             moved: Moved::default(),
         };
         session.begin();
@@ -270,14 +274,24 @@ impl Session {
 
     /// Whether nothing more will happen: no stream is left, and none will come.
     pub(super) fn is_finished(&self) -> bool {
-        (self.taken_until.is_some_and(|last| last < HIGHEST_ID) || self.is_left)
+        (self.taken_until.is_some_and(|last| last < HIGHEST_ID) || self.is_left())
             && self.streams.is_empty()
             && self.events.is_empty()
     }
 
     /// Whether one side has said that the end is near.
     pub(super) fn is_leaving(&self) -> bool {
-        self.is_over() || self.is_left || self.taken_until.is_some()
+        self.is_over() || self.is_left() || self.taken_until.is_some()
+    }
+
+    /// Whether the other end opens or takes no more streams.
+    fn is_left(&self) -> bool {
+        self.left_after.is_some()
+    }
+
+    /// Whether the other end takes no more, and has taken some.
+    pub(super) fn has_taken_some(&self) -> bool {
+        self.left_after.is_some_and(|last| last > 0)
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -287,28 +301,6 @@ impl Session {
     /// Bytes of bodies that have moved.
     pub(super) fn moved(&self) -> Moved {
         self.moved
-    }
-
-    /// Streams that the other end holds up. Looks at each of them.
-    pub(super) fn held_up(&mut self) -> HeldUp {
-        let all_wait = self.is_sliver(self.send.room(), usize::MAX);
-        let waiting = if all_wait { self.queue.len() } else { 0 };
-        let is_begun = |entry: &Entry| {
-            let is_open = !entry.has_received && entry.error.is_none();
-            // What came and was not taken waits for us, or for an endpoint; and what is answered
-            // while it comes, and nobody knows how long it is, may be a conversation.
-            let is_awaited = entry.received > 0 && entry.body.is_empty();
-            let is_upload = entry.left.is_some() || entry.status.is_none();
-            entry.kind == Kind::Request && is_open && is_awaited && is_upload
-        };
-        HeldUp {
-            responses: self.waits.starving + waiting,
-            requests: self
-                .streams
-                .each()
-                .filter(|(_, entry)| is_begun(entry))
-                .count(),
-        }
     }
 
     pub(super) fn is_beginning(&self) -> bool {

@@ -165,10 +165,10 @@ impl Session {
         }
     }
 
-    /// Whether a stream may add a frame now: it was called, or nobody stands before it. A turn that
-    /// was called is over with it.
+    /// Whether a stream may add a frame now: it was called, or nobody stands before it, neither in
+    /// the queue nor called out of it a moment ago. A turn that was called is over with it.
     pub(super) fn takes_turn(&mut self, id: u32) -> bool {
-        let nobody_waits = self.queue.is_empty();
+        let nobody_waits = self.queue.is_empty() && self.called == 0;
         let Some(entry) = self.streams.get(id) else {
             return false;
         };

@@ -24,7 +24,8 @@ use crate::time::Instant;
 impl Session {
     /// Streams that may be opened now.
     pub(in crate::http2) fn openable(&self) -> usize {
-        if self.is_over() || self.is_left || self.taken_until.is_some() || self.next > HIGHEST_ID {
+        if self.is_over() || self.is_left() || self.taken_until.is_some() || self.next > HIGHEST_ID
+        {
             return 0;
         }
         (self.peer.max_streams as usize).saturating_sub(self.streams.len())
@@ -37,7 +38,7 @@ impl Session {
         opening: &Opening<'_>,
     ) -> Result<u32, OpenError> {
         if self.openable() == 0 {
-            let is_full = !self.is_over() && !self.is_left && self.taken_until.is_none();
+            let is_full = !self.is_over() && !self.is_left() && self.taken_until.is_none();
             return Err(if is_full && self.next <= HIGHEST_ID {
                 OpenError::Full
             } else {
@@ -310,6 +311,7 @@ impl Session {
     /// Nobody holds a stream any more.
     pub(in crate::http2) fn release(&mut self, id: u32) {
         self.leave_queue(id);
+        self.heads.retain(|waiting| *waiting != id);
         let Some(entry) = self.streams.get(id) else {
             return;
         };
@@ -331,11 +333,11 @@ impl Session {
                 EndedBy::Us
             }
         };
-        if let Some(entry) = self.streams.remove(id, by)
-            && entry.has_sent
-            && entry.error.is_none()
-            && !entry.is_refused
-        {
+        let Some(entry) = self.streams.remove(id, by) else {
+            return;
+        };
+        self.rests_no_more(entry.patience);
+        if entry.has_sent && entry.error.is_none() && !entry.is_refused {
             self.budget.complete();
         }
     }

@@ -1,4 +1,9 @@
 //! The streams of a session by number, and what is remembered of those that have ended.
+//!
+//! On a stream that we ended, the other end may still be speaking: it has not heard. All of those
+//! that it may not have heard of were open to its knowledge at the same time, so there are no more
+//! of them than it may have open; unless it cancels some and has others refused, which costs it
+//! their memory and not the connection.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -9,8 +14,13 @@ use super::entry::Entry;
 #[derive(Debug)]
 pub(super) struct Table {
     entries: HashMap<u32, Box<Entry>, BuildHasherDefault<IdHasher>>,
-    ended: VecDeque<(u32, EndedBy)>,
-    /// Streams whose end is remembered.
+    /// Streams that we ended: apart from the others, however many of which end meanwhile.
+    late: VecDeque<u32>,
+    /// Streams on which nothing more can be under way.
+    closed: VecDeque<(u32, EndedBy)>,
+    /// The highest number of those that we ended and do not remember.
+    forgotten: u32,
+    /// Streams of each kind whose end is remembered.
     remembers: usize,
 }
 
@@ -21,6 +31,8 @@ pub(super) enum EndedBy {
     Both,
     /// We reset it: what the other end had sent by then is under way.
     Us,
+    /// It may have been us: that is too many ends ago to be known.
+    Unknown,
     /// The other end reset it, and said nothing more on it unless it errs.
     Them,
 }
@@ -35,7 +47,9 @@ impl Table {
         let most = usize::try_from(max_streams).unwrap_or(usize::MAX);
         Self {
             entries: HashMap::default(),
-            ended: VecDeque::new(),
+            late: VecDeque::new(),
+            closed: VecDeque::new(),
+            forgotten: 0,
             remembers: most.clamp(REMEMBERED, REMEMBERED_AT_MOST),
         }
     }
@@ -58,8 +72,17 @@ impl Table {
 
     pub(super) fn remove(&mut self, id: u32, by: EndedBy) -> Option<Box<Entry>> {
         let entry = self.entries.remove(&id)?;
-        self.remember(id, by);
+        match by {
+            EndedBy::Us | EndedBy::Unknown => self.remember_late(id),
+            EndedBy::Both | EndedBy::Them => self.remember_closed(id, by),
+        }
         Some(entry)
+    }
+
+    /// Ends that are remembered: those of ours, and the others.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> (usize, usize) {
+        (self.late.len(), self.closed.len())
     }
 
     /// All that there are, in no order.
@@ -69,18 +92,41 @@ impl Table {
             .map(|(&id, entry)| (id, &mut **entry))
     }
 
-    /// A stream has ended that is not in the table, or not any more.
-    pub(super) fn remember(&mut self, id: u32, by: EndedBy) {
-        if self.ended.len() >= self.remembers {
-            self.ended.pop_front();
+    /// We have ended a stream that is not in the table, or not any more.
+    pub(super) fn remember_late(&mut self, id: u32) {
+        if self.late.len() >= self.remembers
+            && let Some(oldest) = self.late.pop_front()
+        {
+            self.forgotten = self.forgotten.max(oldest);
         }
-        self.ended.push_back((id, by));
+        self.late.push_back(id);
+    }
+
+    /// The other end has said its last word on a stream that is not in the table any more.
+    pub(super) fn close(&mut self, id: u32) {
+        if let Some(place) = self.late.iter().rposition(|late| *late == id) {
+            self.late.remove(place);
+            self.remember_closed(id, EndedBy::Them);
+        } else if let Some((_, by)) = self.closed.iter_mut().rfind(|(closed, _)| *closed == id) {
+            *by = EndedBy::Them;
+        }
+    }
+
+    fn remember_closed(&mut self, id: u32, by: EndedBy) {
+        if self.closed.len() >= self.remembers {
+            self.closed.pop_front();
+        }
+        self.closed.push_back((id, by));
     }
 
     /// How a stream ended, if that is remembered.
     pub(super) fn ended_by(&self, id: u32) -> Option<EndedBy> {
-        let mut last = self.ended.iter().rev();
-        last.find(|(ended, _)| *ended == id).map(|(_, by)| *by)
+        if self.late.iter().rev().any(|late| *late == id) {
+            return Some(EndedBy::Us);
+        }
+        let mut last = self.closed.iter().rev();
+        let closed = last.find(|(closed, _)| *closed == id).map(|(_, by)| *by);
+        closed.or((id <= self.forgotten).then_some(EndedBy::Unknown))
     }
 }
 
@@ -106,5 +152,5 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Streams whose end is remembered where there may be few.
 const REMEMBERED: usize = 32;
 
-/// The same where there may be many: 4 KiB.
+/// The same where there may be many: 6 KiB for both kinds.
 const REMEMBERED_AT_MOST: usize = 512;

@@ -1,10 +1,9 @@
 //! The shared connections to one endpoint, and who waits for one.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::time::Instant;
@@ -12,17 +11,7 @@ use tokio::time::Instant;
 use super::queue::{Outcome, Queue};
 use super::{Shared, Standing, Task};
 use crate::endpoint::{ConnectFailure, Endpoint, Live};
-use crate::pool::idle::IdHasher;
 use crate::pool::{ConnectError, Connection};
-
-/// A worker's groups, by the id of their endpoint's live state. Where connections depend on the
-/// host, an endpoint has a group for each.
-#[derive(Debug, Default)]
-pub(in crate::pool) struct Groups {
-    by_endpoint: RefCell<ByEndpoint>,
-}
-
-type ByEndpoint = HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>;
 
 /// The connections to one endpoint, or to one host there.
 #[derive(Debug)]
@@ -35,6 +24,11 @@ pub(in crate::pool) struct Group {
     pub(super) openings: RefCell<Vec<Opening>>,
     /// Where the endpoint may choose: whether it chose HTTP/1.1 last.
     pub(super) speaks_http1: Cell<bool>,
+    /// Where it may choose, and wanted HTTP/1.1 for a request that came in HTTP/2: until when it
+    /// gets all in HTTP/1.1.
+    wants_http1: Cell<Option<Instant>>,
+    /// How much rarer than configured the endpoint is asked whether it is there.
+    rarer: Cell<u32>,
     /// Streams that one connection is to carry, by the configuration in force.
     most: Cell<u32>,
     /// Streams that the endpoint allowed last.
@@ -56,142 +50,28 @@ pub(super) struct Opening {
     pub(super) _task: Task,
 }
 
-impl Groups {
-    /// The group that a request belongs to, if there is one.
-    fn find(&self, endpoint: &Endpoint, host: Option<&ServerName<'static>>) -> Option<Rc<Group>> {
-        let groups = self.by_endpoint.borrow();
-        let groups = groups.get(&endpoint.live.id())?;
-        let group = groups.iter().find(|group| group.host.as_ref() == host)?;
-        Some(Rc::clone(group))
-    }
-
-    /// The group that a request belongs to.
-    pub(in crate::pool) fn group(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-    ) -> Rc<Group> {
-        if let Some(group) = self.find(endpoint, host) {
-            return group;
-        }
-        let group = Rc::new(Group {
+impl Group {
+    /// One without connections.
+    pub(super) fn new(endpoint: &Endpoint, host: Option<&ServerName<'static>>) -> Self {
+        Self {
             live: Arc::clone(&endpoint.live),
             host: host.cloned(),
             members: RefCell::default(),
             queue: RefCell::default(),
             openings: RefCell::default(),
             speaks_http1: Cell::new(false),
+            wants_http1: Cell::new(None),
+            rarer: Cell::new(1),
             most: Cell::new(endpoint.http2.max_streams),
             allows: Cell::new(EXPECTED),
-        });
-        let mut groups = self.by_endpoint.borrow_mut();
-        let groups = groups.entry(endpoint.live.id()).or_default();
-        groups.push(Rc::clone(&group));
-        group
-    }
-
-    /// A connection with room for another request, other than these.
-    pub(in crate::pool) fn with_room(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-        avoided: &[Weak<Shared>],
-    ) -> Option<Rc<Shared>> {
-        self.find(endpoint, host)?.with_room(endpoint, avoided)
-    }
-
-    /// Whether the endpoint, which may choose, chose HTTP/1.1 last.
-    pub(in crate::pool) fn speaks_http1(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-    ) -> bool {
-        let group = self.find(endpoint, host);
-        group.is_some_and(|group| group.speaks_http1.get())
-    }
-
-    /// Closes the connection to an endpoint that has rested longest, if one rests.
-    pub(in crate::pool) fn close_one(&self, id: u64) {
-        let groups = self.by_endpoint.borrow();
-        let members = groups.get(&id).into_iter().flatten();
-        let mut rests: Option<(Instant, Rc<Shared>)> = None;
-        for group in members {
-            for member in group.members.borrow().iter() {
-                let Some(since) = member.shared.rests_since() else {
-                    continue;
-                };
-                if rests.as_ref().is_none_or(|(longest, _)| since < *longest) {
-                    rests = Some((since, Rc::clone(&member.shared)));
-                }
-            }
-        }
-        if let Some((_, shared)) = rests {
-            shared.close();
         }
     }
 
-    /// Closes what rests for as long as another worker waits for a connection, and where nothing
-    /// does, has a busy one give way for a moment: it ends if all that runs on it does. Something
-    /// may go on for ever, and then this worker would have lost it for nothing.
-    pub(in crate::pool) fn make_room(&self, id: u64) {
-        let groups = self.by_endpoint.borrow();
-        let Some(groups) = groups.get(&id) else {
-            return;
-        };
-        let is_wanted_here = groups.iter().any(|group| group.is_waited_for());
-        let mut has_closed = false;
-        for shared in groups.iter().flat_map(|group| group.members()) {
-            if shared.endpoint.live.may_rest() || is_wanted_here {
-                return;
-            }
-            if shared.rests_since().is_some() {
-                shared.close();
-                has_closed = true;
-            }
-        }
-        if has_closed {
-            return;
-        }
-        if let Some(shared) = groups.iter().find_map(|group| group.emptiest()) {
-            shared.give_way();
-        }
+    /// Whether it is for requests to this host.
+    pub(super) fn is_for(&self, host: Option<&ServerName<'static>>) -> bool {
+        self.host.as_ref() == host
     }
 
-    /// The same for all endpoints: requests for them were lost.
-    pub(in crate::pool) fn make_room_anywhere(&self) {
-        let ids: Vec<u64> = self.by_endpoint.borrow().keys().copied().collect();
-        for id in ids {
-            self.make_room(id);
-        }
-    }
-
-    /// Looks after all connections. To be called about once a second.
-    pub(in crate::pool) fn sweep(&self, now: Instant) {
-        let mut groups = self.by_endpoint.borrow_mut();
-        groups.retain(|_, groups| {
-            for group in groups.iter() {
-                group.look_after(now);
-            }
-            close_surplus(groups);
-            groups.retain(|group| !group.is_over());
-            !groups.is_empty()
-        });
-    }
-
-    /// Connections in all.
-    pub(in crate::pool) fn len(&self) -> usize {
-        let groups = self.by_endpoint.borrow();
-        let groups = groups.values().flatten();
-        groups.map(|group| group.members.borrow().len()).sum()
-    }
-
-    /// Ends everything.
-    pub(in crate::pool) fn clear(&self) {
-        self.by_endpoint.borrow_mut().clear();
-    }
-}
-
-impl Group {
     /// The oldest connection with room for another request, other than these, and than those that
     /// are suspected. Where no other can be opened, one of these has to do.
     pub(super) fn with_room(
@@ -264,13 +144,41 @@ impl Group {
     pub(super) fn learn(&self, shared: &Shared) {
         if let Some(most) = shared.http2.max_streams() {
             self.allows.set(most.clamp(1, EXPECTED));
+            self.live.carries(most);
         }
+    }
+
+    /// The endpoint, which may choose, wants HTTP/1.1 for a request (`HTTP_1_1_REQUIRED`). It may
+    /// be a matter of that request alone, but to ask twice for each one costs more than streams
+    /// save.
+    pub(super) fn wants_http1(&self, now: Instant) {
+        self.wants_http1.set(Some(now + HTTP1_FOR));
+    }
+
+    /// Whether it did so lately.
+    pub(super) fn requires_http1(&self, now: Instant) -> bool {
+        self.wants_http1.get().is_some_and(|until| now < until)
+    }
+
+    /// The endpoint has been asked too often whether it is there: twice as rarely from now on
+    /// (gRPC A8).
+    pub(super) fn asks_less(&self) {
+        let rarer = self.rarer.get().saturating_mul(2).min(RAREST);
+        self.rarer.set(rarer);
+    }
+
+    /// Whether those who wait may get room although nothing can be opened: connections are there
+    /// whose requests are answered, and so end.
+    pub(super) fn may_get_room(&self) -> bool {
+        let members = self.members.borrow();
+        members.iter().any(|member| member.shared.brings_answers())
     }
 
     /// Gives what an endpoint of HTTP/1.1 has accepted to the one that waits longest. The others
     /// open their own.
     pub(super) fn hand_out(&self, connection: Box<Connection>) {
         self.speaks_http1.set(true);
+        self.live.carries(1);
         let mut queue = self.queue.borrow_mut();
         if let Some(first) = queue.undecided().next() {
             first.outcome = Some(Outcome::Own(connection));
@@ -318,9 +226,10 @@ impl Group {
     }
 
     /// Looks after its connections, and lets go of those that do not come to their end.
-    fn look_after(&self, now: Instant) {
+    pub(super) fn look_after(&self, now: Instant) {
+        let rarer = self.rarer.get();
         let members = self.members().into_iter();
-        for over in members.filter(|shared| !shared.look_after(now)) {
+        for over in members.filter(|shared| !shared.look_after(now, rarer)) {
             self.forget(&over);
         }
         self.wake();
@@ -346,7 +255,7 @@ impl Group {
         !self.queue.borrow().is_empty()
     }
 
-    fn members(&self) -> Vec<Rc<Shared>> {
+    pub(super) fn members(&self) -> Vec<Rc<Shared>> {
         let members = self.members.borrow();
         members
             .iter()
@@ -355,40 +264,38 @@ impl Group {
     }
 
     /// The busy one with the fewest requests.
-    fn emptiest(&self) -> Option<Rc<Shared>> {
+    pub(super) fn emptiest(&self) -> Option<Rc<Shared>> {
         let open = self.members().into_iter();
         let open = open.filter(|shared| shared.standing.get() == Standing::Open);
         open.min_by_key(|shared| shared.calls.get())
     }
 
-    /// Whether nothing would be lost with it. What an endpoint chose is remembered, but not for
-    /// every host that anybody asks for.
-    fn is_over(&self) -> bool {
+    /// Connections that it has.
+    pub(super) fn len(&self) -> usize {
+        self.members.borrow().len()
+    }
+
+    /// Whether nothing would be lost with it. What is known about an endpoint is remembered, but
+    /// not for every host that anybody asks for.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let has_learnt =
+            self.speaks_http1.get() || self.requires_http1(now) || self.rarer.get() > 1;
         self.members.borrow().is_empty()
             && !self.is_waited_for()
-            && (!self.speaks_http1.get() || self.host.is_some() || self.live.is_retired())
-    }
-}
-
-/// Closes what rests beyond the number that may be kept.
-fn close_surplus(groups: &[Rc<Group>]) {
-    let members = groups.iter().flat_map(|group| group.members());
-    let mut resting: Vec<_> = members
-        .filter_map(|shared| Some((shared.rests_since()?, shared)))
-        .collect();
-    resting.sort_by_key(|(since, _)| *since);
-    let keep = resting
-        .iter()
-        .map(|(_, shared)| shared.rest.get().keep.count);
-    let keep = keep.max().unwrap_or(0);
-    let surplus = resting.len().saturating_sub(keep);
-    for (_, shared) in resting.into_iter().take(surplus) {
-        shared.close();
+            && (!has_learnt || self.host.is_some() || self.live.is_retired())
     }
 }
 
 /// Connections that may be suspected before all of them are used as if none were.
 const SUSPECTED: usize = 3;
+
+/// How long an endpoint that wants HTTP/1.1 for a request gets all in it: long enough that it costs
+/// nothing to speak of, and short enough for a server that was set right meanwhile.
+const HTTP1_FOR: Duration = Duration::from_mins(5);
+
+/// With the default, that is an hour and a half: servers of gRPC close a connection that is quiet
+/// for as long by themselves.
+const RAREST: u32 = 16;
 
 /// Streams that a connection is expected to take before its endpoint has said how many: the least
 /// that RFC 9113 §6.5.2 recommends.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::group::{Group, Opening};
 use super::queue::Outcome;
@@ -139,38 +139,78 @@ struct Begun {
 }
 
 impl Begun {
+    /// Opens it. Where that fails and other connections bring answers, those who wait may get room
+    /// on these (an endpoint that takes no more connections serves the ones it has): it is tried
+    /// again for a moment, before all who wait are told.
     async fn run(self, open: Option<OpenConnection>) {
         let endpoint = &self.endpoint;
-        let open = if let Some(open) = open {
-            open
-        } else {
-            let most = endpoint.limits.max_connections;
-            let open = endpoint.live.wait_for_connection(most).await;
-            self.allowed.set(Some(Instant::now()));
-            if let Some(group) = self.group.upgrade() {
-                group.wake_all();
-            }
-            open
+        let mut open = match open {
+            Some(open) => open,
+            None => self.counted_in().await,
         };
-        let opening = Connection::open(endpoint, self.host.as_ref(), Purpose::Http, open);
-        let opened = timeout(self.connect, opening).await;
-        let Some(group) = self.group.upgrade() else {
-            return;
-        };
-        group.opening_over(self.number);
-        match opened {
-            Ok(Ok(connection)) => {
-                let since = self.allowed.get().map(|since| since.elapsed());
-                endpoint.connected(since.unwrap_or_default());
-                if connection.is_http2() {
-                    group.adopt(*connection);
-                } else {
-                    group.hand_out(connection);
+        let patience = PATIENCE.min(self.connect / 2);
+        let (mut tried_since, mut pause) = (None, PAUSE);
+        loop {
+            let began = Instant::now();
+            let opening = Connection::open(endpoint, self.host.as_ref(), Purpose::Http, open);
+            let opened = timeout(self.connect, opening).await;
+            let Some(group) = self.group.upgrade() else {
+                return;
+            };
+            let error = match opened {
+                Ok(Ok(connection)) => {
+                    group.opening_over(self.number);
+                    endpoint.connected(began.elapsed());
+                    if connection.is_http2() {
+                        group.adopt(*connection);
+                    } else {
+                        group.hand_out(connection);
+                    }
+                    return;
                 }
+                Ok(Err(error)) => ConnectError::from(error),
+                // Who has waited as long gives up by itself; the others try once more.
+                Err(_) => {
+                    group.opening_over(self.number);
+                    return group.wake_all();
+                }
+            };
+            let since = *tried_since.get_or_insert(began);
+            let is_over = since.elapsed() + pause > patience || !group.is_waited_for();
+            if is_over || !group.may_get_room() {
+                group.opening_over(self.number);
+                return group.fail(error);
             }
-            Ok(Err(error)) => group.fail(error.into()),
-            // Who has waited as long gives up by itself; the others try once more.
-            Err(_) => group.wake_all(),
+            // Who is told of the last failure tells the endpoint of it.
+            if let Some(failure) = error.failure() {
+                endpoint.count_failure(failure);
+            }
+            drop(group);
+            sleep(pause).await;
+            pause *= 2;
+            open = self.counted_in().await;
         }
     }
+
+    /// Waits until it may be opened.
+    async fn counted_in(&self) -> OpenConnection {
+        let (live, most) = (&self.endpoint.live, self.endpoint.limits.max_connections);
+        let open = match live.open_connection(most) {
+            Some(open) => open,
+            None => live.wait_for_connection(most).await,
+        };
+        if self.allowed.replace(Some(Instant::now())).is_none()
+            && let Some(group) = self.group.upgrade()
+        {
+            group.wake_all();
+        }
+        open
+    }
 }
+
+/// How long it is tried to open another connection to an endpoint that answers on those it has:
+/// most requests end within that, and make room.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Before the second try; doubled before each further one.
+const PAUSE: Duration = Duration::from_millis(50);

@@ -14,6 +14,7 @@
 mod body;
 mod call;
 mod group;
+mod groups;
 mod joining;
 mod queue;
 mod watch;
@@ -30,12 +31,13 @@ use tokio::time::Instant;
 
 pub(super) use body::SharedBody;
 pub use call::SharedCall;
-pub(super) use group::{Group, Groups};
+pub(super) use group::Group;
+pub(super) use groups::Groups;
 
 use self::watch::Heard;
 use super::{Connection, Keep, RESPONSE_LIMITS};
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, Protocol};
-use crate::http2::{self, Driven, Ended, Settings};
+use crate::http2::{self, Driven, Ended, ErrorCode, Settings};
 use crate::tls;
 
 /// A connection that requests share.
@@ -224,6 +226,17 @@ impl Shared {
         group.wake();
     }
 
+    /// Hears what the endpoint says with a GOAWAY.
+    fn heed_goodbye(&self) {
+        if let Some((code, why)) = self.http2.take_goodbye() {
+            let name = &self.endpoint.name;
+            tracing::debug!(endpoint = %name, %code, %why, "the endpoint says GOAWAY");
+            if code == ErrorCode::ENHANCE_YOUR_CALM && &*why == TOO_MANY_PINGS {
+                self.asked_too_often();
+            }
+        }
+    }
+
     /// The connection has ended.
     fn has_ended(&self, ended: &Ended) {
         let name = &self.endpoint.name;
@@ -234,10 +247,17 @@ impl Shared {
         }
     }
 
+    /// Whether it has carried others, and its endpoint ends it in good order: one of those that end
+    /// their connections after a few dozen requests.
+    pub fn is_used_up(&self) -> bool {
+        self.is_ending() && (self.is_proven.get() || self.http2.has_taken_some())
+    }
+
     /// A request was lost with the connection. For the endpoint that is one failure, however many
-    /// requests were lost.
+    /// requests were lost; and none if it had brought answers, as with a kept connection of
+    /// HTTP/1.1: connections end, and whether the endpoint is there the next one tells.
     fn lost_one(&self) {
-        if !self.is_told.replace(true) {
+        if !self.is_proven.get() && !self.is_told.replace(true) {
             let refusal = self.refusal.get().map(ConnectFailure::from);
             let failure = refusal.unwrap_or(ConnectFailure::Terminated);
             self.endpoint.connect_failed(failure, Instant::now());
@@ -256,10 +276,7 @@ async fn drive(shared: Rc<Shared>, open: OpenConnection) {
                 Poll::Pending => break,
             }
         }
-        if let Some((code, why)) = shared.http2.take_goodbye() {
-            let name = &shared.endpoint.name;
-            tracing::debug!(endpoint = %name, %code, %why, "the endpoint says GOAWAY");
-        }
+        shared.heed_goodbye();
         // There may be more room, or none for ever.
         if let Some(group) = shared.group.upgrade() {
             group.learn(&shared);
@@ -268,6 +285,7 @@ async fn drive(shared: Rc<Shared>, open: OpenConnection) {
         Poll::Pending
     });
     let ended = ended.await;
+    shared.heed_goodbye();
     shared.has_ended(&ended);
     drop(open);
     if let Some(group) = shared.group.upgrade() {
@@ -286,6 +304,9 @@ fn settings(endpoint: &Endpoint) -> Settings {
         connect_protocol: false,
     }
 }
+
+/// What servers of gRPC say then (gRPC A8).
+const TOO_MANY_PINGS: &str = "too_many_pings";
 
 /// Until the first request has said how it is kept.
 const KEEP: Keep = Keep {

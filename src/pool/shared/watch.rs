@@ -89,6 +89,20 @@ impl Shared {
         self.given_up.get() >= FAILURES
     }
 
+    /// Whether requests on it are answered, so that its streams come free.
+    pub(super) fn brings_answers(&self) -> bool {
+        let is_open = self.standing.get() == Standing::Open && !self.http2.is_leaving();
+        is_open && self.is_proven.get() && !self.is_doubted() && !self.is_suspected()
+    }
+
+    /// Its endpoint ends it because of our PINGs.
+    pub(super) fn asked_too_often(&self) {
+        if let Some(group) = self.group.upgrade() {
+            tracing::warn!(endpoint = %self.endpoint.name, "asked too often: half as often from now");
+            group.asks_less();
+        }
+    }
+
     /// Takes no streams for a moment, so that it can end for a worker that has none.
     pub(super) fn give_way(&self) {
         let before = self.gave_way.get();
@@ -112,8 +126,8 @@ impl Shared {
     }
 
     /// Looks after it, about once a second: is it wanted, and is there somebody? False if it has
-    /// had its time to end.
-    pub(super) fn look_after(&self, now: Instant) -> bool {
+    /// had its time to end. `rarer`: how much rarer than configured it is asked for a sign.
+    pub(super) fn look_after(&self, now: Instant, rarer: u32) -> bool {
         if self.http2.state() == State::Ending {
             let since = self.ends_since.get().unwrap_or(now);
             self.ends_since.set(Some(since));
@@ -136,8 +150,9 @@ impl Shared {
             self.heard.set(heard);
         }
         let http2 = &self.endpoint.http2;
+        let interval = http2.keepalive_interval.saturating_mul(rarer);
         match heard.asked {
-            None if now.duration_since(heard.at) >= http2.keepalive_interval => self.ask(now),
+            None if now.duration_since(heard.at) >= interval => self.ask(now),
             Some(asked) if now.duration_since(asked) >= http2.keepalive_timeout => {
                 let why = "nothing was heard, and PING was not answered";
                 self.http2.end_now(ErrorCode::NO_ERROR, why);

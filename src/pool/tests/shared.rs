@@ -44,6 +44,18 @@ impl Peer {
         peer
     }
 
+    /// The same endpoint, where nobody listens any more.
+    async fn deaf(self) -> Self {
+        drop(self.listener);
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let elsewhere = TcpListener::bind(any).await.expect("a free port");
+        Self {
+            listener: elsewhere,
+            endpoint: self.endpoint,
+            states: self.states,
+        }
+    }
+
     /// Waits for a connection with room, as a request does.
     async fn carrier(&self, pool: &Pool) -> Result<Rc<Shared>, ConnectError> {
         if let Some(Carrier::Shared(shared)) = pool.share(&self.endpoint, None, &[]) {
@@ -165,19 +177,7 @@ async fn at_the_limit_of_connections_a_stream_is_waited_for() {
 async fn a_refusal_is_told_once_and_all_who_wait_hear_of_it() {
     within(async {
         let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
-        let Peer {
-            listener,
-            endpoint,
-            states,
-        } = peer;
-        drop(listener);
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let elsewhere = TcpListener::bind(any).await.expect("a free port");
-        let peer = Peer {
-            listener: elsewhere,
-            endpoint,
-            states,
-        };
+        let peer = peer.deaf().await;
         let mut first = pin!(peer.carrier(&pool));
         let pending = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await;
         assert!(pending.is_pending(), "it has not been told yet");
@@ -195,6 +195,34 @@ async fn a_refusal_is_told_once_and_all_who_wait_hear_of_it() {
             ),
             "{second:?}"
         );
+    })
+    .await;
+}
+
+/// An endpoint with as many connections as it takes refuses another one, and goes on with those.
+#[tokio::test]
+async fn who_may_get_room_is_not_told_that_no_other_connection_could_be_opened() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 1).await, Pool::default());
+        let mut first = peer.call(&pool).await;
+        let (mut stream, _) = peer.listener.accept().await.expect("it was opened");
+        stream.write_all(SETTINGS).await.expect("it is open");
+        stream.write_all(&answer(1)).await.expect("it is open");
+        let event = poll_fn(|cx| first.poll_event(cx)).await;
+        assert!(matches!(event, Ok(Event::Response(_))), "{event:?}");
+        drop(first);
+        let second = peer.call(&pool).await;
+        let peer = peer.deaf().await;
+        {
+            let mut waits = pin!(peer.carrier(&pool));
+            assert!(ready(waits.as_mut()).await.is_none(), "it is refused");
+            drop(second);
+            let carried = ready(waits.as_mut()).await.expect("a stream has ended");
+            assert!(carried.is_ok());
+        }
+        let _third = peer.call(&pool).await;
+        let told = peer.carrier(&pool).await.map(drop);
+        assert!(matches!(told, Err(ConnectError::Refused(_))), "{told:?}");
     })
     .await;
 }
@@ -328,6 +356,39 @@ async fn an_endpoint_that_gives_no_sign_loses_its_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_endpoint_that_was_asked_too_often_is_asked_half_as_often() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        let interval = peer.endpoint.http2.keepalive_interval;
+        let first = peer.call(&pool).await;
+        let (mut stream, _) = peer.listener.accept().await.expect("it was opened");
+        stream.write_all(SETTINGS).await.expect("it is open");
+        stream.write_all(&calm()).await.expect("it is open");
+        settle().await;
+        drop((first, stream));
+        tokio::time::advance(SECOND).await;
+        pool.sweep(Instant::now());
+        let _second = peer.call(&pool).await;
+        assert_eq!(pool.len(), 1, "the first one has ended");
+        let (mut stream, _) = peer.listener.accept().await.expect("it was opened");
+        stream.write_all(SETTINGS).await.expect("it is open");
+        settle().await;
+        let is_in_doubt = async || {
+            pool.sweep(Instant::now());
+            tokio::time::advance(SECOND).await;
+            pool.sweep(Instant::now());
+            pool.share(&peer.endpoint, None, &[]).is_none()
+        };
+        pool.sweep(Instant::now());
+        tokio::time::advance(interval + SECOND).await;
+        assert!(!is_in_doubt().await, "it is not asked yet");
+        tokio::time::advance(interval).await;
+        assert!(is_in_doubt().await, "it is asked, and says nothing");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_only_connection_gives_way_for_a_moment() {
     within(async {
         let (peer, pool) = (Peer::heard(1, 100).await, Pool::default());
@@ -348,6 +409,20 @@ async fn the_only_connection_gives_way_for_a_moment() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_is_quiet_is_not_asked_as_often_as_servers_of_grpc_forbid() {
     assert!(Http2::default().keepalive_interval > SECOND * 300);
+}
+
+/// A response without a body on a stream: HEADERS with `:status: 200`, and the end.
+fn answer(stream: u8) -> [u8; 10] {
+    [0, 0, 1, 1, 5, 0, 0, 0, stream, 0x88]
+}
+
+/// GOAWAY that leaves everything out: `ENHANCE_YOUR_CALM`, as servers of gRPC say it.
+fn calm() -> Vec<u8> {
+    let why = b"too_many_pings";
+    let mut frame = vec![0, 0, 8 + 14, 7, 0, 0, 0, 0, 0];
+    frame.extend([0, 0, 0, 0, 0, 0, 0, 11]);
+    frame.extend(why);
+    frame
 }
 
 /// SETTINGS that say nothing: all is as it is by default.

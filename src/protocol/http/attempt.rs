@@ -100,7 +100,7 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
         && !is_told
     {
         if is_asked_for {
-            pick.endpoint.refused_name(failure);
+            pick.endpoint.count_failure(failure);
         } else {
             pick.endpoint.connect_failed(failure, Instant::now());
         }

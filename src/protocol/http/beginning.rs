@@ -4,14 +4,16 @@
 //! the preface of HTTP/2 (RFC 9113 §3.3), which is no request of HTTP/1.1 (§3.4): the first byte
 //! that differs tells, and nobody waits for more. Where both are spoken and a first line has come
 //! that is of neither, it is taken for a broken preface: a client of HTTP/1 says which it is one
-//! of. What was read belongs to whoever serves the
-//! connection.
+//! of. What was read belongs to whoever serves the connection.
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
 
 use super::client::Http1;
 use super::connection::Connection;
+use super::exchange::note_refused;
+use super::record::Who;
+use super::respond::Cause;
 use super::terms::Terms;
 use crate::net::Alpn;
 use crate::protocol::local::Member;
@@ -51,7 +53,15 @@ pub(super) async fn told(connection: &Connection, member: &Member, terms: &mut T
         // Who serves it knows how to refuse it.
         Some(false) | None if speaks_http1 => Beginning::Http1,
         Some(true | false) => Beginning::Http2,
-        None => Beginning::Neither,
+        None => {
+            let who = Who {
+                local: &connection.local,
+                stream: client.stream(),
+                peer: client.facts.peer,
+            };
+            note_refused(terms, &who, Cause::RequestTimeout);
+            Beginning::Neither
+        }
     }
 }
 
@@ -86,10 +96,12 @@ fn is_no_request(bytes: &[u8]) -> bool {
         return false;
     };
     let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
-    let [.., b'H', b'T', b'T', b'P', b'/', major, b'.', minor] = line else {
+    let [.., h, t1, t2, p, b'/', major, b'.', minor] = line else {
         return true;
     };
-    !major.is_ascii_digit() || !minor.is_ascii_digit()
+    // In lower case it is a mistake, and one of HTTP/1: who makes it understands 400.
+    let is_http = [*h, *t1, *t2, *p].eq_ignore_ascii_case(b"HTTP");
+    !is_http || !major.is_ascii_digit() || !minor.is_ascii_digit()
 }
 
 /// RFC 9113 §3.4.
@@ -117,6 +129,8 @@ mod tests {
         for bytes in [
             &b"GET / HTTP/1.1\r\nHost: a\r\n"[..],
             b"GET / HTTP/1.0\n",
+            b"GET / http/1.1\r\n",
+            b"GET / Http/1.1\r\n",
             b"PRI * HTTP/3.0\r\n\r\nSM\r\n\r\n",
             b" / HTTP/9.9\r\n",
             b"GET / that goes on",

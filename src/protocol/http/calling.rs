@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use http::Method;
 use http_body::Body as _;
 
 use super::exchange::Exchange;
@@ -24,7 +25,7 @@ pub(super) fn call(
 ) -> Option<(Call, bool)> {
     let message = &exchange.message;
     let framing = match message.framing {
-        // What has no body needs no framing, unless its method suggests one (RFC 9110 §8.6).
+        // What has no body needs no framing.
         Framing::None | Framing::UntilClose => Framing::None,
         framing => framing,
     };
@@ -33,6 +34,12 @@ pub(super) fn call(
         Carrier::Shared(shared) => {
             return share(exchange, choice, &shared, (parts, framing), body);
         }
+    };
+    // The end of its stream tells that a request of HTTP/2 has no body. Where its method suggests
+    // one, some servers of HTTP/1.1 want to be told so (RFC 9110 §8.6), and answer 411 otherwise.
+    let framing = match framing {
+        Framing::None if exchange.connection.client.http2().is_some() => bodiless(&parts.method),
+        framing => framing,
     };
     let reused = connection.is_reused();
     let mut head = Buffer::take();
@@ -45,6 +52,14 @@ pub(super) fn call(
     let method = parts.method.clone();
     let call = OwnCall::new(connection, head, body, method, RESPONSE_LIMITS);
     Some((Call::Own(call), reused))
+}
+
+/// The framing of a request without a body.
+fn bodiless(method: &Method) -> Framing {
+    match *method {
+        Method::POST | Method::PUT | Method::PATCH => Framing::Length(0),
+        _ => Framing::None,
+    }
 }
 
 /// Gives a request to a connection that others share.

@@ -40,8 +40,14 @@ pub(super) async fn carrier(
     let host = host(endpoint, parts);
     let pool = &exchange.connection.local.pool;
     let now = exchange.now.get();
+    let purpose = match (endpoint.protocol, need.purpose) {
+        (Protocol::Either, Purpose::Http) if pool.requires_http1(endpoint, host.as_ref(), now) => {
+            Purpose::Http1
+        }
+        (_, purpose) => purpose,
+    };
     if endpoint.protocol != Protocol::Http1
-        && need.purpose == Purpose::Http
+        && purpose == Purpose::Http
         && let Some(carrier) = pool.share(endpoint, host.as_ref(), &exchange.avoided())
     {
         return Ok(carrier);
@@ -53,7 +59,14 @@ pub(super) async fn carrier(
         return Ok(Carrier::Own(connection));
     }
     // In a box: most requests find one in the pool, and do not carry the room for opening one.
-    Box::pin(open(exchange, choice, pick, host, need.purpose)).await
+    Box::pin(open(exchange, choice, pick, host, purpose)).await
+}
+
+/// The endpoint, which may choose, wants HTTP/1.1 for the request.
+pub(super) fn wants_http1(exchange: &Exchange<'_>, endpoint: &Endpoint, parts: &RequestParts) {
+    let host = host(endpoint, parts);
+    let pool = &exchange.connection.local.pool;
+    pool.wants_http1(endpoint, host.as_ref(), exchange.now.get());
 }
 
 /// The host that a request is for, where it matters for the connection to an endpoint.

@@ -1,7 +1,7 @@
 //! The life of one request: its head, its route, its answer, its record.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::{Rc, Weak};
+use std::cell::{Cell, OnceCell};
+use std::rc::Weak;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version, header};
@@ -13,6 +13,7 @@ use super::head::{NoHead, read_head};
 use super::record::{Record, Who};
 use super::respond::Cause;
 use super::terms::Terms;
+use super::unprocessed::Unprocessed;
 use crate::body::Body;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
@@ -41,13 +42,10 @@ pub(super) struct Exchange<'a> {
     pub(super) now: Cell<Instant>,
     /// When the waiting began, for a client or an endpoint.
     waiting_since: Cell<Option<Instant>>,
-    /// Shared connections that took no notice of the request.
-    avoided: OnceCell<Box<Avoided>>,
+    /// Who took no notice of the request.
+    unprocessed: OnceCell<Box<Unprocessed>>,
     _under_way: UnderWay<'a>,
 }
-
-/// Shared connections that took no notice of a request.
-type Avoided = RefCell<Vec<Weak<Shared>>>;
 
 /// What a request's head says of the message, rather than to its recipient.
 #[derive(Debug)]
@@ -321,7 +319,7 @@ impl<'a> Exchange<'a> {
             body_idle: Cell::new(nanoseconds(terms.listener.timeouts.body_idle)),
             now: Cell::new(now),
             waiting_since: Cell::new(None),
-            avoided: OnceCell::new(),
+            unprocessed: OnceCell::new(),
             _under_way: route.metrics.begin(),
         }
     }
@@ -351,8 +349,8 @@ impl<'a> Exchange<'a> {
 
     /// Shared connections that took no notice of the request.
     pub(super) fn avoided(&self) -> Vec<Weak<Shared>> {
-        let avoided = self.avoided.get();
-        avoided.map_or_else(Vec::new, |avoided| avoided.borrow().clone())
+        let unprocessed = self.unprocessed.get();
+        unprocessed.map_or_else(Vec::new, |unprocessed| unprocessed.avoided())
     }
 
     /// Whether the limit of the whole request has passed.
@@ -361,13 +359,10 @@ impl<'a> Exchange<'a> {
     }
 
     /// Keeps the request, of which an endpoint has surely taken no notice, from the connection that
-    /// it was on. Whether it may be sent on another one: whatever its method (RFC 9113 §8.7), and
-    /// beyond the count of attempts, but a few times only.
-    pub(super) fn avoids(&self, call: &Call) -> bool {
-        let avoided = self.avoided.get_or_init(Box::default);
-        let mut avoided = avoided.borrow_mut();
-        avoided.extend(call.shared().map(Rc::downgrade));
-        avoided.len() <= UNPROCESSED
+    /// it was on, and tells whether it may be sent to the same endpoint on another one.
+    pub(super) fn avoids(&self, call: &Call, has_others: bool) -> bool {
+        let unprocessed = self.unprocessed.get_or_init(Box::default);
+        unprocessed.goes_on(call, has_others)
     }
 
     /// Whether the attempt under way had a limit of its own, and it has passed.
@@ -390,10 +385,6 @@ impl<'a> Exchange<'a> {
         self.connection.client.deadline.set_at(at);
     }
 }
-
-/// How often an endpoint may take no notice of one request: a server that is being replaced, or
-/// that ends its connections after a few dozen requests, says GOAWAY on several in a row.
-const UNPROCESSED: usize = 5;
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)

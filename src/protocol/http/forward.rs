@@ -12,7 +12,7 @@ use super::accept::{Accepted, accept, offers};
 use super::answer::Answer;
 use super::attempt::{Attempt, Failed, failed_call, needs_http1};
 use super::calling::call;
-use super::connect::{Need, carrier};
+use super::connect::{Need, carrier, wants_http1};
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
 use super::upgrade::Tunnel;
@@ -41,6 +41,12 @@ pub(super) fn forward<'a>(
     body: &'a mut Body,
 ) -> impl Future<Output = Option<Answer>> + 'a {
     exchange.limit(&choice.timeouts);
+    let usual = exchange.terms.listener.timeouts.body_idle;
+    if let Some(stream) = exchange.connection.client.http2()
+        && exchange.body_idle() > usual
+    {
+        stream.may_rest(exchange.body_idle());
+    }
     choice.upstream.retry_budget().deposit();
     async move {
         let mut tried = Vec::new();
@@ -157,7 +163,8 @@ fn attempt<'a>(
                 Err(None) => return Err(Attempt::ClientGone),
                 Err(Some(error)) => error,
             };
-            let is_elsewhere = matches!(error, CallError::Unprocessed) && exchange.avoids(&call);
+            let is_elsewhere = matches!(error, CallError::Unprocessed)
+                && exchange.avoids(&call, choice.upstream.endpoints().len() > 1);
             let left = call.into_whole_body();
             let is_repeatable = left.is_some();
             *body = left.unwrap_or_default();
@@ -207,6 +214,7 @@ fn goes_on(
     let is_choice = pick.endpoint.protocol == Protocol::Either;
     if matches!(error, CallError::Http1Required) && is_choice && need.purpose == Purpose::Http {
         need.purpose = Purpose::Http1;
+        wants_http1(exchange, &pick.endpoint, parts);
         return true;
     }
     if !need.may_reuse || !error.is_stale(reused) {

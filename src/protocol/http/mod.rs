@@ -24,6 +24,7 @@ mod reply;
 pub mod respond;
 mod streams;
 mod terms;
+mod unprocessed;
 mod upgrade;
 mod websocket;
 

@@ -1,15 +1,17 @@
 //! What a connection is told in moments that cannot be hit from outside.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Method, Uri, Version, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::Connection;
 use super::terms::Terms;
@@ -17,12 +19,17 @@ use super::{exchange, forward};
 use crate::config::Config;
 use crate::context::ConnectionFacts;
 use crate::drain;
+use crate::http2::{self, ErrorCode, StreamError};
+use crate::message::{Fields, RequestParts, Value};
 use crate::net::{Address, Sockets, Stream};
 use crate::protocol::local::Local;
-use crate::snapshot::{Handle, Ingredients, Kind, Snapshot, build};
+use crate::snapshot::{
+    Action, CallTimeouts, Choice, Handle, Ingredients, Kind, Snapshot, Split, build,
+};
 use crate::telemetry::access::{Settings, Sink, Writer};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Format, Registry};
+use crate::telemetry::panics;
 use crate::upstream::{ResolvedEndpoint, World};
 
 /// One client of the listener `web`, and the thread's data plane.
@@ -37,6 +44,11 @@ struct Rig {
 
 impl Rig {
     fn new(routes: &str) -> Self {
+        Self::with(routes, |_| {})
+    }
+
+    /// With something changed that no configuration can say.
+    fn with(routes: &str, change: impl FnOnce(&mut Snapshot)) -> Self {
         let registry = Registry::new(1);
         let settings = Settings::new(&crate::config::Log::default());
         let sink = Writer::spawn(&settings, &registry).expect("a log");
@@ -44,7 +56,9 @@ impl Rig {
         let sockets = Arc::new(Sockets::bind("127.0.0.1:0", 1).expect("a port"));
         let socket = sockets.take(0).expect("a socket").expect("a socket");
         let config = ["[listener.web]\nbind = \":0\"\n", routes].concat();
-        let handle = Handle::new(snapshot(&world, None, &config, &sockets));
+        let mut snapshot = snapshot(&world, None, &config, &sockets);
+        change(&mut snapshot);
+        let handle = Handle::new(snapshot);
         let (_, watcher) = drain::channel();
         Self {
             local: Local::new(handle.cache(), sink.access_log(), watcher, 1),
@@ -311,6 +325,119 @@ async fn a_request_on_its_way_when_the_listener_goes_is_waited_for() {
             assert!(text.contains("\r\nConnection: close\r\n"), "{text:?}");
             assert!(text.ends_with("hello"), "{text:?}");
             task.await.expect("no panic");
+        })
+        .await;
+}
+
+/// Whatever no route takes is sent to this upstream within a time that no clock can tell.
+fn break_unrouted(snapshot: &mut Snapshot) {
+    let upstream = Arc::clone(&snapshot.upstreams["u"]);
+    let nothing = crate::config::Timeouts::default();
+    let choice = Choice {
+        weight: 1,
+        upstream,
+        timeouts: CallTimeouts {
+            request: Some(Duration::MAX),
+            ..CallTimeouts::new(&nothing, &nothing, &nothing)
+        },
+    };
+    let listener = Arc::get_mut(&mut snapshot.listeners[0]).expect("it is new");
+    let Kind::Http(http) = &mut listener.kind else {
+        panic!("it speaks HTTP");
+    };
+    let http = Arc::get_mut(http).expect("it is new");
+    let unrouted = Arc::get_mut(&mut http.unrouted).expect("it is new");
+    unrouted.action = Action::Forward(Split::new(vec![choice]).expect("a weight"));
+}
+
+/// A client of HTTP/2, which is driven as long as the test lasts.
+async fn client_of_http2(rig: &Rig) -> (Rc<http2::Connection>, JoinHandle<()>) {
+    let (client, serve) = rig.connect().await;
+    let settings = http2::Settings {
+        max_streams: 0,
+        stream_window: 65_535,
+        connection_window: 65_535,
+        head: 4096,
+        fields: 100,
+        connect_protocol: false,
+    };
+    let client = http2::Connection::client(Stream::Tcp(client), settings, Instant::now());
+    let driven = Rc::clone(&client);
+    drop(spawn_local(async move {
+        drop(poll_fn(|cx| driven.poll_drive(cx, Instant::now())).await);
+    }));
+    (client, serve())
+}
+
+fn ask(client: &Rc<http2::Connection>, path: &'static str) -> http2::Stream {
+    let mut headers = Fields::new();
+    headers.append(&header::HOST, Value::of_ascii(b"a"));
+    let parts = RequestParts {
+        method: Method::GET,
+        uri: Uri::from_static(path),
+        version: Version::HTTP_2,
+        headers,
+    };
+    let opening = http2::Opening {
+        is_https: false,
+        ends: true,
+        length: None,
+        te_trailers: false,
+        protocol: None,
+    };
+    client.open(&parts, opening).expect("there is room")
+}
+
+async fn status(stream: &http2::Stream) -> Result<u16, StreamError> {
+    let head = timeout(LONG, poll_fn(|cx| stream.poll_head(cx))).await;
+    head.expect("an answer")
+        .map(|head| head.parts.status.as_u16())
+}
+
+/// One of many requests on a connection meets a fault of ours: it is counted and told, and no other
+/// one hears of it.
+#[tokio::test]
+async fn a_panic_ends_one_stream_and_is_counted_and_told() {
+    LocalSet::new()
+        .run_until(async {
+            let routes = "protocols = [\"h2c\"]\n[upstream.u]\nendpoints = [\"a:1\"]\n\
+                          [route.hello]\npath = \"/hello\"\nrespond = { body = \"hello\" }\n\
+                          [route.wait]\npath = \"/wait\"\nupstream = \"u\"\n";
+            let rig = Rig::with(routes, break_unrouted);
+            let events = Events::default();
+            panics::tell(&events);
+            let (client, task) = client_of_http2(&rig).await;
+            let waiting = ask(&client, "/wait");
+            let (mut endpoint, _) = rig.listener.accept().await.expect("an attempt");
+            response(&mut endpoint).await;
+            for _ in 0..3 {
+                let broken = status(&ask(&client, "/fault")).await;
+                let expected = StreamError::Reset(ErrorCode::INTERNAL_ERROR);
+                assert_eq!(broken, Err(expected));
+                assert_eq!(status(&ask(&client, "/hello")).await, Ok(200));
+            }
+            let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+            endpoint.write_all(answer).await.expect("sent");
+            assert_eq!(status(&waiting).await, Ok(204), "it was under way");
+
+            let Kind::Http(listener) = &rig.handle.load().listeners[0].kind else {
+                panic!("it speaks HTTP");
+            };
+            let spoken = listener.http2.as_ref().expect("HTTP/2");
+            assert_eq!(spoken.metrics.panicked.value(), 3);
+            assert_eq!(spoken.metrics.reset_by_us.value(), 3);
+            let told = events.list(0);
+            assert_eq!(told.len(), 3, "{told:?}");
+            assert!(told.iter().all(|told| told.event.kind == "fault"));
+            // Nothing is held any more by those that have ended.
+            let none = "requests_in_flight{listener=\"web\",route=\"\"} 0\n";
+            let metrics = rig.metrics();
+            assert!(metrics.contains(none), "{metrics}");
+            drop(waiting);
+            client.end_now(ErrorCode::NO_ERROR, "");
+            let ended = timeout(LONG, task).await.expect("an end");
+            ended.expect("its own task is none that panicked");
+            assert_eq!(spoken.metrics.connections.value(), 0);
         })
         .await;
 }

@@ -1,8 +1,8 @@
 //! Limits on a listener's connections: by client, by network, by time, and who waits for a place.
 //!
 //! What is settled (the limits) belongs to a configuration; what is known (who is connected, how
-//! fast who came) is kept over reloads, as the number of connections is. Both are looked at once for
-//! each connection, before it has cost anything.
+//! fast who came) is kept over reloads, as the number of connections is. Both are looked at once
+//! for each connection, before it has cost anything.
 
 mod pace;
 mod table;

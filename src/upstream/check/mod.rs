@@ -31,13 +31,21 @@ pub struct HealthCheck {
 pub enum Probe {
     /// That a resource answers with an expected status.
     Http(Box<HttpProbe>),
-    /// That the gRPC health service says that this service serves; empty asks about the server as a
-    /// whole.
-    Grpc(String),
+    /// That the gRPC health service says that a service serves.
+    Grpc(Box<GrpcProbe>),
     /// That a connection is accepted.
     Tcp,
     /// That a datagram is answered.
     Udp(Box<UdpProbe>),
+}
+
+/// What a gRPC probe asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcProbe {
+    /// The service; empty is the server as a whole.
+    pub service: String,
+    /// `:authority`, if other than the endpoint's address.
+    pub host: Option<HeaderValue>,
 }
 
 /// What a UDP probe sends, and what it expects.
@@ -105,7 +113,7 @@ impl HealthCheck {
     pub fn new(written: &config::Health) -> Result<Self, HealthCheckError> {
         let probe = match (&written.http, &written.grpc, &written.tcp, &written.udp) {
             (Some(http), None, None, None) => Probe::Http(Box::new(HttpProbe::new(http)?)),
-            (None, Some(grpc), None, None) => Probe::Grpc(grpc.service.clone().unwrap_or_default()),
+            (None, Some(grpc), None, None) => Probe::Grpc(Box::new(GrpcProbe::new(grpc)?)),
             (None, None, Some(_), None) => Probe::Tcp,
             (None, None, None, Some(udp)) => Probe::Udp(Box::new(UdpProbe::new(udp)?)),
             _ => return Err(HealthCheckError::NotOneProbe),
@@ -142,13 +150,6 @@ impl HttpProbe {
             .ok()
             .filter(|_| path.starts_with('/'))
             .ok_or_else(|| HealthCheckError::Path(path.to_owned()))?;
-        let host = written
-            .host
-            .as_ref()
-            .map(|host| {
-                HeaderValue::from_str(host).map_err(|_| HealthCheckError::Host(host.clone()))
-            })
-            .transpose()?;
         let mut headers = HeaderMap::with_capacity(written.headers.len());
         for (name, value) in &written.headers {
             let parsed = name
@@ -161,9 +162,18 @@ impl HttpProbe {
         Ok(Self {
             method,
             target,
-            host,
+            host: host(written.host.as_deref())?,
             headers,
             expected: Statuses::new(&written.status)?,
+        })
+    }
+}
+
+impl GrpcProbe {
+    fn new(written: &config::HealthGrpc) -> Result<Self, HealthCheckError> {
+        Ok(Self {
+            service: written.service.clone().unwrap_or_default(),
+            host: host(written.host.as_deref())?,
         })
     }
 }
@@ -200,6 +210,14 @@ impl Statuses {
             .iter()
             .any(|range| range.contains(&status.as_u16()))
     }
+}
+
+/// Who is asked for, where it is written.
+fn host(written: Option<&str>) -> Result<Option<HeaderValue>, HealthCheckError> {
+    let parsed = written.map(|host| {
+        HeaderValue::from_str(host).map_err(|_| HealthCheckError::Host(host.to_owned()))
+    });
+    parsed.transpose()
 }
 
 impl fmt::Display for Statuses {

@@ -26,6 +26,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::frame::{Frame, PREFACE, kind};
 use super::{H2, Message, StreamEnd};
 use crate::support::clock::{PATIENCE, eventually, pause};
+use crate::support::message::{Body, Head, Wire, text};
 use crate::support::tls::Certified;
 
 /// A server on a port of its own, which ends with this value. What a behaviour found wrong by then
@@ -44,14 +45,31 @@ pub(crate) struct Transport {
     stream: Box<dyn Duplex>,
     socket: TcpStream,
     record: Arc<Record>,
+    waits: Arc<AtomicBool>,
     /// Which connection it is, counted from 0.
     pub(crate) number: usize,
 }
 
 /// Bytes in both directions.
-trait Duplex: Read + Write + Send {}
+trait Duplex: Read + Write + Send {
+    /// The protocol that a handshake agrees on, once it is over. Empty where there is none.
+    fn agree(&mut self) -> std::io::Result<String>;
+}
 
-impl<S: Read + Write + Send> Duplex for S {}
+impl Duplex for TcpStream {
+    fn agree(&mut self) -> std::io::Result<String> {
+        Ok(String::new())
+    }
+}
+
+impl Duplex for StreamOwned<ServerConnection, TcpStream> {
+    fn agree(&mut self) -> std::io::Result<String> {
+        while self.conn.is_handshaking() {
+            self.conn.complete_io(&mut self.sock)?;
+        }
+        Ok(text(self.conn.alpn_protocol().unwrap_or_default()))
+    }
+}
 
 #[derive(Debug, Default)]
 struct Record {
@@ -59,7 +77,19 @@ struct Record {
     released: Mutex<usize>,
     connections: Mutex<Vec<TcpStream>>,
     requests: Mutex<Vec<Message>>,
-    behaviours: Mutex<Vec<JoinHandle<()>>>,
+    /// What was agreed on within TLS, connection by connection.
+    protocols: Mutex<Vec<String>>,
+    /// Requests of HTTP/1.1.
+    old_requests: Mutex<Vec<(Head, Body)>>,
+    behaviours: Mutex<Vec<Behaviour>>,
+}
+
+/// What is done with a connection.
+#[derive(Debug)]
+struct Behaviour {
+    thread: JoinHandle<()>,
+    /// It waits, for bytes or for the test.
+    waits: Arc<AtomicBool>,
 }
 
 impl H2Endpoint {
@@ -68,12 +98,13 @@ impl H2Endpoint {
         settings: &[(u16, u32)],
         behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
     ) -> Self {
-        Self::serve(None, Frame::settings_of(settings).bytes(), behaviour)
+        let settings = Frame::settings_of(settings).bytes();
+        Self::serve(None, settings, None, behaviour)
     }
 
     /// Leaves its SETTINGS to the behaviour.
     pub(crate) fn start_unsettled(behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static) -> Self {
-        Self::serve(None, Vec::new(), behaviour)
+        Self::serve(None, Vec::new(), None, behaviour)
     }
 
     /// The same within TLS: shows this certificate and agrees on `h2` alone.
@@ -83,7 +114,19 @@ impl H2Endpoint {
         behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
     ) -> Self {
         let settings = Frame::settings_of(settings).bytes();
-        Self::serve(Some(config(certified)), settings, behaviour)
+        Self::serve(Some(config(certified, &["h2"])), settings, None, behaviour)
+    }
+
+    /// The same, but agrees on `http/1.1` as well, if that alone is offered: then every request is
+    /// answered with 200 and this body.
+    pub(crate) fn start_in_either(
+        certified: &Certified,
+        old: &str,
+        behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
+    ) -> Self {
+        let tls = config(certified, &["h2", "http/1.1"]);
+        let settings = Frame::settings_of(&[]).bytes();
+        Self::serve(Some(tls), settings, Some(old.to_owned()), behaviour)
     }
 
     /// Answers every request with 200 and this body.
@@ -99,13 +142,14 @@ impl H2Endpoint {
     fn serve(
         tls: Option<Arc<ServerConfig>>,
         settings: Vec<u8>,
+        old: Option<String>,
         behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let record = Arc::new(Record::default());
         let kept = Arc::clone(&record);
-        let behaviour = Arc::new(behaviour);
+        let behaviour = Arc::new((old, behaviour));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 if kept.ended.load(Ordering::Acquire) {
@@ -114,8 +158,14 @@ impl H2Endpoint {
                 let Ok(stream) = stream else { continue };
                 let transport = Transport::new(stream, tls.as_ref(), &kept);
                 let (settings, behaviour) = (settings.clone(), Arc::clone(&behaviour));
-                let behaves = thread::spawn(move || begin(transport, settings, &*behaviour));
-                held(&kept.behaviours).push(behaves);
+                let waits = Arc::clone(&transport.waits);
+                // Held before it begins: what it does may be the last that the test waits for.
+                let mut behaviours = held(&kept.behaviours);
+                let thread = thread::spawn(move || {
+                    let (old, behaviour) = &*behaviour;
+                    begin(transport, &settings, old.as_deref(), behaviour);
+                });
+                behaviours.push(Behaviour { thread, waits });
             }
         });
         Self { address, record }
@@ -146,6 +196,16 @@ impl H2Endpoint {
         requests.into_iter().next().expect("one was counted")
     }
 
+    /// What was agreed on within TLS, connection by connection.
+    pub(crate) fn protocols(&self) -> Vec<String> {
+        held(&self.record.protocols).clone()
+    }
+
+    /// The requests of HTTP/1.1 that arrived.
+    pub(crate) fn old_requests(&self) -> Vec<(Head, Body)> {
+        held(&self.record.old_requests).clone()
+    }
+
     /// Lets one behaviour go on that waits for it.
     pub(crate) fn release(&self) {
         *held(&self.record.released) += 1;
@@ -168,18 +228,22 @@ impl Drop for H2Endpoint {
 
 impl Record {
     /// What a behaviour failed with. Those that wait for what may never come, because the test is
-    /// over, are not waited for.
+    /// over, are not waited for long; one that is at work is, since it may be telling of a failure.
     fn failed(&self) -> Option<Box<dyn Any + Send>> {
         let behaviours = std::mem::take(&mut *held(&self.behaviours));
-        let over = || behaviours.iter().all(JoinHandle::is_finished);
-        for _ in 0..LOOKS {
-            if over() {
+        for looks in 0..MOST_LOOKS {
+            let over = |behaviour: &Behaviour| {
+                let is_late = looks > LOOKS && behaviour.waits.load(Ordering::Acquire);
+                behaviour.thread.is_finished() || is_late
+            };
+            if behaviours.iter().all(over) {
                 break;
             }
             pause(A_MOMENT);
         }
-        let mut ended = behaviours.into_iter().filter(JoinHandle::is_finished);
-        ended.find_map(|behaves| behaves.join().err())
+        let threads = behaviours.into_iter().map(|behaviour| behaviour.thread);
+        let mut ended = threads.filter(JoinHandle::is_finished);
+        ended.find_map(|thread| thread.join().err())
     }
 }
 
@@ -235,11 +299,13 @@ impl H2<Transport> {
 
     /// Waits for `H2Endpoint::release`.
     pub(crate) fn wait_for_release(&self) {
+        self.stream.waits.store(true, Ordering::Release);
         eventually("the test releases the endpoint", || {
             let mut released = held(&self.stream.record.released);
             *released = released.checked_sub(1)?;
             Some(())
         });
+        self.stream.waits.store(false, Ordering::Release);
     }
 
     /// Which connection it is, counted from 0.
@@ -283,6 +349,7 @@ impl Transport {
             stream,
             socket,
             record: Arc::clone(record),
+            waits: Arc::default(),
             number,
         }
     }
@@ -295,7 +362,10 @@ impl Transport {
 
 impl Read for Transport {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.stream.read(buffer)
+        self.waits.store(true, Ordering::Release);
+        let read = self.stream.read(buffer);
+        self.waits.store(false, Ordering::Release);
+        read
     }
 }
 
@@ -321,11 +391,39 @@ impl fmt::Debug for Transport {
     }
 }
 
-fn begin(transport: Transport, settings: Vec<u8>, behaviour: &impl Fn(&mut H2Peer)) {
+fn begin(
+    mut transport: Transport,
+    settings: &[u8],
+    old: Option<&str>,
+    behaviour: &impl Fn(&mut H2Peer),
+) {
+    // Whoever breaks the handshake off is somebody else's to judge.
+    let Ok(protocol) = transport.stream.agree() else {
+        return;
+    };
+    held(&transport.record.protocols).push(protocol.clone());
+    if let Some(body) = old.filter(|_| protocol == "http/1.1") {
+        return answer_all(transport, body);
+    }
     let mut peer = H2::over(transport);
     peer.send_bytes(settings);
     if peer.takes_preface() {
         behaviour(&mut peer);
+    }
+}
+
+/// HTTP/1.1: 200 and this body, whatever is asked.
+fn answer_all(transport: Transport, body: &str) {
+    let mut wire = Wire::new(transport);
+    while let Ok(head) = wire.head() {
+        let framing = head.request_framing().expect("a request that is framed");
+        let taken = wire.body(framing).expect("its body");
+        held(&wire.source().record.old_requests).push((head, taken));
+        let length = body.len();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+        if wire.source_mut().write_all(answer.as_bytes()).is_err() {
+            return;
+        }
     }
 }
 
@@ -338,7 +436,7 @@ fn says(body: &str) -> impl Fn(&mut H2Peer) + Send + Sync + 'static {
     }
 }
 
-fn config(certified: &Certified) -> Arc<ServerConfig> {
+fn config(certified: &Certified, protocols: &[&str]) -> Arc<ServerConfig> {
     let chain = CertificateDer::from_pem_slice(certified.cert.as_bytes()).expect("PEM");
     let key = PrivateKeyDer::from_pem_slice(certified.key.as_bytes()).expect("PEM");
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -347,12 +445,15 @@ fn config(certified: &Certified) -> Arc<ServerConfig> {
         .with_no_client_auth()
         .with_single_cert(vec![chain], key);
     let mut config = config.expect("a key of the certificate");
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    let protocols = protocols.iter();
+    config.alpn_protocols = protocols.map(|one| one.as_bytes().to_vec()).collect();
     Arc::new(config)
 }
 
-/// How often, and how long, a behaviour that is about to find something wrong is waited for.
+/// How often, and how long, a behaviour is looked at that waits for what may still be on its way;
+/// and one that is at work, whose backtrace takes its time.
 const LOOKS: usize = 40;
+const MOST_LOOKS: usize = 12_000;
 const A_MOMENT: Duration = Duration::from_millis(5);
 
 /// A thread that failed has failed its own test; what it recorded is still good.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Endpoint, Listener, Route, Upstream};
 use crate::endpoint::Health;
-use crate::snapshot::{self, Action, Kind, Snapshot};
+use crate::snapshot::{self, Action, HttpListener, Kind, Snapshot};
 use crate::{endpoint, upstream};
 
 /// All listeners.
@@ -18,8 +18,8 @@ pub(crate) fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
             Some(_) => listener.bind.to_string(),
             None => listener.sockets.local.to_string(),
         },
-        protocol: match listener.kind {
-            Kind::Http(_) => "http/1.1".into(),
+        protocol: match &listener.kind {
+            Kind::Http(http) => versions(http, listener.tls.is_some()),
             Kind::Tcp(_) => "tcp".into(),
             Kind::Udp(_) => "udp".into(),
         },
@@ -27,6 +27,16 @@ pub(crate) fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
         max_connections: listener.max_connections,
     };
     snapshot.listeners.iter().map(view).collect()
+}
+
+/// The versions of HTTP that a listener speaks, as the configuration names them, the best first.
+fn versions(http: &HttpListener, has_tls: bool) -> String {
+    let http2 = if has_tls { "h2" } else { "h2c" };
+    match (http.http2.is_some(), http.http1) {
+        (true, true) => format!("{http2}, http/1.1"),
+        (true, false) => http2.to_owned(),
+        (false, _) => "http/1.1".to_owned(),
+    }
 }
 
 /// All routes at all listeners; what no route takes comes last.

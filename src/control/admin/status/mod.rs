@@ -96,7 +96,7 @@ pub struct Listener {
     pub bind: String,
     /// The address as bound.
     pub address: String,
-    /// `http/1.1` or `tcp`.
+    /// What is spoken there, as the configuration names it: `h2, http/1.1`, `tcp`.
     pub protocol: String,
     /// Connections now.
     pub connections: u32,

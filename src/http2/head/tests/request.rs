@@ -3,7 +3,7 @@
 use http::{Method, Version};
 
 use super::{GET, Lines, get_with, is_malformed, request, request_of, text};
-use crate::http2::RequestHead;
+use crate::http2::{HeadError, RequestHead};
 
 fn read(lines: Lines<'_>) -> RequestHead {
     request(lines).unwrap_or_else(|error| panic!("{lines:?}: {error}"))
@@ -339,12 +339,16 @@ fn expectations() {
         text(&head.parts.headers),
         "Host: example.org|expect: 100-Continue|"
     );
-    for bad in ["", "200-ok", "100-continue, x"] {
-        assert!(
-            is_malformed(&get_with(b"expect", bad.as_bytes())),
-            "RFC 9110 §10.1.1: {bad}"
-        );
+    for other in ["", "200-ok", "100-continue, x"] {
+        let refused = get_with(b"expect", other.as_bytes()).map(drop);
+        let expected = Err(HeadError::Expectation);
+        assert_eq!(refused, expected, "RFC 9110 §10.1.1: {other}");
     }
+    // A head that is malformed is nothing else.
+    let both = [GET, &[("expect", "200-ok"), ("Upper", "case")]].concat();
+    assert!(is_malformed(&request(&both)));
+    let both = [GET, &[("expect", "200-ok"), ("content-length", "5")]].concat();
+    assert!(is_malformed(&request_of(&both, true)));
 }
 
 #[test]

@@ -18,7 +18,9 @@ use crate::time::Instant;
 
 mod abuse;
 mod both;
+mod late;
 mod rules;
+mod stuck;
 mod turns;
 
 const SETTINGS_OF_TESTS: Settings = Settings {

@@ -45,6 +45,47 @@ fn each_has_its_turn() {
     );
 }
 
+/// Who is called has not spoken yet: the room is its own, and not that of the first who asks.
+#[test]
+fn nobody_overtakes_those_that_are_called() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    for id in [1, 3, 5] {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    drop(say_in_rounds(&mut talk, &[1, 3], 1, 0));
+    assert!(talk.room(1).is_pending() && talk.room(3).is_pending());
+    // All of it leaves: both are called, and woken, and another one asks before they do.
+    talk.server.sent(talk.server.output().len());
+    assert!(talk.room(5).is_pending(), "two stand before it");
+    for id in [1, 3, 5] {
+        let room = talk.room(id);
+        let Poll::Ready(Ok(room @ 1..)) = room else {
+            panic!("{id}: {room:?}");
+        };
+        talk.server.send(id, &vec![0; room], MORE);
+    }
+}
+
+/// Those that are called may be gone before they hear of it.
+#[test]
+fn nobody_waits_for_those_that_have_gone() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    for id in [1, 3, 5, 7] {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    drop(say_in_rounds(&mut talk, &[1, 3, 5], 1, 0));
+    talk.server.sent(talk.server.output().len());
+    talk.server.release(1);
+    talk.server.reset(3, ErrorCode::CANCEL);
+    talk.frame(RST_STREAM, 0, 5, &8_u32.to_be_bytes())
+        .expect("within the allowance");
+    assert!(matches!(talk.room(7), Poll::Ready(Ok(1..))));
+}
+
 /// Who holds a stream that has broken need not ask it for anything before long.
 #[test]
 fn a_stream_that_breaks_keeps_no_turn() {
@@ -108,6 +149,34 @@ fn turns_are_passed_on() {
     }
     let said = say_in_rounds(&mut talk, &[7], 100, LARGE);
     assert!(said[0] > 1_000_000, "{said:?}");
+}
+
+/// The socket takes nothing, and streams come and go that would say a head.
+#[test]
+fn nobody_waits_who_has_gone() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    talk.open(1, true).expect("open");
+    talk.answer(1, false);
+    drop(say_in_rounds(&mut talk, &[1], 1, 0));
+    for number in 1..1000 {
+        let id = number * 2 + 1;
+        let mut bytes = Vec::new();
+        let block = request("GET");
+        write_header(
+            &mut bytes,
+            block.len(),
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            id,
+        );
+        bytes.extend_from_slice(&block);
+        let taken = talk.server.receive(&bytes, talk.now);
+        assert_eq!(taken, Ok(bytes.len()));
+        assert!(talk.server.poll_turn(id, &nobody()).is_pending());
+        talk.server.release(id);
+        assert!(talk.server.heads.is_empty());
+    }
 }
 
 const LARGE: usize = 64 * 1024;

@@ -54,6 +54,8 @@ struct Streams<G> {
     /// Requests that have come.
     requests: u64,
     has_ended: bool,
+    /// Whether it was ended by us, and what there was to be told of that was told.
+    is_told: bool,
 }
 
 /// A connection that is counted.
@@ -86,6 +88,7 @@ pub(super) async fn serve<G: 'static>(
         deadline: Deadline::default(),
         requests: 0,
         has_ended: false,
+        is_told: false,
         facts,
         local,
         member,
@@ -163,11 +166,12 @@ impl<G: 'static> Streams<G> {
             state: connection.state(),
             streams,
             moved: connection.moved(),
-            stuck: measures.then(|| connection.held_up()),
+            stuck: measures.then(|| connection.held_up(now)),
             requests: self.requests,
             received: connection.received(),
             sent: connection.sent(),
             is_held_up: connection.is_held_up(),
+            patience: connection.patience(),
             awaits_settings: connection.awaits_settings(),
             awaits_pong: connection.awaits_pong(),
             leaves: self.leaves(),
@@ -192,13 +196,15 @@ impl<G: 'static> Streams<G> {
         }
     }
 
-    fn take(&self, step: Step) {
+    fn take(&mut self, step: Step) {
         match step {
             Step::Announce => self.connection.announce_end(),
             Step::EndGently => self.connection.end_gently(),
             Step::Ping => self.connection.ping(),
             Step::EndNow(code, why) => {
-                if self.connection.state() == State::Head {
+                self.is_told = true;
+                let state = self.connection.state();
+                if state == State::Head || (state == State::Beginning && self.has_begun()) {
                     note_refused(&self.terms, &self.who(), Cause::RequestTimeout);
                 }
                 self.connection.end_now(code, why);
@@ -208,13 +214,14 @@ impl<G: 'static> Streams<G> {
         }
     }
 
-    /// What cannot be served: a head that is too large is answered; the stream of a malformed one
-    /// has been reset.
+    /// What cannot be served: a head that is too large, or expects too much, is answered; the
+    /// stream of a malformed one has been reset.
     fn refuse(&self, error: HeadError, stream: Option<http2::Stream>) {
         let peer = self.facts.peer;
         tracing::debug!(%peer, why = %error, "request refused");
         let cause = match error {
             HeadError::TooLarge => Cause::HeadTooLarge,
+            HeadError::Expectation => Cause::ExpectationFailed,
             HeadError::Malformed(_) => Cause::BadRequest,
         };
         if let Some(stream) = stream {
@@ -222,6 +229,12 @@ impl<G: 'static> Streams<G> {
         } else {
             note_refused(&self.terms, &self.who(), cause);
         }
+    }
+
+    /// Whether the client has said anything. Without TLS it has, before this was a connection of
+    /// HTTP/2.
+    fn has_begun(&self) -> bool {
+        self.connection.received() > 0 || !self.connection.stream().is_secure()
     }
 
     fn who(&self) -> Who<'_> {
@@ -265,6 +278,10 @@ impl<G: 'static> Streams<G> {
             Ended::Broken(error) => tracing::debug!(%peer, why = %error, "connection broken"),
             Ended::Refused(code, why) => {
                 tracing::debug!(%peer, %code, why, "connection refused");
+                // What a malformed request is in HTTP/1.1: there is nothing else to tell it by.
+                if !self.is_told && !self.connection.is_settled() {
+                    note_refused(&self.terms, &self.who(), Cause::BadRequest);
+                }
             }
             Ended::Abused(abuse) => {
                 self.spoken.metrics.count_abuse(*abuse);

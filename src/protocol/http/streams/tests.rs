@@ -40,6 +40,7 @@ impl Rig {
                 received: 0,
                 sent: 0,
                 is_held_up: false,
+                patience: Duration::ZERO,
                 awaits_settings: false,
                 awaits_pong: false,
                 moved: Moved::default(),
@@ -105,6 +106,24 @@ fn a_connection_without_streams_ends_gently() {
         Err(95 + 3600),
         "it is the connection that ends now"
     );
+}
+
+/// A route may let its client rest for longer than the listener does.
+#[test]
+fn a_stream_gives_its_connection_time() {
+    let mut rig = Rig::new(State::Busy);
+    (rig.seen.received, rig.seen.is_held_up) = (1, true);
+    (rig.seen.patience, rig.seen.awaits_pong) = (600 * SECOND, true);
+    assert!(rig.at(0).is_err());
+    rig.seen.received += 1;
+    assert_ne!(rig.at(60), Ok(Step::EndAbused(Abuse::Stalled)));
+    rig.seen.received += 1;
+    assert_eq!(rig.at(600), Ok(Step::EndAbused(Abuse::Stalled)));
+    let mut rig = Rig::new(State::Busy);
+    (rig.seen.received, rig.seen.is_held_up) = (1, true);
+    assert!(rig.at(0).is_err());
+    rig.seen.received += 1;
+    assert_eq!(rig.at(60), Ok(Step::EndAbused(Abuse::Stalled)));
 }
 
 /// What asks it stands behind what it has still to take, in buffers that are not ours.

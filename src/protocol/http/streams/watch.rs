@@ -47,6 +47,8 @@ pub(super) struct Seen {
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) is_held_up: bool,
+    /// How long that may last for the sake of a stream, whatever the listener says.
+    pub(super) patience: Duration,
     pub(super) awaits_settings: bool,
     pub(super) awaits_pong: bool,
     /// Bytes of bodies that have moved.
@@ -159,7 +161,7 @@ impl Watch {
             self.announcement(seen, now),
             self.ending(seen, now),
             self.settling(seen),
-            self.stall(limits),
+            self.stall(seen, limits),
             self.waiting(seen, limits),
         ];
         if let Some(stuck) = seen.stuck
@@ -263,8 +265,8 @@ impl Watch {
         seen.awaits_settings.then_some((self.settles, step))
     }
 
-    fn stall(&self, limits: &Limits) -> Option<(Instant, Step)> {
-        let at = self.held_up? + limits.client.body_idle;
+    fn stall(&self, seen: &Seen, limits: &Limits) -> Option<(Instant, Step)> {
+        let at = self.held_up? + limits.client.body_idle.max(seen.patience);
         Some((at, Step::EndAbused(Abuse::Stalled)))
     }
 
