@@ -107,11 +107,11 @@ impl Ledger {
         let mut drain = self.drain.clone();
         tokio::select! {
             biased;
-            waited = timeout(longest, waiting) => {
-                if waited.is_err() {
+            result = timeout(longest, waiting) => {
+                if result.is_err() {
                     limits.refused(Refusal::QueueTimeout);
                 }
-                waited.ok()
+                result.ok()
             }
             () = stream.broken() => None,
             () = drain.closed() => None,

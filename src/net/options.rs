@@ -14,7 +14,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::unix::Access;
-use crate::config::{KeepaliveEntry, ListenerSocket, UpstreamSocket};
+use crate::config::{DscpEntry, KeepaliveEntry, ListenerSocket, UpstreamSocket};
 
 /// Options of sockets that accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Listening {
                 dscp: written
                     .dscp
                     .as_ref()
-                    .and_then(|dscp| dscp.number())
+                    .and_then(DscpEntry::number)
                     .unwrap_or(0),
                 device: written.bind_to_device.as_deref().map(Into::into),
             },
@@ -155,7 +155,7 @@ impl Connecting {
                 dscp: written
                     .dscp
                     .as_ref()
-                    .and_then(|dscp| dscp.number())
+                    .and_then(DscpEntry::number)
                     .unwrap_or(0),
                 device: written.bind_to_device.as_deref().map(Into::into),
             },

@@ -210,7 +210,7 @@ fn make_way(path: &Path) -> Result<(), SocketFileError> {
             Err(SocketFileError::InUse(path.into()))
         }
         Err(error) => Err(SocketFileError::Other(path.into(), error)),
-        Ok(_) => Err(SocketFileError::InUse(path.into())),
+        Ok(()) => Err(SocketFileError::InUse(path.into())),
     }
 }
 

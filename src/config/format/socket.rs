@@ -33,7 +33,7 @@ pub struct ListenerSocket {
     /// addresses that move between machines. Default: false.
     pub freebind: Option<bool>,
     /// Mark of what is sent, for the routing and the filters of this machine (`SO_MARK`). Needs
-    /// CAP_NET_ADMIN. Default: none.
+    /// `CAP_NET_ADMIN`. Default: none.
     pub mark: Option<u32>,
     /// Class of service of what is sent (RFC 2474): 0 to 63, or `ef`, `cs1`, `af41` and so on.
     /// Default: none, which is best effort.
@@ -63,7 +63,7 @@ pub struct UpstreamSocket {
     #[schemars(extend("format" = "x-interface", "examples" = ["eth1"]))]
     pub bind_to_device: Option<String>,
     /// Mark of what is sent, for the routing and the filters of this machine (`SO_MARK`). Needs
-    /// CAP_NET_ADMIN. Default: none.
+    /// `CAP_NET_ADMIN`. Default: none.
     pub mark: Option<u32>,
     /// Class of service of what is sent (RFC 2474): 0 to 63, or `ef`, `cs1`, `af41` and so on.
     /// Default: none, which is best effort.

@@ -8,9 +8,9 @@ fn limits(text: &str) -> Arc<Limits> {
     made.expect("something is written")
 }
 
-fn address(text: &str) -> Option<IpAddr> {
+fn address(text: &str) -> IpAddr {
     let address: IpAddr = text.parse().expect("an address");
-    Some(address.to_canonical())
+    address.to_canonical()
 }
 
 /// Enters from these addresses, and tells what refused each.
@@ -18,7 +18,7 @@ fn refusals(limits: &Limits, addresses: &[&str]) -> (Vec<Place>, Vec<Option<Refu
     let now = Instant::now();
     let (mut places, mut refusals) = (Vec::new(), Vec::new());
     for text in addresses {
-        match limits.enter(address(text), now) {
+        match limits.enter(Some(address(text)), now) {
             Ok(place) => {
                 places.push(place);
                 refusals.push(None);
@@ -105,12 +105,12 @@ fn what_is_known_outlives_a_configuration() {
     };
     let first = made("per_client = 2", None);
     let now = Instant::now();
-    let place = first.enter(address("192.0.2.1"), now);
+    let place = first.enter(Some(address("192.0.2.1")), now);
     let second = made("per_client = 1", Some(&first));
-    let refused = second.enter(address("192.0.2.1"), now);
+    let refused = second.enter(Some(address("192.0.2.1")), now);
     assert_eq!(refused.err(), Some(Refusal::PerClient));
     drop((first, place));
-    assert!(second.enter(address("192.0.2.1"), now).is_ok());
+    assert!(second.enter(Some(address("192.0.2.1")), now).is_ok());
 }
 
 #[tokio::test]
