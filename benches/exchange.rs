@@ -96,6 +96,7 @@ async fn start() -> TcpStream {
         listener: "web".into(),
         peer,
         sockets: Arc::clone(&sockets),
+        proxied: None,
     };
     let Kind::Http(http) = handle.load().listeners[0].kind.clone() else {
         unreachable!("its protocol is HTTP");

@@ -4,14 +4,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::net::Sockets;
+use crate::proxy_protocol::Tlvs;
 
 /// Who is connected to what.
 #[derive(Debug, Clone)]
 pub struct ConnectionFacts {
     /// Name of the listener that accepted it.
     pub listener: Arc<str>,
-    /// The other side; [`UNNAMED`](crate::net::UNNAMED) for one that came by a Unix socket.
+    /// The other side: the client that a PROXY header was about, where one came, or
+    /// [`UNNAMED`](crate::net::UNNAMED).
     pub peer: SocketAddr,
     /// Our side: what it came by.
     pub sockets: Arc<Sockets>,
+    /// What else a PROXY header said.
+    pub proxied: Option<Arc<Proxied>>,
+}
+
+/// What a proxy in front said of a connection that it made for a client.
+#[derive(Debug)]
+pub struct Proxied {
+    /// What the client had connected to, if that was said.
+    pub destination: Option<SocketAddr>,
+    /// What else it said.
+    pub tlvs: Tlvs,
 }

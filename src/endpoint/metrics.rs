@@ -135,9 +135,17 @@ impl Metrics {
 
     /// Counts an attempt by the class of its status; `None` ended without a response.
     pub(super) fn responded(&self, status: Option<StatusCode>) {
-        self.flow.inc();
         let class = status.map_or(0, |status| usize::from(status.as_u16() / 100));
-        let class = if class < CLASSES.len() { class } else { 0 };
+        self.count(if class < UNPROCESSED { class } else { 0 });
+    }
+
+    /// Counts one of which the endpoint took no notice.
+    pub(super) fn unprocessed(&self) {
+        self.count(UNPROCESSED);
+    }
+
+    fn count(&self, class: usize) {
+        self.flow.inc();
         let counter = self.requests[class].get_or_init(|| {
             let [upstream, zone, endpoint] = self.labels();
             let class = ("class", CLASSES[class]);
@@ -283,14 +291,18 @@ fn whole<H: Handle + Clone>(series: &OnceLock<H>) -> OnceLock<H> {
 }
 
 /// Classes of status by their first digit; 0 stands for no response at all.
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "unprocessed"];
+
+/// Behind the classes.
+const UNPROCESSED: usize = CLASSES.len() - 1;
 
 /// The states that an endpoint can be in.
 const STATES: [Health; 3] = [Health::Healthy, Health::Unhealthy, Health::Unknown];
 
 static REQUESTS: Family = Family {
     name: "evenkeel_endpoint_requests_total",
-    help: "Attempts that were sent to the endpoint, by class of the status; none: no response.",
+    help: "Attempts that were sent to the endpoint, by class of the status; none: no response; \
+           unprocessed: it took no notice, and they were sent to it again.",
     kind: Kind::Counter,
     buckets: None,
 };

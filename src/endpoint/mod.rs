@@ -30,6 +30,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::net::{Address, Connecting};
+use crate::proxy_protocol;
 use crate::telemetry::access;
 use crate::tls::Peer;
 
@@ -53,6 +54,8 @@ pub struct Endpoint {
     pub socket: Option<Arc<Connecting>>,
     /// How it is spoken to in TLS, if it is.
     pub tls: Option<Arc<Peer>>,
+    /// How it is told whom a connection is for, if it is.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// What it is spoken to in.
     pub protocol: Protocol,
     /// How its HTTP/2 connections are kept, if there are any.
@@ -127,6 +130,11 @@ impl Endpoint {
     pub fn responded(&self, status: http::StatusCode) {
         self.live.connect_succeeded();
         self.metrics.responded(Some(status));
+    }
+
+    /// A request was sent, and the endpoint took no notice of it: it is sent there once more.
+    pub fn unprocessed(&self) {
+        self.metrics.unprocessed();
     }
 
     /// An attempt was sent and ended without the head of a response.

@@ -14,12 +14,15 @@ mod connect;
 mod datagram;
 mod incoming;
 mod options;
+mod peek;
 mod pipe;
 mod secure;
+mod session;
 mod sockets;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trusted;
 mod unix;
 
 pub use address::{Address, UNNAMED, canonical, dotted, named};
@@ -32,6 +35,8 @@ pub use incoming::{Incoming, Loose, Queue, accept};
 pub use options::{Connecting, Listening};
 pub use pipe::Pipe;
 pub use secure::Secure;
+pub use session::SessionFacts;
 pub use sockets::{Sockets, Transport};
 pub use stream::Stream;
+pub use trusted::TrustedPeers;
 pub use unix::{Access, SocketFile, SocketFileError};

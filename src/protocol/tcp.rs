@@ -11,13 +11,14 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::introduction::{Known, introduction};
 use super::local::Local;
 use super::tunnel::{End as TunnelEnd, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::balance::client_key;
 use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
 use crate::net::{Stream, named};
-use crate::pool::connect;
+use crate::pool::{Wanted, connect};
 use crate::snapshot::{SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::telemetry::access::{End, Entry, Origin, Target};
 use crate::tls::{Purpose, Version};
@@ -106,7 +107,7 @@ pub async fn serve(
     let opened = tokio::select! {
         biased;
         () = client.broken() => Err(SessionResult::ClientReset),
-        opened = session.open() => opened,
+        opened = session.open(&client) => opened,
     };
     match opened {
         Ok(mut opened) => {
@@ -147,7 +148,7 @@ impl Session {
     }
 
     /// Connects to an endpoint, and to another one as often as that fails.
-    async fn open(&mut self) -> Result<Opened, SessionResult> {
+    async fn open(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
         let key = named(self.facts.peer).map(client_key);
         let mut tried = Vec::new();
         let mut result = SessionResult::Unavailable;
@@ -169,7 +170,7 @@ impl Session {
                 break; // all have been tried: once more at once would bring the same
             }
             tried.push(id);
-            match self.connect(pick).await {
+            match self.connect(client, pick).await {
                 Ok(opened) => return Ok(opened),
                 Err(failed) => result = failed,
             }
@@ -177,8 +178,13 @@ impl Session {
         Err(result)
     }
 
-    async fn connect(&mut self, pick: Pick) -> Result<Opened, SessionResult> {
+    async fn connect(&mut self, client: &Stream, pick: Pick) -> Result<Opened, SessionResult> {
         let endpoint = Arc::clone(&pick.endpoint);
+        let known = Known {
+            server_name: self.server_name.as_deref(),
+            unique_id: None, // a session has none of its own
+        };
+        let introduction = introduction(&endpoint, &self.facts, client, known);
         self.endpoint = Some(Arc::clone(&endpoint));
         self.attempts += 1;
         // One limit for both: a place among its connections, and the connection.
@@ -189,7 +195,13 @@ impl Session {
             return Err(SessionResult::Unavailable);
         };
         let began = Instant::now();
-        let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, None);
+        let wanted = Wanted {
+            host: None,
+            client: introduction.as_deref(),
+        };
+        // In a box: once it runs, a session needs no room for its beginning.
+        let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, wanted);
+        let opening = Box::pin(opening);
         let failure = match timeout_at(end, opening).await {
             Ok(Ok((stream, _))) => {
                 let took = began.elapsed();

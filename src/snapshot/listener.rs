@@ -9,6 +9,7 @@ use super::datagrams::UdpListener;
 use super::http2::Http2;
 use super::limits::{Limits, Queue};
 use super::metrics::ListenerMetrics;
+use super::proxied::ProxyHeaders;
 use super::spoken::ConnectionProtocol;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
@@ -29,6 +30,8 @@ pub struct Listener {
     pub sockets: Arc<Sockets>,
     /// What its sockets are to be.
     pub options: Listening,
+    /// Which PROXY headers are taken before all else, if any are.
+    pub proxy_headers: Option<Arc<ProxyHeaders>>,
     /// Where TLS ends, if what comes is not plain text.
     pub tls: Option<Arc<Termination>>,
     /// Who gets connections by how TLS begins, if anybody does.

@@ -141,12 +141,8 @@ impl Server {
         mut received: Vec<u8>,
     ) -> Result<Stream, HandshakeError> {
         if received.is_empty() {
-            let ready = poll_fn(|cx| stream.poll_read_ready(cx)).await;
-            ready.map_err(HandshakeError::Lost)?;
-            if stream
-                .try_peek()
-                .is_ok_and(|first| first.is_some_and(plain::is_no_record))
-            {
+            let first = first_byte(&stream).await.map_err(HandshakeError::Lost)?;
+            if first.is_some_and(plain::is_no_record) {
                 received.reserve(HELLO_SIZE);
                 let read = poll_fn(|cx| stream.poll_read_into(cx, &mut received)).await;
                 read.map_err(HandshakeError::Lost)?;
@@ -163,6 +159,18 @@ impl Server {
             biased;
             begun = begin(&shown.ways, stream, received) => begun,
             () = place.ended() => Err(HandshakeError::Shed),
+        }
+    }
+}
+
+/// Waits for the first byte, which stays; none at the end of the stream.
+async fn first_byte(stream: &Stream) -> io::Result<Option<u8>> {
+    loop {
+        poll_fn(|cx| stream.poll_read_ready(cx)).await?;
+        match stream.try_peek() {
+            // A socket may be called ready before there is anything.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
         }
     }
 }

@@ -22,6 +22,7 @@ mod world;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 pub use budget::RetryBudget;
 pub use change::HealthChange;
@@ -34,6 +35,7 @@ pub use world::World;
 use crate::config;
 use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol};
 use crate::net::Connecting;
+use crate::proxy_protocol;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 use crate::tls::Client;
@@ -56,6 +58,8 @@ pub struct Upstream {
     tls: Option<Arc<Client>>,
     /// Options of the sockets to its endpoints, if any were written.
     socket: Option<Arc<Connecting>>,
+    /// How endpoints are told whom a connection is for, if they are.
+    proxy_protocol: Option<proxy_protocol::Version>,
     protocol: Protocol,
     http2: Http2,
     table: ArcSwap<Table>,
@@ -101,6 +105,7 @@ impl Upstream {
             check,
             tls,
             socket: Connecting::new(&written.socket).map(Arc::new),
+            proxy_protocol: written.proxy_protocol.map(Into::into),
             protocol: Protocol::new(written),
             http2: Http2::new(written),
             table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),
@@ -126,6 +131,17 @@ impl Upstream {
     /// The endpoints in the order of the file.
     pub fn endpoints(&self) -> Arc<[Arc<Endpoint>]> {
         Arc::clone(self.table.load().endpoints())
+    }
+
+    /// Whether there is another endpoint that may do now.
+    pub fn has_others(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let table = self.table.load();
+        let mut others = table.endpoints().iter();
+        others.any(|other| {
+            other.live.id() != endpoint.live.id()
+                && self.health_of(other) != Health::Unhealthy
+                && !other.live.is_backing_off(now)
+        })
     }
 
     /// What an endpoint's health counts as here: without health checks every one is healthy.

@@ -172,11 +172,12 @@ fn a_connection_that_needs_http_1_1_is_replaced_by_one() {
     assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
 }
 
-/// What an endpoint wants to hear in HTTP/1.1 it is not asked over HTTP/2 again.
+/// An endpoint that wants to hear things in HTTP/1.1 is not asked over HTTP/2 again: once it has said
+/// so of a connection, or of three requests in a row.
 #[test]
-fn what_needed_http_1_1_once_is_asked_in_it_at_once() {
+fn who_wants_http_1_1_is_asked_in_it_at_once() {
     let named = Named::new();
-    for by_goaway in [false, true] {
+    for (by_goaway, times) in [(false, 3), (true, 1)] {
         let endpoint = H2Endpoint::start_in_either(&named.certified, "old", move |peer| {
             while let Some(request) = peer.request() {
                 if by_goaway {
@@ -190,8 +191,25 @@ fn what_needed_http_1_1_once_is_asked_in_it_at_once() {
         for _ in 0..5 {
             assert_eq!(proxy.client().get("/").body.text(), "old", "{by_goaway}");
         }
-        assert_eq!(endpoint.requests().len(), 1, "{by_goaway}");
+        assert_eq!(endpoint.requests().len(), times, "{by_goaway}");
         assert_eq!(endpoint.old_requests().len(), 5, "{by_goaway}");
         assert_eq!(endpoint.protocols(), ["h2", "http/1.1"], "{by_goaway}");
     }
+}
+
+/// It may have acted on the request, and has said what it wants of those to come.
+#[test]
+fn an_endpoint_that_ends_a_connection_for_http_1_1_gets_the_next_request_in_it() {
+    let named = Named::new();
+    let endpoint = H2Endpoint::start_in_either(&named.certified, "in the old one", |peer| {
+        let request = peer.request().expect("a request");
+        peer.send(&Frame::goaway(request.id, code::HTTP_1_1_REQUIRED, ""));
+    });
+    let proxy = named.before(endpoint.address(), "auto");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(client.response().status, 502);
+    let response = proxy.client().get("/");
+    assert_eq!(response.body.text(), "in the old one");
+    assert_eq!(endpoint.protocols(), ["h2", "http/1.1"]);
 }

@@ -29,6 +29,7 @@ pub(crate) mod look;
 pub(crate) mod message;
 pub(crate) mod openssl;
 pub(crate) mod port;
+pub(crate) mod proxy_header;
 pub(crate) mod python;
 pub(crate) mod sockets;
 pub(crate) mod tickets;

@@ -27,6 +27,7 @@ mod limits;
 mod listeners;
 mod names;
 mod protocols;
+mod proxy_protocol;
 mod retries;
 mod server_names;
 mod sockets;
@@ -96,6 +97,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     udp::check(&world, &mut findings);
     sockets::check(&world, &mut findings);
     limits::check(&world, &mut findings);
+    proxy_protocol::check(&world, &mut findings);
     retries::check(&world, &mut findings);
     upstreams::check(&world, &mut findings);
     upstream_tls::check(&world, &mut findings);

@@ -34,14 +34,19 @@ pub struct Listener {
     pub to: Vec<EndpointEntry>,
     /// The upstream that gets everything which no route takes. Default: none, which answers 404.
     pub upstream: Option<String>,
-    /// Peers whose forwarding fields (X-Forwarded-*, Forwarded, X-Request-Id) are believed:
-    /// networks, and `unix` for those that come by a Unix socket.
+    /// Peers whose forwarding fields (X-Forwarded-*, Forwarded, X-Request-Id) are believed, and
+    /// whose PROXY headers are, where `proxy_protocol` is set: networks, and `unix` for those that
+    /// come by a Unix socket.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(
         with = "Vec<String>",
         extend("items" = {"type": "string", "format": "x-proxy"}, "examples" = [["10.0.0.0/8"]])
     )]
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether a PROXY header (version 1 or 2) of a peer in `trusted_proxies` says who the client
+    /// is: `required` closes connections without one, and those of other peers; `accepted` takes
+    /// one where it comes. Not of UDP. Default: none, a header is taken for the client's bytes.
+    pub proxy_protocol: Option<ProxyHeaderPolicy>,
     /// Connections at once, over all workers; of UDP, sessions. Default: 10000.
     #[schemars(range(min = 1))]
     pub max_connections: Option<u32>,
@@ -72,8 +77,8 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "is_default")]
     pub socket: ListenerSocket,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
-    /// `tls_handshake` beside `tls` or with routes that have a `server_name`. Of TCP, `first_byte`
-    /// and `tunnel_idle`; of UDP, `session_idle` alone.
+    /// `tls_handshake` beside `tls` or with routes that have a `server_name`, `proxy_header` beside
+    /// `proxy_protocol`. Of TCP, `first_byte` and `tunnel_idle`; of UDP, `session_idle` alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }
@@ -85,6 +90,16 @@ pub enum TrustedProxy {
     Network(IpNet),
     /// Those that come by a Unix socket.
     Unix,
+}
+
+/// Which connections of a listener begin with a PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeaderPolicy {
+    /// All of them.
+    Required,
+    /// Some, of trusted peers.
+    Accepted,
 }
 
 /// A protocol that a listener speaks.

@@ -26,7 +26,7 @@ mod upstream_tls;
 
 pub use self::http2::{ListenerHttp2, UpstreamHttp2};
 pub use self::limits::{ListenerLimits, RateDetails, RateEntry};
-pub use self::listener::{Listener, Protocol, TrustedProxy};
+pub use self::listener::{Listener, Protocol, ProxyHeaderPolicy, TrustedProxy};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
 pub(super) use self::socket::dscp_of;
@@ -36,7 +36,7 @@ pub use self::socket::{
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Health, HealthGrpc, HealthHttp, HealthTcp, HealthUdp,
-    StatusPattern, Upstream, UpstreamProtocol, Zone,
+    ProxyProtocolVersion, StatusPattern, Upstream, UpstreamProtocol, Zone,
 };
 pub use self::upstream_tls::{OwnCertificate, PublicRoots, ServerNameFrom, UpstreamTls};
 
@@ -177,8 +177,11 @@ pub struct Defaults {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// From an accepted connection to the end of its TLS handshake; where routes have a
-    /// `server_name`, to the end of what decides between them. Default: 10s.
+    /// From an accepted connection to the end of its PROXY header. Default: 3s.
+    pub proxy_header: Option<Time>,
+    /// From an accepted connection, or the end of its PROXY header, to the end of its TLS
+    /// handshake; where routes have a `server_name`, to the end of what decides between them.
+    /// Default: 10s.
     pub tls_handshake: Option<Time>,
     /// From the first byte of a request to the end of its head. Default: 10s.
     pub request_head: Option<Time>,

@@ -29,11 +29,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 
 use http::{HeaderName, HeaderValue, header};
-use ipnet::IpNet;
 
-use crate::config::{self, TrustedProxy};
+use crate::config;
 use crate::message::{Fields, PreparedLine, PreparedName, Value};
-use crate::net::{UNNAMED, dotted};
+use crate::net::{TrustedPeers, UNNAMED, dotted};
 
 mod certificate;
 mod chain;
@@ -48,9 +47,7 @@ pub use self::request_id::RequestId;
 /// How a listener treats the forwarding fields.
 #[derive(Debug, Clone)]
 pub struct Forwarding {
-    trusted: Box<[IpNet]>,
-    /// Whether those are who come by a Unix socket.
-    trusts_unix: bool,
+    trusted: TrustedPeers,
     forwarded: bool,
 }
 
@@ -70,14 +67,8 @@ pub struct Identity {
 impl Forwarding {
     /// The treatment that a listener's settings ask for.
     pub fn new(written: &config::Listener) -> Self {
-        let networks = written.trusted_proxies.iter();
-        let networks = networks.filter_map(|proxy| match proxy {
-            TrustedProxy::Network(network) => Some(*network),
-            TrustedProxy::Unix => None,
-        });
         Self {
-            trusted: networks.collect(),
-            trusts_unix: written.trusted_proxies.contains(&TrustedProxy::Unix),
+            trusted: TrustedPeers::new(&written.trusted_proxies),
             forwarded: written.forwarded.unwrap_or(false),
         }
     }
@@ -92,7 +83,7 @@ impl Forwarding {
     ) -> Identity {
         // A listener for both families sees IPv4 peers as ::ffff:192.0.2.1.
         let peer = peer.ip().to_canonical();
-        let peer_is_trusted = self.trusts(peer);
+        let peer_is_trusted = self.trusted.trusts(peer);
         remove_spoofed(headers, peer_is_trusted);
         let client = if peer_is_trusted {
             self.client(headers, peer)
@@ -117,13 +108,6 @@ impl Forwarding {
         }
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
-        if has_no_address(address) {
-            return self.trusts_unix;
-        }
-        self.trusted.iter().any(|net| net.contains(&address))
-    }
-
     /// The first untrusted address from the right; the leftmost where all are trusted. What is no
     /// address ends the search: nothing left of it can be placed.
     fn client(&self, headers: &Fields, peer: IpAddr) -> IpAddr {
@@ -136,7 +120,7 @@ impl Forwarding {
         for hop in hops {
             let Some(address) = hop else { break };
             client = address;
-            if !self.trusts(address) {
+            if !self.trusted.trusts(address) {
                 break;
             }
         }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,7 +14,8 @@ use super::group::{Group, Opening};
 use super::queue::Outcome;
 use super::{Shared, Task};
 use crate::endpoint::{Endpoint, OpenConnection};
-use crate::pool::{Carrier, ConnectError, Connection, Pool};
+use crate::pool::wanted::Kept;
+use crate::pool::{Carrier, ConnectError, Connection, Pool, Wanted};
 use crate::tls::Purpose;
 
 /// A place in the queue of a group, left when it is dropped. When the last one leaves, nothing more
@@ -32,11 +32,11 @@ impl Pool {
     pub(in crate::pool) async fn join(
         &self,
         endpoint: &Arc<Endpoint>,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         (connect, avoided): (Duration, &[Weak<Shared>]),
         allowed: &Cell<Option<Instant>>,
     ) -> Result<Option<Carrier>, ConnectError> {
-        let group = self.groups.group(endpoint, host);
+        let group = self.groups.group(endpoint, wanted);
         let began = Instant::now();
         let mut place = Place {
             group: &group,
@@ -56,11 +56,10 @@ impl Pool {
                 return Poll::Ready(Ok(None));
             }
             while group.lacks_openings(endpoint) && !group.waits_to_open() {
-                self.begin(&group, endpoint, host, connect);
+                self.begin(&group, endpoint, wanted, connect);
             }
             if allowed.get().is_none() {
-                let openings = group.openings.borrow();
-                let since = openings.iter().find_map(|opening| opening.allowed.get());
+                let since = group.has_been_asked();
                 allowed.set(since.map(|since| since.max(began)));
             }
             Poll::Pending
@@ -73,7 +72,7 @@ impl Pool {
         &self,
         group: &Rc<Group>,
         endpoint: &Arc<Endpoint>,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         connect: Duration,
     ) {
         let allowed = Rc::new(Cell::new(None));
@@ -89,7 +88,7 @@ impl Pool {
             group: Rc::downgrade(group),
             number,
             endpoint: Arc::clone(endpoint),
-            host: host.cloned(),
+            kept: wanted.keep(),
             connect,
             allowed: Rc::clone(&allowed),
         };
@@ -133,7 +132,7 @@ struct Begun {
     group: Weak<Group>,
     number: u64,
     endpoint: Arc<Endpoint>,
-    host: Option<ServerName<'static>>,
+    kept: Kept,
     connect: Duration,
     allowed: Rc<Cell<Option<Instant>>>,
 }
@@ -152,7 +151,7 @@ impl Begun {
         let (mut tried_since, mut pause) = (None, PAUSE);
         loop {
             let began = Instant::now();
-            let opening = Connection::open(endpoint, self.host.as_ref(), Purpose::Http, open);
+            let opening = Connection::open(endpoint, self.kept.wanted(), Purpose::Http, open);
             let opened = timeout(self.connect, opening).await;
             let Some(group) = self.group.upgrade() else {
                 return;

@@ -93,6 +93,7 @@ impl Rig {
             listener: "web".into(),
             peer,
             sockets: Arc::clone(&self.sockets),
+            proxied: None,
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {
             panic!("it speaks HTTP");

@@ -18,6 +18,7 @@ use super::http2::{Http2, Spoken};
 use super::limits::Limits;
 use super::listener::{HttpListener, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
+use super::proxied::ProxyHeaders;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
 use super::tls::{Termination, key_logging};
 use super::unnamed::{effective_upstreams, of_listener, own_route, redirects};
@@ -125,6 +126,7 @@ impl Builder<'_> {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
             options: Listening::new(&written.socket),
+            proxy_headers: self.proxy_headers(name, written),
             tls,
             by_name,
             kind,
@@ -143,6 +145,12 @@ impl Builder<'_> {
             metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, &spoken),
             name: shared,
         })
+    }
+
+    fn proxy_headers(&self, name: &str, written: &config::Listener) -> Option<Arc<ProxyHeaders>> {
+        let registry = &self.ingredients.world.registry;
+        let defaults = &self.ingredients.config.defaults.timeouts;
+        ProxyHeaders::new(registry, name, written, defaults).map(Arc::new)
     }
 
     fn tls(

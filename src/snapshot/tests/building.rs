@@ -201,6 +201,7 @@ fn a_listener_for_datagrams_may_have_the_address_of_another() {
         listener: "web".into(),
         peer: sockets.local,
         sockets,
+        proxied: None,
     };
     let found = snapshot.listener_of(&facts).expect("by its name");
     assert_eq!(&*found.name, "web", "a connection came to no datagrams");
