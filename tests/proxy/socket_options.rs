@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::client::Client;
+use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::port::Port;
@@ -283,6 +284,11 @@ fn marks_are_on_both_sides() {
 /// Connections that the kernel finishes for a program that does not accept.
 fn queued(proxy: &Evenkeel) -> Vec<Socket> {
     proxy.signal(Signal::STOP);
+    eventually("the program stands still", || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id()));
+        let status = status.expect("our own child");
+        status.contains("State:\tT").then_some(())
+    });
     let address = proxy.address("web").into();
     let connect = |_| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -314,7 +320,6 @@ fn the_backlog_bounds_who_waits() {
 
 #[test]
 fn datagrams_are_marked_too() {
-    use crate::support::clock::eventually;
     use std::net::UdpSocket;
 
     let endpoint = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
