@@ -177,7 +177,7 @@ fn an_endpoint_that_says_nothing_holds_nobody_longer_than_a_connection_may_take(
         .collect();
     told.sort();
     // One was sent and not answered. The others waited behind it for a connection that they can be
-    // on, since nobody knows how many at once the endpoint takes: they may be asked again elsewhere.
+    // on, since nobody knows how many at once the endpoint takes: they may be asked again.
     let waited = (504, "connection_timeout".to_owned());
     let sent = (504, "http_response_timeout".to_owned());
     assert_eq!(told, [waited.clone(), waited, sent]);

@@ -172,8 +172,8 @@ fn a_connection_that_needs_http_1_1_is_replaced_by_one() {
     assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
 }
 
-/// An endpoint that wants to hear things in HTTP/1.1 is not asked over HTTP/2 again: once it has said
-/// so of a connection, or of three requests in a row.
+/// An endpoint that wants to hear things in HTTP/1.1 is not asked over HTTP/2 again: once it has
+/// said so of a connection, or of three requests in a row.
 #[test]
 fn who_wants_http_1_1_is_asked_in_it_at_once() {
     let named = Named::new();

@@ -72,8 +72,8 @@ impl Connection {
         self.is_ending() || self.session.borrow().is_leaving()
     }
 
-    /// Of a client: whether the endpoint has said which stream was its last, and has taken some that
-    /// are under way. Looks at each of them.
+    /// Of a client: whether the endpoint has said which stream was its last, and has taken some
+    /// that are under way. Looks at each of them.
     pub fn has_taken_some(&self) -> bool {
         self.session.borrow_mut().has_taken_some()
     }

@@ -75,9 +75,9 @@ const WITH_OTHERS: Most = Most {
     used_up: 10,
 };
 
-/// Where there is no other. A server that is being replaced says GOAWAY on several connections in a
-/// row; and as many end one after the other before a request's turn comes as it takes dozens on each
-/// until all that a worker has waiting have got theirs.
+/// Where there is no other. A server that is being replaced says GOAWAY on several connections in
+/// a row; and where it takes dozens of requests on each, many end one after the other before all
+/// that a worker has waiting have got their turn.
 const ALONE: Most = Most {
     refusals: 5,
     used_up: 100,
