@@ -95,7 +95,7 @@ async fn start() -> TcpStream {
     let facts = ConnectionFacts {
         listener: "web".into(),
         peer,
-        local: sockets.local,
+        sockets: Arc::clone(&sockets),
         proxied: None,
     };
     let Kind::Http(http) = handle.load().listeners[0].kind.clone() else {

@@ -94,6 +94,7 @@ async fn run(relay: Relay, mut near: TcpStream, mut far: TcpStream) {
             let passed = Passed::default();
             let watch = Watch {
                 idle: Duration::from_hours(1),
+                first_byte: None,
                 passed: &passed,
                 meters: None,
             };

@@ -78,7 +78,7 @@ impl Proxy for Engine {
         let facts = ConnectionFacts {
             listener: "web".into(),
             peer: self.sockets.local,
-            local: self.sockets.local,
+            sockets: Arc::clone(&self.sockets),
             proxied: None,
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {

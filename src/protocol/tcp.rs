@@ -17,7 +17,7 @@ use super::tunnel::{End as TunnelEnd, Ended, Meters, Outcome, Passed, Prefix, Wa
 use crate::balance::client_key;
 use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection};
-use crate::net::Stream;
+use crate::net::{Stream, named};
 use crate::pool::{Wanted, connect};
 use crate::snapshot::{SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::telemetry::access::{End, Entry, Origin, Target};
@@ -149,7 +149,7 @@ impl Session {
 
     /// Connects to an endpoint, and to another one as often as that fails.
     async fn open(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
-        let key = Some(client_key(self.facts.peer.ip()));
+        let key = named(self.facts.peer).map(client_key);
         let mut tried = Vec::new();
         let mut result = SessionResult::Unavailable;
         while tried.len() < ATTEMPTS {
@@ -232,12 +232,15 @@ impl Session {
     async fn relay(&mut self, client: &mut Stream, opened: &mut Opened, received: Bytes) {
         let target = self.target.clone();
         let metrics = target.metrics();
+        let first_byte = target.choice().timeouts.first_byte;
+        let first_byte = received.is_empty().then_some(first_byte);
         let prefix = Prefix {
             sent: received,
             ..Prefix::default()
         };
         let watch = Watch {
             idle: target.choice().timeouts.tunnel_idle,
+            first_byte,
             passed: &self.passed,
             meters: Some(Meters {
                 sent: &metrics.sent,
@@ -253,6 +256,7 @@ impl Session {
         (self.result, self.error) = match outcome.end {
             Ended::Closed => (SessionResult::Ok, None),
             Ended::Idle => (SessionResult::Idle, Some("connection_read_timeout")),
+            Ended::Silent => (SessionResult::Silent, Some("connection_read_timeout")),
             Ended::ClientReset => (SessionResult::ClientReset, None),
             Ended::EndpointReset => (SessionResult::EndpointReset, Some("connection_terminated")),
         };
@@ -342,7 +346,7 @@ fn end(result: SessionResult, error: Option<&str>) -> End {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle => End::Timeout,
+        SessionResult::Idle | SessionResult::Silent => End::Timeout,
         SessionResult::Unavailable if error != Some(LIMIT_REACHED) => End::EndpointReset,
         SessionResult::Unavailable | SessionResult::Cut => End::Shed,
     }

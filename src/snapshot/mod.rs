@@ -19,6 +19,7 @@ mod http2;
 mod inquiry;
 mod late;
 mod lazy;
+mod limits;
 mod listener;
 mod metrics;
 mod probe;
@@ -44,6 +45,7 @@ pub use handle::{Cache, Handle};
 pub use http2::{Http2, Http2Metrics};
 pub use inquiry::{Inquiry, InquiryError};
 pub use late::RouteSeries;
+pub use limits::{Limits, Place, Queue, Refusal, Waiter};
 pub use listener::{HttpListener, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
 pub use probe::{Decision, Routing, TestFailure};
@@ -92,7 +94,9 @@ impl Snapshot {
     pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
         // Datagrams may have the same address.
         let same_address = |listener: &&Arc<Listener>| {
-            listener.sockets.local == facts.local && listener.udp().is_none()
+            let sockets = &listener.sockets;
+            let same = sockets.is_where(&facts.sockets);
+            same && listener.udp().is_none()
         };
         let at_address = self.listeners.iter().find(same_address);
         at_address.or_else(|| self.listener(&facts.listener))

@@ -25,6 +25,8 @@ pub enum SessionResult {
     EndpointReset,
     /// Nothing moved for too long.
     Idle,
+    /// Nothing ever did.
+    Silent,
     /// No endpoint could be connected.
     ConnectFailed,
     /// No endpoint was there to be tried, or all were at their limits.
@@ -61,11 +63,12 @@ impl SessionMetrics {
 
 impl SessionResult {
     /// Every result, in the order of their declaration, which is the order of their counters.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Ok,
         Self::ClientReset,
         Self::EndpointReset,
         Self::Idle,
+        Self::Silent,
         Self::ConnectFailed,
         Self::Unavailable,
         Self::Cut,
@@ -78,6 +81,7 @@ impl SessionResult {
             Self::ClientReset => "client_reset",
             Self::EndpointReset => "endpoint_reset",
             Self::Idle => "idle",
+            Self::Silent => "silent",
             Self::ConnectFailed => "connect_failed",
             Self::Unavailable => "unavailable",
             Self::Cut => "cut",

@@ -26,6 +26,8 @@ pub struct CallTimeouts {
     pub body_idle: Duration,
     /// An upgraded or TCP connection on which nothing moves.
     pub tunnel_idle: Duration,
+    /// A TCP connection of which nothing has come yet, from either side.
+    pub first_byte: Duration,
     /// An idle connection is kept this long, or under the endpoint's own time if that is shorter.
     pub upstream_idle: Duration,
     /// The same, of a connection that requests share.
@@ -59,6 +61,7 @@ impl CallTimeouts {
             response_head: limit(|t| t.response_head, RESPONSE_HEAD),
             body_idle: limit(|t| t.body_idle, BODY_IDLE),
             tunnel_idle: limit(|t| t.tunnel_idle, TUNNEL_IDLE),
+            first_byte: limit(|t| t.first_byte, FIRST_BYTE),
             upstream_idle: limit(|t| t.upstream_idle, UPSTREAM_IDLE),
             shared_idle: limit(|t| t.upstream_idle, SHARED_IDLE),
             request: nearest(|t| t.request, &order),
@@ -112,6 +115,10 @@ const RESPONSE_HEAD: Duration = Duration::from_secs(30);
 
 /// Databases and WebSockets are silent for long; keepalive probes find dead peers earlier.
 const TUNNEL_IDLE: Duration = Duration::from_hours(1);
+
+/// A client that opens connections before it needs them (pools do) has some minutes; one that is
+/// stuck, or holds on to what others need, does not have the hour of those that have spoken.
+const FIRST_BYTE: Duration = Duration::from_mins(5);
 
 /// A question and its answer take a second; who keeps a session for longer keeps it alive, as the
 /// middleboxes on his way want it too (QUIC: every 15 to 30 s).

@@ -55,6 +55,7 @@ impl Upstream {
             endpoints.push(Arc::new(Endpoint {
                 metrics: self.series_of(&endpoint, known),
                 tls: self.peer_of(&endpoint, known),
+                socket: self.socket.clone(),
                 proxy_protocol: self.proxy_protocol,
                 protocol: self.protocol,
                 http2: self.http2,

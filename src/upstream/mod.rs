@@ -34,6 +34,7 @@ pub use world::World;
 
 use crate::config;
 use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol};
+use crate::net::Connecting;
 use crate::proxy_protocol;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
@@ -55,6 +56,8 @@ pub struct Upstream {
     check: Option<HealthCheck>,
     /// How its endpoints are spoken to in TLS, if they are.
     tls: Option<Arc<Client>>,
+    /// Options of the sockets to its endpoints, if any were written.
+    socket: Option<Arc<Connecting>>,
     /// How endpoints are told whom a connection is for, if they are.
     proxy_protocol: Option<proxy_protocol::Version>,
     protocol: Protocol,
@@ -101,6 +104,7 @@ impl Upstream {
             },
             check,
             tls,
+            socket: Connecting::new(&written.socket).map(Arc::new),
             proxy_protocol: written.proxy_protocol.map(Into::into),
             protocol: Protocol::new(written),
             http2: Http2::new(written),

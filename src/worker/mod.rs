@@ -207,7 +207,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
     let facts = ConnectionFacts {
         listener: Arc::clone(&listener.name),
         peer,
-        local: listener.sockets.local,
+        sockets: Arc::clone(&listener.sockets),
         proxied: None,
     };
     let local = Rc::clone(local);

@@ -101,13 +101,13 @@ const TLS_LISTENER: [&str; 5] = [
 const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel_idle"];
 
 /// From the client's side, where nothing is read.
-const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
+const TCP_LISTENER: [&str; 2] = ["first_byte", "tunnel_idle"];
 
 /// Where sessions are known by nothing but their use.
 pub(in crate::config) const UDP_LISTENER: [&str; 1] = ["session_idle"];
 
 /// From the client's side, where only the beginning is read.
-const NAMED_LISTENER: [&str; 2] = [HANDSHAKE, "tunnel_idle"];
+const NAMED_LISTENER: [&str; 3] = [HANDSHAKE, "first_byte", "tunnel_idle"];
 
 /// What a connection may take that is passed through.
 const NAMED_ROUTE: [&str; 2] = ["connect", "tunnel_idle"];
@@ -131,9 +131,10 @@ pub(in crate::config) const UPSTREAM: [&str; 5] = [
 ];
 
 /// Unknown ones have been reported already.
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     HEADER,
     HANDSHAKE,
+    "first_byte",
     "request_head",
     "client_idle",
     "body_idle",

@@ -88,6 +88,10 @@ pub enum Code {
     NotOverUdp,
     NobodyBelieved,
     DatagramsInText,
+    SocketOption,
+    KeepaliveTime,
+    LimitWithoutEffect,
+    WithoutFile,
     HstsOnTcp,
     PassUnasked,
     ZoneLoss,
@@ -117,6 +121,9 @@ pub enum Code {
     OtherTransport,
     OneClientEach,
     WaitsForHeader,
+    ReplayedData,
+    HiddenLimit,
+    TrustsLocal,
 }
 
 /// What there is to say about a code.
@@ -198,7 +205,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::WaitsForHeader as usize + 1;
+const COUNT: usize = Code::TrustsLocal as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

@@ -303,6 +303,37 @@ pub(super) const RELATIONS: &[Explanation] = &[
                of TCP. `v2` knows UDP: its header stands before each datagram.",
     },
     Explanation {
+        code: Code::SocketOption,
+        id: "E0270",
+        summary: "a socket option that does nothing there",
+        text: "Datagrams have no connections that could wait, be asked for or be put together; IPv4 \
+               has no `v6_only`; and what leaves by a Unix socket passes no network. Set where it \
+               does nothing, an option would only look as if it were in force.",
+    },
+    Explanation {
+        code: Code::KeepaliveTime,
+        id: "E0271",
+        summary: "a keepalive that the kernel cannot wait",
+        text: "The kernel counts the silence before its questions, and between them, in whole \
+               seconds, and up to 32767 of them.",
+    },
+    Explanation {
+        code: Code::LimitWithoutEffect,
+        id: "E0272",
+        summary: "a limit on connections that does nothing",
+        text: "`limits` is about connections: of UDP, `max_connections` bounds the sessions. Clients \
+               that come by a Unix socket have no address that a limit could be for, and `subnet_v4` \
+               and `subnet_v6` only say what `per_subnet` counts.",
+    },
+    Explanation {
+        code: Code::WithoutFile,
+        id: "E0280",
+        summary: "whom a file is for that there is not",
+        text: "`mode`, `owner` and `group` say who may connect to a Unix socket that has a path. An \
+               address has no file, and neither has an abstract socket: every process in the same \
+               network namespace may connect to that.",
+    },
+    Explanation {
         code: Code::HstsOnTcp,
         id: "E0295",
         summary: "HSTS on a TCP listener",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Timeouts, UpstreamHttp2, UpstreamTls, is_default};
+use super::{Timeouts, UpstreamHttp2, UpstreamSocket, UpstreamTls, is_default};
 use crate::config::units::{Ratio, Time};
 
 /// `[upstream.<name>]`
@@ -38,6 +38,9 @@ pub struct Upstream {
     /// HTTP/2, where `protocol` allows it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: UpstreamHttp2,
+    /// Options of the sockets to its endpoints.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub socket: UpstreamSocket,
     /// Endpoints that are needed for the load; checked against the loss of each
     /// zone. Default: none.
     #[schemars(range(min = 1))]

@@ -75,6 +75,7 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
     Endpoint {
         live: states.get_or_create("api", &address),
         address,
+        socket: None,
         tls: None,
         proxy_protocol: None,
         protocol: Protocol::Http1,

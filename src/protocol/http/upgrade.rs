@@ -47,6 +47,7 @@ impl Tunnel {
         let passed = Passed::default();
         let watch = Watch {
             idle,
+            first_byte: None,
             passed: &passed,
             meters: None,
         };

@@ -47,6 +47,8 @@ pub enum Ended {
     Closed,
     /// Nothing moved for the idle limit; both sides were reset.
     Idle,
+    /// Nothing has moved at all for as long as the first byte may take; both sides were reset.
+    Silent,
     /// The client reset the connection or became unreachable; the endpoint was reset.
     ClientReset,
     /// The endpoint did; the client was reset.
@@ -86,6 +88,8 @@ pub struct Meters<'a> {
 pub struct Watch<'a> {
     /// The longest time without a byte in either direction.
     pub idle: Duration,
+    /// The longest time to the first byte in either direction, where none was read before.
+    pub first_byte: Option<Duration>,
     /// What has passed.
     pub passed: &'a Passed,
     /// Counters, if any.
@@ -113,7 +117,7 @@ pub async fn tunnel(
             meters.map(|meters| meters.received),
         ),
         reset: None,
-        quiet: Quiet::new(watch.idle),
+        quiet: Quiet::new(watch.idle, watch.first_byte),
         seen: 0,
         passed,
         ends: &ends,
@@ -159,6 +163,8 @@ struct Ends<'a> {
 #[derive(Debug)]
 struct Quiet {
     idle: Duration,
+    /// Until something has passed.
+    first_byte: Option<Duration>,
     since: Instant,
     deadline: Deadline,
     probing: bool,
@@ -207,7 +213,7 @@ impl Relay<'_> {
             self.quiet.restart();
         }
         let ends = self.ends;
-        self.quiet.poll_over(cx, ends).map(|()| Ended::Idle)
+        self.quiet.poll_over(cx, ends)
     }
 }
 
@@ -237,32 +243,49 @@ impl Drop for Ends<'_> {
 }
 
 impl Quiet {
-    fn new(idle: Duration) -> Self {
+    fn new(idle: Duration, first_byte: Option<Duration>) -> Self {
         let mut quiet = Self {
             idle,
+            first_byte: None,
             since: Instant::now(),
             deadline: Deadline::default(),
             probing: idle <= PROBE_FROM,
         };
         quiet.restart();
+        quiet.first_byte = first_byte.filter(|limit| *limit < idle);
+        quiet.arm();
         quiet
     }
 
     fn restart(&mut self) {
         self.since = Instant::now();
-        let limit = if self.probing { self.idle } else { PROBE_FROM };
+        self.first_byte = None;
+        self.arm();
+    }
+
+    fn arm(&mut self) {
+        let last = self.first_byte.unwrap_or(self.idle);
+        let limit = if self.probing {
+            last
+        } else {
+            PROBE_FROM.min(last)
+        };
         self.deadline.set_at(self.since + limit);
     }
 
-    fn poll_over(&mut self, cx: &mut Context<'_>, ends: &Ends<'_>) -> Poll<()> {
+    fn poll_over(&mut self, cx: &mut Context<'_>, ends: &Ends<'_>) -> Poll<Ended> {
         while self.deadline.poll_passed(cx).is_ready() {
-            if self.probing {
-                return Poll::Ready(());
+            match self.first_byte {
+                Some(limit) if self.since.elapsed() >= limit => {
+                    return Poll::Ready(Ended::Silent);
+                }
+                None if self.probing => return Poll::Ready(Ended::Idle),
+                Some(_) | None => {}
             }
             // Only a tunnel that has fallen silent pays for the socket options.
             self.probing = true;
             ends.probe();
-            self.deadline.set_at(self.since + self.idle);
+            self.arm();
         }
         Poll::Pending
     }
