@@ -79,6 +79,7 @@ impl Proxy for Engine {
             listener: "web".into(),
             peer: self.sockets.local,
             local: self.sockets.local,
+            brought: None,
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {
             unreachable!("its protocol is HTTP");

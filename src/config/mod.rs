@@ -53,11 +53,11 @@ pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
     Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults,
-    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthGrpc, HealthHttp, HealthTcp,
-    HealthUdp, Hsts, Listener, ListenerHttp2, Log, LogFormat, LogLevel, OwnCertificate, Protocol,
-    PublicRoots, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
-    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, Upstream, UpstreamHttp2,
-    UpstreamProtocol, UpstreamTls, Zone,
+    EndpointDetails, EndpointEntry, Endpoints, FieldEdits, Health, HealthGrpc, HealthHttp,
+    HealthTcp, HealthUdp, Hsts, Intercept, Listener, ListenerHttp2, Log, LogFormat, LogLevel,
+    OnRemoved, OtherEndpoints, OwnCertificate, Protocol, PublicRoots, Redirect, Respond, Retry,
+    Rewrite, Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts,
+    Tls, TlsVersion, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::octets::{OctetPattern, octets};

@@ -16,7 +16,7 @@ use super::client_authorities;
 use super::core_dumps;
 use super::materials::{self, UnusableMaterial};
 use super::resolve::{self, Unresolved};
-use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
+use crate::config::{Config, Diagnostic, Intercept, Outcome, Places, Sources};
 use crate::net::{Bind, Sockets, Transport};
 use crate::snapshot::{BuildError, Ingredients, Listener, Routing, Snapshot, TestFailure, build};
 use crate::tls::KeyLogging;
@@ -232,6 +232,16 @@ impl Workshop {
                     source,
                 })?
             };
+            if transport == Transport::Tcp {
+                let takes_any = listener.intercept == Some(Intercept::Tproxy);
+                let set = bound.take_any_destination(takes_any);
+                // Who never asked for it need not be allowed to do without.
+                set.or_else(|source| if takes_any { Err(source) } else { Ok(()) })
+                    .map_err(|source| Rejection::Bind {
+                        listener: name.clone(),
+                        source,
+                    })?;
+            }
             sockets.insert(name.clone(), bound);
         }
         Ok(sockets)

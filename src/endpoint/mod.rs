@@ -22,7 +22,10 @@ mod live;
 mod metrics;
 mod probes;
 mod protocol;
+mod queue;
 mod states;
+mod tcp;
+mod tcp_sessions;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -42,13 +45,17 @@ pub use live::{InFlight, Live, OpenConnection, Verdict, Waiter};
 pub use metrics::{CheckResult, Metrics, Names};
 pub use probes::ProbeRequests;
 pub use protocol::{Http2, Protocol};
+pub use queue::{Place, Queue};
 pub use states::LiveStates;
+pub use tcp_sessions::SessionEnd;
 
 /// An endpoint as one build of the configuration sees it.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where connections go.
     pub address: Address,
+    /// The firewall mark of connections to it, if they have one.
+    pub mark: Option<u32>,
     /// How it is spoken to in TLS, if it is.
     pub tls: Option<Arc<Peer>>,
     /// What it is spoken to in.
@@ -111,7 +118,18 @@ impl Endpoint {
         if failure.is_ours() {
             return false;
         }
-        self.live.connect_failed(now);
+        match failure {
+            ConnectFailure::Terminated => self.live.died_unanswered(now),
+            ConnectFailure::Refused
+            | ConnectFailure::TimedOut
+            | ConnectFailure::Unroutable
+            | ConnectFailure::Unavailable
+            | ConnectFailure::TlsCertificate
+            | ConnectFailure::TlsName
+            | ConnectFailure::TlsAlert
+            | ConnectFailure::TlsProtocol
+            | ConnectFailure::Ours => self.live.connect_failed(now),
+        }
         true
     }
 

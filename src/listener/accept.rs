@@ -147,7 +147,7 @@ impl Loop<'_> {
         let mut turn = 0;
         while let Some(accepted) = next(socket, &mut stop).await {
             match accepted {
-                Ok((stream, peer)) => self.let_in(Stream::Tcp(stream), peer, serve),
+                Ok((stream, peer)) => self.let_in(stream.into(), peer, serve),
                 Err(error) => match Failure::of(&error) {
                     Failure::Empty => {}
                     Failure::Lost => self.current.lost(),

@@ -11,10 +11,13 @@ mod bind;
 mod buffer;
 mod client;
 mod datagram;
+mod intercept;
 mod pipe;
 mod secure;
 mod sockets;
 mod stream;
+mod tcp;
+mod tcp_info;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +27,10 @@ pub use bind::{Bind, BindError};
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use client::{ClientCertificate, ClientFacts, RuleKey};
 pub use datagram::{Batch, Datagram, Outgoing, Source, connected, send};
+pub use intercept::{Interception, Known, OwnConnections, is_local, may_mark};
 pub use pipe::Pipe;
 pub use secure::Secure;
 pub use sockets::{Sockets, Transport, accept};
 pub use stream::Stream;
+pub use tcp::Tcp;
+pub use tcp_info::{TcpInfo, Watched, Watching, tcp_info};

@@ -103,6 +103,27 @@ impl Sockets {
         (0..self.workers()).all(|worker| self.slot(worker).is_some_and(|socket| socket.is_some()))
     }
 
+    /// Has the sockets take connections to any address that the firewall hands them (TPROXY), or
+    /// not any more.
+    pub fn take_any_destination(&self, is_taken: bool) -> io::Result<()> {
+        for worker in 0..self.workers() {
+            let Some(slot) = self.slot(worker) else {
+                continue;
+            };
+            let Some(socket) = &*slot else { continue };
+            let set = if self.local.is_ipv4() {
+                socket.set_ip_transparent_v4(is_taken)
+            } else {
+                socket.set_ip_transparent_v6(is_taken)
+            };
+            set.map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), NO_TPROXY),
+                _ => error,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Workers that have a socket here.
     pub fn workers(&self) -> usize {
         self.open.len()
@@ -190,6 +211,10 @@ fn bound(bind: Bind, transport: Transport, share: bool) -> io::Result<Socket> {
     socket.bind(&bind.address.into())?;
     Ok(socket)
 }
+
+const NO_TPROXY: &str = "no permission to take connections to other addresses: \
+    `intercept = \"tproxy\"` needs CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN; \
+    container: add NET_ADMIN)";
 
 /// Connections that wait to be accepted, per worker. The kernel cuts it to `net.core.somaxconn`
 /// (4096 by default), so this says "as many as the machine allows": a burst beyond it costs clients

@@ -20,12 +20,13 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::address::{Address, canonical};
 use super::secure::Secure;
+use super::tcp::Tcp;
 
 /// A byte stream to a client or an endpoint.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP, with `TCP_NODELAY` set.
-    Tcp(TcpStream),
+    Tcp(Tcp),
     /// A Unix socket.
     Unix(UnixStream),
     /// A session of TLS on one of the others.
@@ -33,14 +34,10 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Opens a connection. The caller sets the time limit.
-    pub async fn connect(address: &Address) -> io::Result<Self> {
+    /// Opens a connection, with a firewall mark if one is given. The caller sets the time limit.
+    pub async fn connect(address: &Address, mark: Option<u32>) -> io::Result<Self> {
         match address {
-            Address::Ip(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
-            }
+            Address::Ip(address) => Tcp::connect(*address, mark).await.map(Self::Tcp),
             Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path.as_path()).await?)),
         }
     }
@@ -48,7 +45,7 @@ impl Stream {
     /// A connection that was accepted on one of [`Sockets`](super::Sockets), which made it
     /// non-blocking and without delay. Must be called on the worker that will serve it.
     pub fn accepted(stream: std::net::TcpStream) -> io::Result<Self> {
-        Ok(Self::Tcp(TcpStream::from_std(stream)?))
+        Ok(TcpStream::from_std(stream)?.into())
     }
 
     /// The inverse of [`Stream::accepted`], to give a connection to another worker.
@@ -291,7 +288,7 @@ impl Stream {
     pub fn reset_on_close(&self) {
         match self {
             // Fails only on a socket that is not connected any more: then nobody is left to tell.
-            Self::Tcp(stream) => drop(SockRef::from(stream).set_linger(Some(Duration::ZERO))),
+            Self::Tcp(stream) => drop(SockRef::from(&**stream).set_linger(Some(Duration::ZERO))),
             Self::Unix(_) => {}
             Self::Tls(stream) => stream.cut(),
         }
@@ -301,7 +298,7 @@ impl Stream {
     /// on.
     pub fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = match self {
-            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Tcp(stream) => SockRef::from(&**stream),
             Self::Unix(stream) => SockRef::from(stream),
             Self::Tls(stream) => return stream.poll_shutdown_write(cx),
         };
@@ -312,7 +309,7 @@ impl Stream {
     /// power says nothing, and a stream that may be silent for an hour would wait that long.
     pub fn probe_peer(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => SockRef::from(stream).set_tcp_keepalive(
+            Self::Tcp(stream) => SockRef::from(&**stream).set_tcp_keepalive(
                 &TcpKeepalive::new()
                     .with_time(PROBE_AFTER)
                     .with_interval(PROBE_EVERY)

@@ -26,6 +26,7 @@ pub use shared::{Shared, SharedCall};
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, Protocol};
 use crate::http1::{Limits, Received};
 use crate::net::{Address, Stream};
+use crate::telemetry::tcp::TcpSampler;
 use crate::tls::{Purpose, Secured};
 
 /// A connection to an endpoint. In a box wherever it goes: it goes from hand to hand with every
@@ -116,6 +117,11 @@ impl Connection {
         }))
     }
 
+    /// Has the kernel asked about it now and then.
+    fn watch(&mut self, sampler: &TcpSampler) {
+        sampler.watch(&mut self.stream, self.endpoint.metrics.tcp());
+    }
+
     /// Whether it speaks HTTP/2.
     fn is_http2(&self) -> bool {
         match self.endpoint.protocol {
@@ -187,7 +193,7 @@ pub async fn connect(
     purpose: Purpose,
     host: Option<&ServerName<'static>>,
 ) -> io::Result<(Stream, Option<Box<Secured>>)> {
-    let stream = Stream::connect(address).await?;
+    let stream = Stream::connect(address, endpoint.mark).await?;
     let Some(peer) = &endpoint.tls else {
         return Ok((stream, None));
     };

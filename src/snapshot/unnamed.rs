@@ -13,13 +13,16 @@ pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream
     let mut upstreams = config.upstream.clone();
     for (name, listener) in &config.listener {
         if !listener.to.is_empty() {
-            let endpoints = listener.to.clone();
+            let endpoints = listener.to.clone().into();
             let unnamed = config::Upstream {
                 endpoints,
                 ..config::Upstream::default()
             };
             upstreams.insert(of_listener(name), unnamed);
         }
+    }
+    for upstream in upstreams.values_mut() {
+        upstream.mark = upstream.mark.or(config.defaults.mark);
     }
     upstreams
 }

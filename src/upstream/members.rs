@@ -54,6 +54,7 @@ impl Upstream {
             let known = known.get(&live.id()).copied();
             endpoints.push(Arc::new(Endpoint {
                 metrics: self.series_of(&endpoint, known),
+                mark: self.mark,
                 tls: self.peer_of(&endpoint, known),
                 protocol: self.protocol,
                 http2: self.http2,
@@ -111,7 +112,7 @@ impl Upstream {
 
 /// The endpoints that were written, each with its zone (empty for none), in the order of the file.
 pub fn entries(written: &config::Upstream) -> Vec<(&str, &EndpointEntry)> {
-    let without_zone = written.endpoints.iter().map(|entry| ("", entry));
+    let without_zone = written.endpoints.listed().iter().map(|entry| ("", entry));
     let with_zone = written
         .zone
         .iter()

@@ -6,6 +6,7 @@ use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::Node;
+use crate::config::units::Time;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
@@ -39,9 +40,13 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         let place = format!("upstream.{}", upstream.name);
         table("an upstream", &place, upstream.node, &UPSTREAM, findings);
     }
+    if let Some(defaults) = world.root.at(&["defaults"]) {
+        age("defaults", defaults, findings);
+    }
 }
 
 fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mut Findings) {
+    age(place, node, findings);
     let written = node.at(&["timeouts"]).and_then(Node::table);
     for (name, entry) in written.into_iter().flatten() {
         if !ALL.contains(&name.as_str()) || applicable.contains(&name.as_str()) {
@@ -62,6 +67,25 @@ fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mu
     }
 }
 
+/// A tunnel that has to end before it can be silent for so long.
+fn age(place: &str, node: &Node, findings: &mut Findings) {
+    let read = |key: &str| {
+        let node = node.at(&["timeouts", key]).filter(|node| !node.faulty)?;
+        Some((node.place, node.str()?.parse::<Time>().ok()?))
+    };
+    let (Some((age_at, age)), Some((idle_at, idle))) = (read(AGE), read("tunnel_idle")) else {
+        return;
+    };
+    if age <= idle {
+        let title = format!("`{place}.timeouts.tunnel_idle` is never reached");
+        findings.push(
+            Diagnostic::new(Code::AgeBelowIdle, title)
+                .at(idle_at, "nothing can be silent for so long")
+                .also(age_at, "everything has ended by then"),
+        );
+    }
+}
+
 /// Time limits of a listener that relays bytes or speaks HTTP, whose clients begin TLS or not.
 pub(in crate::config) fn of_listener(tcp: bool, tls: bool) -> &'static [&'static str] {
     match (tcp, tls) {
@@ -78,6 +102,9 @@ const A_LISTENER: &str = "a listener";
 /// The one that depends on another setting.
 const HANDSHAKE: &str = "tls_handshake";
 
+/// The one that ends what moves as well.
+const AGE: &str = "tunnel_max_age";
+
 /// From the client's side, with a handshake at its beginning.
 const TLS_LISTENER: [&str; 5] = [
     HANDSHAKE,
@@ -91,37 +118,39 @@ const TLS_LISTENER: [&str; 5] = [
 const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel_idle"];
 
 /// From the client's side, where nothing is read.
-const TCP_LISTENER: [&str; 1] = ["tunnel_idle"];
+const TCP_LISTENER: [&str; 2] = ["tunnel_idle", AGE];
 
 /// Where sessions are known by nothing but their use.
 pub(in crate::config) const UDP_LISTENER: [&str; 1] = ["session_idle"];
 
 /// From the client's side, where only the beginning is read.
-const NAMED_LISTENER: [&str; 2] = [HANDSHAKE, "tunnel_idle"];
+const NAMED_LISTENER: [&str; 3] = [HANDSHAKE, "tunnel_idle", AGE];
 
 /// What a connection may take that is passed through.
-const NAMED_ROUTE: [&str; 2] = ["connect", "tunnel_idle"];
+const NAMED_ROUTE: [&str; 3] = ["connect", "tunnel_idle", AGE];
 
 /// What a request may take.
-const ROUTE: [&str; 5] = [
+const ROUTE: [&str; 6] = [
     "request",
     "connect",
     "response_head",
     "body_idle",
     "tunnel_idle",
+    AGE,
 ];
 
 /// From the endpoint's side.
-pub(in crate::config) const UPSTREAM: [&str; 5] = [
+pub(in crate::config) const UPSTREAM: [&str; 6] = [
     "connect",
     "response_head",
     "upstream_idle",
     "body_idle",
     "tunnel_idle",
+    AGE,
 ];
 
 /// Unknown ones have been reported already.
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
     HANDSHAKE,
     "request_head",
     "client_idle",
@@ -131,5 +160,6 @@ const ALL: [&str; 10] = [
     "request",
     "upstream_idle",
     "tunnel_idle",
+    AGE,
     "session_idle",
 ];

@@ -85,7 +85,14 @@ pub enum Code {
     WithoutHttp2,
     Windows,
     GrpcProbe,
+    DrainOfClosed,
     NotOverUdp,
+    NothingAllowed,
+    AllowedNowhere,
+    NoDestination,
+    OnlyRelayed,
+    NotOfDestinations,
+    NotIntercepted,
     HstsOnTcp,
     PassUnasked,
     ZoneLoss,
@@ -112,7 +119,9 @@ pub enum Code {
     RulePassedThrough,
     UnshownOcsp,
     Unverified,
+    AgeBelowIdle,
     OtherTransport,
+    AllAllowed,
 }
 
 /// What there is to say about a code.
@@ -194,7 +203,7 @@ pub const CODES: [Explanation; COUNT] = joined();
 const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::OtherTransport as usize + 1;
+const COUNT: usize = Code::AllAllowed as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

@@ -280,12 +280,66 @@ pub(super) const RELATIONS: &[Explanation] = &[
                with `tls`, `auto`.",
     },
     Explanation {
+        code: Code::DrainOfClosed,
+        id: "E0250",
+        summary: "connections that end at once and may go on",
+        text: "`drain` says how long connections to an endpoint that was taken out may go on, and \
+               `on_removed = \"close\"` ends them at once. Only one of both can be meant.",
+    },
+    Explanation {
         code: Code::NotOverUdp,
         id: "E0255",
         summary: "something that datagrams cannot have",
         text: "A listener with `protocols = [\"udp\"]` relays datagrams, and there is no connection: \
                no TLS on either side, no route by `server_name`, and no endpoint that is the path of a \
                socket. What the datagrams themselves hold, DTLS or QUIC, passes unread.",
+    },
+    Explanation {
+        code: Code::NothingAllowed,
+        id: "E0285",
+        summary: "destinations without `allowed`",
+        text: "With `endpoints = \"original_dst\"` whoever can connect chooses where this instance \
+               connects to. `allowed` says which networks that may be: the addresses of the services \
+               that are reached this way, and not those of other things that only this machine can \
+               reach.",
+    },
+    Explanation {
+        code: Code::AllowedNowhere,
+        id: "E0286",
+        summary: "`allowed` beside endpoints that are listed",
+        text: "`allowed` bounds the destinations of `endpoints = \"original_dst\"`. Endpoints that are \
+               listed are allowed by that.",
+    },
+    Explanation {
+        code: Code::NoDestination,
+        id: "E0287",
+        summary: "the original destination, where nothing is intercepted",
+        text: "`endpoints = \"original_dst\"` is wherever a connection was going when the firewall \
+               brought it here, and only a listener with `intercept` can tell: `redirect` or `tproxy`, \
+               as the rules have it.",
+    },
+    Explanation {
+        code: Code::OnlyRelayed,
+        id: "E0288",
+        summary: "the original destination of requests or datagrams",
+        text: "`endpoints = \"original_dst\"` is for connections that are relayed as they come: of \
+               listeners with `protocols = [\"tcp\"]`, or by a route with a `server_name`. A request says \
+               by itself whom it is for, and one connection carries requests for several.",
+    },
+    Explanation {
+        code: Code::NotOfDestinations,
+        id: "E0289",
+        summary: "a setting that needs endpoints that are known",
+        text: "With `endpoints = \"original_dst\"` nobody is picked and nobody can be asked before: there \
+               are no zones, no balancing, no health checks, no TLS of our own, and nothing is ever \
+               taken out.",
+    },
+    Explanation {
+        code: Code::NotIntercepted,
+        id: "E0290",
+        summary: "datagrams that would be intercepted",
+        text: "`intercept` is about connections. The original destination of a datagram is not known by \
+               the same means.",
     },
     Explanation {
         code: Code::HstsOnTcp,

@@ -177,11 +177,25 @@ pub(super) const WARNINGS: &[Explanation] = &[
                everything. `ca` and `san` are the way to trust certificates of your own.",
     },
     Explanation {
+        code: Code::AgeBelowIdle,
+        id: "W0330",
+        summary: "a limit of silence that is never reached",
+        text: "`tunnel_max_age` ends a connection whatever moves on it, and is not longer than \
+               `tunnel_idle`, which ends one on which nothing moves: that one never comes to it.",
+    },
+    Explanation {
         code: Code::OtherTransport,
         id: "W0332",
         summary: "a health check over another transport",
         text: "The upstream is used over UDP and its health is asked over TCP, or the other way round. \
                One of the two may work without the other: endpoints would get traffic that they do not \
                take, or none though they would. `health.port` is for what is asked elsewhere on purpose.",
+    },
+    Explanation {
+        code: Code::AllAllowed,
+        id: "W0342",
+        summary: "every destination is allowed",
+        text: "`allowed` has every address there is, and so this machine's own and those of its cloud's \
+               metadata service. Whoever can connect to the listener can reach them as this machine.",
     },
 ];

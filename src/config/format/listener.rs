@@ -32,6 +32,10 @@ pub struct Listener {
         extend("items" = {"type": "string", "format": "x-network"}, "examples" = [["10.0.0.0/8"]])
     )]
     pub trusted_proxies: Vec<IpNet>,
+    /// How the firewall brings connections here that were made to other addresses, for
+    /// `endpoints = "original_dst"`: by NAT (`redirect`) or by the routing (`tproxy`, which needs
+    /// `CAP_NET_ADMIN`). Default: none, what comes was meant for `bind`.
+    pub intercept: Option<Intercept>,
     /// Connections at once, over all workers; of UDP, sessions. Default: 10000.
     #[schemars(range(min = 1))]
     pub max_connections: Option<u32>,
@@ -56,8 +60,8 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: ListenerHttp2,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
-    /// `tls_handshake` beside `tls` or with routes that have a `server_name`. Of UDP,
-    /// `session_idle` alone.
+    /// `tls_handshake` beside `tls` or with routes that have a `server_name`. Of TCP, `tunnel_idle`
+    /// and `tunnel_max_age`; of UDP, `session_idle` alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }
@@ -80,6 +84,16 @@ pub enum Protocol {
     /// Datagrams, unread.
     #[serde(rename = "udp")]
     Udp,
+}
+
+/// How a firewall brings connections to a listener that were made to other addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Intercept {
+    /// Their destination is rewritten (REDIRECT), and the kernel remembers the original one.
+    Redirect,
+    /// They keep their destination, and are handed to a socket that takes any (TPROXY).
+    Tproxy,
 }
 
 impl Listener {

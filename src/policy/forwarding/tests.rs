@@ -16,6 +16,7 @@ fn forwarding(forwarded: bool) -> Forwarding {
         http2: config::ListenerHttp2::default(),
         to: Vec::new(),
         upstream: None,
+        intercept: None,
         trusted_proxies: ["10.0.0.0/8", "2001:db8::/32"]
             .map(|net| net.parse().unwrap())
             .to_vec(),

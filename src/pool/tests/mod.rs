@@ -73,6 +73,7 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
     let registry = Registry::new(1);
     let flow = Flow::new(&registry, "api".into(), "".into(), "".into());
     Endpoint {
+        mark: None,
         live: states.get_or_create("api", &address),
         address,
         tls: None,

@@ -345,8 +345,9 @@ fn end(result: SessionResult) -> End {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle => End::Timeout,
-        SessionResult::Unavailable | SessionResult::Cut => End::Shed,
+        SessionResult::Idle | SessionResult::MaxAge => End::Timeout,
+        SessionResult::Denied => End::Denied,
+        SessionResult::Unavailable | SessionResult::Removed | SessionResult::Cut => End::Shed,
     }
 }
 

@@ -15,7 +15,7 @@ use super::clients;
 use super::expiries::Expiries;
 use super::failure::{BuildError, refused};
 use super::http2::{Http2, Spoken};
-use super::listener::{HttpListener, Kind, Listener};
+use super::listener::{HttpListener, Intercept, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::timeouts::{CallTimeouts, ClientTimeouts};
 use super::tls::{Termination, key_logging};
@@ -124,6 +124,9 @@ impl Builder<'_> {
             sockets: Arc::clone(sockets),
             tls,
             by_name,
+            intercept: written
+                .intercept
+                .map(|how| Intercept::new(how, &self.ingredients.world.own_connections)),
             kind,
             max_connections: written.max_connections.unwrap_or(MAX_CONNECTIONS),
             connections: previous.map_or_else(

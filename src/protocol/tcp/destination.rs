@@ -1,0 +1,54 @@
+//! Where a connection was going that a firewall brought here, and whether it may go there.
+
+use std::net::SocketAddr;
+
+use crate::context::Brought;
+use crate::net::{Known, Stream};
+use crate::snapshot::{Refusal, Snapshot};
+use crate::upstream::Upstream;
+
+/// Writes a connection down that was brought, where its destination is known.
+pub(super) fn taken(
+    brought: Option<&Brought>,
+    client: SocketAddr,
+) -> Result<Option<Known>, Refusal> {
+    let Some(Brought {
+        destination: Some(destination),
+        own,
+    }) = brought
+    else {
+        return Ok(None);
+    };
+    let known = own.taken(client, *destination);
+    known.map(Some).ok_or(Refusal::OwnConnection)
+}
+
+/// Writes a connection down that was made for one that was brought.
+pub(super) fn made(brought: Option<&Brought>, stream: &Stream) -> Result<Option<Known>, Refusal> {
+    let Some(brought) = brought else {
+        return Ok(None);
+    };
+    // A Unix socket comes by no firewall, and who has gone already makes no circle.
+    let (Ok(local), Ok(peer)) = (stream.local_address(), stream.peer_address()) else {
+        return Ok(None);
+    };
+    let known = brought.own.made(local, peer);
+    known.map(Some).ok_or(Refusal::OwnConnection)
+}
+
+/// Where a connection goes on to, in an upstream that leads to destinations.
+pub(super) fn destination(
+    brought: Option<&Brought>,
+    upstream: &Upstream,
+    snapshot: &Snapshot,
+) -> Result<SocketAddr, Refusal> {
+    let destination = brought.and_then(|brought| brought.destination);
+    let destination = destination.ok_or(Refusal::Unknown)?;
+    if snapshot.accepts_at(destination) {
+        return Err(Refusal::OwnAddress);
+    }
+    if !upstream.allows(destination.ip()) {
+        return Err(Refusal::NotAllowed);
+    }
+    Ok(destination)
+}
