@@ -97,6 +97,7 @@ async fn start() -> TcpStream {
         peer,
         local: sockets.local,
         brought: None,
+        proxied: None,
     };
     let Kind::Http(http) = handle.load().listeners[0].kind.clone() else {
         unreachable!("its protocol is HTTP");

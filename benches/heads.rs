@@ -79,6 +79,7 @@ fn apply(bencher: Bencher<'_, '_>, route: &Route) {
 
 fn listener() -> Listener {
     Listener {
+        proxy_protocol: None,
         bind: ":443".to_owned(),
         protocols: None,
         http2: ListenerHttp2::default(),

@@ -21,6 +21,7 @@ pub mod net;
 pub mod policy;
 pub mod pool;
 pub mod protocol;
+pub mod proxy_protocol;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;

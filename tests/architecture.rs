@@ -204,16 +204,20 @@ const RANKS: [(u8, &[&str]); 14] = [
     (4, &["endpoint"]),
     (3, &["telemetry"]),
     (2, &["route", "http1", "http2", "tls", "context"]),
-    (1, &["net", "time", "body", "drain", "message"]),
+    (
+        1,
+        &["net", "time", "body", "drain", "message", "proxy_protocol"],
+    ),
     (0, &["config"]),
 ];
 
 /// Crates that a room must not know: what is pure stays pure.
-const FORBIDDEN_CRATES: [(&str, &[&str]); 6] = [
+const FORBIDDEN_CRATES: [(&str, &[&str]); 7] = [
     ("config", &["tokio", "hyper", "rustls"]),
     ("http1", &["tokio", "hyper"]),
     ("http2", &["tokio", "hyper"]),
     ("message", &["tokio", "hyper"]),
+    ("proxy_protocol", &["tokio", "hyper", "rustls"]),
     ("route", &["tokio", "hyper"]),
     ("balance", &["tokio", "hyper"]),
 ];

@@ -80,6 +80,7 @@ impl Proxy for Engine {
             peer: self.sockets.local,
             local: self.sockets.local,
             brought: None,
+            proxied: None,
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {
             unreachable!("its protocol is HTTP");

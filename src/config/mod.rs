@@ -55,9 +55,10 @@ pub use self::format::{
     Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults,
     EndpointDetails, EndpointEntry, Endpoints, FieldEdits, Health, HealthGrpc, HealthHttp,
     HealthTcp, HealthUdp, Hsts, Intercept, Listener, ListenerHttp2, Log, LogFormat, LogLevel,
-    OnRemoved, OtherEndpoints, OwnCertificate, Protocol, PublicRoots, Redirect, Respond, Retry,
-    Rewrite, Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts,
-    Tls, TlsVersion, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamTls, Zone,
+    OnRemoved, OtherEndpoints, OwnCertificate, Protocol, ProxyHeaderPolicy, ProxyProtocolVersion,
+    PublicRoots, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
+    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, Upstream, UpstreamHttp2,
+    UpstreamProtocol, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::octets::{OctetPattern, octets};

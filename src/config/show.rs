@@ -73,10 +73,11 @@ fn inherit(table: &mut Table) {
                 continue;
             };
             let shakes_hands = item.contains_key("tls") || by_name.contains(name);
+            let headers = item.contains_key("proxy_protocol");
             let applicable = match kind {
-                "listener" if is_udp(item) => &UDP_TIMEOUTS,
-                "listener" => listener_timeouts(is_tcp(item), shakes_hands),
-                _ => &UPSTREAM_TIMEOUTS,
+                "listener" if is_udp(item) => UDP_TIMEOUTS.to_vec(),
+                "listener" => listener_timeouts(is_tcp(item), shakes_hands, headers),
+                _ => UPSTREAM_TIMEOUTS.to_vec(),
             };
             let timeouts = item
                 .entry("timeouts")
@@ -85,8 +86,8 @@ fn inherit(table: &mut Table) {
                 continue;
             };
             for key in applicable {
-                if let (Some(value), false) = (defaults.get(*key), timeouts.contains_key(*key)) {
-                    timeouts.insert((*key).to_owned(), value.clone());
+                if let (Some(value), false) = (defaults.get(key), timeouts.contains_key(key)) {
+                    timeouts.insert(key.to_owned(), value.clone());
                 }
             }
         }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::ConnectFailure;
+use super::check_result::CheckResult;
 use super::datagrams::{Datagrams, Direction};
 use super::flow::Flow;
 use super::health::{By, Health};
@@ -47,21 +48,6 @@ pub struct Names {
     pub zone: Arc<str>,
     /// Name of the endpoint.
     pub endpoint: Arc<str>,
-}
-
-/// How a health check ended, as it is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckResult {
-    /// As expected.
-    Passed,
-    /// No connection.
-    ConnectFailed,
-    /// No answer in time.
-    TimedOut,
-    /// An answer that is no HTTP, or a connection that ended before one.
-    BadAnswer,
-    /// An answer with a status that was not expected.
-    BadStatus,
 }
 
 /// How often a health was reached, and what decided it.
@@ -146,9 +132,17 @@ impl Metrics {
 
     /// Counts an attempt by the class of its status; `None` ended without a response.
     pub(super) fn responded(&self, status: Option<StatusCode>) {
-        self.flow.inc();
         let class = status.map_or(0, |status| usize::from(status.as_u16() / 100));
-        let class = if class < CLASSES.len() { class } else { 0 };
+        self.count(if class < UNPROCESSED { class } else { 0 });
+    }
+
+    /// Counts one of which the endpoint took no notice.
+    pub(super) fn unprocessed(&self) {
+        self.count(UNPROCESSED);
+    }
+
+    fn count(&self, class: usize) {
+        self.flow.inc();
         let counter = self.requests[class].get_or_init(|| {
             let [upstream, zone, endpoint] = self.labels();
             let class = ("class", CLASSES[class]);
@@ -271,27 +265,6 @@ impl Gauges {
     }
 }
 
-impl CheckResult {
-    const ALL: [Self; 5] = [
-        Self::Passed,
-        Self::ConnectFailed,
-        Self::TimedOut,
-        Self::BadAnswer,
-        Self::BadStatus,
-    ];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::ConnectFailed => "connect_failed",
-            Self::TimedOut => "timed_out",
-            Self::BadAnswer => "bad_answer",
-            Self::BadStatus => "bad_status",
-        }
-    }
-}
-
 /// Whether a series found room, or was not asked for yet.
 fn is_whole<H: Handle>(series: &OnceLock<H>) -> bool {
     series.get().is_none_or(Handle::is_own)
@@ -304,14 +277,18 @@ fn whole<H: Handle + Clone>(series: &OnceLock<H>) -> OnceLock<H> {
 }
 
 /// Classes of status by their first digit; 0 stands for no response at all.
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "unprocessed"];
+
+/// Behind the classes.
+const UNPROCESSED: usize = CLASSES.len() - 1;
 
 /// The states that an endpoint can be in.
 const STATES: [Health; 3] = [Health::Healthy, Health::Unhealthy, Health::Unknown];
 
 static REQUESTS: Family = Family {
     name: "evenkeel_endpoint_requests_total",
-    help: "Attempts that were sent to the endpoint, by class of the status; none: no response.",
+    help: "Attempts that were sent to the endpoint, by class of the status; none: no response; \
+           unprocessed: it took no notice, and they were sent to it again.",
     kind: Kind::Counter,
     buckets: None,
 };

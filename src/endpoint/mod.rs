@@ -12,6 +12,7 @@
 //! [`Endpoint::connect_failed`], [`Endpoint::responded`]).
 
 mod backoff;
+mod check_result;
 mod datagrams;
 mod failure;
 mod flow;
@@ -33,16 +34,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::net::Address;
+use crate::proxy_protocol;
 use crate::telemetry::access;
 use crate::tls::Peer;
 
+pub use check_result::CheckResult;
 pub use datagrams::Direction;
 pub use failure::ConnectFailure;
 pub use flow::Flow;
 pub use health::{By, Health, Machine, ProbeResult, Transition};
 pub use idle_requests::{IdleInbox, IdleRequest, IdleRequests};
 pub use live::{InFlight, Live, OpenConnection, Verdict, Waiter};
-pub use metrics::{CheckResult, Metrics, Names};
+pub use metrics::{Metrics, Names};
 pub use probes::ProbeRequests;
 pub use protocol::{Http2, Protocol};
 pub use queue::{Place, Queue};
@@ -58,6 +61,8 @@ pub struct Endpoint {
     pub mark: Option<u32>,
     /// How it is spoken to in TLS, if it is.
     pub tls: Option<Arc<Peer>>,
+    /// How it is told whom a connection is for, if it is.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// What it is spoken to in.
     pub protocol: Protocol,
     /// How its HTTP/2 connections are kept, if there are any.
@@ -143,6 +148,11 @@ impl Endpoint {
     pub fn responded(&self, status: http::StatusCode) {
         self.live.connect_succeeded();
         self.metrics.responded(Some(status));
+    }
+
+    /// A request was sent, and the endpoint took no notice of it: it is sent there once more.
+    pub fn unprocessed(&self) {
+        self.metrics.unprocessed();
     }
 
     /// An attempt was sent and ended without the head of a response.

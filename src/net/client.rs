@@ -11,12 +11,14 @@ pub struct ClientFacts {
     pub certificate: Option<ClientCertificate>,
 }
 
-/// What a client's certificate says, each in a form that is safe in a field and in a log: visible
-/// ASCII and spaces.
+/// What a client's certificate says, each but for the common name in a form that is safe in a field
+/// and in a log: visible ASCII and spaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// Its subject, as RFC 4514 writes names.
     pub subject: Box<str>,
+    /// The common name of its subject, as it is and not made safe for anything, if it has one.
+    pub common_name: Option<Box<str>>,
     /// Its other names (subjectAltName), each with its kind in front: `DNS:`, `URI:`, `email:` and
     /// `IP:`.
     pub names: Box<[Box<str>]>,

@@ -103,6 +103,11 @@ impl Secure {
         self.session.borrow().connection.protocol_version()
     }
 
+    /// Runs a question to rustls.
+    pub(super) fn with_connection<T>(&self, ask: impl FnOnce(&Connection) -> T) -> T {
+        ask(&self.session.borrow().connection)
+    }
+
     /// Whether the protocol that was agreed on is one of these, or none was.
     pub fn speaks(&self, protocols: &[&[u8]]) -> bool {
         let session = self.session.borrow();

@@ -321,7 +321,7 @@ impl Stream {
     }
 
     /// Runs an operation that may move less than it could although more could be moved.
-    fn attempt_all(
+    pub(super) fn attempt_all(
         &self,
         interest: Interest,
         operation: impl FnOnce(BorrowedFd<'_>) -> io::Result<usize>,
@@ -378,7 +378,7 @@ impl AsRawFd for Stream {
     }
 }
 
-fn retried<T>(mut operation: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+pub(super) fn retried<T>(mut operation: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
     loop {
         match operation() {
             Err(rustix::io::Errno::INTR) => {}

@@ -7,11 +7,10 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::shared::Groups;
-use super::{Carrier, ConnectError, Connection, Shared, State};
+use super::{Carrier, ConnectError, Connection, Shared, State, Wanted};
 use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection, Protocol};
 use crate::telemetry::tcp::TcpSampler;
 use crate::tls::Purpose;
@@ -63,19 +62,19 @@ impl Pool {
     /// Takes the connection that was used last, if it can still be used after the time it has been
     /// idle. With `fresh`, only one that has been idle for less than half its time: for
     /// requests that may not be repeated if it turns out that the endpoint closed the
-    /// connection at this moment. `host` is that of the request, where connections depend on it.
+    /// connection at this moment.
     pub fn checkout(
         &self,
         endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         now: Instant,
         fresh: bool,
     ) -> Option<Box<Connection>> {
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.get_mut(&endpoint.live.id())?;
         let peer = endpoint.tls.as_ref();
-        if peer.is_some_and(|peer| peer.asks_by_request()) {
-            return take_to(stack, endpoint, host, (now, fresh));
+        if wanted.client.is_some() || peer.is_some_and(|peer| peer.asks_by_request()) {
+            return take_like(stack, endpoint, wanted, (now, fresh));
         }
         while let Some(mut idle) = stack.pop() {
             if !idle.connection.is_made_for(endpoint) {
@@ -118,32 +117,22 @@ impl Pool {
     pub fn share(
         &self,
         endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         avoided: &[Weak<Shared>],
     ) -> Option<Carrier> {
-        let shared = self.groups.with_room(endpoint, host, avoided);
+        let shared = self.groups.with_room(endpoint, wanted, avoided);
         shared.map(Carrier::Shared)
     }
 
     /// Whether an endpoint that may choose lately wanted HTTP/1.1 for a request that came to it in
     /// HTTP/2: then it gets all in HTTP/1.1 for some minutes.
-    pub fn requires_http1(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-        now: Instant,
-    ) -> bool {
-        self.groups.requires_http1(endpoint, host, now)
+    pub fn requires_http1(&self, endpoint: &Endpoint, wanted: Wanted<'_>, now: Instant) -> bool {
+        self.groups.requires_http1(endpoint, wanted, now)
     }
 
     /// Takes in that it wants that.
-    pub fn wants_http1(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-        now: Instant,
-    ) {
-        self.groups.wants_http1(endpoint, host, now);
+    pub fn wants_http1(&self, endpoint: &Endpoint, wanted: Wanted<'_>, now: Instant) {
+        self.groups.wants_http1(endpoint, wanted, now);
     }
 
     /// Opens a connection as soon as it may be, and tells when that was: `now`, unless others stood
@@ -153,16 +142,16 @@ impl Pool {
     pub async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         purpose: Purpose,
         (now, connect, avoided): (Instant, Duration, &[Weak<Shared>]),
         allowed: &Cell<Option<Instant>>,
     ) -> Result<Carrier, ConnectError> {
         let may_share = purpose == Purpose::Http && endpoint.protocol != Protocol::Http1;
         if may_share
-            && !self.groups.speaks_http1(endpoint, host)
+            && !self.groups.speaks_http1(endpoint, wanted)
             && let Some(carrier) = self
-                .join(endpoint, host, (connect, avoided), allowed)
+                .join(endpoint, wanted, (connect, avoided), allowed)
                 .await?
         {
             return Ok(carrier);
@@ -176,12 +165,12 @@ impl Pool {
             allowed.set(Some(Instant::now()));
             open
         };
-        let mut connection = Connection::open(endpoint, host, purpose, open).await?;
+        let mut connection = Connection::open(endpoint, wanted, purpose, open).await?;
         connection.watch(&self.sampler);
         endpoint.connected(allowed.get().unwrap_or(now).elapsed());
         // What the endpoint chose last is not what it has to choose now.
         if may_share && connection.is_http2() {
-            let shared = self.groups.group(endpoint, host).adopt(*connection);
+            let shared = self.groups.group(endpoint, wanted).adopt(*connection);
             return Ok(Carrier::Shared(shared));
         }
         Ok(Carrier::Own(connection))
@@ -205,8 +194,10 @@ impl Pool {
         connection.reused = true;
         let mut stacks = self.stacks.borrow_mut();
         let stack = stacks.entry(id).or_default();
-        // Hosts that nobody asks for any more must not keep out one that is asked for now.
-        if stack.len() >= keep.count && connection.host().is_some() && !stack.is_empty() {
+        // Hosts that nobody asks for any more, and clients that have gone, must not keep out one
+        // that is there now.
+        let is_for_some = connection.host().is_some() || connection.client.is_some();
+        if stack.len() >= keep.count && is_for_some && !stack.is_empty() {
             stack.remove(0);
         }
         if stack.len() < keep.count {
@@ -297,17 +288,17 @@ impl Pool {
     }
 }
 
-/// Where connections depend on the host: the one to it that was used last, as
+/// Where connections depend on the request or its client: the one like this that was used last, as
 /// [`Pool::checkout`] takes it. The others stay in their order.
-fn take_to(
+fn take_like(
     stack: &mut Vec<Idle>,
     endpoint: &Endpoint,
-    host: Option<&ServerName<'static>>,
+    wanted: Wanted<'_>,
     (now, fresh): (Instant, bool),
 ) -> Option<Box<Connection>> {
     for place in (0..stack.len()).rev() {
         let idle = &mut stack[place];
-        if idle.connection.host() != host {
+        if !wanted.fits(&idle.connection) {
             continue;
         }
         let (limit, rested) = (idle.limit(), now.duration_since(idle.since));

@@ -10,10 +10,13 @@ mod idle;
 mod own_call;
 mod response;
 mod shared;
+mod wanted;
 
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use rustls::pki_types::ServerName;
 
@@ -22,10 +25,12 @@ pub use idle::{Keep, Pool};
 pub use own_call::OwnCall;
 pub use response::ResponseBody;
 pub use shared::{Shared, SharedCall};
+pub use wanted::Wanted;
 
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, Protocol};
 use crate::http1::{Limits, Received};
 use crate::net::{Address, Stream};
+use crate::proxy_protocol::Introduction;
 use crate::telemetry::tcp::TcpSampler;
 use crate::tls::{Purpose, Secured};
 
@@ -38,6 +43,8 @@ pub struct Connection {
     endpoint: Arc<Endpoint>,
     /// How its session came about, if it is one of TLS.
     secured: Option<Box<Secured>>,
+    /// Whom it was introduced with, if the endpoint is told.
+    client: Option<Introduction>,
     reused: bool,
     /// Counts as one of the endpoint's connections until it is closed.
     open: OpenConnection,
@@ -98,18 +105,19 @@ impl ConnectError {
 }
 
 impl Connection {
-    /// Opens a connection that has been counted in, for a request to `host`. The caller sets the
-    /// time limit, and tells the endpoint how it went.
+    /// Opens a connection that has been counted in, and is like this. The caller sets the time
+    /// limit, and tells the endpoint how it went.
     pub async fn open(
         endpoint: &Arc<Endpoint>,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         purpose: Purpose,
         open: OpenConnection,
     ) -> io::Result<Box<Self>> {
-        let (stream, secured) = connect(endpoint, &endpoint.address, purpose, host).await?;
+        let (stream, secured) = connect(endpoint, &endpoint.address, purpose, wanted).await?;
         Ok(Box::new(Self {
             stream,
             secured,
+            client: wanted.client.cloned(),
             received: Received::default(),
             endpoint: Arc::clone(endpoint),
             reused: false,
@@ -158,6 +166,9 @@ impl Connection {
             // A reload has changed it, and its word is to hold now, not once none of these rest.
             return false;
         }
+        if self.client.is_some() != endpoint.proxy_protocol.is_some() {
+            return false;
+        }
         match (&self.secured, &endpoint.tls) {
             (None, None) => true,
             (Some(secured), Some(peer)) => peer.is_current(secured),
@@ -185,21 +196,44 @@ impl Connection {
     }
 }
 
-/// Opens a connection to an endpoint, at an address that may have another port, and begins a
-/// session of TLS on it where the endpoint has one. The caller sets the one time limit of both.
+/// Opens a connection to an endpoint, at an address that may have another port; says before all
+/// else for whom it is, where that is wanted; and begins a session of TLS on it where the endpoint
+/// has one. The caller sets the one time limit of all.
 pub async fn connect(
     endpoint: &Endpoint,
     address: &Address,
     purpose: Purpose,
-    host: Option<&ServerName<'static>>,
+    wanted: Wanted<'_>,
 ) -> io::Result<(Stream, Option<Box<Secured>>)> {
-    let stream = Stream::connect(address, endpoint.mark).await?;
+    let mut stream = Stream::connect(address, endpoint.mark).await?;
+    if let Some(client) = wanted.client {
+        // In a box: most endpoints are told nothing.
+        stream = Box::pin(introduce(stream, client)).await?;
+    }
     let Some(peer) = &endpoint.tls else {
         return Ok((stream, None));
     };
     // In a box: most endpoints are spoken to without, and do not carry the room for it.
-    let (stream, secured) = Box::pin(peer.begin(stream, purpose, host)).await?;
+    let (stream, secured) = Box::pin(peer.begin(stream, purpose, wanted.host)).await?;
     Ok((stream, Some(Box::new(secured))))
+}
+
+/// Says whom a new connection is for, in one write where the socket takes that. It owns the stream
+/// while it waits, so that probes, which may move to another thread, can use it.
+async fn introduce(stream: Stream, client: &Introduction) -> io::Result<Stream> {
+    let bytes = client.finished();
+    let (mut stream, mut sent) = (Some(stream), 0);
+    let introduced = poll_fn(move |cx| {
+        while let Some(open) = &stream
+            && sent < bytes.len()
+        {
+            sent += ready!(open.poll_write_slice(cx, &bytes[sent..]))?;
+        }
+        Poll::Ready(io::Result::Ok(stream.take()))
+    });
+    introduced
+        .await?
+        .ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
 /// A connection that has left HTTP.

@@ -8,6 +8,7 @@ use super::by_name::{ByName, SessionRoute};
 use super::datagrams::UdpListener;
 use super::http2::Http2;
 use super::metrics::ListenerMetrics;
+use super::proxied::ProxyHeaders;
 use super::spoken::ConnectionProtocol;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
@@ -28,6 +29,8 @@ pub struct Listener {
     pub bind: Arc<str>,
     /// The bound sockets; the same `Arc` as before a reload that left the address alone.
     pub sockets: Arc<Sockets>,
+    /// Which PROXY headers are taken before all else, if any are.
+    pub proxy_headers: Option<Arc<ProxyHeaders>>,
     /// Where TLS ends, if what comes is not plain text.
     pub tls: Option<Arc<Termination>>,
     /// Who gets connections by how TLS begins, if anybody does.

@@ -92,6 +92,11 @@ pub(super) fn tls_handshake(order: [&Timeouts; 2]) -> Duration {
     nearest(|t| t.tls_handshake, &order).unwrap_or(TLS_HANDSHAKE)
 }
 
+/// The limit of a PROXY header: the listener's, or the default one.
+pub(super) fn proxy_header(order: [&Timeouts; 2]) -> Duration {
+    nearest(|t| t.proxy_header, &order).unwrap_or(PROXY_HEADER)
+}
+
 /// The limit of a UDP session in which nothing moves.
 pub(super) fn session_idle(order: [&Timeouts; 2]) -> Duration {
     nearest(|t| t.session_idle, &order).unwrap_or(SESSION_IDLE)
@@ -106,6 +111,10 @@ fn nearest(pick: fn(&Timeouts) -> Option<Time>, order: &[&Timeouts]) -> Option<D
 
 /// Two round trips, and a device that is slow at arithmetic.
 const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A proxy sends it at once, with what it has to say anyway; a lost packet is repeated after a
+/// second.
+const PROXY_HEADER: Duration = Duration::from_secs(3);
 
 /// A head is small: who needs longer is stalling on purpose.
 const REQUEST_HEAD: Duration = Duration::from_secs(10);

@@ -10,6 +10,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::name::Name;
 
 use crate::net::ClientCertificate;
 
@@ -43,12 +44,19 @@ pub(super) fn of(der: &[u8], whole: bool) -> io::Result<ClientCertificate> {
     let names: Box<[_]> = names.iter().filter_map(told).collect();
     Ok(ClientCertificate {
         subject: subject(&certificate.subject().to_string()),
+        common_name: common_name(certificate.subject()),
         list_of_names: list(&names),
         names,
         spiffe_id: first.filter(|_| second.is_none()),
         fingerprint: hexadecimal(&Sha256::digest(der)),
         whole: whole.then(|| bytes(der)),
     })
+}
+
+/// The first common name; none where it is no text.
+fn common_name(subject: &Name) -> Option<Box<str>> {
+    let name = subject.common_name().ok()??;
+    Some(name.value().into())
 }
 
 /// A space that ends it stands behind a mark as it is; in a field it would be lost.

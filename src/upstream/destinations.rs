@@ -50,6 +50,7 @@ impl Upstream {
             name: destination.to_string().into(),
             address,
             mark: self.mark,
+            proxy_protocol: self.proxy_protocol,
             tls: None,
             protocol: self.protocol,
             http2: self.http2,

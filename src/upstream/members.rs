@@ -56,6 +56,7 @@ impl Upstream {
                 metrics: self.series_of(&endpoint, known),
                 mark: self.mark,
                 tls: self.peer_of(&endpoint, known),
+                proxy_protocol: self.proxy_protocol,
                 protocol: self.protocol,
                 http2: self.http2,
                 address: endpoint.address,

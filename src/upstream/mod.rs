@@ -25,6 +25,7 @@ mod world;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 
 pub use budget::RetryBudget;
 pub use change::HealthChange;
@@ -36,6 +37,7 @@ pub use world::World;
 
 use crate::config;
 use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol, Queue};
+use crate::proxy_protocol;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 use crate::tls::Client;
@@ -58,6 +60,8 @@ pub struct Upstream {
     check: Option<HealthCheck>,
     /// How its endpoints are spoken to in TLS, if they are.
     tls: Option<Arc<Client>>,
+    /// How endpoints are told whom a connection is for, if they are.
+    proxy_protocol: Option<proxy_protocol::Version>,
     protocol: Protocol,
     http2: Http2,
     removal: Removal,
@@ -109,6 +113,7 @@ impl Upstream {
             },
             check,
             tls,
+            proxy_protocol: written.proxy_protocol.map(Into::into),
             protocol: Protocol::new(written),
             http2: Http2::new(written),
             removal: Removal::new(written),
@@ -139,6 +144,17 @@ impl Upstream {
     /// The endpoints in the order of the file.
     pub fn endpoints(&self) -> Arc<[Arc<Endpoint>]> {
         Arc::clone(self.table.load().endpoints())
+    }
+
+    /// Whether there is another endpoint that may do now.
+    pub fn has_others(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let table = self.table.load();
+        let mut others = table.endpoints().iter();
+        others.any(|other| {
+            other.live.id() != endpoint.live.id()
+                && self.health_of(other) != Health::Unhealthy
+                && !other.live.is_backing_off(now)
+        })
     }
 
     /// What an endpoint's health counts as here: without health checks every one is healthy.

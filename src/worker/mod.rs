@@ -36,7 +36,7 @@ use crate::net::Stream;
 use crate::protocol::by_name::{self, Taker};
 use crate::protocol::local::Local;
 use crate::protocol::tcp::Beginning;
-use crate::protocol::{http, tcp};
+use crate::protocol::{http, proxied, tcp};
 use crate::snapshot::{ByName, ConnectionGuard as _, ConnectionProtocol, Handle, Kind, Listener};
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
 use crate::telemetry::events::Events;
@@ -210,11 +210,30 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
         peer,
         local: listener.sockets.local,
         brought: listener.intercept.as_ref().map(|how| how.facts(&stream)),
+        proxied: None,
     };
     if let Some(measures) = &listener.metrics.tcp {
         local.sampler.watch(&mut stream, Arc::clone(measures));
     }
     let local = Rc::clone(local);
+    let Some(headers) = listener.proxy_headers.clone() else {
+        return begin(stream, (facts, guard), listener, local);
+    };
+    // The task belongs to the worker's runtime, which ends it.
+    drop(spawn_local(async move {
+        if let Some(facts) = proxied::identify(&stream, facts, &headers).await {
+            begin(stream, (facts, guard), listener, local);
+        }
+    }));
+}
+
+/// Gives a connection the task that serves it, once it is known for whom it is.
+fn begin(
+    stream: Stream,
+    (facts, guard): (ConnectionFacts, Guard),
+    listener: Arc<Listener>,
+    local: Rc<Local>,
+) {
     // The task belongs to the worker's runtime, which ends it.
     if let Some(by_name) = &listener.by_name {
         let by_name = Arc::clone(by_name);

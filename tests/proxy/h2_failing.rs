@@ -35,6 +35,14 @@ fn post(proxy: &Evenkeel) -> Response {
     client.response()
 }
 
+/// Requests that were sent to an endpoint again, since it had taken no notice.
+fn unprocessed(proxy: &Evenkeel) -> u64 {
+    proxy.metric(
+        "evenkeel_endpoint_requests_total",
+        &["class=\"unprocessed\""],
+    )
+}
+
 /// Answers everything.
 fn goes_on(peer: &mut H2Peer) {
     while let Some(request) = peer.request() {
@@ -88,6 +96,7 @@ fn a_connection_that_refuses_each_request_is_left() {
     assert_eq!(endpoint.connections(), 2);
     // It was no failure, and no attempt.
     assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+    assert_eq!(unprocessed(&proxy), 3);
     // Three came here; then it was left.
     let asked = endpoint.requests().len();
     assert_eq!(asked, 1 + 6 + 3);
@@ -168,7 +177,7 @@ fn an_endpoint_that_says_nothing_holds_nobody_longer_than_a_connection_may_take(
         .collect();
     told.sort();
     // One was sent and not answered. The others waited behind it for a connection that they can be
-    // on, since nobody knows how many at once the endpoint takes: they may be asked again elsewhere.
+    // on, since nobody knows how many at once the endpoint takes: they may be asked again.
     let waited = (504, "connection_timeout".to_owned());
     let sent = (504, "http_response_timeout".to_owned());
     assert_eq!(told, [waited.clone(), waited, sent]);
@@ -213,6 +222,55 @@ fn a_burst_outlasts_connections_that_take_a_few_requests_each() {
         assert_eq!(said(&client.response()), "taken");
     }
     assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+}
+
+/// A server that is being shut down: it announces that, and takes nothing any more.
+#[test]
+fn an_endpoint_that_leaves_and_refuses_is_not_asked_for_ever() {
+    let leaves = || {
+        H2Endpoint::start(&[], |peer| {
+            while let Some(request) = peer.request() {
+                peer.send(&Frame::goaway((1 << 31) - 1, code::NO_ERROR, ""));
+                peer.send(&Frame::reset(request.id, code::REFUSED_STREAM));
+            }
+        })
+    };
+    let alone = leaves();
+    let proxy = before(&alone);
+    assert_eq!(post(&proxy).status, 502);
+    // Six times at once, and once as another attempt.
+    assert_eq!(alone.requests().len(), 7);
+    assert_eq!(unprocessed(&proxy), 5);
+    let (one, other) = (leaves(), H2Endpoint::says("elsewhere"));
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nupstream = \"api\"\n\
+         [upstream.api]\nprotocol = \"h2c\"\nbalance = \"first_healthy\"\n\
+         endpoints = [\"{}\", \"{}\"]\n",
+        one.address(),
+        other.address()
+    ));
+    for _ in 0..3 {
+        assert_eq!(said(&post(&proxy)), "elsewhere");
+    }
+    assert_eq!(one.requests().len(), 6, "twice for each request");
+}
+
+/// Its connections bring an answer each, and take what comes next along.
+#[test]
+fn an_endpoint_that_loses_one_connection_after_the_other_is_left_alone() {
+    let dies = H2Endpoint::start(&[], |peer| {
+        let first = peer.request().expect("a request");
+        peer.answer(first.id, 200, &[], "at first");
+        peer.head();
+        peer.stream().close();
+    });
+    let proxy = before(&dies);
+    let failures = || proxy.metric("evenkeel_endpoint_connect_errors_total", &[]);
+    for (round, counted) in [(0, 0), (1, 1)] {
+        assert_eq!(said(&get(&proxy)), "at first", "{round}");
+        assert_eq!(post(&proxy).status, 502, "{round}");
+        assert_eq!(failures(), counted, "{round}");
+    }
 }
 
 #[test]

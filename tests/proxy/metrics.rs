@@ -126,6 +126,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
          [listener.dns]\nbind = \"@dns\"\nprotocols = [\"udp\"]\nupstream = \"dns\"\n\
          [upstream.dns]\nendpoints = [\"{}\"]\n\
          [listener.inner]\nbind = \"@inner\"\nprotocols = [\"h2c\"]\n\
+         proxy_protocol = \"accepted\"\ntrusted_proxies = [\"192.0.2.0/24\"]\n\
          [listener.safe]\nbind = \"@safe\"\n\
          tls = {{ certificates = [{{ cert = \"a.pem\", key = \"a.key\" }}] }}\n\
          [route.named]\nlistener = \"safe\"\nserver_name = [\"a\"]\nupstream = \"app\"\n\

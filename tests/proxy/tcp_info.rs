@@ -129,7 +129,7 @@ fn what_is_lost_on_the_way_is_seen() {
         });
         scene.near.run(
             "nft 'table inet loss { chain out { type filter hook output priority 0; \
-             oifname \"slow0\" meta length > 52 numgen random mod 5 == 0 drop; }; }'",
+             oifname \"slow0\" tcp flags & (syn | fin) == 0 meta length > 52 numgen random mod 5 == 0 drop; }; }'",
         );
         eventually("segments were sent again", || {
             talk(&proxy);

@@ -361,6 +361,11 @@ impl Peer {
         })
     }
 
+    /// What comes next; `None` when nothing more does.
+    pub(crate) fn some(&mut self) -> Option<Vec<u8>> {
+        self.wire.some().ok()
+    }
+
     /// Everything until the proxy sends no more.
     pub(crate) fn remainder(&mut self) -> Vec<u8> {
         self.wire.remainder()

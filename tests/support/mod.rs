@@ -30,6 +30,7 @@ pub(crate) mod message;
 pub(crate) mod namespace;
 pub(crate) mod openssl;
 pub(crate) mod port;
+pub(crate) mod proxy_header;
 pub(crate) mod python;
 pub(crate) mod tickets;
 pub(crate) mod tls;

@@ -273,6 +273,20 @@ impl Caller {
         finished(Session::new(self.connection(), connected(address)))
     }
 
+    /// Begins a session there behind these bytes, which leave in one piece with the hello.
+    ///
+    /// # Panics
+    /// When none comes about.
+    pub(crate) fn begin_behind(&self, before: &[u8], address: SocketAddr) -> Client<Session> {
+        let mut session = Session::new(self.connection(), connected(address));
+        let mut first = before.to_vec();
+        let written = session.conn.write_tls(&mut first);
+        written.expect("memory takes everything");
+        session.sock.write_all(&first).expect("the proxy reads");
+        let begun = finished(session);
+        begun.unwrap_or_else(|error| panic!("no session: {error}"))
+    }
+
     /// Begins a session there with a hello in pieces of this size, and does this after each.
     ///
     /// # Panics

@@ -153,6 +153,11 @@ impl UdpClient {
         Self { socket }
     }
 
+    /// Its own address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("a bound socket")
+    }
+
     /// Sends a datagram.
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) {
         self.socket.send(bytes.as_ref()).expect("it leaves");

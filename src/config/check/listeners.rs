@@ -177,7 +177,9 @@ fn relayed(listener: &Item<'_, Listener>) -> &'static str {
 
 fn http_settings(listener: &Item<'_, Listener>, findings: &mut Findings) {
     for key in HTTP_ONLY {
-        if listener.has(&[key]) {
+        // PROXY headers say who the client is wherever they come.
+        let is_for_headers = key == "trusted_proxies" && listener.has(&["proxy_protocol"]);
+        if listener.has(&[key]) && !is_for_headers {
             let title = format!(
                 "{} listener `{}` has no use for `{key}`",
                 word(listener),

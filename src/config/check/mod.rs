@@ -27,6 +27,7 @@ mod intercept;
 mod listeners;
 mod names;
 mod protocols;
+mod proxy_protocol;
 mod retries;
 mod server_names;
 pub(super) mod structure;
@@ -93,6 +94,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     fields::check(&world, &mut findings);
     timeouts::check(&world, &mut findings);
     udp::check(&world, &mut findings);
+    proxy_protocol::check(&world, &mut findings);
     retries::check(&world, &mut findings);
     upstreams::check(&world, &mut findings);
     upstream_tls::check(&world, &mut findings);

@@ -16,16 +16,17 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         let udp = is_udp(listener);
         let who = match (udp, tcp) {
             (true, _) => "a UDP listener",
-            (false, true) => "a TCP listener",
+            (false, true) => TCP,
             (false, false) => A_LISTENER,
         };
         let place = format!("listener.{}", listener.name);
+        let headers = listener.has(&["proxy_protocol"]) || !listener.sound;
         let applicable = if udp {
-            &UDP_LISTENER[..]
+            UDP_LISTENER.to_vec()
         } else {
-            of_listener(tcp, shakes_hands)
+            of_listener(tcp, shakes_hands, headers)
         };
-        table(who, &place, listener.node, applicable, findings);
+        table(who, &place, listener.node, &applicable, findings);
     }
     for route in world.routes.values() {
         let place = format!("route.{}", route.name);
@@ -56,6 +57,8 @@ fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mu
         let applicable: Vec<String> = applicable.iter().map(|name| format!("`{name}`")).collect();
         let label = if who == A_LISTENER && name == HANDSHAKE {
             "there is no handshake without `tls`".to_owned()
+        } else if [A_LISTENER, TCP].contains(&who) && name == HEADER {
+            "no header is waited for without `proxy_protocol`".to_owned()
         } else {
             format!("{who} has no use for it")
         };
@@ -86,21 +89,28 @@ fn age(place: &str, node: &Node, findings: &mut Findings) {
     }
 }
 
-/// Time limits of a listener that relays bytes or speaks HTTP, whose clients begin TLS or not.
-pub(in crate::config) fn of_listener(tcp: bool, tls: bool) -> &'static [&'static str] {
-    match (tcp, tls) {
+/// Time limits of a listener that relays bytes or speaks HTTP, whose clients begin TLS or not, and
+/// where a PROXY header may come before that.
+pub(in crate::config) fn of_listener(tcp: bool, tls: bool, headers: bool) -> Vec<&'static str> {
+    let limits: &[&str] = match (tcp, tls) {
         (true, true) => &NAMED_LISTENER,
         (true, false) => &TCP_LISTENER,
         (false, true) => &TLS_LISTENER,
         (false, false) => &LISTENER,
-    }
+    };
+    let header = headers.then_some(HEADER);
+    header.into_iter().chain(limits.iter().copied()).collect()
 }
 
 /// One that speaks HTTP, whether with TLS or without.
 const A_LISTENER: &str = "a listener";
 
-/// The one that depends on another setting.
+/// One that relays bytes.
+const TCP: &str = "a TCP listener";
+
+/// The ones that depend on another setting.
 const HANDSHAKE: &str = "tls_handshake";
+const HEADER: &str = "proxy_header";
 
 /// The one that ends what moves as well.
 const AGE: &str = "tunnel_max_age";
@@ -150,7 +160,8 @@ pub(in crate::config) const UPSTREAM: [&str; 6] = [
 ];
 
 /// Unknown ones have been reported already.
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
+    HEADER,
     HANDSHAKE,
     "request_head",
     "client_idle",

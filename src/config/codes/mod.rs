@@ -87,6 +87,8 @@ pub enum Code {
     GrpcProbe,
     DrainOfClosed,
     NotOverUdp,
+    NobodyBelieved,
+    DatagramsInText,
     NothingAllowed,
     AllowedNowhere,
     NoDestination,
@@ -121,6 +123,8 @@ pub enum Code {
     Unverified,
     AgeBelowIdle,
     OtherTransport,
+    OneClientEach,
+    WaitsForHeader,
     AllAllowed,
 }
 

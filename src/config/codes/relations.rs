@@ -291,8 +291,23 @@ pub(super) const RELATIONS: &[Explanation] = &[
         id: "E0255",
         summary: "something that datagrams cannot have",
         text: "A listener with `protocols = [\"udp\"]` relays datagrams, and there is no connection: \
-               no TLS on either side, no route by `server_name`, and no endpoint that is the path of a \
-               socket. What the datagrams themselves hold, DTLS or QUIC, passes unread.",
+               no TLS on either side, no PROXY header before it, no route by `server_name`, and no \
+               endpoint that is the path of a socket. What the datagrams themselves hold, DTLS or QUIC, passes unread.",
+    },
+    Explanation {
+        code: Code::NobodyBelieved,
+        id: "E0265",
+        summary: "PROXY headers that nobody is believed to send",
+        text: "A PROXY header says who the client is, so it is only taken from peers in \
+               `trusted_proxies`: anybody else could choose an address. Without that list \
+               `proxy_protocol` would refuse everybody, or do nothing.",
+    },
+    Explanation {
+        code: Code::DatagramsInText,
+        id: "E0266",
+        summary: "PROXY headers of version 1 before datagrams",
+        text: "A UDP listener sends to this upstream, and version 1 of the PROXY protocol can only tell \
+               of TCP. `v2` knows UDP: its header stands before each datagram.",
     },
     Explanation {
         code: Code::NothingAllowed,

@@ -192,6 +192,23 @@ pub(super) const WARNINGS: &[Explanation] = &[
                take, or none though they would. `health.port` is for what is asked elsewhere on purpose.",
     },
     Explanation {
+        code: Code::OneClientEach,
+        id: "W0335",
+        summary: "connections of HTTP/2 that clients cannot share",
+        text: "With `proxy_protocol` a connection to an endpoint begins with the client that it is for, so \
+               it carries that client's requests only: as many connections as clients, where HTTP/2 \
+               would need a few. Where endpoints read `X-Forwarded-For`, they need no PROXY header.",
+    },
+    Explanation {
+        code: Code::WaitsForHeader,
+        id: "W0336",
+        summary: "a header that may come before endpoints speak",
+        text: "With `proxy_protocol = \"accepted\"`, the first bytes of a trusted peer tell whether there \
+               is a header. In protocols in which the server speaks first (SMTP, MySQL, FTP) a client \
+               that sends no header sends nothing, and is only connected once `timeouts.proxy_header` \
+               has passed. Peers that are not trusted do not wait.",
+    },
+    Explanation {
         code: Code::AllAllowed,
         id: "W0342",
         summary: "every destination is allowed",

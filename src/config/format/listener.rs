@@ -25,7 +25,8 @@ pub struct Listener {
     pub to: Vec<EndpointEntry>,
     /// The upstream that gets everything which no route takes. Default: none, which answers 404.
     pub upstream: Option<String>,
-    /// Peers whose forwarding fields (X-Forwarded-*, Forwarded, X-Request-Id) are believed.
+    /// Peers whose forwarding fields (X-Forwarded-*, Forwarded, X-Request-Id) are believed, and
+    /// whose PROXY headers are, where `proxy_protocol` is set.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(
         with = "Vec<String>",
@@ -36,6 +37,10 @@ pub struct Listener {
     /// `endpoints = "original_dst"`: by NAT (`redirect`) or by the routing (`tproxy`, which needs
     /// `CAP_NET_ADMIN`). Default: none, what comes was meant for `bind`.
     pub intercept: Option<Intercept>,
+    /// Whether a PROXY header (version 1 or 2) of a peer in `trusted_proxies` says who the client
+    /// is: `required` closes connections without one, and those of other peers; `accepted` takes
+    /// one where it comes. Not of UDP. Default: none, a header is taken for the client's bytes.
+    pub proxy_protocol: Option<ProxyHeaderPolicy>,
     /// Connections at once, over all workers; of UDP, sessions. Default: 10000.
     #[schemars(range(min = 1))]
     pub max_connections: Option<u32>,
@@ -60,10 +65,21 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: ListenerHttp2,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
-    /// `tls_handshake` beside `tls` or with routes that have a `server_name`. Of TCP, `tunnel_idle`
-    /// and `tunnel_max_age`; of UDP, `session_idle` alone.
+    /// `tls_handshake` beside `tls` or with routes that have a `server_name`, `proxy_header` beside
+    /// `proxy_protocol`. Of TCP, `tunnel_idle` and `tunnel_max_age` beside those two; of UDP,
+    /// `session_idle` alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
+}
+
+/// Which connections of a listener begin with a PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeaderPolicy {
+    /// All of them.
+    Required,
+    /// Some, of trusted peers.
+    Accepted,
 }
 
 /// A protocol that a listener speaks.

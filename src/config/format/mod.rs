@@ -23,13 +23,14 @@ mod upstream;
 mod upstream_tls;
 
 pub use self::http2::{ListenerHttp2, UpstreamHttp2};
-pub use self::listener::{Intercept, Listener, Protocol};
+pub use self::listener::{Intercept, Listener, Protocol, ProxyHeaderPolicy};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Endpoints, Health, HealthGrpc, HealthHttp, HealthTcp,
-    HealthUdp, OnRemoved, OtherEndpoints, StatusPattern, Upstream, UpstreamProtocol, Zone,
+    HealthUdp, OnRemoved, OtherEndpoints, ProxyProtocolVersion, StatusPattern, Upstream,
+    UpstreamProtocol, Zone,
 };
 pub use self::upstream_tls::{OwnCertificate, PublicRoots, ServerNameFrom, UpstreamTls};
 
@@ -175,8 +176,11 @@ pub struct Defaults {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
-    /// From an accepted connection to the end of its TLS handshake; where routes have a
-    /// `server_name`, to the end of what decides between them. Default: 10s.
+    /// From an accepted connection to the end of its PROXY header. Default: 3s.
+    pub proxy_header: Option<Time>,
+    /// From an accepted connection, or the end of its PROXY header, to the end of its TLS
+    /// handshake; where routes have a `server_name`, to the end of what decides between them.
+    /// Default: 10s.
     pub tls_handshake: Option<Time>,
     /// From the first byte of a request to the end of its head. Default: 10s.
     pub request_head: Option<Time>,

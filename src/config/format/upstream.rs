@@ -43,6 +43,11 @@ pub struct Upstream {
     /// (HTTP/2 without `tls`), or `auto`: with `tls` what the endpoint chooses of both, else
     /// HTTP/1.1. With HTTP/2 the requests of a worker share connections. Default: http1.
     pub protocol: Option<UpstreamProtocol>,
+    /// The version of the PROXY header that endpoints are sent before all else (before TLS as
+    /// well), to tell them who the client is: `v1`, or `v2`, which also tells of the client's TLS,
+    /// and is sent before each datagram over UDP. Health checks say that they are for nobody.
+    /// Connections serve one client's requests only. Default: none.
+    pub proxy_protocol: Option<ProxyProtocolVersion>,
     /// HTTP/2, where `protocol` allows it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: UpstreamHttp2,
@@ -181,6 +186,16 @@ pub enum UpstreamProtocol {
     H2c,
     /// What the endpoint chooses in TLS; without, HTTP/1.1.
     Auto,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocolVersion {
+    /// A line of text.
+    V1,
+    /// A block of bytes.
+    V2,
 }
 
 /// Active health checks. Exactly one of `http`, `grpc`, `tcp` and `udp`.

@@ -32,6 +32,7 @@ fn examples_are_taken_without_a_finding() {
             "http2.toml",
             "minimal.toml",
             "passthrough.toml",
+            "proxy-protocol.toml",
             "tcp.toml",
             "tls.toml",
             "udp.toml",

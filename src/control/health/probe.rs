@@ -18,7 +18,8 @@ use super::udp;
 use crate::endpoint::{ConnectFailure, Endpoint, Protocol};
 use crate::message::Value;
 use crate::net::{Address, Stream};
-use crate::pool::connect;
+use crate::pool::{Wanted, connect};
+use crate::proxy_protocol::Introduction;
 use crate::tls::{Purpose, server_name};
 use crate::upstream::{HealthCheck, HttpProbe, Probe};
 
@@ -28,8 +29,9 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
         check, endpoint, ..
     } = job;
     let address = probed_address(&endpoint, check.port);
+    let introduction = introduction(&endpoint, &check);
     if let Probe::Udp(probe) = &check.probe {
-        return udp::ask(probe, &address, check.timeout).await;
+        return udp::ask(probe, &address, introduction.as_ref(), check.timeout).await;
     }
     let deadline = Instant::now() + check.timeout;
     let (purpose, host) = match &check.probe {
@@ -41,7 +43,11 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
     let name = host.and_then(|host| host.to_str().ok());
     let name = name.and_then(server_name);
     let host = host_field(host, &check, &endpoint, &address);
-    let opening = connect(&endpoint, &address, purpose, name.as_ref());
+    let wanted = Wanted {
+        host: name.as_ref(),
+        client: introduction.as_ref(),
+    };
+    let opening = connect(&endpoint, &address, purpose, wanted);
     let (stream, secured) = match timeout_at(deadline, opening).await {
         Err(_) => return Outcome::NoConnectionWithin(check.timeout),
         Ok(Err(error)) => {
@@ -77,6 +83,13 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
         Ok(Err(why)) => Outcome::NoAnswer(why),
         Ok(Ok(outcome)) => outcome,
     }
+}
+
+/// Probes are introduced as what they are, our own. Not at a port of their own, as HAProxy has it:
+/// what is asked there was made to be asked, and may expect nothing before that.
+fn introduction(endpoint: &Endpoint, check: &HealthCheck) -> Option<Introduction> {
+    let version = endpoint.proxy_protocol.filter(|_| check.port.is_none());
+    version.map(Introduction::of_ourselves)
 }
 
 fn answered(probe: &HttpProbe, status: StatusCode) -> Outcome {

@@ -13,16 +13,24 @@ use tokio::time::timeout;
 use super::outcome::Outcome;
 use crate::endpoint::ConnectFailure;
 use crate::net::{Address, connected};
+use crate::proxy_protocol::Introduction;
 use crate::upstream::UdpProbe;
 
 /// Asks an endpoint. Ends within the limit.
-pub(super) async fn ask(probe: &UdpProbe, address: &Address, limit: Duration) -> Outcome {
+pub(super) async fn ask(
+    probe: &UdpProbe,
+    address: &Address,
+    introduction: Option<&Introduction>,
+    limit: Duration,
+) -> Outcome {
     let Address::Ip(address) = address else {
         let why = "datagrams cannot be sent to the path of a socket".to_owned();
         return Outcome::NotConnected(ConnectFailure::Unavailable, why);
     };
+    let mut question = introduction.map(Introduction::finished).unwrap_or_default();
+    question.extend_from_slice(&probe.send);
     for part in [limit / 2; 2] {
-        match timeout(part, exchange(probe, *address)).await {
+        match timeout(part, exchange(probe, &question, *address)).await {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(error)) => {
                 return Outcome::NotConnected(ConnectFailure::of(&error), error.to_string());
@@ -33,10 +41,10 @@ pub(super) async fn ask(probe: &UdpProbe, address: &Address, limit: Duration) ->
     Outcome::NoAnswerWithin(limit)
 }
 
-async fn exchange(probe: &UdpProbe, address: SocketAddr) -> io::Result<Outcome> {
+async fn exchange(probe: &UdpProbe, question: &[u8], address: SocketAddr) -> io::Result<Outcome> {
     // A port of its own: what comes late for another question is not taken for the answer.
     let socket = UdpSocket::from_std(connected(address)?)?;
-    socket.send(&probe.send).await?;
+    socket.send(question).await?;
     let mut answer = vec![0; LONGEST];
     let length = socket.recv(&mut answer).await?;
     let expect = probe.expect.as_ref();

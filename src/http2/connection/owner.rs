@@ -72,9 +72,10 @@ impl Connection {
         self.is_ending() || self.session.borrow().is_leaving()
     }
 
-    /// Of a client: whether the endpoint, which takes no more streams, has taken some.
+    /// Of a client: whether the endpoint has said which stream was its last, and has taken some
+    /// that are under way. Looks at each of them.
     pub fn has_taken_some(&self) -> bool {
-        self.session.borrow().has_taken_some()
+        self.session.borrow_mut().has_taken_some()
     }
 
     /// Whether the other end's SETTINGS have come, behind the preface of a client.

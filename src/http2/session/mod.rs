@@ -289,9 +289,14 @@ impl Session {
         self.left_after.is_some()
     }
 
-    /// Whether the other end takes no more, and has taken some.
-    pub(super) fn has_taken_some(&self) -> bool {
-        self.left_after.is_some_and(|last| last > 0)
+    /// Whether the other end has said which stream was its last, and others up to that are under
+    /// way. Looks at each of them.
+    pub(super) fn has_taken_some(&mut self) -> bool {
+        let Some(last) = self.left_after.filter(|last| *last < HIGHEST_ID) else {
+            return false;
+        };
+        let mut streams = self.streams.each();
+        streams.any(|(id, entry)| id <= last && entry.error.is_none())
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -11,6 +11,7 @@ const STRANGER: &str = "203.0.113.9:4711";
 
 fn forwarding(forwarded: bool) -> Forwarding {
     let written = Listener {
+        proxy_protocol: None,
         bind: ":80".to_owned(),
         protocols: None,
         http2: config::ListenerHttp2::default(),

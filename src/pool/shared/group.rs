@@ -5,28 +5,32 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::queue::{Outcome, Queue};
 use super::{Shared, Standing, Task};
 use crate::endpoint::{ConnectFailure, Endpoint, Live};
-use crate::pool::{ConnectError, Connection};
+use crate::pool::wanted::Kept;
+use crate::pool::{ConnectError, Connection, Wanted};
 
-/// The connections to one endpoint, or to one host there.
+/// The connections to one endpoint, or those of one kind.
 #[derive(Debug)]
 pub(in crate::pool) struct Group {
     live: Arc<Live>,
-    host: Option<ServerName<'static>>,
+    kept: Kept,
     /// The oldest first.
     members: RefCell<Vec<Member>>,
     pub(super) queue: RefCell<Queue>,
     pub(super) openings: RefCell<Vec<Opening>>,
     /// Where the endpoint may choose: whether it chose HTTP/1.1 last.
     pub(super) speaks_http1: Cell<bool>,
-    /// Where it may choose, and wanted HTTP/1.1 for a request that came in HTTP/2: until when it
-    /// gets all in HTTP/1.1.
-    wants_http1: Cell<Option<Instant>>,
+    /// Where it may choose, and wanted HTTP/1.1 of what came in HTTP/2: until when it gets all in
+    /// HTTP/1.1.
+    http1_until: Cell<Option<Instant>>,
+    /// Requests in a row for which it wanted that.
+    wishes: Cell<u32>,
+    /// When requests were lost with a connection.
+    lost_at: Cell<Option<Instant>>,
     /// How much rarer than configured the endpoint is asked whether it is there.
     rarer: Cell<u32>,
     /// Streams that one connection is to carry, by the configuration in force.
@@ -52,24 +56,26 @@ pub(super) struct Opening {
 
 impl Group {
     /// One without connections.
-    pub(super) fn new(endpoint: &Endpoint, host: Option<&ServerName<'static>>) -> Self {
+    pub(super) fn new(endpoint: &Endpoint, wanted: Wanted<'_>) -> Self {
         Self {
             live: Arc::clone(&endpoint.live),
-            host: host.cloned(),
+            kept: wanted.keep(),
             members: RefCell::default(),
             queue: RefCell::default(),
             openings: RefCell::default(),
             speaks_http1: Cell::new(false),
-            wants_http1: Cell::new(None),
+            http1_until: Cell::new(None),
+            wishes: Cell::new(0),
+            lost_at: Cell::new(None),
             rarer: Cell::new(1),
             most: Cell::new(endpoint.http2.max_streams),
             allows: Cell::new(EXPECTED),
         }
     }
 
-    /// Whether it is for requests to this host.
-    pub(super) fn is_for(&self, host: Option<&ServerName<'static>>) -> bool {
-        self.host.as_ref() == host
+    /// Whether it is for requests that want this.
+    pub(super) fn is_for(&self, wanted: Wanted<'_>) -> bool {
+        self.kept.is(wanted)
     }
 
     /// The oldest connection with room for another request, other than these, and than those that
@@ -144,20 +150,50 @@ impl Group {
     pub(super) fn learn(&self, shared: &Shared) {
         if let Some(most) = shared.http2.max_streams() {
             self.allows.set(most.clamp(1, EXPECTED));
-            self.live.carries(most);
+            if self.http1_until.get().is_none() {
+                self.live.carries(most);
+            }
         }
     }
 
-    /// The endpoint, which may choose, wants HTTP/1.1 for a request (`HTTP_1_1_REQUIRED`). It may
-    /// be a matter of that request alone, but to ask twice for each one costs more than streams
-    /// save.
+    /// The endpoint, which may choose, wants HTTP/1.1 for a request (`HTTP_1_1_REQUIRED`). That may
+    /// be a matter of the request; after a few in a row to ask twice for each one costs more than
+    /// streams save.
     pub(super) fn wants_http1(&self, now: Instant) {
-        self.wants_http1.set(Some(now + HTTP1_FOR));
+        self.wishes.set(self.wishes.get() + 1);
+        if self.wishes.get() >= WISHES {
+            self.requires_http1_from(now);
+        }
+    }
+
+    /// It has brought an answer in HTTP/2.
+    pub(super) fn has_answered(&self) {
+        self.wishes.set(0);
+    }
+
+    /// It wants HTTP/1.1 for whatever comes.
+    pub(super) fn requires_http1_from(&self, now: Instant) {
+        self.wishes.set(0);
+        self.http1_until.set(Some(now + HTTP1_FOR));
+        self.live.carries(1);
     }
 
     /// Whether it did so lately.
     pub(super) fn requires_http1(&self, now: Instant) -> bool {
-        self.wants_http1.get().is_some_and(|until| now < until)
+        let Some(until) = self.http1_until.get() else {
+            return false;
+        };
+        if now >= until {
+            self.http1_until.set(None);
+        }
+        now < until
+    }
+
+    /// Requests are lost with a connection. Whether others were with another one, a short while
+    /// ago.
+    pub(super) fn loses_another(&self, now: Instant) -> bool {
+        let before = self.lost_at.replace(Some(now));
+        before.is_some_and(|before| now.duration_since(before) < SHORT_WHILE)
     }
 
     /// The endpoint has been asked too often whether it is there: twice as rarely from now on
@@ -285,21 +321,28 @@ impl Group {
     }
 
     /// Whether nothing would be lost with it. What is known about an endpoint is remembered, but
-    /// not for every host that anybody asks for.
+    /// not for every host that anybody asks for, nor for every client.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         let has_learnt =
             self.speaks_http1.get() || self.requires_http1(now) || self.rarer.get() > 1;
         self.members.borrow().is_empty()
             && !self.is_waited_for()
-            && (!has_learnt || self.host.is_some() || self.live.is_retired())
+            && (!has_learnt || self.kept.is_for_some() || self.live.is_retired())
     }
 }
 
 /// Connections that may be suspected before all of them are used as if none were.
 const SUSPECTED: usize = 3;
 
-/// How long an endpoint that wants HTTP/1.1 for a request gets all in it: long enough that it costs
-/// nothing to speak of, and short enough for a server that was set right meanwhile.
+/// Requests in a row for which an endpoint wants HTTP/1.1 before it gets all in it: one or two are
+/// those requests' own matter.
+const WISHES: u32 = 3;
+
+/// Connections that take requests along twice within this time are no accident.
+const SHORT_WHILE: Duration = Duration::from_secs(10);
+
+/// How long an endpoint that wants HTTP/1.1 gets all in it: long enough that it costs nothing to
+/// speak of, and short enough for a server that was set right meanwhile.
 const HTTP1_FOR: Duration = Duration::from_mins(5);
 
 /// With the default, that is an hour and a half: servers of gRPC close a connection that is quiet

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::rc::{Rc, Weak};
 
-use rustls::pki_types::ServerName;
 use tokio::time::Instant;
 
 use super::{Group, Shared};
 use crate::endpoint::Endpoint;
+use crate::pool::Wanted;
 use crate::pool::idle::IdHasher;
 
 /// A worker's groups, by the id of their endpoint's live state. Where connections depend on the
-/// host, an endpoint has a group for each.
+/// host or on the client, an endpoint has a group for each.
 #[derive(Debug, Default)]
 pub(in crate::pool) struct Groups {
     by_endpoint: RefCell<ByEndpoint>,
@@ -23,23 +23,19 @@ type ByEndpoint = HashMap<u64, Vec<Rc<Group>>, BuildHasherDefault<IdHasher>>;
 
 impl Groups {
     /// The group that a request belongs to, if there is one.
-    fn find(&self, endpoint: &Endpoint, host: Option<&ServerName<'static>>) -> Option<Rc<Group>> {
+    fn find(&self, endpoint: &Endpoint, wanted: Wanted<'_>) -> Option<Rc<Group>> {
         let groups = self.by_endpoint.borrow();
         let groups = groups.get(&endpoint.live.id())?;
-        let group = groups.iter().find(|group| group.is_for(host))?;
+        let group = groups.iter().find(|group| group.is_for(wanted))?;
         Some(Rc::clone(group))
     }
 
     /// The group that a request belongs to.
-    pub(in crate::pool) fn group(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-    ) -> Rc<Group> {
-        if let Some(group) = self.find(endpoint, host) {
+    pub(in crate::pool) fn group(&self, endpoint: &Endpoint, wanted: Wanted<'_>) -> Rc<Group> {
+        if let Some(group) = self.find(endpoint, wanted) {
             return group;
         }
-        let group = Rc::new(Group::new(endpoint, host));
+        let group = Rc::new(Group::new(endpoint, wanted));
         let mut groups = self.by_endpoint.borrow_mut();
         let groups = groups.entry(endpoint.live.id()).or_default();
         groups.push(Rc::clone(&group));
@@ -50,19 +46,15 @@ impl Groups {
     pub(in crate::pool) fn with_room(
         &self,
         endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         avoided: &[Weak<Shared>],
     ) -> Option<Rc<Shared>> {
-        self.find(endpoint, host)?.with_room(endpoint, avoided)
+        self.find(endpoint, wanted)?.with_room(endpoint, avoided)
     }
 
     /// Whether the endpoint, which may choose, chose HTTP/1.1 last.
-    pub(in crate::pool) fn speaks_http1(
-        &self,
-        endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
-    ) -> bool {
-        let group = self.find(endpoint, host);
+    pub(in crate::pool) fn speaks_http1(&self, endpoint: &Endpoint, wanted: Wanted<'_>) -> bool {
+        let group = self.find(endpoint, wanted);
         group.is_some_and(|group| group.speaks_http1.get())
     }
 
@@ -70,10 +62,10 @@ impl Groups {
     pub(in crate::pool) fn requires_http1(
         &self,
         endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         now: Instant,
     ) -> bool {
-        let group = self.find(endpoint, host);
+        let group = self.find(endpoint, wanted);
         group.is_some_and(|group| group.requires_http1(now))
     }
 
@@ -81,10 +73,10 @@ impl Groups {
     pub(in crate::pool) fn wants_http1(
         &self,
         endpoint: &Endpoint,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         now: Instant,
     ) {
-        self.group(endpoint, host).wants_http1(now);
+        self.group(endpoint, wanted).wants_http1(now);
     }
 
     /// Closes the connection to an endpoint that has rested longest, if one rests.

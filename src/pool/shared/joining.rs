@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,7 +14,8 @@ use super::group::{Group, Opening};
 use super::queue::Outcome;
 use super::{Shared, Task};
 use crate::endpoint::{Endpoint, OpenConnection};
-use crate::pool::{Carrier, ConnectError, Connection, Pool};
+use crate::pool::wanted::Kept;
+use crate::pool::{Carrier, ConnectError, Connection, Pool, Wanted};
 use crate::telemetry::tcp::TcpSampler;
 use crate::tls::Purpose;
 
@@ -33,11 +33,11 @@ impl Pool {
     pub(in crate::pool) async fn join(
         &self,
         endpoint: &Arc<Endpoint>,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         (connect, avoided): (Duration, &[Weak<Shared>]),
         allowed: &Cell<Option<Instant>>,
     ) -> Result<Option<Carrier>, ConnectError> {
-        let group = self.groups.group(endpoint, host);
+        let group = self.groups.group(endpoint, wanted);
         let began = Instant::now();
         let mut place = Place {
             group: &group,
@@ -57,7 +57,7 @@ impl Pool {
                 return Poll::Ready(Ok(None));
             }
             while group.lacks_openings(endpoint) && !group.waits_to_open() {
-                self.begin(&group, endpoint, host, connect);
+                self.begin(&group, endpoint, wanted, connect);
             }
             if allowed.get().is_none() {
                 let since = group.has_been_asked();
@@ -73,7 +73,7 @@ impl Pool {
         &self,
         group: &Rc<Group>,
         endpoint: &Arc<Endpoint>,
-        host: Option<&ServerName<'static>>,
+        wanted: Wanted<'_>,
         connect: Duration,
     ) {
         let allowed = Rc::new(Cell::new(None));
@@ -89,7 +89,7 @@ impl Pool {
             group: Rc::downgrade(group),
             number,
             endpoint: Arc::clone(endpoint),
-            host: host.cloned(),
+            kept: wanted.keep(),
             connect,
             allowed: Rc::clone(&allowed),
             sampler: Rc::clone(&self.sampler),
@@ -134,7 +134,7 @@ struct Begun {
     group: Weak<Group>,
     number: u64,
     endpoint: Arc<Endpoint>,
-    host: Option<ServerName<'static>>,
+    kept: Kept,
     connect: Duration,
     allowed: Rc<Cell<Option<Instant>>>,
     sampler: Rc<TcpSampler>,
@@ -154,7 +154,7 @@ impl Begun {
         let (mut tried_since, mut pause) = (None, PAUSE);
         loop {
             let began = Instant::now();
-            let opening = Connection::open(endpoint, self.host.as_ref(), Purpose::Http, open);
+            let opening = Connection::open(endpoint, self.kept.wanted(), Purpose::Http, open);
             let opened = timeout(self.connect, opening).await;
             let Some(group) = self.group.upgrade() else {
                 return;

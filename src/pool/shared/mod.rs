@@ -47,6 +47,8 @@ pub struct Shared {
     endpoint: Arc<Endpoint>,
     /// How its session came about, if it is one of TLS.
     secured: Option<Box<tls::Secured>>,
+    /// Whether its endpoint was told whom it is for.
+    is_introduced: bool,
     group: Weak<Group>,
     /// Requests on it.
     calls: Cell<u32>,
@@ -109,6 +111,7 @@ impl Shared {
             stream,
             endpoint,
             secured,
+            client,
             open,
             ..
         } = connection;
@@ -124,6 +127,7 @@ impl Shared {
             http2,
             endpoint,
             secured,
+            is_introduced: client.is_some(),
             group: Rc::downgrade(group),
             calls: Cell::new(0),
             is_proven: Cell::new(false),
@@ -190,7 +194,10 @@ impl Shared {
     /// Whether a new connection to the endpoint, as it is now, would be made in the same way.
     fn is_made_for(&self, endpoint: &Endpoint) -> bool {
         let is_kept_alike = self.endpoint.http2.is_as(&endpoint.http2);
-        if endpoint.protocol == Protocol::Http1 || !is_kept_alike {
+        if endpoint.protocol == Protocol::Http1
+            || !is_kept_alike
+            || self.is_introduced != endpoint.proxy_protocol.is_some()
+        {
             return false;
         }
         match (&self.secured, &endpoint.tls) {
@@ -237,7 +244,7 @@ impl Shared {
                 && self.endpoint.protocol == Protocol::Either
                 && let Some(group) = self.group.upgrade()
             {
-                group.wants_http1(Instant::now());
+                group.requires_http1_from(Instant::now());
             }
         }
     }
@@ -252,17 +259,23 @@ impl Shared {
         }
     }
 
-    /// Whether it has carried others, and its endpoint ends it in good order: one of those that end
-    /// their connections after a few dozen requests.
+    /// Whether its endpoint ends it in good order, and has served others on it, or does so: one of
+    /// those that end their connections after a few dozen requests.
     pub fn is_used_up(&self) -> bool {
         self.is_ending() && (self.is_proven.get() || self.http2.has_taken_some())
     }
 
     /// A request was lost with the connection. For the endpoint that is one failure, however many
     /// requests were lost; and none if it had brought answers, as with a kept connection of
-    /// HTTP/1.1: connections end, and whether the endpoint is there the next one tells.
+    /// HTTP/1.1: connections end, and whether the endpoint is there the next one tells. Unless the
+    /// one before was lost as well, a short while ago.
     fn lost_one(&self) {
-        if !self.is_proven.get() && !self.is_told.replace(true) {
+        if self.is_told.replace(true) {
+            return;
+        }
+        let group = self.group.upgrade();
+        let is_again = group.is_some_and(|group| group.loses_another(Instant::now()));
+        if is_again || !self.is_proven.get() {
             let refusal = self.refusal.get().map(ConnectFailure::from);
             let failure = refusal.unwrap_or(ConnectFailure::Terminated);
             self.endpoint.connect_failed(failure, Instant::now());

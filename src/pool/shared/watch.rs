@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Rest, Shared, Standing};
+use crate::endpoint::Protocol;
 use crate::http2::{ErrorCode, State};
 
 /// When something was heard of the endpoint.
@@ -77,6 +78,11 @@ impl Shared {
         self.failures.set(0);
         self.given_up.set(0);
         self.asked_in_a_row.set(0);
+        if self.endpoint.protocol == Protocol::Either
+            && let Some(group) = self.group.upgrade()
+        {
+            group.has_answered();
+        }
     }
 
     /// The client of a call on it has waited for long, and waits no longer.

@@ -145,7 +145,7 @@ async fn a_connection_goes_home_with_the_last_byte() {
     assert_eq!(scene.rest().await, whole(""));
     let again = scene
         .pool
-        .checkout(&scene.peer.endpoint, None, Instant::now(), false);
+        .checkout(&scene.peer.endpoint, Wanted::ANY, Instant::now(), false);
     assert!(again.expect("it is kept").is_reused());
 }
 

@@ -1,11 +1,12 @@
 //! Which idle connections are taken again, which are closed, and what is learned from them.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::advance;
 
 use super::*;
 use crate::endpoint::Health;
 use crate::http1::Amount;
+use crate::proxy_protocol::{Addresses, Transport, Version};
 
 #[tokio::test(start_paused = true)]
 async fn the_connection_used_last_is_taken_first() {
@@ -20,11 +21,11 @@ async fn the_connection_used_last_is_taken_first() {
     }
     assert_eq!((pool.len(), pool.is_empty()), (3, false));
     while let Some(expected) = ports.pop() {
-        let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+        let taken = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
         assert_eq!(taken.map(|taken| port(&taken)), Some(expected));
     }
     assert!(
-        pool.checkout(&peer.endpoint, None, Instant::now(), false)
+        pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false)
             .is_none()
     );
 }
@@ -39,7 +40,7 @@ async fn what_is_too_many_is_closed() {
     pool.checkin(second, keep(SECOND, 1), Instant::now());
     closed(&mut second_other).await;
     assert_eq!((pool.len(), peer.endpoint.live.connections()), (1, 1));
-    let left = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+    let left = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
     assert_eq!(left.map(|left| port(&left)), Some(first_port));
     let (none, mut other) = peer.open().await;
     pool.checkin(none, keep(SECOND, 0), Instant::now());
@@ -56,10 +57,10 @@ async fn a_connection_that_was_closed_is_passed_over() {
     pool.checkin(above, keep(SECOND, 10), Instant::now());
     drop(above_other);
     settle().await;
-    let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+    let taken = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
     assert_eq!(taken.map(|taken| port(&taken)), Some(below_port));
     assert!(
-        pool.checkout(&peer.endpoint, None, Instant::now(), false)
+        pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false)
             .is_none()
     );
     assert_eq!(peer.endpoint.live.connections(), 0);
@@ -77,7 +78,7 @@ async fn a_connection_that_spoke_unasked_is_closed() {
         .expect("it is open");
     settle().await;
     assert!(
-        pool.checkout(&peer.endpoint, None, Instant::now(), false)
+        pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false)
             .is_none()
     );
     closed(&mut other).await;
@@ -121,7 +122,7 @@ async fn a_connection_that_rested_too_long_takes_those_below_along() {
     pool.checkin(above, keep(SECOND, 10), Instant::now());
     advance(SECOND).await;
     assert!(
-        pool.checkout(&peer.endpoint, None, Instant::now(), false)
+        pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false)
             .is_none()
     );
     assert_eq!(pool.len(), 0);
@@ -136,11 +137,11 @@ async fn what_may_not_be_repeated_wants_a_fresh_connection() {
     pool.checkin(connection, keep(SECOND * 2, 10), Instant::now());
     advance(SECOND).await;
     assert!(
-        pool.checkout(&peer.endpoint, None, Instant::now(), true)
+        pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), true)
             .is_none()
     );
     // It is still good for others, and once it has been used for the first kind again.
-    let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+    let taken = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
     pool.checkin(
         taken.expect("it stays"),
         keep(SECOND * 2, 10),
@@ -148,7 +149,7 @@ async fn what_may_not_be_repeated_wants_a_fresh_connection() {
     );
     advance(Duration::from_millis(999)).await;
     assert!(
-        pool.checkout(&peer.endpoint, None, Instant::now(), true)
+        pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), true)
             .is_some()
     );
 }
@@ -169,7 +170,7 @@ async fn the_sweep_closes_what_is_of_no_use() {
     pool.sweep(Instant::now());
     assert_eq!((pool.len(), peer.endpoint.live.connections()), (1, 1));
     closed(&mut old_other).await;
-    let left = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+    let left = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
     assert_eq!(left.map(|left| port(&left)), Some(good_port));
 }
 
@@ -197,7 +198,7 @@ async fn a_reload_that_changes_the_protocol_holds_at_once() {
     let mut changed = endpoint(&peer.states, peer.endpoint.address.clone(), u32::MAX);
     changed.protocol = Protocol::Http2;
     peer.endpoint = Arc::new(changed);
-    let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+    let taken = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
     assert!(taken.is_none(), "it speaks HTTP/1.1");
     assert!(pool.is_empty());
 }
@@ -220,10 +221,10 @@ async fn endpoints_have_a_stack_each() {
         pool.checkin(connection, keep(SECOND, 10), Instant::now());
     }
     for (peer, expected) in peers.iter().zip(ports) {
-        let taken = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+        let taken = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
         assert_eq!(taken.map(|taken| port(&taken)), Some(expected));
         assert!(
-            pool.checkout(&peer.endpoint, None, Instant::now(), false)
+            pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false)
                 .is_none()
         );
     }
@@ -258,7 +259,7 @@ async fn the_idle_time_of_an_endpoint_is_learned_and_kept_under() {
     pool.checkin(connection, keep(SECOND * 60, 10), Instant::now());
     advance(limit).await;
     assert!(
-        pool.checkout(&peer.endpoint, None, Instant::now(), false)
+        pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false)
             .is_none()
     );
     assert!(pool.is_empty(), "it was closed before the endpoint would");
@@ -274,7 +275,7 @@ async fn the_checkout_learns_as_well() {
     drop(other);
     settle().await;
     assert!(
-        pool.checkout(&peer.endpoint, None, Instant::now(), false)
+        pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false)
             .is_none()
     );
     let limit = peer.endpoint.live.idle_limit().expect("it was learned");
@@ -321,7 +322,7 @@ async fn only_what_is_young_is_looked_at_often() {
     assert_eq!(pool.len(), 2);
     pool.sweep(Instant::now());
     assert_eq!(pool.len(), 1);
-    let left = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+    let left = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
     assert_eq!(left.map(|left| port(&left)), Some(peer_port(&kept_other)));
 }
 
@@ -388,7 +389,7 @@ async fn no_more_connections_than_allowed_are_opened() {
     drop(peer.listener);
     for _ in 0..2 {
         let open = pool.may_open(&peer.endpoint).await;
-        let refused = Connection::open(&peer.endpoint, None, Purpose::Http, open).await;
+        let refused = Connection::open(&peer.endpoint, Wanted::ANY, Purpose::Http, open).await;
         assert!(refused.is_err());
     }
     assert_eq!(peer.endpoint.live.connections(), 0);
@@ -401,8 +402,66 @@ async fn a_connection_knows_that_it_was_used() {
     assert_eq!(port(&connection), peer_port(&other));
     assert!(!connection.is_reused());
     pool.checkin(connection, keep(SECOND, 1), Instant::now());
-    let again = pool.checkout(&peer.endpoint, None, Instant::now(), false);
+    let again = pool.checkout(&peer.endpoint, Wanted::ANY, Instant::now(), false);
     assert!(again.expect("it is kept").is_reused());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_used_again_by_whom_it_introduced() {
+    let (mut peer, pool) = (Peer::new().await, Pool::default());
+    let endpoint = Arc::get_mut(&mut peer.endpoint).expect("nobody else has it");
+    endpoint.proxy_protocol = Some(Version::V1);
+    let client = |port: u16| {
+        let (source, destination) = (([192, 0, 2, 7], port), ([192, 0, 2, 1], 80));
+        let stream = Transport::Stream;
+        let addresses = Addresses::new(source.into(), destination.into(), stream);
+        Introduction::of_addresses(Version::V1, addresses)
+    };
+    let (one, other) = (client(1), client(2));
+    let mut ends = Vec::new();
+    for client in [&one, &other] {
+        let open = pool.may_open(&peer.endpoint).await;
+        let opened = Connection::open(&peer.endpoint, wanted(client), Purpose::Http, open).await;
+        let (mut end, _) = peer.listener.accept().await.expect("it was opened");
+        let mut header = client.finished();
+        let expected = header.clone();
+        header.fill(0);
+        end.read_exact(&mut header)
+            .await
+            .expect("it is said at once");
+        assert_eq!(header, expected);
+        ends.push(end);
+        let opened = opened.expect("it listens");
+        pool.checkin(opened, keep(SECOND, 10), Instant::now());
+    }
+    let take = |client: &Introduction| {
+        pool.checkout(&peer.endpoint, wanted(client), Instant::now(), false)
+    };
+    assert!(take(&client(3)).is_none(), "nobody knows him");
+    let taken = take(&client(1)).expect("the same client, said anew");
+    assert_eq!(
+        port(&taken),
+        peer_port(&ends[0]),
+        "though another one was used last"
+    );
+    assert!(take(&one).is_none());
+    // A reload may have it that nobody is introduced any more.
+    let endpoint = Arc::new(endpoint_of(&peer));
+    let now = Instant::now();
+    assert!(pool.checkout(&endpoint, Wanted::ANY, now, false).is_none());
+}
+
+/// The same endpoint, which is told nothing.
+fn endpoint_of(peer: &Peer) -> Endpoint {
+    endpoint(&peer.states, peer.endpoint.address.clone(), u32::MAX)
+}
+
+/// A connection on which this client was introduced.
+fn wanted(client: &Introduction) -> Wanted<'_> {
+    Wanted {
+        host: None,
+        client: Some(client),
+    }
 }
 
 /// How often a worker looks.

@@ -56,7 +56,7 @@ impl Peer {
     /// A connection, and the endpoint's side of it.
     async fn open(&self) -> (Box<Connection>, TcpStream) {
         let open = Pool::default().may_open(&self.endpoint).await;
-        let opened = Connection::open(&self.endpoint, None, Purpose::Http, open).await;
+        let opened = Connection::open(&self.endpoint, Wanted::ANY, Purpose::Http, open).await;
         let connection = opened.expect("it listens");
         let (stream, _) = self.listener.accept().await.expect("it was opened");
         (connection, stream)
@@ -77,6 +77,7 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
         live: states.get_or_create("api", &address),
         address,
         tls: None,
+        proxy_protocol: None,
         protocol: Protocol::Http1,
         http2: Http2::default(),
         name: "one".into(),

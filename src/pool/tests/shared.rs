@@ -58,12 +58,12 @@ impl Peer {
 
     /// Waits for a connection with room, as a request does.
     async fn carrier(&self, pool: &Pool) -> Result<Rc<Shared>, ConnectError> {
-        if let Some(Carrier::Shared(shared)) = pool.share(&self.endpoint, None, &[]) {
+        if let Some(Carrier::Shared(shared)) = pool.share(&self.endpoint, Wanted::ANY, &[]) {
             return Ok(shared);
         }
         let times = (Instant::now(), SECOND * 3, [].as_slice());
         let allowed = Cell::new(None);
-        let opening = pool.open(&self.endpoint, None, Purpose::Http, times, &allowed);
+        let opening = pool.open(&self.endpoint, Wanted::ANY, Purpose::Http, times, &allowed);
         match opening.await? {
             Carrier::Shared(shared) => Ok(shared),
             Carrier::Own(_) => panic!("it speaks HTTP/2"),
@@ -149,7 +149,7 @@ async fn the_oldest_with_room_is_taken_and_another_opened_beyond() {
         drop(first);
         let _fourth = peer.call(&pool).await;
         settle().await; // the second's endpoint says how much it allows
-        let Some(Carrier::Shared(next)) = pool.share(&peer.endpoint, None, &[]) else {
+        let Some(Carrier::Shared(next)) = pool.share(&peer.endpoint, Wanted::ANY, &[]) else {
             panic!("the second has room");
         };
         assert_eq!(next.room(2), 1, "the first one is full again");
@@ -279,7 +279,7 @@ async fn a_busy_connection_makes_room_for_another_worker() {
         );
         pool.make_room(IdleRequest::For(peer.endpoint.live.id()));
         assert!(
-            pool.share(&peer.endpoint, None, &[]).is_none(),
+            pool.share(&peer.endpoint, Wanted::ANY, &[]).is_none(),
             "it takes no more"
         );
         drop(call);
@@ -305,7 +305,7 @@ async fn what_rests_for_too_long_or_leads_nowhere_is_closed() {
         peer.endpoint.live.set_retired(true);
         pool.sweep(Instant::now());
         assert!(
-            pool.share(&peer.endpoint, None, &[]).is_none(),
+            pool.share(&peer.endpoint, Wanted::ANY, &[]).is_none(),
             "it takes no more"
         );
         settle().await;
@@ -335,7 +335,7 @@ async fn an_endpoint_that_gives_no_sign_loses_its_connection() {
         tokio::time::advance(SECOND).await;
         pool.sweep(Instant::now());
         assert!(
-            pool.share(&peer.endpoint, None, &[]).is_none(),
+            pool.share(&peer.endpoint, Wanted::ANY, &[]).is_none(),
             "it is in doubt"
         );
         tokio::time::advance(http2.keepalive_timeout).await;
@@ -377,7 +377,7 @@ async fn an_endpoint_that_was_asked_too_often_is_asked_half_as_often() {
             pool.sweep(Instant::now());
             tokio::time::advance(SECOND).await;
             pool.sweep(Instant::now());
-            pool.share(&peer.endpoint, None, &[]).is_none()
+            pool.share(&peer.endpoint, Wanted::ANY, &[]).is_none()
         };
         pool.sweep(Instant::now());
         tokio::time::advance(interval + SECOND).await;
@@ -397,7 +397,7 @@ async fn the_only_connection_gives_way_for_a_moment() {
         let mut waits = pin!(peer.carrier(&other));
         assert!(ready(waits.as_mut()).await.is_none());
         pool.make_room(IdleRequest::For(peer.endpoint.live.id()));
-        let share = || pool.share(&peer.endpoint, None, &[]);
+        let share = || pool.share(&peer.endpoint, Wanted::ANY, &[]);
         assert!(share().is_none(), "it gives way");
         tokio::time::advance(SECOND).await;
         assert!(share().is_some(), "what runs on it does not end");

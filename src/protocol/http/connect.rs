@@ -12,7 +12,10 @@ use super::attempt::{Attempt, failed_connect};
 use super::exchange::Exchange;
 use crate::endpoint::{Endpoint, Protocol};
 use crate::message::{RequestParts, Value};
-use crate::pool::{Carrier, ConnectError};
+use crate::policy::RequestId;
+use crate::pool::{Carrier, ConnectError, Wanted};
+use crate::protocol::introduction::{Known, introduction};
+use crate::proxy_protocol::Introduction;
 use crate::snapshot::Choice;
 use crate::tls::{Purpose, server_name};
 use crate::upstream::Pick;
@@ -38,35 +41,58 @@ pub(super) async fn carrier(
 ) -> Result<Carrier, Attempt> {
     let endpoint = &pick.endpoint;
     let host = host(endpoint, parts);
+    let client = introduced(exchange, endpoint);
+    let wanted = Wanted {
+        host: host.as_ref(),
+        client: client.as_deref(),
+    };
     let pool = &exchange.connection.local.pool;
     let now = exchange.now.get();
     let purpose = match (endpoint.protocol, need.purpose) {
-        (Protocol::Either, Purpose::Http) if pool.requires_http1(endpoint, host.as_ref(), now) => {
+        (Protocol::Either, Purpose::Http) if pool.requires_http1(endpoint, wanted, now) => {
             Purpose::Http1
         }
         (_, purpose) => purpose,
     };
     if endpoint.protocol != Protocol::Http1
         && purpose == Purpose::Http
-        && let Some(carrier) = pool.share(endpoint, host.as_ref(), &exchange.avoided())
+        && let Some(carrier) = pool.share(endpoint, wanted, &exchange.avoided())
     {
         return Ok(carrier);
     }
     let fresh = !need.repeatable;
     if need.may_reuse
-        && let Some(connection) = pool.checkout(endpoint, host.as_ref(), now, fresh)
+        && let Some(connection) = pool.checkout(endpoint, wanted, now, fresh)
     {
         return Ok(Carrier::Own(connection));
     }
     // In a box: most requests find one in the pool, and do not carry the room for opening one.
-    Box::pin(open(exchange, choice, pick, host, purpose)).await
+    Box::pin(open(exchange, choice, pick, wanted, purpose)).await
+}
+
+/// How the client is introduced to an endpoint, if that is told. The id is that of the request that
+/// the connection is opened for; others of the same client may follow on it.
+fn introduced(exchange: &Exchange<'_>, endpoint: &Endpoint) -> Option<Box<Introduction>> {
+    endpoint.proxy_protocol?;
+    let client = &exchange.connection.client;
+    let id = exchange.record.request_id.get();
+    let known = Known {
+        server_name: None,
+        unique_id: id.map(RequestId::bytes),
+    };
+    introduction(endpoint, &client.facts, client.stream(), known)
 }
 
 /// The endpoint, which may choose, wants HTTP/1.1 for the request.
 pub(super) fn wants_http1(exchange: &Exchange<'_>, endpoint: &Endpoint, parts: &RequestParts) {
     let host = host(endpoint, parts);
+    let client = introduced(exchange, endpoint);
+    let wanted = Wanted {
+        host: host.as_ref(),
+        client: client.as_deref(),
+    };
     let pool = &exchange.connection.local.pool;
-    pool.wants_http1(endpoint, host.as_ref(), exchange.now.get());
+    pool.wants_http1(endpoint, wanted, exchange.now.get());
 }
 
 /// The host that a request is for, where it matters for the connection to an endpoint.
@@ -84,7 +110,7 @@ async fn open(
     exchange: &Exchange<'_>,
     choice: &Choice,
     pick: &Pick,
-    host: Option<ServerName<'static>>,
+    wanted: Wanted<'_>,
     purpose: Purpose,
 ) -> Result<Carrier, Attempt> {
     let endpoint = &pick.endpoint;
@@ -95,7 +121,7 @@ async fn open(
     let allowed = Cell::new(None);
     let avoided = exchange.avoided();
     let terms = (began, choice.timeouts.connect, avoided.as_slice());
-    let opening = pool.open(endpoint, host.as_ref(), purpose, terms, &allowed);
+    let opening = pool.open(endpoint, wanted, purpose, terms, &allowed);
     let mut opening = std::pin::pin!(opening);
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {

@@ -163,7 +163,10 @@ fn attempt<'a>(
                 Err(Some(error)) => error,
             };
             let is_elsewhere = matches!(error, CallError::Unprocessed)
-                && exchange.avoids(&call, choice.upstream.endpoints().len() > 1);
+                && exchange.avoids(
+                    &call,
+                    choice.upstream.has_others(&pick.endpoint, Instant::now()),
+                );
             let left = call.into_whole_body();
             let is_repeatable = left.is_some();
             *body = left.unwrap_or_default();

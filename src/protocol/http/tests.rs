@@ -94,6 +94,7 @@ impl Rig {
             peer,
             local: self.sockets.local,
             brought: None,
+            proxied: None,
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {
             panic!("it speaks HTTP");

@@ -6,7 +6,7 @@
 //!
 //! - A server that ends its connections after a few dozen requests says GOAWAY in the midst of a
 //!   burst. Somebody is served on each connection, so the next one is as good, and waiting requests
-//!   come to their turn however many there are.
+//!   come to their turn; where there are other endpoints, they go there after some of these.
 //! - One that refuses a stream, or ends a connection on which it took nothing, may do so again. One
 //!   more connection tells whether it was the connection. Then it is the endpoint, and the request
 //!   goes to another one, as an attempt; where there is no other, it stays a little longer.
@@ -29,6 +29,13 @@ pub(super) struct Unprocessed {
     used_up: Cell<u32>,
 }
 
+/// How often a request may go on at one endpoint.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    refusals: u32,
+    used_up: u32,
+}
+
 impl Unprocessed {
     /// Connections that the request should not be on again.
     pub(super) fn avoided(&self) -> Vec<Weak<Shared>> {
@@ -41,29 +48,37 @@ impl Unprocessed {
         let Some(shared) = call.shared() else {
             return false;
         };
-        if shared.is_used_up() {
-            self.used_up.set(self.used_up.get() + 1);
-            return self.used_up.get() <= USED_UP;
-        }
         let endpoint = call.endpoint().live.id();
         if self.endpoint.replace(endpoint) != endpoint {
             self.refusals.set(0);
+            self.used_up.set(0);
         }
-        self.avoided.borrow_mut().push(Rc::downgrade(shared));
-        self.refusals.set(self.refusals.get() + 1);
         let most = if has_others { WITH_OTHERS } else { ALONE };
-        self.refusals.get() <= most
+        let (count, most) = if shared.is_used_up() {
+            (&self.used_up, most.used_up)
+        } else {
+            self.avoided.borrow_mut().push(Rc::downgrade(shared));
+            (&self.refusals, most.refusals)
+        };
+        count.set(count.get() + 1);
+        let goes_on = count.get() <= most;
+        if goes_on {
+            call.endpoint().unprocessed();
+        }
+        goes_on
     }
 }
 
-/// Connections that end one after the other before a request's turn comes: with as many as a worker
-/// has requests waiting at an endpoint that takes dozens on each, all get theirs.
-const USED_UP: u32 = 100;
+/// Where others may be asked. One refusal more tells whether it was the connection.
+const WITH_OTHERS: Most = Most {
+    refusals: 1,
+    used_up: 10,
+};
 
-/// Refusals of one endpoint that are followed by another try there: one tells whether it was the
-/// connection.
-const WITH_OTHERS: u32 = 1;
-
-/// The same where there is no other endpoint: a server that is being replaced says GOAWAY on
-/// several in a row.
-const ALONE: u32 = 5;
+/// Where there is no other. A server that is being replaced says GOAWAY on several connections in
+/// a row; and where it takes dozens of requests on each, many end one after the other before all
+/// that a worker has waiting have got their turn.
+const ALONE: Most = Most {
+    refusals: 5,
+    used_up: 100,
+};

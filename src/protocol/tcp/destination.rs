@@ -8,10 +8,7 @@ use crate::snapshot::{Refusal, Snapshot};
 use crate::upstream::Upstream;
 
 /// Writes a connection down that was brought, where its destination is known.
-pub(super) fn taken(
-    brought: Option<&Brought>,
-    client: SocketAddr,
-) -> Result<Option<Known>, Refusal> {
+pub(super) fn taken(brought: Option<&Brought>, client: &Stream) -> Result<Option<Known>, Refusal> {
     let Some(Brought {
         destination: Some(destination),
         own,
@@ -19,7 +16,11 @@ pub(super) fn taken(
     else {
         return Ok(None);
     };
-    let known = own.taken(client, *destination);
+    // Not who a PROXY header says that the client is: the other end. Who has gone makes no circle.
+    let Ok(peer) = client.peer_address() else {
+        return Ok(None);
+    };
+    let known = own.taken(peer, *destination);
     known.map(Some).ok_or(Refusal::OwnConnection)
 }
 

@@ -15,7 +15,7 @@ impl Session {
         let (total, now) = (self.began.elapsed(), SystemTime::now());
         let terminated = self.terminated.as_deref();
         let certificate = terminated.and_then(|it| it.certificate.as_ref());
-        let origin = Origin::new(&self.listener, &self.target.route.name);
+        let origin = Origin::new(&self.facts.listener, &self.target.route.name);
         let upstream = &self.target.choice().upstream.name;
         let target = endpoint.map_or_else(
             || Target::new(upstream, "", ""),
@@ -26,7 +26,7 @@ impl Session {
             request_id: b"",
             origin: &origin,
             target: Some(&target),
-            client: self.peer,
+            client: self.facts.peer,
             method: "",
             scheme: "tcp",
             host: self.server_name.as_deref().unwrap_or_default().as_bytes(),

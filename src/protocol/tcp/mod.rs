@@ -9,7 +9,6 @@ mod log;
 mod terminated;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +17,14 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use self::terminated::Terminated;
+use super::introduction::{Known as Introduced, introduction};
 use super::local::Local;
 use super::tunnel::{End, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::balance::client_key;
-use crate::context::{Brought, ConnectionFacts};
+use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, SessionEnd};
 use crate::net::{Known, Stream};
-use crate::pool::connect;
+use crate::pool::{Wanted, connect};
 use crate::snapshot::{Choice, Refusal, SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::tls::Purpose;
 use crate::upstream::{Pick, PickError};
@@ -55,11 +55,7 @@ impl Beginning {
 /// that a session which is cut by a drain, or by a fault of ours, is seen as well.
 #[derive(Debug)]
 struct Session {
-    listener: Arc<str>,
-    /// The client's address.
-    peer: SocketAddr,
-    /// Where it was going, if it was brought here.
-    brought: Option<Box<Brought>>,
+    facts: ConnectionFacts,
     target: SessionTarget,
     /// The name that the client asked for.
     server_name: Option<Box<str>>,
@@ -136,9 +132,7 @@ impl Session {
     ) -> Self {
         target.metrics().active.inc();
         Self {
-            listener: facts.listener,
-            peer: facts.peer,
-            brought: facts.brought,
+            facts,
             generation: local.snapshot().generation,
             target,
             server_name,
@@ -162,37 +156,40 @@ impl Session {
         tokio::select! {
             biased;
             () = client.broken() => Err(SessionResult::ClientReset),
-            opened = self.open() => opened,
+            opened = self.open(client) => opened,
         }
     }
 
-    async fn open(&mut self) -> Result<Opened, SessionResult> {
-        match destination::taken(self.brought.as_deref(), self.peer) {
+    async fn open(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
+        match destination::taken(self.facts.brought.as_deref(), client) {
             Ok(known) => self.taken = known.map(Box::new),
             Err(refusal) => return Err(self.refuse(refusal)),
         }
         if self.target.choice().upstream.leads_to_destinations() {
-            self.open_destination().await
+            self.open_destination(client).await
         } else {
-            self.open_endpoint().await
+            self.open_endpoint(client).await
         }
     }
 
     /// Connects to where the client was going.
-    async fn open_destination(&mut self) -> Result<Opened, SessionResult> {
+    async fn open_destination(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
         let target = self.target.clone();
         let Choice {
             upstream, timeouts, ..
         } = target.choice();
-        let found =
-            destination::destination(self.brought.as_deref(), upstream, &self.local.snapshot());
+        let found = destination::destination(
+            self.facts.brought.as_deref(),
+            upstream,
+            &self.local.snapshot(),
+        );
         let to = match found {
             Ok(to) => to,
             Err(refusal) => return Err(self.refuse(refusal)),
         };
         let pick = upstream.pick_in_turn(|| upstream.pick_destination(to), timeouts.connect);
         match pick.await {
-            Ok(pick) => self.connect(pick).await,
+            Ok(pick) => self.connect(client, pick).await,
             Err(error) => {
                 self.error = Some(word(error));
                 Err(SessionResult::Unavailable)
@@ -207,8 +204,8 @@ impl Session {
     }
 
     /// Connects to an endpoint, and to another one as often as that fails.
-    async fn open_endpoint(&mut self) -> Result<Opened, SessionResult> {
-        let key = Some(client_key(self.peer.ip()));
+    async fn open_endpoint(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
+        let key = Some(client_key(self.facts.peer.ip()));
         let mut tried = Vec::new();
         let mut result = SessionResult::Unavailable;
         while tried.len() < ATTEMPTS {
@@ -238,7 +235,7 @@ impl Session {
                 break; // all have been tried: once more at once would bring the same
             }
             tried.push(id);
-            match self.connect(pick).await {
+            match self.connect(client, pick).await {
                 Ok(opened) => return Ok(opened),
                 Err(SessionResult::Denied) => return Err(SessionResult::Denied),
                 Err(failed) => result = failed,
@@ -247,8 +244,13 @@ impl Session {
         Err(result)
     }
 
-    async fn connect(&mut self, pick: Pick) -> Result<Opened, SessionResult> {
+    async fn connect(&mut self, client: &Stream, pick: Pick) -> Result<Opened, SessionResult> {
         let endpoint = Arc::clone(&pick.endpoint);
+        let known = Introduced {
+            server_name: self.server_name.as_deref(),
+            unique_id: None, // a session has none of its own
+        };
+        let introduction = introduction(&endpoint, &self.facts, client, known);
         self.endpoint = Some(Arc::clone(&endpoint));
         self.attempts += 1;
         // One limit for both: a place among its connections, and the connection.
@@ -259,7 +261,11 @@ impl Session {
             return Err(SessionResult::Unavailable);
         };
         let began = Instant::now();
-        let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, None);
+        let wanted = Wanted {
+            host: None,
+            client: introduction.as_deref(),
+        };
+        let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, wanted);
         let failure = match timeout_at(end, opening).await {
             Ok(Ok((mut stream, _))) => {
                 let measures = endpoint.metrics.tcp();
@@ -268,7 +274,7 @@ impl Session {
                 endpoint.connected(took);
                 endpoint.live.connected();
                 self.connect = Some(took);
-                let made = match destination::made(self.brought.as_deref(), &stream) {
+                let made = match destination::made(self.facts.brought.as_deref(), &stream) {
                     Ok(made) => made.map(Box::new),
                     Err(refusal) => return Err(self.refuse(refusal)),
                 };

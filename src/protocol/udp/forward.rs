@@ -4,6 +4,7 @@ use std::io;
 
 use tokio::time::Instant;
 
+use super::introduced;
 use super::session::Session;
 use crate::net::{Batch, Datagram, Outgoing, send};
 use crate::snapshot::{DatagramMetrics, Dropped};
@@ -16,6 +17,9 @@ pub(super) fn forward<'a>(
     metrics: &DatagramMetrics,
     now: Instant,
 ) -> &'a [Datagram] {
+    if let Some(header) = session.header() {
+        return introduced::forward((session, &header), batch, datagrams, metrics, now);
+    }
     let message = |datagram: &Datagram| Outgoing {
         bytes: batch.bytes(datagram),
         segment: datagram.segment,
@@ -60,7 +64,7 @@ pub(super) fn forward<'a>(
 }
 
 /// Whether an error says nothing about the other side.
-fn is_of_the_kernel(error: &io::Error) -> bool {
+pub(super) fn is_of_the_kernel(error: &io::Error) -> bool {
     why(error) != Dropped::Error
 }
 

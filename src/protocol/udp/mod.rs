@@ -13,6 +13,7 @@
 
 mod current;
 mod forward;
+mod introduced;
 mod ready;
 mod session;
 mod table;

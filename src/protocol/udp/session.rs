@@ -18,6 +18,7 @@ use crate::balance::client_key;
 use crate::endpoint::{ConnectFailure, Direction, Endpoint, Health, OpenConnection};
 use crate::net::{self, Address, Source};
 use crate::protocol::local::Local;
+use crate::proxy_protocol::{Addresses, Introduction, Transport};
 use crate::snapshot::{Dropped, SessionResult, SessionTarget};
 use crate::telemetry::access::{End, Entry, Origin, Target};
 use crate::upstream::Pick;
@@ -61,6 +62,8 @@ pub(super) enum Ending {
 #[derive(Debug)]
 struct Link {
     socket: UdpSocket,
+    /// What stands before each datagram to it, if it is told whom they are from.
+    header: Option<Rc<[u8]>>,
     endpoint: Arc<Endpoint>,
     /// Whether the network said that nobody is there.
     has_failed: bool,
@@ -120,6 +123,11 @@ impl Session {
     /// The socket to the endpoint.
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
         self.link.socket.as_fd()
+    }
+
+    /// What stands before each datagram to the endpoint, if anything does.
+    pub(super) fn header(&self) -> Option<Rc<[u8]>> {
+        self.link.header.clone()
     }
 
     /// Goes to another endpoint if this one will not do any more. `true` if the socket is new.
@@ -287,8 +295,6 @@ impl Wish<'_> {
         Err(result)
     }
 
-    /// What is to be said to an endpoint before all else of a session (who the client is, by the
-    /// PROXY protocol) would be sent here.
     fn open(&self, pick: Pick) -> Result<Link, Dropped> {
         let endpoint = Arc::clone(&pick.endpoint);
         let Address::Ip(address) = endpoint.address else {
@@ -314,12 +320,28 @@ impl Wish<'_> {
         })?;
         Ok(Link {
             socket,
+            header: self.header(&endpoint),
             endpoint,
             has_failed: false,
             is_proved: false,
             _open: open,
             _pick: pick,
         })
+    }
+}
+
+impl Wish<'_> {
+    /// What is said before each datagram, if the endpoint is told whom they are from.
+    fn header(&self, endpoint: &Endpoint) -> Option<Rc<[u8]>> {
+        let version = endpoint.proxy_protocol?;
+        let own = self.form.listener.sockets.local;
+        let arrived = self
+            .source
+            .map(|source| (source.address, own.port()).into());
+        let destination = net::canonical(arrived.unwrap_or(own));
+        let addresses = Addresses::new(net::canonical(self.peer), destination, Transport::Datagram);
+        let introduction = Introduction::of_addresses(version, addresses);
+        Some(introduction.finished().into())
     }
 }
 

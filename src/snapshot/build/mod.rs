@@ -17,6 +17,7 @@ use super::failure::{BuildError, refused};
 use super::http2::{Http2, Spoken};
 use super::listener::{HttpListener, Intercept, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
+use super::proxied::ProxyHeaders;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
 use super::tls::{Termination, key_logging};
 use super::unnamed::{effective_upstreams, of_listener, own_route, redirects};
@@ -122,6 +123,7 @@ impl Builder<'_> {
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
+            proxy_headers: self.proxy_headers(name, written),
             tls,
             by_name,
             intercept: written
@@ -136,6 +138,12 @@ impl Builder<'_> {
             metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, &spoken),
             name: shared,
         })
+    }
+
+    fn proxy_headers(&self, name: &str, written: &config::Listener) -> Option<Arc<ProxyHeaders>> {
+        let registry = &self.ingredients.world.registry;
+        let defaults = &self.ingredients.config.defaults.timeouts;
+        ProxyHeaders::new(registry, name, written, defaults).map(Arc::new)
     }
 
     fn tls(

@@ -207,6 +207,7 @@ fn a_listener_for_datagrams_may_have_the_address_of_another() {
         peer: local,
         local,
         brought: None,
+        proxied: None,
     };
     let found = snapshot.listener_of(&facts).expect("by its name");
     assert_eq!(&*found.name, "web", "a connection came to no datagrams");
