@@ -118,6 +118,15 @@ fn refused(proxy: &Evenkeel, listener: &str, reason: &str) -> u64 {
     proxy.metric("evenkeel_destinations_refused_total", &labels)
 }
 
+/// Waits until a listener has had as many sessions: one that ends at this moment is neither open nor
+/// ended for a while.
+#[track_caller]
+fn assert_sessions(proxy: &Evenkeel, listener: &str, number: u64) {
+    eventually(&format!("{number} sessions at {listener}"), || {
+        (sessions(proxy, listener) == number).then_some(())
+    });
+}
+
 /// Sessions of a listener that have ended, or are open.
 fn sessions(proxy: &Evenkeel, listener: &str) -> u64 {
     let label = format!("listener=\"{listener}\"");
@@ -139,28 +148,16 @@ fn passes_both_ways(how: How) {
         for (nth, destination) in [four, six].into_iter().enumerate() {
             let (client, said) = ask(destination);
             assert_eq!(said, destination);
-            assert_eq!(
-                sessions(&proxy, "outbound"),
-                nth as u64 + 1,
-                "{how:?} {destination}"
-            );
+            assert_sessions(&proxy, "outbound", nth as u64 + 1);
             drop(client);
         }
         for (nth, destination) in [own_four, own_six].into_iter().enumerate() {
             let (client, said) = neighbour.within(|| ask(destination));
             assert_eq!(said, destination);
-            assert_eq!(
-                sessions(&proxy, "inbound"),
-                nth as u64 + 1,
-                "{how:?} {destination}"
-            );
+            assert_sessions(&proxy, "inbound", nth as u64 + 1);
             drop(client);
         }
-        assert_eq!(
-            sessions(&proxy, "outbound"),
-            2,
-            "its own connections came back"
-        );
+        assert_sessions(&proxy, "outbound", 2);
         assert_eq!(own.each_ref().map(Endpoint::connections), [1, 1]);
         // What is logged is where it went; what is counted has one name for all.
         let line = &proxy.access_lines(4)[0];
@@ -274,7 +271,7 @@ fn endpoints_that_are_listed_take_what_is_intercepted() {
         let mut client = Client::connect(([10, 8, 0, 1], 8080).into());
         assert_eq!(client.bytes(14), b"10.8.0.1:9090\n");
         drop(client);
-        assert_eq!(sessions(&proxy, "outbound"), 1);
+        assert_sessions(&proxy, "outbound", 1);
     });
     assert_eq!(other.connections(), 1);
 }

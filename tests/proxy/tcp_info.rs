@@ -127,9 +127,11 @@ fn what_is_lost_on_the_way_is_seen() {
         eventually("a sample was taken", || {
             (again() == Some(0.0)).then_some(())
         });
-        scene.near.run(
-            "nft 'table inet loss { chain out { type filter hook output priority 0; \
-             oifname \"slow0\" tcp flags & (syn | fin) == 0 meta length > 52 numgen random mod 5 == 0 drop; }; }'",
+        // At its other end: what the sender's own firewall drops was never sent to the sender.
+        scene.far.run(
+            "nft 'table inet loss { chain in { type filter hook input priority 0; \
+             iifname \"slow0\" tcp flags & (syn | fin) == 0 meta length > 52 \
+             numgen random mod 5 == 0 drop; }; }'",
         );
         eventually("segments were sent again", || {
             talk(&proxy);
