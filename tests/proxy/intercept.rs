@@ -118,8 +118,8 @@ fn refused(proxy: &Evenkeel, listener: &str, reason: &str) -> u64 {
     proxy.metric("evenkeel_destinations_refused_total", &labels)
 }
 
-/// Waits until a listener has had as many sessions: one that ends at this moment is neither open nor
-/// ended for a while.
+/// Waits until a listener has had as many sessions: one that ends at this moment is neither open
+/// nor ended for a while.
 #[track_caller]
 fn assert_sessions(proxy: &Evenkeel, listener: &str, number: u64) {
     eventually(&format!("{number} sessions at {listener}"), || {
