@@ -95,7 +95,7 @@ async fn start() -> TcpStream {
     let facts = ConnectionFacts {
         listener: "web".into(),
         peer,
-        local: sockets.local,
+        sockets: Arc::clone(&sockets),
         brought: None,
         proxied: None,
     };

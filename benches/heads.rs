@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use divan::Bencher;
-use evenkeel::config::{FieldEdits, Listener, ListenerHttp2, Rewrite, Route, Timeouts};
+use evenkeel::config::{
+    FieldEdits, Listener, ListenerHttp2, ListenerLimits, ListenerSocket, Rewrite, Route, Timeouts,
+};
 use evenkeel::message::{Fields, RequestParts};
 use evenkeel::policy::{Filters, Forwarding, Via};
 use http::{HeaderName, HeaderValue, Version};
@@ -83,6 +85,8 @@ fn listener() -> Listener {
         bind: ":443".to_owned(),
         protocols: None,
         http2: ListenerHttp2::default(),
+        limits: ListenerLimits::default(),
+        socket: ListenerSocket::default(),
         to: Vec::new(),
         upstream: None,
         intercept: None,

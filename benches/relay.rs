@@ -100,6 +100,7 @@ async fn run(relay: Relay, mut near: TcpStream, mut far: TcpStream) {
                 limits: TunnelTimeouts {
                     idle: Duration::from_hours(1),
                     max_age: None,
+                    first_byte: None,
                 },
                 endpoint: &endpoint,
                 passed: &passed,

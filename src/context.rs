@@ -1,9 +1,9 @@
 //! Facts of a connection, learned once when it is accepted.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::net::OwnConnections;
+use crate::net::{OwnConnections, Sockets};
 use crate::proxy_protocol::Tlvs;
 
 /// Who is connected to what.
@@ -12,10 +12,10 @@ pub struct ConnectionFacts {
     /// Name of the listener that accepted it.
     pub listener: Arc<str>,
     /// The other side: the client that a PROXY header was about, where one came, or
-    /// [`NO_ADDRESS`].
+    /// [`UNNAMED`](crate::net::UNNAMED).
     pub peer: SocketAddr,
-    /// Our side.
-    pub local: SocketAddr,
+    /// Our side: what it came by.
+    pub sockets: Arc<Sockets>,
     /// What else a PROXY header said.
     pub proxied: Option<Arc<Proxied>>,
     /// Of a listener to which a firewall brings connections. In a box: few have it.
@@ -39,7 +39,3 @@ pub struct Proxied {
     /// What else it said.
     pub tlvs: Tlvs,
 }
-
-/// A client that has no address: it came to the proxy in front by a Unix socket. Nobody is at this
-/// one, so no rule about addresses is met by it but those that are met by all.
-pub const NO_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);

@@ -145,9 +145,20 @@ impl Watcher {
         self.reached(Step::Cut).await;
     }
 
+    /// Holds the drain's end up until [`Watcher::unblock`]: for a guard that reaches a watcher
+    /// anyway, and of which there are so many that another pointer counts.
+    pub fn block(&self) {
+        self.shared.blockers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Ends what [`Watcher::block`] began.
+    pub fn unblock(&self) {
+        self.shared.release(&self.shared.blockers);
+    }
+
     /// A guard that holds the drain's end up.
     pub fn blocker(&self) -> Blocker {
-        self.shared.blockers.fetch_add(1, Ordering::AcqRel);
+        self.block();
         Blocker {
             shared: Arc::clone(&self.shared),
         }

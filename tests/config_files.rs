@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use support::client::Client;
@@ -14,7 +15,7 @@ use support::command::Files;
 use support::evenkeel::Evenkeel;
 use support::tls::Authority;
 
-/// A listener's name, and the word of what it takes.
+/// A listener's name, or its path, and the word of what it takes.
 type Listening = (String, &'static str);
 
 /// Every file of `config/`.
@@ -57,6 +58,10 @@ fn each_starts_and_listens() {
         assert!(!listeners.is_empty(), "{}", path.display());
         for listener in listeners {
             let (listener, protocol) = listener;
+            if protocol == "unix" {
+                assert!(UnixListener::bind(&listener).is_err(), "{listener} is free");
+                continue;
+            }
             let address = proxy.address(&listener);
             if protocol == "udp" {
                 assert!(UdpSocket::bind(address).is_err(), "{address} is free");
@@ -92,6 +97,12 @@ fn with_free_ports(text: &str) -> (String, Vec<Listening>) {
     for line in text.lines() {
         let key = line.split('=').next().unwrap_or_default().trim();
         match key {
+            "bind" if line.contains("unix:/") => {
+                let name = format!("evenkeel-example-{}.sock", std::process::id());
+                let path = std::env::temp_dir().join(name).display().to_string();
+                lines.push(format!("bind = \"unix:{path}\""));
+                names.push((path, "unix"));
+            }
             "bind" => {
                 let name = format!("listener{}", names.len());
                 lines.push(format!("bind = \"@{name}\""));

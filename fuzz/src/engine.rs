@@ -78,7 +78,7 @@ impl Proxy for Engine {
         let facts = ConnectionFacts {
             listener: "web".into(),
             peer: self.sockets.local,
-            local: self.sockets.local,
+            sockets: Arc::clone(&self.sockets),
             brought: None,
             proxied: None,
         };

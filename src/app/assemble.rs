@@ -278,6 +278,7 @@ fn open_entrances(written: &AdminSettings, options: &Options) -> Result<Entrance
 fn addresses(snapshot: &Snapshot) -> BTreeMap<String, SocketAddr> {
     let listeners = snapshot.listeners.iter();
     listeners
+        .filter(|listener| listener.sockets.path.is_none())
         .map(|listener| (listener.name.to_string(), listener.sockets.local))
         .collect()
 }

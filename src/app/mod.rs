@@ -159,7 +159,8 @@ impl App {
 }
 
 impl Bound {
-    /// The address of each listener, by its name, with the port that was really bound.
+    /// The address of each listener, by its name, with the port that was really bound. Those at
+    /// Unix sockets have none.
     pub fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
         &self.facts.addresses
     }

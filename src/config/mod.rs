@@ -52,13 +52,14 @@ pub use self::codes::{CODES, Code, Explanation, Severity};
 pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
-    Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults,
+    Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults, DscpEntry,
     EndpointDetails, EndpointEntry, Endpoints, FieldEdits, Health, HealthGrpc, HealthHttp,
-    HealthTcp, HealthUdp, Hsts, Intercept, Listener, ListenerHttp2, Log, LogFormat, LogLevel,
-    OnRemoved, OtherEndpoints, OwnCertificate, Protocol, ProxyHeaderPolicy, ProxyProtocolVersion,
-    PublicRoots, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
-    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, Upstream, UpstreamHttp2,
-    UpstreamProtocol, UpstreamTls, Zone,
+    HealthTcp, HealthUdp, Hsts, Intercept, KeepaliveDetails, KeepaliveEntry, Listener,
+    ListenerHttp2, ListenerLimits, ListenerSocket, Log, LogFormat, LogLevel, OnRemoved,
+    OtherEndpoints, OwnCertificate, Protocol, ProxyHeaderPolicy, ProxyProtocolVersion, PublicRoots,
+    RateDetails, RateEntry, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
+    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, TrustedProxy, Upstream,
+    UpstreamHttp2, UpstreamProtocol, UpstreamSocket, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::octets::{OctetPattern, octets};
@@ -69,7 +70,7 @@ pub use self::schema::schema;
 pub use self::secrets::Secrets;
 pub use self::show::show;
 pub use self::source::{Place, Position, SourceId, Sources};
-pub use self::units::{Ratio, Size, Time, UnitError};
+pub use self::units::{Rate, Ratio, Size, Time, UnitError};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -169,6 +169,9 @@ fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
             let skips = table.get("insecure_skip_verify").and_then(Value::as_bool);
             !table.contains_key("ca") && skips != Some(true)
         }
+        (Some("ListenerLimits"), "subnet_v4" | "subnet_v6") => table.contains_key("per_subnet"),
+        // Which of them do something depends on what the listener speaks.
+        (Some("ListenerSocket"), _) => false,
         (Some("UpstreamTls"), "server_name_from") => !table.contains_key("server_name"),
         _ => true,
     }

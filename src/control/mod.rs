@@ -27,12 +27,14 @@ pub mod renewal;
 pub mod resolve;
 mod shutdown;
 mod signal;
+mod sockets;
 
-pub use prepare::{Bound, Candidate, Rejection, Workshop};
+pub use prepare::{Candidate, Rejection, Workshop};
 pub use ready::{Check, Readiness};
 pub use reload::{Report, Requests, Verdict};
 pub use shutdown::{Drained, Ended, Shutdown};
 pub use signal::{Gentle, Signals};
+pub use sockets::Bound;
 
 use crate::drain::Trigger;
 use crate::snapshot::Handle;

@@ -4,9 +4,8 @@
 //! snapshot. Nothing of it touches what is running, so the caller may drop the result at any point;
 //! sockets that were bound for it are closed with it.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -16,9 +15,9 @@ use super::client_authorities;
 use super::core_dumps;
 use super::materials::{self, UnusableMaterial};
 use super::resolve::{self, Unresolved};
-use crate::config::{Config, Diagnostic, Intercept, Outcome, Places, Sources};
-use crate::net::{Bind, Sockets, Transport};
-use crate::snapshot::{BuildError, Ingredients, Listener, Routing, Snapshot, TestFailure, build};
+use super::sockets::{Bound, rehearse};
+use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
+use crate::snapshot::{BuildError, Ingredients, Routing, Snapshot, TestFailure, build};
 use crate::tls::KeyLogging;
 use crate::upstream::World;
 
@@ -34,17 +33,6 @@ pub struct Workshop {
     /// Sockets of datagrams that were bound, while anybody has them.
     pub datagrams: Bound,
 }
-
-/// Sockets of datagrams by the address as it was written. Sessions of a listener that a reload took
-/// out go on by its sockets; were new ones bound beside them, the kernel would spread clients over
-/// both, and half of them would meet nobody.
-#[derive(Debug, Default)]
-pub struct Bound {
-    sockets: Mutex<Written>,
-}
-
-/// Each address as it was written, and who has it.
-type Written = Vec<(String, Weak<Sockets>)>;
 
 /// A configuration that is to be put in force.
 #[derive(Debug, Clone)]
@@ -83,6 +71,16 @@ pub enum Rejection {
     Bind {
         /// The listener.
         listener: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An option of sockets that this machine refuses.
+    #[error("{what} `{name}`: {source}")]
+    Option {
+        /// Whose it is: a listener or an upstream.
+        what: &'static str,
+        /// Its name.
+        name: String,
         /// Why.
         source: io::Error,
     },
@@ -130,6 +128,7 @@ impl Rejection {
             Self::Materials(failed) => failed.iter().map(|one| one.finding(places)).collect(),
             Self::Mistakes(_)
             | Self::Bind { .. }
+            | Self::Option { .. }
             | Self::Build(_)
             | Self::Log(_)
             | Self::Draining
@@ -185,6 +184,7 @@ impl Workshop {
         for doubt in client_authorities::doubts(&client_rules, SystemTime::now()) {
             tracing::warn!("{doubt}");
         }
+        rehearse(&config)?;
         let sockets = self.bind(&config, previous)?;
         Ok(build(Ingredients {
             generation: candidate.generation,
@@ -198,107 +198,6 @@ impl Workshop {
             seed: self.seed,
             previous,
         })?)
-    }
-
-    /// The sockets of every listener: those in use where an address stays, even under another name,
-    /// else new ones.
-    fn bind(
-        &self,
-        config: &Config,
-        previous: Option<&Snapshot>,
-    ) -> Result<BTreeMap<String, Arc<Sockets>>, Rejection> {
-        let mut sockets = BTreeMap::new();
-        for (name, listener) in &config.listener {
-            let transport = if listener.is_udp() {
-                Transport::Udp
-            } else {
-                Transport::Tcp
-            };
-            let kept = previous.and_then(|snapshot| {
-                let mut old = snapshot.listeners.iter();
-                let same = |old: &Arc<Listener>| {
-                    *old.bind == *listener.bind && old.sockets.transport == transport
-                };
-                old.find(|old| same(old) && old.sockets.is_open())
-            });
-            let lingering = || self.datagrams.find(transport, &listener.bind);
-            let kept = kept.map(|old| Arc::clone(&old.sockets));
-            let bound = if let Some(kept) = kept.or_else(lingering) {
-                kept
-            } else {
-                let bound = self.open(transport, &listener.bind, previous);
-                bound.map_err(|source| Rejection::Bind {
-                    listener: name.clone(),
-                    source,
-                })?
-            };
-            if transport == Transport::Tcp {
-                let takes_any = listener.intercept == Some(Intercept::Tproxy);
-                let set = bound.take_any_destination(takes_any);
-                // Who never asked for it need not be allowed to do without.
-                set.or_else(|source| if takes_any { Err(source) } else { Ok(()) })
-                    .map_err(|source| Rejection::Bind {
-                        listener: name.clone(),
-                        source,
-                    })?;
-            }
-            sockets.insert(name.clone(), bound);
-        }
-        Ok(sockets)
-    }
-
-    /// New sockets. A port that a listener of ours is about to leave is shared with it; any other
-    /// port in use belongs to somebody else, and is an error.
-    fn open(
-        &self,
-        transport: Transport,
-        bind: &str,
-        previous: Option<&Snapshot>,
-    ) -> io::Result<Arc<Sockets>> {
-        let port = bind.parse::<Bind>()?.address.port();
-        let same =
-            |sockets: &Sockets| sockets.local.port() == port && sockets.transport == transport;
-        let is_ours = previous.is_some_and(|snapshot| {
-            let mut listeners = snapshot.listeners.iter();
-            listeners.any(|listener| same(&listener.sockets))
-        });
-        let lingers = transport == Transport::Udp && self.datagrams.any(same);
-        let sockets = Arc::new(if is_ours || lingers {
-            Sockets::bind_shared_for(transport, bind, self.workers)?
-        } else {
-            Sockets::bind_for(transport, bind, self.workers)?
-        });
-        if transport == Transport::Udp {
-            self.datagrams.add(bind, &sockets);
-        }
-        Ok(sockets)
-    }
-}
-
-impl Bound {
-    /// Those of an address, if sessions still have them.
-    fn find(&self, transport: Transport, bind: &str) -> Option<Arc<Sockets>> {
-        let sockets = self.lock();
-        let mut same = sockets.iter().filter(|(written, _)| written == bind);
-        let found = same.find_map(|(_, sockets)| sockets.upgrade());
-        found.filter(|_| transport == Transport::Udp)
-    }
-
-    fn any(&self, is_it: impl Fn(&Sockets) -> bool) -> bool {
-        let known = self.lock();
-        let mut alive = known.iter().filter_map(|(_, sockets)| sockets.upgrade());
-        alive.any(|sockets| is_it(&sockets))
-    }
-
-    fn add(&self, bind: &str, sockets: &Arc<Sockets>) {
-        let mut known = self.lock();
-        known.retain(|(_, sockets)| sockets.strong_count() > 0);
-        known.push((bind.to_owned(), Arc::downgrade(sockets)));
-    }
-
-    /// A panic elsewhere cannot leave a list half-changed.
-    fn lock(&self) -> MutexGuard<'_, Written> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use super::health::Prober;
 use super::prepare::{Candidate, Rejection, Workshop};
 use super::ready::Readiness;
-use super::{changes, notify};
+use super::{changes, notify, sockets};
 use crate::config::{self, Config, Outcome, Severity, Style, System};
 use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::LevelHandle;
@@ -226,6 +226,7 @@ impl Reloader {
         self.metrics.applied(&snapshot);
         drop(self.parts.handle.replace(snapshot));
         let snapshot = self.parts.handle.load();
+        sockets::settle(&snapshot);
         workshop.world.install(snapshot.upstreams.values());
         self.parts.prober.apply(snapshot.upstreams.values());
         Ok(Change {

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::net::Address;
+use crate::net::{Address, Connecting};
 use crate::proxy_protocol;
 use crate::telemetry::access;
 use crate::tls::Peer;
@@ -57,8 +57,8 @@ pub use tcp_sessions::SessionEnd;
 pub struct Endpoint {
     /// Where connections go.
     pub address: Address,
-    /// The firewall mark of connections to it, if they have one.
-    pub mark: Option<u32>,
+    /// Options of the sockets that lead there, if any were written.
+    pub socket: Option<Arc<Connecting>>,
     /// How it is spoken to in TLS, if it is.
     pub tls: Option<Arc<Peer>>,
     /// How it is told whom a connection is for, if it is.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -18,7 +17,7 @@ use super::balance::Balance;
 use super::failure::{Failure, Shortage};
 use super::guard::{Guard, Ledger};
 use crate::drain::Watcher;
-use crate::net::{self, Stream};
+use crate::net::{self, Incoming, Stream};
 use crate::snapshot::Listener;
 use crate::telemetry::events::{Event, Events};
 
@@ -99,8 +98,9 @@ impl Acceptor {
     where
         S: Fn(Accepted) + 'static,
     {
-        let socket = listener.sockets.take(self.worker)?;
-        let socket = TcpListener::from_std(socket.ok_or(io::ErrorKind::NotConnected)?)?;
+        let serve = Rc::new(serve);
+        let socket = listener.sockets.incoming(self.worker)?;
+        let socket = socket.ok_or(io::ErrorKind::NotConnected)?;
         let form = RefCell::new(self.form(listener));
         let current = Rc::new(Current { form });
         let (sender, stop) = oneshot::channel();
@@ -114,6 +114,7 @@ impl Acceptor {
                 shortage: Shortage::new(),
             };
             accepting.run(&socket, stop, &serve).await;
+            kept.form.borrow().listener.sockets.withdraw();
             accepting.empty(socket, &serve).await;
             kept.form.borrow().listener.sockets.close(acceptor.worker);
             drop(hold);
@@ -140,14 +141,14 @@ impl Loop<'_> {
     /// Accepts until it is stopped.
     async fn run(
         &mut self,
-        socket: &TcpListener,
+        socket: &Incoming,
         mut stop: oneshot::Receiver<()>,
-        serve: &impl Fn(Accepted),
+        serve: &Rc<impl Fn(Accepted) + 'static>,
     ) {
         let mut turn = 0;
         while let Some(accepted) = next(socket, &mut stop).await {
             match accepted {
-                Ok((stream, peer)) => self.let_in(stream.into(), peer, serve),
+                Ok((stream, peer)) => self.let_in(stream, peer, serve),
                 Err(error) => match Failure::of(&error) {
                     Failure::Empty => {}
                     Failure::Lost => self.current.lost(),
@@ -169,16 +170,13 @@ impl Loop<'_> {
     /// Accepts what is left in the queue. Those clients were told that they are connected: serve
     /// them. The kernel is asked until it says that there are none, for an event may still be on
     /// its way. A shortage ends it: it would hold a drain up for nothing.
-    async fn empty(&mut self, socket: TcpListener, serve: &impl Fn(Accepted)) {
-        let Ok(socket) = socket.into_std() else {
+    async fn empty(&mut self, socket: Incoming, serve: &Rc<impl Fn(Accepted) + 'static>) {
+        let Ok(socket) = socket.into_queue() else {
             return; // the runtime is ending
         };
         let mut turn = 0;
         loop {
-            match net::accept(&socket).and_then(|(stream, peer)| {
-                let stream = Stream::accepted(stream)?;
-                Ok((stream, peer))
-            }) {
+            match socket.accept() {
                 Ok((stream, peer)) => self.let_in(stream, peer, serve),
                 Err(error) => match Failure::of(&error) {
                     Failure::Lost => self.current.lost(),
@@ -192,7 +190,12 @@ impl Loop<'_> {
         }
     }
 
-    fn let_in(&mut self, stream: Stream, peer: SocketAddr, serve: &impl Fn(Accepted)) {
+    fn let_in(
+        &mut self,
+        stream: Stream,
+        peer: SocketAddr,
+        serve: &Rc<impl Fn(Accepted) + 'static>,
+    ) {
         if self.shortage.passed() {
             self.publish(
                 "accept_resumed",
@@ -201,22 +204,37 @@ impl Loop<'_> {
         }
         let Form { listener, ledger } = self.current.form.borrow().clone();
         let mine = self.acceptor.worker;
-        let Some(guard) = ledger.enter(mine) else {
+        let Ok(place) = ledger.admit(peer) else {
             // The fastest "no" that TCP has, and one that leaves nothing behind on this side.
             return stream.reset_on_close();
         };
-        let accepted = Accepted {
-            stream,
-            peer: net::canonical(peer),
-            listener,
-            guard,
+        let balance = Arc::clone(&self.acceptor.balance);
+        let pass_on = move |stream, guard, serve: &Rc<_>| {
+            let accepted = Accepted {
+                stream,
+                peer: net::canonical(peer),
+                listener,
+                guard,
+            };
+            pass(accepted, (mine, &balance), &**serve);
         };
-        if accepted.guard.worker() == mine {
-            return serve(accepted);
-        }
-        if let Some(mut kept) = self.acceptor.balance.hand_over(accepted) {
-            kept.guard.move_to(mine);
-            serve(kept);
+        match ledger.enter(mine, place) {
+            Ok(guard) => pass_on(stream, guard, serve),
+            Err(_) if !ledger.may_wait() => {
+                ledger.full();
+                stream.reset_on_close();
+            }
+            Err(place) => {
+                let serve = Rc::clone(serve);
+                // The task belongs to the worker's runtime, which ends it; it lasts as long as a
+                // connection may wait.
+                drop(tokio::task::spawn_local(async move {
+                    match ledger.wait(mine, place, &stream).await {
+                        Some(guard) => pass_on(stream, guard, &serve),
+                        None => stream.reset_on_close(),
+                    }
+                }));
+            }
         }
     }
 
@@ -248,11 +266,22 @@ impl Current {
     }
 }
 
+/// Gives a connection to the worker that is to serve it.
+fn pass(accepted: Accepted, (mine, balance): (usize, &Balance), serve: &impl Fn(Accepted)) {
+    if accepted.guard.worker() == mine {
+        return serve(accepted);
+    }
+    if let Some(mut kept) = balance.hand_over(accepted) {
+        kept.guard.move_to(mine);
+        serve(kept);
+    }
+}
+
 /// The next connection, or `None` once the loop is to stop.
 async fn next(
-    socket: &TcpListener,
+    socket: &Incoming,
     stop: &mut oneshot::Receiver<()>,
-) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+) -> Option<io::Result<(Stream, SocketAddr)>> {
     poll_fn(|cx| {
         if Pin::new(&mut *stop).poll(cx).is_ready() {
             return Poll::Ready(None);

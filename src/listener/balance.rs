@@ -6,7 +6,7 @@
 //! has clearly more than another hands a new connection over. In balance nothing is handed over,
 //! for that costs the new connection a thread switch.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::accept::Accepted;
 use super::guard::Guard;
-use crate::net::Stream;
+use crate::net::{Loose, Stream};
 use crate::snapshot::Listener;
 
 /// Connections of every worker, and the way to hand one over.
@@ -32,7 +32,7 @@ pub struct Inbox {
 /// A connection between two workers: known to neither's runtime.
 #[derive(Debug)]
 struct Moving {
-    stream: TcpStream,
+    stream: Loose,
     peer: SocketAddr,
     listener: Arc<Listener>,
     guard: Guard,

@@ -1,11 +1,18 @@
 //! What a connection holds while it lives, and what is counted by that.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
 
 use super::balance::Balance;
-use crate::drain::{Blocker, Watcher};
-use crate::snapshot::{ConnectionGuard, ConnectionProtocol, Listener, ListenerMetrics};
+use crate::drain::Watcher;
+use crate::net::{Stream, named};
+use crate::snapshot::{
+    ConnectionGuard, ConnectionProtocol, Limits, Listener, ListenerMetrics, Place, Queue, Refusal,
+};
 
 /// What the connections of one listener are entered into. It does not hold the listener itself: a
 /// connection that lives for days must not keep the routes of its first day.
@@ -13,6 +20,8 @@ use crate::snapshot::{ConnectionGuard, ConnectionProtocol, Listener, ListenerMet
 pub struct Ledger {
     connections: Arc<AtomicU32>,
     max_connections: u32,
+    queue: Arc<Queue>,
+    limits: Option<Arc<Limits>>,
     metrics: ListenerMetrics,
     balance: Arc<Balance>,
     drain: Watcher,
@@ -27,8 +36,16 @@ pub struct Guard {
     worker: u32,
     /// What it is counted as.
     protocol: ConnectionProtocol,
-    _blocker: Blocker,
+    /// What it is counted as by its address, where that is limited.
+    place: Held,
 }
+
+/// What a connection is counted as by its address. In a box: few listeners have such limits.
+pub(super) type Held = Option<Box<Place>>;
+
+/// A connection that is not let in; that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused;
 
 impl Ledger {
     /// For the connections that come under this form of a listener.
@@ -36,30 +53,105 @@ impl Ledger {
         Arc::new(Self {
             connections: Arc::clone(&listener.connections),
             max_connections: listener.max_connections,
+            queue: Arc::clone(&listener.queue),
+            limits: listener.limits.clone(),
             metrics: listener.metrics.clone(),
             balance: Arc::clone(balance),
             drain: drain.clone(),
         })
     }
 
-    /// Lets one more connection in, for the worker that should serve it; `None` above the limit.
-    pub(super) fn enter(self: &Arc<Self>, accepting: usize) -> Option<Guard> {
-        // Added first and taken back, so that workers that accept at once cannot exceed the limit.
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.max_connections {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-            self.metrics.refused_full.inc();
+    /// Counts a connection in by its address; says nothing yet of whether there is a place for it.
+    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Held, Refused> {
+        let Some(limits) = &self.limits else {
+            return Ok(None);
+        };
+        match limits.enter(named(peer), Instant::now()) {
+            Ok(place) => Ok(Some(Box::new(place))),
+            Err(refusal) => {
+                limits.refused(refusal);
+                Err(Refused)
+            }
+        }
+    }
+
+    /// Lets one more connection in, for the worker that should serve it; gives it back above the
+    /// limit, and where others wait for a place already.
+    pub(super) fn enter(self: &Arc<Self>, accepting: usize, place: Held) -> Result<Guard, Held> {
+        if self.queue.is_empty() || self.longest_wait().is_none() {
+            return self.take(accepting, place);
+        }
+        Err(place)
+    }
+
+    /// Waits for a place as long as that is allowed; `None` if there was none, or the client went
+    /// away.
+    pub(super) async fn wait(
+        self: &Arc<Self>,
+        accepting: usize,
+        mut place: Held,
+        stream: &Stream,
+    ) -> Option<Guard> {
+        let (limits, longest) = self.longest_wait()?;
+        let Some(waiter) = self.queue.join(Some(limits.waiting())) else {
+            self.full();
             return None;
+        };
+        let waiting = waiter.until(|| match self.take(accepting, place.take()) {
+            Ok(guard) => Some(guard),
+            Err(back) => {
+                place = back;
+                None
+            }
+        });
+        let mut drain = self.drain.clone();
+        tokio::select! {
+            biased;
+            result = timeout(longest, waiting) => {
+                if result.is_err() {
+                    limits.refused(Refusal::QueueTimeout);
+                }
+                result.ok()
+            }
+            () = stream.broken() => None,
+            () = drain.closed() => None,
+        }
+    }
+
+    /// Counts a connection that is refused for lack of a place.
+    pub(super) fn full(&self) {
+        self.metrics.refused_full.inc();
+    }
+
+    /// Whether who finds no place may wait for one.
+    pub(super) fn may_wait(&self) -> bool {
+        self.longest_wait().is_some()
+    }
+
+    fn longest_wait(&self) -> Option<(&Limits, Duration)> {
+        let limits = self.limits.as_deref()?;
+        Some((limits, limits.wait?))
+    }
+
+    fn take(self: &Arc<Self>, accepting: usize, place: Held) -> Result<Guard, Held> {
+        // Added first and taken back, so that workers that accept at once cannot exceed the limit.
+        // In one order with the queue: who begins to wait sees a place that is free, or whoever
+        // leaves sees that somebody waits.
+        if self.connections.fetch_add(1, Ordering::SeqCst) >= self.max_connections {
+            self.connections.fetch_sub(1, Ordering::SeqCst);
+            return Err(place);
         }
         let worker = self.balance.server(accepting);
         self.balance.add(worker);
         self.metrics.accepted.inc();
         let protocol = self.metrics.connections.usual();
         self.metrics.connections.inc(protocol);
-        Some(Guard {
+        self.drain.block();
+        Ok(Guard {
             ledger: Arc::clone(self),
             worker: small(worker),
             protocol,
-            _blocker: self.drain.blocker(),
+            place,
         })
     }
 
@@ -97,7 +189,10 @@ impl ConnectionGuard for Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.ledger.connections.fetch_sub(1, Ordering::Relaxed);
+        // By its address first: who waits for its place may be the same client.
+        drop(self.place.take());
+        self.ledger.connections.fetch_sub(1, Ordering::SeqCst);
+        self.ledger.queue.left();
         self.ledger.balance.remove(self.worker());
         self.ledger.metrics.connections.dec(self.protocol);
         if std::thread::panicking() {
@@ -105,6 +200,8 @@ impl Drop for Guard {
             // was is an event.
             self.ledger.metrics.panicked.inc();
         }
+        // Last: who waits for the end of a drain sees all of this.
+        self.ledger.drain.unblock();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where an endpoint is.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub enum Address {
     /// IP address and port.
     Ip(SocketAddr),
-    /// A Unix socket's path.
+    /// A Unix socket's path, or its abstract name behind `@`.
     Unix(Arc<PathBuf>),
 }
 
@@ -45,7 +45,15 @@ pub fn dotted(address: Ipv4Addr) -> ([u8; 15], usize) {
     (text, end - 1)
 }
 
+/// The address of a client, if it has one: one that came by a Unix socket has none.
+pub fn named(peer: SocketAddr) -> Option<IpAddr> {
+    (peer != UNNAMED).then(|| peer.ip().to_canonical())
+}
+
 /// An address as people write it: IPv4 in its own form, not as part of IPv6.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+/// Who comes by a Unix socket: nobody can have this address, as the other end of a connection.
+pub const UNNAMED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));

@@ -60,6 +60,14 @@ impl Bind {
         })
     }
 
+    /// The same where it is written whether IPv6 leaves IPv4 alone.
+    pub(super) fn with_v6_only(mut self, v6_only: Option<bool>) -> Self {
+        if self.address.is_ipv6() {
+            self.dual_stack = v6_only.map_or(self.dual_stack, |v6_only| !v6_only);
+        }
+        self
+    }
+
     /// The same with another port.
     pub(super) fn with_port(mut self, port: u16) -> Self {
         self.address.set_port(port);
@@ -95,6 +103,10 @@ impl FromStr for Bind {
 impl BindError {
     /// What an error of the system means for this address.
     pub(super) fn explain(address: SocketAddr, error: &io::Error) -> Self {
+        if error.get_ref().is_some() {
+            // It says already which option is to blame.
+            return Self::Other(address, error.to_string());
+        }
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::InUse(address),
             io::ErrorKind::AddrNotAvailable => Self::NotHere(address),

@@ -13,7 +13,6 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::canonical;
 use super::stream::Stream;
@@ -127,11 +126,6 @@ impl Drop for Known {
 pub fn is_local(address: IpAddr) -> bool {
     // The kernel binds to no other; nothing is sent.
     UdpSocket::bind((address, 0)).is_ok()
-}
-
-/// Whether connections may be marked, which takes a privilege.
-pub fn may_mark(mark: u32) -> io::Result<()> {
-    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?.set_mark(mark)
 }
 
 #[cfg(test)]

@@ -8,24 +8,34 @@
 //! has emptied the queue.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::address::UNNAMED;
 use super::bind::{Bind, BindError};
 use super::datagram;
+use super::incoming::Incoming;
+use super::options::Listening;
+use super::unix::SocketFile;
 
 /// Bound sockets that take connections, or datagrams: one per worker, all on the same address and
 /// port.
 #[derive(Debug)]
 pub struct Sockets {
-    /// The address with the port that was really bound.
+    /// The address with the port that was really bound; [`UNNAMED`] for a Unix socket.
     pub local: SocketAddr,
+    /// The path of a Unix socket, or its abstract name behind `@`.
+    pub path: Option<Arc<PathBuf>>,
     /// What comes by them.
     pub transport: Transport,
+    /// What they were last made to be.
+    options: Mutex<Listening>,
     open: Vec<Mutex<Option<Socket>>>,
+    /// That of a Unix socket, while clients can find it.
+    file: Mutex<Option<SocketFile>>,
 }
 
 /// What comes by a socket.
@@ -35,40 +45,63 @@ pub enum Transport {
     Tcp,
     /// Datagrams.
     Udp,
+    /// Connections, by a Unix socket that all workers share.
+    Unix,
+}
+
+impl Transport {
+    /// What comes by an address, as datagrams or else as connections.
+    pub fn of(bind: &str, is_udp: bool) -> Self {
+        match (is_udp, bind.starts_with(UNIX)) {
+            (true, _) => Self::Udp,
+            (false, true) => Self::Unix,
+            (false, false) => Self::Tcp,
+        }
+    }
 }
 
 impl Sockets {
     /// Binds and listens for so many workers (at least one). Fails when anybody else accepts on
     /// the address, even somebody who would share it.
     pub fn bind(address: &str, workers: usize) -> io::Result<Self> {
-        Self::bind_for(Transport::Tcp, address, workers)
+        Self::open(Transport::Tcp, address, &Listening::default(), workers)
     }
 
-    /// The same for either transport.
-    pub fn bind_for(transport: Transport, address: &str, workers: usize) -> io::Result<Self> {
-        let bind: Bind = address.parse()?;
+    /// The same for either transport, and with options.
+    pub fn open(
+        transport: Transport,
+        address: &str,
+        options: &Listening,
+        workers: usize,
+    ) -> io::Result<Self> {
+        if let Some(path) = address.strip_prefix(UNIX) {
+            return Self::open_unix(Path::new(path), options, workers);
+        }
+        let bind = address.parse::<Bind>()?.with_v6_only(options.v6_only);
         if bind.address.port() != 0 {
             // With `SO_REUSEPORT` two programs of one user share a port without an error, and each
             // gets half of the connections: a trap at start-up. A socket without it cannot.
-            let guard = open_or_ipv4(bind, transport, false).map(|(guard, _)| guard);
+            let guard = open_or_ipv4(bind, (transport, options), false).map(|(guard, _)| guard);
             drop(guard.map_err(|error| BindError::explain(bind.address, &error))?);
         }
-        Self::listen(bind, transport, workers)
+        Self::listen(bind, transport, options, workers)
     }
 
     /// The same beside sockets that overlap, of this program or of the one it takes over from: for
     /// reloads and upgrades.
     pub fn bind_shared(address: &str, workers: usize) -> io::Result<Self> {
-        Self::bind_shared_for(Transport::Tcp, address, workers)
+        Self::open_shared(Transport::Tcp, address, &Listening::default(), workers)
     }
 
-    /// The same for either transport.
-    pub fn bind_shared_for(
+    /// The same for either transport, and with options.
+    pub fn open_shared(
         transport: Transport,
         address: &str,
+        options: &Listening,
         workers: usize,
     ) -> io::Result<Self> {
-        Self::listen(address.parse()?, transport, workers)
+        let bind = address.parse::<Bind>()?.with_v6_only(options.v6_only);
+        Self::listen(bind, transport, options, workers)
     }
 
     /// A worker's socket, non-blocking. May be asked for again: it is a new descriptor of the same
@@ -79,6 +112,23 @@ impl Sockets {
         };
         let socket = socket.as_ref().map(Socket::try_clone).transpose()?;
         Ok(socket.map(TcpListener::from))
+    }
+
+    /// The same of what takes connections of any kind, watched by the runtime.
+    pub fn incoming(&self, worker: usize) -> io::Result<Option<Incoming>> {
+        let socket = match self.slot(worker) {
+            Some(slot) => slot.as_ref().map(Socket::try_clone).transpose()?,
+            None => None,
+        };
+        let Some(socket) = socket else {
+            return Ok(None);
+        };
+        Ok(Some(match self.transport {
+            Transport::Unix => Incoming::Unix(tokio::net::UnixListener::from_std(socket.into())?),
+            Transport::Tcp | Transport::Udp => {
+                Incoming::Tcp(tokio::net::TcpListener::from_std(socket.into())?)
+            }
+        }))
     }
 
     /// The same of a socket that takes datagrams.
@@ -96,6 +146,11 @@ impl Sockets {
         if let Some(mut socket) = self.slot(worker) {
             *socket = None;
         }
+    }
+
+    /// Takes the file of a Unix socket away: nobody else comes, and what is in the queue is all.
+    pub fn withdraw(&self) {
+        drop(self.file().take());
     }
 
     /// Whether every worker's socket is open, so that a reload may keep them.
@@ -124,27 +179,98 @@ impl Sockets {
         Ok(())
     }
 
+    /// Whether both are at the same address, or path.
+    pub fn is_where(&self, other: &Self) -> bool {
+        (self.local, &self.path) == (other.local, &other.path)
+    }
+
     /// Workers that have a socket here.
     pub fn workers(&self) -> usize {
         self.open.len()
     }
 
-    fn listen(bind: Bind, transport: Transport, workers: usize) -> io::Result<Self> {
+    /// Whether they can become what these options say, without others in their place.
+    pub fn may_become(&self, options: &Listening) -> bool {
+        self.options().is_bound_as(options)
+    }
+
+    /// Makes them what these options say, for the connections that come from now on.
+    pub fn become_like(&self, options: &Listening) -> io::Result<()> {
+        let mut present = self.options();
+        if *present == *options {
+            return Ok(());
+        }
+        for worker in 0..self.workers() {
+            let Some(slot) = self.slot(worker) else {
+                continue;
+            };
+            if let Some(socket) = &*slot {
+                begin(socket, self.transport, options, self.local.is_ipv6())?;
+            }
+        }
+        if let Some(file) = &*self.file() {
+            file.give(&options.access)?;
+        }
+        *present = options.clone();
+        Ok(())
+    }
+
+    fn options(&self) -> MutexGuard<'_, Listening> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<SocketFile>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One socket for all workers: the kernel has no `SO_REUSEPORT` for paths.
+    fn open_unix(path: &Path, options: &Listening, workers: usize) -> io::Result<Self> {
+        let (first, file) =
+            SocketFile::listen(path, &options.access, options.backlog).map_err(io::Error::other)?;
+        let others = (1..workers).map(|_| first.try_clone());
+        let others = others.collect::<io::Result<Vec<_>>>()?;
+        let all = std::iter::once(first).chain(others);
+        Ok(Self {
+            local: UNNAMED,
+            path: Some(Arc::new(path.into())),
+            transport: Transport::Unix,
+            options: Mutex::new(options.clone()),
+            open: all.map(|socket| Mutex::new(Some(socket))).collect(),
+            file: Mutex::new(file),
+        })
+    }
+
+    fn listen(
+        bind: Bind,
+        transport: Transport,
+        options: &Listening,
+        workers: usize,
+    ) -> io::Result<Self> {
         let explain = |error: io::Error| BindError::explain(bind.address, &error);
-        let (first, bind) = open_or_ipv4(bind, transport, true).map_err(explain)?;
-        begin(&first, transport, bind).map_err(explain)?;
+        let how = (transport, options);
+        let (first, bind) = open_or_ipv4(bind, how, true).map_err(explain)?;
+        let begin = |socket: &Socket| {
+            if transport == Transport::Udp {
+                datagram::prepare(socket, bind.address)?;
+            }
+            begin(socket, transport, options, bind.address.is_ipv6())
+        };
+        begin(&first).map_err(explain)?;
         let local = first.local_addr()?;
         let local = local.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let mut open = vec![Mutex::new(Some(first))];
         for _ in 1..workers {
-            let socket = bound(bind.with_port(local.port()), transport, true).map_err(explain)?;
-            begin(&socket, transport, bind).map_err(explain)?;
+            let socket = bound(bind.with_port(local.port()), how, true).map_err(explain)?;
+            begin(&socket).map_err(explain)?;
             open.push(Mutex::new(Some(socket)));
         }
         Ok(Self {
             local,
+            path: None,
             transport,
+            options: Mutex::new(options.clone()),
             open,
+            file: Mutex::default(),
         })
     }
 
@@ -154,32 +280,29 @@ impl Sockets {
     }
 }
 
-/// Takes one connection from the accept queue, non-blocking and not inherited by children, without
-/// waiting for an event to announce it: [`io::ErrorKind::WouldBlock`] really means an empty queue.
-pub fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
-    let peer = peer.map(SocketAddr::try_from).transpose()?;
-    // The kernel names the peer of every accepted TCP connection; a type cannot say so.
-    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?;
-    Ok((TcpStream::from(socket), peer))
-}
-
-/// Has a bound socket take what comes.
-fn begin(socket: &Socket, transport: Transport, bind: Bind) -> io::Result<()> {
+/// Has a bound socket take what comes, as the options say; also one that does so already.
+fn begin(
+    socket: &Socket,
+    transport: Transport,
+    options: &Listening,
+    is_ipv6: bool,
+) -> io::Result<()> {
     match transport {
-        Transport::Tcp => socket.listen(BACKLOG),
-        Transport::Udp => datagram::prepare(socket, bind.address),
+        Transport::Tcp => options.apply(socket, is_ipv6),
+        Transport::Udp => options.apply_to_datagrams(socket, is_ipv6),
+        Transport::Unix => socket.listen(options.backlog),
     }
 }
 
 /// A bound socket; on every IPv4 address where "every address" was asked for and IPv6 is missing.
-fn open_or_ipv4(bind: Bind, transport: Transport, share: bool) -> io::Result<(Socket, Bind)> {
-    match (bound(bind, transport, share), bind.without_ipv6()) {
+fn open_or_ipv4(
+    bind: Bind,
+    how: (Transport, &Listening),
+    share: bool,
+) -> io::Result<(Socket, Bind)> {
+    match (bound(bind, how, share), bind.without_ipv6()) {
         (Ok(socket), _) => Ok((socket, bind)),
-        (Err(error), Some(ipv4)) if lacks_ipv6(&error) => {
-            Ok((bound(ipv4, transport, share)?, ipv4))
-        }
+        (Err(error), Some(ipv4)) if lacks_ipv6(&error) => Ok((bound(ipv4, how, share)?, ipv4)),
         (Err(error), _) => Err(error),
     }
 }
@@ -190,10 +313,14 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     error.raw_os_error() == Some(family) || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
-fn bound(bind: Bind, transport: Transport, share: bool) -> io::Result<Socket> {
+fn bound(
+    bind: Bind,
+    (transport, options): (Transport, &Listening),
+    share: bool,
+) -> io::Result<Socket> {
     let domain = Domain::for_address(bind.address);
     let socket = match transport {
-        Transport::Tcp => Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?,
+        Transport::Tcp | Transport::Unix => Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?,
         Transport::Udp => Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?,
     };
     if bind.address.is_ipv6() {
@@ -203,11 +330,10 @@ fn bound(bind: Bind, transport: Transport, share: bool) -> io::Result<Socket> {
         // Without it a restart would wait a minute for connections in TIME_WAIT. Of datagrams it
         // would let two programs have the same port, and one of them all of them.
         socket.set_reuse_address(true)?;
-        // Linux hands this down to accepted sockets: one system call less per connection.
-        socket.set_tcp_nodelay(true)?;
     }
     socket.set_reuse_port(share)?;
     socket.set_nonblocking(true)?;
+    options.prepare(&socket, bind.address.is_ipv6())?;
     socket.bind(&bind.address.into())?;
     Ok(socket)
 }
@@ -216,7 +342,5 @@ const NO_TPROXY: &str = "no permission to take connections to other addresses: \
     `intercept = \"tproxy\"` needs CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN; \
     container: add NET_ADMIN)";
 
-/// Connections that wait to be accepted, per worker. The kernel cuts it to `net.core.somaxconn`
-/// (4096 by default), so this says "as many as the machine allows": a burst beyond it costs clients
-/// a second each, for their SYN is dropped.
-const BACKLOG: i32 = 65_535;
+/// What the address of a Unix socket begins with.
+const UNIX: &str = "unix:";

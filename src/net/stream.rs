@@ -14,11 +14,12 @@ use std::time::Duration;
 use rustix::buffer::spare_capacity;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustls::ProtocolVersion;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
-use super::address::{Address, canonical};
+use super::address::canonical;
+use super::options::Keepalive;
 use super::secure::Secure;
 use super::tcp::Tcp;
 
@@ -34,28 +35,6 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Opens a connection, with a firewall mark if one is given. The caller sets the time limit.
-    pub async fn connect(address: &Address, mark: Option<u32>) -> io::Result<Self> {
-        match address {
-            Address::Ip(address) => Tcp::connect(*address, mark).await.map(Self::Tcp),
-            Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path.as_path()).await?)),
-        }
-    }
-
-    /// A connection that was accepted on one of [`Sockets`](super::Sockets), which made it
-    /// non-blocking and without delay. Must be called on the worker that will serve it.
-    pub fn accepted(stream: std::net::TcpStream) -> io::Result<Self> {
-        Ok(TcpStream::from_std(stream)?.into())
-    }
-
-    /// The inverse of [`Stream::accepted`], to give a connection to another worker.
-    pub fn into_accepted(self) -> io::Result<std::net::TcpStream> {
-        match self {
-            Self::Tcp(stream) => stream.into_std(),
-            Self::Unix(_) | Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
     /// Ready when a read would return: bytes, the end, or an error. Costs no system call.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -306,15 +285,17 @@ impl Stream {
     }
 
     /// Has the kernel ask now and then whether the other end still exists: a peer that lost its
-    /// power says nothing, and a stream that may be silent for an hour would wait that long.
+    /// power says nothing, and a stream that may be silent for an hour would wait that long. Where
+    /// that was asked for already, it stays as it is.
     pub fn probe_peer(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => SockRef::from(&**stream).set_tcp_keepalive(
-                &TcpKeepalive::new()
-                    .with_time(PROBE_AFTER)
-                    .with_interval(PROBE_EVERY)
-                    .with_retries(PROBES),
-            ),
+            Self::Tcp(stream) => {
+                let socket = SockRef::from(&**stream);
+                if socket.keepalive()? {
+                    return Ok(());
+                }
+                Keepalive::USUAL.apply(&socket)
+            }
             Self::Unix(_) => Ok(()), // the kernel itself is the other end and tells at once
             Self::Tls(stream) => stream.socket().probe_peer(),
         }
@@ -386,11 +367,3 @@ pub(super) fn retried<T>(mut operation: impl FnMut() -> rustix::io::Result<T>) -
         }
     }
 }
-
-/// Silence before the first probe.
-const PROBE_AFTER: Duration = Duration::from_mins(1);
-/// Between probes that are not answered.
-const PROBE_EVERY: Duration = Duration::from_secs(15);
-/// Probes without an answer before the connection counts as dead: two minutes in all, as long as
-/// mobile networks are known to be away.
-const PROBES: u32 = 4;

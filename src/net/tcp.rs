@@ -1,13 +1,11 @@
 //! A TCP socket, and the guard of who watches it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 use super::stream::Stream;
 use super::tcp_info::{WatchGuard, Watched, Watching};
@@ -21,16 +19,6 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// Opens a connection, with a firewall mark if one is given.
-    pub(super) async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<Self> {
-        let stream = match mark {
-            None => TcpStream::connect(address).await?,
-            Some(mark) => connect_marked(address, mark).await?,
-        };
-        stream.set_nodelay(true)?;
-        Ok(Self::from(stream))
-    }
-
     /// Has it watched under a number.
     pub(super) fn watch(&mut self, number: u32, watching: &Arc<Watching>) -> Arc<Watched> {
         let guard = WatchGuard::new(self.stream.as_raw_fd(), number, watching);
@@ -85,15 +73,4 @@ impl DerefMut for Tcp {
     fn deref_mut(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
-}
-
-/// The mark has to be there before the first packet.
-async fn connect_marked(address: SocketAddr, mark: u32) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    SockRef::from(&socket).set_mark(mark)?;
-    socket.connect(address).await
 }

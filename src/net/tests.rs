@@ -15,7 +15,7 @@ use rustls::{
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
-use super::{Bind, BindError, Secure, Sockets, Stream, accept, canonical};
+use super::{Address, Bind, BindError, Connecting, Secure, Sockets, Stream, accept, canonical};
 
 /// Accepts on a worker's socket; waits for the kernel a little.
 async fn accepted(socket: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -235,6 +235,24 @@ async fn a_close_can_be_a_reset() {
     let mut other = tokio::net::TcpStream::from_std(other).expect("register");
     let error = other.read_u8().await.expect_err("a reset");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn what_was_written_of_keepalive_stays_when_a_peer_is_asked_after() {
+    let written: crate::config::UpstreamSocket =
+        toml::from_str("keepalive = { idle = '99s', interval = '7s', count = 2 }").expect("good");
+    let options = Connecting::new(&written).expect("something is written");
+    for (options, idle) in [(Some(&options), 99), (None, 60)] {
+        let sockets = Sockets::bind("127.0.0.1:0", 1).expect("bind");
+        let address = Address::Ip(sockets.local);
+        let stream = Stream::connect(&address, options).await.expect("connect");
+        let socket = socket2::SockRef::from(&stream);
+        assert_eq!(socket.keepalive().expect("asked"), options.is_some());
+        stream.probe_peer().expect("it is connected");
+        assert!(socket.keepalive().expect("asked"));
+        let time = socket.tcp_keepalive_time().expect("asked");
+        assert_eq!(time, Duration::from_secs(idle));
+    }
 }
 
 #[tokio::test]

@@ -166,6 +166,9 @@ impl Connection {
             // A reload has changed it, and its word is to hold now, not once none of these rest.
             return false;
         }
+        if self.endpoint.socket != endpoint.socket {
+            return false;
+        }
         if self.client.is_some() != endpoint.proxy_protocol.is_some() {
             return false;
         }
@@ -205,7 +208,7 @@ pub async fn connect(
     purpose: Purpose,
     wanted: Wanted<'_>,
 ) -> io::Result<(Stream, Option<Box<Secured>>)> {
-    let mut stream = Stream::connect(address, endpoint.mark).await?;
+    let mut stream = Stream::connect(address, endpoint.socket.as_deref()).await?;
     if let Some(client) = wanted.client {
         // In a box: most endpoints are told nothing.
         stream = Box::pin(introduce(stream, client)).await?;

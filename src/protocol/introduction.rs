@@ -4,9 +4,9 @@
 //! fields of HTTP say of clients is told in fields. What the proxy in front said is passed on, but
 //! for what we know ourselves.
 
-use crate::context::{ConnectionFacts, NO_ADDRESS};
+use crate::context::ConnectionFacts;
 use crate::endpoint::Endpoint;
-use crate::net::Stream;
+use crate::net::{Stream, UNNAMED};
 use crate::proxy_protocol::{Addresses, Introduction, Origin, TlsFacts, Told, Transport};
 
 /// What is known of a connection where it is served.
@@ -51,14 +51,14 @@ pub(super) fn introduction(
 /// Who has connected to what. The listener's address may stand for several: which of them it was,
 /// the socket knows.
 fn origin(facts: &ConnectionFacts, client: &Stream) -> Origin {
-    if facts.peer == NO_ADDRESS {
+    if facts.peer == UNNAMED {
         return Origin::Unix;
     }
     let told = facts
         .proxied
         .as_ref()
         .and_then(|proxied| proxied.destination);
-    let own = || client.local_address().unwrap_or(facts.local);
+    let own = || client.local_address().unwrap_or(facts.sockets.local);
     let destination = told.unwrap_or_else(own);
     Origin::Client(Addresses::new(facts.peer, destination, Transport::Stream))
 }

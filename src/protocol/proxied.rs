@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use crate::context::{ConnectionFacts, NO_ADDRESS, Proxied};
-use crate::net::{Stream, canonical};
+use crate::context::{ConnectionFacts, Proxied};
+use crate::net::{Stream, UNNAMED, canonical};
 use crate::proxy_protocol::{Header, Origin, Progress, Transport, Unreadable, Version, read};
 use crate::snapshot::{HeaderResult, ProxyHeaders};
 
@@ -92,7 +92,7 @@ fn decide(
     let (peer, destination) = match header.origin {
         // It is asked for by whoever is there (§2.1: the real addresses are to be used).
         Origin::Proxy | Origin::Unknown => (facts.peer, None),
-        Origin::Unix => (NO_ADDRESS, None),
+        Origin::Unix => (UNNAMED, None),
         Origin::Client(client) if client.transport == Transport::Stream => (
             canonical(client.source),
             Some(canonical(client.destination)),

@@ -7,6 +7,7 @@ use super::action::Route;
 use super::by_name::{ByName, SessionRoute};
 use super::datagrams::UdpListener;
 use super::http2::Http2;
+use super::limits::{Limits, Queue};
 use super::metrics::ListenerMetrics;
 use super::proxied::ProxyHeaders;
 use super::spoken::ConnectionProtocol;
@@ -15,7 +16,7 @@ use super::tls::Termination;
 use crate::config;
 use crate::context::Brought;
 use crate::http1;
-use crate::net::{Interception, OwnConnections, RuleKey, Sockets, Stream};
+use crate::net::{Interception, Listening, OwnConnections, RuleKey, Sockets, Stream};
 use crate::policy::{Forwarding, Hsts, Via};
 use crate::route::RouteTable;
 use crate::tls::ForNames;
@@ -29,6 +30,8 @@ pub struct Listener {
     pub bind: Arc<str>,
     /// The bound sockets; the same `Arc` as before a reload that left the address alone.
     pub sockets: Arc<Sockets>,
+    /// What its sockets are to be.
+    pub options: Listening,
     /// Which PROXY headers are taken before all else, if any are.
     pub proxy_headers: Option<Arc<ProxyHeaders>>,
     /// Where TLS ends, if what comes is not plain text.
@@ -43,6 +46,10 @@ pub struct Listener {
     pub max_connections: u32,
     /// Connections now; kept over reloads.
     pub connections: Arc<AtomicU32>,
+    /// Those that wait for a place; kept over reloads.
+    pub queue: Arc<Queue>,
+    /// What they are held to beside their number, if anything was written.
+    pub limits: Option<Arc<Limits>>,
     /// What is measured about it.
     pub metrics: ListenerMetrics,
 }

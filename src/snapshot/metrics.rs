@@ -308,7 +308,7 @@ static CONNECTIONS_ACCEPTED: Family = Family {
     buckets: None,
 };
 
-static CONNECTIONS_REFUSED: Family = Family {
+pub(super) static CONNECTIONS_REFUSED: Family = Family {
     name: "evenkeel_connections_refused_total",
     help: "Client connections that were not served.",
     kind: Kind::Counter,

@@ -19,6 +19,7 @@ mod http2;
 mod inquiry;
 mod late;
 mod lazy;
+mod limits;
 mod listener;
 mod metrics;
 mod probe;
@@ -46,11 +47,12 @@ pub use handle::{Cache, Handle};
 pub use http2::{Http2, Http2Metrics};
 pub use inquiry::{Inquiry, InquiryError};
 pub use late::RouteSeries;
+pub use limits::{Limits, Place, Queue, Refusal, Waiter};
 pub use listener::{HttpListener, Intercept, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
 pub use probe::{Decision, Routing, TestFailure};
 pub use proxied::{HeaderResult, ProxyHeaders};
-pub use sessions::{Refusal, SessionMetrics, SessionResult};
+pub use sessions::{Denial, SessionMetrics, SessionResult};
 pub use shed::Shed;
 pub use spoken::{ConnectionGuard, ConnectionProtocol, OpenConnections};
 pub use timeouts::{CallTimeouts, ClientTimeouts, TunnelTimeouts};
@@ -109,7 +111,9 @@ impl Snapshot {
     pub fn listener_of(&self, facts: &ConnectionFacts) -> Option<&Arc<Listener>> {
         // Datagrams may have the same address.
         let same_address = |listener: &&Arc<Listener>| {
-            listener.sockets.local == facts.local && listener.udp().is_none()
+            let sockets = &listener.sockets;
+            let same = sockets.is_where(&facts.sockets);
+            same && listener.udp().is_none()
         };
         let at_address = self.listeners.iter().find(same_address);
         at_address.or_else(|| self.listener(&facts.listener))

@@ -3,10 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use super::timeouts::proxy_header;
 use crate::config::{self, ProxyHeaderPolicy};
+use crate::net::TrustedPeers;
 use crate::telemetry::metrics::{Counter, Family, Kind, Registry};
 
 /// Which PROXY headers a listener takes.
@@ -16,7 +15,7 @@ pub struct ProxyHeaders {
     pub is_required: bool,
     /// The longest that one may take to come.
     pub limit: Duration,
-    trusted: Box<[IpNet]>,
+    trusted: TrustedPeers,
     results: [Counter; HeaderResult::ALL.len()],
 }
 
@@ -60,17 +59,14 @@ impl ProxyHeaders {
         Some(Self {
             is_required,
             limit: proxy_header([&written.timeouts, defaults]),
-            trusted: written.trusted_proxies.clone().into(),
+            trusted: TrustedPeers::new(&written.trusted_proxies),
             results: HeaderResult::ALL.map(result),
         })
     }
 
     /// Whether a header that comes from there is believed.
     pub fn trusts(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.trusted
-            .iter()
-            .any(|network| network.contains(&address))
+        self.trusted.trusts(address)
     }
 
     /// Counts a connection.

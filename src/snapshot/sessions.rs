@@ -13,12 +13,12 @@ pub struct SessionMetrics {
     pub received: Counter,
     ended: [Counter; SessionResult::ALL.len()],
     /// By why; only where connections are brought.
-    refused: Option<[Counter; Refusal::ALL.len()]>,
+    refused: Option<[Counter; Denial::ALL.len()]>,
 }
 
 /// Why a connection that was brought here is not taken where it was going.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Denial {
     /// Nobody knows where it was going: it was made to the listener itself.
     Unknown,
     /// It was going to this instance.
@@ -44,6 +44,8 @@ pub enum SessionResult {
     MaxAge,
     /// Its endpoint was taken out of the upstream.
     Removed,
+    /// Nothing ever did.
+    Silent,
     /// No endpoint could be connected.
     ConnectFailed,
     /// No endpoint was there to be tried, or all were at their limits.
@@ -77,7 +79,7 @@ impl SessionMetrics {
 
     /// The same where connections are brought that were going elsewhere.
     pub(super) fn with_refusals(self, registry: &Registry, listener: &str, upstream: &str) -> Self {
-        let refused = Refusal::ALL.map(|refusal| {
+        let refused = Denial::ALL.map(|refusal| {
             let labels = [
                 ("listener", listener),
                 ("upstream", upstream),
@@ -92,7 +94,7 @@ impl SessionMetrics {
     }
 
     /// Counts a connection that is not taken where it was going.
-    pub fn refuse(&self, refusal: Refusal) {
+    pub fn refuse(&self, refusal: Denial) {
         if let Some(refused) = &self.refused {
             refused[refusal as usize].inc();
         }
@@ -106,13 +108,14 @@ impl SessionMetrics {
 
 impl SessionResult {
     /// Every result, in the order of their declaration, which is the order of their counters.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Ok,
         Self::ClientReset,
         Self::EndpointReset,
         Self::Idle,
         Self::MaxAge,
         Self::Removed,
+        Self::Silent,
         Self::ConnectFailed,
         Self::Unavailable,
         Self::Denied,
@@ -128,6 +131,7 @@ impl SessionResult {
             Self::Idle => "idle",
             Self::MaxAge => "max_age",
             Self::Removed => "removed",
+            Self::Silent => "silent",
             Self::ConnectFailed => "connect_failed",
             Self::Unavailable => "unavailable",
             Self::Denied => "denied",
@@ -136,7 +140,7 @@ impl SessionResult {
     }
 }
 
-impl Refusal {
+impl Denial {
     /// Every refusal, in the order of their declaration, which is the order of their counters.
     const ALL: [Self; 4] = [
         Self::Unknown,

@@ -28,6 +28,8 @@ pub struct CallTimeouts {
     pub tunnel_idle: Duration,
     /// An upgraded or TCP connection at all, if that is limited.
     pub tunnel_max_age: Option<Duration>,
+    /// A TCP connection of which nothing has come yet, from either side.
+    pub first_byte: Duration,
     /// An idle connection is kept this long, or under the endpoint's own time if that is shorter.
     pub upstream_idle: Duration,
     /// The same, of a connection that requests share.
@@ -43,6 +45,8 @@ pub struct TunnelTimeouts {
     pub idle: Duration,
     /// The longest time at all, if it is limited.
     pub max_age: Option<Duration>,
+    /// The longest time to the first byte in either direction, where none was read before.
+    pub first_byte: Option<Duration>,
 }
 
 impl ClientTimeouts {
@@ -71,6 +75,7 @@ impl CallTimeouts {
             body_idle: limit(|t| t.body_idle, BODY_IDLE),
             tunnel_idle: limit(|t| t.tunnel_idle, TUNNEL_IDLE),
             tunnel_max_age: nearest(|t| t.tunnel_max_age, &order),
+            first_byte: limit(|t| t.first_byte, FIRST_BYTE),
             upstream_idle: limit(|t| t.upstream_idle, UPSTREAM_IDLE),
             shared_idle: limit(|t| t.upstream_idle, SHARED_IDLE),
             request: nearest(|t| t.request, &order),
@@ -83,6 +88,7 @@ impl CallTimeouts {
         TunnelTimeouts {
             idle: self.tunnel_idle,
             max_age: self.tunnel_max_age.map(|age| age.mul_f64(spread)),
+            first_byte: None,
         }
     }
 }
@@ -136,6 +142,9 @@ const TUNNEL_IDLE: Duration = Duration::from_hours(1);
 
 /// What began together, at a start or a failover, would else end together for ever after.
 const AGE_SPREAD: f64 = 0.1;
+/// A client that opens connections before it needs them (pools do) has some minutes; one that is
+/// stuck, or holds on to what others need, does not have the hour of those that have spoken.
+const FIRST_BYTE: Duration = Duration::from_mins(5);
 
 /// A question and its answer take a second; who keeps a session for longer keeps it alive, as the
 /// middleboxes on his way want it too (QUIC: every 15 to 30 s).

@@ -22,7 +22,8 @@ pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream
         }
     }
     for upstream in upstreams.values_mut() {
-        upstream.mark = upstream.mark.or(config.defaults.mark);
+        let socket = &mut upstream.socket;
+        socket.mark = socket.mark.or(config.defaults.mark);
     }
     upstreams
 }

@@ -3,7 +3,7 @@
 //! A log line through a general formatter costs more than the request that it tells of; these cost
 //! about what copying the bytes costs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -84,6 +84,8 @@ pub(super) fn fraction(zero: &mut [u8; 8], duration: Duration) -> bool {
 /// Appends an address; an IPv4 address that came over an IPv6 socket as what it is.
 pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
     match address.to_canonical() {
+        // Who came by a Unix socket has none, and nobody else this one.
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => out.extend_from_slice(b"unix:"),
         IpAddr::V4(address) => {
             let (text, length) = dotted(address);
             out.extend_from_slice(&text[..length]);

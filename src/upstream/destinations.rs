@@ -49,7 +49,7 @@ impl Upstream {
         let endpoint = Endpoint {
             name: destination.to_string().into(),
             address,
-            mark: self.mark,
+            socket: self.socket.clone(),
             proxy_protocol: self.proxy_protocol,
             tls: None,
             protocol: self.protocol,

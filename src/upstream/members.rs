@@ -54,8 +54,8 @@ impl Upstream {
             let known = known.get(&live.id()).copied();
             endpoints.push(Arc::new(Endpoint {
                 metrics: self.series_of(&endpoint, known),
-                mark: self.mark,
                 tls: self.peer_of(&endpoint, known),
+                socket: self.socket.clone(),
                 proxy_protocol: self.proxy_protocol,
                 protocol: self.protocol,
                 http2: self.http2,

@@ -37,6 +37,7 @@ pub use world::World;
 
 use crate::config;
 use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol, Queue};
+use crate::net::Connecting;
 use crate::proxy_protocol;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
@@ -60,6 +61,8 @@ pub struct Upstream {
     check: Option<HealthCheck>,
     /// How its endpoints are spoken to in TLS, if they are.
     tls: Option<Arc<Client>>,
+    /// Options of the sockets to its endpoints, if any were written.
+    socket: Option<Arc<Connecting>>,
     /// How endpoints are told whom a connection is for, if they are.
     proxy_protocol: Option<proxy_protocol::Version>,
     protocol: Protocol,
@@ -67,8 +70,6 @@ pub struct Upstream {
     removal: Removal,
     /// Where connections may go, if not to endpoints that are listed.
     destinations: Option<Destinations>,
-    /// The firewall mark of connections to endpoints, if they have one.
-    mark: Option<u32>,
     /// Who waits for an endpoint with room; shared by all builds.
     queue: Arc<Queue>,
     table: ArcSwap<Table>,
@@ -113,12 +114,12 @@ impl Upstream {
             },
             check,
             tls,
+            socket: Connecting::new(&written.socket).map(Arc::new),
             proxy_protocol: written.proxy_protocol.map(Into::into),
             protocol: Protocol::new(written),
             http2: Http2::new(written),
             removal: Removal::new(written),
             destinations: None,
-            mark: written.mark,
             queue: world.live.queue(name),
             table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),
             changing: Mutex::default(),

@@ -208,7 +208,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
     let facts = ConnectionFacts {
         listener: Arc::clone(&listener.name),
         peer,
-        local: listener.sockets.local,
+        sockets: Arc::clone(&listener.sockets),
         brought: listener.intercept.as_ref().map(|how| how.facts(&stream)),
         proxied: None,
     };

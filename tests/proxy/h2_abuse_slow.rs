@@ -69,6 +69,27 @@ fn a_route_may_be_more_patient_than_its_listener() {
     assert_eq!(rig.abuses("stalled"), 0);
 }
 
+/// Longer is not for ever: one whose socket takes nothing is ended by the time of its route.
+#[test]
+fn a_route_that_is_more_patient_ends_its_clients_too() {
+    let lines = "[route.large]\npath = \"/large\"\nupstream = \"app\"\n\
+                 timeouts = { body_idle = \"3s\" }\n\
+                 [defaults.timeouts]\nbody_idle = \"1s\"";
+    let rig = Rig::before(large(), "", lines);
+    let wide = [(setting::INITIAL_WINDOW_SIZE, 0x7fff_ffff)];
+    let mut client = H2::client_with(rig.client_socket(), &wide);
+    client.send(&Frame::window_update(0, 0x7fff_0000 - 65_535));
+    for _ in 0..100 {
+        client.ask("/large");
+    }
+    eventually("it is given up", || {
+        client.send(&Frame::ping(*b"12345678"));
+        pause(Duration::from_millis(200));
+        (rig.abuses("stalled") == 1).then_some(())
+    });
+    rig.comes_to_rest();
+}
+
 /// A few: each is given up, and the connection stays.
 #[test]
 fn a_few_windows_of_nothing() {

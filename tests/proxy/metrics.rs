@@ -117,7 +117,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
     let stalled = Endpoint::stalls_after("");
     let dns = UdpEndpoint::sends_back();
     let config = format!(
-        "[listener.web]\nbind = \"@web\"\n\
+        "[listener.web]\nbind = \"@web\"\nlimits = {{ wait = \"1s\" }}\n\
          [listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
          [listener.waits]\nbind = \"@waits\"\nprotocols = [\"tcp\"]\nupstream = \"full\"\n\
          [listener.brought]\nbind = \"@brought\"\nprotocols = [\"tcp\"]\n\

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::listeners::is_udp;
+use super::sockets::{bind_of, device_of};
 use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -16,6 +17,8 @@ struct Use<'a> {
     bind: Bind,
     /// Datagrams and connections may have the same address.
     udp: bool,
+    /// The interface by which it is reached alone.
+    device: Option<&'a str>,
     written: &'a str,
     place: Place,
 }
@@ -23,7 +26,16 @@ struct Use<'a> {
 #[derive(Clone, Copy)]
 enum Who<'a> {
     Listener(&'a str),
-    Admin,
+    /// By its setting.
+    Admin(&'static str),
+}
+
+impl Use<'_> {
+    /// Whether both cannot be bound at once. Behind two interfaces they can.
+    fn overlaps(&self, other: &Self) -> bool {
+        let apart = self.device.zip(other.device).is_some_and(|(a, b)| a != b);
+        !apart && self.bind.overlaps(&other.bind)
+    }
 }
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
@@ -32,10 +44,7 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         let earlier = ports
             .entry((accepting.udp, accepting.bind.port()))
             .or_default();
-        if let Some(first) = earlier
-            .iter()
-            .find(|first| first.bind.overlaps(accepting.bind))
-        {
+        if let Some(first) = earlier.iter().find(|first| first.overlaps(&accepting)) {
             findings.push(double(first, &accepting));
         }
         earlier.push(accepting);
@@ -47,11 +56,25 @@ fn uses<'a>(world: &World<'a>) -> Vec<Use<'a>> {
     let listeners = world.listeners.values().filter_map(|item| {
         let mut found = accepting(Who::Listener(item.name), item.node.at(&["bind"])?)?;
         found.udp = is_udp(item);
+        found.bind = bind_of(item, found.bind);
+        found.device = device_of(item);
         Some(found)
     });
-    let admin = world.root.at(&["admin", "http"]);
-    let admin = admin.and_then(|node| accepting(Who::Admin, node));
-    let mut uses: Vec<Use<'_>> = listeners.chain(admin).collect();
+    let http = world.root.at(&["admin", "http"]);
+    let http = http.and_then(|node| accepting(Who::Admin(HTTP), node));
+    let socket = world.root.at(&["admin", "socket"]);
+    let socket = socket.and_then(|node| {
+        let written = node.str().filter(|_| !node.faulty)?;
+        Some(Use {
+            who: Who::Admin(SOCKET),
+            bind: Bind::Unix(written.to_owned()),
+            udp: false,
+            device: None,
+            written,
+            place: node.place,
+        })
+    });
+    let mut uses: Vec<Use<'_>> = listeners.chain(http).chain(socket).collect();
     uses.sort_by_key(|accepting| accepting.place);
     uses
 }
@@ -62,6 +85,7 @@ fn accepting<'a>(who: Who<'a>, node: &'a Node) -> Option<Use<'a>> {
         who,
         bind: address::bind(written).ok()?,
         udp: false,
+        device: None,
         written,
         place: node.place,
     })
@@ -70,10 +94,10 @@ fn accepting<'a>(who: Who<'a>, node: &'a Node) -> Option<Use<'a>> {
 fn double(first: &Use<'_>, second: &Use<'_>) -> Diagnostic {
     let who = match (first.who, second.who) {
         (Who::Listener(a), Who::Listener(b)) => format!("listeners `{a}` and `{b}`"),
-        (Who::Listener(name), Who::Admin) | (Who::Admin, Who::Listener(name)) => {
-            format!("listener `{name}` and `admin.http`")
+        (Who::Listener(name), Who::Admin(key)) | (Who::Admin(key), Who::Listener(name)) => {
+            format!("listener `{name}` and `{key}`")
         }
-        (Who::Admin, Who::Admin) => "`admin.http` and itself".to_owned(),
+        (Who::Admin(key), Who::Admin(_)) => format!("`{key}` and itself"),
     };
     let same = first.bind == second.bind;
     let title = if same {
@@ -91,10 +115,19 @@ fn double(first: &Use<'_>, second: &Use<'_>) -> Diagnostic {
             "one listener serves any number of routes: give the routes `listener = \"…\"` instead \
              of a second listener"
         }
-        (Who::Admin, _) | (_, Who::Admin) => "give `admin.http` a port of its own",
+        (Who::Admin(SOCKET), _) | (_, Who::Admin(SOCKET)) => {
+            "give `admin.socket` a path of its own"
+        }
+        (Who::Admin(_), _) | (_, Who::Admin(_)) => "give `admin.http` a port of its own",
     };
     Diagnostic::new(Code::DoubleBind, title)
         .at(second.place, label)
         .also(first.place, earlier)
         .help(help)
 }
+
+/// The address of the admin API.
+const HTTP: &str = "admin.http";
+
+/// Its Unix socket.
+const SOCKET: &str = "admin.socket";

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::listeners::is_udp;
+use super::sockets::bind_of;
 use super::{Findings, World, udp};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
@@ -86,7 +87,7 @@ fn binds<'a>(world: &World<'a>, is_like: impl Fn(bool) -> bool) -> Vec<(&'a str,
         .filter(|listener| is_like(is_udp(listener)))
         .filter_map(|listener| {
             let node = listener.node.at(&["bind"]).filter(|node| !node.faulty)?;
-            let bind = address::bind(node.str()?).ok()?;
+            let bind = bind_of(listener, address::bind(node.str()?).ok()?);
             Some((listener.name, bind, node.place))
         })
         .collect()
@@ -99,12 +100,15 @@ fn own_listener(
     binds: &[(&str, Bind, Place)],
     findings: &mut Findings,
 ) {
-    let address = match address {
-        Endpoint::Ip(address) => *address,
-        Endpoint::Name(name, port) if name == "localhost" => ([127, 0, 0, 1], *port).into(),
-        Endpoint::Name(..) | Endpoint::Unix(_) => return,
+    let receives = |bind: &Bind| match address {
+        Endpoint::Ip(address) => bind.receives(*address),
+        Endpoint::Name(name, port) if name == "localhost" => {
+            bind.receives(([127, 0, 0, 1], *port).into())
+        }
+        Endpoint::Name(..) => false,
+        Endpoint::Unix(path) => *bind == Bind::Unix(path.clone()),
     };
-    let own = binds.iter().find(|(_, bind, _)| bind.receives(address));
+    let own = binds.iter().find(|(_, bind, _)| receives(bind));
     if let Some((listener, _, place)) = own {
         let title = format!("{who} sends traffic to listener `{listener}` of this instance");
         findings.push(

@@ -32,6 +32,19 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
                     .also(listener.place(&["protocols"]), "there are none"),
             );
         }
+        let bind = listener.node.at(&["bind"]).and_then(Node::str);
+        let is_path = bind.is_some_and(|bind| bind.starts_with("unix:"));
+        if is_path && listener.has(&["intercept"]) {
+            let title = format!("listener `{}` cannot have `intercept`", listener.name);
+            findings.push(
+                Diagnostic::new(Code::NotIntercepted, title)
+                    .at(listener.key_place(&["intercept"]), "about a network")
+                    .also(
+                        listener.place(&["bind"]),
+                        "no firewall brings anything here",
+                    ),
+            );
+        }
         let named = listener.node.at(&["upstream"]);
         if let Some(named) = named.filter(|named| is_of_destinations(world, named)) {
             used(listener, (named.place, is_tcp(listener)), findings);

@@ -128,13 +128,13 @@ const TLS_LISTENER: [&str; 5] = [
 const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel_idle"];
 
 /// From the client's side, where nothing is read.
-const TCP_LISTENER: [&str; 2] = ["tunnel_idle", AGE];
+const TCP_LISTENER: [&str; 3] = ["first_byte", "tunnel_idle", AGE];
 
 /// Where sessions are known by nothing but their use.
 pub(in crate::config) const UDP_LISTENER: [&str; 1] = ["session_idle"];
 
 /// From the client's side, where only the beginning is read.
-const NAMED_LISTENER: [&str; 3] = [HANDSHAKE, "tunnel_idle", AGE];
+const NAMED_LISTENER: [&str; 4] = [HANDSHAKE, "first_byte", "tunnel_idle", AGE];
 
 /// What a connection may take that is passed through.
 const NAMED_ROUTE: [&str; 3] = ["connect", "tunnel_idle", AGE];
@@ -160,9 +160,10 @@ pub(in crate::config) const UPSTREAM: [&str; 6] = [
 ];
 
 /// Unknown ones have been reported already.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     HEADER,
     HANDSHAKE,
+    "first_byte",
     "request_head",
     "client_idle",
     "body_idle",

@@ -22,6 +22,19 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
                     .also(listener.place(&["protocols"]), "there are none"),
             );
         }
+        let bind = listener.node.at(&["bind"]);
+        if let Some(node) = bind.filter(|node| node.str().is_some_and(|it| it.starts_with("unix:")))
+        {
+            let title = format!(
+                "UDP listener `{}` cannot be at a Unix socket",
+                listener.name
+            );
+            findings.push(
+                Diagnostic::new(Code::NotOverUdp, title)
+                    .at(node.place, "no address that datagrams can be sent to")
+                    .also(listener.place(&["protocols"]), "datagrams are relayed"),
+            );
+        }
         names(world, listener, findings);
         let to = listener.node.at(&["to"]).map_or(&[][..], Node::items);
         let to: Vec<&Node> = to.iter().collect();

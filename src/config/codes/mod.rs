@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+mod connections;
 mod relations;
 mod values;
 mod warnings;
@@ -89,6 +90,10 @@ pub enum Code {
     NotOverUdp,
     NobodyBelieved,
     DatagramsInText,
+    SocketOption,
+    KeepaliveTime,
+    LimitWithoutEffect,
+    WithoutFile,
     NothingAllowed,
     AllowedNowhere,
     NoDestination,
@@ -125,6 +130,9 @@ pub enum Code {
     OtherTransport,
     OneClientEach,
     WaitsForHeader,
+    ReplayedData,
+    HiddenLimit,
+    TrustsLocal,
     AllAllowed,
 }
 
@@ -204,7 +212,12 @@ const fn joined() -> [Explanation; COUNT] {
 /// Every code, in the order of their numbers.
 pub const CODES: [Explanation; COUNT] = joined();
 
-const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
+const PARTS: [&[Explanation]; 4] = [
+    values::VALUES,
+    relations::RELATIONS,
+    connections::CONNECTIONS,
+    warnings::WARNINGS,
+];
 
 /// As many as the enum has; its last one says so.
 const COUNT: usize = Code::AllAllowed as usize + 1;

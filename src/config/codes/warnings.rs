@@ -209,6 +209,30 @@ pub(super) const WARNINGS: &[Explanation] = &[
                has passed. Peers that are not trusted do not wait.",
     },
     Explanation {
+        code: Code::ReplayedData,
+        id: "W0337",
+        summary: "data that may come twice",
+        text: "With `fast_open` a client's first data comes with its first segment, which the network \
+               may deliver twice (RFC 7413 §2.1): a request in plain text would be carried out twice. \
+               In front of TLS nothing happens before a handshake, which cannot be repeated.",
+    },
+    Explanation {
+        code: Code::HiddenLimit,
+        id: "W0338",
+        summary: "a limit that another one hides",
+        text: "A limit of one client is above that of its network, or either is above \
+               `max_connections`: the other one is always reached first, and one client may take \
+               everything.",
+    },
+    Explanation {
+        code: Code::TrustsLocal,
+        id: "W0340",
+        summary: "every user of this machine is a trusted proxy",
+        text: "`trusted_proxies` has `unix`, and everybody may connect: by the `mode` of the file, or \
+               since an abstract socket has none. Any user of this machine can then pose as any \
+               client. `mode = \"0660\"` and `group` let the proxy in front in, and no others.",
+    },
+    Explanation {
         code: Code::AllAllowed,
         id: "W0342",
         summary: "every destination is allowed",

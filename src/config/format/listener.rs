@@ -1,10 +1,15 @@
 //! `[listener.<name>]` as it is written.
 
+use std::fmt;
+use std::str::FromStr;
+
 use ipnet::IpNet;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{EndpointEntry, ListenerHttp2, Timeouts, Tls, is_default};
+use super::{
+    EndpointEntry, ListenerHttp2, ListenerLimits, ListenerSocket, Timeouts, Tls, is_default,
+};
 use crate::config::units::Size;
 
 /// `[listener.<name>]`
@@ -12,8 +17,12 @@ use crate::config::units::Size;
 #[serde(deny_unknown_fields)]
 pub struct Listener {
     /// Address to accept on: `:8080` (every address, IPv6 and IPv4), `10.0.0.1:80`, `[::1]:80`.
-    /// Port 0 takes any free port.
-    #[schemars(extend("format" = "x-bind", "examples" = [":8080", "127.0.0.1:8080", "[::1]:8080"]))]
+    /// Port 0 takes any free port. Or a Unix socket: `unix:/run/app.sock`, or `unix:@name` for an
+    /// abstract one, which has no file.
+    #[schemars(extend(
+        "format" = "x-bind",
+        "examples" = [":8080", "127.0.0.1:8080", "[::1]:8080", "unix:/run/app.sock"]
+    ))]
     pub bind: String,
     /// What is spoken here; with several, clients choose. `["tcp"]` relays bytes to `upstream` or
     /// `to`, or by routes with a `server_name`; `["udp"]` relays datagrams to `upstream` or `to`.
@@ -26,13 +35,14 @@ pub struct Listener {
     /// The upstream that gets everything which no route takes. Default: none, which answers 404.
     pub upstream: Option<String>,
     /// Peers whose forwarding fields (X-Forwarded-*, Forwarded, X-Request-Id) are believed, and
-    /// whose PROXY headers are, where `proxy_protocol` is set.
+    /// whose PROXY headers are, where `proxy_protocol` is set: networks, and `unix` for those that
+    /// come by a Unix socket.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(
         with = "Vec<String>",
-        extend("items" = {"type": "string", "format": "x-network"}, "examples" = [["10.0.0.0/8"]])
+        extend("items" = {"type": "string", "format": "x-proxy"}, "examples" = [["10.0.0.0/8"]])
     )]
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// How the firewall brings connections here that were made to other addresses, for
     /// `endpoints = "original_dst"`: by NAT (`redirect`) or by the routing (`tproxy`, which needs
     /// `CAP_NET_ADMIN`). Default: none, what comes was meant for `bind`.
@@ -64,12 +74,27 @@ pub struct Listener {
     /// HTTP/2, where `protocols` has it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: ListenerHttp2,
+    /// Limits on its connections, by client and by time.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: ListenerLimits,
+    /// Options of its sockets.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub socket: ListenerSocket,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
     /// `tls_handshake` beside `tls` or with routes that have a `server_name`, `proxy_header` beside
-    /// `proxy_protocol`. Of TCP, `tunnel_idle` and `tunnel_max_age` beside those two; of UDP,
-    /// `session_idle` alone.
+    /// `proxy_protocol`. Of TCP, `first_byte`, `tunnel_idle` and `tunnel_max_age` beside those two;
+    /// of UDP, `session_idle` alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
+}
+
+/// Peers that are believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrustedProxy {
+    /// Those of a network.
+    Network(IpNet),
+    /// Those that come by a Unix socket.
+    Unix,
 }
 
 /// Which connections of a listener begin with a PROXY header.
@@ -123,5 +148,38 @@ impl Listener {
     pub fn is_udp(&self) -> bool {
         let protocols = self.protocols.as_deref().unwrap_or_default();
         protocols.contains(&Protocol::Udp)
+    }
+}
+
+impl FromStr for TrustedProxy {
+    type Err = ipnet::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "unix" {
+            return Ok(Self::Unix);
+        }
+        text.parse().map(Self::Network)
+    }
+}
+
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+impl Serialize for TrustedProxy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustedProxy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }

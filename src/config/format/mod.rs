@@ -15,17 +15,24 @@ use super::secrets::Secrets;
 use super::units::Time;
 
 mod http2;
+mod limits;
 mod listener;
 mod route;
 mod route_test;
+mod socket;
 mod tls;
 mod upstream;
 mod upstream_tls;
 
 pub use self::http2::{ListenerHttp2, UpstreamHttp2};
-pub use self::listener::{Intercept, Listener, Protocol, ProxyHeaderPolicy};
+pub use self::limits::{ListenerLimits, RateDetails, RateEntry};
+pub use self::listener::{Intercept, Listener, Protocol, ProxyHeaderPolicy, TrustedProxy};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
+pub(super) use self::socket::dscp_of;
+pub use self::socket::{
+    DscpEntry, KeepaliveDetails, KeepaliveEntry, ListenerSocket, UpstreamSocket,
+};
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Endpoints, Health, HealthGrpc, HealthHttp, HealthTcp,
@@ -95,7 +102,7 @@ pub struct Admin {
     #[schemars(extend("format" = "x-socket", "examples" = ["/run/evenkeel/admin.sock"]))]
     pub socket: Option<PathBuf>,
     /// Address for probes, metrics and reading; GET only. Default: none.
-    #[schemars(extend("format" = "x-bind", "examples" = ["127.0.0.1:9901"]))]
+    #[schemars(extend("format" = "x-ip-bind", "examples" = ["127.0.0.1:9901"]))]
     pub http: Option<String>,
 }
 
@@ -164,7 +171,8 @@ pub struct Defaults {
     /// Time limits; a listener, upstream or route may set its own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
-    /// The firewall mark (`SO_MARK`) of connections to endpoints; an upstream may have its own.
+    /// The firewall mark (`SO_MARK`) of connections to endpoints; an upstream may have its own,
+    /// in `socket`.
     /// Needs `CAP_NET_ADMIN`. Default: none.
     #[schemars(range(min = 1, max = 4_294_967_295_i64))]
     pub mark: Option<u32>,
@@ -204,6 +212,9 @@ pub struct Timeouts {
     /// ends up to a tenth earlier, so that those that began together do not come again together.
     /// Default: none.
     pub tunnel_max_age: Option<Time>,
+    /// From a TCP connection to its first byte, from the client or, where that speaks first, from
+    /// the endpoint. Default: 5m.
+    pub first_byte: Option<Time>,
     /// A UDP session in which nothing moves. Default: 60s.
     pub session_idle: Option<Time>,
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Timeouts, UpstreamHttp2, UpstreamTls, is_default};
+use super::{Timeouts, UpstreamHttp2, UpstreamSocket, UpstreamTls, is_default};
 use crate::config::units::{Ratio, Time};
 
 /// `[upstream.<name>]`
@@ -26,10 +26,6 @@ pub struct Upstream {
         extend("items" = {"type": "string", "format": "x-network"}, "examples" = [["10.0.0.0/8"]])
     )]
     pub allowed: Vec<IpNet>,
-    /// The firewall mark (`SO_MARK`) of connections to endpoints, by which rules tell them from
-    /// those of others. Needs `CAP_NET_ADMIN`. Default: that of `[defaults]`, or none.
-    #[schemars(range(min = 1, max = 4_294_967_295_i64))]
-    pub mark: Option<u32>,
     /// Endpoints by zone (failure domain).
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("propertyNames" = {"format": "x-name"}))]
@@ -51,6 +47,9 @@ pub struct Upstream {
     /// HTTP/2, where `protocol` allows it.
     #[serde(default, skip_serializing_if = "is_default")]
     pub http2: UpstreamHttp2,
+    /// Options of the sockets to its endpoints.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub socket: UpstreamSocket,
     /// Endpoints that are needed for the load; checked against the loss of each
     /// zone. Default: none.
     #[schemars(range(min = 1))]

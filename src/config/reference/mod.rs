@@ -13,7 +13,8 @@ pub fn reference_page() -> String {
     for (title, path) in TABLES {
         let shape = path
             .iter()
-            .try_fold(schema.root(), |shape, key| step(shape, key));
+            .try_fold(schema.root(), |shape, key| step(shape, key))
+            .map(|shape| shape.alternative("object"));
         if let Some(shape) = shape {
             table(&mut page, title, shape);
         }
@@ -86,9 +87,10 @@ fn kind(shape: Shape<'_>) -> String {
         Some("x-time") => return "time".to_owned(),
         Some("x-size") => return "size".to_owned(),
         Some("x-ratio") => return "ratio".to_owned(),
-        Some("x-bind" | "x-address") => return "address".to_owned(),
+        Some("x-rate") => return "rate".to_owned(),
+        Some("x-bind" | "x-ip-bind" | "x-address") => return "address".to_owned(),
         Some("x-file") => return "path of a file".to_owned(),
-        Some("x-network") => return "network".to_owned(),
+        Some("x-network" | "x-proxy") => return "network".to_owned(),
         _ => {}
     }
     match shape.types().first() {
@@ -155,7 +157,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 31] = [
+const TABLES: [(&str, &[&str]); 36] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
@@ -177,6 +179,13 @@ const TABLES: [(&str, &[&str]); 31] = [
         &["listener", "*", "tls", "hsts"],
     ),
     ("`[listener.<name>.http2]`", &["listener", "*", "http2"]),
+    ("`[listener.<name>.limits]`", &["listener", "*", "limits"]),
+    ("`rate` as a table", &["listener", "*", "limits", "rate"]),
+    ("`[listener.<name>.socket]`", &["listener", "*", "socket"]),
+    (
+        "`keepalive` as a table",
+        &["listener", "*", "socket", "keepalive"],
+    ),
     ("`[route.<name>]`", &["route", "*"]),
     (
         "`[route.<name>.client_certificate]`",
@@ -202,6 +211,7 @@ const TABLES: [(&str, &[&str]); 31] = [
         &["upstream", "*", "tls", "certificate"],
     ),
     ("`[upstream.<name>.http2]`", &["upstream", "*", "http2"]),
+    ("`[upstream.<name>.socket]`", &["upstream", "*", "socket"]),
     ("`[upstream.<name>.health]`", &["upstream", "*", "health"]),
     (
         "`[upstream.<name>.health.http]`",

@@ -9,12 +9,14 @@ use super::{Fault, host};
 use crate::config::codes::Code;
 
 /// What a listener accepts on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::config) enum Bind {
     /// `:8080`: every address of both families.
     Every(u16),
     /// One address, which may be the wildcard of its family.
     One(SocketAddr),
+    /// A Unix socket's path, or its abstract name behind `@`.
+    Unix(String),
 }
 
 /// Where an endpoint is, in a form in which the same place is written only one way.
@@ -26,30 +28,48 @@ pub(in crate::config) enum Endpoint {
 }
 
 impl Bind {
-    pub(in crate::config) fn port(self) -> u16 {
+    /// Its port; 0, which is never the same one twice, where there is none.
+    pub(in crate::config) fn port(&self) -> u16 {
         match self {
-            Self::Every(port) => port,
+            Self::Every(port) => *port,
             Self::One(address) => address.port(),
+            Self::Unix(_) => 0,
+        }
+    }
+
+    /// The same where it is written whether IPv6 leaves IPv4 alone.
+    pub(in crate::config) fn with_v6_only(self, v6_only: Option<bool>) -> Self {
+        let every = |port| SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        match (self, v6_only) {
+            (Self::Every(port), Some(true)) => Self::One(every(port)),
+            (Self::One(address), Some(false)) if address == every(address.port()) => {
+                Self::Every(address.port())
+            }
+            (bind, _) => bind,
         }
     }
 
     /// Whether both cannot be bound at once. Port 0 is never the same port twice. `[::]` written
     /// out is IPv6 alone, so that it can stand beside `0.0.0.0`.
-    pub(in crate::config) fn overlaps(self, other: Self) -> bool {
+    pub(in crate::config) fn overlaps(&self, other: &Self) -> bool {
+        if let (Self::Unix(a), Self::Unix(b)) = (self, other) {
+            return a == b;
+        }
         if self.port() != other.port() || self.port() == 0 {
             return false;
         }
         match (self, other) {
-            (Self::Every(_), _) | (_, Self::Every(_)) => true,
             (Self::One(a), Self::One(b)) => {
                 let wildcard = a.ip().is_unspecified() || b.ip().is_unspecified();
                 a.ip() == b.ip() || (wildcard && a.is_ipv4() == b.is_ipv4())
             }
+            (Self::Unix(_), _) | (_, Self::Unix(_)) => false,
+            (Self::Every(_), _) | (_, Self::Every(_)) => true,
         }
     }
 
     /// Whether a connection to an address of this machine arrives here.
-    pub(in crate::config) fn receives(self, address: SocketAddr) -> bool {
+    pub(in crate::config) fn receives(&self, address: SocketAddr) -> bool {
         if self.port() != address.port() || self.port() == 0 {
             return false;
         }
@@ -60,6 +80,7 @@ impl Bind {
                 address.ip().is_loopback() && bound.is_ipv4() == address.is_ipv4()
             }
             Self::One(bound) => bound.ip() == address.ip(),
+            Self::Unix(_) => false,
         }
     }
 }
@@ -67,6 +88,9 @@ impl Bind {
 /// `:8080`, `10.0.0.1:8080`, `[::1]:8080`.
 pub(in crate::config) fn bind(text: &str) -> Result<Bind, Fault> {
     let fault = |why: &str| Fault::new(Code::Address, "an address to accept on", why);
+    if let Some(path) = text.strip_prefix("unix:") {
+        return unix(path, "an address to accept on").map(|()| Bind::Unix(path.to_owned()));
+    }
     if let Some(port) = text.strip_prefix(':') {
         return port_number(port, 0)
             .map(Bind::Every)
@@ -97,18 +121,49 @@ pub(in crate::config) fn bind(text: &str) -> Result<Bind, Fault> {
         Some(("localhost", port)) => {
             fault("names are not looked up here").meant(format!("127.0.0.1:{port}"))
         }
+        _ if text.starts_with('/') => {
+            fault("the path of a Unix socket stands behind `unix:`").meant(format!("unix:{text}"))
+        }
         _ => fault("`:8080`, `10.0.0.1:8080` or `[::1]:8080` is expected"),
     })
 }
 
-/// `10.0.0.1:80`, `[::1]:80`, `name:80`, `unix:/path`.
+/// The same without Unix sockets.
+pub(super) fn ip_bind(text: &str) -> Result<(), Fault> {
+    match bind(text)? {
+        Bind::Every(_) | Bind::One(_) => Ok(()),
+        Bind::Unix(_) => {
+            let why = "`admin.socket` is the one at a Unix socket";
+            Err(Fault::new(Code::Address, "an address and port", why))
+        }
+    }
+}
+
+/// A network, or `unix`.
+pub(super) fn proxy(text: &str) -> Result<(), Fault> {
+    if text == "unix" {
+        return Ok(());
+    }
+    network(text)
+}
+
+/// What stands behind `unix:`: a path, or an abstract name behind `@`.
+fn unix(path: &str, what: &'static str) -> Result<(), Fault> {
+    let wrong = |why: &str| Err(Fault::new(Code::Address, what, why));
+    match path.strip_prefix('@') {
+        Some("") => wrong("the name of an abstract socket is missing behind `@`"),
+        None if !Path::new(path).is_absolute() => {
+            wrong("the path of a Unix socket begins with `/`, or is a name behind `@`")
+        }
+        Some(_) | None => socket_path(path),
+    }
+}
+
+/// `10.0.0.1:80`, `[::1]:80`, `name:80`, `unix:/path`, `unix:@name`.
 pub(in crate::config) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
     let fault = |why: &str| Fault::new(Code::Address, "an address of an endpoint", why);
     if let Some(path) = text.strip_prefix("unix:") {
-        if !Path::new(path).is_absolute() {
-            return Err(fault("the path of a Unix socket begins with `/`"));
-        }
-        return socket_path(path).map(|()| Endpoint::Unix(path.to_owned()));
+        return unix(path, "an address of an endpoint").map(|()| Endpoint::Unix(path.to_owned()));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let bare = rest.split('/').next().unwrap_or(rest);

@@ -5,7 +5,7 @@
 //! probably meant. It knows nothing of places and settings: the check of the structure adds those.
 
 use super::codes::Code;
-use super::units::{Ratio, Size, Time, UnitError};
+use super::units::{Rate, Ratio, Size, Time, UnitError};
 
 pub(super) mod address;
 mod field;
@@ -16,6 +16,7 @@ mod octets;
 mod path;
 mod regex;
 mod request;
+mod socket;
 mod status;
 mod tls;
 
@@ -72,8 +73,16 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
             .parse::<Ratio>()
             .map(drop)
             .map_err(|e| unit("a ratio", &e)),
+        "x-rate" => text
+            .parse::<Rate>()
+            .map(drop)
+            .map_err(|e| unit("a rate", &e)),
         "x-name" => name(text),
         "x-bind" => address::bind(text).map(drop),
+        "x-ip-bind" => address::ip_bind(text),
+        "x-proxy" => address::proxy(text),
+        "x-mode" => socket::mode(text),
+        "x-account" => socket::account(text),
         "x-address" => address::endpoint(text).map(drop),
         "x-network" => address::network(text),
         "x-file" => file::path(text),
@@ -85,6 +94,8 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
         "x-san" => tls::san(text),
         "x-alpn" => tls::protocol(text),
         "x-grpc-service" => grpc::service(text),
+        "x-interface" => socket::interface(text),
+        "x-dscp" => socket::dscp(text),
         "x-octets" => octets::sent(text),
         "x-octet-pattern" => octets::expected(text),
         "x-path-pattern" => path::pattern(text),

@@ -58,11 +58,11 @@ fn binds_overlap_where_the_kernel_or_a_reader_would_mix_them_up() {
     let bind = |text: &str| address::bind(text).unwrap();
     let overlap = |a: &str, b: &str| {
         assert_eq!(
-            bind(a).overlaps(bind(b)),
-            bind(b).overlaps(bind(a)),
+            bind(a).overlaps(&bind(b)),
+            bind(b).overlaps(&bind(a)),
             "{a} {b}"
         );
-        bind(a).overlaps(bind(b))
+        bind(a).overlaps(&bind(b))
     };
     assert!(overlap(":80", ":80"));
     assert!(overlap(":80", "10.0.0.1:80"));

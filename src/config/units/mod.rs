@@ -21,10 +21,12 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod rate;
 mod scale;
 #[cfg(test)]
 mod tests;
 
+pub use self::rate::Rate;
 use self::scale::{SIZE, TIME, split};
 
 /// A time with a unit: `500ms`, `30s`, `5m`, `2h`, `1d`. At most a year.

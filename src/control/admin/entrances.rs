@@ -2,20 +2,16 @@
 //!
 //! Problem: a socket file outlives a process that was killed, and the next start must neither fail
 //! for it nor take the socket of an instance that lives. So a socket file is replaced only if
-//! nobody answers on it, and in one step: the new socket is made beside it, closed to other users,
-//! and renamed over it.
+//! nobody answers on it ([`SocketFile`]), and it is this user's alone.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config;
-use crate::net::Sockets;
+use crate::net::{Access, SocketFile, SocketFileError, Sockets};
 
 /// Where the admin API is served. Dropping it closes the entrances and removes the socket's file.
 #[derive(Debug, Default)]
@@ -28,14 +24,7 @@ pub struct Entrances {
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) listener: UnixListener,
-    _file: SocketFile,
-}
-
-/// The file of a socket, removed at the end if it is still ours.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    inode: u64,
+    _file: Option<SocketFile>,
 }
 
 /// Why the admin API cannot be served; says what to do about it.
@@ -85,78 +74,19 @@ impl Entrances {
 
 impl Socket {
     fn bind(path: &Path) -> Result<Self, EntranceError> {
-        make_way(path)?;
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => EntranceError::NoDirectory(path.into()),
-            _ => EntranceError::Socket(path.into(), error),
-        };
-        let new = beside(path);
-        // Left over if a process of the same number was killed between the next two steps.
-        drop(fs::remove_file(&new));
-        let listener = StdUnixListener::bind(&new).map_err(failed)?;
-        let made = SocketFile::take(&new, path).and_then(|file| {
-            listener.set_nonblocking(true)?;
-            Ok((file, UnixListener::from_std(listener)?))
-        });
-        match made {
-            Ok((file, listener)) => Ok(Self {
-                listener,
-                _file: file,
-            }),
-            Err(error) => {
-                drop(fs::remove_file(&new));
-                Err(failed(error))
-            }
-        }
-    }
-}
-
-impl SocketFile {
-    /// Closes the new socket to other users and puts it in its place.
-    fn take(new: &Path, path: &Path) -> io::Result<Self> {
-        fs::set_permissions(new, fs::Permissions::from_mode(OWNER_ONLY))?;
-        let inode = fs::symlink_metadata(new)?.ino();
-        fs::rename(new, path)?;
+        let failed = |error| EntranceError::Socket(path.into(), error);
+        let (listener, file) =
+            SocketFile::listen(path, &Access::OWN, WAITING).map_err(|error| match error {
+                SocketFileError::NoDirectory(path) => EntranceError::NoDirectory(path),
+                SocketFileError::NotASocket(path) => EntranceError::NotASocket(path),
+                SocketFileError::InUse(path) => EntranceError::InUse(path),
+                SocketFileError::Other(_, error) => failed(error),
+            })?;
         Ok(Self {
-            path: path.into(),
-            inode,
+            listener: UnixListener::from_std(listener.into()).map_err(failed)?,
+            _file: file,
         })
     }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // A successor may have put its own socket there already.
-        if fs::symlink_metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
-            drop(fs::remove_file(&self.path));
-        }
-    }
-}
-
-/// Sees that a socket may be put at this path: nothing is there, or a socket that
-/// nobody answers on.
-fn make_way(path: &Path) -> Result<(), EntranceError> {
-    let there = match fs::symlink_metadata(path) {
-        Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(EntranceError::Socket(path.into(), error)),
-    };
-    if !there.file_type().is_socket() {
-        return Err(EntranceError::NotASocket(path.into()));
-    }
-    match StdUnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(EntranceError::Socket(path.into(), error)),
-        Ok(_) => Err(EntranceError::InUse(path.into())),
-    }
-}
-
-/// A path in the same directory, since only within one can a rename replace in one step.
-fn beside(path: &Path) -> PathBuf {
-    let mut new = path.as_os_str().to_owned();
-    new.push(format!(".{}", std::process::id()));
-    new.into()
 }
 
 fn bind_http(written: &str) -> Result<TcpListener, EntranceError> {
@@ -168,11 +98,15 @@ fn bind_http(written: &str) -> Result<TcpListener, EntranceError> {
     bind().map_err(EntranceError::Http)
 }
 
-/// Whoever can connect can do everything: only the user of the instance (and root) may.
-const OWNER_ONLY: u32 = 0o600;
+/// Commands that wait to be heard: there are few.
+const WAITING: i32 = 128;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+
     use super::*;
 
     fn directory(name: &str) -> PathBuf {

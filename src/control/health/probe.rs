@@ -31,7 +31,8 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
     let address = probed_address(&endpoint, check.port);
     let introduction = introduction(&endpoint, &check);
     if let Probe::Udp(probe) = &check.probe {
-        return udp::ask(probe, &address, introduction.as_ref(), check.timeout).await;
+        let way = (introduction.as_ref(), endpoint.socket.as_deref());
+        return udp::ask(probe, &address, way, check.timeout).await;
     }
     let deadline = Instant::now() + check.timeout;
     let (purpose, host) = match &check.probe {

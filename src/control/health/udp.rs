@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::outcome::Outcome;
 use crate::endpoint::ConnectFailure;
-use crate::net::{Address, connected};
+use crate::net::{Address, Connecting, connected};
 use crate::proxy_protocol::Introduction;
 use crate::upstream::UdpProbe;
 
@@ -20,7 +20,7 @@ use crate::upstream::UdpProbe;
 pub(super) async fn ask(
     probe: &UdpProbe,
     address: &Address,
-    introduction: Option<&Introduction>,
+    (introduction, socket): (Option<&Introduction>, Option<&Connecting>),
     limit: Duration,
 ) -> Outcome {
     let Address::Ip(address) = address else {
@@ -30,7 +30,7 @@ pub(super) async fn ask(
     let mut question = introduction.map(Introduction::finished).unwrap_or_default();
     question.extend_from_slice(&probe.send);
     for part in [limit / 2; 2] {
-        match timeout(part, exchange(probe, &question, *address)).await {
+        match timeout(part, exchange(probe, &question, *address, socket)).await {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(error)) => {
                 return Outcome::NotConnected(ConnectFailure::of(&error), error.to_string());
@@ -41,9 +41,14 @@ pub(super) async fn ask(
     Outcome::NoAnswerWithin(limit)
 }
 
-async fn exchange(probe: &UdpProbe, question: &[u8], address: SocketAddr) -> io::Result<Outcome> {
+async fn exchange(
+    probe: &UdpProbe,
+    question: &[u8],
+    address: SocketAddr,
+    socket: Option<&Connecting>,
+) -> io::Result<Outcome> {
     // A port of its own: what comes late for another question is not taken for the answer.
-    let socket = UdpSocket::from_std(connected(address)?)?;
+    let socket = UdpSocket::from_std(connected(address, socket)?)?;
     socket.send(question).await?;
     let mut answer = vec![0; LONGEST];
     let length = socket.recv(&mut answer).await?;

@@ -6,6 +6,8 @@
 //! read from it.
 
 mod owner;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{Cell, Ref, RefCell};
 use std::io;
@@ -34,7 +36,10 @@ pub struct Connection {
     ending: RefCell<Option<Ended>>,
     is_shut: Cell<bool>,
     received: Cell<u64>,
-    sent: Cell<u64>,
+    /// Why nothing can be written any more, while what came before that is still read.
+    unwritable: RefCell<Option<io::Error>>,
+    /// Reads that are left then.
+    last_reads: Cell<usize>,
     is_held_up: Cell<bool>,
     /// Whether whole frames came that have not been looked at.
     has_more: Cell<bool>,
@@ -76,7 +81,8 @@ impl Connection {
             ending: RefCell::default(),
             is_shut: Cell::default(),
             received: Cell::default(),
-            sent: Cell::default(),
+            unwritable: RefCell::default(),
+            last_reads: Cell::new(READS_AT_END),
             is_held_up: Cell::default(),
             has_more: Cell::default(),
             patience: Deadline::default(),
@@ -96,7 +102,7 @@ impl Connection {
         self.is_woken.set(false);
         self.register(cx.waker());
         let driven = self.poll_reads_and_writes(cx, now);
-        if driven.is_pending() {
+        if driven.is_pending() && !self.is_unwritable() {
             self.poll_patience(cx, now);
         }
         driven
@@ -112,10 +118,7 @@ impl Connection {
             if let Some(event) = self.session.borrow_mut().next_event() {
                 return Poll::Ready(self.driven(event));
             }
-            let flushed = match self.poll_flush(cx) {
-                Poll::Ready(Err(error)) => return Poll::Ready(self.broke(error)),
-                flushed => flushed.is_ready(),
-            };
+            let flushed = self.poll_flush(cx, now).is_ready();
             if self.is_ending() {
                 return self.poll_end(cx, flushed);
             }
@@ -135,8 +138,7 @@ impl Connection {
                 self.take_in(now);
                 continue;
             }
-            let filled = self.inbox.borrow_mut().poll_fill(cx, &self.stream);
-            match ready!(filled) {
+            match ready!(self.poll_fill(cx)) {
                 Ok(0) => self.ended_by_them(),
                 Ok(count) => {
                     self.received.set(self.received.get() + count as u64);
@@ -187,8 +189,52 @@ impl Connection {
         }
     }
 
+    /// Reads once. What came before nothing could be written any more is read to its end: whole
+    /// responses may be in it, and a GOAWAY that tells what is to be sent again.
+    fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let filled = self.inbox.borrow_mut().poll_fill(cx, &self.stream);
+        if !self.is_unwritable() {
+            return filled;
+        }
+        let is_over = match &filled {
+            Poll::Ready(Ok(count)) => {
+                let left = self.last_reads.get();
+                self.last_reads.set(left.saturating_sub(1));
+                *count == 0 || left == 0
+            }
+            Poll::Ready(Err(_)) => true,
+            // A write may know of the end before the socket is told to be readable.
+            Poll::Pending => self.patience.poll_passed(cx).is_ready(),
+        };
+        if is_over {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        } else {
+            filled
+        }
+    }
+
+    fn is_unwritable(&self) -> bool {
+        self.unwritable.borrow().is_some()
+    }
+
+    /// Writes what is there, as long as that can be. Ready when nothing is left.
+    fn poll_flush(&self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        if !self.is_unwritable() {
+            match ready!(self.poll_write(cx)) {
+                Ok(()) => return Poll::Ready(()),
+                Err(error) => {
+                    *self.unwritable.borrow_mut() = Some(error);
+                    self.patience.set_at(now + PATIENCE);
+                    self.is_held_up.set(false);
+                }
+            }
+        }
+        self.session.borrow_mut().lose_output();
+        Poll::Ready(())
+    }
+
     /// Writes what is there. Ready when all of it has left.
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut session = self.session.borrow_mut();
             let output = session.output();
@@ -206,13 +252,16 @@ impl Connection {
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent.set(self.sent.get() + count as u64);
             session.sent(count);
         }
     }
 
     /// The other end has closed its side.
     fn ended_by_them(&self) {
+        if self.role == Role::Client {
+            // Nothing will be answered any more.
+            self.session.borrow_mut().lose_output();
+        }
         let is_idle = self.session.borrow().stream_count() == 0;
         self.close(if is_idle {
             Ended::Closed
@@ -224,7 +273,9 @@ impl Connection {
     }
 
     fn broke(&self, error: io::Error) -> Driven {
-        self.close(Ended::Broken(error));
+        self.session.borrow_mut().lose_output();
+        let first = self.unwritable.borrow_mut().take();
+        self.close(Ended::Broken(first.unwrap_or(error)));
         let ended = self.ending.borrow_mut().take();
         Driven::Ended(ended.unwrap_or(Ended::Closed))
     }
@@ -232,6 +283,9 @@ impl Connection {
     /// Our last words have been said: waits until the other end has taken them, since closing while
     /// something of its is unread would destroy them on their way.
     fn poll_end(&self, cx: &mut Context<'_>, flushed: bool) -> Poll<Driven> {
+        if self.is_unwritable() {
+            return Poll::Ready(self.broke(io::ErrorKind::BrokenPipe.into()));
+        }
         if !flushed {
             return Poll::Pending;
         }
@@ -332,11 +386,12 @@ impl Connection {
 }
 
 /// How long a little room is not used: some round trips on the way (RFC 9293 §3.8.6.2.1 has a tenth
-/// of a second to a whole one).
+/// of a second to a whole one). And how long a socket that cannot be written has to say that there
+/// is something to be read.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Reads in one turn of the driver, before others on the worker have theirs.
 const READS: usize = 4;
 
-/// As [`READS`], once what comes is thrown away.
+/// As [`READS`], once what comes is thrown away, or nothing can be written any more.
 const READS_AT_END: usize = 64;

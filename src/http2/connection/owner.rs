@@ -24,7 +24,7 @@ impl Connection {
 
     /// A number that grows with every byte that leaves.
     pub fn sent(&self) -> u64 {
-        self.sent.get() + self.stream.sent_behind()
+        self.session.borrow().left_ever() + self.stream.sent_behind()
     }
 
     /// Whether there are bytes that the socket does not take.

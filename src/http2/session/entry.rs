@@ -47,6 +47,10 @@ pub(super) struct Entry {
     /// Whether it waits for its turn to add to the connection's output.
     pub(super) turn: Turn,
     pub(super) error: Option<StreamError>,
+    /// Whether the other end's side came to its end after we had reset it.
+    pub(super) ends_late: bool,
+    /// Bytes that the connection had to send before its head: of a client.
+    pub(super) begins_at: u64,
     /// How long it may be held up without counting as such.
     pub(super) patience: Duration,
     /// Since when it is seen to be.
@@ -126,6 +130,8 @@ impl Entry {
             has_sent: false,
             turn: Turn::None,
             error: None,
+            ends_late: false,
+            begins_at: 0,
             patience: Duration::ZERO,
             stuck_since: None,
             waker: None,

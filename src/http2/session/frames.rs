@@ -53,13 +53,18 @@ impl Session {
         }
         let padding = payload.len() - data.len();
         let Some(entry) = self.streams.get(header.id) else {
-            return self.came_too_late(header, now);
+            return self.came_too_late(header, data.is_empty(), now);
         };
         if entry.has_received || entry.is_reset_by_them() {
             return self.spoil(header.id, ErrorCode::STREAM_CLOSED, now);
         }
         if entry.error.is_some() {
-            return Ok(()); // we have reset it, and all of this may have been under way by then
+            if entry.ends_late {
+                return self.spoil(header.id, ErrorCode::STREAM_CLOSED, now);
+            }
+            // We have reset it, and all of this may have been under way by then.
+            entry.ends_late = ends;
+            return Ok(());
         }
         let fault = if entry.receive.came(payload.len()).is_err() {
             Some(ErrorCode::FLOW_CONTROL_ERROR)

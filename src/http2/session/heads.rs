@@ -110,7 +110,7 @@ impl Session {
             // We have reset it: one head may have been under way.
             return self.late_head(now);
         }
-        self.came_too_late(header, now)
+        self.came_too_late(header, false, now)
     }
 
     fn recipient(&mut self, header: Header) -> Result<Recipient, Fault> {

@@ -8,19 +8,32 @@ use crate::http2::frame::{DATA, END_STREAM, HEADERS, Header};
 use crate::time::Instant;
 
 impl Session {
-    /// A frame of a message came.
-    pub(super) fn came_too_late(&mut self, header: Header, now: Instant) -> Result<(), Fault> {
+    /// A frame of a message came. `is_empty`: DATA without a byte.
+    pub(super) fn came_too_late(
+        &mut self,
+        header: Header,
+        is_empty: bool,
+        now: Instant,
+    ) -> Result<(), Fault> {
         if self.refuses(header.id) {
             return Ok(());
         }
         let is_head = header.kind == HEADERS;
         match self.streams.ended_by(header.id) {
-            // It was under way. Trailers come once, and nothing behind them.
-            Some(EndedBy::Us) if is_head && header.has(END_STREAM) => {
+            // It was under way. A message ends once, and nothing comes behind its end.
+            Some(EndedBy::Us) if header.has(END_STREAM) => {
                 self.streams.close(header.id);
                 Ok(())
             }
+            // It may be one that never began: who waits for an answer on it has to hear that.
+            Some(EndedBy::Unknown) if is_head && self.role == Role::Server => {
+                self.write_reset(header.id, ErrorCode::STREAM_CLOSED);
+                self.late_head(now)
+            }
             Some(EndedBy::Us | EndedBy::Unknown) if is_head => self.late_head(now),
+            Some(EndedBy::Unknown) if is_empty && header.has(END_STREAM) => {
+                self.spend(Abuse::EmptyData, now)
+            }
             // Bodies that go on for long are only bytes.
             Some(EndedBy::Us | EndedBy::Unknown) => Ok(()),
             Some(EndedBy::Both) => Err(Fault::of(

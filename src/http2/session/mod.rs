@@ -58,6 +58,10 @@ pub(super) struct Session {
     output: Option<Buffer>,
     /// Bytes of the output that have left.
     left: usize,
+    /// Bytes that have left since the beginning.
+    left_ever: u64,
+    /// Whether what is said does not leave any more.
+    is_mute: bool,
     block: Option<Block>,
     phase: Phase,
     events: VecDeque<Event>,
@@ -192,6 +196,8 @@ impl Session {
             receive: ReceiveWindow::new(settings.connection_window),
             output: None,
             left: 0,
+            left_ever: 0,
+            is_mute: false,
             block: None,
             phase: match role {
                 Role::Server => Phase::Preface(0),
@@ -279,9 +285,9 @@ impl Session {
             && self.events.is_empty()
     }
 
-    /// Whether one side has said that the end is near.
+    /// Whether one side has said that the end is near, or nothing can be said any more.
     pub(super) fn is_leaving(&self) -> bool {
-        self.is_over() || self.is_left() || self.taken_until.is_some()
+        self.is_over() || self.is_left() || self.taken_until.is_some() || self.is_mute
     }
 
     /// Whether the other end opens or takes no more streams.
@@ -364,8 +370,15 @@ impl Session {
         self.events.clear();
         self.queue.clear();
         self.heads.clear();
+        // An endpoint that speaks HTTP/2, and never saw the head of a request.
+        let is_unseen = self.is_mute && self.role == Role::Client && self.peer.is_settled;
+        let left = self.left_ever;
         for (_, entry) in self.streams.each() {
-            entry.fail(StreamError::Ended);
+            entry.fail(if is_unseen && entry.begins_at >= left {
+                StreamError::Unprocessed
+            } else {
+                StreamError::Ended
+            });
         }
     }
 }

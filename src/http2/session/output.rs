@@ -24,6 +24,7 @@ impl Session {
     /// So many bytes have left. Streams that waited for their room are woken.
     pub(in crate::http2) fn sent(&mut self, count: usize) {
         self.left += count;
+        self.left_ever += count as u64;
         if self.output().is_empty() {
             self.output = None;
             self.left = 0;
@@ -32,6 +33,18 @@ impl Session {
             self.wake_heads();
             self.call();
         }
+    }
+
+    /// Bytes that have left since the beginning.
+    pub(in crate::http2) fn left_ever(&self) -> u64 {
+        self.left_ever
+    }
+
+    /// Nobody takes what is there, nor what is said from now on: no stream is opened any more.
+    pub(in crate::http2) fn lose_output(&mut self) {
+        self.is_mute = true;
+        self.output = None;
+        self.left = 0;
     }
 
     /// Whether bodies may be added. What must be said may be added in any case.

@@ -24,8 +24,7 @@ use crate::time::Instant;
 impl Session {
     /// Streams that may be opened now.
     pub(in crate::http2) fn openable(&self) -> usize {
-        if self.is_over() || self.is_left() || self.taken_until.is_some() || self.next > HIGHEST_ID
-        {
+        if self.is_leaving() || self.next > HIGHEST_ID {
             return 0;
         }
         (self.peer.max_streams as usize).saturating_sub(self.streams.len())
@@ -38,8 +37,7 @@ impl Session {
         opening: &Opening<'_>,
     ) -> Result<u32, OpenError> {
         if self.openable() == 0 {
-            let is_full = !self.is_over() && !self.is_left() && self.taken_until.is_none();
-            return Err(if is_full && self.next <= HIGHEST_ID {
+            return Err(if !self.is_leaving() && self.next <= HIGHEST_ID {
                 OpenError::Full
             } else {
                 OpenError::Ending
@@ -54,6 +52,7 @@ impl Session {
             entry.kind = Kind::Connect;
         }
         entry.has_sent = opening.ends;
+        entry.begins_at = self.left_ever + self.output().len() as u64;
         self.streams.insert(id, entry);
         self.write_block(id, opening.ends, |encoder, out| {
             write_request(encoder, out, parts, opening);
@@ -316,6 +315,7 @@ impl Session {
             return;
         };
         let by = match entry.error {
+            Some(_) if entry.ends_late => EndedBy::Them,
             Some(StreamError::Reset(_) | StreamError::Unprocessed) => EndedBy::Them,
             Some(StreamError::Malformed(_) | StreamError::GivenUp(_) | StreamError::Ended) => {
                 EndedBy::Us

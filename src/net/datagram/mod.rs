@@ -21,9 +21,10 @@ mod tests;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::options::{Connecting, set_number};
 
 pub use batch::{Batch, Datagram};
 pub use control::Source;
@@ -37,7 +38,7 @@ pub(super) fn prepare(socket: &Socket, bound: SocketAddr) -> io::Result<()> {
         } else {
             (libc::SOL_IP, libc::IP_PKTINFO)
         };
-        switch_on(socket, level, option)?;
+        set_number(socket, level, option, 1)?;
     }
     take_coalesced(socket);
     Ok(())
@@ -45,44 +46,24 @@ pub(super) fn prepare(socket: &Socket, bound: SocketAddr) -> io::Result<()> {
 
 /// A socket that is connected to an endpoint, non-blocking: what others send is not received by it,
 /// and what the network says of the endpoint (ICMP) is its error.
-pub fn connected(endpoint: SocketAddr) -> io::Result<UdpSocket> {
+pub fn connected(endpoint: SocketAddr, options: Option<&Connecting>) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(endpoint),
         Type::DGRAM.nonblocking(),
         Some(Protocol::UDP),
     )?;
     take_coalesced(&socket);
+    if let Some(options) = options {
+        options.prepare_datagrams(&socket, endpoint.is_ipv6())?;
+    }
     socket.connect(&endpoint.into())?;
     Ok(socket.into())
 }
 
 /// Kernels before 5.0 do not know it: then datagrams come one by one.
 fn take_coalesced(socket: &Socket) {
-    if let Err(error) = switch_on(socket, libc::SOL_UDP, libc::UDP_GRO) {
+    if let Err(error) = set_number(socket, libc::SOL_UDP, libc::UDP_GRO, 1) {
         tracing::trace!(%error, "no UDP_GRO");
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "no crate of the tree has these options of a socket"
-)]
-fn switch_on(socket: &Socket, level: i32, option: i32) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the kernel reads as many bytes as `on` has, which lives until the call returns.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const on).cast(),
-            small(size_of::<libc::c_int>()).unsigned_abs(),
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 

@@ -5,10 +5,10 @@ use std::os::fd::AsFd;
 use super::control::{Control, Said};
 use super::name::{NOBODY, decode, encode};
 use super::*;
-use crate::net::{Sockets, Transport};
+use crate::net::{Listening, Sockets, Transport};
 
 fn bound(address: &str) -> (UdpSocket, u16) {
-    let sockets = Sockets::bind_for(Transport::Udp, address, 1).unwrap();
+    let sockets = Sockets::open(Transport::Udp, address, &Listening::default(), 1).unwrap();
     let socket = sockets.take_datagrams(0).unwrap().unwrap();
     (socket, sockets.local.port())
 }
@@ -128,7 +128,7 @@ fn several_come_and_go_together() {
 #[test]
 fn what_was_sent_as_one_comes_and_goes_as_one() {
     let (socket, port) = bound("127.0.0.1:0");
-    let client = connected(([127, 0, 0, 1], port).into()).unwrap();
+    let client = connected(([127, 0, 0, 1], port).into(), None).unwrap();
     client.set_nonblocking(false).unwrap();
     let bytes: Vec<u8> = (0..250_u8).collect();
     let one = Outgoing {
@@ -191,7 +191,7 @@ fn nobody_there_is_an_error_of_a_connected_socket() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let socket = connected(port).unwrap();
+    let socket = connected(port, None).unwrap();
     socket.send(b"hello").unwrap();
     let mut ready = [rustix::event::PollFd::new(
         &socket,

@@ -18,18 +18,21 @@
 //! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`,
 //! and a proxy that passes unknown fields on passes its client's twins on too.
 //!
-//! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts.
+//! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts. A peer
+//! that came by a Unix socket has no address. It is trusted where `trusted_proxies` has `unix`; to
+//! `X-Forwarded-For` it adds nothing, for applications read addresses there, and in `Forwarded` it
+//! is `unknown` (RFC 7239 §6.2).
+//!
 //! `traceparent` and `tracestate` pass through untouched, whoever sends them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::LazyLock;
 
 use http::{HeaderName, HeaderValue, header};
-use ipnet::IpNet;
 
 use crate::config;
 use crate::message::{Fields, PreparedLine, PreparedName, Value};
-use crate::net::dotted;
+use crate::net::{TrustedPeers, UNNAMED, dotted};
 
 mod certificate;
 mod chain;
@@ -44,7 +47,7 @@ pub use self::request_id::RequestId;
 /// How a listener treats the forwarding fields.
 #[derive(Debug, Clone)]
 pub struct Forwarding {
-    trusted: Box<[IpNet]>,
+    trusted: TrustedPeers,
     forwarded: bool,
 }
 
@@ -65,7 +68,7 @@ impl Forwarding {
     /// The treatment that a listener's settings ask for.
     pub fn new(written: &config::Listener) -> Self {
         Self {
-            trusted: written.trusted_proxies.clone().into(),
+            trusted: TrustedPeers::new(&written.trusted_proxies),
             forwarded: written.forwarded.unwrap_or(false),
         }
     }
@@ -80,7 +83,7 @@ impl Forwarding {
     ) -> Identity {
         // A listener for both families sees IPv4 peers as ::ffff:192.0.2.1.
         let peer = peer.ip().to_canonical();
-        let peer_is_trusted = self.trusts(peer);
+        let peer_is_trusted = self.trusted.trusts(peer);
         remove_spoofed(headers, peer_is_trusted);
         let client = if peer_is_trusted {
             self.client(headers, peer)
@@ -105,10 +108,6 @@ impl Forwarding {
         }
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|net| net.contains(&address))
-    }
-
     /// The first untrusted address from the right; the leftmost where all are trusted. What is no
     /// address ends the search: nothing left of it can be placed.
     fn client(&self, headers: &Fields, peer: IpAddr) -> IpAddr {
@@ -121,7 +120,7 @@ impl Forwarding {
         for hop in hops {
             let Some(address) = hop else { break };
             client = address;
-            if !self.trusts(address) {
+            if !self.trusted.trusts(address) {
                 break;
             }
         }
@@ -174,8 +173,16 @@ fn set_chain(headers: &mut Fields, peer: IpAddr, client: IpAddr) {
     append_address(headers, peer);
 }
 
+/// Whether it stands for a peer that came by a Unix socket.
+fn has_no_address(peer: IpAddr) -> bool {
+    peer == UNNAMED.ip()
+}
+
 /// Appends an address to the chain.
 fn append_address(headers: &mut Fields, address: IpAddr) {
+    if has_no_address(address) {
+        return;
+    }
     match address {
         IpAddr::V4(address) => {
             let (text, length) = dotted(address);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use http::header;
 
 use crate::message::{Fields, Value, is_token_byte};
+use crate::net::UNNAMED;
 use crate::policy::list::split;
 
 use super::chain;
@@ -12,6 +13,8 @@ use super::chain;
 /// Our element: whom we got the request from, for which host and by which scheme.
 pub(super) fn element(peer: IpAddr, host: Option<Value<'_>>, scheme: &str) -> String {
     let node = match peer {
+        // §6.2: it came by a Unix socket.
+        peer if peer == UNNAMED.ip() => "unknown".to_owned(),
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("\"[{address}]\""), // §6: quoted, for its colons
     };

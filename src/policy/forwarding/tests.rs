@@ -15,6 +15,8 @@ fn forwarding(forwarded: bool) -> Forwarding {
         bind: ":80".to_owned(),
         protocols: None,
         http2: config::ListenerHttp2::default(),
+        limits: config::ListenerLimits::default(),
+        socket: config::ListenerSocket::default(),
         to: Vec::new(),
         upstream: None,
         intercept: None,

@@ -196,6 +196,7 @@ impl Shared {
         let is_kept_alike = self.endpoint.http2.is_as(&endpoint.http2);
         if endpoint.protocol == Protocol::Http1
             || !is_kept_alike
+            || self.endpoint.socket != endpoint.socket
             || self.is_introduced != endpoint.proxy_protocol.is_some()
         {
             return false;

@@ -73,9 +73,9 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
     let registry = Registry::new(1);
     let flow = Flow::new(&registry, "api".into(), "".into(), "".into());
     Endpoint {
-        mark: None,
         live: states.get_or_create("api", &address),
         address,
+        socket: None,
         tls: None,
         proxy_protocol: None,
         protocol: Protocol::Http1,

@@ -23,6 +23,7 @@ use crate::endpoint::Protocol;
 use crate::http1::ResponseHead;
 use crate::http2::ErrorCode;
 use crate::message::RequestParts;
+use crate::net::named;
 use crate::policy::retry::Failure;
 use crate::pool::{Call, CallError, Carrier, Connection, Event};
 use crate::snapshot::Choice;
@@ -76,7 +77,7 @@ fn pick(exchange: &Exchange<'_>, choice: &Choice, tried: &[u64]) -> Result<Pick,
     let upstream = &choice.upstream;
     let now = exchange.now.get();
     let local = &exchange.connection.local;
-    let key = Some(client_key(exchange.connection.client.facts.peer.ip()));
+    let key = named(exchange.connection.client.facts.peer).map(client_key);
     let pick = local.with_random(|random| upstream.pick_for(key, tried, random, now))?;
     exchange.record.attempt(upstream, &pick.endpoint);
     let limit = exchange.route.retry.per_try_timeout;

@@ -92,7 +92,7 @@ impl Rig {
         let facts = ConnectionFacts {
             listener: "web".into(),
             peer,
-            local: self.sockets.local,
+            sockets: Arc::clone(&self.sockets),
             brought: None,
             proxied: None,
         };

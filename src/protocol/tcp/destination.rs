@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use crate::context::Brought;
 use crate::net::{Known, Stream};
-use crate::snapshot::{Refusal, Snapshot};
+use crate::snapshot::{Denial, Snapshot};
 use crate::upstream::Upstream;
 
 /// Writes a connection down that was brought, where its destination is known.
-pub(super) fn taken(brought: Option<&Brought>, client: &Stream) -> Result<Option<Known>, Refusal> {
+pub(super) fn taken(brought: Option<&Brought>, client: &Stream) -> Result<Option<Known>, Denial> {
     let Some(Brought {
         destination: Some(destination),
         own,
@@ -21,11 +21,11 @@ pub(super) fn taken(brought: Option<&Brought>, client: &Stream) -> Result<Option
         return Ok(None);
     };
     let known = own.taken(peer, *destination);
-    known.map(Some).ok_or(Refusal::OwnConnection)
+    known.map(Some).ok_or(Denial::OwnConnection)
 }
 
 /// Writes a connection down that was made for one that was brought.
-pub(super) fn made(brought: Option<&Brought>, stream: &Stream) -> Result<Option<Known>, Refusal> {
+pub(super) fn made(brought: Option<&Brought>, stream: &Stream) -> Result<Option<Known>, Denial> {
     let Some(brought) = brought else {
         return Ok(None);
     };
@@ -34,7 +34,7 @@ pub(super) fn made(brought: Option<&Brought>, stream: &Stream) -> Result<Option<
         return Ok(None);
     };
     let known = brought.own.made(local, peer);
-    known.map(Some).ok_or(Refusal::OwnConnection)
+    known.map(Some).ok_or(Denial::OwnConnection)
 }
 
 /// Where a connection goes on to, in an upstream that leads to destinations.
@@ -42,14 +42,14 @@ pub(super) fn destination(
     brought: Option<&Brought>,
     upstream: &Upstream,
     snapshot: &Snapshot,
-) -> Result<SocketAddr, Refusal> {
+) -> Result<SocketAddr, Denial> {
     let destination = brought.and_then(|brought| brought.destination);
-    let destination = destination.ok_or(Refusal::Unknown)?;
+    let destination = destination.ok_or(Denial::Unknown)?;
     if snapshot.accepts_at(destination) {
-        return Err(Refusal::OwnAddress);
+        return Err(Denial::OwnAddress);
     }
     if !upstream.allows(destination.ip()) {
-        return Err(Refusal::NotAllowed);
+        return Err(Denial::NotAllowed);
     }
     Ok(destination)
 }

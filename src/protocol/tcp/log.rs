@@ -59,7 +59,7 @@ fn end(result: SessionResult, error: Option<&str>) -> End {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle | SessionResult::MaxAge => End::Timeout,
+        SessionResult::Idle | SessionResult::Silent | SessionResult::MaxAge => End::Timeout,
         SessionResult::Unavailable if error != Some(LIMIT_REACHED) => End::EndpointReset,
         SessionResult::Denied => End::Denied,
         SessionResult::Unavailable | SessionResult::Removed | SessionResult::Cut => End::Shed,

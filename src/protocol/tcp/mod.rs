@@ -23,9 +23,9 @@ use super::tunnel::{End, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::balance::client_key;
 use crate::context::ConnectionFacts;
 use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, SessionEnd};
-use crate::net::{Known, Stream};
+use crate::net::{Known, Stream, named};
 use crate::pool::{Wanted, connect};
-use crate::snapshot::{Choice, Refusal, SessionResult, SessionRoute, SessionTarget, TcpListener};
+use crate::snapshot::{Choice, Denial, SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::tls::Purpose;
 use crate::upstream::{Pick, PickError};
 
@@ -197,7 +197,7 @@ impl Session {
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal) -> SessionResult {
+    fn refuse(&mut self, refusal: Denial) -> SessionResult {
         self.target.metrics().refuse(refusal);
         self.error = Some(refusal.error());
         SessionResult::Denied
@@ -205,7 +205,7 @@ impl Session {
 
     /// Connects to an endpoint, and to another one as often as that fails.
     async fn open_endpoint(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
-        let key = Some(client_key(self.facts.peer.ip()));
+        let key = named(self.facts.peer).map(client_key);
         let mut tried = Vec::new();
         let mut result = SessionResult::Unavailable;
         while tried.len() < ATTEMPTS {
@@ -308,7 +308,8 @@ impl Session {
         received: Option<Box<Bytes>>,
     ) -> impl Future<Output = ()> + 'a {
         let timeouts = &self.target.choice().timeouts;
-        let limits = self.local.with_random(|random| timeouts.tunnel(random));
+        let mut limits = self.local.with_random(|random| timeouts.tunnel(random));
+        limits.first_byte = received.is_none().then_some(timeouts.first_byte);
         self.is_open = true;
         async move {
             // All of it: what is only held counts as well.
@@ -339,6 +340,7 @@ impl Session {
             Ended::Idle => (SessionResult::Idle, Some("connection_read_timeout")),
             Ended::MaxAge => (SessionResult::MaxAge, None),
             Ended::Removed => (SessionResult::Removed, Some("destination_unavailable")),
+            Ended::Silent => (SessionResult::Silent, Some("connection_read_timeout")),
             Ended::ClientReset => (SessionResult::ClientReset, None),
             Ended::EndpointReset => (SessionResult::EndpointReset, Some("connection_terminated")),
         };
@@ -356,7 +358,9 @@ impl Session {
                 endpoint.live.connect_succeeded();
                 SessionEnd::Ended
             }
-            Ended::Idle | Ended::MaxAge | Ended::Removed | Ended::ClientReset => SessionEnd::Ended,
+            Ended::Idle | Ended::Silent | Ended::MaxAge | Ended::Removed | Ended::ClientReset => {
+                SessionEnd::Ended
+            }
         };
     }
 }

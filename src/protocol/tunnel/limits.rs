@@ -22,6 +22,8 @@ use crate::time::Deadline;
 #[derive(Debug)]
 pub(super) struct Limits<'a> {
     idle: Duration,
+    /// Until something has moved.
+    first_byte: Option<Duration>,
     /// Since when nothing has moved.
     since: Instant,
     /// Whether the kernel has been asked to look for both peers.
@@ -49,19 +51,22 @@ impl<'a> Limits<'a> {
         let now = Instant::now();
         let mut limits = Self {
             idle: timeouts.idle,
+            first_byte: None,
             since: now,
             probing: timeouts.idle <= PROBE_FROM,
             age: timeouts.max_age.and_then(|age| now.checked_add(age)),
             removal: RemovalWatch::new(endpoint),
             deadline: Deadline::default(),
         };
-        limits.restart();
+        limits.first_byte = timeouts.first_byte.filter(|limit| *limit < limits.idle);
+        limits.arm();
         limits
     }
 
     /// Something has moved.
     pub(super) fn restart(&mut self) {
         self.since = Instant::now();
+        self.first_byte = None;
         self.arm();
     }
 
@@ -86,8 +91,10 @@ impl<'a> Limits<'a> {
             if over(self.age) {
                 return Poll::Ready(Ended::MaxAge);
             }
-            if self.probing {
-                return Poll::Ready(Ended::Idle);
+            match self.first_byte {
+                Some(limit) if self.since + limit <= now => return Poll::Ready(Ended::Silent),
+                None if self.probing => return Poll::Ready(Ended::Idle),
+                Some(_) | None => {}
             }
             // Only a tunnel that has fallen silent pays for the socket options.
             self.probing = true;
@@ -98,7 +105,12 @@ impl<'a> Limits<'a> {
     }
 
     fn arm(&mut self) {
-        let silence = if self.probing { self.idle } else { PROBE_FROM };
+        let last = self.first_byte.unwrap_or(self.idle);
+        let silence = if self.probing {
+            last
+        } else {
+            PROBE_FROM.min(last)
+        };
         let ends = [self.age, self.removal.end].into_iter().flatten();
         let earliest = ends.fold(self.since + silence, Instant::min);
         self.deadline.set_at(earliest);

@@ -52,6 +52,8 @@ pub enum Ended {
     MaxAge,
     /// The endpoint was taken out of its upstream; both sides were reset.
     Removed,
+    /// Nothing has moved at all for as long as the first byte may take; both sides were reset.
+    Silent,
     /// The client reset the connection or became unreachable; the endpoint was reset.
     ClientReset,
     /// The endpoint did; the client was reset.

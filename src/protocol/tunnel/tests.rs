@@ -28,9 +28,14 @@ async fn pair() -> (TcpStream, Stream) {
 }
 
 async fn scene(idle: Duration, prefix: Prefix) -> Scene {
+    scene_with(idle, None, prefix).await
+}
+
+async fn scene_with(idle: Duration, first_byte: Option<Duration>, prefix: Prefix) -> Scene {
     let limits = TunnelTimeouts {
         idle,
         max_age: None,
+        first_byte,
     };
     scene_at(&live(), limits, prefix).await
 }
@@ -256,6 +261,47 @@ async fn silence_ends_a_tunnel_with_a_reset_of_both_sides() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tunnel_of_which_nothing_comes_ends_earlier() {
+    locally(async {
+        for (first_byte, idle, end) in [
+            (FIVE_MINUTES, HOUR, Ended::Silent),
+            // Below and above the silence after which peers are asked after.
+            (Duration::from_secs(7), HOUR, Ended::Silent),
+            (FIVE_MINUTES, Duration::from_secs(100), Ended::Idle),
+        ] {
+            let start = Instant::now();
+            let mut scene = scene_with(idle, Some(first_byte), Prefix::default()).await;
+            assert_eq!(scene.tunnel.await.expect("no panic").end, end);
+            assert_eq!(start.elapsed().as_secs(), idle.min(first_byte).as_secs());
+            assert!(is_reset(&mut scene.client).await);
+            assert!(is_reset(&mut scene.endpoint).await);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_byte_of_either_side_is_enough() {
+    locally(async {
+        for endpoint_speaks in [true, false] {
+            let start = Instant::now();
+            let mut scene = scene_with(HOUR, Some(FIVE_MINUTES), Prefix::default()).await;
+            sleep(Duration::from_secs(200)).await;
+            let (from, to) = if endpoint_speaks {
+                (&mut scene.endpoint, &mut scene.client)
+            } else {
+                (&mut scene.client, &mut scene.endpoint)
+            };
+            from.write_all(b".").await.expect("still open");
+            to.read_exact(&mut [0; 1]).await.expect("still relayed");
+            assert_eq!(scene.tunnel.await.expect("no panic").end, Ended::Idle);
+            assert_eq!(start.elapsed().as_secs(), 200 + HOUR.as_secs());
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn any_byte_starts_the_idle_limit_afresh() {
     locally(async {
         let start = Instant::now();
@@ -283,6 +329,7 @@ async fn age_ends_a_tunnel_on_which_much_moves() {
         let limits = TunnelTimeouts {
             idle: Duration::from_secs(100),
             max_age: Some(Duration::from_secs(500)),
+            first_byte: None,
         };
         let mut scene = scene_at(&live(), limits, Prefix::default()).await;
         for _ in 0..5 {
@@ -304,6 +351,7 @@ async fn the_removal_of_its_endpoint_ends_a_tunnel() {
         let limits = TunnelTimeouts {
             idle: HOUR,
             max_age: None,
+            first_byte: None,
         };
         let mut scene = scene_at(&live, limits, Prefix::default()).await;
         sleep(Duration::from_secs(10)).await;
@@ -397,6 +445,8 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 const HOUR: Duration = Duration::from_hours(1);
+
+const FIVE_MINUTES: Duration = Duration::from_mins(5);
 
 /// Long enough that a writer which could go on would have.
 const STALL: Duration = Duration::from_millis(200);

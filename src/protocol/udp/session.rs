@@ -310,7 +310,7 @@ impl Wish<'_> {
             .live
             .open_connection(endpoint.limits.max_connections);
         let open = open.ok_or(Dropped::NoEndpoint)?;
-        let socket = net::connected(address).map_err(|error| {
+        let socket = net::connected(address, endpoint.socket.as_deref()).map_err(|error| {
             let failure = ConnectFailure::of(&error);
             if endpoint.connect_failed(failure, self.now) {
                 Dropped::NoEndpoint
@@ -367,7 +367,7 @@ fn end(result: SessionResult) -> End {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle | SessionResult::MaxAge => End::Timeout,
+        SessionResult::Idle | SessionResult::Silent | SessionResult::MaxAge => End::Timeout,
         SessionResult::Denied => End::Denied,
         SessionResult::Unavailable | SessionResult::Removed | SessionResult::Cut => End::Shed,
     }

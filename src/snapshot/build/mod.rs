@@ -15,6 +15,7 @@ use super::clients;
 use super::expiries::Expiries;
 use super::failure::{BuildError, refused};
 use super::http2::{Http2, Spoken};
+use super::limits::Limits;
 use super::listener::{HttpListener, Intercept, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::proxied::ProxyHeaders;
@@ -24,7 +25,7 @@ use super::unnamed::{effective_upstreams, of_listener, own_route, redirects};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config};
 use crate::http1;
-use crate::net::Sockets;
+use crate::net::{Listening, Sockets};
 use crate::policy::{Filters, Fixed, Forwarding, Hsts, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
 use crate::tls::{Credentials, Material};
@@ -120,9 +121,11 @@ impl Builder<'_> {
         let tls = self.tls(name, written, previous)?;
         let by_name = self.by_name(&shared, written, &kind)?;
         let spoken = kind.protocols(by_name.is_some());
+        let max_connections = written.max_connections.unwrap_or(MAX_CONNECTIONS);
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
+            options: Listening::new(&written.socket),
             proxy_headers: self.proxy_headers(name, written),
             tls,
             by_name,
@@ -130,7 +133,14 @@ impl Builder<'_> {
                 .intercept
                 .map(|how| Intercept::new(how, &self.ingredients.world.own_connections)),
             kind,
-            max_connections: written.max_connections.unwrap_or(MAX_CONNECTIONS),
+            max_connections,
+            queue: previous.map_or_else(Arc::default, |old| Arc::clone(&old.queue)),
+            limits: Limits::new(
+                &self.ingredients.world.registry,
+                name,
+                (&written.limits, max_connections),
+                previous.and_then(|old| old.limits.as_ref()),
+            ),
             connections: previous.map_or_else(
                 || Arc::new(AtomicU32::new(0)),
                 |old| Arc::clone(&old.connections),

@@ -1,7 +1,6 @@
 //! The upstreams of a snapshot, and how their endpoints are spoken to.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use super::super::Upstreams;
@@ -9,7 +8,6 @@ use super::super::failure::{BuildError, refused};
 use super::super::tls::key_logging;
 use super::{Ingredients, own_zone};
 use crate::config;
-use crate::net::may_mark;
 use crate::tls::{Client, ClientSettings};
 use crate::upstream::Upstream;
 
@@ -25,9 +23,6 @@ pub(super) fn build_upstreams(
         let previous = ingredients
             .previous
             .and_then(|world| world.upstreams.get(name.as_str()));
-        if let Some(mark) = upstream.mark {
-            may_mark(mark).map_err(|error| refused(name, &no_mark(&error)))?;
-        }
         let tls = client(name, upstream, ingredients, previous)?;
         let built = Upstream::build(
             name,
@@ -41,16 +36,6 @@ pub(super) fn build_upstreams(
         upstreams.insert(Arc::from(name.as_str()), built);
     }
     Ok(upstreams)
-}
-
-/// Why connections cannot have a mark.
-fn no_mark(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => "no permission to mark connections: `mark` needs \
-             CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN; container: add NET_ADMIN)"
-            .to_owned(),
-        _ => format!("connections cannot be marked here: {error}"),
-    }
 }
 
 /// How the endpoints of an upstream are spoken to in TLS, if they are.

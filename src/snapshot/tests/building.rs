@@ -201,11 +201,11 @@ fn a_listener_for_datagrams_may_have_the_address_of_another() {
         assert_eq!(udp.session_idle.as_secs(), seconds);
         assert_eq!(udp.route.choices().len(), 1);
     }
-    let local = listener(&snapshot, "a").sockets.local;
+    let sockets = Arc::clone(&listener(&snapshot, "a").sockets);
     let facts = ConnectionFacts {
         listener: "web".into(),
-        peer: local,
-        local,
+        peer: sockets.local,
+        sockets,
         brought: None,
         proxied: None,
     };

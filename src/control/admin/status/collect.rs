@@ -14,7 +14,10 @@ pub(crate) fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
     let view = |listener: &std::sync::Arc<snapshot::Listener>| Listener {
         name: listener.name.to_string(),
         bind: listener.bind.to_string(),
-        address: listener.sockets.local.to_string(),
+        address: match &listener.sockets.path {
+            Some(_) => listener.bind.to_string(),
+            None => listener.sockets.local.to_string(),
+        },
         protocol: match &listener.kind {
             Kind::Http(http) => versions(http, listener.tls.is_some()),
             Kind::Tcp(_) => "tcp".into(),

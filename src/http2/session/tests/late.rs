@@ -197,3 +197,48 @@ fn resets_of_what_was_never_there_end_the_connection() {
     let fault = (0..1000).find_map(|_| cancels(&mut talk, 3).err());
     assert_eq!(fault.and_then(|it| it.abuse), Some(Abuse::RapidReset));
 }
+
+/// The end of a body that was under way is heard once, also while somebody still holds the stream.
+#[test]
+fn ends_without_number_end_the_connection() {
+    let ends = |talk: &mut Talk, id| talk.frame(DATA, END_STREAM, id, b"");
+    let mut talk = talk();
+    answered_early(&mut talk, 0..STREAMS);
+    for number in 0..STREAMS {
+        assert_eq!(ends(&mut talk, id(number)), Ok(()), "{number}");
+    }
+    let fault = (0..200).find_map(|_| ends(&mut talk, id(7)).err());
+    assert_eq!(fault.and_then(|it| it.abuse), Some(Abuse::MadeYouReset));
+
+    for is_held in [true, false] {
+        let mut talk = self::talk();
+        talk.open(1, false).expect("open");
+        talk.server.reset(1, ErrorCode::CANCEL);
+        assert_eq!(talk.frame(DATA, 0, 1, b"a piece"), Ok(()));
+        assert_eq!(ends(&mut talk, 1), Ok(()));
+        let error = talk.server.poll_frame(1, &nobody());
+        assert!(matches!(error, Poll::Ready(Some(Err(_)))), "{error:?}");
+        if !is_held {
+            talk.server.release(1);
+        }
+        let fault = (0..200).find_map(|_| ends(&mut talk, 1).err());
+        assert_eq!(fault.and_then(|it| it.abuse), Some(Abuse::MadeYouReset));
+    }
+}
+
+/// A stream of which nothing is known: one that never began may be among them.
+#[test]
+fn who_begins_below_what_is_forgotten_hears_that() {
+    let mut talk = talk();
+    for number in 500..500 + STREAMS {
+        talk.open(id(number), false).expect("open");
+    }
+    for number in 500 + STREAMS..500 + 3 * STREAMS {
+        talk.open(id(number), true).expect("refused");
+    }
+    talk.open(7, true)
+        .expect("it is no fault of the connection");
+    assert_eq!(talk.reset_code(7), Some(ErrorCode::STREAM_CLOSED));
+    let fault = (0..200).find_map(|_| talk.frame(DATA, END_STREAM, 7, b"").err());
+    assert_eq!(fault.and_then(|it| it.abuse), Some(Abuse::EmptyData));
+}

@@ -1,0 +1,196 @@
+//! Connections that end under what is said on them.
+
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use http::{Method, Uri, Version, header};
+use tokio::time::timeout;
+
+use super::*;
+use crate::http2::driven::Opening;
+use crate::http2::error::{ErrorCode, StreamError};
+use crate::http2::frame::{
+    END_HEADERS, END_STREAM, HEADERS, PREFACE, write_goaway, write_header, write_settings,
+};
+use crate::http2::hpack::write_field;
+use crate::message::{Fields, RequestParts, Value};
+
+const SETTINGS: Settings = Settings {
+    max_streams: 10,
+    stream_window: 65_535,
+    connection_window: 65_535,
+    head: 4096,
+    fields: 100,
+    connect_protocol: false,
+};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// Our end of a connection, and the other one.
+fn pair() -> (net::Stream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let theirs = TcpStream::connect(address).expect("a connection");
+    theirs.set_read_timeout(Some(LONG)).expect("a timeout");
+    let (ours, _) = listener.accept().expect("its other end");
+    ours.set_nonblocking(true).expect("a mode");
+    let ours = tokio::net::TcpStream::from_std(ours).expect("in the runtime");
+    (ours.into(), theirs)
+}
+
+fn ask(client: &Rc<Connection>) -> Stream {
+    let mut headers = Fields::new();
+    headers.append(&header::HOST, Value::of_ascii(b"a"));
+    let parts = RequestParts {
+        method: Method::POST,
+        uri: Uri::from_static("/"),
+        version: Version::HTTP_2,
+        headers,
+    };
+    let opening = Opening {
+        is_https: false,
+        ends: true,
+        length: None,
+        te_trailers: false,
+        protocol: None,
+    };
+    client.open(&parts, opening).expect("there is room")
+}
+
+/// Drives a connection for one turn, in which nothing is to happen but reads and writes.
+async fn one_turn(client: &Rc<Connection>) {
+    poll_fn(|cx| {
+        assert!(client.poll_drive(cx, Instant::now()).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+async fn next(connection: &Rc<Connection>) -> Driven {
+    let driven = poll_fn(|cx| connection.poll_drive(cx, Instant::now()));
+    timeout(LONG, driven).await.expect("it acts")
+}
+
+fn head(stream: &Stream) -> Option<Result<u16, StreamError>> {
+    match stream.poll_head(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(head)) => Some(Ok(head.parts.status.as_u16())),
+        Poll::Ready(Err(error)) => Some(Err(error)),
+        Poll::Pending => None,
+    }
+}
+
+fn answer(to: &mut Vec<u8>, id: u32) {
+    let mut block = Vec::new();
+    write_field(&mut block, b":status", b"200");
+    write_header(to, block.len(), HEADERS, END_HEADERS | END_STREAM, id);
+    to.extend_from_slice(&block);
+}
+
+/// A client whose endpoint has said its SETTINGS and has read nothing: one stream is on its way.
+async fn asked_once() -> (Rc<Connection>, TcpStream, Stream) {
+    let (ours, mut theirs) = pair();
+    let client = Connection::client(ours, SETTINGS, Instant::now());
+    let mut said = Vec::new();
+    write_settings(&mut said, &[]);
+    theirs.write_all(&said).expect("settings");
+    let first = ask(&client);
+    poll_fn(|cx| {
+        assert!(client.poll_drive(cx, Instant::now()).is_pending());
+        if client.is_settled() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    one_turn(&client).await;
+    // It has come.
+    let mut some = [0; PREFACE.len()];
+    theirs.read_exact(&mut some).expect("a preface");
+    (client, theirs, first)
+}
+
+/// An endpoint answers, says that this was the last one, and closes with something unread, so that
+/// the next write fails: what it said is heard all the same.
+#[tokio::test]
+async fn what_came_before_writes_fail_is_heard() {
+    let (client, mut theirs, first) = asked_once().await;
+    let unanswered = ask(&client);
+    one_turn(&client).await;
+    let mut said = Vec::new();
+    answer(&mut said, first.id());
+    write_goaway(&mut said, first.id(), ErrorCode::NO_ERROR, "bye");
+    theirs.write_all(&said).expect("an answer");
+    drop(theirs); // resets the connection
+    let unsent: Vec<Stream> = (0..10).map(|_| ask(&client)).collect();
+    let ended = next(&client).await;
+    assert_eq!(head(&first), Some(Ok(200)), "{ended:?}");
+    assert!(
+        matches!(ended, Driven::Ended(Ended::Broken(_))),
+        "{ended:?}"
+    );
+    assert!(client.take_goodbye().is_some());
+    for stream in unsent.iter().chain([&unanswered]) {
+        assert_eq!(head(stream), Some(Err(StreamError::Unprocessed)));
+    }
+}
+
+/// Without a GOAWAY, it is known of those streams that never left, and of no other.
+#[tokio::test]
+async fn what_never_left_was_not_processed() {
+    let (client, theirs, first) = asked_once().await;
+    drop(theirs);
+    let unsent: Vec<Stream> = (0..10).map(|_| ask(&client)).collect();
+    assert!(matches!(
+        next(&client).await,
+        Driven::Ended(Ended::Broken(_))
+    ));
+    assert_eq!(head(&first), Some(Err(StreamError::Ended)));
+    for stream in &unsent {
+        assert_eq!(head(stream), Some(Err(StreamError::Unprocessed)));
+    }
+    assert_eq!(client.room(), 0);
+}
+
+/// Requests that came before a client reset its connection are seen.
+#[tokio::test]
+async fn what_a_client_said_before_it_went_is_seen() {
+    let (ours, mut theirs) = pair();
+    let server = Connection::server(ours, &[], SETTINGS, Instant::now());
+    // Our SETTINGS are on their way, and are not read.
+    poll_fn(|cx| {
+        assert!(server.poll_drive(cx, Instant::now()).is_pending());
+        if server.sent() > 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    theirs.peek(&mut [0]).expect("settings");
+    let mut said = PREFACE.to_vec();
+    write_settings(&mut said, &[]);
+    let mut block = Vec::new();
+    for (name, value) in [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":path", "/"),
+        (":authority", "a"),
+    ] {
+        write_field(&mut block, name.as_bytes(), value.as_bytes());
+    }
+    write_header(&mut said, block.len(), HEADERS, END_HEADERS | END_STREAM, 1);
+    said.extend_from_slice(&block);
+    theirs.write_all(&said).expect("a request");
+    drop(theirs);
+    server.ping();
+    let Driven::Request(_, stream) = next(&server).await else {
+        panic!("no request");
+    };
+    assert!(matches!(
+        next(&server).await,
+        Driven::Ended(Ended::Broken(_))
+    ));
+    assert_eq!(stream.broken(), Some(StreamError::Ended));
+}

@@ -1,0 +1,384 @@
+//! Limits on a listener's connections: by client, by network, by time, and who waits for a place.
+//!
+//! What is settled (the limits) belongs to a configuration; what is known (who is connected, how
+//! fast who came) is kept over reloads, as the number of connections is. Both are looked at once
+//! for each connection, before it has cost anything.
+
+mod pace;
+mod table;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::pace::{Pace, nanoseconds};
+use self::table::{Bounds, Entered, Table};
+use crate::config;
+use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
+
+/// What a listener's connections are held to, beside their number.
+#[derive(Debug)]
+pub struct Limits {
+    clients: Option<Bounds>,
+    networks: Option<Bounds>,
+    prefix: Prefix,
+    rate: Option<Pace>,
+    /// How long a connection may wait for a place, if it may.
+    pub wait: Option<Duration>,
+    known: Arc<Known>,
+    metrics: LimitMetrics,
+}
+
+/// What a connection is counted as, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    known: Arc<Known>,
+    client: Option<u128>,
+    network: Option<u128>,
+}
+
+/// Connections that wait for a place at their listener, over all workers.
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: AtomicU32,
+    left: Notify,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub struct Waiter<'a> {
+    queue: &'a Queue,
+    gauge: Option<&'a Gauge>,
+}
+
+/// Bits of what counts as one network.
+#[derive(Debug, Clone, Copy)]
+struct Prefix {
+    v4: u8,
+    v6: u8,
+}
+
+/// What is known of those that came; kept over reloads.
+#[derive(Debug)]
+struct Known {
+    began: Instant,
+    /// See [`Pace`].
+    due: AtomicU64,
+    clients: Table,
+    networks: Table,
+}
+
+#[derive(Debug)]
+struct LimitMetrics {
+    refused: [Counter; Refusal::ALL.len()],
+    /// Connections that no limit by address was applied to.
+    unknown: Counter,
+    waiting: Gauge,
+}
+
+/// Why a connection is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its client has as many as it may.
+    PerClient,
+    /// Its network has.
+    PerSubnet,
+    /// Connections come too fast.
+    Rate,
+    /// Those of its client do.
+    RatePerClient,
+    /// It has waited for a place in vain.
+    QueueTimeout,
+}
+
+impl Limits {
+    /// What was written; none if nothing was. What `before` knew is kept.
+    pub(super) fn new(
+        registry: &Registry,
+        listener: &str,
+        (written, max_connections): (&config::ListenerLimits, u32),
+        before: Option<&Arc<Self>>,
+    ) -> Option<Arc<Self>> {
+        if *written == config::ListenerLimits::default() {
+            return None;
+        }
+        // Twice the connections, since a table has parts that are not filled evenly.
+        let room = ROOM.max(max_connections as usize * 2);
+        let bounds = |connections: Option<u32>, rate: Option<config::RateEntry>| Bounds {
+            connections: connections.unwrap_or(u32::MAX),
+            pace: rate.map(Pace::new),
+            room,
+        };
+        let by_client = written.per_client.is_some() || written.rate_per_client.is_some();
+        let clients = by_client.then(|| bounds(written.per_client, written.rate_per_client));
+        Some(Arc::new(Self {
+            clients,
+            networks: written.per_subnet.map(|limit| bounds(Some(limit), None)),
+            prefix: Prefix {
+                v4: written.subnet_v4.unwrap_or(NETWORK_V4),
+                v6: written.subnet_v6.unwrap_or(NETWORK_V6),
+            },
+            rate: written.rate.map(Pace::new),
+            wait: written.wait.map(|time| time.0),
+            known: before.map_or_else(Arc::default, |before| Arc::clone(&before.known)),
+            metrics: LimitMetrics::new(registry, listener),
+        }))
+    }
+
+    /// Counts a connection in, from a client of this address if it has one.
+    pub fn enter(&self, client: Option<IpAddr>, now: Instant) -> Result<Place, Refusal> {
+        let known = &self.known;
+        let now = known.at(now);
+        let mut place = Place {
+            known: Arc::clone(known),
+            client: None,
+            network: None,
+        };
+        self.pass(now)?;
+        let entered = self.enter_by_address(&mut place, client, now);
+        if entered.is_err() && self.rate.is_some() {
+            self.take_back();
+        }
+        entered.map(|()| place)
+    }
+
+    /// Counts a connection that is turned away.
+    pub fn refused(&self, refusal: Refusal) {
+        self.metrics.refused[refusal as usize].inc();
+    }
+
+    /// Shows a connection that waits for a place.
+    pub fn waiting(&self) -> &Gauge {
+        &self.metrics.waiting
+    }
+
+    fn enter_by_address(
+        &self,
+        place: &mut Place,
+        client: Option<IpAddr>,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        let Some(client) = client else {
+            return Ok(());
+        };
+        if let Some(bounds) = self.networks {
+            let key = self.prefix.network(client);
+            place.network = match self.known.networks.enter(key, bounds, now) {
+                Entered::Counted => Some(key),
+                Entered::Unknown => self.let_in_unknown(),
+                Entered::TooMany | Entered::TooFast => return Err(Refusal::PerSubnet),
+            };
+        }
+        if let Some(bounds) = self.clients {
+            let key = bits(client);
+            place.client = match self.known.clients.enter(key, bounds, now) {
+                Entered::Counted => Some(key),
+                Entered::Unknown => self.let_in_unknown(),
+                Entered::TooMany => return Err(Refusal::PerClient),
+                Entered::TooFast => return Err(Refusal::RatePerClient),
+            };
+        }
+        Ok(())
+    }
+
+    fn let_in_unknown(&self) -> Option<u128> {
+        self.metrics.unknown.inc();
+        None
+    }
+
+    /// One more of all.
+    fn pass(&self, now: u64) -> Result<(), Refusal> {
+        let Some(pace) = self.rate else {
+            return Ok(());
+        };
+        let due = &self.known.due;
+        let passed = due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| {
+            pace.next(due, now)
+        });
+        passed.map(drop).map_err(|_| Refusal::Rate)
+    }
+
+    /// One that was refused for another reason takes nothing from others.
+    fn take_back(&self) {
+        let Some(pace) = self.rate else {
+            return;
+        };
+        let before = |due| Some(pace.before(due));
+        // Always some, so it is always done.
+        let _ = self
+            .known
+            .due
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, before);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.client.is_none() && self.network.is_none() {
+            return;
+        }
+        let now = self.known.at(Instant::now());
+        if let Some(key) = self.client {
+            self.known.clients.leave(key, now);
+        }
+        if let Some(key) = self.network {
+            self.known.networks.leave(key, now);
+        }
+    }
+}
+
+impl Queue {
+    /// Waits with the others; `None` if there are as many as may.
+    pub fn join<'a>(&'a self, gauge: Option<&'a Gauge>) -> Option<Waiter<'a>> {
+        if self.waiting.fetch_add(1, Ordering::SeqCst) >= MOST_WAITING {
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            return None;
+        }
+        gauge.inspect(|gauge| gauge.inc());
+        Some(Waiter { queue: self, gauge })
+    }
+
+    /// Whether anybody waits: who comes now stands behind them.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) == 0
+    }
+
+    /// A connection has ended: whoever waits longest may look again.
+    pub fn left(&self) {
+        if !self.is_empty() {
+            self.left.notify_one();
+        }
+    }
+}
+
+impl Waiter<'_> {
+    /// Calls `try_enter` now, and again whenever a connection has ended, until it succeeds.
+    pub async fn until<T>(&self, mut try_enter: impl FnMut() -> Option<T>) -> T {
+        loop {
+            let left = self.queue.left.notified();
+            let mut left = std::pin::pin!(left);
+            // Before it is tried: what ends meanwhile is not missed.
+            left.as_mut().enable();
+            if let Some(entered) = try_enter() {
+                return entered;
+            }
+            left.await;
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.gauge.inspect(|gauge| gauge.dec());
+    }
+}
+
+impl Prefix {
+    fn network(self, client: IpAddr) -> u128 {
+        // The bits of IPv4 are the last 32 of those within IPv6.
+        let length = match client {
+            IpAddr::V4(_) => 96 + u32::from(self.v4),
+            IpAddr::V6(_) => u32::from(self.v6),
+        };
+        let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+        bits(client) & mask
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            due: AtomicU64::new(0),
+            clients: Table::default(),
+            networks: Table::default(),
+        }
+    }
+}
+
+impl Known {
+    fn at(&self, now: Instant) -> u64 {
+        nanoseconds(now.saturating_duration_since(self.began))
+    }
+}
+
+impl LimitMetrics {
+    fn new(registry: &Registry, listener: &str) -> Self {
+        let refused = |refusal: Refusal| {
+            let labels = [("listener", listener), ("reason", refusal.as_str())];
+            registry.counter(&super::metrics::CONNECTIONS_REFUSED, &labels)
+        };
+        let labels = [("listener", listener)];
+        Self {
+            refused: Refusal::ALL.map(refused),
+            unknown: registry.counter(&UNKNOWN, &labels),
+            waiting: registry.level(&WAITING, &labels),
+        }
+    }
+}
+
+impl Refusal {
+    /// Every reason, in the order of their declaration, which is the order of their counters.
+    const ALL: [Self; 5] = [
+        Self::PerClient,
+        Self::PerSubnet,
+        Self::Rate,
+        Self::RatePerClient,
+        Self::QueueTimeout,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::PerClient => "per_client",
+            Self::PerSubnet => "per_subnet",
+            Self::Rate => "rate",
+            Self::RatePerClient => "rate_per_client",
+            Self::QueueTimeout => "queue_timeout",
+        }
+    }
+}
+
+/// An address as IPv6 has it.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits(),
+    }
+}
+
+/// The smallest network that is routed on the Internet, and more addresses than one client has.
+const NETWORK_V4: u8 = 24;
+
+/// What one link has (RFC 4291 §2.5.1), a phone as well as an office: any host in it takes any
+/// address. A household may have 256 of them; to take those for one would take as many phones for
+/// one too.
+const NETWORK_V6: u8 = 64;
+
+/// Addresses that are remembered at least: some 3 MiB when all are.
+const ROOM: usize = 65_536;
+
+/// Connections that wait, each with a descriptor and some 500 bytes. A listener that is that much
+/// behind does better to say so.
+const MOST_WAITING: u32 = 1024;
+
+static UNKNOWN: Family = Family {
+    name: "evenkeel_connections_untracked_total",
+    help: "Client connections let in without their address being remembered, for lack of room.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static WAITING: Family = Family {
+    name: "evenkeel_connections_waiting",
+    help: "Client connections that wait for a place.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
+
+#[cfg(test)]
+mod tests;

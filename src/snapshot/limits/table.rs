@@ -1,0 +1,214 @@
+//! What is known of each client, or of each network.
+//!
+//! It is bounded: an entry is kept while it says something, which is as long as there are
+//! connections or a rate is being used up. When there is no room for another one, and nothing to
+//! forget, a newcomer is let in without being remembered: to refuse it would let a flood of
+//! addresses close the listener to everybody.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::pace::Pace;
+
+/// What is known, in parts with a lock each: workers hardly ever meet.
+#[derive(Debug)]
+pub(super) struct Table {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+}
+
+/// What a newcomer is held to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Connections at once.
+    pub(super) connections: u32,
+    /// How fast they may come.
+    pub(super) pace: Option<Pace>,
+    /// How many may be remembered, over all parts.
+    pub(super) room: usize,
+}
+
+/// What becomes of a newcomer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entered {
+    /// It is let in and counted; to be told when it leaves.
+    Counted,
+    /// It is let in, and there is no room to remember it.
+    Unknown,
+    /// It has as many connections as it may.
+    TooMany,
+    /// It comes too fast.
+    TooFast,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    known: HashMap<u128, Entry>,
+    /// When it was last looked for what can be forgotten.
+    swept: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Entry {
+    connections: u32,
+    /// See [`Pace`].
+    due: u64,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn enter(&self, key: u128, bounds: Bounds, now: u64) -> Entered {
+        let mut shard = self.shard(key);
+        let shard = &mut *shard;
+        if !shard.known.contains_key(&key) && shard.known.len() >= bounds.room / SHARDS {
+            shard.sweep(now);
+            if shard.known.len() >= bounds.room / SHARDS {
+                return Entered::Unknown;
+            }
+        }
+        let entry = shard.known.entry(key).or_default();
+        if entry.connections >= bounds.connections {
+            return Entered::TooMany;
+        }
+        if let Some(pace) = bounds.pace {
+            match pace.next(entry.due, now) {
+                Some(due) => entry.due = due,
+                None => return Entered::TooFast,
+            }
+        }
+        entry.connections += 1;
+        Entered::Counted
+    }
+
+    pub(super) fn leave(&self, key: u128, now: u64) {
+        if let Slot::Occupied(mut slot) = self.shard(key).known.entry(key) {
+            let entry = slot.get_mut();
+            entry.connections = entry.connections.saturating_sub(1);
+            if entry.says_nothing(now) {
+                slot.remove();
+            }
+        }
+    }
+
+    /// Those that are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let lengths = self.shards.iter().map(|shard| lock(shard).known.len());
+        lengths.sum()
+    }
+
+    fn shard(&self, key: u128) -> MutexGuard<'_, Shard> {
+        let hash = self.hasher.hash_one(key);
+        let at = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
+        lock(&self.shards[at])
+    }
+}
+
+impl Shard {
+    /// Forgets what says nothing. Not more often than is worth it: in a flood there is nothing.
+    fn sweep(&mut self, now: u64) {
+        if now.saturating_sub(self.swept) >= SWEEP_EVERY {
+            self.swept = now;
+            self.known.retain(|_, entry| !entry.says_nothing(now));
+        }
+    }
+}
+
+impl Entry {
+    fn says_nothing(&self, now: u64) -> bool {
+        self.connections == 0 && self.due <= now
+    }
+}
+
+/// A panic elsewhere cannot leave a table half-changed.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// More than there are workers on most machines.
+const SHARDS: usize = 16;
+
+/// To look through one part takes some 50 µs: a two-thousandth of this.
+const SWEEP_EVERY: u64 = 100_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::pace::nanoseconds;
+    use super::*;
+    use crate::config::RateEntry;
+
+    fn bounds(connections: u32, rate: Option<&str>) -> Bounds {
+        let pace = rate.map(|rate| Pace::new(RateEntry::Rate(rate.parse().expect("a rate"))));
+        Bounds {
+            connections,
+            pace,
+            room: 16 * 64,
+        }
+    }
+
+    #[test]
+    fn each_has_its_own_limit_and_leaves_nothing_behind() {
+        let (table, bounds) = (Table::default(), bounds(2, None));
+        for key in 0..100 {
+            assert_eq!(table.enter(key, bounds, 0), Entered::Counted);
+            assert_eq!(table.enter(key, bounds, 0), Entered::Counted);
+            assert_eq!(table.enter(key, bounds, 0), Entered::TooMany);
+            table.leave(key, 0);
+            assert_eq!(table.enter(key, bounds, 0), Entered::Counted);
+        }
+        for key in 0..100 {
+            table.leave(key, 0);
+            table.leave(key, 0);
+            table.leave(key, 0);
+        }
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_rate_is_remembered_without_connections_and_then_forgotten() {
+        let (table, bounds) = (Table::default(), bounds(u32::MAX, Some("2/s")));
+        let second = nanoseconds(Duration::from_secs(1));
+        for entered in [Entered::Counted, Entered::Counted, Entered::TooFast] {
+            assert_eq!(table.enter(7, bounds, 0), entered);
+        }
+        table.leave(7, 0);
+        table.leave(7, 0);
+        assert_eq!(table.enter(7, bounds, 0), Entered::TooFast);
+        assert_eq!(table.enter(7, bounds, second), Entered::Counted);
+        table.leave(7, 3 * second);
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_costs_no_more_than_the_room_and_closes_nothing() {
+        let (table, bounds) = (Table::default(), bounds(1, Some("1/s")));
+        let second = nanoseconds(Duration::from_secs(1));
+        let mut unknown = 0;
+        for key in 0..10_000 {
+            match table.enter(key, bounds, second) {
+                Entered::Counted => table.leave(key, second),
+                Entered::Unknown => unknown += 1,
+                Entered::TooMany | Entered::TooFast => panic!("{key} is new"),
+            }
+        }
+        assert!(table.len() <= bounds.room && unknown > 0, "{}", table.len());
+        // Once they say nothing any more, there is room again.
+        let later = 10 * second;
+        for key in 20_000..20_500 {
+            assert_eq!(table.enter(key, bounds, later), Entered::Counted);
+        }
+        assert!(table.len() <= 500 + bounds.room, "{}", table.len());
+    }
+}

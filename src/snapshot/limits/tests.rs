@@ -1,0 +1,148 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::*;
+
+fn limits(text: &str) -> Arc<Limits> {
+    let written = toml::from_str(text).expect("good");
+    let made = Limits::new(&Registry::new(1), "web", (&written, 100), None);
+    made.expect("something is written")
+}
+
+fn address(text: &str) -> IpAddr {
+    let address: IpAddr = text.parse().expect("an address");
+    address.to_canonical()
+}
+
+/// Enters from these addresses, and tells what refused each.
+fn refusals(limits: &Limits, addresses: &[&str]) -> (Vec<Place>, Vec<Option<Refusal>>) {
+    let now = Instant::now();
+    let (mut places, mut refusals) = (Vec::new(), Vec::new());
+    for text in addresses {
+        match limits.enter(Some(address(text)), now) {
+            Ok(place) => {
+                places.push(place);
+                refusals.push(None);
+            }
+            Err(refusal) => refusals.push(Some(refusal)),
+        }
+    }
+    (places, refusals)
+}
+
+#[test]
+fn nothing_written_is_nothing_held() {
+    let written = config::ListenerLimits::default();
+    assert!(Limits::new(&Registry::new(1), "web", (&written, 1), None).is_none());
+}
+
+#[test]
+fn a_client_is_its_address_however_it_is_written() {
+    let limits = limits("per_client = 1");
+    let (_places, refused) = refusals(
+        &limits,
+        &[
+            "192.0.2.1",
+            "::ffff:192.0.2.1",
+            "192.0.2.2",
+            "2001:db8::1",
+            "2001:db8::2",
+        ],
+    );
+    assert_eq!(refused, [None, Some(Refusal::PerClient), None, None, None]);
+    // Who has no address is no client's.
+    assert!(limits.enter(None, Instant::now()).is_ok());
+    assert!(limits.enter(None, Instant::now()).is_ok());
+}
+
+#[test]
+fn a_network_is_its_first_bits() {
+    let limits = limits("per_subnet = 1\nsubnet_v4 = 16");
+    let (_places, refused) = refusals(
+        &limits,
+        &[
+            "192.0.2.1",
+            "192.0.99.1",
+            "192.1.2.1",
+            "2001:db8:0:1::1",
+            "2001:db8:0:1:ffff::1",
+            "2001:db8:0:2::1",
+        ],
+    );
+    let full = Some(Refusal::PerSubnet);
+    assert_eq!(refused, [None, full, None, None, full, None]);
+    let prefix = Prefix { v4: 32, v6: 128 };
+    assert_eq!(
+        prefix.network(Ipv4Addr::LOCALHOST.into()),
+        bits(Ipv4Addr::LOCALHOST.into())
+    );
+    let one = Prefix { v4: 1, v6: 1 };
+    assert_eq!(one.network(Ipv6Addr::LOCALHOST.into()), 0);
+}
+
+#[test]
+fn who_is_refused_takes_nothing() {
+    let limits = limits("per_client = 1\nper_subnet = 2\nrate = '3/h'");
+    let same = ["192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1"];
+    let (places, refused) = refusals(&limits, &same);
+    let full = Some(Refusal::PerClient);
+    assert_eq!(refused, [None, full, full, full]);
+    let (more, refused) = refusals(
+        &limits,
+        &["192.0.2.2", "192.0.2.3", "198.51.100.1", "198.51.100.2"],
+    );
+    let (network, fast) = (Some(Refusal::PerSubnet), Some(Refusal::Rate));
+    assert_eq!(refused, [None, network, None, fast]);
+    drop((places, more));
+    assert_eq!(limits.known.clients.len() + limits.known.networks.len(), 0);
+}
+
+#[test]
+fn what_is_known_outlives_a_configuration() {
+    let registry = Registry::new(1);
+    let made = |text: &str, before: Option<&Arc<Limits>>| {
+        let written = toml::from_str(text).expect("good");
+        Limits::new(&registry, "web", (&written, 100), before).expect("something")
+    };
+    let first = made("per_client = 2", None);
+    let now = Instant::now();
+    let place = first.enter(Some(address("192.0.2.1")), now);
+    let second = made("per_client = 1", Some(&first));
+    let refused = second.enter(Some(address("192.0.2.1")), now);
+    assert_eq!(refused.err(), Some(Refusal::PerClient));
+    drop((first, place));
+    assert!(second.enter(Some(address("192.0.2.1")), now).is_ok());
+}
+
+#[tokio::test]
+async fn who_waits_comes_in_when_somebody_leaves_and_no_more_wait_than_may() {
+    let queue = Queue::default();
+    let waiter = queue.join(None).expect("the first");
+    let mut places = 0;
+    let mut tries = 0;
+    {
+        let waiting = waiter.until(|| {
+            tries += 1;
+            (places > 0 || tries > 2).then_some(())
+        });
+        let leaving = async {
+            queue.left();
+            tokio::task::yield_now().await;
+            queue.left();
+        };
+        tokio::join!(waiting, leaving);
+    }
+    places += 1;
+    assert_eq!((tries, places), (3, 1));
+    drop(waiter);
+    assert!(queue.is_empty());
+    let all: Vec<_> = (0..MOST_WAITING).map_while(|_| queue.join(None)).collect();
+    assert_eq!(all.len(), MOST_WAITING as usize);
+    assert!(queue.join(None).is_none());
+}
+
+#[test]
+fn each_reason_is_at_its_place() {
+    for (place, refusal) in Refusal::ALL.into_iter().enumerate() {
+        assert_eq!(refusal as usize, place, "{refusal:?}");
+    }
+}
