@@ -96,6 +96,7 @@ async fn start() -> TcpStream {
         listener: "web".into(),
         peer,
         sockets: Arc::clone(&sockets),
+        brought: None,
         proxied: None,
     };
     let Kind::Http(http) = handle.load().listeners[0].kind.clone() else {
@@ -103,7 +104,7 @@ async fn start() -> TcpStream {
     };
     // What names lead to, and where lines would go, is held with the connection.
     let held = (world, sink, handle);
-    let serving = serve(Stream::Tcp(stream), facts, http, Rc::clone(&local), ());
+    let serving = serve(Stream::from(stream), facts, http, Rc::clone(&local), ());
     spawn_local(async move {
         serving.await;
         drop(held);

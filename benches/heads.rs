@@ -89,6 +89,7 @@ fn listener() -> Listener {
         socket: ListenerSocket::default(),
         to: Vec::new(),
         upstream: None,
+        intercept: None,
         trusted_proxies: ["10.0.0.0/8", "192.168.0.0/16"]
             .map(|net| net.parse().expect("a network"))
             .to_vec(),

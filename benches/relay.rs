@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use evenkeel::net::Stream;
+use evenkeel::endpoint::LiveStates;
+use evenkeel::net::{Address, Stream};
 use evenkeel::protocol::tunnel::{End, Passed, Prefix, Watch, tunnel};
+use evenkeel::snapshot::TunnelTimeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
@@ -90,11 +92,17 @@ async fn relayed(relay: Relay) -> (TcpStream, TcpStream) {
 async fn run(relay: Relay, mut near: TcpStream, mut far: TcpStream) {
     match relay {
         Relay::Tunnel => {
-            let (near, far) = (Stream::Tcp(near), Stream::Tcp(far));
+            let (near, far) = (Stream::from(near), Stream::from(far));
             let passed = Passed::default();
+            let address = Address::Ip(([10, 0, 0, 1], 80).into());
+            let endpoint = LiveStates::new().get_or_create("app", &address);
             let watch = Watch {
-                idle: Duration::from_hours(1),
-                first_byte: None,
+                limits: TunnelTimeouts {
+                    idle: Duration::from_hours(1),
+                    max_age: None,
+                    first_byte: None,
+                },
+                endpoint: &endpoint,
                 passed: &passed,
                 meters: None,
             };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::net::Sockets;
+use crate::net::{OwnConnections, Sockets};
 use crate::proxy_protocol::Tlvs;
 
 /// Who is connected to what.
@@ -18,6 +18,17 @@ pub struct ConnectionFacts {
     pub sockets: Arc<Sockets>,
     /// What else a PROXY header said.
     pub proxied: Option<Arc<Proxied>>,
+    /// Of a listener to which a firewall brings connections. In a box: few have it.
+    pub brought: Option<Box<Brought>>,
+}
+
+/// A connection that a firewall brought here.
+#[derive(Debug, Clone)]
+pub struct Brought {
+    /// Where it was going, if the kernel knows.
+    pub destination: Option<SocketAddr>,
+    /// Those that may be our own.
+    pub own: Arc<OwnConnections>,
 }
 
 /// What a proxy in front said of a connection that it made for a client.

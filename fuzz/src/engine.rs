@@ -79,6 +79,7 @@ impl Proxy for Engine {
             listener: "web".into(),
             peer: self.sockets.local,
             sockets: Arc::clone(&self.sockets),
+            brought: None,
             proxied: None,
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {

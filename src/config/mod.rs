@@ -53,13 +53,13 @@ pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
 pub use self::format::{
     Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults, DscpEntry,
-    EndpointDetails, EndpointEntry, FieldEdits, Health, HealthGrpc, HealthHttp, HealthTcp,
-    HealthUdp, Hsts, KeepaliveDetails, KeepaliveEntry, Listener, ListenerHttp2, ListenerLimits,
-    ListenerSocket, Log, LogFormat, LogLevel, OwnCertificate, Protocol, ProxyHeaderPolicy,
-    ProxyProtocolVersion, PublicRoots, RateDetails, RateEntry, Redirect, Respond, Retry, Rewrite,
-    Route, RouteExpectation, RouteTest, ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls,
-    TlsVersion, TrustedProxy, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamSocket,
-    UpstreamTls, Zone,
+    EndpointDetails, EndpointEntry, Endpoints, FieldEdits, Health, HealthGrpc, HealthHttp,
+    HealthTcp, HealthUdp, Hsts, Intercept, KeepaliveDetails, KeepaliveEntry, Listener,
+    ListenerHttp2, ListenerLimits, ListenerSocket, Log, LogFormat, LogLevel, OnRemoved,
+    OtherEndpoints, OwnCertificate, Protocol, ProxyHeaderPolicy, ProxyProtocolVersion, PublicRoots,
+    RateDetails, RateEntry, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
+    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, TrustedProxy, Upstream,
+    UpstreamHttp2, UpstreamProtocol, UpstreamSocket, UpstreamTls, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::octets::{OctetPattern, octets};

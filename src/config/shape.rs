@@ -122,7 +122,8 @@ impl<'a> Shape<'a> {
 
     /// What may stand in a list.
     pub(super) fn items(self) -> Option<Self> {
-        self.attribute("items").map(|at| Self { at, ..self })
+        let list = self.alternative("array");
+        list.attribute("items").map(|at| Self { at, ..self })
     }
 
     /// Syntax of the keys of a table with free keys.

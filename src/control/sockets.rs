@@ -9,9 +9,9 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::prepare::{Rejection, Workshop};
-use crate::config::Config;
+use crate::config::{Config, Intercept};
 use crate::net::{Bind, Connecting, Listening, Sockets, Transport};
-use crate::snapshot::{Listener, Snapshot};
+use crate::snapshot::{Listener, Snapshot, effective_upstreams};
 
 /// Sockets of datagrams by the address as it was written. Sessions of a listener that a reload took
 /// out go on by its sockets; were new ones bound beside them, the kernel would spread clients over
@@ -58,6 +58,16 @@ impl Workshop {
                     source,
                 })?
             };
+            if transport == Transport::Tcp {
+                let takes_any = listener.intercept == Some(Intercept::Tproxy);
+                let set = bound.take_any_destination(takes_any);
+                // Who never asked for it need not be allowed to do without.
+                set.or_else(|source| if takes_any { Err(source) } else { Ok(()) })
+                    .map_err(|source| Rejection::Bind {
+                        listener: name.clone(),
+                        source,
+                    })?;
+            }
             sockets.insert(name.clone(), bound);
         }
         Ok(sockets)
@@ -139,7 +149,7 @@ pub(super) fn rehearse(config: &Config) -> Result<(), Rejection> {
             );
         }
     }
-    for (name, upstream) in &config.upstream {
+    for (name, upstream) in &effective_upstreams(config) {
         if let Some(options) = Connecting::new(&upstream.socket) {
             options.rehearse().map_err(refused("upstream", name))?;
         }

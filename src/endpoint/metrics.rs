@@ -11,10 +11,14 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::ConnectFailure;
+use super::check_result::CheckResult;
 use super::datagrams::{Datagrams, Direction};
 use super::flow::Flow;
 use super::health::{By, Health};
+use super::tcp::EndpointTcp;
+use super::tcp_sessions::{SessionEnd, TcpSessions};
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle, Histogram, Kind, Registry};
+use crate::telemetry::tcp::TcpMeasures;
 
 /// The series of one endpoint.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Metrics {
     connect_duration: OnceLock<Histogram>,
     checks: [OnceLock<Counter>; CheckResult::ALL.len()],
     datagrams: Datagrams,
+    sessions: TcpSessions,
+    tcp: EndpointTcp,
     transitions: Mutex<Vec<Transitions>>,
     gauges: OnceLock<Gauges>,
 }
@@ -42,21 +48,6 @@ pub struct Names {
     pub zone: Arc<str>,
     /// Name of the endpoint.
     pub endpoint: Arc<str>,
-}
-
-/// How a health check ended, as it is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckResult {
-    /// As expected.
-    Passed,
-    /// No connection.
-    ConnectFailed,
-    /// No answer in time.
-    TimedOut,
-    /// An answer that is no HTTP, or a connection that ended before one.
-    BadAnswer,
-    /// An answer with a status that was not expected.
-    BadStatus,
 }
 
 /// How often a health was reached, and what decided it.
@@ -89,6 +80,8 @@ impl Metrics {
             connect_duration: OnceLock::new(),
             checks: Default::default(),
             datagrams: Datagrams::default(),
+            sessions: TcpSessions::default(),
+            tcp: EndpointTcp::default(),
             transitions: Mutex::default(),
             gauges: OnceLock::new(),
         }
@@ -108,6 +101,8 @@ impl Metrics {
             && is_whole(&self.connect_duration)
             && self.checks.iter().all(is_whole)
             && self.datagrams.are_whole()
+            && self.sessions.are_whole()
+            && self.tcp.are_whole()
             && transitions.iter().all(|known| known.counter.is_own())
             && self.gauges.get().is_none_or(Gauges::are_own);
         if is_whole {
@@ -124,6 +119,8 @@ impl Metrics {
             connect_duration: whole(&self.connect_duration),
             checks: self.checks.each_ref().map(whole),
             datagrams: self.datagrams.renewed(),
+            sessions: self.sessions.renewed(),
+            tcp: self.tcp.renewed(),
             transitions: Mutex::new(own),
             gauges: self
                 .gauges
@@ -178,6 +175,16 @@ impl Metrics {
     pub fn relayed(&self, direction: Direction, count: u64, bytes: u64) {
         let source = (&self.registry, &self.names);
         self.datagrams.add(direction, (count, bytes), source);
+    }
+
+    /// Counts a TCP session that has ended, or could not begin.
+    pub fn session_ended(&self, end: SessionEnd) {
+        self.sessions.count(end, &self.registry, &self.names);
+    }
+
+    /// Where samples of its connections go.
+    pub fn tcp(&self) -> Arc<TcpMeasures> {
+        self.tcp.measures(&self.registry, &self.names)
     }
 
     /// Counts a health check.
@@ -255,27 +262,6 @@ impl Gauges {
         states
             .chain([&self.in_flight, &self.active, &self.idle])
             .all(Handle::is_own)
-    }
-}
-
-impl CheckResult {
-    const ALL: [Self; 5] = [
-        Self::Passed,
-        Self::ConnectFailed,
-        Self::TimedOut,
-        Self::BadAnswer,
-        Self::BadStatus,
-    ];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::ConnectFailed => "connect_failed",
-            Self::TimedOut => "timed_out",
-            Self::BadAnswer => "bad_answer",
-            Self::BadStatus => "bad_status",
-        }
     }
 }
 

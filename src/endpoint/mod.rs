@@ -12,6 +12,7 @@
 //! [`Endpoint::connect_failed`], [`Endpoint::responded`]).
 
 mod backoff;
+mod check_result;
 mod datagrams;
 mod failure;
 mod flow;
@@ -22,7 +23,10 @@ mod live;
 mod metrics;
 mod probes;
 mod protocol;
+mod queue;
 mod states;
+mod tcp;
+mod tcp_sessions;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,16 +38,19 @@ use crate::proxy_protocol;
 use crate::telemetry::access;
 use crate::tls::Peer;
 
+pub use check_result::CheckResult;
 pub use datagrams::Direction;
 pub use failure::ConnectFailure;
 pub use flow::Flow;
 pub use health::{By, Health, Machine, ProbeResult, Transition};
 pub use idle_requests::{IdleInbox, IdleRequest, IdleRequests};
 pub use live::{InFlight, Live, OpenConnection, Verdict, Waiter};
-pub use metrics::{CheckResult, Metrics, Names};
+pub use metrics::{Metrics, Names};
 pub use probes::ProbeRequests;
 pub use protocol::{Http2, Protocol};
+pub use queue::{Place, Queue};
 pub use states::LiveStates;
+pub use tcp_sessions::SessionEnd;
 
 /// An endpoint as one build of the configuration sees it.
 #[derive(Debug)]
@@ -116,7 +123,18 @@ impl Endpoint {
         if failure.is_ours() {
             return false;
         }
-        self.live.connect_failed(now);
+        match failure {
+            ConnectFailure::Terminated => self.live.died_unanswered(now),
+            ConnectFailure::Refused
+            | ConnectFailure::TimedOut
+            | ConnectFailure::Unroutable
+            | ConnectFailure::Unavailable
+            | ConnectFailure::TlsCertificate
+            | ConnectFailure::TlsName
+            | ConnectFailure::TlsAlert
+            | ConnectFailure::TlsProtocol
+            | ConnectFailure::Ours => self.live.connect_failed(now),
+        }
         true
     }
 

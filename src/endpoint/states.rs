@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::time::Instant;
 
 use super::live::Epoch;
-use super::{IdleRequests, Live, ProbeRequests};
+use super::{IdleRequests, Live, ProbeRequests, Queue};
 use crate::net::Address;
 
 /// Hands the live state of an endpoint from build to build.
@@ -26,12 +26,17 @@ pub struct LiveStates {
 
 #[derive(Debug)]
 struct Known {
-    by_upstream: HashMap<Box<str>, ByAddress>,
+    by_upstream: HashMap<Box<str>, OfUpstream>,
     entries: usize,
     sweep_at: usize,
 }
 
-type ByAddress = HashMap<Address, Weak<Live>>;
+/// What is known of one upstream's endpoints.
+#[derive(Debug, Default)]
+struct OfUpstream {
+    queue: Weak<Queue>,
+    by_address: HashMap<Address, Weak<Live>>,
+}
 
 impl LiveStates {
     /// Knows no endpoint yet.
@@ -55,16 +60,23 @@ impl LiveStates {
         if let Some(live) = known
             .by_upstream
             .get(upstream)
-            .and_then(|addresses| addresses.get(address))
+            .and_then(|known| known.by_address.get(address))
             .and_then(Weak::upgrade)
         {
             return live;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (requests, idle) = (Arc::clone(&self.requests), self.idle_requests.clone());
-        let live = Arc::new(Live::new(id, self.epoch, requests, idle));
+        let queue = known.queue(upstream);
+        let live = Arc::new(Live::new(id, self.epoch, queue, (requests, idle)));
         known.insert(upstream, address, &live);
         live
+    }
+
+    /// Who waits for an endpoint of this upstream.
+    pub fn queue(&self, upstream: &str) -> Arc<Queue> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.queue(upstream)
     }
 
     /// Where workers ask for probes.
@@ -89,26 +101,36 @@ impl Known {
         if self.entries >= self.sweep_at {
             self.sweep();
         }
-        if !self.by_upstream.contains_key(upstream) {
-            self.by_upstream.insert(upstream.into(), HashMap::new());
-        }
-        if let Some(addresses) = self.by_upstream.get_mut(upstream)
-            && addresses
-                .insert(address.clone(), Arc::downgrade(live))
-                .is_none()
-        {
+        let of_upstream = self.of_upstream(upstream);
+        let before = of_upstream
+            .by_address
+            .insert(address.clone(), Arc::downgrade(live));
+        if before.is_none() {
             self.entries += 1;
         }
+    }
+
+    fn queue(&mut self, upstream: &str) -> Arc<Queue> {
+        let of_upstream = self.of_upstream(upstream);
+        of_upstream.queue.upgrade().unwrap_or_else(|| {
+            let queue = Arc::default();
+            of_upstream.queue = Arc::downgrade(&queue);
+            queue
+        })
+    }
+
+    fn of_upstream(&mut self, upstream: &str) -> &mut OfUpstream {
+        self.by_upstream.entry(upstream.into()).or_default()
     }
 
     /// Drops what nobody holds any more. Done each time the table has doubled, so that it costs a
     /// constant per endpoint.
     fn sweep(&mut self) {
         let mut entries = 0;
-        self.by_upstream.retain(|_, addresses| {
-            addresses.retain(|_, live| live.strong_count() > 0);
-            entries += addresses.len();
-            !addresses.is_empty()
+        self.by_upstream.retain(|_, known| {
+            known.by_address.retain(|_, live| live.strong_count() > 0);
+            entries += known.by_address.len();
+            !known.by_address.is_empty() || known.queue.strong_count() > 0
         });
         self.entries = entries;
         self.sweep_at = (entries * 2).max(FIRST_SWEEP);

@@ -28,7 +28,7 @@ impl Stream {
                 }
                 let stream = socket.connect(*address).await?;
                 stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+                Ok(stream.into())
             }
             // In a box: hardly any connection has to wait there, and none carries the room for it.
             Address::Unix(path) => {

@@ -44,7 +44,7 @@ impl Incoming {
         Poll::Ready(match self {
             Self::Tcp(listener) => {
                 let accepted = ready!(listener.poll_accept(cx));
-                accepted.map(|(stream, peer)| (Stream::Tcp(stream), peer))
+                accepted.map(|(stream, peer)| (Stream::from(stream), peer))
             }
             Self::Unix(listener) => {
                 let accepted = ready!(listener.poll_accept(cx));
@@ -85,7 +85,7 @@ impl Stream {
     /// non-blocking and without delay. Must be called on the worker that will serve it.
     pub fn accepted(stream: impl Into<Loose>) -> io::Result<Self> {
         Ok(match stream.into() {
-            Loose::Tcp(stream) => Self::Tcp(TcpStream::from_std(stream)?),
+            Loose::Tcp(stream) => TcpStream::from_std(stream)?.into(),
             Loose::Unix(stream) => Self::Unix(UnixStream::from_std(stream)?),
         })
     }

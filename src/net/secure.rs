@@ -152,6 +152,11 @@ impl Secure {
         &self.socket
     }
 
+    /// The same, to be changed.
+    pub(super) fn socket_mut(&mut self) -> &mut Stream {
+        &mut self.socket
+    }
+
     /// As [`Stream::poll_read_ready`]. Sends what is left to be sent, too: who waits for an answer
     /// has nothing more to write, but it may not have left.
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

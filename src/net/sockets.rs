@@ -158,6 +158,27 @@ impl Sockets {
         (0..self.workers()).all(|worker| self.slot(worker).is_some_and(|socket| socket.is_some()))
     }
 
+    /// Has the sockets take connections to any address that the firewall hands them (TPROXY), or
+    /// not any more.
+    pub fn take_any_destination(&self, is_taken: bool) -> io::Result<()> {
+        for worker in 0..self.workers() {
+            let Some(slot) = self.slot(worker) else {
+                continue;
+            };
+            let Some(socket) = &*slot else { continue };
+            let set = if self.local.is_ipv4() {
+                socket.set_ip_transparent_v4(is_taken)
+            } else {
+                socket.set_ip_transparent_v6(is_taken)
+            };
+            set.map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), NO_TPROXY),
+                _ => error,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Whether both are at the same address, or path.
     pub fn is_where(&self, other: &Self) -> bool {
         (self.local, &self.path) == (other.local, &other.path)
@@ -316,6 +337,10 @@ fn bound(
     socket.bind(&bind.address.into())?;
     Ok(socket)
 }
+
+const NO_TPROXY: &str = "no permission to take connections to other addresses: \
+    `intercept = \"tproxy\"` needs CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN; \
+    container: add NET_ADMIN)";
 
 /// What the address of a Unix socket begins with.
 const UNIX: &str = "unix:";

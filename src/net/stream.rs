@@ -16,17 +16,18 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustls::ProtocolVersion;
 use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use super::address::canonical;
 use super::options::Keepalive;
 use super::secure::Secure;
+use super::tcp::Tcp;
 
 /// A byte stream to a client or an endpoint.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP, with `TCP_NODELAY` set.
-    Tcp(TcpStream),
+    Tcp(Tcp),
     /// A Unix socket.
     Unix(UnixStream),
     /// A session of TLS on one of the others.
@@ -266,7 +267,7 @@ impl Stream {
     pub fn reset_on_close(&self) {
         match self {
             // Fails only on a socket that is not connected any more: then nobody is left to tell.
-            Self::Tcp(stream) => drop(SockRef::from(stream).set_linger(Some(Duration::ZERO))),
+            Self::Tcp(stream) => drop(SockRef::from(&**stream).set_linger(Some(Duration::ZERO))),
             Self::Unix(_) => {}
             Self::Tls(stream) => stream.cut(),
         }
@@ -276,7 +277,7 @@ impl Stream {
     /// on.
     pub fn poll_shutdown_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let socket = match self {
-            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Tcp(stream) => SockRef::from(&**stream),
             Self::Unix(stream) => SockRef::from(stream),
             Self::Tls(stream) => return stream.poll_shutdown_write(cx),
         };
@@ -289,7 +290,7 @@ impl Stream {
     pub fn probe_peer(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => {
-                let socket = SockRef::from(stream);
+                let socket = SockRef::from(&**stream);
                 if socket.keepalive()? {
                     return Ok(());
                 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::shared::Groups;
 use super::{Carrier, ConnectError, Connection, Shared, State, Wanted};
 use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection, Protocol};
+use crate::telemetry::tcp::TcpSampler;
 use crate::tls::Purpose;
 
 /// A worker's idle connections.
@@ -20,6 +21,8 @@ pub struct Pool {
     stacks: RefCell<Stacks>,
     /// Connections that requests share.
     pub(super) groups: Groups,
+    /// Asks the kernel about the network to endpoints.
+    pub(super) sampler: Rc<TcpSampler>,
 }
 
 /// Idle connections by the id of their endpoint's live state.
@@ -48,6 +51,14 @@ struct Idle {
 pub(super) struct IdHasher(u64);
 
 impl Pool {
+    /// Has no connections. Those that it opens are watched by a sampler.
+    pub fn new(sampler: &Rc<TcpSampler>) -> Self {
+        Self {
+            sampler: Rc::clone(sampler),
+            ..Self::default()
+        }
+    }
+
     /// Takes the connection that was used last, if it can still be used after the time it has been
     /// idle. With `fresh`, only one that has been idle for less than half its time: for
     /// requests that may not be repeated if it turns out that the endpoint closed the
@@ -154,7 +165,8 @@ impl Pool {
             allowed.set(Some(Instant::now()));
             open
         };
-        let connection = Connection::open(endpoint, wanted, purpose, open).await?;
+        let mut connection = Connection::open(endpoint, wanted, purpose, open).await?;
+        connection.watch(&self.sampler);
         endpoint.connected(allowed.get().unwrap_or(now).elapsed());
         // What the endpoint chose last is not what it has to choose now.
         if may_share && connection.is_http2() {

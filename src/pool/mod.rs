@@ -31,6 +31,7 @@ use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, Protocol};
 use crate::http1::{Limits, Received};
 use crate::net::{Address, Stream};
 use crate::proxy_protocol::Introduction;
+use crate::telemetry::tcp::TcpSampler;
 use crate::tls::{Purpose, Secured};
 
 /// A connection to an endpoint. In a box wherever it goes: it goes from hand to hand with every
@@ -122,6 +123,11 @@ impl Connection {
             reused: false,
             open,
         }))
+    }
+
+    /// Has the kernel asked about it now and then.
+    fn watch(&mut self, sampler: &TcpSampler) {
+        sampler.watch(&mut self.stream, self.endpoint.metrics.tcp());
     }
 
     /// Whether it speaks HTTP/2.

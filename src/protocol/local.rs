@@ -17,12 +17,15 @@ use crate::message::{Fields, PreparedLine};
 use crate::pool::Pool;
 use crate::snapshot::{Cache, Snapshot};
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::tcp::TcpSampler;
 
 /// One worker's share of the data plane.
 #[derive(Debug)]
 pub struct Local {
     /// Idle connections to endpoints.
     pub pool: Rc<Pool>,
+    /// Asks the kernel about the network.
+    pub sampler: Rc<TcpSampler>,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// Whether the process is to end: from its start answers say `Connection: close`, and once
@@ -64,8 +67,10 @@ struct Date {
 impl Local {
     /// A worker's share. `seed` makes its random choices; they are not for secrets.
     pub fn new(snapshot: Cache, access_log: AccessLog, drain: Watcher, seed: u64) -> Rc<Self> {
+        let sampler = Rc::<TcpSampler>::default();
         Rc::new(Self {
-            pool: Rc::default(),
+            pool: Rc::new(Pool::new(&sampler)),
+            sampler,
             access_log,
             drain,
             resting: Roster::default(),

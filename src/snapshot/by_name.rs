@@ -117,11 +117,23 @@ impl HelloResult {
 }
 
 impl SessionRoute {
-    /// Resolves the handles.
-    pub(super) fn new(registry: &Registry, listener: &str, name: &str, split: Split) -> Self {
+    /// Resolves the handles; whether connections are brought to the listener that were going
+    /// elsewhere.
+    pub(super) fn new(
+        registry: &Registry,
+        listener: &str,
+        name: &str,
+        (split, is_brought): (Split, bool),
+    ) -> Self {
         let choices = split.choices().iter();
-        let metrics =
-            choices.map(|choice| SessionMetrics::new(registry, listener, &choice.upstream.name));
+        let metrics = choices.map(|choice| {
+            let upstream = &choice.upstream;
+            let metrics = SessionMetrics::new(registry, listener, &upstream.name);
+            if is_brought {
+                return metrics.with_refusals(registry, listener, &upstream.name);
+            }
+            metrics
+        });
         Self {
             name: name.into(),
             metrics: metrics.collect(),

@@ -13,8 +13,10 @@ use super::proxied::ProxyHeaders;
 use super::spoken::ConnectionProtocol;
 use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
+use crate::config;
+use crate::context::Brought;
 use crate::http1;
-use crate::net::{Listening, RuleKey, Sockets};
+use crate::net::{Interception, Listening, OwnConnections, RuleKey, Sockets, Stream};
 use crate::policy::{Forwarding, Hsts, Via};
 use crate::route::RouteTable;
 use crate::tls::ForNames;
@@ -36,6 +38,8 @@ pub struct Listener {
     pub tls: Option<Arc<Termination>>,
     /// Who gets connections by how TLS begins, if anybody does.
     pub by_name: Option<Arc<ByName>>,
+    /// How a firewall brings connections here that were made to other addresses, if it does.
+    pub intercept: Option<Intercept>,
     /// What is spoken, within TLS if there is that.
     pub kind: Kind,
     /// Connections at once, over all workers; of UDP, sessions.
@@ -48,6 +52,13 @@ pub struct Listener {
     pub limits: Option<Arc<Limits>>,
     /// What is measured about it.
     pub metrics: ListenerMetrics,
+}
+
+/// How connections are brought to a listener.
+#[derive(Debug, Clone)]
+pub struct Intercept {
+    how: Interception,
+    own: Arc<OwnConnections>,
 }
 
 /// What a listener speaks.
@@ -127,6 +138,28 @@ impl Listener {
             Kind::Udp(udp) => Some(udp),
             Kind::Http(_) | Kind::Tcp(_) => None,
         }
+    }
+}
+
+impl Intercept {
+    /// What the author of a listener wants.
+    pub(super) fn new(written: config::Intercept, own: &Arc<OwnConnections>) -> Self {
+        Self {
+            how: match written {
+                config::Intercept::Redirect => Interception::Redirect,
+                config::Intercept::Tproxy => Interception::Tproxy,
+            },
+            own: Arc::clone(own),
+        }
+    }
+
+    /// What is known of a connection that was brought.
+    pub fn facts(&self, stream: &Stream) -> Box<Brought> {
+        Box::new(Brought {
+            // Fails of one that was made to the listener itself.
+            destination: stream.destination(self.how).ok(),
+            own: Arc::clone(&self.own),
+        })
     }
 }
 

@@ -9,9 +9,11 @@ use super::late::{RouteSeries, Source};
 use super::lazy::Lazy;
 use super::shed::Shed;
 use super::spoken::{ConnectionProtocol, OpenConnections};
+use super::tcp::clients_tcp;
 use crate::policy::grpc::Code;
 use crate::telemetry::access::Origin;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Histogram, Kind, Registry};
+use crate::telemetry::tcp::TcpMeasures;
 
 /// Handles of one listener.
 #[derive(Debug, Clone)]
@@ -26,6 +28,8 @@ pub struct ListenerMetrics {
     pub refused_error: Counter,
     /// Connections whose task panicked.
     pub panicked: Counter,
+    /// The network between its clients and us, if they have connections.
+    pub tcp: Option<Arc<TcpMeasures>>,
 }
 
 /// Handles of one route at one listener: each made by the first thing that it counts, since most
@@ -97,6 +101,7 @@ impl ListenerMetrics {
             refused_full: refused("full"),
             refused_error: refused("accept_error"),
             panicked: panicked(registry, listener),
+            tcp: clients_tcp(registry, listener, spoken),
         }
     }
 }

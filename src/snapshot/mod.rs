@@ -28,11 +28,13 @@ mod relays;
 mod sessions;
 mod shed;
 mod spoken;
+mod tcp;
 mod timeouts;
 mod tls;
 mod unnamed;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use action::{Action, Choice, Route, Split};
@@ -46,19 +48,20 @@ pub use http2::{Http2, Http2Metrics};
 pub use inquiry::{Inquiry, InquiryError};
 pub use late::RouteSeries;
 pub use limits::{Limits, Place, Queue, Refusal, Waiter};
-pub use listener::{HttpListener, Kind, Listener, TcpListener};
+pub use listener::{HttpListener, Intercept, Kind, Listener, TcpListener};
 pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
 pub use probe::{Decision, Routing, TestFailure};
 pub use proxied::{HeaderResult, ProxyHeaders};
-pub use sessions::{SessionMetrics, SessionResult};
+pub use sessions::{Denial, SessionMetrics, SessionResult};
 pub use shed::Shed;
 pub use spoken::{ConnectionGuard, ConnectionProtocol, OpenConnections};
-pub use timeouts::{CallTimeouts, ClientTimeouts};
+pub use timeouts::{CallTimeouts, ClientTimeouts, TunnelTimeouts};
 pub use tls::Termination;
 pub use unnamed::effective_upstreams;
 
 use crate::config::Config;
 use crate::context::ConnectionFacts;
+use crate::net::{Bind, is_local};
 use crate::upstream::Upstream;
 use expiries::Expiries;
 
@@ -88,6 +91,20 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether a connection to this address would come to this instance: to a listener, or to the
+    /// admin API.
+    pub fn accepts_at(&self, address: SocketAddr) -> bool {
+        let takes = |bound: SocketAddr| {
+            let ip = bound.ip();
+            bound.port() == address.port()
+                && (ip == address.ip() || ip.is_unspecified() && is_local(address.ip()))
+        };
+        let mut listeners = self.listeners.iter().filter(|one| one.udp().is_none());
+        let admin = self.config.admin.http.as_deref();
+        let admin = admin.and_then(|written| written.parse::<Bind>().ok());
+        listeners.any(|one| takes(one.sockets.local)) || admin.is_some_and(|it| takes(it.address))
+    }
+
     /// The listener that serves a connection: the one at its address, whatever its name is now,
     /// since the name may meanwhile belong to a listener for others; or, if the address was given
     /// up, the one that still has the name.

@@ -54,7 +54,10 @@ impl Builder<'_> {
         let choice = self.choice(name, &upstream, 1, &written.timeouts)?;
         let split = Split::new(vec![choice]);
         let split = split.ok_or_else(|| refused(name, "it has no target"))?;
-        Ok(Some(Arc::new(SessionRoute::new(registry, name, "", split))))
+        let target = (split, written.intercept.is_some());
+        Ok(Some(Arc::new(SessionRoute::new(
+            registry, name, "", target,
+        ))))
     }
 
     /// The routes of a listener that take connections.
@@ -73,7 +76,8 @@ impl Builder<'_> {
             let rule = NameRule::new(route_name, route)
                 .map_err(|error| refused(route_name, &error.to_string()))?;
             let split = self.split(route_name, route)?;
-            let route = SessionRoute::new(registry, name, route_name, split);
+            let target = (split, written.intercept.is_some());
+            let route = SessionRoute::new(registry, name, route_name, target);
             rules.push((rule, Arc::new(route)));
         }
         let otherwise = match kind {

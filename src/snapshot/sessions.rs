@@ -12,6 +12,21 @@ pub struct SessionMetrics {
     /// Bytes from endpoints to clients.
     pub received: Counter,
     ended: [Counter; SessionResult::ALL.len()],
+    /// By why; only where connections are brought.
+    refused: Option<[Counter; Denial::ALL.len()]>,
+}
+
+/// Why a connection that was brought here is not taken where it was going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// Nobody knows where it was going: it was made to the listener itself.
+    Unknown,
+    /// It was going to this instance.
+    OwnAddress,
+    /// It was made by this instance.
+    OwnConnection,
+    /// It was going to a network that is not allowed.
+    NotAllowed,
 }
 
 /// How a session ended.
@@ -25,12 +40,18 @@ pub enum SessionResult {
     EndpointReset,
     /// Nothing moved for too long.
     Idle,
+    /// It had lasted for as long as any may.
+    MaxAge,
+    /// Its endpoint was taken out of the upstream.
+    Removed,
     /// Nothing ever did.
     Silent,
     /// No endpoint could be connected.
     ConnectFailed,
     /// No endpoint was there to be tried, or all were at their limits.
     Unavailable,
+    /// It was going where it may not.
+    Denied,
     /// The proxy ended it: the drain was over, or a fault of ours.
     Cut,
 }
@@ -52,6 +73,30 @@ impl SessionMetrics {
             sent: bytes("sent"),
             received: bytes("received"),
             ended: SessionResult::ALL.map(ended),
+            refused: None,
+        }
+    }
+
+    /// The same where connections are brought that were going elsewhere.
+    pub(super) fn with_refusals(self, registry: &Registry, listener: &str, upstream: &str) -> Self {
+        let refused = Denial::ALL.map(|refusal| {
+            let labels = [
+                ("listener", listener),
+                ("upstream", upstream),
+                ("reason", refusal.as_str()),
+            ];
+            registry.counter(&REFUSED, &labels)
+        });
+        Self {
+            refused: Some(refused),
+            ..self
+        }
+    }
+
+    /// Counts a connection that is not taken where it was going.
+    pub fn refuse(&self, refusal: Denial) {
+        if let Some(refused) = &self.refused {
+            refused[refusal as usize].inc();
         }
     }
 
@@ -63,14 +108,17 @@ impl SessionMetrics {
 
 impl SessionResult {
     /// Every result, in the order of their declaration, which is the order of their counters.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::Ok,
         Self::ClientReset,
         Self::EndpointReset,
         Self::Idle,
+        Self::MaxAge,
+        Self::Removed,
         Self::Silent,
         Self::ConnectFailed,
         Self::Unavailable,
+        Self::Denied,
         Self::Cut,
     ];
 
@@ -81,13 +129,52 @@ impl SessionResult {
             Self::ClientReset => "client_reset",
             Self::EndpointReset => "endpoint_reset",
             Self::Idle => "idle",
+            Self::MaxAge => "max_age",
+            Self::Removed => "removed",
             Self::Silent => "silent",
             Self::ConnectFailed => "connect_failed",
             Self::Unavailable => "unavailable",
+            Self::Denied => "denied",
             Self::Cut => "cut",
         }
     }
 }
+
+impl Denial {
+    /// Every refusal, in the order of their declaration, which is the order of their counters.
+    const ALL: [Self; 4] = [
+        Self::Unknown,
+        Self::OwnAddress,
+        Self::OwnConnection,
+        Self::NotAllowed,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::OwnAddress => "own_address",
+            Self::OwnConnection => "own_connection",
+            Self::NotAllowed => "not_allowed",
+        }
+    }
+
+    /// The word of RFC 9209.
+    pub fn error(self) -> &'static str {
+        match self {
+            Self::Unknown => "destination_not_found",
+            Self::OwnAddress | Self::OwnConnection => "proxy_loop_detected",
+            Self::NotAllowed => "destination_ip_prohibited",
+        }
+    }
+}
+
+static REFUSED: Family = Family {
+    name: "evenkeel_destinations_refused_total",
+    help: "Intercepted connections that were not taken where they were going.",
+    kind: Kind::Counter,
+    buckets: None,
+};
 
 static SESSIONS: Family = Family {
     name: "evenkeel_l4_sessions",

@@ -26,6 +26,8 @@ pub struct CallTimeouts {
     pub body_idle: Duration,
     /// An upgraded or TCP connection on which nothing moves.
     pub tunnel_idle: Duration,
+    /// An upgraded or TCP connection at all, if that is limited.
+    pub tunnel_max_age: Option<Duration>,
     /// A TCP connection of which nothing has come yet, from either side.
     pub first_byte: Duration,
     /// An idle connection is kept this long, or under the endpoint's own time if that is shorter.
@@ -34,6 +36,17 @@ pub struct CallTimeouts {
     pub shared_idle: Duration,
     /// The whole request.
     pub request: Option<Duration>,
+}
+
+/// Limits of one tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelTimeouts {
+    /// The longest time without a byte in either direction.
+    pub idle: Duration,
+    /// The longest time at all, if it is limited.
+    pub max_age: Option<Duration>,
+    /// The longest time to the first byte in either direction, where none was read before.
+    pub first_byte: Option<Duration>,
 }
 
 impl ClientTimeouts {
@@ -61,10 +74,21 @@ impl CallTimeouts {
             response_head: limit(|t| t.response_head, RESPONSE_HEAD),
             body_idle: limit(|t| t.body_idle, BODY_IDLE),
             tunnel_idle: limit(|t| t.tunnel_idle, TUNNEL_IDLE),
+            tunnel_max_age: nearest(|t| t.tunnel_max_age, &order),
             first_byte: limit(|t| t.first_byte, FIRST_BYTE),
             upstream_idle: limit(|t| t.upstream_idle, UPSTREAM_IDLE),
             shared_idle: limit(|t| t.upstream_idle, SHARED_IDLE),
             request: nearest(|t| t.request, &order),
+        }
+    }
+
+    /// The limits of a tunnel that begins now.
+    pub fn tunnel(&self, random: &mut fastrand::Rng) -> TunnelTimeouts {
+        let spread = 1.0 - AGE_SPREAD * random.f64();
+        TunnelTimeouts {
+            idle: self.tunnel_idle,
+            max_age: self.tunnel_max_age.map(|age| age.mul_f64(spread)),
+            first_byte: None,
         }
     }
 }
@@ -116,6 +140,8 @@ const RESPONSE_HEAD: Duration = Duration::from_secs(30);
 /// Databases and WebSockets are silent for long; keepalive probes find dead peers earlier.
 const TUNNEL_IDLE: Duration = Duration::from_hours(1);
 
+/// What began together, at a start or a failover, would else end together for ever after.
+const AGE_SPREAD: f64 = 0.1;
 /// A client that opens connections before it needs them (pools do) has some minutes; one that is
 /// stuck, or holds on to what others need, does not have the hour of those that have spoken.
 const FIRST_BYTE: Duration = Duration::from_mins(5);

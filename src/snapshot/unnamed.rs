@@ -13,13 +13,17 @@ pub fn effective_upstreams(config: &Config) -> BTreeMap<String, config::Upstream
     let mut upstreams = config.upstream.clone();
     for (name, listener) in &config.listener {
         if !listener.to.is_empty() {
-            let endpoints = listener.to.clone();
+            let endpoints = listener.to.clone().into();
             let unnamed = config::Upstream {
                 endpoints,
                 ..config::Upstream::default()
             };
             upstreams.insert(of_listener(name), unnamed);
         }
+    }
+    for upstream in upstreams.values_mut() {
+        let socket = &mut upstream.socket;
+        socket.mark = socket.mark.or(config.defaults.mark);
     }
     upstreams
 }

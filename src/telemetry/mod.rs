@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod panics;
 pub mod process;
 mod program;
+pub mod tcp;
 mod text;
 
 pub use program::{AlreadySet, LevelHandle, init_tracing};

@@ -82,9 +82,10 @@ impl Upstream {
             Table::new(self.rules, endpoints, before.position()),
             before.standing(),
         );
+        let now = Instant::now();
         for endpoint in before.endpoints().iter() {
             if !kept.contains(&endpoint.live.id()) {
-                endpoint.live.set_retired(true);
+                self.removal.retire(&endpoint.live, now);
             }
         }
         self.publish(panic);

@@ -113,7 +113,7 @@ impl Upstream {
 
 /// The endpoints that were written, each with its zone (empty for none), in the order of the file.
 pub fn entries(written: &config::Upstream) -> Vec<(&str, &EndpointEntry)> {
-    let without_zone = written.endpoints.iter().map(|entry| ("", entry));
+    let without_zone = written.endpoints.listed().iter().map(|entry| ("", entry));
     let with_zone = written
         .zone
         .iter()

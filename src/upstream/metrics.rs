@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Standing;
+use super::queue::QueueMetrics;
 use crate::endpoint::{Endpoint, Flow, Health};
 use crate::telemetry::metrics::{Family, Gauge, Handle as _, Kind, Registry};
 
@@ -18,6 +19,7 @@ pub(super) struct UpstreamMetrics {
     upstream: Arc<str>,
     shown: Mutex<Shown>,
     flows: Mutex<BTreeMap<FromTo, Arc<Flow>>>,
+    queue: QueueMetrics,
 }
 
 /// What is set at every scrape, while the upstream is a running one.
@@ -47,7 +49,13 @@ impl UpstreamMetrics {
             upstream: upstream.into(),
             shown: Mutex::default(),
             flows: Mutex::default(),
+            queue: QueueMetrics::default(),
         }
+    }
+
+    /// What is measured about those who wait.
+    pub(super) fn queue(&self) -> &QueueMetrics {
+        &self.queue
     }
 
     /// Counts requests from this instance's zone to another: shared by all endpoints there, those

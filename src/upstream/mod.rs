@@ -12,9 +12,12 @@
 mod budget;
 mod change;
 mod check;
+mod destinations;
 mod members;
 mod metrics;
 mod pick;
+mod queue;
+mod removal;
 mod standing;
 mod table;
 mod world;
@@ -33,13 +36,15 @@ pub use standing::Standing;
 pub use world::World;
 
 use crate::config;
-use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol};
+use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol, Queue};
 use crate::net::Connecting;
 use crate::proxy_protocol;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 use crate::tls::Client;
+use destinations::Destinations;
 use metrics::UpstreamMetrics;
+use removal::Removal;
 use table::{Rules, Table};
 
 /// A named group of endpoints.
@@ -62,6 +67,11 @@ pub struct Upstream {
     proxy_protocol: Option<proxy_protocol::Version>,
     protocol: Protocol,
     http2: Http2,
+    removal: Removal,
+    /// Where connections may go, if not to endpoints that are listed.
+    destinations: Option<Destinations>,
+    /// Who waits for an endpoint with room; shared by all builds.
+    queue: Arc<Queue>,
     table: ArcSwap<Table>,
     /// Held while a new table is made, so that two changes at once both count.
     changing: Mutex<()>,
@@ -93,7 +103,7 @@ impl Upstream {
                 .map_or(PANIC_THRESHOLD, |ratio| ratio.0),
             is_checked: check.is_some(),
         };
-        let upstream = Self {
+        let mut upstream = Self {
             name: name.into(),
             own_zone: own_zone.into(),
             max_idle_per_endpoint: written.max_idle_per_endpoint.unwrap_or(MAX_IDLE),
@@ -108,6 +118,9 @@ impl Upstream {
             proxy_protocol: written.proxy_protocol.map(Into::into),
             protocol: Protocol::new(written),
             http2: Http2::new(written),
+            removal: Removal::new(written),
+            destinations: None,
+            queue: world.live.queue(name),
             table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),
             changing: Mutex::default(),
             budget: previous.map_or_else(Arc::default, |old| Arc::clone(&old.budget)),
@@ -119,6 +132,7 @@ impl Upstream {
             registry: world.registry.clone(),
             events: world.events.clone(),
         };
+        upstream.destinations = upstream.make_destinations(written, previous.map(|old| &**old));
         let before = previous.map(|old| old.table.load_full());
         let endpoints = upstream.make_endpoints(endpoints, before.as_deref());
         let position = before.map_or(0, |table| table.position());
@@ -176,6 +190,9 @@ impl Upstream {
 
     /// Sets the gauges before a scrape.
     fn observe(&self) {
+        if self.leads_to_destinations() {
+            return; // that it has no endpoints is no outage
+        }
         let table = self.table.load();
         self.metrics
             .observe(table.endpoints(), table.standing(), |endpoint| {

@@ -18,6 +18,15 @@ pub struct Pick {
     _in_flight: InFlight,
 }
 
+impl Pick {
+    pub(super) fn new(endpoint: Arc<Endpoint>, in_flight: InFlight) -> Self {
+        Self {
+            endpoint,
+            _in_flight: in_flight,
+        }
+    }
+}
+
 /// Why no endpoint can be picked. Neither is the fault of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PickError {
@@ -47,9 +56,6 @@ impl Upstream {
     ) -> Result<Pick, PickError> {
         let table = self.table.load();
         let (endpoint, in_flight) = table.pick(Wish { tried, now, key }, random)?;
-        Ok(Pick {
-            endpoint: Arc::clone(endpoint),
-            _in_flight: in_flight,
-        })
+        Ok(Pick::new(Arc::clone(endpoint), in_flight))
     }
 }

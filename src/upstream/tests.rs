@@ -418,7 +418,7 @@ fn an_address_that_is_named_twice_is_one_endpoint() {
 fn entries_come_with_their_zone() {
     let entry = |address: &str| EndpointEntry::Address(address.into());
     let written = config::Upstream {
-        endpoints: vec![entry("a:1")],
+        endpoints: vec![entry("a:1")].into(),
         zone: [(
             "eu-1a".to_owned(),
             config::Zone {

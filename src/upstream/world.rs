@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::time::Instant;
+
 use super::Upstream;
 use crate::endpoint::LiveStates;
+use crate::net::OwnConnections;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 
@@ -17,6 +20,8 @@ pub struct World {
     pub registry: Registry,
     /// Where changes are told.
     pub events: Events,
+    /// Connections that a firewall may bring to listeners of this process though they are its own.
+    pub own_connections: Arc<OwnConnections>,
     running: Arc<Running>,
 }
 
@@ -43,6 +48,7 @@ impl World {
             live: Arc::new(LiveStates::new()),
             registry,
             events,
+            own_connections: Arc::default(),
             running,
         }
     }
@@ -60,7 +66,7 @@ impl World {
             .upstreams
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut kept = HashSet::new();
+        let (mut kept, now) = (HashSet::new(), Instant::now());
         for (name, upstream) in &new {
             upstream.take_over(running.get(name));
             kept.extend(
@@ -74,9 +80,11 @@ impl World {
             if !new.contains_key(name) {
                 old.metrics.withdraw();
             }
+            // Who changes both in one file means what he writes now.
+            let removal = new.get(name).unwrap_or(old).removal;
             for endpoint in old.endpoints().iter() {
                 if !kept.contains(&endpoint.live.id()) {
-                    endpoint.live.set_retired(true);
+                    removal.retire(&endpoint.live, now);
                 }
             }
         }

@@ -166,6 +166,7 @@ impl Worker {
                 now = tick.tick() => {
                     self.pulse.beat(now, FLUSH_EVERY);
                     self.local.access_log.flush();
+                    self.local.sampler.look(now);
                     self.local.pool.look(now);
                     if now - swept >= SWEEP_EVERY {
                         swept = now;
@@ -199,7 +200,7 @@ impl Worker {
 /// connection's guard counts it, and it is an event by then.
 fn serve(local: &Rc<Local>, accepted: Accepted) {
     let Accepted {
-        stream,
+        mut stream,
         peer,
         listener,
         guard,
@@ -208,8 +209,12 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
         listener: Arc::clone(&listener.name),
         peer,
         sockets: Arc::clone(&listener.sockets),
+        brought: listener.intercept.as_ref().map(|how| how.facts(&stream)),
         proxied: None,
     };
+    if let Some(measures) = &listener.metrics.tcp {
+        local.sampler.watch(&mut stream, Arc::clone(measures));
+    }
     let local = Rc::clone(local);
     let Some(headers) = listener.proxy_headers.clone() else {
         return begin(stream, (facts, guard), listener, local);
@@ -254,18 +259,15 @@ fn begin(
                 return;
             };
             let Some(tls) = &listener.tls else {
-                return drop(spawn_local(async move {
-                    tcp::serve(stream, facts, beginning, local).await;
-                    drop(guard);
-                }));
+                let served = tcp::serve(stream, facts, beginning, local, guard);
+                return drop(spawn_local(served));
             };
             let tls = Arc::clone(tls);
             spawn_local(async move {
                 if let Some(stream) = tls.accept(stream).await {
                     drop(tls);
-                    tcp::serve(stream, facts, beginning, local).await;
+                    tcp::serve(stream, facts, beginning, local, guard).await;
                 }
-                drop(guard);
             })
         }
         Kind::Udp(_) => return, // nothing is accepted there
@@ -291,7 +293,7 @@ async fn serve_by_name(
     match (taker, kind) {
         (Taker::Route(beginning), _) => {
             guard.speaks(ConnectionProtocol::Tcp);
-            tcp::serve(stream, facts, beginning, local).await;
+            return tcp::serve(stream, facts, beginning, local, guard).await;
         }
         (Taker::Listener(received, end), Kind::Http(http)) => {
             let Some(tls) = tls else { return };
@@ -316,7 +318,7 @@ async fn serve_by_name(
             });
             drop(tcp);
             if let Some((stream, beginning)) = begun {
-                tcp::serve(stream, facts, beginning, local).await;
+                return tcp::serve(stream, facts, beginning, local, guard).await;
             }
         }
     }

@@ -296,6 +296,41 @@ fn an_idle_connection_of_http2_within_tls_holds_little() {
     assert!(each < 24 * 1024, "{each} bytes");
 }
 
+/// A TCP session at rest holds its two sockets, its task and its limits: no buffer, and no pipe,
+/// also when it has carried much.
+#[test]
+fn an_idle_tcp_session_holds_little() {
+    let endpoint = server(|mut stream| {
+        let mut piece = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = stream.read(&mut piece) {
+            if stream.write_all(&piece[..count]).is_err() {
+                return;
+            }
+        }
+    });
+    let proxy = Evenkeel::start(&format!(
+        "[log]\naccess = false\n[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\n\
+         to = [\"{endpoint}\"]\n"
+    ));
+    let begin = |number: usize, size: usize| -> Vec<TcpStream> {
+        let sessions = (0..number).map(|_| {
+            let mut client = connect(proxy.address("web"));
+            send(&mut client, size);
+            let mut back = vec![0; size];
+            client.read_exact(&mut back).expect("all comes back");
+            client
+        });
+        sessions.collect()
+    };
+    let warm = begin(20, 128 * 1024);
+    let before = memory(&proxy).now;
+    let waiting = begin(WAITING, 128 * 1024);
+    let each = memory(&proxy).now.saturating_sub(before) / WAITING;
+    tell(each);
+    assert!(each <= 2 * 1024, "{each} bytes");
+    drop((warm, waiting));
+}
+
 /// What a connection costs once it has carried a few requests at once.
 fn held_by_each<S: Read + Write>(proxy: &Evenkeel, begin: impl Fn() -> H2<S>) -> usize {
     let begin = |number: usize| -> Vec<H2<S>> {

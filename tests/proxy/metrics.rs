@@ -119,6 +119,10 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
     let config = format!(
         "[listener.web]\nbind = \"@web\"\nlimits = {{ wait = \"1s\" }}\n\
          [listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         [listener.waits]\nbind = \"@waits\"\nprotocols = [\"tcp\"]\nupstream = \"full\"\n\
+         [listener.brought]\nbind = \"@brought\"\nprotocols = [\"tcp\"]\n\
+         intercept = \"redirect\"\nupstream = \"there\"\n\
+         [upstream.there]\nendpoints = \"original_dst\"\nallowed = [\"192.0.2.0/24\"]\n\
          [listener.dns]\nbind = \"@dns\"\nprotocols = [\"udp\"]\nupstream = \"dns\"\n\
          [upstream.dns]\nendpoints = [\"{}\"]\n\
          [listener.inner]\nbind = \"@inner\"\nprotocols = [\"h2c\"]\n\
@@ -149,6 +153,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
         (!stalled.requests().is_empty()).then_some(())
     });
     assert_eq!(client.get("/full").status, 503);
+    assert!(Client::connect(proxy.address("waits")).is_quiet());
     let mut caller = H2::connect(proxy.address("inner"));
     let grpc = [("content-type", "application/grpc")];
     let call = caller.open(&request_with("POST", "/down", &grpc), true);

@@ -3,10 +3,14 @@
 //! That a body took this way cannot be told from outside but by the pipes that the program keeps
 //! for the next one: the first test looks for them, and the others send bodies of the same size.
 
-use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Duration;
+use std::{fs, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cases::{get, ok, post};
+use crate::support::client::Client;
 use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
@@ -85,6 +89,95 @@ fn a_large_request_is_spliced_and_both_connections_go_on() {
         let counted = sum(&proxy, "evenkeel_http_request_bytes_total{");
         (counted == 2 * LARGE as u64).then_some(())
     });
+}
+
+/// What a relay asks of the kernel while something passes, by strace; `None` where it is not
+/// installed, or may not look.
+fn calls(proxy: &Evenkeel, during: impl FnOnce()) -> Option<String> {
+    let report = proxy.path("strace");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-qq", "-c", "-e", "trace=splice,recvfrom,sendto"])
+        .args(["-p", &proxy.id().to_string(), "-o"])
+        .arg(&report)
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(strace) = &mut strace else {
+        return skipped("strace is not installed");
+    };
+    // Attached once the kernel says so of every thread.
+    let is_traced = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", proxy.id())).expect("it runs");
+        tasks.flatten().all(|task| {
+            let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            let tracer = status
+                .lines()
+                .find_map(|line| line.strip_prefix("TracerPid:"));
+            tracer.is_none_or(|tracer| tracer.trim() != "0")
+        })
+    };
+    let attached = eventually("strace looks, or may not", || {
+        let over = strace.try_wait().expect("our own child").is_some();
+        (over || is_traced()).then_some(!over)
+    });
+    if !attached {
+        return skipped("strace may not look at processes here");
+    }
+    during();
+    let id = i32::try_from(strace.id()).ok().and_then(Pid::from_raw);
+    kill_process(id.expect("a process has an id"), Signal::INT).expect("it runs");
+    strace.wait().expect("our own child");
+    Some(fs::read_to_string(report).expect("strace has written"))
+}
+
+/// How often something was asked, by the report of strace.
+fn times(report: &str, call: &str) -> usize {
+    let mut lines = report.lines();
+    let line = lines.find(|line| line.split(' ').next_back() == Some(call));
+    line.map_or(0, |line| {
+        let number = line.split_whitespace().nth(3);
+        let number = number.and_then(|number| number.parse().ok());
+        number.expect("a number of calls")
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "a test that does not run must say so")]
+fn skipped<T>(why: &str) -> Option<T> {
+    let required = std::env::var("EVENKEEL_STRACE").is_ok_and(|value| value == "required");
+    assert!(!required, "{why}");
+    eprintln!("skipped: {why}");
+    None
+}
+
+#[test]
+fn a_relay_splices_what_is_much_and_copies_what_is_little() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let mut client = proxy.client();
+    let body = data();
+    let echo = |client: &mut Client, bytes: &[u8]| {
+        let mut writer = client.twin();
+        thread::scope(|scope| {
+            scope.spawn(|| writer.send(bytes));
+            assert!(
+                client.bytes(bytes.len()) == bytes,
+                "bytes changed on their way"
+            );
+        });
+    };
+    let much = calls(&proxy, || echo(&mut client, &body));
+    let Some(much) = much else { return };
+    let spliced = times(&much, "splice");
+    // There and back, into a pipe and out of it, at most 256 KiB each time.
+    assert!(spliced >= 4 * LARGE / (256 * 1024), "{spliced} splices");
+    let little = calls(&proxy, || {
+        for _ in 0..500 {
+            echo(&mut client, b"a question, and its answer");
+        }
+    });
+    let Some(little) = little else { return };
+    let (spliced, copied) = (times(&little, "splice"), times(&little, "recvfrom"));
+    assert!(copied >= 900, "{copied} reads");
+    assert!(spliced < 50, "{spliced} splices of a few bytes each");
 }
 
 #[test]
@@ -194,7 +287,7 @@ fn a_response_may_come_while_a_large_request_is_drawn() {
     let proxy = Evenkeel::forwarding_to(&endpoint);
     let mut client = proxy.client();
     let mut reader = client.twin();
-    let sending = std::thread::spawn(move || {
+    let sending = thread::spawn(move || {
         client.send(post(format!("Content-Length: {LARGE}"), &body));
         client
     });

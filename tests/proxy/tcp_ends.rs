@@ -1,5 +1,6 @@
 //! How relayed connections end, what each side gets to know of it, and how it is counted.
 
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use crate::support::client::Client;
@@ -9,7 +10,7 @@ use crate::support::evenkeel::Evenkeel;
 use crate::support::message::Broken;
 
 /// The value of the only series with this beginning.
-fn value(proxy: &Evenkeel, series: &str) -> Option<u64> {
+pub(crate) fn value(proxy: &Evenkeel, series: &str) -> Option<u64> {
     let metrics = proxy.admin("/metrics").body.text();
     let line = metrics.lines().find(|line| line.starts_with(series))?;
     line.rsplit(' ').next()?.parse().ok()
@@ -17,7 +18,7 @@ fn value(proxy: &Evenkeel, series: &str) -> Option<u64> {
 
 /// Waits until a session is counted with this result, and all are over.
 #[track_caller]
-fn assert_counted(proxy: &Evenkeel, result: &str) {
+pub(crate) fn assert_counted(proxy: &Evenkeel, result: &str) {
     let ended = format!(
         "evenkeel_l4_sessions_total{{listener=\"web\",upstream=\"app\",result=\"{result}\"}}"
     );
@@ -28,7 +29,7 @@ fn assert_counted(proxy: &Evenkeel, result: &str) {
 }
 
 /// A client whose first bytes have come back.
-fn greeted(proxy: &Evenkeel) -> Client {
+pub(crate) fn greeted(proxy: &Evenkeel) -> Client {
     let mut client = proxy.client();
     client.send("hello");
     assert_eq!(client.bytes(5), b"hello");
@@ -77,6 +78,47 @@ fn an_endpoints_reset_stays_one() {
     client.send("x");
     assert!(client.is_reset());
     assert_counted(&proxy, "endpoint_reset");
+}
+
+/// Bytes that nobody takes fill the sockets of both sides and what stands between them; a reset
+/// must not wait until they have been taken.
+#[test]
+fn a_clients_reset_passes_a_full_pipe() {
+    let endpoint = Endpoint::never_reads();
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let mut client = proxy.client();
+    let data = vec![7; 64 << 20];
+    let sent = client.send_until_blocked(&data, Duration::from_millis(500));
+    assert!(sent < data.len(), "nothing was in its way");
+    client.abort();
+    assert_counted(&proxy, "client_reset");
+}
+
+#[test]
+fn an_endpoints_reset_passes_a_full_pipe() {
+    let endpoint = Endpoint::start(|peer| {
+        let data = vec![7; 64 << 20];
+        let socket = peer.socket();
+        socket
+            .set_write_timeout(Some(Duration::from_millis(500)))
+            .expect("a timeout");
+        assert!(!peer.try_send(&data), "nothing was in its way");
+        peer.reset();
+    });
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let client = proxy.client();
+    assert_counted(&proxy, "endpoint_reset");
+    // What had come before may be read; then it is no end but a reset.
+    let mut stream = client.into_stream();
+    let mut piece = vec![0; 1 << 16];
+    let end = loop {
+        match stream.read(&mut piece) {
+            Ok(0) => break None,
+            Ok(_) => {}
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    assert_eq!(end, Some(ErrorKind::ConnectionReset));
 }
 
 #[test]

@@ -64,7 +64,15 @@ struct Tap {
 impl Endpoint {
     /// An endpoint that does with each connection what it is told.
     pub(crate) fn start(behaviour: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), behaviour)
+    }
+
+    /// The same at an address.
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        behaviour: impl Fn(&mut Peer) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let record = Arc::new(Record::default());
         let accepting = Arc::clone(&record);

@@ -27,6 +27,7 @@ pub(crate) mod grpc;
 pub(crate) mod h2;
 pub(crate) mod look;
 pub(crate) mod message;
+pub(crate) mod namespace;
 pub(crate) mod openssl;
 pub(crate) mod port;
 pub(crate) mod proxy_header;

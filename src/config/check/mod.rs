@@ -23,6 +23,7 @@ mod endpoints;
 mod fault;
 mod fields;
 mod health;
+mod intercept;
 mod limits;
 mod listeners;
 mod names;
@@ -103,6 +104,7 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     upstream_tls::check(&world, &mut findings);
     unused::check(&world, &mut findings);
     endpoints::check(&world, &mut findings);
+    intercept::check(&world, &mut findings);
     zones::check(&world, &mut findings);
     health::check(&world, &mut findings);
     tests_of_routes::check(&world, &mut findings);

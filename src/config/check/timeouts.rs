@@ -6,6 +6,7 @@ use super::{Findings, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::node::Node;
+use crate::config::units::Time;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
@@ -40,9 +41,13 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         let place = format!("upstream.{}", upstream.name);
         table("an upstream", &place, upstream.node, &UPSTREAM, findings);
     }
+    if let Some(defaults) = world.root.at(&["defaults"]) {
+        age("defaults", defaults, findings);
+    }
 }
 
 fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mut Findings) {
+    age(place, node, findings);
     let written = node.at(&["timeouts"]).and_then(Node::table);
     for (name, entry) in written.into_iter().flatten() {
         if !ALL.contains(&name.as_str()) || applicable.contains(&name.as_str()) {
@@ -61,6 +66,25 @@ fn table(who: &str, place: &str, node: &Node, applicable: &[&str], findings: &mu
             Diagnostic::new(Code::TimeoutWithoutEffect, title)
                 .at(entry.key, label)
                 .help(format!("time limits of {who}: {}", applicable.join(", "))),
+        );
+    }
+}
+
+/// A tunnel that has to end before it can be silent for so long.
+fn age(place: &str, node: &Node, findings: &mut Findings) {
+    let read = |key: &str| {
+        let node = node.at(&["timeouts", key]).filter(|node| !node.faulty)?;
+        Some((node.place, node.str()?.parse::<Time>().ok()?))
+    };
+    let (Some((age_at, age)), Some((idle_at, idle))) = (read(AGE), read("tunnel_idle")) else {
+        return;
+    };
+    if age <= idle {
+        let title = format!("`{place}.timeouts.tunnel_idle` is never reached");
+        findings.push(
+            Diagnostic::new(Code::AgeBelowIdle, title)
+                .at(idle_at, "nothing can be silent for so long")
+                .also(age_at, "everything has ended by then"),
         );
     }
 }
@@ -88,6 +112,9 @@ const TCP: &str = "a TCP listener";
 const HANDSHAKE: &str = "tls_handshake";
 const HEADER: &str = "proxy_header";
 
+/// The one that ends what moves as well.
+const AGE: &str = "tunnel_max_age";
+
 /// From the client's side, with a handshake at its beginning.
 const TLS_LISTENER: [&str; 5] = [
     HANDSHAKE,
@@ -101,37 +128,39 @@ const TLS_LISTENER: [&str; 5] = [
 const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel_idle"];
 
 /// From the client's side, where nothing is read.
-const TCP_LISTENER: [&str; 2] = ["first_byte", "tunnel_idle"];
+const TCP_LISTENER: [&str; 3] = ["first_byte", "tunnel_idle", AGE];
 
 /// Where sessions are known by nothing but their use.
 pub(in crate::config) const UDP_LISTENER: [&str; 1] = ["session_idle"];
 
 /// From the client's side, where only the beginning is read.
-const NAMED_LISTENER: [&str; 3] = [HANDSHAKE, "first_byte", "tunnel_idle"];
+const NAMED_LISTENER: [&str; 4] = [HANDSHAKE, "first_byte", "tunnel_idle", AGE];
 
 /// What a connection may take that is passed through.
-const NAMED_ROUTE: [&str; 2] = ["connect", "tunnel_idle"];
+const NAMED_ROUTE: [&str; 3] = ["connect", "tunnel_idle", AGE];
 
 /// What a request may take.
-const ROUTE: [&str; 5] = [
+const ROUTE: [&str; 6] = [
     "request",
     "connect",
     "response_head",
     "body_idle",
     "tunnel_idle",
+    AGE,
 ];
 
 /// From the endpoint's side.
-pub(in crate::config) const UPSTREAM: [&str; 5] = [
+pub(in crate::config) const UPSTREAM: [&str; 6] = [
     "connect",
     "response_head",
     "upstream_idle",
     "body_idle",
     "tunnel_idle",
+    AGE,
 ];
 
 /// Unknown ones have been reported already.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     HEADER,
     HANDSHAKE,
     "first_byte",
@@ -143,5 +172,6 @@ const ALL: [&str; 12] = [
     "request",
     "upstream_idle",
     "tunnel_idle",
+    AGE,
     "session_idle",
 ];

@@ -1,9 +1,11 @@
 //! Upstreams: that they have endpoints, and that their settings do something.
 
+use super::udp::users;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::{Balance, Upstream};
+use crate::config::format::{Balance, OnRemoved, Upstream};
+use crate::config::node::Node;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for upstream in world.upstreams.values() {
@@ -11,7 +13,9 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         endpoints(upstream, findings);
         weights(upstream, findings);
         panic_threshold(upstream, findings);
+        removal(upstream, findings);
     }
+    removal_of_datagrams(world, findings);
 }
 
 /// The unnamed upstream of a listener has a name after all, in metrics and logs.
@@ -48,7 +52,10 @@ fn endpoints(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
             findings.push(Diagnostic::new(Code::NoEndpoints, title).at(place, "nothing in it"));
         }
     }
-    if written.endpoints.is_empty() && written.zone.is_empty() {
+    if written.endpoints.are_destinations() {
+        return;
+    }
+    if written.endpoints.listed().is_empty() && written.zone.is_empty() {
         let title = format!("upstream `{}` has no endpoints", upstream.name);
         let finding = Diagnostic::new(Code::NoEndpoints, title);
         let help = "`endpoints = [\"10.0.0.11:8080\"]`, here or in a [upstream.<name>.zone.<zone>]";
@@ -79,6 +86,45 @@ fn weights(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
                 .at(weight.place, "a share of the traffic")
                 .also(upstream.place(&["balance"]), "one endpoint gets all of it"),
         );
+    }
+}
+
+/// What ends at once cannot go on for a while.
+fn removal(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
+    let closes = upstream
+        .written
+        .as_ref()
+        .is_some_and(|written| written.on_removed == Some(OnRemoved::Close));
+    if closes && upstream.has(&["drain"]) {
+        let title = format!(
+            "upstream `{}` both closes connections at once and lets them go on",
+            upstream.name
+        );
+        findings.push(
+            Diagnostic::new(Code::DrainOfClosed, title)
+                .at(upstream.key_place(&["drain"]), "they may go on for so long")
+                .also(upstream.place(&["on_removed"]), "they end at once")
+                .help("`on_removed = \"drain\"` lets them go on; else take `drain` out"),
+        );
+    }
+}
+
+/// Datagrams have no connections that could end.
+fn removal_of_datagrams(world: &World<'_>, findings: &mut Findings) {
+    let (of_udp, of_others) = users(world);
+    for upstream in world.upstreams.values() {
+        let is_of_udp = of_udp.contains(upstream.name) && !of_others.contains(upstream.name);
+        for key in ["on_removed", "drain"] {
+            let written = upstream.node.at(&[key]).and_then(Node::str);
+            if world.is_whole() && is_of_udp && written.is_some_and(|text| text != "drain") {
+                let title = format!("`upstream.{}.{key}` does nothing", upstream.name);
+                findings.push(
+                    Diagnostic::new(Code::NoEffect, title)
+                        .at(upstream.key_place(&[key]), "it is about connections")
+                        .help("only UDP listeners use this upstream: their sessions end by themselves"),
+                );
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+mod connections;
 mod relations;
 mod values;
 mod warnings;
@@ -85,6 +86,7 @@ pub enum Code {
     WithoutHttp2,
     Windows,
     GrpcProbe,
+    DrainOfClosed,
     NotOverUdp,
     NobodyBelieved,
     DatagramsInText,
@@ -92,6 +94,12 @@ pub enum Code {
     KeepaliveTime,
     LimitWithoutEffect,
     WithoutFile,
+    NothingAllowed,
+    AllowedNowhere,
+    NoDestination,
+    OnlyRelayed,
+    NotOfDestinations,
+    NotIntercepted,
     HstsOnTcp,
     PassUnasked,
     ZoneLoss,
@@ -118,12 +126,14 @@ pub enum Code {
     RulePassedThrough,
     UnshownOcsp,
     Unverified,
+    AgeBelowIdle,
     OtherTransport,
     OneClientEach,
     WaitsForHeader,
     ReplayedData,
     HiddenLimit,
     TrustsLocal,
+    AllAllowed,
 }
 
 /// What there is to say about a code.
@@ -202,10 +212,15 @@ const fn joined() -> [Explanation; COUNT] {
 /// Every code, in the order of their numbers.
 pub const CODES: [Explanation; COUNT] = joined();
 
-const PARTS: [&[Explanation]; 3] = [values::VALUES, relations::RELATIONS, warnings::WARNINGS];
+const PARTS: [&[Explanation]; 4] = [
+    values::VALUES,
+    relations::RELATIONS,
+    connections::CONNECTIONS,
+    warnings::WARNINGS,
+];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::TrustsLocal as usize + 1;
+const COUNT: usize = Code::AllAllowed as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

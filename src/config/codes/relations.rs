@@ -280,73 +280,10 @@ pub(super) const RELATIONS: &[Explanation] = &[
                with `tls`, `auto`.",
     },
     Explanation {
-        code: Code::NotOverUdp,
-        id: "E0255",
-        summary: "something that datagrams cannot have",
-        text: "A listener with `protocols = [\"udp\"]` relays datagrams, and there is no connection: \
-               no TLS on either side, no PROXY header before it, no route by `server_name`, and no \
-               endpoint that is the path of a socket. What the datagrams themselves hold, DTLS or QUIC, passes unread.",
-    },
-    Explanation {
-        code: Code::NobodyBelieved,
-        id: "E0265",
-        summary: "PROXY headers that nobody is believed to send",
-        text: "A PROXY header says who the client is, so it is only taken from peers in \
-               `trusted_proxies`: anybody else could choose an address. Without that list \
-               `proxy_protocol` would refuse everybody, or do nothing.",
-    },
-    Explanation {
-        code: Code::DatagramsInText,
-        id: "E0266",
-        summary: "PROXY headers of version 1 before datagrams",
-        text: "A UDP listener sends to this upstream, and version 1 of the PROXY protocol can only tell \
-               of TCP. `v2` knows UDP: its header stands before each datagram.",
-    },
-    Explanation {
-        code: Code::SocketOption,
-        id: "E0270",
-        summary: "a socket option that does nothing there",
-        text: "Datagrams have no connections that could wait, be asked for or be put together; IPv4 \
-               has no `v6_only`; and what leaves by a Unix socket passes no network. Set where it \
-               does nothing, an option would only look as if it were in force.",
-    },
-    Explanation {
-        code: Code::KeepaliveTime,
-        id: "E0271",
-        summary: "a keepalive that the kernel cannot wait",
-        text: "The kernel counts the silence before its questions, and between them, in whole \
-               seconds, and up to 32767 of them.",
-    },
-    Explanation {
-        code: Code::LimitWithoutEffect,
-        id: "E0272",
-        summary: "a limit on connections that does nothing",
-        text: "`limits` is about connections: of UDP, `max_connections` bounds the sessions. Clients \
-               that come by a Unix socket have no address that a limit could be for, and `subnet_v4` \
-               and `subnet_v6` only say what `per_subnet` counts.",
-    },
-    Explanation {
-        code: Code::WithoutFile,
-        id: "E0280",
-        summary: "whom a file is for that there is not",
-        text: "`mode`, `owner` and `group` say who may connect to a Unix socket that has a path. An \
-               address has no file, and neither has an abstract socket: every process in the same \
-               network namespace may connect to that.",
-    },
-    Explanation {
-        code: Code::HstsOnTcp,
-        id: "E0295",
-        summary: "HSTS on a TCP listener",
-        text: "`tls.hsts` is a field that is added to HTTP responses. A TCP listener decrypts, and \
-               relays the bytes unread.",
-    },
-    Explanation {
-        code: Code::PassUnasked,
-        id: "E0296",
-        summary: "clients of a TCP listener that nobody asks for a certificate",
-        text: "Which rule of `client_certificates` holds is decided by the name that a client says when \
-               TLS begins (SNI). A request of HTTP has a host, which must agree with it; bytes have \
-               none, so that a client could say any other name and pass. One of the rules of a TCP \
-               listener must be for all others: without `hosts`, or with `*`.",
+        code: Code::DrainOfClosed,
+        id: "E0250",
+        summary: "connections that end at once and may go on",
+        text: "`drain` says how long connections to an endpoint that was taken out may go on, and \
+               `on_removed = \"close\"` ends them at once. Only one of both can be meant.",
     },
 ];

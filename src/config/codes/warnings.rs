@@ -177,6 +177,13 @@ pub(super) const WARNINGS: &[Explanation] = &[
                everything. `ca` and `san` are the way to trust certificates of your own.",
     },
     Explanation {
+        code: Code::AgeBelowIdle,
+        id: "W0330",
+        summary: "a limit of silence that is never reached",
+        text: "`tunnel_max_age` ends a connection whatever moves on it, and is not longer than \
+               `tunnel_idle`, which ends one on which nothing moves: that one never comes to it.",
+    },
+    Explanation {
         code: Code::OtherTransport,
         id: "W0332",
         summary: "a health check over another transport",
@@ -224,5 +231,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "`trusted_proxies` has `unix`, and everybody may connect: by the `mode` of the file, or \
                since an abstract socket has none. Any user of this machine can then pose as any \
                client. `mode = \"0660\"` and `group` let the proxy in front in, and no others.",
+    },
+    Explanation {
+        code: Code::AllAllowed,
+        id: "W0342",
+        summary: "every destination is allowed",
+        text: "`allowed` has every address there is, and so this machine's own and those of its cloud's \
+               metadata service. Whoever can connect to the listener can reach them as this machine.",
     },
 ];

@@ -43,6 +43,10 @@ pub struct Listener {
         extend("items" = {"type": "string", "format": "x-proxy"}, "examples" = [["10.0.0.0/8"]])
     )]
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// How the firewall brings connections here that were made to other addresses, for
+    /// `endpoints = "original_dst"`: by NAT (`redirect`) or by the routing (`tproxy`, which needs
+    /// `CAP_NET_ADMIN`). Default: none, what comes was meant for `bind`.
+    pub intercept: Option<Intercept>,
     /// Whether a PROXY header (version 1 or 2) of a peer in `trusted_proxies` says who the client
     /// is: `required` closes connections without one, and those of other peers; `accepted` takes
     /// one where it comes. Not of UDP. Default: none, a header is taken for the client's bytes.
@@ -78,7 +82,8 @@ pub struct Listener {
     pub socket: ListenerSocket,
     /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
     /// `tls_handshake` beside `tls` or with routes that have a `server_name`, `proxy_header` beside
-    /// `proxy_protocol`. Of TCP, `first_byte` and `tunnel_idle`; of UDP, `session_idle` alone.
+    /// `proxy_protocol`. Of TCP, `first_byte`, `tunnel_idle` and `tunnel_max_age` beside those two;
+    /// of UDP, `session_idle` alone.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }
@@ -120,6 +125,16 @@ pub enum Protocol {
     /// Datagrams, unread.
     #[serde(rename = "udp")]
     Udp,
+}
+
+/// How a firewall brings connections to a listener that were made to other addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Intercept {
+    /// Their destination is rewritten (REDIRECT), and the kernel remembers the original one.
+    Redirect,
+    /// They keep their destination, and are handed to a socket that takes any (TPROXY).
+    Tproxy,
 }
 
 impl Listener {

@@ -26,7 +26,7 @@ mod upstream_tls;
 
 pub use self::http2::{ListenerHttp2, UpstreamHttp2};
 pub use self::limits::{ListenerLimits, RateDetails, RateEntry};
-pub use self::listener::{Listener, Protocol, ProxyHeaderPolicy, TrustedProxy};
+pub use self::listener::{Intercept, Listener, Protocol, ProxyHeaderPolicy, TrustedProxy};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
 pub(super) use self::socket::dscp_of;
@@ -35,8 +35,9 @@ pub use self::socket::{
 };
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
-    Balance, EndpointDetails, EndpointEntry, Health, HealthGrpc, HealthHttp, HealthTcp, HealthUdp,
-    ProxyProtocolVersion, StatusPattern, Upstream, UpstreamProtocol, Zone,
+    Balance, EndpointDetails, EndpointEntry, Endpoints, Health, HealthGrpc, HealthHttp, HealthTcp,
+    HealthUdp, OnRemoved, OtherEndpoints, ProxyProtocolVersion, StatusPattern, Upstream,
+    UpstreamProtocol, Zone,
 };
 pub use self::upstream_tls::{OwnCertificate, PublicRoots, ServerNameFrom, UpstreamTls};
 
@@ -170,9 +171,15 @@ pub struct Defaults {
     /// Time limits; a listener, upstream or route may set its own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
+    /// The firewall mark (`SO_MARK`) of connections to endpoints; an upstream may have its own,
+    /// in `socket`.
+    /// Needs `CAP_NET_ADMIN`. Default: none.
+    #[schemars(range(min = 1, max = 4_294_967_295_i64))]
+    pub mark: Option<u32>,
 }
 
-/// Time limits. All but `request` are about progress: every byte that moves starts them afresh.
+/// Time limits. All but `request` and `tunnel_max_age` are about progress: every byte that moves
+/// starts them afresh.
 /// What a route sets wins over its upstream, and that over the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -201,6 +208,10 @@ pub struct Timeouts {
     pub upstream_idle: Option<Time>,
     /// A TCP connection or upgraded connection on which nothing moves. Default: 1h.
     pub tunnel_idle: Option<Time>,
+    /// The longest that a TCP connection or upgraded connection lasts, whatever moves on it. Each
+    /// ends up to a tenth earlier, so that those that began together do not come again together.
+    /// Default: none.
+    pub tunnel_max_age: Option<Time>,
     /// From a TCP connection to its first byte, from the client or, where that speaks first, from
     /// the endpoint. Default: 5m.
     pub first_byte: Option<Time>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +15,17 @@ use crate::config::units::{Ratio, Time};
 pub struct Upstream {
     /// How an endpoint is picked. Default: `power_of_two`.
     pub balance: Option<Balance>,
-    /// Endpoints without a zone.
+    /// Endpoints without a zone; or `original_dst`: wherever a connection was going that was
+    /// brought here by a listener with `intercept`, within `allowed`.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub endpoints: Vec<EndpointEntry>,
+    pub endpoints: Endpoints,
+    /// Networks that `endpoints = "original_dst"` may lead to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(
+        with = "Vec<String>",
+        extend("items" = {"type": "string", "format": "x-network"}, "examples" = [["10.0.0.0/8"]])
+    )]
+    pub allowed: Vec<IpNet>,
     /// Endpoints by zone (failure domain).
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("propertyNames" = {"format": "x-name"}))]
@@ -50,7 +59,8 @@ pub struct Upstream {
     pub max_in_flight_per_endpoint: Option<u32>,
     /// Connections to one endpoint, over all workers, probes not counted. Idle ones make room for a
     /// request, whichever worker keeps them. While all are in use, requests go to other endpoints,
-    /// or are refused (503). Default: no limit.
+    /// or are refused (503); of TCP, they wait as long as `connect` says for one that ends.
+    /// Default: no limit.
     #[schemars(range(min = 1))]
     pub max_connections_per_endpoint: Option<u32>,
     /// Idle connections kept per endpoint and worker; 0 keeps none. Default: 256.
@@ -58,7 +68,14 @@ pub struct Upstream {
     /// Share of healthy endpoints below which health is ignored; `0%` never ignores
     /// it. Default: 50%.
     pub panic_threshold: Option<Ratio>,
-    /// Time limits: `connect`, `response_head`, `upstream_idle`, `body_idle`, `tunnel_idle`.
+    /// What becomes of TCP connections and upgraded connections to an endpoint that a reload or a
+    /// change of addresses takes out: with `drain` they may go on for as long as `drain` says, with
+    /// `close` they end at once. Requests under way end by themselves. Default: drain.
+    pub on_removed: Option<OnRemoved>,
+    /// How long they may go on. Default: no limit.
+    pub drain: Option<Time>,
+    /// Time limits: `connect`, `response_head`, `upstream_idle`, `body_idle`, `tunnel_idle`,
+    /// `tunnel_max_age`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
 }
@@ -69,6 +86,24 @@ pub struct Upstream {
 pub struct Zone {
     /// Endpoints in this zone.
     pub endpoints: Vec<EndpointEntry>,
+}
+
+/// The endpoints of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Endpoints {
+    /// Those that are listed.
+    Listed(Vec<EndpointEntry>),
+    /// Others.
+    Other(OtherEndpoints),
+}
+
+/// Endpoints that nobody lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OtherEndpoints {
+    /// Wherever a connection was going that the firewall brought here.
+    OriginalDst,
 }
 
 /// An endpoint: an address, or a table with its settings.
@@ -124,6 +159,17 @@ pub enum Balance {
     /// By the client's address: the same client gets the same endpoint, at every instance, and
     /// hardly any moves when endpoints come and go.
     Maglev,
+}
+
+/// What becomes of the connections to an endpoint that is taken out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRemoved {
+    /// They may go on for as long as `drain` says.
+    #[default]
+    Drain,
+    /// They end at once.
+    Close,
 }
 
 /// What endpoints are spoken to in.
@@ -249,4 +295,34 @@ pub enum StatusPattern {
     /// `"2xx"` or `"200-399"`.
     #[schemars(extend("format" = "x-status-pattern"))]
     Range(String),
+}
+
+impl Endpoints {
+    /// Those that are listed; none if they are wherever connections were going.
+    pub fn listed(&self) -> &[EndpointEntry] {
+        match self {
+            Self::Listed(entries) => entries,
+            Self::Other(OtherEndpoints::OriginalDst) => &[],
+        }
+    }
+
+    /// Whether they are wherever connections were going.
+    pub fn are_destinations(&self) -> bool {
+        match self {
+            Self::Listed(_) => false,
+            Self::Other(OtherEndpoints::OriginalDst) => true,
+        }
+    }
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
+impl From<Vec<EndpointEntry>> for Endpoints {
+    fn from(entries: Vec<EndpointEntry>) -> Self {
+        Self::Listed(entries)
+    }
 }

@@ -157,11 +157,12 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 35] = [
+const TABLES: [(&str, &[&str]); 36] = [
     ("Top level", &[]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
     ("`[shutdown]`", &["shutdown"]),
+    ("`[defaults]`", &["defaults"]),
     ("`[defaults.timeouts]`", &["defaults", "timeouts"]),
     ("`[listener.<name>]`", &["listener", "*"]),
     ("`[listener.<name>.tls]`", &["listener", "*", "tls"]),

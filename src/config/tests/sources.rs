@@ -117,7 +117,7 @@ fn files_are_merged() {
     );
     let config = outcome.config.unwrap();
     assert_eq!(
-        config.upstream["api"].endpoints,
+        config.upstream["api"].endpoints.listed(),
         [EndpointEntry::Address("10.0.0.11:3000".into())]
     );
     let requests: Vec<&str> = config

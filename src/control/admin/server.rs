@@ -116,7 +116,7 @@ impl Listener<'_> {
             Self::Http(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok(stream.into())
             }
         }
     }

@@ -139,7 +139,7 @@ impl Instance {
     /// A request through the TCP address.
     async fn look(&self, method: &str, target: &str, fields: &str) -> Reply {
         let stream = TcpStream::connect(self.http).await.unwrap();
-        exchange(Stream::Tcp(stream), &request(method, target, fields)).await
+        exchange(stream.into(), &request(method, target, fields)).await
     }
 
     async fn json(&self, target: &str) -> Value {

@@ -7,7 +7,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 fn config(endpoints: &[&str]) -> Config {
     let upstream = Upstream {
-        endpoints: endpoints.iter().map(|text| entry(text)).collect(),
+        endpoints: endpoints
+            .iter()
+            .map(|text| entry(text))
+            .collect::<Vec<_>>()
+            .into(),
         ..Upstream::default()
     };
     Config {

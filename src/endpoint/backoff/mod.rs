@@ -18,10 +18,20 @@ pub(super) struct ConnectBackoff {
     word: AtomicU64,
 }
 
+/// How an endpoint failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// No connection could be made.
+    Connecting,
+    /// One stood, and died before the endpoint had said a word: the next one that stands proves
+    /// nothing.
+    Unanswered,
+}
+
 impl ConnectBackoff {
     /// Takes in a failure at `now`. False if the endpoint is being left alone already: the many
     /// requests that one death cuts off are one failure.
-    pub(super) fn fail(&self, now: u64) -> bool {
+    pub(super) fn fail(&self, now: u64, how: Failed) -> bool {
         self.word
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
                 let failures = failures_of(word);
@@ -29,10 +39,22 @@ impl ConnectBackoff {
                 if failures & TRIAL == 0 && until_of(word) > now {
                     return None;
                 }
-                let failures = ((failures & !TRIAL) + 1).min(MOST_FAILURES);
-                Some(pack(now + rest_after(failures), failures))
+                let failures = ((failures & COUNT) + 1).min(MOST_FAILURES);
+                let mark = match how {
+                    Failed::Connecting => 0,
+                    Failed::Unanswered => UNANSWERED,
+                };
+                Some(pack(now + rest_after(failures), failures | mark))
             })
             .is_ok()
+    }
+
+    /// Forgets the failures, unless the last one was of a connection that stood as well.
+    pub(super) fn connected(&self) {
+        let word = self.word.load(Ordering::Relaxed);
+        if word != 0 && word & UNANSWERED == 0 {
+            self.succeed();
+        }
     }
 
     /// Forgets the failures.
@@ -104,6 +126,10 @@ const LONGEST_REST: u64 = 10_000;
 const MOST_FAILURES: u64 = 8;
 /// Set among the failures while one request tries the endpoint.
 const TRIAL: u64 = 0x80;
+/// Set among the failures while the last one was [`Failed::Unanswered`].
+const UNANSWERED: u64 = 0x40;
+/// What is left of them.
+const COUNT: u64 = 0x3f;
 
 #[cfg(test)]
 mod tests;

@@ -1,20 +1,23 @@
 //! The live state of one endpoint: atomics that all workers share.
 
+mod removal;
 mod waiters;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 pub use waiters::Waiter;
 
+use self::removal::Removal;
 use self::waiters::Waiters;
-use super::backoff::ConnectBackoff;
+use super::backoff::{ConnectBackoff, Failed};
 use super::health::Health;
 use super::idle::IdleClose;
-use super::{IdleRequests, ProbeRequests};
+use super::{IdleRequests, ProbeRequests, Queue};
 
 /// What is known about one endpoint of one upstream. Survives reloads.
 ///
@@ -24,6 +27,8 @@ use super::{IdleRequests, ProbeRequests};
 pub struct Live {
     id: u64,
     in_flight: AtomicU32,
+    /// Who waits for it, or for another of its upstream, to have room.
+    queue: Arc<Queue>,
     /// Requests at once on one connection, as the endpoint said last; `u32::MAX` if it never did.
     carried: AtomicU32,
     waiters: Waiters,
@@ -31,6 +36,7 @@ pub struct Live {
     is_probed: AtomicBool,
     probe_is_wanted: AtomicBool,
     backoff: ConnectBackoff,
+    removal: Removal,
     idle: IdleClose,
     verdict: Mutex<Option<Verdict>>,
     epoch: Epoch,
@@ -69,18 +75,20 @@ impl Live {
     pub(super) fn new(
         id: u64,
         epoch: Epoch,
-        requests: Arc<ProbeRequests>,
-        idle_requests: IdleRequests,
+        queue: Arc<Queue>,
+        (requests, idle_requests): (Arc<ProbeRequests>, IdleRequests),
     ) -> Self {
         Self {
             id,
             in_flight: AtomicU32::new(0),
+            queue,
             carried: AtomicU32::new(u32::MAX),
             waiters: Waiters::default(),
             health: AtomicU8::new(Health::Unknown as u8),
             is_probed: AtomicBool::new(false),
             probe_is_wanted: AtomicBool::new(false),
             backoff: ConnectBackoff::default(),
+            removal: Removal::default(),
             idle: IdleClose::default(),
             verdict: Mutex::new(None),
             epoch,
@@ -180,18 +188,57 @@ impl Live {
 
     pub(crate) fn set_retired(&self, is_retired: bool) {
         self.waiters.set_retired(is_retired);
+        if !is_retired {
+            self.removal.set(None);
+        }
     }
 
-    /// Takes in that a connection failed, or died before a byte of the first response: for
-    /// a second, doubling up to ten, the endpoint is picked only if nothing else is left.
-    /// Asks for a probe.
+    /// Retires the endpoint; the tunnels to it end then, if that is said.
+    pub(crate) fn retire(&self, end_of_tunnels: Option<Instant>) {
+        self.set_retired(true);
+        let end = end_of_tunnels.map(|end| self.epoch.millis(end));
+        self.removal.set(end);
+    }
+
+    /// When tunnels to it have to end, if they have to: it was taken out of its upstream.
+    pub fn end_of_tunnels(&self) -> Option<Instant> {
+        self.removal.end().map(|end| self.epoch.instant(end))
+    }
+
+    /// How often that has become another: what is cheap to ask.
+    pub fn changes_of_end(&self) -> u32 {
+        self.removal.changes()
+    }
+
+    /// Ready once that is another. Whoever makes it before it asks misses nothing.
+    pub fn end_of_tunnels_changed(&self) -> Notified<'_> {
+        self.removal.changed()
+    }
+
+    /// Takes in that a connection could not be made: for a second, doubling up to ten, the endpoint
+    /// is picked only if nothing else is left. Asks for a probe.
     pub fn connect_failed(&self, now: Instant) {
-        if self.backoff.fail(self.epoch.millis(now)) {
+        self.fail(now, Failed::Connecting);
+    }
+
+    /// The same of a connection that stood, and died before a byte of the first response.
+    pub fn died_unanswered(&self, now: Instant) {
+        self.fail(now, Failed::Unanswered);
+    }
+
+    fn fail(&self, now: Instant, how: Failed) {
+        if self.backoff.fail(self.epoch.millis(now), how) {
             self.request_probe();
         }
     }
 
-    /// Takes in that the endpoint proved to be reachable. Cheap: one load if nothing had failed.
+    /// Takes in that a connection stands on which nothing has been said. That is no proof if the
+    /// last one stood as well, and died.
+    pub fn connected(&self) {
+        self.backoff.connected();
+    }
+
+    /// Takes in that the endpoint proved to be well. Cheap: one load if nothing had failed.
     pub fn connect_succeeded(&self) {
         self.backoff.succeed();
     }
@@ -246,7 +293,9 @@ impl Live {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.live.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // Before it is asked whether anybody waits for it.
+        self.live.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.live.queue.freed();
     }
 }
 
@@ -260,6 +309,11 @@ impl Epoch {
     fn millis(self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.0).as_millis();
         u64::try_from(since).unwrap_or(u64::MAX >> 8)
+    }
+
+    /// The inverse, up to a millisecond.
+    fn instant(self, millis: u64) -> Instant {
+        self.0 + Duration::from_millis(millis)
     }
 }
 

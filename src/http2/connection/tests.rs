@@ -36,7 +36,7 @@ fn pair() -> (net::Stream, TcpStream) {
     let (ours, _) = listener.accept().expect("its other end");
     ours.set_nonblocking(true).expect("a mode");
     let ours = tokio::net::TcpStream::from_std(ours).expect("in the runtime");
-    (net::Stream::Tcp(ours), theirs)
+    (ours.into(), theirs)
 }
 
 fn ask(client: &Rc<Connection>) -> Stream {

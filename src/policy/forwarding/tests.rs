@@ -19,6 +19,7 @@ fn forwarding(forwarded: bool) -> Forwarding {
         socket: config::ListenerSocket::default(),
         to: Vec::new(),
         upstream: None,
+        intercept: None,
         trusted_proxies: ["10.0.0.0/8", "2001:db8::/32"]
             .map(|net| net.parse().unwrap())
             .to_vec(),

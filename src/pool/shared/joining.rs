@@ -16,6 +16,7 @@ use super::{Shared, Task};
 use crate::endpoint::{Endpoint, OpenConnection};
 use crate::pool::wanted::Kept;
 use crate::pool::{Carrier, ConnectError, Connection, Pool, Wanted};
+use crate::telemetry::tcp::TcpSampler;
 use crate::tls::Purpose;
 
 /// A place in the queue of a group, left when it is dropped. When the last one leaves, nothing more
@@ -91,6 +92,7 @@ impl Pool {
             kept: wanted.keep(),
             connect,
             allowed: Rc::clone(&allowed),
+            sampler: Rc::clone(&self.sampler),
         };
         let task = Task(spawn_local(opening.run(open)));
         group.openings.borrow_mut().push(Opening {
@@ -135,6 +137,7 @@ struct Begun {
     kept: Kept,
     connect: Duration,
     allowed: Rc<Cell<Option<Instant>>>,
+    sampler: Rc<TcpSampler>,
 }
 
 impl Begun {
@@ -157,7 +160,8 @@ impl Begun {
                 return;
             };
             let error = match opened {
-                Ok(Ok(connection)) => {
+                Ok(Ok(mut connection)) => {
+                    connection.watch(&self.sampler);
                     group.opening_over(self.number);
                     endpoint.connected(began.elapsed());
                     if connection.is_http2() {

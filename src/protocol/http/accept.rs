@@ -39,7 +39,8 @@ impl Accepted {
         pick: Pick,
         call: Call,
     ) -> Result<Answer, Attempt> {
-        let pool = &exchange.connection.local.pool;
+        let local = &exchange.connection.local;
+        let pool = &local.pool;
         let keep = keep(choice);
         Ok(match self {
             Self::Whole(answer) => answer,
@@ -53,7 +54,7 @@ impl Accepted {
                 let connection = connection.ok_or_else(|| protocol_error(Cause::UpgradeFailed))?;
                 let tunnel = Tunnel {
                     upstream: connection.into_tunnel(),
-                    idle: choice.timeouts.tunnel_idle,
+                    limits: local.with_random(|random| choice.timeouts.tunnel(random)),
                     // As for an end that TCP calls a reset (RFC 8441 §5).
                     cut: ErrorCode::CANCEL,
                     pick,

@@ -145,7 +145,7 @@ fn attempt<'a>(
         loop {
             let carrier = match carrier(exchange, choice, &pick, parts, need).await? {
                 Carrier::Own(connection) if parts.method == Method::CONNECT => {
-                    return Ok(connected(choice, pick, *connection));
+                    return Ok(connected(exchange, choice, pick, *connection));
                 }
                 carrier => carrier,
             };
@@ -294,10 +294,16 @@ fn limit(choice: &Choice, call: &Call) -> Duration {
 }
 
 /// CONNECT succeeds with any 2xx, and has no body (RFC 9110 §9.3.6).
-fn connected(choice: &Choice, pick: Pick, connection: Connection) -> Answer {
+fn connected(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    pick: Pick,
+    connection: Connection,
+) -> Answer {
+    let local = &exchange.connection.local;
     let tunnel = Tunnel {
         upstream: connection.into_tunnel(),
-        idle: choice.timeouts.tunnel_idle,
+        limits: local.with_random(|random| choice.timeouts.tunnel(random)),
         cut: ErrorCode::CONNECT_ERROR,
         pick,
     };

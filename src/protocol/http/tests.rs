@@ -75,7 +75,7 @@ impl Rig {
         let client = TcpStream::connect(self.sockets.local);
         let client = client.await.expect("a connection");
         let (stream, peer) = self.listener.accept().await.expect("a connection");
-        (client, self.server(Stream::Tcp(stream), peer))
+        (client, self.server(stream.into(), peer))
     }
 
     /// A connection at rest, on which `hello` was the answer.
@@ -93,6 +93,7 @@ impl Rig {
             listener: "web".into(),
             peer,
             sockets: Arc::clone(&self.sockets),
+            brought: None,
             proxied: None,
         };
         let Kind::Http(listener) = self.handle.load().listeners[0].kind.clone() else {
@@ -362,7 +363,7 @@ async fn client_of_http2(rig: &Rig) -> (Rc<http2::Connection>, JoinHandle<()>) {
         fields: 100,
         connect_protocol: false,
     };
-    let client = http2::Connection::client(Stream::Tcp(client), settings, Instant::now());
+    let client = http2::Connection::client(client.into(), settings, Instant::now());
     let driven = Rc::clone(&client);
     drop(spawn_local(async move {
         drop(poll_fn(|cx| driven.poll_drive(cx, Instant::now())).await);

@@ -2,19 +2,19 @@
 //! connection of its own, or on a stream beside requests.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::client::{Client, Left};
 use crate::http2::ErrorCode;
 use crate::pool::Tunnelled;
 use crate::protocol::tunnel::{End, Passed, Prefix, Watch, tunnel};
+use crate::snapshot::TunnelTimeouts;
 use crate::upstream::Pick;
 
 /// A tunnel that begins when its response head has been sent.
 #[derive(Debug)]
 pub(super) struct Tunnel {
     pub(super) upstream: Tunnelled,
-    pub(super) idle: Duration,
+    pub(super) limits: TunnelTimeouts,
     /// What a stream is reset with when the tunnel is cut.
     pub(super) cut: ErrorCode,
     /// The request stays in flight until the tunnel ends.
@@ -36,7 +36,7 @@ impl Tunnel {
                     received: early,
                     open,
                 },
-            idle,
+            limits,
             cut,
             pick,
         } = self;
@@ -46,8 +46,8 @@ impl Tunnel {
         };
         let passed = Passed::default();
         let watch = Watch {
-            idle,
-            first_byte: None,
+            limits,
+            endpoint: &pick.endpoint.live,
             passed: &passed,
             meters: None,
         };

@@ -91,6 +91,11 @@ impl<'a> Direction<'a> {
         self.state == State::Done
     }
 
+    /// Whether it holds what the sink does not take, and so does not look at its source.
+    pub(super) fn is_stuck(&self) -> bool {
+        !matches!(self.waiting, Waiting::Nothing)
+    }
+
     /// Gives this direction up, with what it holds.
     pub(super) fn abandon(&mut self) {
         self.state = State::Done;

@@ -1,5 +1,6 @@
 //! One end of a tunnel: all of a connection, or one stream of a connection that others share.
 
+use std::future::pending;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -74,6 +75,14 @@ impl End<'_> {
         if let Self::Socket(socket) = self {
             // Fails only on a socket that is broken already, which the next read tells.
             drop(socket.probe_peer());
+        }
+    }
+
+    /// Returns once the other side has broken it. A stream says so to whoever writes to it.
+    pub(super) async fn broken(self) {
+        match self {
+            Self::Socket(socket) => socket.broken().await,
+            Self::Stream(..) => pending().await,
         }
     }
 

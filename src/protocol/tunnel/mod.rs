@@ -3,29 +3,30 @@
 //! Problem: a relay must not tell either side something that the other did not say. An end (FIN) is
 //! passed on as an end of that direction alone, so that a client which has finished sending still
 //! gets its answer. A reset (RST) is passed on as a reset, and so is every cut of our own (idle,
-//! drain), so that nobody takes a truncated stream for a whole one. A slow reader stops the reading
-//! from the other side: each direction holds at most one buffer or pipe, and none while nothing
-//! moves.
+//! age, drain), so that nobody takes a truncated stream for a whole one. What came before a reset
+//! is still delivered, for as long as it is being taken. A slow reader stops the reading from the
+//! other side: each direction holds at most one buffer or pipe, and none while nothing moves.
 //!
-//! Use: [`tunnel`] with both streams, what was read from them before, and the idle limit. A caller
-//! that drops the future (at the end of a drain) cuts both sides.
+//! Use: [`tunnel`] with both streams, what was read from them before, and its limits. A caller that
+//! drops the future (at the end of a drain) cuts both sides.
 
 mod direction;
 mod end;
+mod limits;
 #[cfg(test)]
 mod tests;
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use self::direction::{Broken, Direction};
+use self::limits::Limits;
+use crate::endpoint::Live;
+use crate::snapshot::TunnelTimeouts;
 use crate::telemetry::metrics::Counter;
-use crate::time::Deadline;
 
 pub use self::end::End;
 
@@ -47,6 +48,10 @@ pub enum Ended {
     Closed,
     /// Nothing moved for the idle limit; both sides were reset.
     Idle,
+    /// It had lasted for as long as it may; both sides were reset.
+    MaxAge,
+    /// The endpoint was taken out of its upstream; both sides were reset.
+    Removed,
     /// Nothing has moved at all for as long as the first byte may take; both sides were reset.
     Silent,
     /// The client reset the connection or became unreachable; the endpoint was reset.
@@ -86,29 +91,28 @@ pub struct Meters<'a> {
 /// How a tunnel is watched.
 #[derive(Debug, Clone, Copy)]
 pub struct Watch<'a> {
-    /// The longest time without a byte in either direction.
-    pub idle: Duration,
-    /// The longest time to the first byte in either direction, where none was read before.
-    pub first_byte: Option<Duration>,
+    /// How long it may last.
+    pub limits: TunnelTimeouts,
+    /// Where it leads: the first byte from there is the proof that the endpoint is well, and its
+    /// removal ends the tunnel.
+    pub endpoint: &'a Live,
     /// What has passed.
     pub passed: &'a Passed,
     /// Counters, if any.
     pub meters: Option<Meters<'a>>,
 }
 
-/// Copies bytes both ways until both directions have ended, one side breaks, or nothing moves.
-pub async fn tunnel(
-    client: End<'_>,
-    upstream: End<'_>,
+/// Copies bytes both ways until both directions have ended, one side breaks, or a limit is over.
+///
+/// A function that returns a future, since an `async fn` holds its arguments twice and what they
+/// became once more, and there may be very many tunnels at rest.
+pub fn tunnel<'a>(
+    client: End<'a>,
+    upstream: End<'a>,
     prefix: Prefix,
-    watch: Watch<'_>,
-) -> Outcome {
+    watch: Watch<'a>,
+) -> impl Future<Output = Outcome> + 'a {
     let Watch { passed, meters, .. } = watch;
-    let ends = Ends {
-        client,
-        upstream,
-        settled: Cell::new(false),
-    };
     let mut relay = Relay {
         sent: Direction::new(prefix.sent, &passed.sent, meters.map(|meters| meters.sent)),
         received: Direction::new(
@@ -117,17 +121,44 @@ pub async fn tunnel(
             meters.map(|meters| meters.received),
         ),
         reset: None,
-        quiet: Quiet::new(watch.idle, watch.first_byte),
+        broken: None,
+        limits: Limits::new(watch.limits, watch.endpoint),
+        endpoint: watch.endpoint,
         seen: 0,
+        is_answered: false,
         passed,
-        ends: &ends,
+        ends: Ends {
+            client,
+            upstream,
+            settled: Cell::new(false),
+        },
     };
-    let end = poll_fn(|cx| relay.poll(cx)).await;
-    ends.settled.set(end == Ended::Closed);
-    Outcome {
-        sent: passed.sent.get(),
-        received: passed.received.get(),
-        end,
+    // Whoever waits for one side to take bytes does not read from the other, and would not hear of
+    // its reset.
+    let mut broken = None;
+    poll_fn(move |cx| {
+        if let Poll::Ready(outcome) = relay.poll(cx) {
+            return Poll::Ready(outcome);
+        }
+        if !relay.is_stuck() {
+            broken = None;
+            return Poll::Pending;
+        }
+        let watched = broken
+            .get_or_insert_with(|| Box::pin(first_broken(relay.ends.client, relay.ends.upstream)));
+        let side = ready!(watched.as_mut().poll(cx));
+        broken = None;
+        relay.hurry(side);
+        relay.poll(cx)
+    })
+}
+
+/// Returns once a side has broken, with that side.
+async fn first_broken(client: End<'_>, upstream: End<'_>) -> Side {
+    tokio::select! {
+        biased;
+        () = client.broken() => Side::Client,
+        () = upstream.broken() => Side::Endpoint,
     }
 }
 
@@ -138,11 +169,16 @@ struct Relay<'a> {
     received: Direction<'a>,
     /// A side that no longer takes bytes, while what it had sent before is still being delivered.
     reset: Option<Side>,
-    quiet: Quiet,
+    /// A side that has broken while the other one does not take what it had said.
+    broken: Option<Side>,
+    limits: Limits<'a>,
+    endpoint: &'a Live,
     /// What had passed when the idle limit was last started.
     seen: u64,
+    /// Whether the endpoint has said anything.
+    is_answered: bool,
     passed: &'a Passed,
-    ends: &'a Ends<'a>,
+    ends: Ends<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -159,19 +195,18 @@ struct Ends<'a> {
     settled: Cell<bool>,
 }
 
-/// The idle limit.
-#[derive(Debug)]
-struct Quiet {
-    idle: Duration,
-    /// Until something has passed.
-    first_byte: Option<Duration>,
-    since: Instant,
-    deadline: Deadline,
-    probing: bool,
-}
-
 impl Relay<'_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let end = ready!(self.poll_end(cx));
+        self.ends.settled.set(end == Ended::Closed);
+        Poll::Ready(Outcome {
+            sent: self.passed.sent.get(),
+            received: self.passed.received.get(),
+            end,
+        })
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let (client, upstream) = (self.ends.client, self.ends.upstream);
         match self.sent.poll_copy(cx, client, upstream) {
             Poll::Ready(Err(Broken::Source)) => {
@@ -190,7 +225,7 @@ impl Relay<'_> {
         if self.sent.is_done() && self.received.is_done() {
             return Poll::Ready(self.reset.map_or(Ended::Closed, Side::reset));
         }
-        self.poll_quiet(cx)
+        self.poll_limits(cx)
     }
 
     /// A side takes nothing more. What it said before it went may explain why (an early answer to
@@ -205,15 +240,34 @@ impl Relay<'_> {
         self.reset.get_or_insert(side);
     }
 
-    /// Starts the idle limit afresh if something has passed, and looks whether it is over.
-    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let passed = self.passed.sent.get() + self.passed.received.get();
+    /// Starts the idle limit afresh if something has passed, and looks whether a limit is over.
+    fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let received = self.passed.received.get();
+        let passed = self.passed.sent.get() + received;
         if passed != self.seen {
             self.seen = passed;
-            self.quiet.restart();
+            self.limits.restart();
+            if !self.is_answered && received > 0 {
+                self.is_answered = true;
+                self.endpoint.connect_succeeded();
+            }
         }
-        let ends = self.ends;
-        self.quiet.poll_over(cx, ends)
+        let over = ready!(self.limits.poll_over(cx, &self.ends));
+        Poll::Ready(match self.broken {
+            Some(side) if over == Ended::Idle => side.reset(),
+            Some(_) | None => over,
+        })
+    }
+
+    /// Whether one side does not take what the other has said, and neither is known to have broken.
+    fn is_stuck(&self) -> bool {
+        self.broken.is_none() && (self.sent.is_stuck() || self.received.is_stuck())
+    }
+
+    /// A side has broken: its last words may still be taken, if they are taken now.
+    fn hurry(&mut self, side: Side) {
+        self.broken = Some(side);
+        self.limits.hurry();
     }
 }
 
@@ -241,56 +295,3 @@ impl Drop for Ends<'_> {
         }
     }
 }
-
-impl Quiet {
-    fn new(idle: Duration, first_byte: Option<Duration>) -> Self {
-        let mut quiet = Self {
-            idle,
-            first_byte: None,
-            since: Instant::now(),
-            deadline: Deadline::default(),
-            probing: idle <= PROBE_FROM,
-        };
-        quiet.restart();
-        quiet.first_byte = first_byte.filter(|limit| *limit < idle);
-        quiet.arm();
-        quiet
-    }
-
-    fn restart(&mut self) {
-        self.since = Instant::now();
-        self.first_byte = None;
-        self.arm();
-    }
-
-    fn arm(&mut self) {
-        let last = self.first_byte.unwrap_or(self.idle);
-        let limit = if self.probing {
-            last
-        } else {
-            PROBE_FROM.min(last)
-        };
-        self.deadline.set_at(self.since + limit);
-    }
-
-    fn poll_over(&mut self, cx: &mut Context<'_>, ends: &Ends<'_>) -> Poll<Ended> {
-        while self.deadline.poll_passed(cx).is_ready() {
-            match self.first_byte {
-                Some(limit) if self.since.elapsed() >= limit => {
-                    return Poll::Ready(Ended::Silent);
-                }
-                None if self.probing => return Poll::Ready(Ended::Idle),
-                Some(_) | None => {}
-            }
-            // Only a tunnel that has fallen silent pays for the socket options.
-            self.probing = true;
-            ends.probe();
-            self.arm();
-        }
-        Poll::Pending
-    }
-}
-
-/// Silence after which the kernel is asked to probe both peers: longer than most pauses, short
-/// against the idle limits of tunnels, which are minutes to hours.
-const PROBE_FROM: Duration = Duration::from_secs(30);

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,9 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{End, Ended, Outcome, Passed, Prefix, Watch, tunnel};
-use crate::net::Stream;
+use crate::endpoint::{Live, LiveStates};
+use crate::net::{Address, Stream};
+use crate::snapshot::TunnelTimeouts;
 
 /// A client and an endpoint with a tunnel between them.
 struct Scene {
@@ -21,10 +24,7 @@ async fn pair() -> (TcpStream, Stream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("address");
     let (near, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
-    (
-        near.expect("connect"),
-        Stream::Tcp(accepted.expect("accept").0),
-    )
+    (near.expect("connect"), accepted.expect("accept").0.into())
 }
 
 async fn scene(idle: Duration, prefix: Prefix) -> Scene {
@@ -32,13 +32,29 @@ async fn scene(idle: Duration, prefix: Prefix) -> Scene {
 }
 
 async fn scene_with(idle: Duration, first_byte: Option<Duration>, prefix: Prefix) -> Scene {
+    let limits = TunnelTimeouts {
+        idle,
+        max_age: None,
+        first_byte,
+    };
+    scene_at(&live(), limits, prefix).await
+}
+
+/// An endpoint.
+fn live() -> Arc<Live> {
+    let address = Address::Ip(([10, 0, 0, 1], 80).into());
+    LiveStates::new().get_or_create("app", &address)
+}
+
+async fn scene_at(live: &Arc<Live>, limits: TunnelTimeouts, prefix: Prefix) -> Scene {
+    let live = Arc::clone(live);
     let (client, client_stream) = pair().await;
     let (endpoint, endpoint_stream) = pair().await;
     let tunnel = tokio::task::spawn_local(async move {
         let passed = Passed::default();
         let watch = Watch {
-            idle,
-            first_byte,
+            limits,
+            endpoint: &live,
             passed: &passed,
             meters: None,
         };
@@ -302,6 +318,58 @@ async fn any_byte_starts_the_idle_limit_afresh() {
         }
         assert_eq!(scene.tunnel.await.expect("no panic").end, Ended::Idle);
         assert_eq!(start.elapsed().as_secs(), 5 * 90 + 100);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn age_ends_a_tunnel_on_which_much_moves() {
+    locally(async {
+        let start = Instant::now();
+        let limits = TunnelTimeouts {
+            idle: Duration::from_secs(100),
+            max_age: Some(Duration::from_secs(500)),
+            first_byte: None,
+        };
+        let mut scene = scene_at(&live(), limits, Prefix::default()).await;
+        for _ in 0..5 {
+            sleep(Duration::from_secs(90)).await;
+            scene.endpoint.write_all(b".").await.expect("still open");
+        }
+        assert_eq!(scene.tunnel.await.expect("no panic").end, Ended::MaxAge);
+        assert_eq!(start.elapsed().as_secs(), 500);
+        assert!(is_reset(&mut scene.endpoint).await);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_removal_of_its_endpoint_ends_a_tunnel() {
+    locally(async {
+        let live = live();
+        let start = Instant::now();
+        let limits = TunnelTimeouts {
+            idle: HOUR,
+            max_age: None,
+            first_byte: None,
+        };
+        let mut scene = scene_at(&live, limits, Prefix::default()).await;
+        sleep(Duration::from_secs(10)).await;
+        live.retire(None);
+        sleep(Duration::from_secs(10)).await;
+        // Out, in, and out again before the tunnel has had a turn.
+        live.retire(Some(Instant::now()));
+        live.set_retired(false);
+        live.retire(Some(Instant::now() + Duration::from_secs(30)));
+        sleep(Duration::from_secs(10)).await;
+        live.set_retired(false);
+        sleep(Duration::from_secs(70)).await;
+        assert!(!scene.tunnel.is_finished(), "the endpoint is back");
+        live.retire(Some(Instant::now() + Duration::from_secs(20)));
+        assert_eq!(scene.tunnel.await.expect("no panic").end, Ended::Removed);
+        assert_eq!(start.elapsed().as_secs(), 120);
+        assert!(is_reset(&mut scene.client).await);
+        assert!(is_reset(&mut scene.endpoint).await);
     })
     .await;
 }

@@ -367,8 +367,9 @@ fn end(result: SessionResult) -> End {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle | SessionResult::Silent => End::Timeout,
-        SessionResult::Unavailable | SessionResult::Cut => End::Shed,
+        SessionResult::Idle | SessionResult::Silent | SessionResult::MaxAge => End::Timeout,
+        SessionResult::Denied => End::Denied,
+        SessionResult::Unavailable | SessionResult::Removed | SessionResult::Cut => End::Shed,
     }
 }
 

@@ -16,7 +16,7 @@ use super::expiries::Expiries;
 use super::failure::{BuildError, refused};
 use super::http2::{Http2, Spoken};
 use super::limits::Limits;
-use super::listener::{HttpListener, Kind, Listener};
+use super::listener::{HttpListener, Intercept, Kind, Listener};
 use super::metrics::{ListenerMetrics, RouteMetrics};
 use super::proxied::ProxyHeaders;
 use super::timeouts::{CallTimeouts, ClientTimeouts};
@@ -129,6 +129,9 @@ impl Builder<'_> {
             proxy_headers: self.proxy_headers(name, written),
             tls,
             by_name,
+            intercept: written
+                .intercept
+                .map(|how| Intercept::new(how, &self.ingredients.world.own_connections)),
             kind,
             max_connections,
             queue: previous.map_or_else(Arc::default, |old| Arc::clone(&old.queue)),

@@ -117,7 +117,12 @@ fn endpoints(config: &Config) -> BTreeMap<String, Vec<ResolvedEndpoint>> {
     };
     effective_upstreams(config)
         .into_iter()
-        .map(|(name, upstream)| (name, upstream.endpoints.iter().map(resolved).collect()))
+        .map(|(name, upstream)| {
+            (
+                name,
+                upstream.endpoints.listed().iter().map(resolved).collect(),
+            )
+        })
         .collect()
 }
 
@@ -201,6 +206,7 @@ fn a_listener_for_datagrams_may_have_the_address_of_another() {
         listener: "web".into(),
         peer: sockets.local,
         sockets,
+        brought: None,
         proxied: None,
     };
     let found = snapshot.listener_of(&facts).expect("by its name");
@@ -385,7 +391,7 @@ fn upstreams_without_a_name_get_one() {
     let names: Vec<_> = upstreams.keys().map(String::as_str).collect();
     assert_eq!(names, ["listener.web", "other", "postgres"]);
     assert_eq!(
-        upstreams["listener.web"].endpoints,
+        upstreams["listener.web"].endpoints.listed(),
         [EndpointEntry::Address("10.0.0.1:80".to_owned())]
     );
     assert_eq!(upstreams["postgres"], config.upstream["postgres"]);

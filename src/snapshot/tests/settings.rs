@@ -89,7 +89,7 @@ type Limit = fn(&CallTimeouts) -> Option<Duration>;
 type Row = (&'static str, Setting, Limit, Option<u64>);
 
 /// Each limit of a call, what sets it, and its default.
-const LIMITS: [Row; 6] = [
+const LIMITS: [Row; 7] = [
     ("connect", |t| &mut t.connect, |t| Some(t.connect), Some(3)),
     (
         "response_head",
@@ -116,6 +116,12 @@ const LIMITS: [Row; 6] = [
         Some(4),
     ),
     ("request", |t| &mut t.request, |t| t.request, None),
+    (
+        "tunnel_max_age",
+        |t| &mut t.tunnel_max_age,
+        |t| t.tunnel_max_age,
+        None,
+    ),
 ];
 
 #[test]

@@ -138,10 +138,15 @@ impl Histogram {
     /// Counts one observation.
     #[inline]
     pub fn observe(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
+        self.observe_number(duration.as_secs_f64());
+    }
+
+    /// The same of what is measured in another unit than seconds.
+    #[inline]
+    pub fn observe_number(&self, number: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < number);
         let sum = self.bounds.len() + 1;
-        self.series.cells.observe(bucket, sum, seconds);
+        self.series.cells.observe(bucket, sum, number);
     }
 
     /// Observations so far.

@@ -120,7 +120,11 @@ pub(crate) fn upstream(upstream: &upstream::Upstream) -> Upstream {
         .map(|endpoint| upstream.health_of(endpoint));
     Upstream {
         name: upstream.name.to_string(),
-        standing: upstream.standing().as_str().to_owned(),
+        standing: if upstream.leads_to_destinations() {
+            DESTINATIONS.to_owned()
+        } else {
+            upstream.standing().as_str().to_owned()
+        },
         is_checked: upstream.health_check().is_some(),
         tls: match upstream.tls() {
             None => String::new(),
@@ -155,6 +159,9 @@ fn view_endpoint(endpoint: &endpoint::Endpoint, health: Health, now: Instant) ->
         connections: live.connections(),
     }
 }
+
+/// The word for an upstream that leads to wherever connections were going.
+pub(super) const DESTINATIONS: &str = "original_dst";
 
 /// The word for an upstream whose endpoints have to prove who they are.
 const VERIFIED: &str = "verified";

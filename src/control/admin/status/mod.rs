@@ -130,7 +130,8 @@ pub struct Route {
 pub struct Upstream {
     /// Its name.
     pub name: String,
-    /// Which endpoints get the traffic: `healthy`, `backup`, `unproven`, `panic`, `down`, `empty`.
+    /// Which endpoints get the traffic: `healthy`, `backup`, `unproven`, `panic`, `down`, `empty`;
+    /// or `original_dst`, where it leads to wherever connections were going.
     pub standing: String,
     /// Whether its endpoints are probed.
     pub is_checked: bool,

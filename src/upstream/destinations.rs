@@ -1,0 +1,104 @@
+//! An upstream whose endpoints nobody lists: wherever connections were going that came here.
+//!
+//! There is nothing to pick, and nothing to learn for the next connection but what its destination
+//! has in flight at this moment. So each destination gets a live state for as long as somebody is
+//! connected there, and all of them share their series: a client must not be able to make series.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+
+use ipnet::IpNet;
+
+use super::{Pick, PickError, Upstream};
+use crate::config;
+use crate::endpoint::{Endpoint, Metrics, Names};
+use crate::net::Address;
+
+/// Where connections may go, and what is counted about all of them.
+#[derive(Debug)]
+pub(super) struct Destinations {
+    allowed: Box<[IpNet]>,
+    metrics: Arc<Metrics>,
+}
+
+impl Upstream {
+    /// Whether its endpoints are wherever connections were going.
+    pub fn leads_to_destinations(&self) -> bool {
+        self.destinations.is_some()
+    }
+
+    /// Whether connections may go there.
+    pub fn allows(&self, destination: IpAddr) -> bool {
+        let Some(destinations) = &self.destinations else {
+            return false;
+        };
+        let mut allowed = destinations.allowed.iter();
+        allowed.any(|network| network.contains(&destination))
+    }
+
+    /// The endpoint at a destination, if that is allowed, with a connection counted in.
+    pub fn pick_destination(&self, destination: SocketAddr) -> Result<Pick, PickError> {
+        let Some(destinations) = &self.destinations else {
+            return Err(PickError::NoEndpoints);
+        };
+        if !self.allows(destination.ip()) {
+            return Err(PickError::NoEndpoints);
+        }
+        let address = Address::Ip(destination);
+        let live = self.live.get_or_create(&self.name, &address);
+        let endpoint = Endpoint {
+            name: destination.to_string().into(),
+            address,
+            socket: self.socket.clone(),
+            proxy_protocol: self.proxy_protocol,
+            tls: None,
+            protocol: self.protocol,
+            http2: self.http2,
+            zone: "".into(),
+            weight: 1,
+            backup: false,
+            limits: self.limits,
+            live,
+            metrics: Arc::clone(&destinations.metrics),
+            logged: OnceLock::new(),
+        };
+        let most = endpoint.most_in_flight().now(&endpoint.live);
+        let in_flight = endpoint.live.try_begin(most);
+        let in_flight = in_flight.ok_or(PickError::AllAtLimit)?;
+        Ok(Pick::new(Arc::new(endpoint), in_flight))
+    }
+
+    /// Takes over what was counted before.
+    pub(super) fn make_destinations(
+        &self,
+        written: &config::Upstream,
+        previous: Option<&Self>,
+    ) -> Option<Destinations> {
+        if !written.endpoints.are_destinations() {
+            return None;
+        }
+        let names = Names {
+            upstream: Arc::clone(&self.name),
+            own_zone: Arc::clone(&self.own_zone),
+            zone: "".into(),
+            endpoint: ALL.into(),
+        };
+        let known = previous.and_then(|old| old.destinations.as_ref());
+        let known = known.filter(|known| known.metrics.are_for(&names));
+        let metrics = known.map(|known| {
+            let renewed = known.metrics.renewed().map(Arc::new);
+            renewed.unwrap_or_else(|| Arc::clone(&known.metrics))
+        });
+        let metrics = metrics.unwrap_or_else(|| {
+            let flow = self.metrics.flow(&self.own_zone, &names.zone);
+            Arc::new(Metrics::new(&self.registry, names, flow))
+        });
+        Some(Destinations {
+            allowed: written.allowed.as_slice().into(),
+            metrics,
+        })
+    }
+}
+
+/// What all destinations are called in metrics.
+const ALL: &str = "original_dst";
