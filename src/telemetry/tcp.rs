@@ -101,8 +101,8 @@ impl TcpMeasures {
 }
 
 impl TcpSampler {
-    /// Has a connection watched. Beyond [`AT_MOST`] that are, it is not, and neither is one that is
-    /// no TCP.
+    /// Has a connection watched. Where a worker watches many already it is not, and neither is one
+    /// that is no TCP.
     pub fn watch(&self, stream: &mut Stream, measures: Arc<TcpMeasures>) {
         let mut table = self.table.borrow_mut();
         let Some(place) = table.place() else {
