@@ -74,15 +74,11 @@ impl Listening {
             nodelay: written.nodelay.unwrap_or(true),
             fast_open: written.fast_open.unwrap_or(false),
             freebind: written.freebind.unwrap_or(false),
-            way: Way {
-                mark: written.mark.unwrap_or(0),
-                dscp: written
-                    .dscp
-                    .as_ref()
-                    .and_then(DscpEntry::number)
-                    .unwrap_or(0),
-                device: written.bind_to_device.as_deref().map(Into::into),
-            },
+            way: Way::new(
+                written.mark,
+                written.dscp.as_ref(),
+                written.bind_to_device.as_deref(),
+            ),
             v6_only: written.v6_only,
             access: Access::new(written),
         }
@@ -150,15 +146,11 @@ impl Connecting {
     pub fn new(written: &UpstreamSocket) -> Option<Self> {
         let options = Self {
             keepalive: written.keepalive.map(Keepalive::new),
-            way: Way {
-                mark: written.mark.unwrap_or(0),
-                dscp: written
-                    .dscp
-                    .as_ref()
-                    .and_then(DscpEntry::number)
-                    .unwrap_or(0),
-                device: written.bind_to_device.as_deref().map(Into::into),
-            },
+            way: Way::new(
+                written.mark,
+                written.dscp.as_ref(),
+                written.bind_to_device.as_deref(),
+            ),
         };
         (options != Self::default()).then_some(options)
     }
@@ -186,6 +178,15 @@ impl Connecting {
 }
 
 impl Way {
+    /// What was written.
+    fn new(mark: Option<u32>, dscp: Option<&DscpEntry>, device: Option<&str>) -> Self {
+        Self {
+            mark: mark.unwrap_or(0),
+            dscp: dscp.and_then(DscpEntry::number).unwrap_or(0),
+            device: device.map(Into::into),
+        }
+    }
+
     fn rehearse(&self, is_udp: bool) -> io::Result<()> {
         if *self == Self::default() {
             return Ok(());

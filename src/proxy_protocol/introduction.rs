@@ -68,21 +68,18 @@ impl Introduction {
 
     /// Of ourselves: nobody has asked for this connection.
     pub fn of_ourselves(version: Version) -> Self {
-        let told = Told {
-            origin: Origin::Proxy,
-            alpn: None,
-            authority: None,
-            tls: None,
-            received: None,
-            unique_id: None,
-        };
-        Self::new(version, &told)
+        Self::of(version, Origin::Proxy)
     }
 
     /// Of a client at these addresses, about whom nothing else is known.
     pub fn of_addresses(version: Version, addresses: Addresses) -> Self {
+        Self::of(version, Origin::Client(addresses))
+    }
+
+    /// One of whom nothing else is told.
+    fn of(version: Version, origin: Origin) -> Self {
         let told = Told {
-            origin: Origin::Client(addresses),
+            origin,
             alpn: None,
             authority: None,
             tls: None,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::h2_abuse::{Rig, ends_calmly};
+use crate::h2_abuse::{Plain, Rig, ends_calmly};
 use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::h2::client::{request, request_with};
@@ -76,6 +76,13 @@ fn a_route_that_is_more_patient_ends_its_clients_too() {
                  timeouts = { body_idle = \"3s\" }\n\
                  [defaults.timeouts]\nbody_idle = \"1s\"";
     let rig = Rig::before(large(), "", lines);
+    let _client = asks_and_does_not_read(&rig);
+    rig.comes_to_rest();
+}
+
+/// A client that asks for much with the widest windows, and reads nothing of it, until it is given
+/// up.
+fn asks_and_does_not_read(rig: &Rig) -> Plain {
     let wide = [(setting::INITIAL_WINDOW_SIZE, 0x7fff_ffff)];
     let mut client = H2::client_with(rig.client_socket(), &wide);
     client.send(&Frame::window_update(0, 0x7fff_0000 - 65_535));
@@ -83,11 +90,12 @@ fn a_route_that_is_more_patient_ends_its_clients_too() {
         client.ask("/large");
     }
     eventually("it is given up", || {
+        // It talks all the while.
         client.send(&Frame::ping(*b"12345678"));
         pause(Duration::from_millis(200));
         (rig.abuses("stalled") == 1).then_some(())
     });
-    rig.comes_to_rest();
+    client
 }
 
 /// A few: each is given up, and the connection stays.
@@ -154,20 +162,7 @@ fn a_flood_of_tiny_windows() {
 #[test]
 fn a_client_that_does_not_read() {
     let rig = impatient(large());
-    let wide = [(setting::INITIAL_WINDOW_SIZE, 0x7fff_ffff)];
-    let mut client = H2::client_with(rig.client_socket(), &wide);
-    client.send(&Frame::window_update(0, 0x7fff_0000 - 65_535));
-    rig.beside_another(|| {
-        for _ in 0..100 {
-            client.ask("/large");
-        }
-        eventually("it is given up", || {
-            // It talks all the while.
-            client.send(&Frame::ping(*b"12345678"));
-            pause(Duration::from_millis(200));
-            (rig.abuses("stalled") == 1).then_some(())
-        });
-    });
+    let _client = rig.beside_another(|| asks_and_does_not_read(&rig));
     rig.is_bounded();
     rig.comes_to_rest();
 }
