@@ -27,7 +27,7 @@ class Site:
     port: int
     endpoints: tuple
     clients: int
-    h2: bool = False  # whether its clients speak HTTP/2 by prior knowledge, and nothing else
+    protocol: str = "http/1.1"  # what its clients speak: also h2c, tcp, udp
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Peer:
     file: str
     configuration: Callable[[Site], str]
     arguments: Callable[[str], list]
+    protocols: tuple = ("http/1.1", "h2c", "tcp", "udp")
 
     def version(self) -> str:
         option = "version" if self.file == "evenkeel.toml" else "-v"
@@ -61,7 +62,14 @@ def known(evenkeel: Path) -> list:
         variant("evenkeel-logs", lambda site: evenkeel_file(site, access_log=True)),
         variant("evenkeel-routes", lambda site: evenkeel_file(site) + many_routes()),
         Peer("nginx", "nginx", "nginx.conf", nginx_file, lambda file: ["-e", "stderr", "-c", file]),
-        Peer("haproxy", "haproxy", "haproxy.cfg", haproxy_file, lambda file: ["-db", "-f", file]),
+        Peer(
+            "haproxy",
+            "haproxy",
+            "haproxy.cfg",
+            haproxy_file,
+            lambda file: ["-db", "-f", file],
+            ("http/1.1", "h2c", "tcp"),
+        ),
     ]
     return [peer for peer in peers if shutil.which(peer.program)]
 
@@ -88,14 +96,18 @@ client_idle = "1h"
 
 [listener.web]
 bind = "127.0.0.1:{site.port}"
-protocols = ["{'h2c' if site.h2 else 'http/1.1'}"]
+protocols = ["{site.protocol}"]
 upstream = "app"
 
 [upstream.app]
 balance = "round_robin"
 endpoints = [{endpoints}]
-health = {{ http = {{ path = "/" }}, interval = "10s" }}
+health = {{ {EVENKEEL_CHECKS.get(site.protocol, 'http = { path = "/" }')}, interval = "10s" }}
 """
+
+
+# Of what is relayed: an endpoint that takes a connection, or sends a datagram back, is well.
+EVENKEEL_CHECKS = {"tcp": "tcp = {}", "udp": 'udp = { send = "x", expect = "x" }'}
 
 
 def many_routes() -> str:
@@ -109,7 +121,34 @@ def many_routes() -> str:
     return text
 
 
+def nginx_stream_file(site: Site) -> str:
+    """Of what is relayed. Debian keeps the module in a file of its own."""
+    module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+    load = f"load_module {module};" if module.exists() else ""
+    servers = " ".join(f"server {endpoint};" for endpoint in site.endpoints)
+    return f"""
+{load}
+{"user root;" if os.geteuid() == 0 else ""}
+daemon off;
+worker_processes 1;
+pid {site.folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections {2 * site.clients}; }}
+stream {{
+    upstream app {{ {servers} }}
+    server {{
+        listen 127.0.0.1:{site.port}{' udp' if site.protocol == 'udp' else ''};
+        proxy_pass app;
+        proxy_timeout 3600s;
+        tcp_nodelay on;
+    }}
+}}
+"""
+
+
 def nginx_file(site: Site) -> str:
+    if site.protocol in ("tcp", "udp"):
+        return nginx_stream_file(site)
     servers = " ".join(f"server {endpoint};" for endpoint in site.endpoints)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     folders = " ".join(f"{kind}_temp_path {site.folder}/nginx-{kind};" for kind in kinds)
@@ -130,7 +169,7 @@ http {{
     client_max_body_size 0;
     upstream app {{ {servers} keepalive 256; keepalive_requests 1000000000; }}
     server {{
-        listen 127.0.0.1:{site.port}{' http2' if site.h2 else ''};
+        listen 127.0.0.1:{site.port}{' http2' if site.protocol == 'h2c' else ''};
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
@@ -150,6 +189,22 @@ http {{
 def haproxy_file(site: Site) -> str:
     servers = enumerate(site.endpoints)
     lines = "\n".join(f"    server s{number} {endpoint} check inter 10s" for number, endpoint in servers)
+    if site.protocol == "tcp":
+        return f"""
+global
+    nbthread 1
+    maxconn {site.clients}
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 3600s
+    timeout server 3600s
+    option splice-auto
+listen raw
+    bind 127.0.0.1:{site.port}
+    balance roundrobin
+{lines}
+"""
     return f"""
 global
     nbthread 1
@@ -163,7 +218,7 @@ defaults
     timeout http-request 60s
     http-reuse always
 frontend web
-    bind 127.0.0.1:{site.port}{' proto h2' if site.h2 else ''}
+    bind 127.0.0.1:{site.port}{' proto h2' if site.protocol == 'h2c' else ''}
     option forwardfor
     http-request set-header X-Forwarded-Proto http
     default_backend app
@@ -181,7 +236,7 @@ def running(peer: Peer, site: Site, core: int, wrapper: tuple = ()):
     file.write_text(peer.configuration(site))
     program = shutil.which(peer.program)
     with started([*wrapper, program, *peer.arguments(str(file))], core, site.folder / "log") as process:
-        await_port(site.port, process, site.folder / "log")
+        await_port(site.port, process, site.folder / "log", site.protocol)
         yield process
 
 
@@ -192,6 +247,16 @@ def endpoints(program: Path, core: int, log: Path):
     with started([program, *addresses], core, log) as process:
         for address in addresses:
             await_port(int(address.rsplit(":", 1)[1]), process, log)
+        yield addresses
+
+
+@contextmanager
+def echoes(program: Path, core: int, log: Path):
+    """The addresses of two endpoints that send datagrams back."""
+    addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(2))
+    with started([program, "echo", *addresses], core, log) as process:
+        for address in addresses:
+            await_port(int(address.rsplit(":", 1)[1]), process, log, "udp")
         yield addresses
 
 
@@ -245,12 +310,23 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def await_port(port: int, process: subprocess.Popen, log: Path) -> None:
+def await_port(port: int, process: subprocess.Popen, log: Path, protocol: str = "tcp") -> None:
     until = time.monotonic() + 60  # valgrind starts slowly
     while True:
         try:
-            return socket.create_connection(("127.0.0.1", port), 1).close()
+            return reach(port, protocol)
         except OSError:
             if process.poll() is not None or time.monotonic() > until:
                 raise Failed(f"{process.args[0]} does not listen: {log.read_text()[-300:]}") from None
             time.sleep(0.01)
+
+
+def reach(port: int, protocol: str) -> None:
+    """Fails if nobody is there: with datagrams, if none comes back."""
+    if protocol != "udp":
+        return socket.create_connection(("127.0.0.1", port), 1).close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.connect(("127.0.0.1", port))
+        client.send(b"x")
+        client.recv(1)

@@ -13,8 +13,8 @@ each round, each started afresh, so that a drift of the machine meets all alike;
 within a round, and the median over the rounds is shown. Nothing else should run meanwhile: what
 others took of the proxy's core is shown too. docs/benchmarks.md tells the reasons.
 
-Needs Linux, two cores, wrk; h2load for `h2`, with valgrind for `instructions`. Debian: apt install wrk nginx haproxy
-nghttp2-client valgrind.
+Needs Linux, two cores, wrk; h2load for `h2`, with valgrind for `instructions`. Debian: apt install wrk nginx
+libnginx-mod-stream haproxy nghttp2-client valgrind.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from peers import Failed, Peer, Site, endpoints, free_port, known, running, tree
+from peers import Failed, Peer, Site, echoes, endpoints, free_port, known, running, tree
 
 # A browser's, about 600 bytes with the request line.
 FIELDS = {
@@ -76,7 +76,7 @@ class Scenario:
     needs: tuple = ("wrk",)
     wrapper: Callable[[Site], tuple] = lambda site: ()
     rounds: int = 1000
-    h2: bool = False
+    protocol: str = "http/1.1"
 
 
 def wrk(run: Run, seconds: int, path: str, clients: int, close: bool, upload: int) -> dict:
@@ -109,6 +109,15 @@ def h2load(run: Run, seconds: int) -> dict:
     if not succeeded or failed > succeeded // 1000:
         raise Failed(f"{failed} requests failed, {succeeded} did not")
     return {"requests": succeeded, "requests/s": succeeded / seconds}
+
+
+def datagrams(run: Run, seconds: int) -> dict:
+    """Datagrams of 64 clients, each sending the next when the last came back."""
+    said = output([run.options.datagrams, "load", f"127.0.0.1:{run.site.port}", "64", str(seconds)])
+    back, lost = map(int, re.match(r"(\d+) back, (\d+) lost", said).groups())
+    if not back or lost > back // 1000:
+        raise Failed(f"{lost} datagrams did not come back, {back} did")
+    return {"requests": back, "pairs/s": back / seconds}
 
 
 def cpu(path: str = "/", clients: int = 64, close: bool = False, upload: int = 0) -> Callable[[Run], dict]:
@@ -264,7 +273,14 @@ SCENARIOS = {
     "download": Scenario("GET of 1 MiB, 16 clients", "CPU µs", cpu("/size/1048576", clients=16)),
     "upload": Scenario("POST of 64 KiB, 64 clients", "CPU µs", cpu(upload=65536)),
     "h2": Scenario(
-        "GET of 100 bytes over HTTP/2, 16 clients with 10 at once", "CPU µs", cpu_of(h2load), ("h2load",), h2=True
+        "GET of 100 bytes over HTTP/2, 16 clients with 10 at once", "CPU µs", cpu_of(h2load), ("h2load",), protocol="h2c"
+    ),
+    "relay": Scenario("TCP: a request and a response of 100 bytes, 64 clients that stay", "CPU µs", cpu(), protocol="tcp"),
+    "relay-download": Scenario(
+        "TCP: a response of 1 MiB, 16 clients", "CPU µs", cpu("/size/1048576", clients=16), protocol="tcp"
+    ),
+    "datagrams": Scenario(
+        "UDP: a datagram of 100 bytes there and back, 64 clients", "CPU µs", cpu_of(datagrams), (), protocol="udp"
     ),
     "idle": Scenario("Memory of an idle client", "bytes", idle, needs=(), rounds=3),
     "reload": Scenario("Reloads of 10,000 endpoints", "ms a reload", reloads, needs=(), rounds=3),
@@ -322,6 +338,7 @@ def output(command: list) -> str:
 
 def measure(scenario: Scenario, peers: list, options: argparse.Namespace, given: tuple) -> dict:
     """The figures of each peer by round."""
+    peers = [peer for peer in peers if scenario.protocol in peer.protocols]
     figures: dict = {peer.name: {} for peer in peers}
     for turn in range(min(options.rounds, scenario.rounds)):
         first = turn % len(peers)
@@ -335,7 +352,7 @@ def measure(scenario: Scenario, peers: list, options: argparse.Namespace, given:
 
 def one(scenario: Scenario, peer: Peer, options: argparse.Namespace, given: tuple) -> dict:
     with tempfile.TemporaryDirectory(prefix="end-to-end-") as folder:
-        site = Site(Path(folder), free_port(), given, options.idle + 200, scenario.h2)
+        site = Site(Path(folder), free_port(), given, options.idle + 200, scenario.protocol)
         with running(peer, site, options.cores[0], scenario.wrapper(site)) as process:
             return scenario.measure(Run(site, process.pid, options))
 
@@ -380,6 +397,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cores", default="0,1", help="the proxy's core and the load's")
     parser.add_argument("--evenkeel", type=Path, help="the program, instead of building it")
     parser.add_argument("--endpoint", type=Path, help="the example `endpoint`, instead of building it")
+    parser.add_argument("--datagrams", type=Path, help="the example `datagrams`, instead of building it")
     options = parser.parse_args()
     options.cores = [int(core) for core in options.cores.split(",")]
     options.scenarios = options.scenarios.split(",")
@@ -392,11 +410,14 @@ def build(options: argparse.Namespace) -> None:
     """Builds what was not named."""
     root = Path(__file__).resolve().parents[2]
     target = root / os.environ.get("CARGO_TARGET_DIR", "target")
-    wanted = ["--bin=evenkeel"] * (not options.evenkeel) + ["--example=endpoint"] * (not options.endpoint)
+    examples = {"endpoint": options.endpoint, "datagrams": options.datagrams}
+    wanted = [f"--example={name}" for name, given in examples.items() if not given]
+    wanted += ["--bin=evenkeel"] * (not options.evenkeel)
     if wanted:
         subprocess.run(["cargo", "build", "--locked", "--release", *wanted], cwd=root, check=True)
     options.evenkeel = (options.evenkeel or target / "release/evenkeel").resolve()
     options.endpoint = (options.endpoint or target / "release/examples/endpoint").resolve()
+    options.datagrams = (options.datagrams or target / "release/examples/datagrams").resolve()
 
 
 def main() -> None:
@@ -412,12 +433,14 @@ def main() -> None:
     os.sched_setaffinity(0, {options.cores[1]})
     print(*(f"- {peer.name}: {peer.version()}" for peer in peers), "", sep="\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="end-to-end-") as folder:
-        with endpoints(options.endpoint, options.cores[1], Path(folder) / "log") as given:
+        core, log = options.cores[1], Path(folder) / "log"
+        with endpoints(options.endpoint, core, log) as served, echoes(options.datagrams, core, log) as echoed:
             for name in options.scenarios:
                 scenario = SCENARIOS[name]
                 if absent := [tool for tool in scenario.needs if not shutil.which(tool)]:
                     print(f"{name} is left out: there is no {', '.join(absent)}", file=sys.stderr)
                     continue
+                given = echoed if scenario.protocol == "udp" else served
                 figures = measure(scenario, peers, options, given)
                 print(table(scenario, figures, options.reference), flush=True)
 

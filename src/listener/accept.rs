@@ -271,7 +271,7 @@ fn pass(accepted: Accepted, (mine, balance): (usize, &Balance), serve: &impl Fn(
     if accepted.guard.worker() == mine {
         return serve(accepted);
     }
-    if let Some(mut kept) = balance.hand_over(accepted) {
+    if let Some(mut kept) = balance.hand_over(mine, accepted) {
         kept.guard.move_to(mine);
         serve(kept);
     }

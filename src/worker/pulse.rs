@@ -18,11 +18,14 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::time::Instant;
 
 use crate::listener::Balance;
-use crate::telemetry::metrics::{Family, Gauge, Histogram, Kind, Registry};
+use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registry};
 
 /// One worker's notes on itself.
 pub(super) struct Pulse {
     lag: Histogram,
+    handed_over: Counter,
+    balance: Arc<Balance>,
+    index: usize,
     notes: Arc<Notes>,
     runtime: RuntimeMetrics,
     since: Instant,
@@ -46,6 +49,7 @@ struct Shown {
     lag: Histogram,
     busy: Gauge,
     queue: Gauge,
+    connections: Gauge,
 }
 
 impl Pulse {
@@ -69,9 +73,13 @@ impl Pulse {
             lag: registry.histogram(&LAG, &[]),
             busy: registry.gauge(&BUSY, &labels),
             queue: registry.gauge(&QUEUE, &labels),
+            connections: registry.gauge(&CONNECTIONS, &labels),
         };
         let pulse = Self {
             lag: shown.lag.clone(),
+            handed_over: registry.counter(&HANDED_OVER, &labels),
+            balance: Arc::clone(balance),
+            index,
             notes: Arc::clone(&notes),
             busy_before: runtime.worker_total_busy_duration(ONLY),
             runtime: runtime.clone(),
@@ -79,10 +87,12 @@ impl Pulse {
         };
         let balance = Arc::downgrade(balance);
         registry.on_scrape(move || {
-            let handed_over = balance
+            let counts = balance
                 .upgrade()
-                .map_or(0, |balance| balance.waiting(index));
+                .map(|balance| (balance.connections(index), balance.waiting(index)));
+            let (connections, handed_over) = counts.unwrap_or_default();
             let woken = runtime.global_queue_depth();
+            shown.connections.set(whole(connections));
             shown.show(&notes, handed_over + woken);
         });
         pulse
@@ -92,6 +102,8 @@ impl Pulse {
     pub(super) fn beat(&mut self, due: Instant, period: Duration) {
         let now = Instant::now();
         self.lag.observe(now.saturating_duration_since(due));
+        let handed_over = self.balance.handed_over(self.index);
+        self.handed_over.add(handed_over as u64);
         let next = now.saturating_duration_since(self.notes.began) + period;
         self.notes.due.store(nanoseconds(next), Ordering::Relaxed);
         let span = now.saturating_duration_since(self.since);
@@ -142,8 +154,12 @@ impl Shown {
             busy = 1.0;
         }
         self.busy.set_f64(busy);
-        self.queue.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        self.queue.set(whole(waiting));
     }
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Five hundred years are enough.
@@ -188,6 +204,20 @@ static QUEUE: Family = Family {
     name: "evenkeel_runtime_queue_depth",
     help: "What other threads gave a worker to do and it has not taken up: connections and wake-ups.",
     kind: Kind::Gauge,
+    buckets: None,
+};
+
+static CONNECTIONS: Family = Family {
+    name: "evenkeel_runtime_connections",
+    help: "Connections of clients that a worker serves.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
+
+static HANDED_OVER: Family = Family {
+    name: "evenkeel_runtime_handovers_total",
+    help: "Connections that a worker accepted and another one serves, which had clearly fewer.",
+    kind: Kind::Counter,
     buckets: None,
 };
 

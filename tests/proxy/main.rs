@@ -91,3 +91,4 @@ mod wire_responses;
 mod wire_smuggling;
 mod wire_trailers;
 mod wire_upgrade;
+mod workers;
