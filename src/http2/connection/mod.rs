@@ -106,6 +106,10 @@ impl Connection {
         if driven.is_pending() && !self.is_unwritable() {
             self.poll_patience(cx, now);
         }
+        if driven.is_pending() && self.session.borrow_mut().pass_turns() {
+            // The tasks of those that were called have been woken, and run before this one does.
+            self.wake();
+        }
         driven
     }
 
@@ -280,7 +284,10 @@ impl Connection {
         let before = session.output().len();
         let result = run(&mut session);
         let begins_to_wait = !self.is_patient.get() && session.has_slivers();
-        let is_news = session.output().len() > before || session.is_finished() || begins_to_wait;
+        let is_news = session.output().len() > before
+            || session.is_finished()
+            || session.has_called()
+            || begins_to_wait;
         drop(session);
         if is_news {
             self.wake();

@@ -11,7 +11,8 @@ use super::*;
 use crate::http2::driven::Opening;
 use crate::http2::error::{ErrorCode, StreamError};
 use crate::http2::frame::{
-    END_HEADERS, END_STREAM, HEADERS, PREFACE, write_goaway, write_header, write_settings,
+    END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, PREFACE, write_goaway, write_header,
+    write_settings, write_window_update,
 };
 use crate::http2::hpack::write_field;
 use crate::message::{Fields, RequestParts, Value};
@@ -40,6 +41,11 @@ fn pair() -> (net::Stream, TcpStream) {
 }
 
 fn ask(client: &Rc<Connection>) -> Stream {
+    open(client, true)
+}
+
+/// A request whose body follows, unless it ends.
+fn open(client: &Rc<Connection>, ends: bool) -> Stream {
     let mut headers = Fields::new();
     headers.append(&header::HOST, Value::of_ascii(b"a"));
     let parts = RequestParts {
@@ -50,7 +56,7 @@ fn ask(client: &Rc<Connection>) -> Stream {
     };
     let opening = Opening {
         is_https: false,
-        ends: true,
+        ends,
         length: None,
         te_trailers: false,
         protocol: None,
@@ -151,6 +157,45 @@ async fn what_never_left_was_not_processed() {
         assert_eq!(head(stream), Some(Err(StreamError::Unprocessed)));
     }
     assert_eq!(client.room(), 0);
+}
+
+/// Tasks that were called to say a piece may have something else to do, for long: what they do not
+/// use is for others.
+#[tokio::test]
+async fn who_does_not_come_when_it_is_called_holds_up_no_other() {
+    let (ours, mut theirs) = pair();
+    let client = Connection::client(ours, SETTINGS, Instant::now());
+    let mut said = Vec::new();
+    write_settings(&mut said, &[(INITIAL_WINDOW_SIZE, 1 << 20)]);
+    theirs.write_all(&said).expect("settings");
+    let settled = poll_fn(|cx| {
+        assert!(client.poll_drive(cx, Instant::now()).is_pending());
+        if client.is_settled() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    });
+    timeout(LONG, settled).await.expect("settings");
+    // They use up the window of the connection, and wait for more.
+    let streams: Vec<Stream> = (0..5).map(|_| open(&client, false)).collect();
+    let mut nobody = Context::from_waker(Waker::noop());
+    for stream in &streams {
+        while stream.poll_write(&mut nobody, &[0; 16 * 1024]).is_ready() {
+            one_turn(&client).await;
+        }
+    }
+    let mut said = Vec::new();
+    write_window_update(&mut said, 0, 1 << 20);
+    theirs.write_all(&said).expect("a window");
+    // The last of them asks for its turn, and nobody else does.
+    let last = streams.last().expect("five");
+    let spoken = poll_fn(|cx| {
+        assert!(client.poll_drive(cx, Instant::now()).is_pending());
+        last.poll_write(cx, &[0; 100])
+    });
+    let spoken = timeout(LONG, spoken).await.expect("its turn");
+    assert_eq!(spoken.expect("it is open"), 100);
 }
 
 /// Requests that came before a client reset its connection are seen.
