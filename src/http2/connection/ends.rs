@@ -25,10 +25,13 @@ impl Connection {
         self.is_shut.set(true);
     }
 
+    /// It is broken, which may have been seen before by what was written. What the other end said
+    /// of it tells more than that: an alert of TLS is not the kernel's error, but one of its own.
     pub(super) fn broke(&self, error: io::Error) -> Driven {
         self.session.borrow_mut().lose_output();
         let first = self.unwritable.borrow_mut().take();
-        self.close(Ended::Broken(first.unwrap_or(error)));
+        let says_why = error.get_ref().is_some();
+        self.close(Ended::Broken(first.filter(|_| !says_why).unwrap_or(error)));
         let ended = self.ending.borrow_mut().take();
         Driven::Ended(ended.unwrap_or(Ended::Closed))
     }

@@ -207,7 +207,7 @@ impl Connection {
                 self.last_reads.set(left.saturating_sub(1));
                 *count == 0 || left == 0
             }
-            Poll::Ready(Err(_)) => true,
+            Poll::Ready(Err(_)) => false,
             // A write may know of the end before the socket is told to be readable.
             Poll::Pending => self.patience.poll_passed(cx).is_ready(),
         };
