@@ -35,9 +35,7 @@ impl Session {
                 self.late_head(now)
             }
             Some(EndedBy::Us | EndedBy::Unknown) if is_head => self.late_head(now),
-            Some(EndedBy::Unknown) if is_empty && ends => {
-                self.spend(Abuse::EmptyData, now)
-            }
+            Some(EndedBy::Unknown) if is_empty && ends => self.spend(Abuse::EmptyData, now),
             // Of a body no more may be under way than its window had room for.
             Some(EndedBy::Us | EndedBy::Unknown)
                 if self.streams.late_may_say(header.id, header.length) =>
