@@ -16,6 +16,17 @@ fn config(endpoint: &H2Endpoint, upstream: &str) -> String {
     )
 }
 
+/// Of two endpoints the first one that may be picked.
+fn first_of(one: &H2Endpoint, other: &H2Endpoint, upstream: &str) -> String {
+    format!(
+        "[listener.web]\nbind = \"@web\"\nupstream = \"api\"\n\
+         [upstream.api]\nprotocol = \"h2c\"\nbalance = \"first_healthy\"\n\
+         endpoints = [\"{}\", \"{}\"]\n{upstream}\n",
+        one.address(),
+        other.address()
+    )
+}
+
 fn before(endpoint: &H2Endpoint) -> Evenkeel {
     Evenkeel::start(&config(endpoint, ""))
 }
@@ -242,17 +253,52 @@ fn an_endpoint_that_leaves_and_refuses_is_not_asked_for_ever() {
     assert_eq!(alone.requests().len(), 7);
     assert_eq!(unprocessed(&proxy), 5);
     let (one, other) = (leaves(), H2Endpoint::says("elsewhere"));
-    let proxy = Evenkeel::start(&format!(
-        "[listener.web]\nbind = \"@web\"\nupstream = \"api\"\n\
-         [upstream.api]\nprotocol = \"h2c\"\nbalance = \"first_healthy\"\n\
-         endpoints = [\"{}\", \"{}\"]\n",
-        one.address(),
-        other.address()
-    ));
+    let proxy = Evenkeel::start(&first_of(&one, &other, ""));
     for _ in 0..3 {
         assert_eq!(said(&post(&proxy)), "elsewhere");
     }
     assert_eq!(one.requests().len(), 6, "twice for each request");
+}
+
+/// The other endpoint carries as much as it may: a request that went there would come back.
+#[test]
+fn who_has_nowhere_else_to_go_stays_as_if_alone() {
+    let held = |peer: &mut H2Peer| {
+        let first = peer.request().expect("a request");
+        peer.wait_for_release();
+        peer.answer(first.id, 200, &[], "held");
+        peer.drain();
+    };
+    let one = H2Endpoint::start(&[], move |peer| match peer.number() {
+        0 => {
+            let first = peer.request().expect("a request");
+            peer.wait_for_release();
+            peer.answer(first.id, 200, &[], "held");
+            peer.send(&Frame::goaway(first.id, code::NO_ERROR, ""));
+        }
+        1..4 => {
+            peer.head();
+            peer.send(&Frame::goaway(0, code::NO_ERROR, ""));
+            peer.drain();
+        }
+        _ => goes_on(peer),
+    });
+    let other = H2Endpoint::start(&[], held);
+    let proxy = Evenkeel::start(&first_of(&one, &other, "max_in_flight_per_endpoint = 1"));
+    let mut clients = [&one, &other].map(|endpoint| {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        eventually("it is held", || {
+            (endpoint.requests().len() == 1).then_some(())
+        });
+        client
+    });
+    one.release();
+    assert_eq!(said(&clients[0].response()), "held");
+    assert_eq!(said(&post(&proxy)), "connection 4");
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+    other.release();
+    assert_eq!(said(&clients[1].response()), "held");
 }
 
 /// Its connections bring an answer each, and take what comes next along.
