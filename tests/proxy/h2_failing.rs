@@ -254,10 +254,93 @@ fn an_endpoint_that_leaves_and_refuses_is_not_asked_for_ever() {
     assert_eq!(unprocessed(&proxy), 5);
     let (one, other) = (leaves(), H2Endpoint::says("elsewhere"));
     let proxy = Evenkeel::start(&first_of(&one, &other, ""));
-    for _ in 0..3 {
-        assert_eq!(said(&post(&proxy)), "elsewhere");
+    assert_eq!(said(&post(&proxy)), "elsewhere");
+    assert_eq!(one.requests().len(), 2, "once more than the first time");
+}
+
+/// It takes connections, and no request. Without health checks nobody else would notice.
+#[test]
+fn an_endpoint_that_takes_nothing_is_left_alone() {
+    let goodbyes = |peer: &mut H2Peer| {
+        peer.head();
+        peer.send(&Frame::goaway(0, code::NO_ERROR, ""));
+        peer.drain();
+    };
+    let refusals = |peer: &mut H2Peer| {
+        while let Some(head) = peer.head() {
+            peer.send(&Frame::reset(head.stream, code::REFUSED_STREAM));
+        }
+    };
+    for takes_nothing in [goodbyes, refusals] {
+        let (one, other) = (
+            H2Endpoint::start(&[], takes_nothing),
+            H2Endpoint::says("elsewhere"),
+        );
+        let proxy = Evenkeel::start(&first_of(&one, &other, ""));
+        for _ in 0..60 {
+            assert_eq!(said(&post(&proxy)), "elsewhere");
+        }
+        // Each attempt there was another one elsewhere. After the first it is left alone for a
+        // second, then for two, and tried once in between.
+        let retries = proxy.metric("evenkeel_retries_total", &[]);
+        assert!((1..30).contains(&retries), "{retries} of 60");
+        let told = proxy.metric("evenkeel_endpoint_connect_errors_total", &[]);
+        assert_eq!(told, retries);
     }
-    assert_eq!(one.requests().len(), 6, "twice for each request");
+}
+
+/// One that sheds load: on each connection it serves one request, and refuses what comes with it.
+#[test]
+fn an_endpoint_that_sheds_load_does_not_get_it_over_and_over() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        let Some(first) = peer.head() else { return };
+        peer.answer(first.stream, 200, &[], "taken");
+        while let Some(other) = peer.head() {
+            peer.send(&Frame::reset(other.stream, code::REFUSED_STREAM));
+        }
+    });
+    let proxy = before(&endpoint);
+    let clients = (0..BURST).map(|_| {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        client
+    });
+    let clients: Vec<Client> = clients.collect();
+    let (mut taken, mut refused) = (0, 0);
+    for mut client in clients {
+        match client.response().status {
+            200 => taken += 1,
+            502 => refused += 1,
+            status => panic!("{status}"),
+        }
+    }
+    assert_eq!(taken + refused, BURST);
+    assert!(taken > 0);
+    // Once more each; beyond that what the retry budget has, which is a hundred at first.
+    let again = unprocessed(&proxy);
+    assert!(again < BURST + 150, "{again} of {BURST}");
+}
+
+/// If each went on until it is served, that would be a load of some 1800 requests.
+const BURST: u64 = 60;
+
+/// A body that is longer than what is kept of it.
+#[test]
+fn what_cannot_be_sent_again_does_not_count_as_sent_again() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        while let Some(request) = peer.request() {
+            peer.send(&Frame::reset(request.id, code::REFUSED_STREAM));
+        }
+    });
+    let proxy = before(&endpoint);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n");
+    client.send("x".repeat(40_000));
+    assert_eq!(client.response().status, 502);
+    assert_eq!(endpoint.request().text().len(), 40_000);
+    assert_eq!(unprocessed(&proxy), 0);
+    let told = proxy.metric("evenkeel_endpoint_connect_errors_total", &[]);
+    assert_eq!(told, 1, "it takes nothing");
 }
 
 /// The other endpoint carries as much as it may: a request that went there would come back.

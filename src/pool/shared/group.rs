@@ -221,6 +221,12 @@ impl Group {
         members.iter().any(|member| member.shared.brings_answers())
     }
 
+    /// Whether the endpoint has answered on one of its connections.
+    pub(super) fn is_proven(&self) -> bool {
+        let members = self.members.borrow();
+        members.iter().any(|member| member.shared.is_proven.get())
+    }
+
     /// Gives what an endpoint of HTTP/1.1 has accepted to the one that waits longest. The others
     /// open their own.
     pub(super) fn hand_out(&self, connection: Box<Connection>) {
