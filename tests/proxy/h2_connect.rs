@@ -1,7 +1,9 @@
 //! CONNECT over HTTP/2 (RFC 9113 §8.5): a stream that is a tunnel, where a route allows it.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
+use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::{Endpoint, Peer};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::frame::{Frame, code, flag, kind};
@@ -98,4 +100,73 @@ fn fields_behind_it_are_malformed() {
     client.send(&Frame::headers(id, &[("a", "b")], true));
     client.expect_reset(id, code::PROTOCOL_ERROR);
     endpoint.wait_for_end();
+}
+
+/// Waits until nothing is held for a tunnel any more.
+fn assert_let_go(proxy: &Evenkeel) {
+    eventually("nothing is in flight", || {
+        let held = proxy.metric("evenkeel_endpoint_in_flight", &["upstream=\"u\""]);
+        let open = proxy.metric("evenkeel_endpoint_connections", &["upstream=\"u\""]);
+        (held == 0 && open == 0).then_some(())
+    });
+}
+
+/// Sends until no window comes back any more.
+fn fill(client: &mut H2<TcpStream>, id: u32) {
+    let (mut window, mut silent) = (65_535, 0);
+    while silent < 5 {
+        while window >= 16 * 1024 {
+            client.send(&Frame::data(id, [b'x'; 16 * 1024], false));
+            window -= 16 * 1024;
+            silent = 0;
+        }
+        client.sync();
+        while let Some(more) = client.take_kept(kind::WINDOW_UPDATE, id) {
+            window += more.number_at(0) as usize;
+        }
+        pause(Duration::from_millis(20));
+        silent += 1;
+    }
+}
+
+#[test]
+fn a_reset_is_heard_while_the_endpoint_does_not_read() {
+    let endpoint = Endpoint::never_reads();
+    let (proxy, mut client) = before(&endpoint);
+    let id = open(&mut client);
+    fill(&mut client, id);
+    client.send(&Frame::reset(id, code::CANCEL));
+    assert_let_go(&proxy);
+    // The end of all of the connection is one of each stream.
+    let id = open(&mut client);
+    fill(&mut client, id);
+    drop(client);
+    assert_let_go(&proxy);
+}
+
+#[test]
+fn a_reset_is_heard_while_neither_side_reads() {
+    // What it sends back fills the other direction as well.
+    let endpoint = Endpoint::sends_back();
+    let (proxy, mut client) = before(&endpoint);
+    let id = open(&mut client);
+    client.is_polite = false;
+    fill(&mut client, id);
+    client.send(&Frame::reset(id, code::CANCEL));
+    assert_let_go(&proxy);
+}
+
+#[test]
+fn a_reset_is_heard_after_half_of_it_has_ended() {
+    let endpoint = Endpoint::start(|peer| {
+        peer.remainder();
+        peer.send("half");
+        peer.wait_for_end();
+    });
+    let (proxy, mut client) = before(&endpoint);
+    let id = open(&mut client);
+    client.send(&Frame::data(id, "question", true));
+    assert_eq!(client.expect(kind::DATA, id).payload, b"half");
+    client.send(&Frame::reset(id, code::CANCEL));
+    assert_let_go(&proxy);
 }

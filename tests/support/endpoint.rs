@@ -419,7 +419,7 @@ impl Peer {
     }
 
     /// Holds the connection, unread, until the endpoint ends.
-    fn wait_for_end(&self) {
+    pub(crate) fn wait_for_end(&self) {
         while !self.record.ended.load(Ordering::Acquire) {
             pause(Duration::from_millis(20));
         }

@@ -32,6 +32,8 @@ pub(super) enum Broken {
 pub(super) struct Direction<'a> {
     state: State,
     waiting: Waiting,
+    /// Whether it waits for the sink: to take bytes, to send what it has taken, or to end.
+    is_stuck: bool,
     /// Short pieces that may still be spliced; 0 is copying.
     splices: u8,
     /// Whether the sink is told when the source ends.
@@ -78,6 +80,7 @@ impl<'a> Direction<'a> {
         Self {
             state: State::Open,
             waiting,
+            is_stuck: false,
             splices: 0,
             tells_end: true,
             is_cut: false,
@@ -86,14 +89,20 @@ impl<'a> Direction<'a> {
         }
     }
 
+    /// Bytes that have passed.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed.get()
+    }
+
     /// Whether nothing more happens here.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Whether it holds what the sink does not take, and so does not look at its source.
-    pub(super) fn is_stuck(&self) -> bool {
-        !matches!(self.waiting, Waiting::Nothing)
+    /// Whether it would hear of its source, whatever comes from there: not while the sink has it
+    /// wait, and not when it is done.
+    pub(super) fn looks_at_source(&self) -> bool {
+        !self.is_stuck && !self.is_done()
     }
 
     /// Gives this direction up, with what it holds.
@@ -118,8 +127,10 @@ impl<'a> Direction<'a> {
             if self.state == State::Done {
                 return Poll::Ready(Ok(()));
             }
+            self.is_stuck = true;
             ready!(self.poll_write_out(cx, sink)).map_err(|_| Broken::Sink)?;
             if self.state == State::Open {
+                self.is_stuck = false;
                 ready!(self.poll_read(cx, source, sink)).map_err(|_| Broken::Source)?;
                 continue;
             }

@@ -50,22 +50,32 @@ async fn scene_at(live: &Arc<Live>, limits: TunnelTimeouts, prefix: Prefix) -> S
     let live = Arc::clone(live);
     let (client, client_stream) = pair().await;
     let (endpoint, endpoint_stream) = pair().await;
-    let tunnel = tokio::task::spawn_local(async move {
-        let passed = Passed::default();
-        let watch = Watch {
-            limits,
-            endpoint: &live,
-            passed: &passed,
-            meters: None,
-        };
-        let client = End::Socket(&client_stream);
-        tunnel(client, End::Socket(&endpoint_stream), prefix, watch).await
-    });
+    let relay = between(client_stream, endpoint_stream, live, limits, prefix);
+    let tunnel = tokio::task::spawn_local(relay);
     Scene {
         client,
         endpoint,
         tunnel,
     }
+}
+
+/// A tunnel between these.
+async fn between(
+    client: Stream,
+    endpoint: Stream,
+    live: Arc<Live>,
+    limits: TunnelTimeouts,
+    prefix: Prefix,
+) -> Outcome {
+    let passed = Passed::default();
+    let watch = Watch {
+        limits,
+        endpoint: &live,
+        passed: &passed,
+        meters: None,
+    };
+    let client = End::Socket(&client);
+    tunnel(client, End::Socket(&endpoint), prefix, watch).await
 }
 
 /// Runs a test where tunnels may be spawned.
@@ -392,6 +402,57 @@ async fn a_slow_reader_stops_the_writer() {
         }
         assert_eq!(read, accepted);
         drop((scene.client, scene.endpoint));
+    })
+    .await;
+}
+
+/// A reader takes less in a second than its socket wants before it is writable again.
+#[tokio::test]
+async fn a_slow_reader_gets_what_came_before_a_reset() {
+    const ALL: usize = 220_000;
+    locally(async {
+        let (mut client, client_stream) = pair().await;
+        let (mut endpoint, endpoint_stream) = pair().await;
+        let few = socket2::SockRef::from(&client).set_recv_buffer_size(4096);
+        few.expect("a socket option");
+        let Stream::Tcp(socket) = &client_stream else {
+            unreachable!("a pair of TCP")
+        };
+        let few = socket2::SockRef::from(&**socket).set_send_buffer_size(64 * 1024);
+        few.expect("a socket option");
+        let limits = TunnelTimeouts {
+            idle: HOUR,
+            max_age: None,
+            first_byte: None,
+        };
+        let relay = between(
+            client_stream,
+            endpoint_stream,
+            live(),
+            limits,
+            Prefix::default(),
+        );
+        let tunnel = tokio::task::spawn_local(relay);
+        endpoint.write_all(&vec![7; ALL]).await.expect("write");
+        let endpoint = Stream::from(endpoint);
+        while endpoint.outstanding() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        endpoint.reset_on_close();
+        drop(endpoint);
+        let (mut count, mut piece) = (0, [0; 4096]);
+        let error = loop {
+            match client.read(&mut piece).await {
+                Ok(length) => count += length,
+                Err(error) => break error,
+            }
+            if count < ALL / 2 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        assert_eq!(count, ALL, "then {error}");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert_eq!(tunnel.await.expect("no panic").end, Ended::EndpointReset);
     })
     .await;
 }
