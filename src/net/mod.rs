@@ -15,6 +15,7 @@ mod datagram;
 mod incoming;
 mod intercept;
 mod options;
+mod outstanding;
 mod peek;
 mod pipe;
 mod secure;

@@ -1,7 +1,9 @@
 //! CONNECT over HTTP/2 (RFC 9113 §8.5): a stream that is a tunnel, where a route allows it.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
+use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::{Endpoint, Peer};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::frame::{Frame, code, flag, kind};
@@ -98,4 +100,105 @@ fn fields_behind_it_are_malformed() {
     client.send(&Frame::headers(id, &[("a", "b")], true));
     client.expect_reset(id, code::PROTOCOL_ERROR);
     endpoint.wait_for_end();
+}
+
+/// Waits until nothing is held for a tunnel any more.
+fn assert_let_go(proxy: &Evenkeel) {
+    eventually("nothing is in flight", || {
+        let held = proxy.metric("evenkeel_endpoint_in_flight", &["upstream=\"u\""]);
+        let open = proxy.metric("evenkeel_endpoint_connections", &["upstream=\"u\""]);
+        (held == 0 && open == 0).then_some(())
+    });
+}
+
+/// Sends until no window comes back any more.
+fn fill(client: &mut H2<TcpStream>, id: u32) {
+    let (mut window, mut silent) = (65_535, 0);
+    while silent < 5 {
+        while window >= 16 * 1024 {
+            client.send(&Frame::data(id, [b'x'; 16 * 1024], false));
+            window -= 16 * 1024;
+            silent = 0;
+        }
+        client.sync();
+        while let Some(more) = client.take_kept(kind::WINDOW_UPDATE, id) {
+            window += more.number_at(0) as usize;
+        }
+        pause(Duration::from_millis(20));
+        silent += 1;
+    }
+}
+
+/// How many tunnels have ended like this.
+fn ended(proxy: &Evenkeel, result: &str) -> u64 {
+    let result = format!("result=\"{result}\"");
+    let labels = ["listener=\"web\"", "upstream=\"u\"", &*result];
+    proxy.metric("evenkeel_l4_sessions_total", &labels)
+}
+
+#[test]
+fn its_end_and_its_bytes_are_counted() {
+    let endpoint = Endpoint::sends_back();
+    let (proxy, mut client) = before(&endpoint);
+    let id = open(&mut client);
+    client.send(&Frame::data(id, "hello", false));
+    assert_eq!(client.expect(kind::DATA, id).payload, b"hello");
+    // While it lasts.
+    eventually("the bytes are counted", || {
+        let bytes =
+            |direction| proxy.metric("evenkeel_l4_bytes_total", &["upstream=\"u\"", direction]);
+        let (sent, received) = (bytes("direction=\"sent\""), bytes("direction=\"received\""));
+        (sent == 5 && received == 5).then_some(())
+    });
+    assert_eq!(ended(&proxy, "ok"), 0);
+    client.send(&Frame::data(id, "", true));
+    assert_eq!(client.message(id).end, StreamEnd::Whole);
+    eventually("its end is counted", || {
+        (ended(&proxy, "ok") == 1).then_some(())
+    });
+}
+
+#[test]
+fn a_reset_is_heard_while_the_endpoint_does_not_read() {
+    let endpoint = Endpoint::never_reads();
+    let (proxy, mut client) = before(&endpoint);
+    let id = open(&mut client);
+    fill(&mut client, id);
+    client.send(&Frame::reset(id, code::CANCEL));
+    assert_let_go(&proxy);
+    eventually("it is counted", || {
+        (ended(&proxy, "client_reset") == 1).then_some(())
+    });
+    // The end of all of the connection is one of each stream.
+    let id = open(&mut client);
+    fill(&mut client, id);
+    drop(client);
+    assert_let_go(&proxy);
+}
+
+#[test]
+fn a_reset_is_heard_while_neither_side_reads() {
+    // What it sends back fills the other direction as well.
+    let endpoint = Endpoint::sends_back();
+    let (proxy, mut client) = before(&endpoint);
+    let id = open(&mut client);
+    client.is_polite = false;
+    fill(&mut client, id);
+    client.send(&Frame::reset(id, code::CANCEL));
+    assert_let_go(&proxy);
+}
+
+#[test]
+fn a_reset_is_heard_after_half_of_it_has_ended() {
+    let endpoint = Endpoint::start(|peer| {
+        peer.remainder();
+        peer.send("half");
+        peer.wait_for_end();
+    });
+    let (proxy, mut client) = before(&endpoint);
+    let id = open(&mut client);
+    client.send(&Frame::data(id, "question", true));
+    assert_eq!(client.expect(kind::DATA, id).payload, b"half");
+    client.send(&Frame::reset(id, code::CANCEL));
+    assert_let_go(&proxy);
 }

@@ -1,13 +1,17 @@
 //! How relayed connections end, what each side gets to know of it, and how it is counted.
 
 use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::support::client::Client;
 use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::message::Broken;
+use crate::support::tls::{Authority, Hello};
 
 /// The value of the only series with this beginning.
 pub(crate) fn value(proxy: &Evenkeel, series: &str) -> Option<u64> {
@@ -139,7 +143,7 @@ fn silence_cuts_a_session_and_movement_keeps_it() {
 fn nobody_there_is_no_connection() {
     let proxy = Evenkeel::relaying_to(&[&Endpoint::refuses(), &Endpoint::refuses()], "");
     let mut client = proxy.client();
-    assert!(client.is_closed() || client.is_reset());
+    assert!(client.is_reset());
     assert_counted(&proxy, "connect_failed");
 }
 
@@ -188,4 +192,150 @@ fn half_a_connection_carries_on_for_long() {
         (bytes("sent") == Some(8) && bytes("received") == Some(8_000_000)).then_some(())
     });
     assert_counted(&proxy, "ok");
+}
+
+/// An endpoint that hears all of the question, begins to answer, and is silent then.
+fn answers_half() -> Endpoint {
+    Endpoint::start(|peer| {
+        peer.remainder();
+        peer.send("half");
+        peer.wait_for_end();
+    })
+}
+
+/// A relay that ends TLS.
+fn within_tls(authority: &Authority, endpoint: &Endpoint) -> Evenkeel {
+    let config = format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         tls = {{ certificates = [{{ cert = \"a.pem\", key = \"a.key\" }}] }}\n\
+         [upstream.app]\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    );
+    Evenkeel::start_among(&authority.certify(&["db.test"]).files("a"), &config)
+}
+
+#[test]
+fn a_reset_is_heard_after_the_half_of_who_sends_it_has_ended() {
+    let endpoint = answers_half();
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let mut client = proxy.client();
+    client.send("question").finish();
+    assert_eq!(client.bytes(4), b"half");
+    client.abort();
+    assert_counted(&proxy, "client_reset");
+
+    let (authority, endpoint) = (Authority::new(), answers_half());
+    let proxy = within_tls(&authority, &endpoint);
+    let mut client = Hello::to("db.test", &authority).begin(proxy.address("web"));
+    client.send("question").finish();
+    assert_eq!(client.bytes(4), b"half");
+    client.abort();
+    assert_counted(&proxy, "client_reset");
+}
+
+#[test]
+fn an_endpoints_reset_is_heard_after_its_half_has_ended() {
+    let endpoint = Endpoint::start(|peer| {
+        peer.send("bye");
+        peer.finish();
+        peer.wait_for_release();
+        peer.reset();
+    });
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let mut client = proxy.client();
+    assert_eq!(client.read_to_end(), b"bye");
+    endpoint.release("");
+    assert_counted(&proxy, "endpoint_reset");
+}
+
+/// Within TLS a session takes what its socket does not: nothing waits in front of it then.
+#[test]
+fn an_endpoints_reset_passes_a_full_session_of_tls() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::start(|peer| {
+        let data = vec![7; 64 << 20];
+        let socket = peer.socket();
+        socket
+            .set_write_timeout(Some(Duration::from_millis(500)))
+            .expect("a timeout");
+        assert!(!peer.try_send(&data), "nothing was in its way");
+        peer.reset();
+    });
+    let proxy = within_tls(&authority, &endpoint);
+    let client = Hello::to("db.test", &authority).begin(proxy.address("web"));
+    assert_counted(&proxy, "endpoint_reset");
+    drop(client);
+}
+
+/// A client whose kernel keeps little for it, and that takes this long for each piece.
+struct SlowReader {
+    stream: TcpStream,
+    pause: Duration,
+}
+
+impl SlowReader {
+    fn connect(proxy: &Evenkeel, pause: Duration) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(8192).expect("a socket option");
+        socket
+            .connect(&proxy.address("web").into())
+            .expect("the proxy accepts");
+        Self {
+            stream: socket.into(),
+            pause,
+        }
+    }
+
+    /// How many bytes come, and how that ends.
+    fn read_to_end(mut self) -> (usize, Option<ErrorKind>) {
+        let (mut count, mut piece) = (0, [0; 4096]);
+        loop {
+            match self.stream.read(&mut piece) {
+                Ok(0) => return (count, None),
+                Ok(length) => count += length,
+                Err(error) => return (count, Some(error.kind())),
+            }
+            pause(self.pause);
+        }
+    }
+}
+
+/// What the kernel has taken for a client is thrown away by a reset.
+#[test]
+fn what_came_before_a_reset_reaches_a_slow_reader() {
+    let endpoint = Endpoint::start(|peer| {
+        peer.bytes(1);
+        peer.send(vec![7; 300_000]);
+        peer.wait_for_release();
+        peer.reset();
+    });
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let mut client = SlowReader::connect(&proxy, Duration::from_millis(20));
+    std::io::Write::write_all(&mut client.stream, b"x").expect("the proxy reads");
+    eventually("all is on its way", || {
+        let bytes = value(
+            &proxy,
+            "evenkeel_l4_bytes_total{listener=\"web\",upstream=\"app\",direction=\"received\"}",
+        );
+        (bytes == Some(300_000)).then_some(())
+    });
+    endpoint.release("");
+    let end = client.read_to_end();
+    assert_eq!(end, (300_000, Some(ErrorKind::ConnectionReset)));
+    assert_counted(&proxy, "endpoint_reset");
+}
+
+#[test]
+fn a_reader_that_takes_what_it_was_sent_is_not_silent() {
+    let endpoint = Endpoint::start(|peer| {
+        peer.bytes(1);
+        peer.send(vec![7; 300_000]);
+        peer.wait_for_end();
+    });
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "timeouts = { tunnel_idle = \"500ms\" }\n");
+    let mut client = SlowReader::connect(&proxy, Duration::from_millis(20));
+    std::io::Write::write_all(&mut client.stream, b"x").expect("the proxy reads");
+    let (count, _) = client.read_to_end();
+    assert_eq!(count, 300_000);
+    assert_counted(&proxy, "idle");
 }

@@ -1,6 +1,6 @@
 //! One end of a tunnel: all of a connection, or one stream of a connection that others share.
 
-use std::future::pending;
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
@@ -78,11 +78,28 @@ impl End<'_> {
         }
     }
 
-    /// Returns once the other side has broken it. A stream says so to whoever writes to it.
+    /// Bytes that have left behind those who wrote them.
+    pub(super) fn sent_behind(self) -> u64 {
+        match self {
+            Self::Socket(socket) => socket.sent_behind(),
+            Self::Stream(..) => 0,
+        }
+    }
+
+    /// Bytes that were written and that the other side has not taken, as far as they could be lost.
+    /// Those of a stream cannot: its reset leaves behind them.
+    pub(super) fn outstanding(self) -> u32 {
+        match self {
+            Self::Socket(socket) => socket.outstanding(),
+            Self::Stream(..) => 0,
+        }
+    }
+
+    /// Returns once the other side has broken it.
     pub(super) async fn broken(self) {
         match self {
             Self::Socket(socket) => socket.broken().await,
-            Self::Stream(..) => pending().await,
+            Self::Stream(stream, _) => drop(poll_fn(|cx| stream.poll_broken(cx)).await),
         }
     }
 

@@ -1,8 +1,13 @@
 //! What ends a tunnel besides its two sides: silence, its age, and that its endpoint was taken out.
 //!
-//! One timer for all three: it is armed for the earliest, and silence starts afresh with every byte
-//! without moving it ([`Deadline`]). The removal of an endpoint is a wake-up that nearly never
-//! comes, so it is looked at when it does and not with every piece that passes.
+//! One timer for all three: it is armed for the earliest. Silence starts afresh with every byte and
+//! leaves the timer alone: one that fires too early is armed again, about once in half a minute. The
+//! removal of an endpoint is a wake-up that nearly never comes, so it is looked at when it does and
+//! not with every piece that passes.
+//!
+//! Silence is not always one: a socket takes more only once a third of its buffer has drained, and
+//! a slow reader may be busy with that for long. So before a limit of silence is over the kernel is
+//! asked twice how much the peers have still to take; if that has become less, something moves.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -11,12 +16,12 @@ use std::time::Duration;
 
 use tokio::sync::futures::Notified;
 use tokio::task::coop::unconstrained;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Ended, Ends};
+use super::Ended;
+use super::ends::Ends;
 use crate::endpoint::Live;
 use crate::snapshot::TunnelTimeouts;
-use crate::time::Deadline;
 
 /// How long a tunnel may last.
 #[derive(Debug)]
@@ -26,12 +31,18 @@ pub(super) struct Limits<'a> {
     first_byte: Option<Duration>,
     /// Since when nothing has moved.
     since: Instant,
+    /// What the peers had still to take when that was last asked for; not yet in this silence.
+    outstanding: Option<u32>,
     /// Whether the kernel has been asked to look for both peers.
     probing: bool,
+    /// Whether a side has broken.
+    hurries: bool,
     /// When it ends whatever moves.
     age: Option<Instant>,
     removal: RemovalWatch<'a>,
-    deadline: Deadline,
+    timer: Pin<Box<Sleep>>,
+    /// The task that the timer and a removal wake.
+    told: Waker,
 }
 
 /// Hears of the endpoint's removal.
@@ -42,8 +53,6 @@ struct RemovalWatch<'a> {
     /// How often it had become another one by then.
     changes: u32,
     changed: Pin<Box<Notified<'a>>>,
-    /// The task that it wakes.
-    told: Waker,
 }
 
 impl<'a> Limits<'a> {
@@ -51,69 +60,120 @@ impl<'a> Limits<'a> {
         let now = Instant::now();
         let mut limits = Self {
             idle: timeouts.idle,
-            first_byte: None,
+            first_byte: timeouts.first_byte.filter(|limit| *limit < timeouts.idle),
             since: now,
+            outstanding: None,
             probing: timeouts.idle <= PROBE_FROM,
+            hurries: false,
             age: timeouts.max_age.and_then(|age| now.checked_add(age)),
             removal: RemovalWatch::new(endpoint),
-            deadline: Deadline::default(),
+            timer: Box::pin(sleep_until(now)),
+            told: Waker::noop().clone(),
         };
-        limits.first_byte = timeouts.first_byte.filter(|limit| *limit < limits.idle);
-        limits.arm();
+        limits.arm(now);
         limits
     }
 
-    /// Something has moved.
-    pub(super) fn restart(&mut self) {
+    /// Where the tunnel leads.
+    pub(super) fn endpoint(&self) -> &Live {
+        self.removal.endpoint
+    }
+
+    /// Whether this is the task that was polled last.
+    pub(super) fn has_told(&self, cx: &Context<'_>) -> bool {
+        self.told.will_wake(cx.waker())
+    }
+
+    /// Something has moved. This happens with every piece: the timer stays as it is.
+    pub(super) fn restart(&mut self, ends: &Ends<'_>) {
         self.since = Instant::now();
         self.first_byte = None;
-        self.arm();
+        self.outstanding = self.hurries.then(|| ends.outstanding());
     }
 
     /// Nothing more will come: what is on its way may be delivered, and waits for nobody.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn hurry(&mut self, ends: &Ends<'_>) {
         self.idle = self.idle.min(LAST_WORDS);
         self.probing = true;
-        self.restart();
+        self.hurries = true;
+        self.restart(ends);
+        self.arm(self.since);
+        // A timer that had fired wakes nobody any more until it is polled.
+        self.told.clone_from(Waker::noop());
     }
 
     /// Ready once a limit is over, and with which.
     pub(super) fn poll_over(&mut self, cx: &mut Context<'_>, ends: &Ends<'_>) -> Poll<Ended> {
-        if self.removal.has_changed(cx) {
-            self.arm();
+        let is_told = self.has_told(cx);
+        if self.removal.has_changed(cx, is_told) {
+            self.arm(Instant::now());
+        } else if is_told && !self.timer.is_elapsed() {
+            return Poll::Pending; // as nearly always
         }
-        while self.deadline.poll_passed(cx).is_ready() {
+        self.told.clone_from(cx.waker());
+        // Whatever the task has used up of its turn: the timer would not be registered.
+        while pin!(unconstrained(self.timer.as_mut())).poll(cx).is_ready() {
             let now = Instant::now();
-            let over = |end: Option<Instant>| end.is_some_and(|end| end <= now);
-            if over(self.removal.end) {
-                return Poll::Ready(Ended::Removed);
+            if let Some(ended) = self.over(ends, now) {
+                return Poll::Ready(ended);
             }
-            if over(self.age) {
-                return Poll::Ready(Ended::MaxAge);
-            }
-            match self.first_byte {
-                Some(limit) if self.since + limit <= now => return Poll::Ready(Ended::Silent),
-                None if self.probing => return Poll::Ready(Ended::Idle),
-                Some(_) | None => {}
-            }
-            // Only a tunnel that has fallen silent pays for the socket options.
-            self.probing = true;
-            ends.probe();
-            self.arm();
+            self.arm(now);
         }
         Poll::Pending
     }
 
-    fn arm(&mut self) {
-        let last = self.first_byte.unwrap_or(self.idle);
-        let silence = if self.probing {
-            last
+    /// The limit that is over, if one is.
+    fn over(&mut self, ends: &Ends<'_>, now: Instant) -> Option<Ended> {
+        let is_over = |end: Option<Instant>| end.is_some_and(|end| end <= now);
+        if is_over(self.removal.end) {
+            return Some(Ended::Removed);
+        }
+        if is_over(self.age) {
+            return Some(Ended::MaxAge);
+        }
+        if now < self.next_look(now) && !self.hurries {
+            return None;
+        }
+        self.look(ends, now);
+        let is_begun = self.first_byte.is_none();
+        let ended = if is_begun { Ended::Idle } else { Ended::Silent };
+        (self.since + self.silence() <= now).then_some(ended)
+    }
+
+    /// Only a tunnel that has fallen silent pays for what is asked here.
+    fn look(&mut self, ends: &Ends<'_>, now: Instant) {
+        let outstanding = ends.outstanding();
+        if self.outstanding.is_some_and(|before| outstanding < before) {
+            self.since = now;
+        }
+        self.outstanding = Some(outstanding);
+        if !self.probing {
+            self.probing = true;
+            ends.probe();
+        }
+    }
+
+    /// How long nothing may move.
+    fn silence(&self) -> Duration {
+        self.first_byte.unwrap_or(self.idle)
+    }
+
+    /// When the peers have to be looked at, if nothing moves until then.
+    fn next_look(&self, now: Instant) -> Instant {
+        let silence = self.silence();
+        if self.hurries {
+            (self.since + silence).min(now + LOOK_EVERY)
+        } else if self.outstanding.is_some() {
+            self.since + silence
         } else {
-            PROBE_FROM.min(last)
-        };
+            self.since + PROBE_FROM.min(silence / 2)
+        }
+    }
+
+    fn arm(&mut self, now: Instant) {
         let ends = [self.age, self.removal.end].into_iter().flatten();
-        let earliest = ends.fold(self.since + silence, Instant::min);
-        self.deadline.set_at(earliest);
+        let earliest = ends.fold(self.next_look(now), Instant::min);
+        self.timer.as_mut().reset(earliest);
     }
 }
 
@@ -126,32 +186,38 @@ impl<'a> RemovalWatch<'a> {
             changes: endpoint.changes_of_end(),
             end: endpoint.end_of_tunnels(),
             changed,
-            told: Waker::noop().clone(),
         }
     }
 
-    /// Whether the end is another; has the task woken when it becomes another one.
-    fn has_changed(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether the end is another; has the task woken when it becomes another one, if that is not
+    /// told yet.
+    fn has_changed(&mut self, cx: &mut Context<'_>, is_told: bool) -> bool {
         let mut has_changed = self.endpoint.changes_of_end() != self.changes;
-        while has_changed || !self.told.will_wake(cx.waker()) {
-            if has_changed {
+        if is_told && !has_changed {
+            return false;
+        }
+        loop {
+            if self.endpoint.changes_of_end() != self.changes {
+                has_changed = true;
                 *self = Self::new(self.endpoint);
             }
             // Whatever the task has used up of its turn: it would not be registered.
             let changed = pin!(unconstrained(self.changed.as_mut())).poll(cx);
             if changed.is_pending() {
-                self.told = cx.waker().clone();
                 return has_changed;
             }
             has_changed = true;
+            *self = Self::new(self.endpoint);
         }
-        false
     }
 }
 
 /// How long what a side had said before its reset waits for the other side to take some of it: a
 /// reader that is slow takes something in that time, and one that does not read never will.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often it is asked, behind a reset, whether everything has arrived: about one round trip.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Silence after which the kernel is asked to probe both peers: longer than most pauses, short
 /// against the idle limits of tunnels, which are minutes to hours.

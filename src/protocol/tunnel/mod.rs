@@ -4,14 +4,16 @@
 //! passed on as an end of that direction alone, so that a client which has finished sending still
 //! gets its answer. A reset (RST) is passed on as a reset, and so is every cut of our own (idle,
 //! age, drain), so that nobody takes a truncated stream for a whole one. What came before a reset
-//! is still delivered, for as long as it is being taken. A slow reader stops the reading from the
-//! other side: each direction holds at most one buffer or pipe, and none while nothing moves.
+//! is still delivered, for as long as it is being taken: a reset throws away what the kernel has
+//! not delivered yet, so it waits for that. A slow reader stops the reading from the other side:
+//! each direction holds at most one buffer or pipe, and none while nothing moves.
 //!
 //! Use: [`tunnel`] with both streams, what was read from them before, and its limits. A caller that
 //! drops the future (at the end of a drain) cuts both sides.
 
 mod direction;
 mod end;
+mod ends;
 mod limits;
 #[cfg(test)]
 mod tests;
@@ -23,9 +25,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 
 use self::direction::{Broken, Direction};
+use self::ends::{Breaks, Ends, Of, Side};
 use self::limits::Limits;
 use crate::endpoint::Live;
-use crate::snapshot::TunnelTimeouts;
+use crate::snapshot::{SessionResult, TunnelTimeouts};
 use crate::telemetry::metrics::Counter;
 
 pub use self::end::End;
@@ -58,6 +61,21 @@ pub enum Ended {
     ClientReset,
     /// The endpoint did; the client was reset.
     EndpointReset,
+}
+
+impl Ended {
+    /// What it is counted as.
+    pub fn result(self) -> SessionResult {
+        match self {
+            Self::Closed => SessionResult::Ok,
+            Self::Idle => SessionResult::Idle,
+            Self::MaxAge => SessionResult::MaxAge,
+            Self::Removed => SessionResult::Removed,
+            Self::Silent => SessionResult::Silent,
+            Self::ClientReset => SessionResult::ClientReset,
+            Self::EndpointReset => SessionResult::EndpointReset,
+        }
+    }
 }
 
 /// What was read from the streams before the tunnel began; it is written first.
@@ -121,45 +139,13 @@ pub fn tunnel<'a>(
             meters.map(|meters| meters.received),
         ),
         reset: None,
-        broken: None,
+        breaks: Breaks::default(),
         limits: Limits::new(watch.limits, watch.endpoint),
-        endpoint: watch.endpoint,
         seen: 0,
         is_answered: false,
-        passed,
-        ends: Ends {
-            client,
-            upstream,
-            settled: Cell::new(false),
-        },
+        ends: Ends::new(client, upstream),
     };
-    // Whoever waits for one side to take bytes does not read from the other, and would not hear of
-    // its reset.
-    let mut broken = None;
-    poll_fn(move |cx| {
-        if let Poll::Ready(outcome) = relay.poll(cx) {
-            return Poll::Ready(outcome);
-        }
-        if !relay.is_stuck() {
-            broken = None;
-            return Poll::Pending;
-        }
-        let watched = broken
-            .get_or_insert_with(|| Box::pin(first_broken(relay.ends.client, relay.ends.upstream)));
-        let side = ready!(watched.as_mut().poll(cx));
-        broken = None;
-        relay.hurry(side);
-        relay.poll(cx)
-    })
-}
-
-/// Returns once a side has broken, with that side.
-async fn first_broken(client: End<'_>, upstream: End<'_>) -> Side {
-    tokio::select! {
-        biased;
-        () = client.broken() => Side::Client,
-        () = upstream.broken() => Side::Endpoint,
-    }
+    poll_fn(move |cx| relay.poll(cx))
 }
 
 /// Both directions and what watches over them.
@@ -167,69 +153,76 @@ async fn first_broken(client: End<'_>, upstream: End<'_>) -> Side {
 struct Relay<'a> {
     sent: Direction<'a>,
     received: Direction<'a>,
-    /// A side that no longer takes bytes, while what it had sent before is still being delivered.
+    /// The side that broke first. What it had said before may still be on its way.
     reset: Option<Side>,
-    /// A side that has broken while the other one does not take what it had said.
-    broken: Option<Side>,
+    breaks: Breaks<'a>,
     limits: Limits<'a>,
-    endpoint: &'a Live,
-    /// What had passed when the idle limit was last started.
+    /// What had moved when the idle limit was last started.
     seen: u64,
     /// Whether the endpoint has said anything.
     is_answered: bool,
-    passed: &'a Passed,
     ends: Ends<'a>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Side {
-    Client,
-    Endpoint,
-}
-
-/// The two ends. Dropped unless settled, it has both reset.
-#[derive(Debug)]
-struct Ends<'a> {
-    client: End<'a>,
-    upstream: End<'a>,
-    settled: Cell<bool>,
 }
 
 impl Relay<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        let end = ready!(self.poll_end(cx));
-        self.ends.settled.set(end == Ended::Closed);
+        let end = loop {
+            if let Poll::Ready(end) = self.poll_end(cx) {
+                break end;
+            }
+            // Who waits for one side does not read from the other, and nobody does behind its end.
+            let is_wanted = Of {
+                client: !self.sent.looks_at_source(),
+                endpoint: !self.received.looks_at_source(),
+            };
+            match self.breaks.poll(cx, &self.ends, is_wanted) {
+                Some(broken) => self.break_off(broken),
+                None => return Poll::Pending,
+            }
+        };
+        self.ends.settle(end == Ended::Closed);
         Poll::Ready(Outcome {
-            sent: self.passed.sent.get(),
-            received: self.passed.received.get(),
+            sent: self.sent.passed(),
+            received: self.received.passed(),
             end,
         })
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let (client, upstream) = (self.ends.client, self.ends.upstream);
+        if !self.limits.has_told(cx) {
+            self.sent.call_anew();
+            self.received.call_anew();
+        }
         match self.sent.poll_copy(cx, client, upstream) {
             Poll::Ready(Err(Broken::Source)) => {
-                return Poll::Ready(self.reset.unwrap_or(Side::Client).reset());
+                self.sent.abandon();
+                self.break_off(Side::Client);
             }
             Poll::Ready(Err(Broken::Sink)) => self.break_off(Side::Endpoint),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         match self.received.poll_copy(cx, upstream, client) {
             Poll::Ready(Err(Broken::Source)) => {
-                return Poll::Ready(self.reset.unwrap_or(Side::Endpoint).reset());
+                self.received.abandon();
+                self.break_off(Side::Endpoint);
             }
             Poll::Ready(Err(Broken::Sink)) => self.break_off(Side::Client),
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         if self.sent.is_done() && self.received.is_done() {
-            return Poll::Ready(self.reset.map_or(Ended::Closed, Side::reset));
+            match self.reset {
+                None => return Poll::Ready(Ended::Closed),
+                Some(side) if self.has_arrived(side) => return Poll::Ready(side.reset()),
+                Some(_) => {}
+            }
         }
         self.poll_limits(cx)
     }
 
     /// A side takes nothing more. What it said before it went may explain why (an early answer to
-    /// an upload): that is still delivered, and then the other side is reset, not told of an end.
+    /// an upload): that is still delivered, as long as it is being taken, and then the other side
+    /// is reset, not told of an end.
     fn break_off(&mut self, side: Side) {
         let (broken, other) = match side {
             Side::Client => (&mut self.received, &mut self.sent),
@@ -238,60 +231,33 @@ impl Relay<'_> {
         broken.abandon();
         other.keep_end_to_itself();
         self.reset.get_or_insert(side);
+        self.breaks.tell(side);
+        self.limits.hurry(&self.ends);
     }
 
-    /// Starts the idle limit afresh if something has passed, and looks whether a limit is over.
+    /// Whether nothing that this side said is still on its way, or nobody is left to take it.
+    fn has_arrived(&self, side: Side) -> bool {
+        self.breaks.are_known() || self.ends.outstanding_beside(side) == 0
+    }
+
+    /// Starts the idle limit afresh if something has moved, and looks whether a limit is over.
     fn poll_limits(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let received = self.passed.received.get();
-        let passed = self.passed.sent.get() + received;
-        if passed != self.seen {
-            self.seen = passed;
-            self.limits.restart();
+        let received = self.received.passed();
+        let passed = self.sent.passed() + received;
+        let moved = passed + self.ends.sent_behind();
+        // What a session of TLS says of its own is not yet a first byte.
+        if moved != self.seen && passed > 0 {
+            self.seen = moved;
+            self.limits.restart(&self.ends);
             if !self.is_answered && received > 0 {
                 self.is_answered = true;
-                self.endpoint.connect_succeeded();
+                self.limits.endpoint().connect_succeeded();
             }
         }
         let over = ready!(self.limits.poll_over(cx, &self.ends));
-        Poll::Ready(match self.broken {
+        Poll::Ready(match self.reset {
             Some(side) if over == Ended::Idle => side.reset(),
             Some(_) | None => over,
         })
-    }
-
-    /// Whether one side does not take what the other has said, and neither is known to have broken.
-    fn is_stuck(&self) -> bool {
-        self.broken.is_none() && (self.sent.is_stuck() || self.received.is_stuck())
-    }
-
-    /// A side has broken: its last words may still be taken, if they are taken now.
-    fn hurry(&mut self, side: Side) {
-        self.broken = Some(side);
-        self.limits.hurry();
-    }
-}
-
-impl Side {
-    fn reset(self) -> Ended {
-        match self {
-            Self::Client => Ended::ClientReset,
-            Self::Endpoint => Ended::EndpointReset,
-        }
-    }
-}
-
-impl Ends<'_> {
-    fn probe(&self) {
-        self.client.probe();
-        self.upstream.probe();
-    }
-}
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        if !self.settled.get() {
-            self.client.cut();
-            self.upstream.cut();
-        }
     }
 }

@@ -1,4 +1,6 @@
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -50,22 +52,32 @@ async fn scene_at(live: &Arc<Live>, limits: TunnelTimeouts, prefix: Prefix) -> S
     let live = Arc::clone(live);
     let (client, client_stream) = pair().await;
     let (endpoint, endpoint_stream) = pair().await;
-    let tunnel = tokio::task::spawn_local(async move {
-        let passed = Passed::default();
-        let watch = Watch {
-            limits,
-            endpoint: &live,
-            passed: &passed,
-            meters: None,
-        };
-        let client = End::Socket(&client_stream);
-        tunnel(client, End::Socket(&endpoint_stream), prefix, watch).await
-    });
+    let relay = between(client_stream, endpoint_stream, live, limits, prefix);
+    let tunnel = tokio::task::spawn_local(relay);
     Scene {
         client,
         endpoint,
         tunnel,
     }
+}
+
+/// A tunnel between these.
+async fn between(
+    client: Stream,
+    endpoint: Stream,
+    live: Arc<Live>,
+    limits: TunnelTimeouts,
+    prefix: Prefix,
+) -> Outcome {
+    let passed = Passed::default();
+    let watch = Watch {
+        limits,
+        endpoint: &live,
+        passed: &passed,
+        meters: None,
+    };
+    let client = End::Socket(&client);
+    tunnel(client, End::Socket(&endpoint), prefix, watch).await
 }
 
 /// Runs a test where tunnels may be spawned.
@@ -396,6 +408,57 @@ async fn a_slow_reader_stops_the_writer() {
     .await;
 }
 
+/// A reader takes less in a second than its socket wants before it is writable again.
+#[tokio::test]
+async fn a_slow_reader_gets_what_came_before_a_reset() {
+    const ALL: usize = 220_000;
+    locally(async {
+        let (mut client, client_stream) = pair().await;
+        let (mut endpoint, endpoint_stream) = pair().await;
+        let few = socket2::SockRef::from(&client).set_recv_buffer_size(4096);
+        few.expect("a socket option");
+        let Stream::Tcp(socket) = &client_stream else {
+            unreachable!("a pair of TCP")
+        };
+        let few = socket2::SockRef::from(&**socket).set_send_buffer_size(64 * 1024);
+        few.expect("a socket option");
+        let limits = TunnelTimeouts {
+            idle: HOUR,
+            max_age: None,
+            first_byte: None,
+        };
+        let relay = between(
+            client_stream,
+            endpoint_stream,
+            live(),
+            limits,
+            Prefix::default(),
+        );
+        let tunnel = tokio::task::spawn_local(relay);
+        endpoint.write_all(&vec![7; ALL]).await.expect("write");
+        let endpoint = Stream::from(endpoint);
+        while endpoint.outstanding() > 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        endpoint.reset_on_close();
+        drop(endpoint);
+        let (mut count, mut piece) = (0, [0; 4096]);
+        let error = loop {
+            match client.read(&mut piece).await {
+                Ok(length) => count += length,
+                Err(error) => break error,
+            }
+            if count < ALL / 2 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        assert_eq!(count, ALL, "then {error}");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert_eq!(tunnel.await.expect("no panic").end, Ended::EndpointReset);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_tunnel_that_is_dropped_resets_both_sides() {
     locally(async {
@@ -438,6 +501,77 @@ async fn bulk_passes_whole_both_ways_at_once() {
         assert_eq!((outcome.sent, outcome.received), (3_000_000, 5_000_001));
     })
     .await;
+}
+
+/// A tunnel with nothing between its ends yet, and its other ends.
+async fn unpolled<'a>(
+    streams: &'a mut Option<(Stream, Stream)>,
+    live: &'a Live,
+    passed: &'a Passed,
+) -> (TcpStream, TcpStream, impl Future<Output = Outcome> + 'a) {
+    let (client, client_stream) = pair().await;
+    let (endpoint, endpoint_stream) = pair().await;
+    let (near, far) = &*streams.insert((client_stream, endpoint_stream));
+    let limits = TunnelTimeouts {
+        idle: HOUR,
+        max_age: None,
+        first_byte: None,
+    };
+    let watch = Watch {
+        limits,
+        endpoint: live,
+        passed,
+        meters: None,
+    };
+    let ends = (End::Socket(near), End::Socket(far));
+    let tunnel = tunnel(ends.0, ends.1, Prefix::default(), watch);
+    (client, endpoint, tunnel)
+}
+
+/// Polls once for a task that nobody wakes.
+fn poll_once(future: Pin<&mut impl Future<Output = Outcome>>) {
+    let polled = future.poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+}
+
+#[tokio::test]
+async fn another_task_may_go_on_with_a_tunnel() {
+    let (mut streams, live, passed) = (None, live(), Passed::default());
+    let (mut client, mut endpoint, tunnel) = unpolled(&mut streams, &live, &passed).await;
+    let mut tunnel = pin!(tunnel);
+    sleep(Duration::from_millis(1)).await;
+    // The first has it look, and find nothing; only the second is woken.
+    poll_once(tunnel.as_mut());
+    poll_once(tunnel.as_mut());
+    let exchange = async {
+        sleep(Duration::from_millis(20)).await;
+        client.write_all(b"hello").await.expect("write");
+        endpoint.read_exact(&mut [0; 5]).await.expect("it passes");
+        client.shutdown().await.expect("shutdown");
+        endpoint.shutdown().await.expect("shutdown");
+    };
+    let (outcome, ()) = tokio::join!(tunnel, exchange);
+    assert_eq!((outcome.sent, outcome.end), (5, Ended::Closed));
+}
+
+#[tokio::test]
+async fn a_turn_has_an_end_however_much_there_is() {
+    let (mut streams, live, passed) = (None, live(), Passed::default());
+    let (client, _endpoint, tunnel) = unpolled(&mut streams, &live, &passed).await;
+    let mut tunnel = pin!(tunnel);
+    let (block, mut written) = (vec![7; 1 << 16], 0);
+    while let Ok(count) = client.try_write(&block) {
+        written += count as u64;
+    }
+    let mut before = 0;
+    // What its kernel still holds for the client follows as there is room.
+    while passed.sent.get() < written / 2 {
+        sleep(Duration::from_millis(1)).await;
+        poll_once(tunnel.as_mut());
+        let moved = passed.sent.get() - before;
+        assert!(moved <= 512 * 1024, "{moved} bytes at once");
+        before += moved;
+    }
 }
 
 fn pattern(length: usize) -> Vec<u8> {
