@@ -56,7 +56,7 @@ pub struct SessionRoute {
     pub name: Arc<str>,
     split: Split,
     /// What is measured about each choice.
-    metrics: Box<[SessionMetrics]>,
+    metrics: Box<[Arc<SessionMetrics>]>,
 }
 
 /// One choice of a [`SessionRoute`].
@@ -129,10 +129,11 @@ impl SessionRoute {
         let metrics = choices.map(|choice| {
             let upstream = &choice.upstream;
             let metrics = SessionMetrics::new(registry, listener, &upstream.name);
-            if is_brought {
-                return metrics.with_refusals(registry, listener, &upstream.name);
-            }
-            metrics
+            Arc::new(if is_brought {
+                metrics.with_refusals(registry, listener, &upstream.name)
+            } else {
+                metrics
+            })
         });
         Self {
             name: name.into(),
@@ -167,7 +168,7 @@ impl SessionTarget {
     }
 
     /// What is measured about it.
-    pub fn metrics(&self) -> &SessionMetrics {
+    pub fn metrics(&self) -> &Arc<SessionMetrics> {
         &self.route.metrics[self.place]
     }
 }

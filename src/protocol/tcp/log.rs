@@ -1,8 +1,9 @@
 //! The line of the access log that a session leaves.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::{LIMIT_REACHED, Session};
+use super::Session;
+use super::opening::LIMIT_REACHED;
 use crate::snapshot::SessionResult;
 use crate::telemetry::access::{End, Entry, Origin, Target};
 
@@ -12,24 +13,27 @@ impl Session {
             return;
         }
         let endpoint = self.endpoint.as_deref();
-        let (total, now) = (self.began.elapsed(), SystemTime::now());
-        let terminated = self.terminated.as_deref();
+        let told = &*self.told;
+        let (total, now) = (told.began.elapsed(), SystemTime::now());
+        let terminated = told.terminated.as_ref();
+        let server_name = terminated.and_then(|it| it.server_name.as_ref());
+        let server_name = told.server_name.as_ref().or(server_name);
         let certificate = terminated.and_then(|it| it.certificate.as_ref());
-        let origin = Origin::new(&self.facts.listener, &self.target.route.name);
-        let upstream = &self.target.choice().upstream.name;
+        let origin = Origin::new(&self.facts.listener, &told.route);
+        let upstream = &told.upstream;
         let target = endpoint.map_or_else(
             || Target::new(upstream, "", ""),
             |endpoint| Target::new(upstream, &endpoint.zone, &endpoint.name),
         );
         self.local.access_log.record(&Entry {
             at: now.checked_sub(total).unwrap_or(now),
-            request_id: b"",
+            request_id: told.id.bytes(),
             origin: &origin,
             target: Some(&target),
             client: self.facts.peer,
             method: "",
             scheme: "tcp",
-            host: self.server_name.as_deref().unwrap_or_default().as_bytes(),
+            host: server_name.map_or(b"", |name| name.as_bytes()),
             path: b"",
             query: None,
             status: None,
@@ -41,14 +45,15 @@ impl Session {
             client_certificate: certificate.map(|shown| (&*shown.subject, &*shown.fingerprint)),
             user_agent: b"",
             referer: b"",
-            attempts: self.attempts,
-            connect: self.connect,
+            attempts: told.attempts,
+            queued: (told.queued > Duration::ZERO).then_some(told.queued),
+            connect: told.connect,
             first_byte: None,
             total,
             overhead: None,
             end: end(self.result, self.error),
             error: self.error,
-            generation: self.generation,
+            generation: told.generation,
         });
     }
 }

@@ -7,6 +7,8 @@ use crate::tls::Version;
 #[derive(Debug)]
 pub(super) struct Terminated {
     pub(super) version: Option<&'static str>,
+    /// The name that the client asked for.
+    pub(super) server_name: Option<Box<str>>,
     pub(super) certificate: Option<Shown>,
 }
 
@@ -19,16 +21,18 @@ pub(super) struct Shown {
 
 impl Terminated {
     /// Of a client's connection, if it is one of TLS.
-    pub(super) fn on(client: &Stream) -> Option<Box<Self>> {
+    pub(super) fn on(client: &Stream) -> Option<Self> {
         client.is_secure().then(|| {
             let shown = client.client_certificate();
-            Box::new(Self {
+            let name = client.session_facts().and_then(|facts| facts.server_name);
+            Self {
                 version: Version::of(client).map(Version::as_str),
+                server_name: name.map(Into::into),
                 certificate: shown.map(|shown| Shown {
                     subject: shown.subject.clone(),
                     fingerprint: shown.fingerprint.clone(),
                 }),
-            })
+            }
         })
     }
 }

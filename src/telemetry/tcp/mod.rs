@@ -37,29 +37,50 @@ pub struct TcpFamilies {
 }
 
 /// Asks the kernel about the connections of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TcpSampler {
     watching: Arc<Watching>,
     table: RefCell<Table>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     places: Vec<Option<Entry>>,
     free: Vec<u32>,
+    /// Connections that were watched so far.
+    count: u32,
     /// Who is asked next.
     next: usize,
     last_turn: Option<Instant>,
+    /// Who makes room, where so many are watched.
+    random: fastrand::Rng,
+    at_most: u32,
+}
+
+/// What tells a connection from those that had, or will have, the same place: it, and a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Name {
+    place: u32,
+    count: u32,
 }
 
 #[derive(Debug)]
 struct Entry {
+    name: Name,
     watched: Arc<Watched>,
     measures: Arc<TcpMeasures>,
     /// When it was asked last.
     asked: Instant,
+    known: Known,
+}
+
+/// What the kernel said last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
     segments: u32,
     retransmits: u32,
+    busy: u64,
+    held_up: u64,
 }
 
 impl TcpMeasures {
@@ -88,35 +109,56 @@ impl TcpMeasures {
         clippy::cast_precision_loss,
         reason = "a rate is far below 2^53 bytes a second"
     )]
-    fn take(&self, info: &TcpInfo, segments: u32, retransmits: u32) {
+    fn take(&self, info: &TcpInfo, since: &Known) {
         if let Some(round_trip) = info.round_trip {
             self.round_trip.observe(round_trip);
         }
-        if let Some(rate) = info.delivery_rate {
+        // Who was held up by a slow receiver says nothing of the network.
+        let was_held_up = since.held_up > since.busy / HELD_UP_PART;
+        if let Some(rate) = info.delivery_rate.filter(|_| !was_held_up) {
             self.delivery_rate.observe_number(rate as f64);
         }
-        self.segments.add(segments.into());
-        self.retransmits.add(retransmits.into());
+        self.segments.add(since.segments.into());
+        self.retransmits.add(since.retransmits.into());
     }
 }
 
 impl TcpSampler {
-    /// Has a connection watched. Where a worker watches many already it is not, and neither is one
-    /// that is no TCP.
+    /// Watches nothing yet.
+    pub fn new(random: fastrand::Rng) -> Self {
+        Self::with_room(random, AT_MOST)
+    }
+
+    fn with_room(random: fastrand::Rng, at_most: u32) -> Self {
+        Self {
+            watching: Arc::default(),
+            table: RefCell::new(Table {
+                places: Vec::new(),
+                free: Vec::new(),
+                count: 0,
+                next: 0,
+                last_turn: None,
+                random,
+                at_most,
+            }),
+        }
+    }
+
+    /// Has a connection watched, if it is one of TCP. Where a worker watches as many as it may,
+    /// another one is not watched from then on: those that came first, and rest, would be all that
+    /// is ever heard of.
     pub fn watch(&self, stream: &mut Stream, measures: Arc<TcpMeasures>) {
         let mut table = self.table.borrow_mut();
-        let Some(place) = table.place() else {
-            return;
+        let name = table.name();
+        let Some(watched) = stream.watch(name.number(), &self.watching) else {
+            return table.give_back(name.place);
         };
-        let Some(watched) = stream.watch(place, &self.watching) else {
-            return table.free.push(place);
-        };
-        table.places[place as usize] = Some(Entry {
+        table.places[name.place as usize] = Some(Entry {
+            name,
             watched,
             measures,
             asked: Instant::now(),
-            segments: 0,
-            retransmits: 0,
+            known: Known::default(),
         });
     }
 
@@ -124,8 +166,8 @@ impl TcpSampler {
     /// called several times a second; does nothing in between.
     pub fn look(&self, now: Instant) {
         let mut table = self.table.borrow_mut();
-        for (place, last) in self.watching.take_closed() {
-            table.end(place, last);
+        for (number, last) in self.watching.take_closed() {
+            table.end(Name::of(number), last);
         }
         if table.last_turn.is_some_and(|last| now < last + TURN) {
             return;
@@ -136,24 +178,46 @@ impl TcpSampler {
     }
 }
 
+impl Default for TcpSampler {
+    /// Who makes room is the same each time.
+    fn default() -> Self {
+        Self::new(fastrand::Rng::with_seed(0))
+    }
+}
+
 impl Table {
-    /// A free place; `None` if there is none.
-    fn place(&mut self) -> Option<u32> {
-        if let Some(place) = self.free.pop() {
-            return Some(place);
-        }
-        let place = u32::try_from(self.places.len()).ok()?;
-        (self.places.len() < AT_MOST).then(|| {
+    /// The name of the next connection, at a free place or at one that another had.
+    fn name(&mut self) -> Name {
+        self.count = self.count.wrapping_add(1);
+        let place = self.free.pop().unwrap_or_else(|| {
+            let fresh = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+            if fresh >= self.at_most {
+                return self.random.u32(..self.at_most);
+            }
             self.places.push(None);
-            place
-        })
+            fresh
+        });
+        Name {
+            place,
+            count: self.count,
+        }
     }
 
-    fn end(&mut self, place: u32, last: Option<TcpInfo>) {
-        let entry = self.places.get_mut(place as usize).and_then(Option::take);
-        if let Some(mut entry) = entry {
-            entry.take(last);
+    /// Somebody has no use for his place, unless another has it.
+    fn give_back(&mut self, place: u32) {
+        if self.places[place as usize].is_none() {
             self.free.push(place);
+        }
+    }
+
+    fn end(&mut self, name: Name, last: Option<TcpInfo>) {
+        let Some(place) = self.places.get_mut(name.place as usize) else {
+            return;
+        };
+        // It may have had to make room for another.
+        if let Some(mut entry) = place.take_if(|entry| entry.name == name) {
+            entry.take(last);
+            self.free.push(name.place);
         }
     }
 
@@ -177,23 +241,63 @@ impl Table {
     }
 }
 
+impl Name {
+    fn of(number: u64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the place is the lower half of the number"
+        )]
+        Self {
+            place: number as u32,
+            count: (number >> 32) as u32,
+        }
+    }
+
+    fn number(self) -> u64 {
+        u64::from(self.count) << 32 | u64::from(self.place)
+    }
+}
+
 impl Entry {
     fn take(&mut self, info: Option<TcpInfo>) {
         let Some(info) = info else {
             return;
         };
-        let segments = info.segments.wrapping_sub(self.segments);
-        let retransmits = info.retransmits.wrapping_sub(self.retransmits);
-        (self.segments, self.retransmits) = (info.segments, info.retransmits);
+        let now = Known::of(&info);
+        let since = now.since(std::mem::replace(&mut self.known, now));
         // What was silent has nothing new to say.
-        if segments > 0 {
-            self.measures.take(&info, segments, retransmits);
+        if since.segments > 0 {
+            self.measures.take(&info, &since);
+        }
+    }
+}
+
+impl Known {
+    fn of(info: &TcpInfo) -> Self {
+        Self {
+            segments: info.segments,
+            retransmits: info.retransmits,
+            busy: info.busy,
+            held_up: info.held_up,
+        }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            segments: self.segments.wrapping_sub(before.segments),
+            retransmits: self.retransmits.wrapping_sub(before.retransmits),
+            busy: self.busy.saturating_sub(before.busy),
+            held_up: self.held_up.saturating_sub(before.held_up),
         }
     }
 }
 
 /// Connections that a worker watches at most; a hundred bytes each.
-const AT_MOST: usize = 16_384;
+const AT_MOST: u32 = 16_384;
+
+/// A sample of the rate counts if less than one part in so many of the time that there was
+/// something to send was spent waiting for the receiver: then the network was the limit.
+const HELD_UP_PART: u64 = 10;
 
 /// A connection that lasts is asked this often, if it is its turn.
 const EVERY: Duration = Duration::from_secs(5);
@@ -217,3 +321,6 @@ pub const ROUND_TRIPS: &[f64] = &[
 
 /// Upper bounds of rates in bytes a second: from a bad mobile network up to 80 Gbit/s.
 pub const DELIVERY_RATES: &[f64] = &[1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10];
+
+#[cfg(test)]
+mod tests;
