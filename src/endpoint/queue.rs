@@ -110,9 +110,7 @@ impl Drop for Place {
         let Some(line) = lines.get_mut(&self.line) else {
             return;
         };
-        let place = line
-            .iter()
-            .position(|call| Arc::ptr_eq(call, &self.call));
+        let place = line.iter().position(|call| Arc::ptr_eq(call, &self.call));
         if let Some(place) = place {
             line.remove(place);
             self.queue.waiting.fetch_sub(1, SeqCst);

@@ -237,7 +237,7 @@ mod tests {
         });
         let mut piece = vec![0; 256 << 10];
         while far.read(&mut piece).is_ok_and(|count| count > 0) {
-            #[expect(clippy::disallowed_methods, reason = "no worker of ours")]
+            #[expect(clippy::disallowed_methods, reason = "this thread is no worker")]
             std::thread::sleep(Duration::from_millis(2));
         }
         let info = sender.join().expect("no panic");

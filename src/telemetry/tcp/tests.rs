@@ -94,7 +94,9 @@ fn a_rate_counts_where_the_network_was_the_limit() {
         measures.take(&info, &now.since(std::mem::replace(&mut known, now)));
         let mut text = String::new();
         registry.encode(crate::telemetry::metrics::Format::Text, &mut text);
-        let count = text.lines().find(|line| line.starts_with("test_rate_count"));
+        let count = text
+            .lines()
+            .find(|line| line.starts_with("test_rate_count"));
         let count = count.and_then(|line| line.rsplit(' ').next()?.parse().ok());
         count.unwrap_or(0)
     };

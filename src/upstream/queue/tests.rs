@@ -211,7 +211,9 @@ async fn where_all_fail_those_are_tried() {
 
 /// Wherever connections were going within these networks.
 fn to_destinations(allowed: &[&str], on_removed: OnRemoved) -> config::Upstream {
-    let networks = allowed.iter().map(|network| network.parse().expect("valid"));
+    let networks = allowed
+        .iter()
+        .map(|network| network.parse().expect("valid"));
     config::Upstream {
         endpoints: Endpoints::Other(OtherEndpoints::OriginalDst),
         allowed: networks.collect(),

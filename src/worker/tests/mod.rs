@@ -27,6 +27,8 @@ use crate::telemetry::metrics::{Format, Registry};
 use crate::telemetry::panics;
 use crate::upstream::{ResolvedEndpoint, World};
 
+mod sessions;
+
 /// Workers that serve TCP listeners, all to the upstream `u`.
 struct Rig {
     handle: Handle,
