@@ -125,19 +125,20 @@ impl SessionRoute {
         name: &str,
         (split, is_brought): (Split, bool),
     ) -> Self {
+        let name: Arc<str> = name.into();
         let choices = split.choices().iter();
         let metrics = choices.map(|choice| {
-            let upstream = &choice.upstream;
-            let metrics = SessionMetrics::new(registry, listener, &upstream.name);
+            let names = (&name, &choice.upstream.name);
+            let metrics = SessionMetrics::new(registry, listener, names);
             Arc::new(if is_brought {
-                metrics.with_refusals(registry, listener, &upstream.name)
+                metrics.with_refusals(registry, listener)
             } else {
                 metrics
             })
         });
         Self {
-            name: name.into(),
             metrics: metrics.collect(),
+            name,
             split,
         }
     }

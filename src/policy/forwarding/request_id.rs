@@ -28,10 +28,10 @@ impl RequestId {
         std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
-    /// A new one.
-    pub fn made(random: &mut fastrand::Rng) -> Self {
+    /// The one of a number that is not zero, drawn at random.
+    pub fn of_number(number: u128) -> Self {
         let mut digits = [0; 32];
-        let number = random.u128(1..).to_be_bytes();
+        let number = number.to_be_bytes();
         for (digits, bytes) in digits
             .as_chunks_mut()
             .0
@@ -71,7 +71,7 @@ pub(super) fn set(
             return id;
         }
     }
-    let id = RequestId::made(random);
+    let id = RequestId::of_number(random.u128(1..));
     headers.insert_prepared(&X_REQUEST_ID_NAME, id.value());
     id
 }

@@ -1,6 +1,6 @@
 //! The line of the access log that a session leaves.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::Session;
 use super::opening::LIMIT_REACHED;
@@ -13,27 +13,25 @@ impl Session {
             return;
         }
         let endpoint = self.endpoint.as_deref();
-        let told = &*self.told;
-        let (total, now) = (told.began.elapsed(), SystemTime::now());
-        let terminated = told.terminated.as_ref();
-        let server_name = terminated.and_then(|it| it.server_name.as_ref());
-        let server_name = told.server_name.as_ref().or(server_name);
-        let certificate = terminated.and_then(|it| it.certificate.as_ref());
-        let origin = Origin::new(&self.facts.listener, &told.route);
-        let upstream = &told.upstream;
+        let (total, now) = (self.began.elapsed(), SystemTime::now());
+        let hello = self.hello.as_deref();
+        let certificate = hello.and_then(|hello| hello.certificate.as_ref());
+        let origin = Origin::new(&self.facts.listener, &self.metrics.route);
+        let upstream = &self.metrics.upstream;
+        let waited = self.waited.time();
         let target = endpoint.map_or_else(
             || Target::new(upstream, "", ""),
             |endpoint| Target::new(upstream, &endpoint.zone, &endpoint.name),
         );
         self.local.access_log.record(&Entry {
             at: now.checked_sub(total).unwrap_or(now),
-            request_id: told.id.bytes(),
+            request_id: self.id().bytes(),
             origin: &origin,
             target: Some(&target),
             client: self.facts.peer,
             method: "",
             scheme: "tcp",
-            host: server_name.map_or(b"", |name| name.as_bytes()),
+            host: self.server_name().unwrap_or_default().as_bytes(),
             path: b"",
             query: None,
             status: None,
@@ -41,19 +39,19 @@ impl Session {
             request_bytes: self.passed.sent.get(),
             response_bytes: self.passed.received.get(),
             version: "",
-            tls: terminated.and_then(|it| it.version),
+            tls: hello.and_then(|hello| hello.version),
             client_certificate: certificate.map(|shown| (&*shown.subject, &*shown.fingerprint)),
             user_agent: b"",
             referer: b"",
-            attempts: told.attempts,
-            queued: (told.queued > Duration::ZERO).then_some(told.queued),
-            connect: told.connect,
+            attempts: self.attempts.into(),
+            queued: (!waited.is_zero()).then_some(waited),
+            connect: self.connect,
             first_byte: None,
             total,
             overhead: None,
             end: end(self.result, self.error),
             error: self.error,
-            generation: told.generation,
+            generation: self.generation,
         });
     }
 }

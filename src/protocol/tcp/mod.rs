@@ -5,9 +5,9 @@
 //! what a route was found by, and that is kept: no attempt can lose its first bytes.
 
 mod destination;
+mod greeted;
 mod log;
 mod opening;
-mod terminated;
 
 use std::future::Future;
 use std::rc::Rc;
@@ -17,8 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::greeted::Greeted;
 use self::opening::Opened;
-use self::terminated::Terminated;
 use super::local::Local;
 use super::tunnel::{End, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::context::ConnectionFacts;
@@ -28,6 +28,7 @@ use crate::net::{Known, Stream};
 use crate::policy::RequestId;
 use crate::proxy_protocol::Kind;
 use crate::snapshot::{SessionMetrics, SessionResult, SessionRoute, TcpListener, TunnelTimeouts};
+use crate::upstream::Waited;
 
 /// How a session begins.
 #[derive(Debug)]
@@ -60,38 +61,29 @@ impl Beginning {
 struct Session {
     facts: ConnectionFacts,
     metrics: Arc<SessionMetrics>,
-    told: Box<Told>,
+    /// What makes its id, unless a proxy in front has given it one.
+    number: [u8; 16],
+    /// Of TLS, if that is spoken.
+    hello: Option<Box<Greeted>>,
     local: Rc<Local>,
+    generation: u64,
+    began: Instant,
+    attempts: u8,
     /// Whether it leads to the endpoint that was tried last, and how that ended.
     is_open: bool,
     end_there: SessionEnd,
+    result: SessionResult,
+    /// For an endpoint with room.
+    waited: Waited,
     /// Known as one that was brought here.
     taken: Option<Box<Known>>,
     /// The endpoint that was tried last.
     endpoint: Option<Arc<Endpoint>>,
+    /// Until the connection to it stood.
+    connect: Option<Duration>,
     passed: Passed,
-    result: SessionResult,
     /// The cause of a failure, as a word of RFC 9209.
     error: Option<&'static str>,
-}
-
-/// What is told of a session. In a box: most of them rest, and then nobody asks.
-#[derive(Debug)]
-struct Told {
-    id: RequestId,
-    generation: u64,
-    began: Instant,
-    route: Arc<str>,
-    upstream: Arc<str>,
-    /// The name that the client asked for, where TLS passes through.
-    server_name: Option<Box<str>>,
-    /// TLS that ends here, if it does.
-    terminated: Option<Terminated>,
-    attempts: u32,
-    /// For how long it waited for an endpoint with room.
-    queued: Duration,
-    /// Until the connection to the endpoint stood.
-    connect: Option<Duration>,
 }
 
 /// Serves a client until its session ends; what is held is let go then.
@@ -106,19 +98,8 @@ pub fn serve<H>(
     held: H,
 ) -> impl Future<Output = ()> {
     let target = local.with_random(|random| beginning.route.pick(random));
-    let told = Told {
-        id: local.with_random(|random| id_of(&facts, random)),
-        generation: local.snapshot().generation,
-        began: Instant::now(),
-        route: Arc::clone(&target.route.name),
-        upstream: Arc::clone(&target.choice().upstream.name),
-        server_name: beginning.server_name,
-        terminated: Terminated::on(&client),
-        attempts: 0,
-        queued: Duration::ZERO,
-        connect: None,
-    };
-    let mut session = Session::new(facts, target.metrics(), told, local);
+    let hello = Greeted::with(&client, beginning.server_name);
+    let mut session = Session::new(facts, target.metrics(), hello, local);
     // In boxes: most begin with nothing, and the target is over once it is connected.
     let received = (!beginning.received.is_empty()).then(|| Box::new(beginning.received));
     let target = Box::new(target);
@@ -138,23 +119,38 @@ impl Session {
     fn new(
         facts: ConnectionFacts,
         metrics: &Arc<SessionMetrics>,
-        told: Told,
+        hello: Option<Box<Greeted>>,
         local: Rc<Local>,
     ) -> Self {
         metrics.active.inc();
         Self {
             facts,
             metrics: Arc::clone(metrics),
-            told: Box::new(told),
+            number: local.with_random(|random| random.u128(1..).to_be_bytes()),
+            hello,
+            generation: local.snapshot().generation,
             local,
+            began: Instant::now(),
+            attempts: 0,
             is_open: false,
             end_there: SessionEnd::Ended,
+            result: SessionResult::Cut,
+            waited: Waited::default(),
             taken: None,
             endpoint: None,
+            connect: None,
             passed: Passed::default(),
-            result: SessionResult::Cut,
             error: None,
         }
+    }
+
+    /// Its id: the one that a proxy in front has given the connection, since that is what endpoints
+    /// are told, or one of its own.
+    fn id(&self) -> RequestId {
+        let proxied = self.facts.proxied.as_ref();
+        let told = proxied.and_then(|proxied| proxied.tlvs.find(Kind::UniqueId));
+        let told = told.and_then(Value::new).and_then(RequestId::of);
+        told.unwrap_or_else(|| RequestId::of_number(u128::from_be_bytes(self.number)))
     }
 
     fn relay<'a>(
@@ -231,13 +227,4 @@ impl Drop for Session {
         }
         self.log();
     }
-}
-
-/// The id of a session: the one that a proxy in front has given the connection, since that is what
-/// endpoints are told, or a new one.
-fn id_of(facts: &ConnectionFacts, random: &mut fastrand::Rng) -> RequestId {
-    let proxied = facts.proxied.as_ref();
-    let told = proxied.and_then(|proxied| proxied.tlvs.find(Kind::UniqueId));
-    let told = told.and_then(Value::new).and_then(RequestId::of);
-    told.unwrap_or_else(|| RequestId::made(random))
 }

@@ -110,7 +110,7 @@ impl Session {
         };
         let patience = Patience {
             limit: choice.timeouts.connect,
-            waited: &mut self.told.queued,
+            waited: &mut self.waited,
         };
         // In a line of its own: who is going elsewhere is not held up by it.
         let line = Line::Only(endpoint.live.id());
@@ -142,7 +142,7 @@ impl Session {
         let mut tried = Vec::new();
         let mut result = None;
         for _ in 0..ATTEMPTS {
-            let waited = self.told.queued;
+            let waited = self.waited;
             let local = &self.local;
             let pick = || {
                 let (upstream, now) = (running(local, &choice.upstream), Instant::now());
@@ -150,7 +150,7 @@ impl Session {
             };
             let patience = Patience {
                 limit: choice.timeouts.connect,
-                waited: &mut self.told.queued,
+                waited: &mut self.waited,
             };
             let turn = choice.upstream.pick_in_turn(Line::Any, patience, pick);
             let pick = match turn.await {
@@ -163,7 +163,7 @@ impl Session {
             let id = pick.endpoint.live.id();
             if !tried.contains(&id) {
                 tried.push(id);
-            } else if self.told.queued == waited {
+            } else if self.waited == waited {
                 break; // all have been tried: once more at once would bring the same
             }
             match self.connect(client, choice, pick).await {
@@ -182,9 +182,10 @@ impl Session {
         pick: Pick,
     ) -> Result<Opened, SessionResult> {
         let endpoint = Arc::clone(&pick.endpoint);
+        let id = self.id();
         let known = Introduced {
-            server_name: self.told.server_name.as_deref(),
-            unique_id: Some(self.told.id.bytes()),
+            server_name: self.server_name(),
+            unique_id: Some(id.bytes()),
         };
         let introduction = introduction(&endpoint, &self.facts, client, known);
         self.endpoint = Some(Arc::clone(&endpoint));
@@ -195,7 +196,7 @@ impl Session {
             self.error = Some(LIMIT_REACHED);
             return Err(SessionResult::Unavailable);
         };
-        self.told.attempts += 1;
+        self.attempts += 1;
         let began = Instant::now();
         let wanted = Wanted {
             host: None,
@@ -232,7 +233,7 @@ impl Session {
         let took = began.elapsed();
         endpoint.connected(took);
         endpoint.live.connected();
-        self.told.connect = Some(took);
+        self.connect = Some(took);
         let made = match destination::made(self.facts.brought.as_deref(), &stream) {
             Ok(made) => made.map(Box::new),
             Err(refusal) => return Err(self.refuse(refusal)),

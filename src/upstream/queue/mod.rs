@@ -16,7 +16,14 @@ pub struct Patience<'a> {
     /// At most.
     pub limit: Duration,
     /// So far.
-    pub waited: &'a mut Duration,
+    pub waited: &'a mut Waited,
+}
+
+/// How long somebody has waited. Small, since every session keeps it: an hour at most, to the
+/// microsecond.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waited {
+    micros: u32,
 }
 
 /// What is measured about a queue, made by the first that waits.
@@ -46,7 +53,7 @@ enum Refusal {
 struct Waiting<'a> {
     series: &'a Series,
     began: Instant,
-    waited: &'a mut Duration,
+    waited: &'a mut Waited,
 }
 
 impl Upstream {
@@ -69,7 +76,7 @@ impl Upstream {
             series.refuse(Refusal::Full);
             return Err(PickError::AllAtLimit);
         };
-        let left = patience.limit.saturating_sub(*patience.waited);
+        let left = patience.limit.saturating_sub(patience.waited.time());
         let waiting = series.begin(patience.waited);
         let end = waiting.began + left;
         loop {
@@ -97,6 +104,19 @@ impl Upstream {
     }
 }
 
+impl Waited {
+    /// The time.
+    pub fn time(self) -> Duration {
+        Duration::from_micros(self.micros.into())
+    }
+
+    fn add(&mut self, time: Duration) {
+        let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        // Who has waited has waited for something.
+        self.micros = self.micros.saturating_add(micros.max(1));
+    }
+}
+
 impl QueueMetrics {
     fn series(&self, registry: &Registry, upstream: &Arc<str>) -> &Series {
         self.series.get_or_init(|| {
@@ -115,7 +135,7 @@ impl QueueMetrics {
 }
 
 impl Series {
-    fn begin<'a>(&'a self, waited: &'a mut Duration) -> Waiting<'a> {
+    fn begin<'a>(&'a self, waited: &'a mut Waited) -> Waiting<'a> {
         self.depth.inc();
         Waiting {
             series: self,
@@ -146,7 +166,7 @@ impl Drop for Waiting<'_> {
         let took = self.began.elapsed();
         self.series.depth.dec();
         self.series.wait.observe(took);
-        *self.waited += took;
+        self.waited.add(took);
     }
 }
 

@@ -58,7 +58,7 @@ fn pick(upstream: &Upstream, tried: &[u64]) -> Result<Pick, PickError> {
 async fn in_turn(upstream: &Upstream, tried: &[u64], limit: Duration) -> Result<Pick, PickError> {
     let patience = Patience {
         limit,
-        waited: &mut Duration::default(),
+        waited: &mut Waited::default(),
     };
     let pick = || pick(upstream, tried);
     upstream.pick_in_turn(Line::Any, patience, pick).await
@@ -121,7 +121,7 @@ async fn only_the_first_looks() {
         tokio::spawn(async move {
             let patience = Patience {
                 limit: Duration::from_secs(1),
-                waited: &mut Duration::default(),
+                waited: &mut Waited::default(),
             };
             let pick = || {
                 looks.fetch_add(1, Ordering::Relaxed);
@@ -164,7 +164,8 @@ async fn who_has_waited_has_less_patience() {
     let world = world();
     let upstream = running(&world, 1);
     let _held = pick(&upstream, &[]).expect("room");
-    let mut waited = Duration::from_millis(700);
+    let mut waited = Waited::default();
+    waited.add(Duration::from_millis(700));
     let began = Instant::now();
     let patience = Patience {
         limit: Duration::from_secs(1),
@@ -173,7 +174,7 @@ async fn who_has_waited_has_less_patience() {
     let turn = upstream.pick_in_turn(Line::Any, patience, || pick(&upstream, &[]));
     assert_eq!(turn.await.err(), Some(PickError::AllAtLimit));
     assert_eq!(began.elapsed(), Duration::from_millis(300));
-    assert_eq!(waited, Duration::from_secs(1));
+    assert_eq!(waited.time(), Duration::from_secs(1));
     let counted = "evenkeel_queue_refused_total{upstream=\"db\",reason=\"timeout\"}";
     assert_eq!(metric(&world, counted), 1);
 }
@@ -234,7 +235,7 @@ async fn a_full_destination_holds_up_nobody_else() {
     let waiter = tokio::spawn(async move {
         let patience = Patience {
             limit: LONG,
-            waited: &mut Duration::default(),
+            waited: &mut Waited::default(),
         };
         let (upstream, full) = waits;
         let line = Line::Only(full.live.id());
@@ -244,7 +245,7 @@ async fn a_full_destination_holds_up_nobody_else() {
     yield_now().await;
     let began = Instant::now();
     let idle = there(2).expect("allowed");
-    let mut waited = Duration::ZERO;
+    let mut waited = Waited::default();
     let patience = Patience {
         limit: LONG,
         waited: &mut waited,
@@ -252,7 +253,10 @@ async fn a_full_destination_holds_up_nobody_else() {
     let line = Line::Only(idle.live.id());
     let turn = upstream.pick_in_turn(line, patience, || Pick::only(&idle));
     let pick = turn.await.expect("room");
-    assert_eq!((began.elapsed(), waited), (Duration::ZERO, Duration::ZERO));
+    assert_eq!(
+        (began.elapsed(), waited),
+        (Duration::ZERO, Waited::default())
+    );
     drop((pick, held));
     assert_eq!(waiter.await.expect("no panic"), Ok(()));
 }
