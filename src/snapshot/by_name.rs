@@ -131,7 +131,7 @@ impl SessionRoute {
             let names = (&name, &choice.upstream.name);
             let metrics = SessionMetrics::new(registry, listener, names);
             Arc::new(if is_brought {
-                metrics.with_refusals(registry, listener)
+                metrics.with_refusals(registry)
             } else {
                 metrics
             })

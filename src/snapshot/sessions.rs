@@ -7,7 +7,9 @@ use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 /// Handles of one listener that relays, and its upstream.
 #[derive(Debug)]
 pub struct SessionMetrics {
-    /// The route that they belong to; empty for a listener's own target.
+    /// The listener that they belong to.
+    pub listener: Arc<str>,
+    /// The route; empty for a listener's own target.
     pub route: Arc<str>,
     /// The upstream.
     pub upstream: Arc<str>,
@@ -79,6 +81,7 @@ impl SessionMetrics {
             registry.counter(&SESSIONS_ENDED, &[labels[0], labels[1], result])
         };
         Self {
+            listener: listener.into(),
             route: Arc::clone(route),
             upstream: Arc::clone(upstream),
             active: registry.level(&SESSIONS, &labels),
@@ -90,10 +93,10 @@ impl SessionMetrics {
     }
 
     /// The same where connections are brought that were going elsewhere.
-    pub(super) fn with_refusals(self, registry: &Registry, listener: &str) -> Self {
+    pub(super) fn with_refusals(self, registry: &Registry) -> Self {
         let refused = Denial::ALL.map(|refusal| {
             let labels = [
-                ("listener", listener),
+                ("listener", &*self.listener),
                 ("upstream", &*self.upstream),
                 ("reason", refusal.as_str()),
             ];

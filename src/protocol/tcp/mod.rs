@@ -4,12 +4,14 @@
 //! fails, and then the tunnel runs. Until an endpoint stands nothing is read from the client but
 //! what a route was found by, and that is kept: no attempt can lose its first bytes.
 
+mod cause;
 mod destination;
 mod greeted;
 mod log;
 mod opening;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +19,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use self::cause::Cause;
 use self::greeted::Greeted;
-use self::opening::Opened;
+use self::opening::Standing;
 use super::local::Local;
 use super::tunnel::{End, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::context::ConnectionFacts;
@@ -27,7 +30,7 @@ use crate::message::Value;
 use crate::net::{Known, Stream};
 use crate::policy::RequestId;
 use crate::proxy_protocol::Kind;
-use crate::snapshot::{SessionMetrics, SessionResult, SessionRoute, TcpListener, TunnelTimeouts};
+use crate::snapshot::{SessionMetrics, SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::upstream::Waited;
 
 /// How a session begins.
@@ -56,13 +59,14 @@ impl Beginning {
 /// that a session which is cut by a drain, or by a fault of ours, is seen as well.
 ///
 /// It may last for days and through many reloads, so it keeps nothing that leads to the route and
-/// the upstream it began with: those would stay for as long, with their tables.
+/// the upstream it began with: those would stay for as long, with their tables. And there may be
+/// very many, so it keeps little: each pointer counts.
 #[derive(Debug)]
 struct Session {
-    facts: ConnectionFacts,
+    peer: SocketAddr,
     metrics: Arc<SessionMetrics>,
-    /// What makes its id, unless a proxy in front has given it one.
-    number: [u8; 16],
+    /// Made when somebody is told it, at last the log.
+    id: Option<Box<RequestId>>,
     /// Of TLS, if that is spoken.
     hello: Option<Box<Greeted>>,
     local: Rc<Local>,
@@ -82,8 +86,16 @@ struct Session {
     /// Until the connection to it stood.
     connect: Option<Duration>,
     passed: Passed,
-    /// The cause of a failure, as a word of RFC 9209.
-    error: Option<&'static str>,
+    /// The cause of a failure.
+    error: Option<Cause>,
+}
+
+/// What a session begins with, and needs no longer once an endpoint is connected.
+#[derive(Debug)]
+struct Start {
+    target: SessionTarget,
+    facts: ConnectionFacts,
+    received: Bytes,
 }
 
 /// Serves a client until its session ends; what is held is let go then.
@@ -99,16 +111,22 @@ pub fn serve<H>(
 ) -> impl Future<Output = ()> {
     let target = local.with_random(|random| beginning.route.pick(random));
     let hello = Greeted::with(&client, beginning.server_name);
-    let mut session = Session::new(facts, target.metrics(), hello, local);
-    // In boxes: most begin with nothing, and the target is over once it is connected.
-    let received = (!beginning.received.is_empty()).then(|| Box::new(beginning.received));
-    let target = Box::new(target);
+    let mut session = Session::new(&facts, target.metrics(), hello, local);
+    let start = Box::new(Start {
+        target,
+        facts,
+        received: beginning.received,
+    });
     async move {
-        let has_spoken = received.is_some();
-        let opened = Box::pin(session.open_for(&client, target, has_spoken)).await;
-        match opened {
-            Ok((opened, limits)) => session.relay(&client, opened, limits, received).await,
-            Err(result) => session.result = result,
+        let standing = match Box::pin(session.open_for(&client, start)).await {
+            Ok(standing) => Some(standing),
+            Err(result) => {
+                session.result = result;
+                None
+            }
+        };
+        if let Some(standing) = standing {
+            session.relay(&client, standing).await;
         }
         // In this order: whoever is told of its end finds that it has been counted.
         drop((session, client, held));
@@ -117,16 +135,16 @@ pub fn serve<H>(
 
 impl Session {
     fn new(
-        facts: ConnectionFacts,
+        facts: &ConnectionFacts,
         metrics: &Arc<SessionMetrics>,
         hello: Option<Box<Greeted>>,
         local: Rc<Local>,
     ) -> Self {
         metrics.active.inc();
         Self {
-            facts,
+            peer: facts.peer,
             metrics: Arc::clone(metrics),
-            number: local.with_random(|random| random.u128(1..).to_be_bytes()),
+            id: id_in_front(facts).map(Box::new),
             hello,
             generation: local.snapshot().generation,
             local,
@@ -144,24 +162,24 @@ impl Session {
         }
     }
 
-    /// Its id: the one that a proxy in front has given the connection, since that is what endpoints
-    /// are told, or one of its own.
-    fn id(&self) -> RequestId {
-        let proxied = self.facts.proxied.as_ref();
-        let told = proxied.and_then(|proxied| proxied.tlvs.find(Kind::UniqueId));
-        let told = told.and_then(Value::new).and_then(RequestId::of);
-        told.unwrap_or_else(|| RequestId::of_number(u128::from_be_bytes(self.number)))
+    /// Its id, which the log has too.
+    fn id(&mut self) -> &RequestId {
+        let local = &self.local;
+        self.id.get_or_insert_with(|| Box::new(new_id(local)))
     }
 
     fn relay<'a>(
         &'a mut self,
         client: &'a Stream,
-        opened: Opened,
-        limits: TunnelTimeouts,
-        received: Option<Box<Bytes>>,
+        standing: Box<Standing>,
     ) -> impl Future<Output = ()> + 'a {
         self.is_open = true;
         async move {
+            let Standing {
+                opened,
+                limits,
+                received,
+            } = *standing;
             // All of it: what is only held counts as well.
             let opened = &opened;
             let watch = Watch {
@@ -174,7 +192,7 @@ impl Session {
                 }),
             };
             let prefix = Prefix {
-                sent: received.map(|received| *received).unwrap_or_default(),
+                sent: received,
                 ..Prefix::default()
             };
             let ends = (End::Socket(client), End::Socket(&opened.stream));
@@ -186,12 +204,15 @@ impl Session {
     fn conclude(&mut self, outcome: &Outcome) {
         (self.result, self.error) = match outcome.end {
             Ended::Closed => (SessionResult::Ok, None),
-            Ended::Idle => (SessionResult::Idle, Some("connection_read_timeout")),
+            Ended::Idle => (SessionResult::Idle, Some(Cause::Silence)),
             Ended::MaxAge => (SessionResult::MaxAge, None),
-            Ended::Removed => (SessionResult::Removed, Some("destination_unavailable")),
-            Ended::Silent => (SessionResult::Silent, Some("connection_read_timeout")),
+            Ended::Removed => (SessionResult::Removed, Some(Cause::NoEndpoint)),
+            Ended::Silent => (SessionResult::Silent, Some(Cause::Silence)),
             Ended::ClientReset => (SessionResult::ClientReset, None),
-            Ended::EndpointReset => (SessionResult::EndpointReset, Some("connection_terminated")),
+            Ended::EndpointReset => (
+                SessionResult::EndpointReset,
+                Some(Cause::Failed(ConnectFailure::Terminated)),
+            ),
         };
         let Some(endpoint) = &self.endpoint else {
             return;
@@ -227,4 +248,14 @@ impl Drop for Session {
         }
         self.log();
     }
+}
+
+/// What a proxy in front calls the connection: endpoints are told the same.
+fn id_in_front(facts: &ConnectionFacts) -> Option<RequestId> {
+    let told = facts.proxied.as_ref()?.tlvs.find(Kind::UniqueId);
+    RequestId::of(Value::new(told?)?)
+}
+
+fn new_id(local: &Local) -> RequestId {
+    RequestId::of_number(local.with_random(|random| random.u128(1..)))
 }

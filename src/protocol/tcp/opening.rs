@@ -6,18 +6,33 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::introduction::{Known as Introduced, introduction};
 use super::super::local::Local;
-use super::{Session, destination};
+use super::cause::Cause;
+use super::{Session, Start, destination};
 use crate::balance::client_key;
+use crate::context::{Brought, ConnectionFacts};
 use crate::endpoint::{ConnectFailure, Endpoint, Line, OpenConnection, SessionEnd};
 use crate::net::{Known, Stream, named};
 use crate::pool::{Wanted, connect};
-use crate::snapshot::{Choice, Denial, SessionResult, SessionTarget, TunnelTimeouts};
+use crate::proxy_protocol::Introduction;
+use crate::snapshot::{Denial, SessionResult, TunnelTimeouts};
 use crate::tls::Purpose;
 use crate::upstream::{Patience, Pick, PickError, Upstream};
+
+/// A connection to an endpoint, and what is said once, when it begins to be relayed.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// In a box: what rests would hold it twice.
+    pub(super) opened: Box<Opened>,
+    /// How long the session may last.
+    pub(super) limits: TunnelTimeouts,
+    /// From the client.
+    pub(super) received: Bytes,
+}
 
 /// A connection to an endpoint with all that counts it.
 #[derive(Debug)]
@@ -40,14 +55,12 @@ struct Unserved<'a> {
 }
 
 impl Session {
-    /// Connects to where the session goes, for as long as the client waits for it, and says how
-    /// long it may last.
+    /// Connects to where the session goes, for as long as the client waits for it.
     pub(super) async fn open_for(
         &mut self,
         client: &Stream,
-        target: Box<SessionTarget>,
-        has_spoken: bool,
-    ) -> Result<(Opened, TunnelTimeouts), SessionResult> {
+        start: Box<Start>,
+    ) -> Result<Box<Standing>, SessionResult> {
         let mut unserved = Unserved {
             client,
             is_over: false,
@@ -55,28 +68,28 @@ impl Session {
         let opened = tokio::select! {
             biased;
             () = client.broken() => return Err(SessionResult::ClientReset),
-            opened = self.open(client, &target) => opened?,
+            opened = self.open(client, &start) => Box::new(opened?),
         };
         unserved.is_over = true;
-        let timeouts = &target.choice().timeouts;
+        let timeouts = &start.target.choice().timeouts;
         let mut limits = self.local.with_random(|random| timeouts.tunnel(random));
-        limits.first_byte = (!has_spoken).then_some(timeouts.first_byte);
-        Ok((opened, limits))
+        limits.first_byte = start.received.is_empty().then_some(timeouts.first_byte);
+        Ok(Box::new(Standing {
+            opened,
+            limits,
+            received: start.received,
+        }))
     }
 
-    async fn open(
-        &mut self,
-        client: &Stream,
-        target: &SessionTarget,
-    ) -> Result<Opened, SessionResult> {
-        match destination::taken(self.facts.brought.as_deref(), client) {
+    async fn open(&mut self, client: &Stream, start: &Start) -> Result<Opened, SessionResult> {
+        match destination::taken(start.facts.brought.as_deref(), client) {
             Ok(known) => self.taken = known.map(Box::new),
             Err(refusal) => return Err(self.refuse(refusal)),
         }
-        if target.choice().upstream.leads_to_destinations() {
-            self.open_destination(client, target.choice()).await
+        if start.target.choice().upstream.leads_to_destinations() {
+            self.open_destination(client, start).await
         } else {
-            self.open_endpoint(client, target.choice()).await
+            self.open_endpoint(client, start).await
         }
     }
 
@@ -84,11 +97,12 @@ impl Session {
     async fn open_destination(
         &mut self,
         client: &Stream,
-        choice: &Choice,
+        start: &Start,
     ) -> Result<Opened, SessionResult> {
+        let choice = start.target.choice();
         let begun = running(&self.local, &choice.upstream);
         let found = destination::destination(
-            self.facts.brought.as_deref(),
+            start.facts.brought.as_deref(),
             &begun,
             &self.local.snapshot(),
         );
@@ -115,20 +129,20 @@ impl Session {
         // In a line of its own: who is going elsewhere is not held up by it.
         let line = Line::Only(endpoint.live.id());
         match begun.pick_in_turn(line, patience, pick).await {
-            Ok(pick) => self.connect(client, choice, pick).await,
+            Ok(pick) => self.connect(client, start, pick).await,
             Err(error) => Err(self.unavailable(error)),
         }
     }
 
     fn refuse(&mut self, refusal: Denial) -> SessionResult {
         self.metrics.refuse(refusal);
-        self.error = Some(refusal.error());
+        self.error = Some(Cause::Denied(refusal));
         SessionResult::Denied
     }
 
     /// What went wrong with those that were tried says more than that none is left.
     fn unavailable(&mut self, error: PickError) -> SessionResult {
-        self.error.get_or_insert(word(error));
+        self.error.get_or_insert(error.into());
         SessionResult::Unavailable
     }
 
@@ -136,9 +150,10 @@ impl Session {
     async fn open_endpoint(
         &mut self,
         client: &Stream,
-        choice: &Choice,
+        start: &Start,
     ) -> Result<Opened, SessionResult> {
-        let key = named(self.facts.peer).map(client_key);
+        let choice = start.target.choice();
+        let key = named(self.peer).map(client_key);
         let mut tried = Vec::new();
         let mut result = None;
         for _ in 0..ATTEMPTS {
@@ -166,7 +181,7 @@ impl Session {
             } else if self.waited == waited {
                 break; // all have been tried: once more at once would bring the same
             }
-            match self.connect(client, choice, pick).await {
+            match self.connect(client, start, pick).await {
                 Ok(opened) => return Ok(opened),
                 Err(SessionResult::Denied) => return Err(SessionResult::Denied),
                 Err(failed) => result = Some(failed),
@@ -178,22 +193,17 @@ impl Session {
     async fn connect(
         &mut self,
         client: &Stream,
-        choice: &Choice,
+        start: &Start,
         pick: Pick,
     ) -> Result<Opened, SessionResult> {
         let endpoint = Arc::clone(&pick.endpoint);
-        let id = self.id();
-        let known = Introduced {
-            server_name: self.server_name(),
-            unique_id: Some(id.bytes()),
-        };
-        let introduction = introduction(&endpoint, &self.facts, client, known);
+        let introduction = self.introduction(&endpoint, client, &start.facts);
         self.endpoint = Some(Arc::clone(&endpoint));
         // One limit for both: a place among its connections, and the connection.
-        let limit = choice.timeouts.connect;
+        let limit = start.target.choice().timeouts.connect;
         let end = Instant::now() + limit;
         let Ok(open) = timeout_at(end, self.local.pool.may_open(&endpoint)).await else {
-            self.error = Some(LIMIT_REACHED);
+            self.error = Some(Cause::LimitReached);
             return Err(SessionResult::Unavailable);
         };
         self.attempts += 1;
@@ -204,7 +214,10 @@ impl Session {
         };
         let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, wanted);
         let failure = match timeout_at(end, opening).await {
-            Ok(Ok((stream, _))) => return self.opened(stream, (open, pick), began),
+            Ok(Ok((stream, _))) => {
+                let brought = start.facts.brought.as_deref();
+                return self.opened(brought, stream, (open, pick), began);
+            }
             Ok(Err(error)) => {
                 tracing::debug!(endpoint = %endpoint.name, why = %error, "no connection");
                 ConnectFailure::of(&error)
@@ -216,13 +229,30 @@ impl Session {
         if had_its_time && endpoint.connect_failed(failure, Instant::now()) {
             endpoint.metrics.session_ended(SessionEnd::ConnectFailed);
         }
-        self.error = Some(failure.as_str());
+        self.error = Some(Cause::Failed(failure));
         Err(SessionResult::ConnectFailed)
+    }
+
+    /// What the endpoint is told of the client, if it is.
+    fn introduction(
+        &mut self,
+        endpoint: &Endpoint,
+        client: &Stream,
+        facts: &ConnectionFacts,
+    ) -> Option<Box<Introduction>> {
+        endpoint.proxy_protocol?;
+        self.id();
+        let known = Introduced {
+            server_name: self.server_name(),
+            unique_id: self.id.as_ref().map(|id| id.bytes()),
+        };
+        introduction(endpoint, facts, client, known)
     }
 
     /// A connection stands.
     fn opened(
         &mut self,
+        brought: Option<&Brought>,
         mut stream: Stream,
         (open, pick): (OpenConnection, Pick),
         began: Instant,
@@ -234,7 +264,7 @@ impl Session {
         endpoint.connected(took);
         endpoint.live.connected();
         self.connect = Some(took);
-        let made = match destination::made(self.facts.brought.as_deref(), &stream) {
+        let made = match destination::made(brought, &stream) {
             Ok(made) => made.map(Box::new),
             Err(refusal) => return Err(self.refuse(refusal)),
         };
@@ -261,16 +291,6 @@ fn running(local: &Local, known: &Arc<Upstream>) -> Arc<Upstream> {
     let snapshot = local.snapshot();
     Arc::clone(snapshot.upstreams.get(&known.name).unwrap_or(known))
 }
-
-/// RFC 9209's word for having nobody to ask.
-fn word(error: PickError) -> &'static str {
-    match error {
-        PickError::NoEndpoints => "destination_unavailable",
-        PickError::AllAtLimit => LIMIT_REACHED,
-    }
-}
-
-pub(super) const LIMIT_REACHED: &str = "connection_limit_reached";
 
 /// Endpoints that one session tries. With half of them dead and none known to be, one client in 32
 /// is turned away; each that failed is left alone by the next clients.

@@ -55,6 +55,8 @@ struct Table {
     /// Who makes room, where so many are watched.
     random: fastrand::Rng,
     at_most: u32,
+    /// From when on milliseconds are counted.
+    epoch: Instant,
 }
 
 /// What tells a connection from those that had, or will have, the same place: it, and a number.
@@ -64,23 +66,27 @@ struct Name {
     count: u32,
 }
 
+/// Small: every connection has one.
 #[derive(Debug)]
 struct Entry {
-    name: Name,
+    /// Of its name.
+    count: u32,
+    /// When it was asked last, in milliseconds of the table. Wraps.
+    asked: u32,
     watched: Arc<Watched>,
     measures: Arc<TcpMeasures>,
-    /// When it was asked last.
-    asked: Instant,
     known: Known,
 }
 
-/// What the kernel said last.
+/// What the kernel said last. Wraps, times too: what is wanted is what has come since.
 #[derive(Debug, Clone, Copy, Default)]
 struct Known {
     segments: u32,
     retransmits: u32,
-    busy: u64,
-    held_up: u64,
+    /// Microseconds.
+    busy: u32,
+    /// Microseconds.
+    held_up: u32,
 }
 
 impl TcpMeasures {
@@ -140,6 +146,7 @@ impl TcpSampler {
                 last_turn: None,
                 random,
                 at_most,
+                epoch: Instant::now(),
             }),
         }
     }
@@ -153,11 +160,12 @@ impl TcpSampler {
         let Some(watched) = stream.watch(name.number(), &self.watching) else {
             return table.give_back(name.place);
         };
+        let asked = table.millis(Instant::now());
         table.places[name.place as usize] = Some(Entry {
-            name,
+            count: name.count,
+            asked,
             watched,
             measures,
-            asked: Instant::now(),
             known: Known::default(),
         });
     }
@@ -215,20 +223,25 @@ impl Table {
             return;
         };
         // It may have had to make room for another.
-        if let Some(mut entry) = place.take_if(|entry| entry.name == name) {
+        if let Some(mut entry) = place.take_if(|entry| entry.count == name.count) {
             entry.take(last);
             self.free.push(name.place);
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps")]
+    fn millis(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.epoch).as_millis() as u32
+    }
+
     /// Asks those whose time has come, as many as one turn may.
     fn ask(&mut self, now: Instant) {
-        let (mut asked, all) = (0, self.places.len());
+        let (mut asked, all, now) = (0, self.places.len(), self.millis(now));
         for _ in 0..all.min(LOOKS_PER_TURN) {
             let entry = &mut self.places[self.next % all];
             self.next = (self.next + 1) % all;
             let Some(entry) = entry else { continue };
-            if now.saturating_duration_since(entry.asked) < EVERY {
+            if now.wrapping_sub(entry.asked) < EVERY {
                 continue;
             }
             entry.asked = now;
@@ -273,12 +286,13 @@ impl Entry {
 }
 
 impl Known {
+    #[expect(clippy::cast_possible_truncation, reason = "it wraps")]
     fn of(info: &TcpInfo) -> Self {
         Self {
             segments: info.segments,
             retransmits: info.retransmits,
-            busy: info.busy,
-            held_up: info.held_up,
+            busy: info.busy as u32,
+            held_up: info.held_up as u32,
         }
     }
 
@@ -286,8 +300,8 @@ impl Known {
         Self {
             segments: self.segments.wrapping_sub(before.segments),
             retransmits: self.retransmits.wrapping_sub(before.retransmits),
-            busy: self.busy.saturating_sub(before.busy),
-            held_up: self.held_up.saturating_sub(before.held_up),
+            busy: self.busy.wrapping_sub(before.busy),
+            held_up: self.held_up.wrapping_sub(before.held_up),
         }
     }
 }
@@ -297,10 +311,10 @@ const AT_MOST: u32 = 16_384;
 
 /// A sample of the rate counts if less than one part in so many of the time that there was
 /// something to send was spent waiting for the receiver: then the network was the limit.
-const HELD_UP_PART: u64 = 10;
+const HELD_UP_PART: u32 = 10;
 
-/// A connection that lasts is asked this often, if it is its turn.
-const EVERY: Duration = Duration::from_secs(5);
+/// Milliseconds after which a connection that lasts is asked again, if it is its turn.
+const EVERY: u32 = 5_000;
 
 /// How often the sampler asks at all.
 const TURN: Duration = Duration::from_millis(200);
