@@ -33,7 +33,10 @@ pub use alpn::Alpn;
 pub use bind::{Bind, BindError};
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use client::{ClientCertificate, ClientFacts, RuleKey};
-pub use datagram::{Batch, Datagram, Outgoing, Source, connected, send};
+pub use datagram::{
+    Batch, Datagram, Heard, Outcome, Outgoing, Source, change_options, coalesce, connected, heard,
+    send,
+};
 pub use incoming::{Incoming, Loose, Queue, accept};
 pub use intercept::{Interception, Known, OwnConnections, is_local};
 pub use options::{Connecting, Listening};

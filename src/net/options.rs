@@ -175,6 +175,15 @@ impl Connecting {
         }
         self.way.apply(socket, is_ipv6)
     }
+
+    /// The same of a socket that has other options.
+    pub(super) fn change_datagrams(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+        let present = socket.device()?;
+        if present.as_deref() != self.way.device.as_deref().map(str::as_bytes) {
+            self.way.bind_device(socket)?;
+        }
+        self.way.apply(socket, is_ipv6)
+    }
 }
 
 impl Way {

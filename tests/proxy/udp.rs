@@ -1,6 +1,6 @@
 //! Datagrams: from clients to endpoints and back, unread.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::support::clock::{PATIENCE, eventually};
 use crate::support::evenkeel::Evenkeel;
@@ -122,9 +122,15 @@ fn an_answer_comes_from_the_address_that_was_asked() {
         let text = config(&[&endpoint], "", "");
         let bind = format!("bind = \"{every}:{number}\"");
         let _proxy = Evenkeel::start(&text.replace("bind = \"@web\"", &bind));
-        for last in [1, 2, 77] {
-            let asked = SocketAddr::from(([127, 0, 0, last], number));
-            let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+        let addresses = [1, 2, 77].map(|last| IpAddr::from([127, 0, 0, last]));
+        let ipv6 = every.is_empty().then_some(Ipv6Addr::LOCALHOST.into());
+        for address in addresses.into_iter().chain(ipv6) {
+            let asked = SocketAddr::from((address, number));
+            let any: IpAddr = match address {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let client = UdpSocket::bind((any, 0)).expect("a port");
             client.set_read_timeout(Some(PATIENCE)).expect("a limit");
             client.send_to(b"hello", asked).expect("it leaves");
             let mut buffer = [0; 16];

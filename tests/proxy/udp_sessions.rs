@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use crate::support::clock::eventually;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::port::Port;
 use crate::support::udp::{UdpClient, UdpEndpoint};
 use crate::udp::{await_metric, config, metric, start};
 
@@ -46,10 +47,10 @@ fn busy_sessions_are_not_ended_for_new_ones() {
         let own = Ipv4Addr::new(127, 0, last, 1);
         UdpClient::from(own, proxy.address("web"))
     });
-    for client in &clients {
+    for client in clients.iter().chain(&clients) {
         assert_eq!(client.ask("who"), endpoint.name());
     }
-    UdpClient::from([127, 0, 3, 1].into(), proxy.address("web")).send("who");
+    UdpClient::from([127, 0, 3, 1], proxy.address("web")).send("who");
     await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "limit"], 1.0);
     for client in &clients {
         assert_eq!(client.ask("who"), endpoint.name());
@@ -62,13 +63,15 @@ fn those_that_nobody_answers_make_room() {
     let endpoint = UdpEndpoint::keeps_quiet_if_asked();
     let proxy = start(&[&endpoint], "max_connections = 3", "");
     let client = UdpClient::of(proxy.address("web"));
-    assert_eq!(client.ask("who"), endpoint.name());
+    for _ in 0..2 {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
     for last in 1..=9 {
         let own = Ipv4Addr::new(127, 0, last, 1);
         UdpClient::from(own, proxy.address("web")).send(format!("quiet {last}"));
     }
     eventually("all are taken", || {
-        (endpoint.received().len() == 10).then_some(())
+        (endpoint.received().len() == 11).then_some(())
     });
     await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "cut"], 7.0);
     await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "limit"], 0.0);
@@ -76,13 +79,70 @@ fn those_that_nobody_answers_make_room() {
     assert_eq!(
         endpoint.peers().len(),
         10,
-        "the one that was answered has its session"
+        "the one that goes on has its session"
     );
     eventually("it is logged", || {
         let log = proxy.log();
         let is_there = log.contains("\"error.type\":\"connection_limit_reached\"");
         is_there.then_some(())
     });
+}
+
+/// Forged questions are answered like others: an answer proves nothing of who asked.
+#[test]
+fn those_that_ask_once_make_room_at_once() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let proxy = start(&[&endpoint], "max_connections = 4", "");
+    let client = UdpClient::of(proxy.address("web"));
+    for _ in 0..2 {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
+    for last in 1..=30 {
+        let own = Ipv4Addr::new(127, 0, last, 1);
+        let stranger = UdpClient::from(own, proxy.address("web"));
+        assert_eq!(stranger.ask("who"), endpoint.name());
+    }
+    await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "limit"], 0.0);
+    assert_eq!(client.ask("who"), endpoint.name());
+    assert_eq!(
+        endpoint.peers().len(),
+        31,
+        "the one that goes on has its session"
+    );
+}
+
+#[test]
+fn sessions_that_are_idle_together_all_end() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let proxy = start(&[&endpoint], "timeouts = { session_idle = \"2s\" }", "");
+    let clients: Vec<UdpClient> = (0..600)
+        .map(|_| UdpClient::of(proxy.address("web")))
+        .collect();
+    for client in &clients {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
+    await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], 600.0);
+    await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 0.0);
+}
+
+/// Its session has the one place that there is, so no pick finds any.
+#[test]
+fn the_only_endpoint_is_tried_again_although_it_is_full() {
+    let mut endpoint = UdpEndpoint::tells_its_port();
+    let limit = "max_connections_per_endpoint = 1";
+    let proxy = start(&[&endpoint], "", limit);
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    endpoint.die();
+    client.send("is anybody there?");
+    let name = "evenkeel_endpoint_connect_errors_total";
+    eventually("it was refused", || {
+        client.send("is anybody there?");
+        (metric(&proxy, name, &["connection_refused"]) > 0.5).then_some(())
+    });
+    endpoint.restart();
+    assert_eq!(client.ask_until_answered("who"), endpoint.name());
+    await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], 0.0);
 }
 
 #[test]
@@ -175,6 +235,67 @@ fn sessions_live_across_a_reload() {
     }
     await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 4.0);
     await_metric(&proxy, "evenkeel_connections_accepted_total", &["web"], 4.0);
+}
+
+/// There is no room elsewhere: what was taken out is not used all the same.
+#[test]
+fn an_endpoint_that_was_taken_out_gets_nothing() {
+    let (one, two) = (UdpEndpoint::tells_its_port(), UdpEndpoint::tells_its_port());
+    let limit = "balance = \"first_healthy\"\nmax_connections_per_endpoint = 1";
+    let mut proxy = start(&[&one, &two], "", limit);
+    let clients = [(); 2].map(|()| UdpClient::of(proxy.address("web")));
+    assert_eq!(clients[0].ask("who"), one.name());
+    assert_eq!(clients[1].ask("who"), two.name());
+    proxy.reload(&config(&[&two], "", limit));
+    for _ in 0..3 {
+        clients[0].send("who");
+    }
+    let name = "evenkeel_udp_dropped_total";
+    await_metric(&proxy, name, &["web", "no_endpoint"], 3.0);
+    assert_eq!(one.received().len(), 1);
+    // It is back, and so is its session, by the same socket.
+    proxy.reload(&config(&[&one, &two], "", limit));
+    assert_eq!(clients[0].ask("who"), one.name());
+    assert_eq!(one.peers().len(), 1);
+}
+
+#[test]
+fn a_reload_that_tells_endpoints_of_clients_reaches_sessions() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let mut proxy = start(&[&endpoint], "", "");
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    for (upstream, is_told) in [("proxy_protocol = \"v2\"", true), ("", false)] {
+        proxy.reload(&config(&[&endpoint], "", upstream));
+        assert_eq!(client.ask("who"), endpoint.name());
+        let (_, bytes) = endpoint.received().pop().expect("it was asked");
+        assert_eq!(bytes.starts_with(signature), is_told, "{upstream}");
+        assert!(bytes.ends_with(b"who"));
+    }
+    assert_eq!(endpoint.peers().len(), 1, "by the same socket");
+}
+
+/// The kernel gives the old socket what it gave it before, since it is the more exact one.
+#[test]
+fn an_address_that_is_written_in_another_way_takes_new_clients() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let port = Port::reserve();
+    let number = port.address().port();
+    let at = |address: &str| {
+        let bind = format!("bind = \"{address}:{number}\"");
+        config(&[&endpoint], "", "").replace("bind = \"@web\"", &bind)
+    };
+    let mut proxy = Evenkeel::start(&at("127.0.0.1"));
+    let client = UdpClient::of(port.address());
+    assert_eq!(client.ask("who"), endpoint.name());
+    for (times, address) in (2..).zip(["0.0.0.0", "", "127.0.0.1"]) {
+        proxy.reload(&at(address));
+        let new = UdpClient::of(port.address());
+        assert_eq!(new.ask("who"), endpoint.name(), "{address}");
+        assert_eq!(client.ask("who"), endpoint.name());
+        assert_eq!(endpoint.peers().len(), times, "{address}");
+    }
 }
 
 #[test]
