@@ -14,6 +14,7 @@ mod connect;
 mod datagram;
 mod incoming;
 mod intercept;
+mod kernel_buffers;
 mod options;
 mod peek;
 mod pipe;

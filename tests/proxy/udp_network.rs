@@ -3,7 +3,7 @@
 
 use crate::support::clock::eventually;
 use crate::support::evenkeel::Evenkeel;
-use crate::support::namespace::Namespace;
+use crate::support::namespace::{Namespace, skipped};
 use crate::support::udp::{UdpClient, UdpEndpoint};
 use crate::udp::{await_metric, metric};
 
@@ -138,14 +138,55 @@ fn no_endpoint_is_blamed_for_want_of_ports() {
         for client in &clients {
             client.send("hello");
         }
+        // One worker takes them in their order, and so has looked at all of them by then.
+        clients[0].send("mark");
         eventually("those that have ports are relayed", || {
-            (endpoint.peers().len() == 4).then_some(())
+            let mut received = endpoint.received().into_iter();
+            received.find(|(_, bytes)| bytes == b"mark")
         });
+        assert_eq!(endpoint.peers().len(), 4);
         range("32768 60999");
         await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "error"], 5.0);
         assert!(failures(&proxy) < 0.5, "{}", proxy.log());
         let name = "evenkeel_endpoint_connect_errors_total";
         await_metric(&proxy, name, &["proxy_internal_error"], 5.0);
         assert_eq!(clients[8].ask("hello"), "hello");
+    });
+}
+
+/// What the network is slow to take waits, and is not lost.
+#[test]
+fn answers_wait_for_the_network() {
+    let Some(scene) = Scene::new() else { return };
+    let slow = "tc qdisc add dev wide0 root tbf rate 4mbit burst 10kb limit 4000000";
+    if let Err(why) = scene.near.try_run(slow) {
+        skipped::<()>(&format!("no queue that is slow: {why}"));
+        return;
+    }
+    let (proxy, _endpoint) = scene.near.within(|| {
+        let endpoint = UdpEndpoint::sends_much();
+        let proxy = Evenkeel::start(&format!(
+            "[listener.web]\nbind = \"10.9.1.1:5353\"\nprotocols = [\"udp\"]\n\
+             socket = {{ send_buffer = \"8KiB\" }}\nto = [\"{}\"]\n",
+            endpoint.address()
+        ));
+        (proxy, endpoint)
+    });
+    scene.far.within(|| {
+        let listener = "10.9.1.1:5353".parse().expect("an address");
+        let client = UdpClient::from([10, 9, 2, 2], listener);
+        client.send("go on");
+        for number in 0..60_u32 {
+            let bytes = client.receive();
+            assert_eq!(
+                (&bytes[..4], bytes.len()),
+                (&number.to_be_bytes()[..], 1_000)
+            );
+        }
+    });
+    scene.near.within(|| {
+        let name = "evenkeel_udp_dropped_total";
+        assert!(metric(&proxy, name, &["web", "send_buffer"]) < 0.5);
+        await_metric(&proxy, "evenkeel_udp_datagrams_total", &["received"], 60.0);
     });
 }

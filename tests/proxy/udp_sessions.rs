@@ -1,10 +1,11 @@
 //! UDP sessions: how long they last, who has one, and what they survive.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::clock::eventually;
+use crate::support::clock::{eventually, pause};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::port::Port;
 use crate::support::udp::{UdpClient, UdpEndpoint};
@@ -125,16 +126,34 @@ fn sessions_that_are_idle_together_all_end() {
     await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 0.0);
 }
 
+#[test]
+fn a_session_ends_once_it_has_its_answers() {
+    let endpoint = UdpEndpoint::keeps_quiet_if_asked();
+    let proxy = start(&[&endpoint], "responses = 1", "");
+    let client = UdpClient::of(proxy.address("web"));
+    for times in 1..=3 {
+        assert_eq!(client.ask("who"), endpoint.name());
+        let ok = f64::from(times);
+        await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], ok);
+    }
+    assert_eq!(endpoint.peers().len(), 3);
+    // One answer is missing, and may still come.
+    client.send("quiet");
+    assert_eq!(client.ask("who"), endpoint.name());
+    assert_eq!(client.ask("who"), endpoint.name());
+    await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 1.0);
+    assert_eq!(endpoint.peers().len(), 4);
+}
+
 /// Its session has the one place that there is, so no pick finds any.
 #[test]
 fn the_only_endpoint_is_tried_again_although_it_is_full() {
     let mut endpoint = UdpEndpoint::tells_its_port();
     let limit = "max_connections_per_endpoint = 1";
-    let proxy = start(&[&endpoint], "", limit);
+    let proxy = start(&[&endpoint], "timeouts = { session_idle = \"3s\" }", limit);
     let client = UdpClient::of(proxy.address("web"));
     assert_eq!(client.ask("who"), endpoint.name());
     endpoint.die();
-    client.send("is anybody there?");
     let name = "evenkeel_endpoint_connect_errors_total";
     eventually("it was refused", || {
         client.send("is anybody there?");
@@ -142,7 +161,76 @@ fn the_only_endpoint_is_tried_again_although_it_is_full() {
     });
     endpoint.restart();
     assert_eq!(client.ask_until_answered("who"), endpoint.name());
-    await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], 0.0);
+    // What was answered afterwards did not fail in the end.
+    await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], 1.0);
+}
+
+/// Nothing says that it is back but that nothing says that it is not.
+#[test]
+fn an_endpoint_that_never_answers_is_taken_back() {
+    let mut first = UdpEndpoint::keeps_quiet_if_asked();
+    let second = UdpEndpoint::keeps_quiet_if_asked();
+    let proxy = start(&[&first, &second], "", "balance = \"first_healthy\"");
+    let client = || UdpClient::of(proxy.address("web"));
+    let old = client();
+    old.send("quiet");
+    eventually("it has come", || first.received().pop());
+    first.die();
+    eventually("it goes to the other", || {
+        old.send("quiet");
+        second.received().pop()
+    });
+    first.restart();
+    let trial = eventually("one tries it", || {
+        let before = first.received().len();
+        let new = client();
+        new.send("quiet trial");
+        pause(Duration::from_millis(100));
+        (first.received().len() > before).then_some(new)
+    });
+    eventually("all go there again", || {
+        trial.send("quiet, and goes on");
+        let (before, new) = (first.received().len(), [(); 3].map(|()| client()));
+        for one in &new {
+            one.send("quiet all");
+        }
+        pause(Duration::from_millis(100));
+        let received = first.received();
+        let of_new = received[before..].iter().filter(|(_, it)| it == b"quiet all");
+        (of_new.count() == 3).then_some(())
+    });
+}
+
+/// It goes on sending to whom it knows, but nobody of these asks it any more.
+#[test]
+fn what_was_taken_out_keeps_no_session_alive() {
+    let two = UdpEndpoint::tells_its_port();
+    let port = Port::reserve();
+    let one = UdpSocket::bind(port.address()).expect("a free port");
+    let text = |endpoint: SocketAddr| {
+        format!(
+            "[listener.web]\nbind = \"@web\"\nprotocols = [\"udp\"]\n\
+             timeouts = {{ session_idle = \"1s\" }}\nupstream = \"app\"\n\
+             [upstream.app]\nendpoints = [\"{endpoint}\"]\n"
+        )
+    };
+    let mut proxy = Evenkeel::start(&text(port.address()));
+    let client = UdpClient::of(proxy.address("web"));
+    client.send("go on");
+    let mut buffer = [0; 16];
+    let (_, peer) = one.recv_from(&mut buffer).expect("it comes");
+    one.send_to(b"first", peer).expect("it leaves");
+    assert_eq!(client.receive(), b"first");
+    proxy.reload(&text(two.address()));
+    // What is under way arrives.
+    one.send_to(b"second", peer).expect("it leaves");
+    assert_eq!(client.receive(), b"second");
+    eventually("the session ends", || {
+        // Refused once it has.
+        drop(one.send_to(b"more", peer));
+        let sessions = metric(&proxy, "evenkeel_l4_sessions", &["web"]);
+        (sessions < 0.5).then_some(())
+    });
 }
 
 #[test]

@@ -23,13 +23,13 @@ pub(crate) struct UdpEndpoint {
 /// What an endpoint was sent, and by whom.
 type Received = (SocketAddr, Vec<u8>);
 
-/// What an endpoint answers to a datagram; with nothing, it does not.
-type Answer = fn(u16, &[u8]) -> Option<Vec<u8>>;
+/// What an endpoint answers to a datagram.
+type Answer = fn(u16, &[u8]) -> Vec<Vec<u8>>;
 
 impl UdpEndpoint {
     /// One that sends back what it gets.
     pub(crate) fn sends_back() -> Self {
-        Self::start(Port::reserve(), |_, bytes| Some(bytes.to_vec()))
+        Self::start(Port::reserve(), |_, bytes| vec![bytes.to_vec()])
     }
 
     /// One that answers with its port, and to `ping` with `pong`.
@@ -39,7 +39,7 @@ impl UdpEndpoint {
                 b"ping" => "pong".to_owned(),
                 _ => port.to_string(),
             };
-            Some(answer.into_bytes())
+            vec![answer.into_bytes()]
         })
     }
 
@@ -50,7 +50,7 @@ impl UdpEndpoint {
                 b"ping" => "pang".to_owned(),
                 _ => port.to_string(),
             };
-            Some(answer.into_bytes())
+            vec![answer.into_bytes()]
         })
     }
 
@@ -58,7 +58,16 @@ impl UdpEndpoint {
     pub(crate) fn keeps_quiet_if_asked() -> Self {
         Self::start(Port::reserve(), |port, bytes| {
             let is_quiet = bytes.starts_with(b"quiet");
-            (!is_quiet).then(|| port.to_string().into_bytes())
+            let answer = (!is_quiet).then(|| port.to_string().into_bytes());
+            answer.into_iter().collect()
+        })
+    }
+
+    /// One that answers with sixty datagrams, numbered, each of a thousand bytes.
+    pub(crate) fn sends_much() -> Self {
+        Self::start(Port::reserve(), |_, _| {
+            let one = |number: u32| [&number.to_be_bytes()[..], &[7; 996]].concat();
+            (0..60).map(one).collect()
         })
     }
 
@@ -109,7 +118,7 @@ impl UdpEndpoint {
 
     /// One that sends back what it gets, at this address of the network that the thread is in.
     pub(crate) fn sends_back_at(address: SocketAddr) -> Self {
-        let answer: Answer = |_, bytes| Some(bytes.to_vec());
+        let answer: Answer = |_, bytes| vec![bytes.to_vec()];
         Self::start_at(Port::reserve(), address, answer)
     }
 
@@ -154,7 +163,7 @@ fn serve(
             kept.lock()
                 .expect("nobody panicked")
                 .push((peer, bytes.to_vec()));
-            if let Some(answer) = answer(address.port(), bytes) {
+            for answer in answer(address.port(), bytes) {
                 drop(socket.send_to(&answer, peer));
             }
         }
@@ -213,6 +222,14 @@ impl UdpClient {
     pub(crate) fn ask(&self, bytes: impl AsRef<[u8]>) -> String {
         self.send(bytes);
         String::from_utf8(self.receive()).expect("text")
+    }
+
+    /// The same; `None` where nothing comes.
+    pub(crate) fn try_ask(&self, bytes: impl AsRef<[u8]>) -> Option<String> {
+        self.send(bytes);
+        let mut buffer = vec![0; 65_536];
+        let length = self.socket.recv(&mut buffer).ok()?;
+        String::from_utf8(buffer[..length].to_vec()).ok()
     }
 
     /// The same, asking again as a client does whose datagram was lost.

@@ -11,12 +11,14 @@
 //! it. And what the kernel found out itself was said when it was sent.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+
+use socket2::Socket;
 
 use super::call::{Message, Piece, Way, many};
 use super::control::{Control, Report};
-use super::set_number;
-use socket2::Socket;
+use crate::net::options::set_number;
 
 /// What is known of a socket that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +49,12 @@ pub fn heard(socket: BorrowedFd<'_>) -> io::Result<Heard> {
 }
 
 /// Has a socket told, and what it sends parted on its way where it is too long for that.
-pub(super) fn listen(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
-    if is_ipv6 {
+pub(super) fn listen(socket: &Socket, endpoint: SocketAddr) -> io::Result<()> {
+    if endpoint.is_ipv6() {
         set_number(socket, libc::SOL_IPV6, libc::IPV6_RECVERR, 1)?;
-    } else {
+    }
+    // Routers part nothing of IPv6: there the kernel does, once it was told of the size.
+    if endpoint.ip().to_canonical().is_ipv4() {
         set_number(socket, libc::SOL_IP, libc::IP_RECVERR, 1)?;
         let part = libc::IP_PMTUDISC_DONT;
         set_number(socket, libc::SOL_IP, libc::IP_MTU_DISCOVER, part)?;

@@ -56,7 +56,7 @@ pub fn connected(endpoint: SocketAddr, options: Option<&Connecting>) -> io::Resu
         Type::DGRAM.nonblocking(),
         Some(Protocol::UDP),
     )?;
-    heard::listen(&socket, endpoint.is_ipv6())?;
+    heard::listen(&socket, endpoint)?;
     if let Some(options) = options {
         options.prepare_datagrams(&socket, endpoint.is_ipv6())?;
     }

@@ -3,13 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::Relay;
 use super::forward::why;
-use crate::net::{Batch, Outgoing, Source, send};
-use crate::snapshot::Dropped;
+use super::held::{Held, Waiting};
+use super::session::{Ending, Session};
+use super::table::Table;
+use crate::net::{Batch, Outcome, Outgoing, Source, send};
+use crate::snapshot::{Dropped, UdpListener};
 
 /// Room for what is known of answers while they are in a batch; kept, so that no turn asks for
 /// memory.
@@ -30,6 +34,12 @@ struct Answer {
     source: Option<Source>,
 }
 
+/// Who takes in how messages to clients went.
+pub(super) struct Counting<'a> {
+    pub(super) table: &'a mut Table<Session>,
+    pub(super) udp: Option<&'a Arc<UdpListener>>,
+}
+
 impl Relay {
     /// Sends to clients what endpoints sent. Whether it was from as many as can be looked at at
     /// once.
@@ -42,6 +52,10 @@ impl Relay {
             if batch.room() < Batch::FEW {
                 self.answer(batch, now);
                 batch.clear();
+            }
+            if self.held.is_some() {
+                is_all = false;
+                break;
             }
             let Some(session) = self.table.get_mut(place) else {
                 continue;
@@ -104,30 +118,75 @@ impl Relay {
                 from: answer.source,
             }
         };
-        let table = &mut self.table;
         let socket = self.socket.get_ref().as_fd();
+        let table = &mut self.table;
+        let mut counting = Counting { table, udp };
+        let mut stopped = None;
         send(socket, leaving.len(), message, |at, outcome| {
-            let (count, bytes) = outcome.sent;
-            let place = leaving[at].place;
-            if let Some(session) = table.get_mut(place)
-                && count > 0
-            {
-                session.received(count, bytes);
-                let keeps_alive = !session.is_retired();
-                if keeps_alive {
-                    table.used(place, true, now);
-                }
-            }
-            let Some(udp) = udp else {
-                return true;
-            };
-            udp.metrics.received.add(count);
-            if let Some(error) = outcome.error {
-                let lost = message(at).count() - count;
-                udp.metrics.drop(why(&error), lost);
-            }
-            true
+            let of = (leaving[at].place, leaving[at].peer);
+            let left = counting.count(of, &message(at), outcome, now);
+            stopped = left.map(|from| (at, from));
+            stopped.is_none()
         });
+        let Some((first, mut from)) = stopped else {
+            return;
+        };
+        let mut held = Held::new(socket).ok();
+        for (at, answer) in leaving.iter().enumerate().skip(first) {
+            let message = message(at);
+            if let Some(held) = &mut held {
+                held.push(Waiting {
+                    bytes: message.bytes[from..].into(),
+                    segment: message.segment,
+                    place: answer.place,
+                    peer: answer.peer,
+                    source: answer.source,
+                });
+            } else if let Some(udp) = udp {
+                udp.metrics.drop(Dropped::SendBuffer, message.count());
+            }
+            from = 0;
+        }
+        self.held = held;
+    }
+}
+
+impl Counting<'_> {
+    /// Takes in how a message went. What the kernel has no room for is not lost yet: from which of
+    /// its bytes on that is.
+    pub(super) fn count(
+        &mut self,
+        (place, peer): (usize, SocketAddr),
+        message: &Outgoing<'_>,
+        outcome: Outcome,
+        now: Instant,
+    ) -> Option<usize> {
+        let (count, bytes) = outcome.sent;
+        let session = self.table.get_mut(place);
+        // One that had to wait may have lost its session, and another one have its place.
+        if let Some(session) = session.filter(|session| session.peer == peer)
+            && count > 0
+        {
+            session.received(count, bytes);
+            let responses = self.udp.and_then(|udp| udp.responses);
+            if responses.is_some_and(|responses| session.has_answers(responses)) {
+                session.ending = Ending::Idle;
+                self.table.remove(place);
+            } else if !session.is_retired() {
+                self.table.used(place, true, now);
+            }
+        }
+        if let Some(udp) = self.udp {
+            udp.metrics.received.add(count);
+        }
+        let error = outcome.error?;
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return usize::try_from(bytes).ok();
+        }
+        if let Some(udp) = self.udp {
+            udp.metrics.drop(why(&error), message.count() - count);
+        }
+        None
     }
 }
 

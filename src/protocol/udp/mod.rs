@@ -14,6 +14,7 @@
 mod answers;
 mod current;
 mod forward;
+mod held;
 mod introduced;
 mod link;
 mod ready;
@@ -39,6 +40,7 @@ pub use self::current::Current;
 use self::answers::Answers;
 use self::current::Form;
 use self::forward::forward;
+use self::held::Held;
 use self::ready::{Ready, readable};
 use self::session::{Ending, Session};
 use self::table::{Key, Network, Table};
@@ -57,6 +59,8 @@ struct Relay {
     ready: Ready,
     table: Table<Session>,
     answers: Answers,
+    /// What the kernel had no room for.
+    held: Option<Held>,
     /// Datagrams of clients that are asked for next: as many as may have come.
     expected: usize,
     /// Whether more sessions have been idle for too long than could be ended.
@@ -69,6 +73,8 @@ struct Relay {
 struct Turn {
     clients: bool,
     endpoints: bool,
+    /// What is held may be sent.
+    room: bool,
     /// Another form of the listener, or time to look who is idle.
     other: bool,
 }
@@ -92,6 +98,7 @@ pub fn start(
         ready: Ready::new()?,
         table: Table::new(),
         answers: Answers::default(),
+        held: None,
         expected: Batch::FEW,
         is_behind: false,
         local,
@@ -114,6 +121,9 @@ impl Relay {
             let now = Instant::now();
             let mut batch = batch.borrow_mut();
             let mut is_full = turn.clients && self.take_from_clients(&mut batch, now);
+            if turn.room {
+                self.send_held(now);
+            }
             is_full |= turn.endpoints && self.take_from_endpoints(&mut batch, now);
             drop(batch);
             if turn.other {
@@ -131,12 +141,18 @@ impl Relay {
         let is_changed = self.current.poll_changed(cx).is_ready();
         // Without sessions no time is waited for.
         let is_time = !self.table.is_empty() && tick.poll_tick(cx).is_ready();
+        // What endpoints send waits with the kernel while nothing can be sent on.
+        let holds = self.held.is_some();
         let turn = Turn {
             clients: self.socket.poll_read_ready(cx).is_ready(),
-            endpoints: self.ready.poll(cx).is_ready(),
+            endpoints: !holds && self.ready.poll(cx).is_ready(),
+            room: self
+                .held
+                .as_ref()
+                .is_some_and(|held| held.poll(cx).is_ready()),
             other: is_changed || is_time || self.is_behind,
         };
-        if turn.clients || turn.endpoints || turn.other {
+        if turn.clients || turn.endpoints || turn.room || turn.other {
             Poll::Ready(turn)
         } else {
             Poll::Pending

@@ -92,13 +92,22 @@ impl std::fmt::Debug for Events {
 }
 
 /// Watched for what comes, and not for room to send: each datagram that leaves would make some.
+pub(super) fn readable(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watched(socket, Interest::READABLE)
+}
+
+/// Watched for room to send.
+pub(super) fn writable(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watched(socket, Interest::WRITABLE)
+}
+
 #[expect(
     unsafe_code,
     reason = "tokio cannot see from a type that a descriptor stays what it is"
 )]
-pub(super) fn readable(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn watched(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: it owns its one descriptor, which so is open, and the same, until it is dropped.
-    let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
     Ok(registered?)
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Session {
     local: Rc<Local>,
     began: Instant,
     attempts: u32,
+    /// Datagrams of the client that left, and of the endpoint that did.
+    datagrams: [u64; 2],
     sent: u64,
     received: u64,
     first_byte: Option<Duration>,
@@ -48,7 +50,7 @@ pub(super) struct Session {
 /// Why a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Nothing moved for too long.
+    /// Nothing moved for too long, or all was said.
     Idle,
     /// It made room for another.
     Evicted,
@@ -86,6 +88,7 @@ impl Session {
             local: Rc::clone(local),
             began: now,
             attempts,
+            datagrams: [0; 2],
             sent: 0,
             received: 0,
             first_byte: None,
@@ -174,6 +177,7 @@ impl Session {
 
     /// Datagrams were sent to the endpoint.
     pub(super) fn sent(&mut self, count: u64, bytes: u64, now: Instant) {
+        self.datagrams[0] += count;
         self.sent += bytes;
         self.target.metrics().sent.add(bytes);
         let metrics = &self.link.endpoint.metrics;
@@ -194,10 +198,17 @@ impl Session {
 
     /// Datagrams of the endpoint were sent to the client.
     pub(super) fn received(&mut self, count: u64, bytes: u64) {
+        self.datagrams[1] += count;
         self.received += bytes;
         self.target.metrics().received.add(bytes);
         let metrics = &self.link.endpoint.metrics;
         metrics.relayed(Direction::Received, count, bytes);
+    }
+
+    /// Whether each datagram of the client was answered so often.
+    pub(super) fn has_answers(&self, responses: u32) -> bool {
+        let [asked, answered] = self.datagrams;
+        answered >= asked.saturating_mul(responses.into())
     }
 
     /// The endpoint sent something, whatever becomes of it.
