@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use super::control::{Control, Said};
 use super::name::{NOBODY, decode, encode};
 use super::*;
+use crate::config::{DscpEntry, UpstreamSocket};
 use crate::net::{Listening, Sockets, Transport};
 
 fn bound(address: &str) -> (UdpSocket, u16) {
@@ -226,4 +227,20 @@ fn what_was_heard_is_taken_and_not_announced_again() {
         let error = Batch::default().receive_few(socket.as_fd(), 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
+}
+
+#[test]
+fn a_connected_socket_becomes_one_with_other_options() {
+    let endpoint = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = connected(endpoint.local_addr().unwrap(), None).unwrap();
+    let class = || SockRef::from(&socket).tos_v4().unwrap();
+    assert_eq!(class(), 0);
+    let written = UpstreamSocket {
+        dscp: Some(DscpEntry::Number(46)),
+        ..UpstreamSocket::default()
+    };
+    change_options(&socket, Connecting::new(&written).as_ref()).unwrap();
+    assert_eq!(class(), 46 << 2);
+    change_options(&socket, None).unwrap();
+    assert_eq!(class(), 0);
 }
