@@ -72,9 +72,8 @@ struct Relay {
 #[derive(Debug, Default, Clone, Copy)]
 struct Turn {
     clients: bool,
+    /// There is something of theirs, or room for what is held of that.
     endpoints: bool,
-    /// What is held may be sent.
-    room: bool,
     /// Another form of the listener, or time to look who is idle.
     other: bool,
 }
@@ -118,41 +117,43 @@ impl Relay {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !(self.form.is_closed && self.table.is_empty()) {
             let turn = poll_fn(|cx| self.poll(&mut tick, cx)).await;
-            let now = Instant::now();
-            let mut batch = batch.borrow_mut();
-            let mut is_full = turn.clients && self.take_from_clients(&mut batch, now);
-            if turn.room {
-                self.send_held(now);
-            }
-            is_full |= turn.endpoints && self.take_from_endpoints(&mut batch, now);
-            drop(batch);
-            if turn.other {
-                self.form = self.current.form();
-                self.end_idle(now);
-            }
-            if is_full || self.is_behind {
+            if self.take(turn, &mut batch.borrow_mut()) {
                 // There is more at once, and others are waiting for this thread.
                 yield_now().await;
             }
         }
     }
 
+    /// Does what there is to do. Whether there is more, as far as is known.
+    fn take(&mut self, turn: Turn, batch: &mut Batch) -> bool {
+        let now = Instant::now();
+        let mut is_full = turn.clients && self.take_from_clients(batch, now);
+        if turn.endpoints && self.held.is_some() {
+            self.send_held(now);
+        } else if turn.endpoints {
+            is_full |= self.take_from_endpoints(batch, now);
+        }
+        if turn.other {
+            self.form = self.current.form();
+            self.end_idle(now);
+        }
+        is_full || self.is_behind
+    }
+
     fn poll(&self, tick: &mut Interval, cx: &mut Context<'_>) -> Poll<Turn> {
         let is_changed = self.current.poll_changed(cx).is_ready();
         // Without sessions no time is waited for.
         let is_time = !self.table.is_empty() && tick.poll_tick(cx).is_ready();
-        // What endpoints send waits with the kernel while nothing can be sent on.
-        let holds = self.held.is_some();
         let turn = Turn {
             clients: self.socket.poll_read_ready(cx).is_ready(),
-            endpoints: !holds && self.ready.poll(cx).is_ready(),
-            room: self
-                .held
-                .as_ref()
-                .is_some_and(|held| held.poll(cx).is_ready()),
+            endpoints: match &self.held {
+                None => self.ready.poll(cx).is_ready(),
+                // What they send waits with the kernel while nothing can be sent on.
+                Some(held) => held.poll(cx).is_ready(),
+            },
             other: is_changed || is_time || self.is_behind,
         };
-        if turn.clients || turn.endpoints || turn.room || turn.other {
+        if turn.clients || turn.endpoints || turn.other {
             Poll::Ready(turn)
         } else {
             Poll::Pending
