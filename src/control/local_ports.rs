@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn more_sessions_than_ports_are_told() {
         let listener = |name: &str, port: u16, lines: &str| {
-            format!("[listener.{name}]\nbind = \":{port}\"\nto = [\"10.0.0.1:53\"]\n{lines}\n",)
+            format!("[listener.{name}]\nbind = \":{port}\"\nto = [\"10.0.0.1:53\"]\n{lines}\n")
         };
         let udp = "protocols = [\"udp\"]";
         let two = [listener("a", 53, udp), listener("b", 54, udp)].concat();
