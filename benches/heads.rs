@@ -94,6 +94,7 @@ fn listener() -> Listener {
             .map(|net| net.parse().expect("a network"))
             .to_vec(),
         max_connections: None,
+        responses: None,
         max_head_size: None,
         max_fields: None,
         forwarded: None,

@@ -17,6 +17,7 @@ pub mod coverage;
 pub mod cpus;
 pub mod files;
 pub mod health;
+mod local_ports;
 pub mod materials;
 pub mod notify;
 mod prepare;

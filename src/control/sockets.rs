@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::local_ports;
 use super::prepare::{Rejection, Workshop};
 use crate::config::{Config, Intercept};
 use crate::net::{Bind, Connecting, Listening, Sockets, Transport};
@@ -148,6 +149,9 @@ pub(super) fn rehearse(config: &Config) -> Result<(), Rejection> {
                 "`fast_open` does nothing: net.ipv4.tcp_fastopen lacks 2"
             );
         }
+    }
+    if let Some(doubt) = local_ports::doubt(config, &local_ports::range()) {
+        tracing::warn!("{doubt}");
     }
     for (name, upstream) in &effective_upstreams(config) {
         if let Some(options) = Connecting::new(&upstream.socket) {

@@ -28,7 +28,8 @@ pub enum ConnectFailure {
     TlsAlert,
     /// What the endpoint said is no TLS, or none that is taken here.
     TlsProtocol,
-    /// We have run out of something: descriptors, local ports, memory.
+    /// We have run out of something: descriptors, local ports, memory; or this machine does not let
+    /// us.
     Ours,
 }
 
@@ -106,13 +107,14 @@ impl From<tls::Failure> for ConnectFailure {
     }
 }
 
-/// What the kernel says when this process or machine has run out of something.
-const OURS: [Errno; 5] = [
+/// What the kernel says when this process or machine has run out of something, or forbids it.
+const OURS: [Errno; 6] = [
     Errno::MFILE,
     Errno::NFILE,
     Errno::NOMEM,
     Errno::NOBUFS,
     Errno::ADDRNOTAVAIL, // no local port is left towards that address
+    Errno::PERM,         // its firewall, or its table of connections is full
 ];
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod connect;
 mod datagram;
 mod incoming;
 mod intercept;
+mod kernel_buffers;
 mod options;
 mod outstanding;
 mod peek;
@@ -34,7 +35,10 @@ pub use alpn::Alpn;
 pub use bind::{Bind, BindError};
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use client::{ClientCertificate, ClientFacts, RuleKey};
-pub use datagram::{Batch, Datagram, Outgoing, Source, connected, send};
+pub use datagram::{
+    Batch, Datagram, Heard, Outcome, Outgoing, Source, change_options, coalesce, connected, heard,
+    send,
+};
 pub use incoming::{Incoming, Loose, Queue, accept};
 pub use intercept::{Interception, Known, OwnConnections, is_local};
 pub use options::{Connecting, Listening};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::kernel_buffers::KernelBuffers;
 use super::unix::Access;
 use crate::config::{DscpEntry, KeepaliveEntry, ListenerSocket, UpstreamSocket};
 
@@ -26,6 +27,8 @@ pub struct Listening {
     fast_open: bool,
     freebind: bool,
     way: Way,
+    /// Of sockets that take datagrams.
+    buffers: KernelBuffers,
     /// Whether IPv6 leaves IPv4 alone, if that was written.
     pub(super) v6_only: Option<bool>,
     /// Whom the file of a Unix socket is for.
@@ -37,6 +40,8 @@ pub struct Listening {
 pub struct Connecting {
     keepalive: Option<Keepalive>,
     way: Way,
+    /// Of sockets for datagrams.
+    buffers: KernelBuffers,
 }
 
 /// How what is sent finds its way.
@@ -79,6 +84,7 @@ impl Listening {
                 written.dscp.as_ref(),
                 written.bind_to_device.as_deref(),
             ),
+            buffers: KernelBuffers::of_listener(written.receive_buffer, written.send_buffer),
             v6_only: written.v6_only,
             access: Access::new(written),
         }
@@ -120,6 +126,7 @@ impl Listening {
 
     /// Makes a socket that takes datagrams one with these options.
     pub(super) fn apply_to_datagrams(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+        self.buffers.apply(socket);
         self.way.apply(socket, is_ipv6)
     }
 
@@ -151,6 +158,7 @@ impl Connecting {
                 written.dscp.as_ref(),
                 written.bind_to_device.as_deref(),
             ),
+            buffers: KernelBuffers::new(written.receive_buffer, written.send_buffer),
         };
         (options != Self::default()).then_some(options)
     }
@@ -165,14 +173,29 @@ impl Connecting {
         if let Some(keepalive) = self.keepalive {
             keepalive.apply(socket)?;
         }
-        self.prepare_datagrams(socket, is_ipv6)
+        self.prepare_way(socket, is_ipv6)
     }
 
     /// The same where there is none.
     pub(super) fn prepare_datagrams(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+        self.buffers.apply(socket);
+        self.prepare_way(socket, is_ipv6)
+    }
+
+    fn prepare_way(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
         if self.way.device.is_some() {
             self.way.bind_device(socket)?;
         }
+        self.way.apply(socket, is_ipv6)
+    }
+
+    /// The same of a socket that has other options.
+    pub(super) fn change_datagrams(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+        let present = socket.device()?;
+        if present.as_deref() != self.way.device.as_deref().map(str::as_bytes) {
+            self.way.bind_device(socket)?;
+        }
+        self.buffers.apply(socket);
         self.way.apply(socket, is_ipv6)
     }
 }

@@ -184,6 +184,27 @@ impl Sockets {
         (self.local, &self.path) == (other.local, &other.path)
     }
 
+    /// Whether what comes by those others would come by these, were the others not there.
+    pub fn covers(&self, others: &Self) -> bool {
+        let (own, other) = (self.local, others.local);
+        let is_within = own.ip() == other.ip() || own.ip().is_unspecified();
+        let has_ipv4 = !others.takes_ipv4() || self.takes_ipv4();
+        let has_ipv6 = others.local.is_ipv4() || own.is_ipv6();
+        self.transport == others.transport
+            && own.port() == other.port()
+            && is_within
+            && has_ipv4
+            && has_ipv6
+            && self.options().is_bound_as(&others.options())
+    }
+
+    /// Whether clients of IPv4 may come.
+    fn takes_ipv4(&self) -> bool {
+        let is_dual = |socket: &Socket| !socket.only_v6().unwrap_or(true);
+        let first = self.slot(0);
+        self.local.is_ipv4() || first.is_some_and(|slot| slot.as_ref().is_some_and(is_dual))
+    }
+
     /// Workers that have a socket here.
     pub fn workers(&self) -> usize {
         self.open.len()

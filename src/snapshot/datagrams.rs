@@ -13,6 +13,8 @@ pub struct UdpListener {
     pub route: Arc<SessionRoute>,
     /// A session in which nothing moves ends after this time.
     pub session_idle: Duration,
+    /// A session ends once each datagram of its client was answered so often.
+    pub responses: Option<u32>,
     /// What is counted about it, beside its sessions.
     pub metrics: DatagramMetrics,
 }

@@ -38,6 +38,7 @@ impl Builder<'_> {
         Ok(UdpListener {
             route: route.ok_or_else(|| refused(name, without))?,
             session_idle: session_idle([&written.timeouts, defaults]),
+            responses: written.responses,
             metrics: DatagramMetrics::new(&self.ingredients.world.registry, name),
         })
     }

@@ -2,7 +2,9 @@
 //!
 //! Unlike connections, datagrams have no place to be accepted from: those of running sessions come
 //! by the same socket as those of new clients. So the loop of a listener that is gone goes on until
-//! its sessions have ended, and takes it up again if the listener comes back meanwhile.
+//! its sessions have ended, and takes it up again if the listener comes back meanwhile. If only its
+//! address was written in another way (`0.0.0.0:53`, then `:53`), the kernel goes on giving it what
+//! it gave it before: then it serves what has taken its place, as long as that is there.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -50,17 +52,21 @@ impl Relaying {
         self.running.retain(|running| !running.current.is_over());
         let wanted = || snapshot.listeners.iter().filter(|one| one.udp().is_some());
         for running in &self.running {
-            if !wanted().any(|listener| running.is_of(listener)) {
+            let own = wanted().find(|listener| running.is_of(listener));
+            let form = own.or_else(|| wanted().find(|one| one.sockets.covers(&running.sockets)));
+            let Some(listener) = form else {
                 running.current.close();
-            }
+                continue;
+            };
+            let drain = &self.local.drain;
+            running.current.replace(listener, snapshot, drain);
         }
         let told = std::mem::take(&mut self.lacks_some);
         for listener in wanted() {
-            let running = self.running.iter().find(|running| running.is_of(listener));
-            if let Some(running) = running {
-                let drain = &self.local.drain;
-                running.current.replace(listener, snapshot, drain);
-            } else if let Err(error) = self.start(listener, snapshot) {
+            if self.running.iter().any(|running| running.is_of(listener)) {
+                continue;
+            }
+            if let Err(error) = self.start(listener, snapshot) {
                 self.lacks_some = true;
                 if !told {
                     self.events.publish(Event {

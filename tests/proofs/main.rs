@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod datagrams;
 mod figures;
 mod h2;
 mod kill;

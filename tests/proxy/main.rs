@@ -79,6 +79,7 @@ mod tls_upstream_names;
 mod tls_upstreams;
 mod udp;
 mod udp_dns;
+mod udp_network;
 mod udp_sessions;
 mod unix_sockets;
 mod upstreams;

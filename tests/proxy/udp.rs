@@ -1,10 +1,12 @@
 //! Datagrams: from clients to endpoints and back, unread.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::process::Command;
 
 use crate::support::clock::{PATIENCE, eventually};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::port::Port;
+use crate::support::python::python;
 use crate::support::udp::{UdpClient, UdpEndpoint};
 
 /// A UDP listener, `web`, in front of these endpoints, with lines behind its settings and behind
@@ -122,9 +124,15 @@ fn an_answer_comes_from_the_address_that_was_asked() {
         let text = config(&[&endpoint], "", "");
         let bind = format!("bind = \"{every}:{number}\"");
         let _proxy = Evenkeel::start(&text.replace("bind = \"@web\"", &bind));
-        for last in [1, 2, 77] {
-            let asked = SocketAddr::from(([127, 0, 0, last], number));
-            let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
+        let addresses = [1, 2, 77].map(|last| IpAddr::from([127, 0, 0, last]));
+        let ipv6 = every.is_empty().then_some(Ipv6Addr::LOCALHOST.into());
+        for address in addresses.into_iter().chain(ipv6) {
+            let asked = SocketAddr::from((address, number));
+            let any: IpAddr = match address {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let client = UdpSocket::bind((any, 0)).expect("a port");
             client.set_read_timeout(Some(PATIENCE)).expect("a limit");
             client.send_to(b"hello", asked).expect("it leaves");
             let mut buffer = [0; 16];
@@ -198,4 +206,38 @@ fn an_endpoint_whose_answer_is_wrong_is_left() {
         log.contains("answered with 4 bytes, not as expected"),
         "{log}"
     );
+}
+
+/// What a client hands the kernel as one, and the kernel hands on as one (GSO, GRO), is several.
+#[test]
+fn datagrams_that_are_sent_as_one_arrive_apart() {
+    const CLIENT: &str = "
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.connect(('127.0.0.1', int(sys.argv[1])))
+client.settimeout(20)
+try:
+    client.setsockopt(17, 103, 400) # UDP_SEGMENT
+except OSError:
+    sys.exit('skipped')
+sent = [bytes([at]) * (400 if at % 10 < 9 else 7) for at in range(50)]
+for first in range(0, 50, 10):
+    client.send(b''.join(sent[first:first + 10]))
+assert [client.recv(65536) for _ in sent] == sent
+";
+    let endpoint = UdpEndpoint::sends_back();
+    let proxy = start(&[&endpoint], "", "");
+    let port = proxy.address("web").port().to_string();
+    let client = Command::new(python()).args(["-c", CLIENT, &port]).output();
+    let Ok(client) = client else { return };
+    let said = String::from_utf8_lossy(&client.stderr);
+    if said.trim() == "skipped" {
+        return;
+    }
+    assert!(client.status.success(), "{said}");
+    assert_eq!(endpoint.received().len(), 50);
+    for direction in ["sent", "received"] {
+        let name = "evenkeel_udp_datagrams_total";
+        await_metric(&proxy, name, &["web", direction], 50.0);
+    }
 }

@@ -1,11 +1,13 @@
 //! UDP sessions: how long they last, who has one, and what they survive.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::support::clock::eventually;
+use crate::support::clock::{eventually, pause};
 use crate::support::evenkeel::Evenkeel;
+use crate::support::port::Port;
 use crate::support::udp::{UdpClient, UdpEndpoint};
 use crate::udp::{await_metric, config, metric, start};
 
@@ -46,10 +48,10 @@ fn busy_sessions_are_not_ended_for_new_ones() {
         let own = Ipv4Addr::new(127, 0, last, 1);
         UdpClient::from(own, proxy.address("web"))
     });
-    for client in &clients {
+    for client in clients.iter().chain(&clients) {
         assert_eq!(client.ask("who"), endpoint.name());
     }
-    UdpClient::from([127, 0, 3, 1].into(), proxy.address("web")).send("who");
+    UdpClient::from([127, 0, 3, 1], proxy.address("web")).send("who");
     await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "limit"], 1.0);
     for client in &clients {
         assert_eq!(client.ask("who"), endpoint.name());
@@ -62,13 +64,15 @@ fn those_that_nobody_answers_make_room() {
     let endpoint = UdpEndpoint::keeps_quiet_if_asked();
     let proxy = start(&[&endpoint], "max_connections = 3", "");
     let client = UdpClient::of(proxy.address("web"));
-    assert_eq!(client.ask("who"), endpoint.name());
+    for _ in 0..2 {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
     for last in 1..=9 {
         let own = Ipv4Addr::new(127, 0, last, 1);
         UdpClient::from(own, proxy.address("web")).send(format!("quiet {last}"));
     }
     eventually("all are taken", || {
-        (endpoint.received().len() == 10).then_some(())
+        (endpoint.received().len() == 11).then_some(())
     });
     await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "cut"], 7.0);
     await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "limit"], 0.0);
@@ -76,12 +80,158 @@ fn those_that_nobody_answers_make_room() {
     assert_eq!(
         endpoint.peers().len(),
         10,
-        "the one that was answered has its session"
+        "the one that goes on has its session"
     );
     eventually("it is logged", || {
         let log = proxy.log();
         let is_there = log.contains("\"error.type\":\"connection_limit_reached\"");
         is_there.then_some(())
+    });
+}
+
+/// Forged questions are answered like others: an answer proves nothing of who asked.
+#[test]
+fn those_that_ask_once_make_room_at_once() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let proxy = start(&[&endpoint], "max_connections = 4", "");
+    let client = UdpClient::of(proxy.address("web"));
+    for _ in 0..2 {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
+    for last in 1..=30 {
+        let own = Ipv4Addr::new(127, 0, last, 1);
+        let stranger = UdpClient::from(own, proxy.address("web"));
+        assert_eq!(stranger.ask("who"), endpoint.name());
+    }
+    await_metric(&proxy, "evenkeel_udp_dropped_total", &["web", "limit"], 0.0);
+    assert_eq!(client.ask("who"), endpoint.name());
+    assert_eq!(
+        endpoint.peers().len(),
+        31,
+        "the one that goes on has its session"
+    );
+}
+
+#[test]
+fn sessions_that_are_idle_together_all_end() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let proxy = start(&[&endpoint], "timeouts = { session_idle = \"2s\" }", "");
+    let clients: Vec<UdpClient> = (0..600)
+        .map(|_| UdpClient::of(proxy.address("web")))
+        .collect();
+    for client in &clients {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
+    await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], 600.0);
+    await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 0.0);
+}
+
+#[test]
+fn a_session_ends_once_it_has_its_answers() {
+    let endpoint = UdpEndpoint::keeps_quiet_if_asked();
+    let proxy = start(&[&endpoint], "responses = 1", "");
+    let client = UdpClient::of(proxy.address("web"));
+    for times in 1..=3 {
+        assert_eq!(client.ask("who"), endpoint.name());
+        let ok = f64::from(times);
+        await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], ok);
+    }
+    assert_eq!(endpoint.peers().len(), 3);
+    // One answer is missing, and may still come.
+    client.send("quiet");
+    assert_eq!(client.ask("who"), endpoint.name());
+    assert_eq!(client.ask("who"), endpoint.name());
+    await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 1.0);
+    assert_eq!(endpoint.peers().len(), 4);
+}
+
+/// Its session has the one place that there is, so no pick finds any.
+#[test]
+fn the_only_endpoint_is_tried_again_although_it_is_full() {
+    let mut endpoint = UdpEndpoint::tells_its_port();
+    let limit = "max_connections_per_endpoint = 1";
+    let proxy = start(&[&endpoint], "timeouts = { session_idle = \"3s\" }", limit);
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    endpoint.die();
+    let name = "evenkeel_endpoint_connect_errors_total";
+    eventually("it was refused", || {
+        client.send("is anybody there?");
+        (metric(&proxy, name, &["connection_refused"]) > 0.5).then_some(())
+    });
+    endpoint.restart();
+    assert_eq!(client.ask_until_answered("who"), endpoint.name());
+    // What was answered afterwards did not fail in the end.
+    await_metric(&proxy, "evenkeel_l4_sessions_total", &["web", "ok"], 1.0);
+}
+
+/// Nothing says that it is back but that nothing says that it is not.
+#[test]
+fn an_endpoint_that_never_answers_is_taken_back() {
+    let mut first = UdpEndpoint::keeps_quiet_if_asked();
+    let second = UdpEndpoint::keeps_quiet_if_asked();
+    let proxy = start(&[&first, &second], "", "balance = \"first_healthy\"");
+    let client = || UdpClient::of(proxy.address("web"));
+    let old = client();
+    old.send("quiet");
+    eventually("it has come", || first.received().pop());
+    first.die();
+    eventually("it goes to the other", || {
+        old.send("quiet");
+        second.received().pop()
+    });
+    first.restart();
+    let trial = eventually("one tries it", || {
+        let before = first.received().len();
+        let new = client();
+        new.send("quiet trial");
+        pause(Duration::from_millis(100));
+        (first.received().len() > before).then_some(new)
+    });
+    eventually("all go there again", || {
+        trial.send("quiet, and goes on");
+        let (before, new) = (first.received().len(), [(); 3].map(|()| client()));
+        for one in &new {
+            one.send("quiet all");
+        }
+        pause(Duration::from_millis(100));
+        let received = first.received();
+        let of_new = received[before..]
+            .iter()
+            .filter(|(_, it)| it == b"quiet all");
+        (of_new.count() == 3).then_some(())
+    });
+}
+
+/// It goes on sending to whom it knows, but nobody of these asks it any more.
+#[test]
+fn what_was_taken_out_keeps_no_session_alive() {
+    let two = UdpEndpoint::tells_its_port();
+    let port = Port::reserve();
+    let one = UdpSocket::bind(port.address()).expect("a free port");
+    let text = |endpoint: SocketAddr| {
+        format!(
+            "[listener.web]\nbind = \"@web\"\nprotocols = [\"udp\"]\n\
+             timeouts = {{ session_idle = \"1s\" }}\nupstream = \"app\"\n\
+             [upstream.app]\nendpoints = [\"{endpoint}\"]\n"
+        )
+    };
+    let mut proxy = Evenkeel::start(&text(port.address()));
+    let client = UdpClient::of(proxy.address("web"));
+    client.send("go on");
+    let mut buffer = [0; 16];
+    let (_, peer) = one.recv_from(&mut buffer).expect("it comes");
+    one.send_to(b"first", peer).expect("it leaves");
+    assert_eq!(client.receive(), b"first");
+    proxy.reload(&text(two.address()));
+    // What is under way arrives.
+    one.send_to(b"second", peer).expect("it leaves");
+    assert_eq!(client.receive(), b"second");
+    eventually("the session ends", || {
+        // Refused once it has.
+        drop(one.send_to(b"more", peer));
+        let sessions = metric(&proxy, "evenkeel_l4_sessions", &["web"]);
+        (sessions < 0.5).then_some(())
     });
 }
 
@@ -175,6 +325,67 @@ fn sessions_live_across_a_reload() {
     }
     await_metric(&proxy, "evenkeel_l4_sessions", &["web"], 4.0);
     await_metric(&proxy, "evenkeel_connections_accepted_total", &["web"], 4.0);
+}
+
+/// There is no room elsewhere: what was taken out is not used all the same.
+#[test]
+fn an_endpoint_that_was_taken_out_gets_nothing() {
+    let (one, two) = (UdpEndpoint::tells_its_port(), UdpEndpoint::tells_its_port());
+    let limit = "balance = \"first_healthy\"\nmax_connections_per_endpoint = 1";
+    let mut proxy = start(&[&one, &two], "", limit);
+    let clients = [(); 2].map(|()| UdpClient::of(proxy.address("web")));
+    assert_eq!(clients[0].ask("who"), one.name());
+    assert_eq!(clients[1].ask("who"), two.name());
+    proxy.reload(&config(&[&two], "", limit));
+    for times in 1..=3 {
+        clients[0].send("who");
+        let name = "evenkeel_udp_dropped_total";
+        await_metric(&proxy, name, &["web", "no_endpoint"], f64::from(times));
+    }
+    assert_eq!(one.received().len(), 1);
+    // It is back, and so is its session, by the same socket.
+    proxy.reload(&config(&[&one, &two], "", limit));
+    assert_eq!(clients[0].ask("who"), one.name());
+    assert_eq!(one.peers().len(), 1);
+}
+
+#[test]
+fn a_reload_that_tells_endpoints_of_clients_reaches_sessions() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let mut proxy = start(&[&endpoint], "", "");
+    let client = UdpClient::of(proxy.address("web"));
+    assert_eq!(client.ask("who"), endpoint.name());
+    let signature = b"\r\n\r\n\0\r\nQUIT\n";
+    for (upstream, is_told) in [("proxy_protocol = \"v2\"", true), ("", false)] {
+        proxy.reload(&config(&[&endpoint], "", upstream));
+        assert_eq!(client.ask("who"), endpoint.name());
+        let (_, bytes) = endpoint.received().pop().expect("it was asked");
+        assert_eq!(bytes.starts_with(signature), is_told, "{upstream}");
+        assert!(bytes.ends_with(b"who"));
+    }
+    assert_eq!(endpoint.peers().len(), 1, "by the same socket");
+}
+
+/// The kernel gives the old socket what it gave it before, since it is the more exact one.
+#[test]
+fn an_address_that_is_written_in_another_way_takes_new_clients() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let port = Port::reserve();
+    let number = port.address().port();
+    let at = |address: &str| {
+        let bind = format!("bind = \"{address}:{number}\"");
+        config(&[&endpoint], "", "").replace("bind = \"@web\"", &bind)
+    };
+    let mut proxy = Evenkeel::start(&at("127.0.0.1"));
+    let client = UdpClient::of(port.address());
+    assert_eq!(client.ask("who"), endpoint.name());
+    for (times, address) in (2..).zip(["0.0.0.0", "", "127.0.0.1"]) {
+        proxy.reload(&at(address));
+        let new = UdpClient::of(port.address());
+        assert_eq!(new.ask("who"), endpoint.name(), "{address}");
+        assert_eq!(client.ask("who"), endpoint.name());
+        assert_eq!(endpoint.peers().len(), times, "{address}");
+    }
 }
 
 #[test]

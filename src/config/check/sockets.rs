@@ -27,6 +27,11 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
                 let why = "an option of connections";
                 without_effect(listener, &place, key, (why, "protocols"), findings);
             }
+        } else if listener.sound {
+            for key in OF_DATAGRAMS {
+                let why = "an option of sockets for datagrams";
+                without_effect(listener, &place, key, (why, "protocols"), findings);
+            }
         }
         if matches!(bind, Some(Bind::One(address)) if address.is_ipv4()) {
             let why = "an option of IPv6";
@@ -42,6 +47,12 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         if world.is_whole() && of_udp.contains(name) && !of_others.contains(name) {
             let why = "an option of connections, and datagrams are sent here";
             alone(upstream, &place, "keepalive", why, findings);
+        }
+        if world.is_whole() && of_others.contains(name) && !of_udp.contains(name) {
+            for key in OF_DATAGRAMS {
+                let why = "an option of sockets for datagrams, and connections are made here";
+                alone(upstream, &place, key, why, findings);
+            }
         }
         if has_paths_only(upstream) {
             for key in TO_ENDPOINTS {
@@ -234,6 +245,9 @@ const OF_FILES: [&str; 3] = ["mode", "owner", "group"];
 
 /// What datagrams have no use for.
 const OF_CONNECTIONS: [&str; 4] = ["backlog", "keepalive", "nodelay", "fast_open"];
+
+/// What connections have no use for: the kernel gives theirs the room that they turn out to need.
+const OF_DATAGRAMS: [&str; 2] = ["receive_buffer", "send_buffer"];
 
 /// Options of connections to endpoints.
 const TO_ENDPOINTS: [&str; 4] = ["keepalive", "bind_to_device", "mark", "dscp"];

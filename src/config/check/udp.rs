@@ -49,6 +49,16 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
             tls_of(listener, upstream, findings);
         }
     }
+    for listener in world.listeners.values().filter(|one| !is_udp(one)) {
+        if listener.sound && listener.has(&["responses"]) {
+            let title = format!("listener `{}` has no use for `responses`", listener.name);
+            findings.push(
+                Diagnostic::new(Code::OnlyOverUdp, title)
+                    .at(listener.key_place(&["responses"]), "a setting of UDP")
+                    .help("`protocols = [\"udp\"]` relays datagrams"),
+            );
+        }
+    }
     let (of_udp, of_others) = users(world);
     for upstream in world.upstreams.values() {
         let is_of_udp = of_udp.contains(upstream.name);

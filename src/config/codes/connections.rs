@@ -31,9 +31,10 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
         code: Code::SocketOption,
         id: "E0270",
         summary: "a socket option that does nothing there",
-        text: "Datagrams have no connections that could wait, be asked for or be put together; IPv4 \
-               has no `v6_only`; and what leaves by a Unix socket passes no network. Set where it \
-               does nothing, an option would only look as if it were in force.",
+        text: "Datagrams have no connections that could wait, be asked for or be put together; \
+               connections get the buffers that they turn out to need; IPv4 has no `v6_only`; and \
+               what leaves by a Unix socket passes no network. Set where it does nothing, an \
+               option would only look as if it were in force.",
     },
     Explanation {
         code: Code::KeepaliveTime,
@@ -120,5 +121,12 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
                TLS begins (SNI). A request of HTTP has a host, which must agree with it; bytes have \
                none, so that a client could say any other name and pass. One of the rules of a TCP \
                listener must be for all others: without `hosts`, or with `*`.",
+    },
+    Explanation {
+        code: Code::OnlyOverUdp,
+        id: "E0320",
+        summary: "a setting of datagrams on a listener that takes connections",
+        text: "`responses` ends a UDP session once its datagrams were answered. A connection is ended by \
+               those who speak on it.",
     },
 ];

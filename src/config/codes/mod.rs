@@ -102,6 +102,7 @@ pub enum Code {
     NotIntercepted,
     HstsOnTcp,
     PassUnasked,
+    OnlyOverUdp,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,

@@ -54,6 +54,11 @@ pub struct Listener {
     /// Connections at once, over all workers; of UDP, sessions. Default: 10000.
     #[schemars(range(min = 1))]
     pub max_connections: Option<u32>,
+    /// Of UDP: a session ends once its endpoint has answered each of the client's datagrams so
+    /// often. `1` for DNS, whose clients ask from a new port each time. Default: none, a session
+    /// ends when nothing has moved for `timeouts.session_idle`.
+    #[schemars(range(min = 1))]
+    pub responses: Option<u32>,
     /// Size of a request head, 1KiB to 1MiB. Default: 16KiB.
     #[schemars(extend("x-least" = 1024, "x-most" = 1_048_576))]
     pub max_head_size: Option<Size>,

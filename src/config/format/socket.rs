@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::units::Time;
+use crate::config::units::{Size, Time};
 
 /// `[listener.<name>.socket]`: options of the sockets that accept, which connections inherit. A
 /// reload changes them where they are, for the connections that come from then on; `v6_only` and
@@ -38,6 +38,14 @@ pub struct ListenerSocket {
     /// Class of service of what is sent (RFC 2474): 0 to 63, or `ef`, `cs1`, `af41` and so on.
     /// Default: none, which is best effort.
     pub dscp: Option<DscpEntry>,
+    /// Room in the kernel for datagrams that have come and were not taken yet, per worker, 4KiB to
+    /// 1GiB. Of UDP only. The kernel cuts it to `net.core.rmem_max` without `CAP_NET_ADMIN`.
+    /// Default: 4MiB.
+    #[schemars(extend("x-least" = 4096, "x-most" = 1_073_741_824))]
+    pub receive_buffer: Option<Size>,
+    /// The same for datagrams that have not left yet; cut to `net.core.wmem_max`. Default: 4MiB.
+    #[schemars(extend("x-least" = 4096, "x-most" = 1_073_741_824))]
+    pub send_buffer: Option<Size>,
     /// Who may connect to a Unix socket, by the mode of its file, in octal. Default: 0660.
     #[schemars(extend("format" = "x-mode", "examples" = ["0660"]))]
     pub mode: Option<String>,
@@ -68,6 +76,15 @@ pub struct UpstreamSocket {
     /// Class of service of what is sent (RFC 2474): 0 to 63, or `ef`, `cs1`, `af41` and so on.
     /// Default: none, which is best effort.
     pub dscp: Option<DscpEntry>,
+    /// Room in the kernel for datagrams that have come and were not taken yet, per session, 4KiB
+    /// to 1GiB. Of UDP only. The kernel cuts it to `net.core.rmem_max` without `CAP_NET_ADMIN`.
+    /// Default: as the system has it.
+    #[schemars(extend("x-least" = 4096, "x-most" = 1_073_741_824))]
+    pub receive_buffer: Option<Size>,
+    /// The same for datagrams that have not left yet; cut to `net.core.wmem_max`. Default: as the
+    /// system has it.
+    #[schemars(extend("x-least" = 4096, "x-most" = 1_073_741_824))]
+    pub send_buffer: Option<Size>,
 }
 
 /// How the kernel asks: after which silence, or that and more.

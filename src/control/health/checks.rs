@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::outcome::Outcome;
 use crate::endpoint::{By, Endpoint, Health, Machine, ProbeResult, Transition};
-use crate::upstream::{HealthChange, HealthCheck, Upstream};
+use crate::upstream::{HealthChange, HealthCheck, Probe, Upstream};
 
 /// The checks of all endpoints that are probed, by the number of the endpoint.
 #[derive(Debug)]
@@ -157,7 +157,12 @@ impl Checks {
         check.endpoint.metrics.checked(outcome.counted());
         let verdict = outcome.verdict();
         if verdict == Some(ProbeResult::Passed) && check.settings.port.is_none() {
-            check.endpoint.live.probe_passed(now);
+            let live = &check.endpoint.live;
+            match check.settings.probe {
+                Probe::Http(_) | Probe::Grpc(_) | Probe::Tcp => live.probe_passed(now),
+                // It was answered where traffic may never be.
+                Probe::Udp(_) => live.connect_succeeded(),
+            }
         }
         let was_judged = check.is_judged;
         let transition = verdict.and_then(|result| check.machine.observe(result));

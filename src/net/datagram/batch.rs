@@ -3,16 +3,30 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
+use std::ptr;
 
 use super::call::{Message, Piece, Way, many};
 use super::control::{Control, Said, Source};
+use super::heard::{Heard, heard};
 use super::name::{NOBODY, Name, decode};
-use super::{LARGEST, small};
+use super::{LARGEST, count_of, small};
 
 /// Room for datagrams, of which only what was ever used is memory.
 pub struct Batch {
     memory: Box<[u8]>,
     received: Vec<Datagram>,
+    /// What the kernel is given beside the slots. Kept, since it writes what is read of it: to
+    /// clear it for each call would cost more than the call.
+    beside: Box<[Beside]>,
+    messages: Box<[Message]>,
+}
+
+/// Room for what the kernel says of one datagram.
+#[derive(Clone, Copy)]
+struct Beside {
+    name: Name,
+    control: Control,
+    piece: Piece,
 }
 
 /// A datagram in a [`Batch`], or several of one size that came as one.
@@ -38,15 +52,22 @@ impl Batch {
     /// Datagrams of one endpoint's answer that are received together, where several are.
     pub const FEW: usize = 4;
 
-    /// Takes what a socket has into the free slots, and says how many came. Less than there was
-    /// room for means that the socket is empty.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        self.fill::<{ Self::SLOTS }>(socket, true)
+    /// Takes what a socket has into the free slots, `most` at most, and says how many came. Less
+    /// than there was room for means that the socket is empty.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+        self.fill(socket, most, true)
     }
 
-    /// The same of a connected socket: [`Batch::FEW`] at most.
-    pub fn receive_few(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        self.fill::<{ Self::FEW }>(socket, false)
+    /// The same of a connected socket. An error is what was heard of the other side, and is not
+    /// about the size of a datagram.
+    pub fn receive_few(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
+        match self.fill(socket, most, false) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => match heard(socket)? {
+                Heard::Harmless => self.fill(socket, most, false),
+                Heard::Nothing => Err(error),
+            },
+            result => result,
+        }
     }
 
     /// What was received since it was last empty, in its order.
@@ -71,42 +92,42 @@ impl Batch {
     }
 
     #[expect(unsafe_code, reason = "the kernel is told where the slots are")]
-    fn fill<const MOST: usize>(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        is_named: bool,
-    ) -> io::Result<usize> {
+    fn fill(&mut self, socket: BorrowedFd<'_>, most: usize, is_named: bool) -> io::Result<usize> {
         let first = self.received.len();
-        let count = self.room().min(MOST);
-        let mut names: [Name; MOST] = [NOBODY; MOST];
-        let mut controls = [Control::EMPTY; MOST];
-        let mut pieces = [Piece::EMPTY; MOST];
-        let mut messages = [Message::EMPTY; MOST];
+        let count = self.room().min(most);
         let slots = self.memory.chunks_exact_mut(LARGEST).skip(first);
-        for (at, slot) in slots.take(count).enumerate() {
-            pieces[at] = Piece {
+        let beside = self.beside.iter_mut().zip(&mut *self.messages);
+        for (slot, (beside, message)) in slots.take(count).zip(beside) {
+            beside.piece = Piece {
                 start: slot.as_mut_ptr(),
                 length: slot.len(),
             };
-            let header = &mut messages[at].header;
-            header.pieces = &raw mut pieces[at];
+            let header = &mut message.header;
+            header.pieces = &raw mut beside.piece;
             header.piece_count = 1;
             if is_named {
-                header.name = names[at].as_mut_ptr();
+                header.name = beside.name.as_mut_ptr();
                 header.name_length = small(size_of::<Name>());
+            } else {
+                header.name = ptr::null_mut();
+                header.name_length = 0;
             }
-            header.control = controls[at].bytes.as_mut_ptr();
-            header.control_length = controls[at].bytes.len();
+            header.control = beside.control.bytes.as_mut_ptr();
+            header.control_length = beside.control.bytes.len();
+            header.flags = 0;
         }
         // SAFETY: the first `count` headers point to slots, names and controls of their own, which
-        // live on this stack or in `self`, with the lengths that these have.
-        let received = unsafe { many(Way::Receive, socket, &mut messages[..count]) }?;
-        for (at, message) in messages.iter().take(received).enumerate() {
+        // live in `self`, with the lengths that these have.
+        let received = unsafe { many(Way::Receive, socket, &mut self.messages[..count]) }?;
+        let told = self.messages.iter().zip(&*self.beside).take(received);
+        for (at, (message, beside)) in told.enumerate() {
             let header = &message.header;
-            let Said { source, segment } = controls[at].read(header.control_length);
+            let Said { source, segment } = beside.control.read(header.control_length);
             let name_length = usize::try_from(header.name_length).unwrap_or(0);
             self.received.push(Datagram {
-                peer: decode(&names[at], name_length),
+                peer: is_named
+                    .then(|| decode(&beside.name, name_length))
+                    .flatten(),
                 source,
                 segment,
                 is_truncated: header.flags & libc::MSG_TRUNC != 0,
@@ -121,10 +142,7 @@ impl Batch {
 impl Datagram {
     /// How many datagrams it is.
     pub fn count(&self) -> u64 {
-        match usize::from(self.segment) {
-            0 => 1,
-            segment => self.length.div_ceil(segment).max(1) as u64,
-        }
+        count_of(self.length, self.segment)
     }
 
     /// Whether it is one more of the same sender's to the same place.
@@ -144,8 +162,18 @@ impl Default for Batch {
             // Zeroed pages come from the kernel as they are first used.
             memory: vec![0; Self::SLOTS * LARGEST].into(),
             received: Vec::with_capacity(Self::SLOTS),
+            beside: [Beside::EMPTY; Self::SLOTS].into(),
+            messages: [Message::EMPTY; Self::SLOTS].into(),
         }
     }
+}
+
+impl Beside {
+    const EMPTY: Self = Self {
+        name: NOBODY,
+        control: Control::EMPTY,
+        piece: Piece::EMPTY,
+    };
 }
 
 impl std::fmt::Debug for Batch {

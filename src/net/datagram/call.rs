@@ -37,11 +37,13 @@ pub(super) struct Piece {
     pub(super) length: usize,
 }
 
-/// Which of the two.
+/// Which of the two, and from where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     Receive,
     Send,
+    /// Receive what is known of errors (`MSG_ERRQUEUE`).
+    Errors,
 }
 
 impl Message {
@@ -82,9 +84,10 @@ pub(super) unsafe fn many(
     socket: BorrowedFd<'_>,
     messages: &mut [Message],
 ) -> io::Result<usize> {
-    let number = match way {
-        Way::Receive => libc::SYS_recvmmsg,
-        Way::Send => libc::SYS_sendmmsg,
+    let (number, queue) = match way {
+        Way::Receive => (libc::SYS_recvmmsg, 0),
+        Way::Send => (libc::SYS_sendmmsg, 0),
+        Way::Errors => (libc::SYS_recvmmsg, libc::MSG_ERRQUEUE),
     };
     loop {
         // SAFETY: the messages are as long as is said, and are what the caller promises. The last
@@ -95,7 +98,7 @@ pub(super) unsafe fn many(
                 socket.as_raw_fd(),
                 messages.as_mut_ptr(),
                 messages.len(),
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | queue,
                 ptr::null_mut::<libc::timespec>(),
             )
         };

@@ -32,6 +32,17 @@ pub(super) struct Said {
     pub(super) segment: u16,
 }
 
+/// What the kernel knows of an error (`struct sock_extended_err`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) errno: i32,
+    /// Who said so: this machine, or ICMP of either version.
+    pub(super) origin: u8,
+    /// Type and code of ICMP.
+    pub(super) kind: u8,
+    pub(super) code: u8,
+}
+
 impl Control {
     /// Nothing is said.
     pub(super) const EMPTY: Self = Self { bytes: [0; ROOM] };
@@ -98,6 +109,29 @@ impl Control {
         }
         said
     }
+
+    /// Reads what the kernel wrote of an error, which has this length.
+    pub(super) fn report(&self, length: usize) -> Option<Report> {
+        let mut rest = self.bytes.get(..length)?;
+        while let Some(((level, kind, data), behind)) = next(rest) {
+            let level_and_kind = (level, kind);
+            if level_and_kind == (libc::SOL_IP, libc::IP_RECVERR)
+                || level_and_kind == (libc::SOL_IPV6, libc::IPV6_RECVERR)
+            {
+                let (errno, said) = data.split_first_chunk::<4>()?;
+                let [origin, kind, code] = *said.first_chunk()?;
+                let errno = i32::from_ne_bytes(*errno);
+                return Some(Report {
+                    errno,
+                    origin,
+                    kind,
+                    code,
+                });
+            }
+            rest = behind;
+        }
+        None
+    }
 }
 
 /// The first message, and what is behind it.
@@ -131,5 +165,5 @@ fn of_ipv6(data: &[u8]) -> Option<Source> {
 const WORD: usize = size_of::<usize>();
 /// Before the data of a message: its length, its level, its type.
 const HEADER: usize = WORD + 8;
-/// An address and a size, both at their largest (40 + 24).
+/// An address and a size, both at their largest (40 + 24); or an error, and who said so (60).
 const ROOM: usize = 64;

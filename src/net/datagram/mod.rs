@@ -14,6 +14,7 @@
 mod batch;
 mod call;
 mod control;
+mod heard;
 mod name;
 mod send;
 #[cfg(test)]
@@ -21,14 +22,16 @@ mod tests;
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::BorrowedFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::options::{Connecting, set_number};
 
 pub use batch::{Batch, Datagram};
 pub use control::Source;
-pub use send::{Outgoing, send};
+pub use heard::{Heard, heard};
+pub use send::{Outcome, Outgoing, send};
 
 /// Has a bound socket tell what it has to tell of datagrams.
 pub(super) fn prepare(socket: &Socket, bound: SocketAddr) -> io::Result<()> {
@@ -45,19 +48,40 @@ pub(super) fn prepare(socket: &Socket, bound: SocketAddr) -> io::Result<()> {
 }
 
 /// A socket that is connected to an endpoint, non-blocking: what others send is not received by it,
-/// and what the network says of the endpoint (ICMP) is its error.
+/// and what the network says of the endpoint (ICMP) is its error. Whoever waits for what comes has
+/// to take those as well ([`heard`]).
 pub fn connected(endpoint: SocketAddr, options: Option<&Connecting>) -> io::Result<UdpSocket> {
     let socket = Socket::new(
         Domain::for_address(endpoint),
         Type::DGRAM.nonblocking(),
         Some(Protocol::UDP),
     )?;
-    take_coalesced(&socket);
+    heard::listen(&socket, endpoint)?;
     if let Some(options) = options {
         options.prepare_datagrams(&socket, endpoint.is_ipv6())?;
     }
-    socket.connect(&endpoint.into())?;
+    let connected = socket.connect(&endpoint.into());
+    connected.map_err(|error| match error.kind() {
+        // So the kernel says of datagrams that no local port is left, and of a connection thus:
+        io::ErrorKind::WouldBlock => io::Error::from_raw_os_error(libc::EADDRNOTAVAIL),
+        _ => error,
+    })?;
     Ok(socket.into())
+}
+
+/// Makes a connected socket one with these options; it goes on as the same.
+pub fn change_options(socket: &UdpSocket, options: Option<&Connecting>) -> io::Result<()> {
+    let is_ipv6 = socket.peer_addr()?.is_ipv6();
+    let usual = Connecting::default();
+    options
+        .unwrap_or(&usual)
+        .change_datagrams(&SockRef::from(socket), is_ipv6)
+}
+
+/// Has what comes in quick succession come as one. Costs a call, so not for the sockets that see
+/// one datagram or two.
+pub fn coalesce(socket: BorrowedFd<'_>) {
+    take_coalesced(&SockRef::from(&socket));
 }
 
 /// Kernels before 5.0 do not know it: then datagrams come one by one.
@@ -70,6 +94,14 @@ fn take_coalesced(socket: &Socket) {
 /// The kernel's type of lengths is narrower, and so is every length that is told to it here.
 fn small(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// Datagrams of a message, of which each but the last has this size; 0 for one.
+fn count_of(length: usize, segment: u16) -> u64 {
+    match usize::from(segment) {
+        0 => 1,
+        segment => length.div_ceil(segment).max(1) as u64,
+    }
 }
 
 /// The most that one message may be: a datagram, or several that came as one.

@@ -6,8 +6,9 @@ use std::os::fd::BorrowedFd;
 
 use super::call::{Message, Piece, Way, many};
 use super::control::{Control, Said, Source};
+use super::heard::{Heard, heard};
 use super::name::{NOBODY, Name, encode};
-use super::{Batch, small};
+use super::{Batch, count_of, small};
 
 /// A datagram to be sent, or several of one size as one.
 #[derive(Debug, Clone, Copy)]
@@ -22,38 +23,85 @@ pub struct Outgoing<'a> {
     pub from: Option<Source>,
 }
 
-/// Sends datagrams by one socket, and tells how each went, in their order. An error of one ends
-/// nothing: the others are tried too, until the first that `told` wants to be the last.
-pub fn send(
+/// How one message went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Datagrams of it that left, and their bytes.
+    pub sent: (u64, u64),
+    /// Why the others did not.
+    pub error: Option<io::Error>,
+}
+
+/// Sends so many messages by one socket, and tells how each went, in their order. An error of one
+/// ends nothing: the others are tried too, until the first that `told` wants to be the last.
+///
+/// Of a connected socket an error is what was heard of the other side, or of this machine, and of
+/// `EMSGSIZE` that it is about this message.
+pub fn send<'a>(
     socket: BorrowedFd<'_>,
-    messages: &[Outgoing<'_>],
-    mut told: impl FnMut(usize, io::Result<()>) -> bool,
+    count: usize,
+    message: impl Fn(usize) -> Outgoing<'a>,
+    mut told: impl FnMut(usize, Outcome) -> bool,
 ) {
-    let mut at = 0;
-    while at < messages.len() {
-        let end = messages.len().min(at + Batch::SLOTS);
-        let result = send_some(socket, &messages[at..end]);
+    let (mut at, mut tried_again) = (0, None);
+    while at < count {
+        let most = (count - at).min(Batch::SLOTS);
+        let result = send_some(socket, most, |one| message(at + one));
         let (sent, error) = match result {
             Ok(sent) => (sent, None),
             Err(error) => (0, Some(error)),
         };
         for _ in 0..sent {
-            if !told(at, Ok(())) {
+            if !told(at, Outcome::whole(&message(at))) {
                 return;
             }
             at += 1;
         }
-        if let Some(error) = error {
-            let whole = &messages[at];
-            let result = if whole.segment > 0 && is_about_segments(&error) {
-                one_by_one(socket, whole)
-            } else {
-                Err(error)
-            };
-            if !told(at, result) {
-                return;
+        let Some(error) = error else { continue };
+        let whole = message(at);
+        let error = if whole.to.is_none() && error.kind() != io::ErrorKind::WouldBlock {
+            match heard(socket) {
+                Ok(Heard::Harmless) if tried_again != Some(at) => {
+                    tried_again = Some(at);
+                    continue;
+                }
+                Ok(_) => error,
+                Err(said) => said,
             }
-            at += 1;
+        } else {
+            error
+        };
+        let outcome = if whole.segment > 0 && is_about_segments(&error) {
+            one_by_one(socket, &whole)
+        } else {
+            Outcome::failed(error)
+        };
+        if !told(at, outcome) {
+            return;
+        }
+        at += 1;
+    }
+}
+
+impl Outgoing<'_> {
+    /// How many datagrams it is.
+    pub fn count(&self) -> u64 {
+        count_of(self.bytes.len(), self.segment)
+    }
+}
+
+impl Outcome {
+    fn whole(message: &Outgoing<'_>) -> Self {
+        Self {
+            sent: (message.count(), message.bytes.len() as u64),
+            error: None,
+        }
+    }
+
+    fn failed(error: io::Error) -> Self {
+        Self {
+            sent: (0, 0),
+            error: Some(error),
         }
     }
 }
@@ -66,44 +114,64 @@ fn is_about_segments(error: &io::Error) -> bool {
     )
 }
 
-fn one_by_one(socket: BorrowedFd<'_>, whole: &Outgoing<'_>) -> io::Result<()> {
+/// The others of one that failed would fail as it did.
+fn one_by_one(socket: BorrowedFd<'_>, whole: &Outgoing<'_>) -> Outcome {
+    let mut outcome = Outcome {
+        sent: (0, 0),
+        error: None,
+    };
     for bytes in whole.bytes.chunks(whole.segment.into()) {
         let one = Outgoing {
             bytes,
             segment: 0,
             ..*whole
         };
-        send_some(socket, &[one])?;
+        if let Err(error) = send_some(socket, 1, |_| one) {
+            outcome.error = Some(error);
+            break;
+        }
+        outcome.sent.0 += 1;
+        outcome.sent.1 += bytes.len() as u64;
     }
-    Ok(())
+    outcome
 }
 
 /// Sends as many as the kernel takes in one call, at least one.
-fn send_some(socket: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> io::Result<usize> {
-    if let [one] = messages
-        && one.segment == 0
-        && one.to.is_none()
-    {
-        let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
-        return Ok(rustix::net::send(socket, one.bytes, flags).map(|_| 1)?);
+fn send_some<'a>(
+    socket: BorrowedFd<'_>,
+    count: usize,
+    message: impl Fn(usize) -> Outgoing<'a>,
+) -> io::Result<usize> {
+    if count == 1 {
+        let one = message(0);
+        if one.segment == 0 && one.to.is_none() {
+            let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+            return Ok(rustix::net::send(socket, one.bytes, flags).map(|_| 1)?);
+        }
     }
-    match messages.len() {
+    // Room is cleared for each call, so no more of it than is needed.
+    match count {
         0 => Ok(0),
-        1..=Batch::FEW => send_many::<{ Batch::FEW }>(socket, messages),
-        _ => send_many::<{ Batch::SLOTS }>(socket, messages),
+        1 => send_many::<1>(socket, count, message),
+        2..=4 => send_many::<4>(socket, count, message),
+        5..=12 => send_many::<12>(socket, count, message),
+        _ => send_many::<{ Batch::SLOTS }>(socket, count, message),
     }
 }
 
 #[expect(unsafe_code, reason = "the kernel is told where the bytes are")]
-fn send_many<const MOST: usize>(
+fn send_many<'a, const MOST: usize>(
     socket: BorrowedFd<'_>,
-    messages: &[Outgoing<'_>],
+    count: usize,
+    message: impl Fn(usize) -> Outgoing<'a>,
 ) -> io::Result<usize> {
+    let count = count.min(MOST);
     let mut names: [Name; MOST] = [NOBODY; MOST];
     let mut controls = [Control::EMPTY; MOST];
     let mut pieces = [Piece::EMPTY; MOST];
     let mut headers = [Message::EMPTY; MOST];
-    for (at, message) in messages.iter().take(MOST).enumerate() {
+    for at in 0..count {
+        let message = message(at);
         pieces[at] = Piece {
             start: message.bytes.as_ptr().cast_mut(),
             length: message.bytes.len(),
@@ -126,8 +194,7 @@ fn send_many<const MOST: usize>(
             header.control_length = length;
         }
     }
-    let count = messages.len().min(MOST);
-    // SAFETY: the first `count` headers point to the bytes of messages, and to names and controls
-    // on this stack, with the lengths that these have.
+    // SAFETY: the first `count` headers point to the bytes of messages, which outlive this call,
+    // and to names and controls on this stack, with the lengths that these have.
     unsafe { many(Way::Send, socket, &mut headers[..count]) }
 }

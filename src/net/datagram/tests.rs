@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use super::control::{Control, Said};
 use super::name::{NOBODY, decode, encode};
 use super::*;
+use crate::config::{DscpEntry, UpstreamSocket};
 use crate::net::{Listening, Sockets, Transport};
 
 fn bound(address: &str) -> (UdpSocket, u16) {
@@ -20,7 +21,7 @@ fn received(socket: &UdpSocket, batch: &mut Batch) -> usize {
         rustix::event::PollFlags::IN,
     )];
     rustix::event::poll(&mut ready, None).unwrap();
-    batch.receive(socket.as_fd()).unwrap()
+    batch.receive(socket.as_fd(), Batch::SLOTS).unwrap()
 }
 
 fn answer<'a>(batch: &'a Batch, datagram: &Datagram) -> Outgoing<'a> {
@@ -30,6 +31,19 @@ fn answer<'a>(batch: &'a Batch, datagram: &Datagram) -> Outgoing<'a> {
         to: datagram.peer,
         from: datagram.source,
     }
+}
+
+/// Sends all of them; how many datagrams of each left, or why not.
+fn send_all(socket: &UdpSocket, messages: &[Outgoing<'_>]) -> Vec<Result<u64, Option<i32>>> {
+    let mut told = Vec::new();
+    let message = |at: usize| messages[at];
+    send(socket.as_fd(), messages.len(), message, |at, outcome| {
+        assert_eq!(at, told.len(), "in their order");
+        let error = outcome.error.map(|error| error.raw_os_error());
+        told.push(error.map_or(Ok(outcome.sent.0), Err));
+        true
+    });
+    told
 }
 
 #[test]
@@ -78,9 +92,7 @@ fn an_answer_comes_from_the_address_that_was_asked() {
         assert_eq!(received(&socket, &mut batch), 1);
         let datagram = batch.datagrams()[0];
         assert_eq!(datagram.source.unwrap().address, asked);
-        send(socket.as_fd(), &[answer(&batch, &datagram)], |_, sent| {
-            sent.is_ok()
-        });
+        send_all(&socket, &[answer(&batch, &datagram)]);
         let mut buffer = [0; 16];
         let (length, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!(
@@ -109,12 +121,7 @@ fn several_come_and_go_together() {
             .iter()
             .map(|one| answer(&batch, one))
             .collect();
-        let mut told = Vec::new();
-        send(socket.as_fd(), &all, |at, sent| {
-            told.push(at);
-            sent.is_ok()
-        });
-        assert_eq!(told, (0..came).collect::<Vec<_>>());
+        assert_eq!(send_all(&socket, &all), vec![Ok(1); came]);
         seen.extend(batch.datagrams().iter().map(Datagram::length));
         batch.clear();
     }
@@ -137,7 +144,7 @@ fn what_was_sent_as_one_comes_and_goes_as_one() {
         to: None,
         from: None,
     };
-    send(client.as_fd(), &[one], |_, sent| sent.is_ok());
+    assert_eq!(send_all(&client, &[one]), [Ok(3)]);
     let mut batch = Batch::default();
     let mut count = 0;
     // A kernel without GRO brings them one by one.
@@ -151,7 +158,7 @@ fn what_was_sent_as_one_comes_and_goes_as_one() {
         .iter()
         .map(|one| answer(&batch, one))
         .collect();
-    send(socket.as_fd(), &all, |_, sent| sent.is_ok());
+    send_all(&socket, &all);
     let mut echoed = Vec::new();
     let mut answers = Batch::default();
     while echoed.len() < bytes.len() {
@@ -175,14 +182,9 @@ fn an_error_is_told_of_the_one_that_had_it() {
         to,
         from: None,
     };
-    let mut told = Vec::new();
     let messages = [message(&fine), message(&too_long), message(&fine)];
-    send(socket.as_fd(), &messages, |at, sent| {
-        told.push((at, sent.map_err(|error| error.raw_os_error())));
-        true
-    });
     let too_long = Err(Some(libc::EMSGSIZE));
-    assert_eq!(told, [(0, Ok(())), (1, too_long), (2, Ok(()))]);
+    assert_eq!(send_all(&socket, &messages), [Ok(1), too_long, Ok(1)]);
 }
 
 #[test]
@@ -198,6 +200,47 @@ fn nobody_there_is_an_error_of_a_connected_socket() {
         rustix::event::PollFlags::IN,
     )];
     rustix::event::poll(&mut ready, None).unwrap();
-    let error = Batch::default().receive_few(socket.as_fd()).unwrap_err();
+    let error = Batch::default()
+        .receive_few(socket.as_fd(), Batch::FEW)
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn what_was_heard_is_taken_and_not_announced_again() {
+    for own in [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
+    ] {
+        let port = UdpSocket::bind((own, 0)).unwrap().local_addr().unwrap();
+        let socket = connected(port, None).unwrap();
+        assert_eq!(heard(socket.as_fd()).unwrap(), Heard::Nothing);
+        socket.send(b"hello").unwrap();
+        let flags = rustix::event::PollFlags::IN;
+        let mut ready = [rustix::event::PollFd::new(&socket, flags)];
+        rustix::event::poll(&mut ready, None).unwrap();
+        let error = heard(socket.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{own}");
+        let mut ready = [rustix::event::PollFd::new(&socket, flags)];
+        let at_once = rustix::event::Timespec::default();
+        assert_eq!(rustix::event::poll(&mut ready, Some(&at_once)).unwrap(), 0);
+        let error = Batch::default().receive_few(socket.as_fd(), 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+#[test]
+fn a_connected_socket_becomes_one_with_other_options() {
+    let endpoint = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = connected(endpoint.local_addr().unwrap(), None).unwrap();
+    let class = || SockRef::from(&socket).tos_v4().unwrap();
+    assert_eq!(class(), 0);
+    let written = UpstreamSocket {
+        dscp: Some(DscpEntry::Number(46)),
+        ..UpstreamSocket::default()
+    };
+    change_options(&socket, Connecting::new(&written).as_ref()).unwrap();
+    assert_eq!(class(), 46 << 2);
+    change_options(&socket, None).unwrap();
+    assert_eq!(class(), 0);
 }

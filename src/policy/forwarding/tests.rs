@@ -24,6 +24,7 @@ fn forwarding(forwarded: bool) -> Forwarding {
             .map(|net| net.parse().unwrap())
             .to_vec(),
         max_connections: None,
+        responses: None,
         max_head_size: None,
         max_fields: None,
         forwarded: Some(forwarded),

@@ -25,6 +25,8 @@ pub(super) struct Form {
     pub(super) listener: Arc<Listener>,
     /// The configuration that it is of.
     pub(super) generation: u64,
+    /// The address of the loop's own socket: that of the listener, or one within it.
+    pub(super) local: SocketAddr,
     /// Where this instance takes datagrams.
     pub(super) own: Rc<[SocketAddr]>,
     pub(super) ledger: Rc<Ledger>,
@@ -61,7 +63,9 @@ impl Current {
 
     /// Puts a listener's new form in force: sessions see it with their next datagram.
     pub fn replace(&self, listener: &Arc<Listener>, snapshot: &Snapshot, drain: &Watcher) {
-        *self.form.borrow_mut() = Form::new(listener, snapshot, drain);
+        let local = self.form.borrow().local;
+        let form = Form::new(listener, snapshot, drain);
+        *self.form.borrow_mut() = Form { local, ..form };
         self.change();
     }
 
@@ -118,6 +122,7 @@ impl Form {
         Self {
             listener: Arc::clone(listener),
             generation: snapshot.generation,
+            local: listener.sockets.local,
             own: own.map(|listener| listener.sockets.local).collect(),
             ledger: Rc::new(Ledger {
                 sessions: Arc::clone(&listener.connections),

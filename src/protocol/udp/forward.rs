@@ -20,44 +20,33 @@ pub(super) fn forward<'a>(
     if let Some(header) = session.header() {
         return introduced::forward((session, &header), batch, datagrams, metrics, now);
     }
-    let message = |datagram: &Datagram| Outgoing {
-        bytes: batch.bytes(datagram),
-        segment: datagram.segment,
+    let message = |at: usize| Outgoing {
+        bytes: batch.bytes(&datagrams[at]),
+        segment: datagrams[at].segment,
         to: None,
         from: None,
     };
-    // Nearly always it is one, for which no list is made.
-    let (one, several): ([Outgoing<'_>; 1], Vec<Outgoing<'_>>);
-    let messages = if let [datagram] = datagrams {
-        one = [message(datagram)];
-        &one[..]
-    } else {
-        several = datagrams.iter().map(message).collect();
-        &several[..]
-    };
     let (mut done, mut count, mut bytes) = (0, 0, 0);
     let mut failure = None;
-    send(session.socket(), messages, |at, sent| {
-        match sent {
-            Ok(()) => {
-                count += datagrams[at].count();
-                bytes += messages[at].bytes.len() as u64;
-            }
-            Err(error) if is_of_the_kernel(&error) => {
-                metrics.drop(why(&error), datagrams[at].count());
-            }
-            Err(error) => failure = Some(error),
+    send(session.socket(), datagrams.len(), message, |at, outcome| {
+        count += outcome.sent.0;
+        bytes += outcome.sent.1;
+        let lost = datagrams[at].count() - outcome.sent.0;
+        match outcome.error {
+            None => {}
+            Some(error) if is_of_the_kernel(&error) => metrics.drop(why(&error), lost),
+            Some(error) => failure = Some((error, lost)),
         }
         done += usize::from(failure.is_none());
         failure.is_none()
     });
-    session.sent(count, bytes);
+    session.sent(count, bytes, now);
     metrics.sent.add(count);
-    if let Some(error) = failure
+    if let Some((error, lost)) = failure
         && !session.failed(&error, now)
     {
         // It is ours, and another endpoint would not change it.
-        metrics.drop(Dropped::Error, datagrams[done].count());
+        metrics.drop(Dropped::Error, lost);
         done += 1;
     }
     &datagrams[done..]

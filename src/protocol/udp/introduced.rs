@@ -43,39 +43,43 @@ pub(super) fn forward<'a>(
         introduced.add(at, header, batch.bytes(datagram), datagram.segment.into());
     }
     let Introduced { bytes, parts } = &introduced;
-    let message = |part: &Part| Outgoing {
-        bytes: &bytes[part.place.clone()],
-        segment: 0,
-        to: None,
-        from: None,
-    };
-    let messages: Vec<Outgoing<'_>> = parts.iter().map(message).collect();
-    let (mut count, mut carried) = (0, 0);
-    let mut failure = None;
-    send(session.socket(), &messages, |at, sent| {
-        match sent {
-            Ok(()) => {
-                count += 1;
-                carried += (messages[at].bytes.len() - header.len()) as u64;
+    let (mut at, mut count, mut carried) = (0, 0, 0);
+    let mut left = &datagrams[datagrams.len()..];
+    while at < parts.len() {
+        let message = |one: usize| Outgoing {
+            bytes: &bytes[parts[at + one].place.clone()],
+            segment: 0,
+            to: None,
+            from: None,
+        };
+        let mut failure = None;
+        let rest = parts.len() - at;
+        send(session.socket(), rest, message, |one, outcome| {
+            count += outcome.sent.0;
+            let sent = outcome.sent.1;
+            carried += sent.saturating_sub(header.len() as u64);
+            match outcome.error {
+                None => {}
+                Some(error) if is_of_the_kernel(&error) => metrics.drop(why(&error), 1),
+                Some(error) => failure = Some((error, at + one)),
             }
-            Err(error) if is_of_the_kernel(&error) => metrics.drop(why(&error), 1),
-            Err(error) => failure = Some((error, at)),
+            failure.is_none()
+        });
+        let Some((error, failed)) = failure else {
+            break;
+        };
+        if session.failed(&error, now) {
+            // Of several that came as one, the first may go twice, as any datagram may.
+            left = &datagrams[parts[failed].of..];
+            break;
         }
-        failure.is_none()
-    });
-    session.sent(count, carried);
-    metrics.sent.add(count);
-    let Some((error, at)) = failure else {
-        return &[];
-    };
-    // Of several that came as one, the first may go twice, as any datagram may.
-    let failed = parts[at].of;
-    if session.failed(&error, now) {
-        return &datagrams[failed..];
+        // It is ours, and another endpoint would not change it.
+        metrics.drop(Dropped::Error, 1);
+        at = failed + 1;
     }
-    // It is ours, and another endpoint would not change it.
-    metrics.drop(Dropped::Error, datagrams[failed].count());
-    &datagrams[failed + 1..]
+    session.sent(count, carried, now);
+    metrics.sent.add(count);
+    left
 }
 
 impl Introduced {

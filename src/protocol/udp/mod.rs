@@ -9,11 +9,14 @@
 //! keeps a client at one worker). It takes what came together, from clients and from endpoints, in
 //! one turn each, by the worker's one [`Batch`]. The sockets of sessions stand in an epoll of their
 //! own, which the runtime watches: a session is then no task and no entry of the runtime's, and
-//! what several endpoints sent leaves in one system call.
+//! what several endpoints sent leaves in one system call (`answers`).
 
+mod answers;
 mod current;
 mod forward;
+mod held;
 mod introduced;
+mod link;
 mod ready;
 mod session;
 mod table;
@@ -29,17 +32,20 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 pub use self::current::Current;
 
+use self::answers::Answers;
 use self::current::Form;
-use self::forward::{forward, why};
+use self::forward::forward;
+use self::held::Held;
 use self::ready::{Ready, readable};
 use self::session::{Ending, Session};
 use self::table::{Key, Network, Table};
 use super::local::Local;
-use crate::net::{Batch, Datagram, Outgoing, send};
+use crate::net::{Batch, Datagram};
 use crate::snapshot::Dropped;
 
 /// The loop of one listener on one worker.
@@ -52,6 +58,13 @@ struct Relay {
     /// Which sessions have something of their endpoints.
     ready: Ready,
     table: Table<Session>,
+    answers: Answers,
+    /// What the kernel had no room for.
+    held: Option<Held>,
+    /// Datagrams of clients that are asked for next: as many as may have come.
+    expected: usize,
+    /// Whether more sessions have been idle for too long than could be ended.
+    is_behind: bool,
     local: Rc<Local>,
 }
 
@@ -59,6 +72,7 @@ struct Relay {
 #[derive(Debug, Default, Clone, Copy)]
 struct Turn {
     clients: bool,
+    /// There is something of theirs, or room for what is held of that.
     endpoints: bool,
     /// Another form of the listener, or time to look who is idle.
     other: bool,
@@ -82,6 +96,10 @@ pub fn start(
         socket: readable(socket.into())?,
         ready: Ready::new()?,
         table: Table::new(),
+        answers: Answers::default(),
+        held: None,
+        expected: Batch::FEW,
+        is_behind: false,
         local,
     };
     let over = Over(Rc::clone(current));
@@ -99,20 +117,27 @@ impl Relay {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !(self.form.is_closed && self.table.is_empty()) {
             let turn = poll_fn(|cx| self.poll(&mut tick, cx)).await;
-            let now = Instant::now();
-            let mut batch = batch.borrow_mut();
-            if turn.clients {
-                self.take_from_clients(&mut batch, now);
-            }
-            if turn.endpoints {
-                self.take_from_endpoints(&mut batch, now);
-            }
-            drop(batch);
-            if turn.other {
-                self.form = self.current.form();
-                self.end_idle(now);
+            if self.take(turn, &mut batch.borrow_mut()) {
+                // There is more at once, and others are waiting for this thread.
+                yield_now().await;
             }
         }
+    }
+
+    /// Does what there is to do. Whether there is more, as far as is known.
+    fn take(&mut self, turn: Turn, batch: &mut Batch) -> bool {
+        let now = Instant::now();
+        let mut is_full = turn.clients && self.take_from_clients(batch, now);
+        if turn.endpoints && self.held.is_some() {
+            self.send_held(now);
+        } else if turn.endpoints {
+            is_full |= self.take_from_endpoints(batch, now);
+        }
+        if turn.other {
+            self.form = self.current.form();
+            self.end_idle(now);
+        }
+        is_full || self.is_behind
     }
 
     fn poll(&self, tick: &mut Interval, cx: &mut Context<'_>) -> Poll<Turn> {
@@ -121,8 +146,12 @@ impl Relay {
         let is_time = !self.table.is_empty() && tick.poll_tick(cx).is_ready();
         let turn = Turn {
             clients: self.socket.poll_read_ready(cx).is_ready(),
-            endpoints: self.ready.poll(cx).is_ready(),
-            other: is_changed || is_time,
+            endpoints: match &self.held {
+                None => self.ready.poll(cx).is_ready(),
+                // What they send waits with the kernel while nothing can be sent on.
+                Some(held) => held.poll(cx).is_ready(),
+            },
+            other: is_changed || is_time || self.is_behind,
         };
         if turn.clients || turn.endpoints || turn.other {
             Poll::Ready(turn)
@@ -131,17 +160,21 @@ impl Relay {
         }
     }
 
-    /// Sends on what clients sent.
-    fn take_from_clients(&mut self, batch: &mut Batch, now: Instant) {
+    /// Sends on what clients sent. Whether it was as much as can be taken at once.
+    fn take_from_clients(&mut self, batch: &mut Batch, now: Instant) -> bool {
         batch.clear();
+        let asked = self.expected;
         let taken = self.socket.try_io(Interest::READABLE, |socket| {
-            match batch.receive(socket.as_fd()) {
-                Ok(Batch::SLOTS) => Ok(()),
+            match batch.receive(socket.as_fd(), asked) {
+                Ok(count) if count == asked => Ok(()),
                 // Less than there was room for is all there was.
                 Ok(_) | Err(_) => Err(io::ErrorKind::WouldBlock.into()),
             }
         });
         drop(taken);
+        let count = batch.datagrams().len();
+        // Each that is asked for costs a little, also if it does not come.
+        self.expected = (2 * count).clamp(Batch::FEW, Batch::SLOTS);
         let mut at = 0;
         while let Some(first) = batch.datagrams().get(at) {
             let rest = batch.datagrams()[at..].iter();
@@ -150,6 +183,7 @@ impl Relay {
             at = run.end;
             self.relay(batch, &batch.datagrams()[run], now);
         }
+        count == Batch::SLOTS
     }
 
     /// Sends on what one client sent.
@@ -169,6 +203,8 @@ impl Relay {
                 Err(why) => return self.count_drop(why, rest),
             };
             if is_new && self.ready.watch(session.socket(), place).is_err() {
+                // What comes by it would not be seen; the next datagram begins another.
+                self.end(place, Ending::Cut);
                 return self.count_drop(Dropped::Error, rest);
             }
             let Some(udp) = self.form.listener.udp() else {
@@ -224,83 +260,16 @@ impl Relay {
         Ok(place)
     }
 
-    /// Sends to clients what endpoints sent.
-    fn take_from_endpoints(&mut self, batch: &mut Batch, now: Instant) {
-        batch.clear();
-        let mut from = Vec::with_capacity(Batch::SLOTS);
-        let (places, mut is_all) = self.ready.take();
-        for &place in &places {
-            if batch.room() < Batch::FEW {
-                self.answer(batch, &from, now);
-                from.clear();
-                batch.clear();
-            }
-            let Some(session) = self.table.get_mut(place) else {
-                continue;
-            };
-            match batch.receive_few(session.socket()) {
-                Ok(count) => {
-                    from.extend(std::iter::repeat_n(place, count));
-                    is_all &= count < Batch::FEW;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    session.failed(&error, now);
-                    is_all = false; // behind the error there may be something
-                }
-            }
-        }
-        self.answer(batch, &from, now);
-        self.ready.give_back(places);
-        if is_all {
-            self.ready.is_empty();
-        }
-    }
-
-    /// Sends to clients what was received; `from` says for which session each is.
-    fn answer(&mut self, batch: &Batch, from: &[usize], now: Instant) {
-        let mut outgoing = Vec::with_capacity(from.len());
-        let mut places = Vec::with_capacity(from.len());
-        for (datagram, place) in batch.datagrams().iter().zip(from) {
-            if datagram.is_truncated {
-                self.count_drop(Dropped::Truncated, std::slice::from_ref(datagram));
-                continue;
-            }
-            if let Some(session) = self.table.get_mut(*place) {
-                outgoing.push(Outgoing {
-                    bytes: batch.bytes(datagram),
-                    segment: datagram.segment,
-                    to: Some(session.peer),
-                    from: session.source,
-                });
-                places.push((*place, datagram.count()));
-            }
-        }
-        let (table, form) = (&mut self.table, &self.form);
-        send(self.socket.get_ref().as_fd(), &outgoing, |at, sent| {
-            let (place, count) = places[at];
-            let Some(udp) = form.listener.udp() else {
-                return true;
-            };
-            match sent {
-                Ok(()) => {
-                    udp.metrics.received.add(count);
-                    if let Some(session) = table.get_mut(place) {
-                        session.received(count, outgoing[at].bytes.len() as u64, now);
-                    }
-                }
-                Err(error) => udp.metrics.drop(why(&error), count),
-            }
-            table.used(place, true, now);
-            true
-        });
-    }
-
     fn end_idle(&mut self, now: Instant) {
         let limit = self.idle_limit();
-        while let Some(place) = self.table.overdue(limit, now) {
+        for _ in 0..ENDED {
+            let Some(place) = self.table.overdue(limit, now) else {
+                self.is_behind = false;
+                return;
+            };
             self.end(place, Ending::Idle);
         }
+        self.is_behind = true;
     }
 
     fn end(&mut self, place: usize, ending: Ending) {
@@ -331,6 +300,9 @@ impl Drop for Over {
 /// How often it is looked for sessions that were idle for too long: theirs is a limit of seconds,
 /// and of less in tests alone.
 const TICK: Duration = Duration::from_millis(250);
+
+/// Sessions that are ended in one turn: to close its socket makes each of them dear.
+const ENDED: usize = 256;
 
 /// Endpoints that the datagrams of one client are sent to before they are lost: each has shown
 /// itself dead by the one before.

@@ -20,8 +20,11 @@ pub(super) struct Ready {
     epoll: AsyncFd<OwnedFd>,
     /// Room for events, and the places that they said last.
     events: Events,
-    places: Vec<usize>,
+    places: Vec<Place>,
 }
+
+/// Whose socket has something, and whether an error is among that.
+pub(super) type Place = (usize, bool);
 
 /// Events without a text of their own.
 struct Events(Vec<epoll::Event>);
@@ -50,7 +53,7 @@ impl Ready {
     }
 
     /// The sessions that have something, and whether these are all. To be given back.
-    pub(super) fn take(&mut self) -> (Vec<usize>, bool) {
+    pub(super) fn take(&mut self) -> (Vec<Place>, bool) {
         let at_once = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -59,17 +62,18 @@ impl Ready {
         let room = rustix::buffer::spare_capacity(events);
         let is_known = epoll::wait(self.epoll.get_ref(), room, Some(&at_once)).is_ok();
         let mut places = std::mem::take(&mut self.places);
-        places.extend(
-            events
-                .drain(..)
-                .filter_map(|event| usize::try_from(event.data.u64()).ok()),
-        );
+        places.extend(events.drain(..).filter_map(|event| {
+            let flags = event.flags;
+            let has_error = flags.contains(epoll::EventFlags::ERR);
+            let place = usize::try_from(event.data.u64()).ok()?;
+            Some((place, has_error))
+        }));
         let is_all = is_known && places.len() < MOST;
         (places, is_all)
     }
 
     /// Takes back what it gave.
-    pub(super) fn give_back(&mut self, mut places: Vec<usize>) {
+    pub(super) fn give_back(&mut self, mut places: Vec<Place>) {
         places.clear();
         self.places = places;
     }
@@ -88,13 +92,22 @@ impl std::fmt::Debug for Events {
 }
 
 /// Watched for what comes, and not for room to send: each datagram that leaves would make some.
+pub(super) fn readable(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watched(socket, Interest::READABLE)
+}
+
+/// Watched for room to send.
+pub(super) fn writable(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watched(socket, Interest::WRITABLE)
+}
+
 #[expect(
     unsafe_code,
     reason = "tokio cannot see from a type that a descriptor stays what it is"
 )]
-pub(super) fn readable(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+fn watched(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: it owns its one descriptor, which so is open, and the same, until it is dropped.
-    let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
     Ok(registered?)
 }
 

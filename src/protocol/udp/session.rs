@@ -4,24 +4,22 @@
 //! network says of the endpoint is heard. An endpoint that refuses, that became unhealthy or that a
 //! reload took out is left with the client's next datagram.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use std::{io, net::UdpSocket};
 
 use tokio::time::Instant;
 
 use super::current::{Form, Seat};
-use crate::balance::client_key;
-use crate::endpoint::{ConnectFailure, Direction, Endpoint, Health, OpenConnection};
-use crate::net::{self, Address, Source};
+use super::link::{Link, Wish};
+use crate::endpoint::{ConnectFailure, Direction, Health};
+use crate::net::{self, Batch, Source, heard};
 use crate::protocol::local::Local;
-use crate::proxy_protocol::{Addresses, Introduction, Transport};
 use crate::snapshot::{Dropped, SessionResult, SessionTarget};
 use crate::telemetry::access::{End, Entry, Origin, Target};
-use crate::upstream::Pick;
 
 /// A session. It is counted and logged when it is dropped.
 #[derive(Debug)]
@@ -40,6 +38,8 @@ pub(super) struct Session {
     local: Rc<Local>,
     began: Instant,
     attempts: u32,
+    /// Datagrams of the client that left, and of the endpoint that did.
+    datagrams: [u64; 2],
     sent: u64,
     received: u64,
     first_byte: Option<Duration>,
@@ -50,36 +50,12 @@ pub(super) struct Session {
 /// Why a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Nothing moved for too long.
+    /// Nothing moved for too long, or all was said.
     Idle,
     /// It made room for another.
     Evicted,
     /// The drain is over, or a fault of ours.
     Cut,
-}
-
-/// The way to an endpoint.
-#[derive(Debug)]
-struct Link {
-    socket: UdpSocket,
-    /// What stands before each datagram to it, if it is told whom they are from.
-    header: Option<Rc<[u8]>>,
-    endpoint: Arc<Endpoint>,
-    /// Whether the network said that nobody is there.
-    has_failed: bool,
-    /// Whether anything came from there.
-    is_proved: bool,
-    _open: OpenConnection,
-    _pick: Pick,
-}
-
-/// Who asks for a way to an endpoint.
-struct Wish<'a> {
-    local: &'a Local,
-    form: &'a Form,
-    peer: SocketAddr,
-    source: Option<Source>,
-    now: Instant,
 }
 
 impl Session {
@@ -112,6 +88,7 @@ impl Session {
             local: Rc::clone(local),
             began: now,
             attempts,
+            datagrams: [0; 2],
             sent: 0,
             received: 0,
             first_byte: None,
@@ -132,36 +109,35 @@ impl Session {
 
     /// Goes to another endpoint if this one will not do any more. `true` if the socket is new.
     pub(super) fn look(&mut self, form: &Form, now: Instant) -> Result<bool, Dropped> {
-        let is_gone = self.generation != form.generation && !self.adopt(form);
+        let is_changed = self.generation != form.generation && self.adopt(form, now);
         let upstream = &self.target.choice().upstream;
         let endpoint = &self.link.endpoint;
-        let is_bad = self.link.has_failed
-            || (upstream.health_of(endpoint) == Health::Unhealthy && !upstream.is_panicking());
-        if !is_gone && !is_bad {
-            return Ok(false);
+        let is_unhealthy =
+            upstream.health_of(endpoint) == Health::Unhealthy && !upstream.is_panicking();
+        if !self.link.is_gone && !self.link.has_failed && !is_unhealthy {
+            return Ok(is_changed);
         }
-        let wish = Wish {
-            local: &self.local,
-            form,
-            peer: self.peer,
-            source: self.source,
-            now,
+        let wish = self.wish(form, now);
+        let (link, attempts) = match wish.link(&self.target, Some(endpoint)) {
+            Ok(found) => found,
+            // Nothing else can be had, and so what was had is tried again.
+            Err(_) if !self.link.is_gone && !is_unhealthy => (None, 0),
+            Err(why) => return Err(why),
         };
-        let (link, attempts) = wish.link(&self.target, Some(endpoint))?;
         self.attempts += attempts;
         self.link.has_failed = false;
         let is_new = link.is_some();
         if let Some(link) = link {
             self.link = link;
         }
-        Ok(is_new)
+        Ok(is_new || is_changed)
     }
 
-    /// Goes over to another build of the configuration; whether the endpoint is in that as well.
-    fn adopt(&mut self, form: &Form) -> bool {
+    /// Goes over to another build of the configuration. `true` if the socket is new.
+    fn adopt(&mut self, form: &Form, now: Instant) -> bool {
         self.generation = form.generation;
         let Some(target) = target(form, &self.local) else {
-            return true;
+            return false;
         };
         self.target.metrics().active.dec();
         target.metrics().active.inc();
@@ -169,32 +145,86 @@ impl Session {
         let id = self.link.endpoint.live.id();
         let endpoints = self.target.choice().upstream.endpoints();
         let same = endpoints.iter().find(|endpoint| endpoint.live.id() == id);
-        if let Some(same) = same {
-            self.link.endpoint = Arc::clone(same);
+        self.link.is_gone = same.is_none();
+        let Some(same) = same else {
+            return false;
+        };
+        let wish = Wish {
+            local: &self.local,
+            form,
+            peer: self.peer,
+            source: self.source,
+            now,
+        };
+        self.link.adopt(same, &wish)
+    }
+
+    fn wish<'a>(&'a self, form: &'a Form, now: Instant) -> Wish<'a> {
+        Wish {
+            local: &self.local,
+            form,
+            peer: self.peer,
+            source: self.source,
+            now,
         }
-        same.is_some()
+    }
+
+    /// Whether its endpoint was taken out of the upstream: what still comes from there is passed
+    /// on, but keeps nothing alive.
+    pub(super) fn is_retired(&self) -> bool {
+        self.link.endpoint.live.is_retired()
     }
 
     /// Datagrams were sent to the endpoint.
-    pub(super) fn sent(&mut self, count: u64, bytes: u64) {
+    pub(super) fn sent(&mut self, count: u64, bytes: u64, now: Instant) {
+        self.datagrams[0] += count;
         self.sent += bytes;
         self.target.metrics().sent.add(bytes);
         let metrics = &self.link.endpoint.metrics;
         metrics.relayed(Direction::Sent, count, bytes);
+        if count > 0 && self.link.sent(now) {
+            self.error = None;
+        }
+    }
+
+    /// Takes what the endpoint sent: how many datagrams, and whether that may not be all.
+    pub(super) fn receive(
+        &mut self,
+        batch: &mut Batch,
+        is_alone: bool,
+    ) -> io::Result<(usize, bool)> {
+        self.link.receive(batch, is_alone)
     }
 
     /// Datagrams of the endpoint were sent to the client.
-    pub(super) fn received(&mut self, count: u64, bytes: u64, now: Instant) {
-        if !self.link.is_proved {
-            self.link.is_proved = true;
-            self.error = None;
-            self.link.endpoint.live.connect_succeeded();
-            self.first_byte.get_or_insert(now - self.began);
-        }
+    pub(super) fn received(&mut self, count: u64, bytes: u64) {
+        self.datagrams[1] += count;
         self.received += bytes;
         self.target.metrics().received.add(bytes);
         let metrics = &self.link.endpoint.metrics;
         metrics.relayed(Direction::Received, count, bytes);
+    }
+
+    /// Whether each datagram of the client was answered so often.
+    pub(super) fn has_answers(&self, responses: u32) -> bool {
+        let [asked, answered] = self.datagrams;
+        answered >= asked.saturating_mul(responses.into())
+    }
+
+    /// The endpoint sent something, whatever becomes of it.
+    pub(super) fn answered(&mut self, now: Instant) {
+        if !self.link.is_proved {
+            self.error = None;
+            self.link.proved();
+        }
+        self.first_byte.get_or_insert(now - self.began);
+    }
+
+    /// Takes what the network said of the endpoint.
+    pub(super) fn hear(&mut self, now: Instant) {
+        if let Err(error) = heard(self.socket()) {
+            self.failed(&error, now);
+        }
     }
 
     /// Takes in what the network, or the kernel, said of the endpoint. Whether another one may do
@@ -203,8 +233,7 @@ impl Session {
         let failure = ConnectFailure::of(error);
         tracing::debug!(endpoint = %self.link.endpoint.name, why = %error, "a session failed");
         self.error = Some(failure.as_str());
-        self.link.has_failed = self.link.endpoint.connect_failed(failure, now);
-        self.link.has_failed
+        self.link.failed(failure, now)
     }
 
     fn result(&self) -> (SessionResult, Option<&'static str>) {
@@ -260,94 +289,11 @@ impl Session {
     }
 }
 
-impl Wish<'_> {
-    /// A way to an endpoint, and how many were tried. None if it is that of `before`, which is then
-    /// as good as any.
-    fn link(
-        &self,
-        target: &SessionTarget,
-        before: Option<&Arc<Endpoint>>,
-    ) -> Result<(Option<Link>, u32), Dropped> {
-        let upstream = &target.choice().upstream;
-        let key = Some(client_key(self.peer.ip()));
-        let before = before.map(|endpoint| endpoint.live.id());
-        let mut tried: Vec<u64> = before.into_iter().collect();
-        let mut result = Dropped::NoEndpoint;
-        for attempt in 1..=ATTEMPTS {
-            let pick = self
-                .local
-                .with_random(|random| upstream.pick_for(key, &tried, random, self.now));
-            let Ok(pick) = pick else {
-                break;
-            };
-            let id = pick.endpoint.live.id();
-            if before == Some(id) {
-                return Ok((None, attempt));
-            }
-            if tried.contains(&id) {
-                break; // all have been tried
-            }
-            tried.push(id);
-            match self.open(pick) {
-                Ok(link) => return Ok((Some(link), attempt)),
-                Err(why) => result = why,
-            }
-        }
-        Err(result)
-    }
-
-    fn open(&self, pick: Pick) -> Result<Link, Dropped> {
-        let endpoint = Arc::clone(&pick.endpoint);
-        let Address::Ip(address) = endpoint.address else {
-            return Err(Dropped::NoEndpoint);
-        };
-        if self
-            .form
-            .is_own(address, self.source.map(|source| source.address))
-        {
-            return Err(Dropped::Loop);
-        }
-        let open = endpoint
-            .live
-            .open_connection(endpoint.limits.max_connections);
-        let open = open.ok_or(Dropped::NoEndpoint)?;
-        let socket = net::connected(address, endpoint.socket.as_deref()).map_err(|error| {
-            let failure = ConnectFailure::of(&error);
-            if endpoint.connect_failed(failure, self.now) {
-                Dropped::NoEndpoint
-            } else {
-                Dropped::Error
-            }
-        })?;
-        Ok(Link {
-            socket,
-            header: self.header(&endpoint),
-            endpoint,
-            has_failed: false,
-            is_proved: false,
-            _open: open,
-            _pick: pick,
-        })
-    }
-}
-
-impl Wish<'_> {
-    /// What is said before each datagram, if the endpoint is told whom they are from.
-    fn header(&self, endpoint: &Endpoint) -> Option<Rc<[u8]>> {
-        let version = endpoint.proxy_protocol?;
-        let own = self.form.listener.sockets.local;
-        let arrived = self
-            .source
-            .map(|source| (source.address, own.port()).into());
-        let destination = net::canonical(arrived.unwrap_or(own));
-        let addresses = Addresses::new(net::canonical(self.peer), destination, Transport::Datagram);
-        let introduction = Introduction::of_addresses(version, addresses);
-        Some(introduction.finished().into())
-    }
-}
-
 impl Drop for Session {
     fn drop(&mut self) {
+        if self.ending == Ending::Idle {
+            self.link.trial_passed();
+        }
         let result = self.result();
         let metrics = self.target.metrics();
         metrics.active.dec();
@@ -373,6 +319,3 @@ fn end(result: SessionResult) -> End {
         SessionResult::Unavailable | SessionResult::Removed | SessionResult::Cut => End::Shed,
     }
 }
-
-/// Endpoints that one datagram tries, as of a TCP session.
-const ATTEMPTS: u32 = 5;

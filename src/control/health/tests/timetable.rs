@@ -76,6 +76,34 @@ fn first_probes_are_due_at_once_and_second_ones_are_spread() {
     );
 }
 
+/// What is sent by traffic may never be answered (syslog, statsd): nothing else would end it.
+#[test]
+fn a_probe_over_udp_that_passes_ends_the_backoff() {
+    let world = world();
+    let over_udp = config::Health {
+        tcp: None,
+        udp: Some(config::HealthUdp {
+            send: "ping".to_owned(),
+            expect: None,
+        }),
+        ..tcp()
+    };
+    for (health, is_over) in [(over_udp, true), (tcp(), false)] {
+        let upstream = imaginary(&world, health, 1);
+        let endpoints = upstream.endpoints();
+        let live = &endpoints[0].live;
+        let now = Instant::now();
+        let mut checks = Checks::new(Rng::with_seed(1));
+        checks.apply(&[Arc::clone(&upstream)], now);
+        live.connect_failed(now);
+        checks.take_due(now).expect("the first");
+        checks.finished(only(&endpoints), &passed(), now);
+        assert!(live.admit(now), "one may try it");
+        assert_eq!(live.admit(now), is_over, "others may too");
+        live.connect_succeeded();
+    }
+}
+
 #[test]
 fn a_steady_endpoint_is_probed_every_interval_with_jitter() {
     let world = world();

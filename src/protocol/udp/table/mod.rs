@@ -2,10 +2,16 @@
 //! room for another.
 //!
 //! Problem: anybody can send a datagram under any address, so whatever makes a session can be made
-//! a flood of. What a flood has not is answers: nobody who forges an address gets one. So sessions
-//! that were answered and those that were not are in two lists, each in the order of use, and the
-//! unanswered ones make room first. One that was answered makes room only when it has been idle for
-//! a good while, or when its network has more than its share and the newcomer's has not.
+//! a flood of. That an endpoint answers proves nothing, for it answers what is forged as well. What
+//! a flood does not do is go on: nobody who forges an address gets the answer. So a session is
+//! proved once its client has sent again behind an answer, and those that are proved and those that
+//! are not are in two lists, each in the order of use. The unproved ones make room first, whoever
+//! was silent the longest: a forged question lasts no longer than an honest client that asks once,
+//! and costs nobody else anything. One that is proved makes room only when it has been idle for a
+//! good while, or when its network has more than its share and the newcomer's has not.
+//!
+//! Use is put in order by the [`TICK`]: moving a session in its list for each datagram would cost
+//! more than the order is worth.
 //!
 //! Pure: times are arguments, and what a session is does not matter here.
 
@@ -16,6 +22,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::TICK;
 use crate::net::Source;
 
 /// Who a session belongs to: an address and port, and the address of ours that it talks to.
@@ -40,7 +47,7 @@ pub(super) struct Table<T> {
     free: Vec<usize>,
     /// Sessions of each network.
     networks: HashMap<Network, usize>,
-    /// Those that were never answered, and those that were.
+    /// Those whose clients are not proved, and those whose are.
     lists: [List; 2],
 }
 
@@ -50,12 +57,25 @@ struct Slot<T> {
     key: Key,
     network: Network,
     used: Instant,
-    is_answered: bool,
+    /// When it was put where it is in its list.
+    linked: Instant,
+    stage: Stage,
     before: Option<usize>,
     after: Option<usize>,
 }
 
-/// In the order of use: the first has been idle the longest.
+/// What is known of a session's client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It has asked.
+    Asked,
+    /// It was answered, which it may not know.
+    Answered,
+    /// It has sent again behind an answer: it is where it says.
+    Proved,
+}
+
+/// In the order of use: the first has been idle the longest, up to a [`TICK`].
 #[derive(Debug, Default)]
 struct List {
     first: Option<usize>,
@@ -79,6 +99,24 @@ impl Network {
             IpAddr::V4(address) => bits(address.into()) >> 8 << 8,
             IpAddr::V6(address) => address.to_bits() >> 72 << 72,
         })
+    }
+}
+
+impl Stage {
+    fn after(self, by_endpoint: bool) -> Self {
+        match (self, by_endpoint) {
+            (Self::Asked, true) => Self::Answered,
+            (Self::Answered, false) => Self::Proved,
+            (stage, _) => stage,
+        }
+    }
+
+    /// Which of the lists it stands in.
+    fn list(self) -> usize {
+        match self {
+            Self::Asked | Self::Answered => 0,
+            Self::Proved => 1,
+        }
     }
 }
 
@@ -126,7 +164,8 @@ impl<T> Table<T> {
             key,
             network,
             used: now,
-            is_answered: false,
+            linked: now,
+            stage: Stage::Asked,
             before: None,
             after: None,
         });
@@ -142,13 +181,16 @@ impl<T> Table<T> {
             return;
         };
         slot.used = now;
-        let stays = slot.is_answered || !by_endpoint;
-        if stays && slot.after.is_none() {
-            return; // the last one of its list already
+        let stage = slot.stage.after(by_endpoint);
+        if stage.list() == slot.stage.list() {
+            slot.stage = stage;
+            if now.saturating_duration_since(slot.linked) < TICK {
+                return;
+            }
         }
         self.unlink(place);
         if let Some(slot) = &mut self.slots[place] {
-            slot.is_answered |= by_endpoint;
+            (slot.stage, slot.linked) = (stage, now);
         }
         self.link(place);
     }
@@ -169,7 +211,7 @@ impl<T> Table<T> {
         Some(slot.session)
     }
 
-    /// The place of a session that has been idle for so long.
+    /// The place of a session that has been idle for so long, and at most a [`TICK`] longer.
     pub(super) fn overdue(&self, limit: Duration, now: Instant) -> Option<usize> {
         let firsts = self.lists.iter().filter_map(|list| list.first);
         let mut firsts = firsts.filter(|place| {
@@ -186,16 +228,16 @@ impl<T> Table<T> {
         // A network that has its share makes room for itself.
         let is_greedy = count(&newcomer) >= share;
         let is_eligible = |slot: &Slot<T>| !is_greedy || slot.network == newcomer;
-        let unanswered = self.walk(&self.lists[0]);
-        if let Some((place, _)) = unanswered.into_iter().find(|(_, slot)| is_eligible(slot)) {
+        let unproved = self.walk(&self.lists[0]);
+        if let Some((place, _)) = unproved.into_iter().find(|(_, slot)| is_eligible(slot)) {
             return Some(place);
         }
         let has_rested =
             |slot: &Slot<T>| now.saturating_duration_since(slot.used) >= limit / RESTED;
         let takes_more = |slot: &Slot<T>| !is_greedy && count(&slot.network) > share;
-        let answered = self.walk(&self.lists[1]);
-        let mut answered = answered.into_iter().filter(|(_, slot)| is_eligible(slot));
-        let found = answered.find(|(_, slot)| has_rested(slot) || takes_more(slot));
+        let proved = self.walk(&self.lists[1]);
+        let mut proved = proved.into_iter().filter(|(_, slot)| is_eligible(slot));
+        let found = proved.find(|(_, slot)| has_rested(slot) || takes_more(slot));
         found.map(|(place, _)| place)
     }
 
@@ -214,10 +256,10 @@ impl<T> Table<T> {
     }
 
     fn link(&mut self, place: usize) {
-        let Some(is_answered) = self.slots[place].as_ref().map(|slot| slot.is_answered) else {
+        let Some(stage) = self.slots[place].as_ref().map(|slot| slot.stage) else {
             return;
         };
-        let list = &mut self.lists[usize::from(is_answered)];
+        let list = &mut self.lists[stage.list()];
         let before = list.last.replace(place);
         if before.is_none() {
             list.first = Some(place);
@@ -234,8 +276,8 @@ impl<T> Table<T> {
         let Some(slot) = &self.slots[place] else {
             return;
         };
-        let (before, after, is_answered) = (slot.before, slot.after, slot.is_answered);
-        let list = &mut self.lists[usize::from(is_answered)];
+        let (before, after, stage) = (slot.before, slot.after, slot.stage);
+        let list = &mut self.lists[stage.list()];
         match before.and_then(|before| self.slots[before].as_mut()) {
             Some(before) => before.after = after,
             None => list.first = after,
@@ -257,7 +299,7 @@ fn bits(address: IpAddr) -> u128 {
 /// A network's share of a table that is full: a quarter leaves room for others, and is more than
 /// the clients behind one address need unless they are all that there are.
 const SHARES: usize = 4;
-/// The part of the limit after which an answered session may make room.
+/// The part of the limit after which a proved session may make room.
 const RESTED: u32 = 4;
 /// Sessions that are looked at to find one that makes room: a bound on the work that one datagram
 /// causes.

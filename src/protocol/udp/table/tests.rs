@@ -13,6 +13,14 @@ fn add(table: &mut Table<&'static str>, name: &'static str, now: Instant) -> usi
     table.insert(who(name), now, name)
 }
 
+/// A session whose client has sent again behind an answer.
+fn add_proved(table: &mut Table<&'static str>, name: &'static str, now: Instant) -> usize {
+    let place = add(table, name, now);
+    table.used(place, true, now);
+    table.used(place, false, now);
+    place
+}
+
 /// The names of those that would make room, one after the other.
 fn victims(table: &mut Table<&'static str>, newcomer: &str, now: Instant) -> Vec<&'static str> {
     let network = who(newcomer).1;
@@ -77,14 +85,15 @@ async fn those_that_are_idle_end_in_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_strangers_does_not_end_what_is_answered() {
+async fn a_flood_of_strangers_does_not_end_what_goes_on() {
     let mut table = Table::new();
     let now = Instant::now();
-    let client = add(&mut table, "1.0.0.1:1", now);
-    table.used(client, true, now);
+    add_proved(&mut table, "1.0.0.1:1", now);
     let later = now + LIMIT / 5;
     for stranger in ["2.0.0.1:1", "3.0.0.1:1", "4.0.0.1:1"] {
-        add(&mut table, stranger, later);
+        let place = add(&mut table, stranger, later);
+        // An endpoint answers what is forged as well.
+        table.used(place, true, later);
     }
     let made_room = victims(&mut table, "5.0.0.1:1", later);
     assert_eq!(made_room, ["2.0.0.1:1", "3.0.0.1:1", "4.0.0.1:1"]);
@@ -93,13 +102,32 @@ async fn a_flood_of_strangers_does_not_end_what_is_answered() {
     assert_eq!(victims(&mut table, "5.0.0.1:1", rested), ["1.0.0.1:1"]);
 }
 
+/// As those of DNS, each from a port of its own: nobody has to wait until others have rested.
+#[tokio::test(start_paused = true)]
+async fn who_asks_once_makes_room_the_longest_silent_first() {
+    let mut table = Table::new();
+    let start = Instant::now();
+    let mut now = start;
+    for name in ["1.0.0.1:1", "2.0.0.1:1", "3.0.0.1:1"] {
+        let place = add(&mut table, name, now);
+        table.used(place, true, now);
+        now += TICK;
+    }
+    let asked = add(&mut table, "4.0.0.1:1", now);
+    let again = table.find(&who("1.0.0.1:1").0).unwrap();
+    table.used(again, true, now + TICK); // a second answer proves no more than the first
+    let made_room = victims(&mut table, "5.0.0.1:1", now + TICK);
+    let order = ["2.0.0.1:1", "3.0.0.1:1", "4.0.0.1:1", "1.0.0.1:1"];
+    assert_eq!(made_room, order);
+    assert_eq!(table.remove(asked), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_network_with_its_share_makes_room_for_itself() {
     let mut table = Table::new();
     let now = Instant::now();
     for name in ["9.9.9.1:1", "1.0.0.1:1", "1.0.0.1:2", "1.0.0.1:3"] {
-        let place = add(&mut table, name, now);
-        table.used(place, true, now);
+        add_proved(&mut table, name, now);
     }
     // All are busy: one more of the greedy network is turned away, another one is let in.
     assert_eq!(table.victim(who("1.0.0.7:7").1, LIMIT, now), None);
@@ -108,7 +136,7 @@ async fn a_network_with_its_share_makes_room_for_itself() {
         place.and_then(|place| table.remove(place)),
         Some("1.0.0.1:1")
     );
-    // Unanswered ones of others do not make room for it either.
+    // Unproved ones of others do not make room for it either.
     add(&mut table, "7.0.0.1:1", now);
     assert_eq!(table.victim(who("1.0.0.7:7").1, LIMIT, now), None);
     add(&mut table, "1.0.0.1:4", now);
@@ -119,37 +147,46 @@ async fn a_network_with_its_share_makes_room_for_itself() {
     );
 }
 
+/// What the list is held against: a place, since when it stands where it does, and its stage.
+type Known = (usize, Instant, Stage);
+
 /// Against a list that is simple enough to be right.
 #[tokio::test(start_paused = true)]
 async fn the_order_of_use_is_kept_whatever_happens() {
     let mut random = fastrand::Rng::with_seed(5);
-    let (mut table, mut model) = (Table::new(), Vec::<(usize, bool)>::new());
+    let (mut table, mut model) = (Table::new(), Vec::<Known>::new());
     let start = Instant::now();
     for step in 0..20_000_u64 {
-        let now = start + Duration::from_millis(step);
+        let now = start + Duration::from_millis(step * 20);
         match random.u8(..4) {
             0 if model.len() < 50 => {
                 let address = SocketAddr::from((random.u32(..).to_be_bytes(), 7));
                 let known = (Key::new(address, None), Network::of(address.ip()));
-                model.push((table.insert(known, now, step), false));
+                model.push((table.insert(known, now, step), now, Stage::Asked));
             }
             1 if !model.is_empty() => {
-                let (place, _) = model.swap_remove(random.usize(..model.len()));
+                let (place, ..) = model.remove(random.usize(..model.len()));
                 assert!(table.remove(place).is_some());
-                model.sort_by_key(|(place, _)| table.slots[*place].as_ref().map(|slot| slot.used));
             }
             _ if !model.is_empty() => {
-                let (place, was) = model.remove(random.usize(..model.len()));
-                let is_answered = random.bool();
-                table.used(place, is_answered, now);
-                model.push((place, was || is_answered));
+                let at = random.usize(..model.len());
+                let (place, linked, stage) = model[at];
+                let by_endpoint = random.bool();
+                table.used(place, by_endpoint, now);
+                let next = stage.after(by_endpoint);
+                if next.list() != stage.list() || now - linked >= TICK {
+                    model.remove(at);
+                    model.push((place, now, next));
+                } else {
+                    model[at].2 = next;
+                }
             }
             _ => {}
         }
-        for list in [false, true] {
-            let wanted = model.iter().filter(|(_, answered)| *answered == list);
-            let wanted: Vec<usize> = wanted.map(|(place, _)| *place).take(LOOKS).collect();
-            let walked = table.walk(&table.lists[usize::from(list)]);
+        for list in [0, 1] {
+            let wanted = model.iter().filter(|(.., stage)| stage.list() == list);
+            let wanted: Vec<usize> = wanted.map(|(place, ..)| *place).take(LOOKS).collect();
+            let walked = table.walk(&table.lists[list]);
             let walked: Vec<usize> = walked.into_iter().map(|(place, _)| place).collect();
             assert_eq!(walked, wanted, "after {step} steps");
         }
