@@ -51,6 +51,7 @@ mod passthrough_hellos;
 mod proxy_protocol_in;
 mod proxy_protocol_out;
 mod proxy_protocol_peers;
+mod proxy_protocol_trust;
 mod reload;
 mod route_command;
 mod routing;
