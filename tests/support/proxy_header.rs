@@ -57,9 +57,11 @@ impl Said {
             0 => 0,
             1 => 4,
             2 => 16,
+            // Two paths, which are nobody's business.
+            3 => 0,
             other => panic!("family {other}"),
         };
-        let mut at = 16;
+        let mut at = if kind[1] >> 4 == 3 { 16 + 2 * 108 } else { 16 };
         if size > 0 {
             let ports = at + 2 * size;
             let port = |at: usize| u16::from_be_bytes([block[at], block[at + 1]]);

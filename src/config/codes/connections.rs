@@ -17,8 +17,10 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
         id: "E0265",
         summary: "PROXY headers that nobody is believed to send",
         text: "A PROXY header says who the client is, so it is only taken from peers in \
-               `trusted_proxies`: anybody else could choose an address. Without that list \
-               `proxy_protocol` would refuse everybody, or do nothing.",
+               `trusted_proxies`: anybody else could choose an address. Without that list, or \
+               with one of whom nobody can come to `bind` (a network at a Unix socket, `unix` or \
+               the other family at an address), `proxy_protocol` would refuse everybody, or do \
+               nothing.",
     },
     Explanation {
         code: Code::DatagramsInText,
@@ -128,5 +130,13 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
         summary: "a setting of datagrams on a listener that takes connections",
         text: "`responses` ends a UDP session once its datagrams were answered. A connection is ended by \
                those who speak on it.",
+    },
+    Explanation {
+        code: Code::AlpnOfRequests,
+        id: "E0325",
+        summary: "protocols that are offered where requests are read",
+        text: "A listener for HTTP offers its clients what `protocols` says, and nothing else could be \
+               read. `alpn` of a listener's `tls` is for `protocols = [\"tcp\"]`, whose bytes pass \
+               unread: there nobody else knows what endpoints speak.",
     },
 ];

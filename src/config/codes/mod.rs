@@ -103,6 +103,7 @@ pub enum Code {
     HstsOnTcp,
     PassUnasked,
     OnlyOverUdp,
+    AlpnOfRequests,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,

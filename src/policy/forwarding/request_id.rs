@@ -57,10 +57,11 @@ impl RequestId {
     }
 }
 
-/// Keeps or makes the id of a request.
+/// Keeps or makes the id of a request. `given`: what a proxy in front calls it.
 pub(super) fn set(
     headers: &mut Fields,
     peer_is_trusted: bool,
+    given: Option<&[u8]>,
     random: &mut fastrand::Rng,
 ) -> RequestId {
     if peer_is_trusted {
@@ -71,7 +72,8 @@ pub(super) fn set(
             return id;
         }
     }
-    let id = RequestId::of_number(random.u128(1..));
+    let given = given.and_then(Value::new).and_then(RequestId::of);
+    let id = given.unwrap_or_else(|| RequestId::of_number(random.u128(1..)));
     headers.insert_prepared(&X_REQUEST_ID_NAME, id.value());
     id
 }

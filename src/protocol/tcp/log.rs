@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use super::cause::Cause;
 use super::{Session, new_id};
+use crate::context::Proxied;
 use crate::snapshot::SessionResult;
 use crate::telemetry::access::{End, Entry, Origin, Target};
 
@@ -21,6 +22,10 @@ impl Session {
         let waited = self.waited.time();
         let id = self.id.as_deref().cloned();
         let id = id.unwrap_or_else(|| new_id(&self.local));
+        // What we do not know ourselves, the proxy in front may have said.
+        let proxied = self.proxied.as_deref();
+        let server_name = self.server_name().map(str::as_bytes);
+        let server_name = server_name.or_else(|| proxied.and_then(Proxied::authority));
         let target = endpoint.map_or_else(
             || Target::new(upstream, "", ""),
             |endpoint| Target::new(upstream, &endpoint.zone, &endpoint.name),
@@ -31,9 +36,10 @@ impl Session {
             origin: &origin,
             target: Some(&target),
             client: self.peer,
+            proxy: proxied.map(|proxied| proxied.by.ip()),
             method: "",
             scheme: "tcp",
-            host: self.server_name().unwrap_or_default().as_bytes(),
+            host: server_name.unwrap_or_default(),
             path: b"",
             query: None,
             status: None,

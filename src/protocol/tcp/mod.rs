@@ -24,7 +24,7 @@ use self::greeted::Greeted;
 use self::opening::Standing;
 use super::local::Local;
 use super::tunnel::{End, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
-use crate::context::ConnectionFacts;
+use crate::context::{ConnectionFacts, Proxied};
 use crate::endpoint::{ConnectFailure, Endpoint, SessionEnd};
 use crate::message::Value;
 use crate::net::{Known, Stream};
@@ -67,6 +67,8 @@ struct Session {
     metrics: Arc<SessionMetrics>,
     /// Made when somebody is told it, at last the log.
     id: Option<Box<RequestId>>,
+    /// What a proxy in front said.
+    proxied: Option<Arc<Proxied>>,
     /// Of TLS, if that is spoken.
     hello: Option<Box<Greeted>>,
     local: Rc<Local>,
@@ -145,6 +147,7 @@ impl Session {
             peer: facts.peer,
             metrics: Arc::clone(metrics),
             id: id_in_front(facts).map(Box::new),
+            proxied: facts.proxied.clone(),
             hello,
             generation: local.snapshot().generation,
             local,
