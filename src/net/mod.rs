@@ -35,7 +35,7 @@ pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
 pub use client::{ClientCertificate, ClientFacts, RuleKey};
 pub use datagram::{Batch, Datagram, Outgoing, Source, connected, send};
 pub use incoming::{Incoming, Loose, Queue, accept};
-pub use intercept::{Interception, Known, OwnConnections, is_local};
+pub use intercept::{Interception, Known, OwnConnections};
 pub use options::{Connecting, Listening};
 pub use pipe::Pipe;
 pub use secure::Secure;
