@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use self::pace::{Pace, nanoseconds};
+use self::pace::{Next, Pace, nanoseconds};
 use self::table::{Bounds, Entered, Table};
 use crate::config;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
@@ -25,7 +25,10 @@ use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 pub struct Limits {
     clients: Option<Bounds>,
     networks: Option<Bounds>,
-    prefix: Prefix,
+    /// What is one client.
+    client: Prefix,
+    /// What is one network.
+    network: Prefix,
     rate: Option<Pace>,
     /// How long a connection may wait for a place, if it may.
     pub wait: Option<Duration>,
@@ -55,7 +58,7 @@ pub struct Waiter<'a> {
     gauge: Option<&'a Gauge>,
 }
 
-/// Bits of what counts as one network.
+/// Bits of what counts as one.
 #[derive(Debug, Clone, Copy)]
 struct Prefix {
     v4: u8,
@@ -118,7 +121,11 @@ impl Limits {
         Some(Arc::new(Self {
             clients,
             networks: written.per_subnet.map(|limit| bounds(Some(limit), None)),
-            prefix: Prefix {
+            client: Prefix {
+                v4: ADDRESS_V4,
+                v6: written.client_v6.unwrap_or(NETWORK_V6),
+            },
+            network: Prefix {
                 v4: written.subnet_v4.unwrap_or(NETWORK_V4),
                 v6: written.subnet_v6.unwrap_or(NETWORK_V6),
             },
@@ -129,17 +136,23 @@ impl Limits {
         }))
     }
 
-    /// Counts a connection in, from a client of this address if it has one.
+    /// Counts a connection in, from a client of this address if it has one and that is known
+    /// already.
     pub fn enter(&self, client: Option<IpAddr>, now: Instant) -> Result<Place, Refusal> {
+        self.pass(self.known.at(now))?;
+        self.identify(client, now)
+    }
+
+    /// The same of one that was counted in before its client was known: only its address is still
+    /// to be counted.
+    pub fn identify(&self, client: Option<IpAddr>, now: Instant) -> Result<Place, Refusal> {
         let known = &self.known;
-        let now = known.at(now);
         let mut place = Place {
             known: Arc::clone(known),
             client: None,
             network: None,
         };
-        self.pass(now)?;
-        let entered = self.enter_by_address(&mut place, client, now);
+        let entered = self.enter_by_address(&mut place, client, known.at(now));
         if entered.is_err() && self.rate.is_some() {
             self.take_back();
         }
@@ -166,7 +179,7 @@ impl Limits {
             return Ok(());
         };
         if let Some(bounds) = self.networks {
-            let key = self.prefix.network(client);
+            let key = self.network.of(client);
             place.network = match self.known.networks.enter(key, bounds, now) {
                 Entered::Counted => Some(key),
                 Entered::Unknown => self.let_in_unknown(),
@@ -174,7 +187,7 @@ impl Limits {
             };
         }
         if let Some(bounds) = self.clients {
-            let key = bits(client);
+            let key = self.client.of(client);
             place.client = match self.known.clients.enter(key, bounds, now) {
                 Entered::Counted => Some(key),
                 Entered::Unknown => self.let_in_unknown(),
@@ -195,11 +208,17 @@ impl Limits {
         let Some(pace) = self.rate else {
             return Ok(());
         };
+        let mut passes = false;
+        let next = |due| {
+            let next = pace.next(due, now);
+            passes = matches!(next, Next::Passes(_));
+            let (Next::Passes(due) | Next::TooEarly(due)) = next;
+            Some(due)
+        };
+        // Always some, so it is always done.
         let due = &self.known.due;
-        let passed = due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| {
-            pace.next(due, now)
-        });
-        passed.map(drop).map_err(|_| Refusal::Rate)
+        let _ = due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        if passes { Ok(()) } else { Err(Refusal::Rate) }
     }
 
     /// One that was refused for another reason takes nothing from others.
@@ -208,7 +227,7 @@ impl Limits {
             return;
         };
         let before = |due| Some(pace.before(due));
-        // Always some, so it is always done.
+        // As above.
         let _ = self
             .known
             .due
@@ -216,9 +235,16 @@ impl Limits {
     }
 }
 
+impl Place {
+    /// Whether it is counted by an address.
+    pub fn has_address(&self) -> bool {
+        self.client.is_some() || self.network.is_some()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.client.is_none() && self.network.is_none() {
+        if !self.has_address() {
             return;
         }
         let now = self.known.at(Instant::now());
@@ -256,7 +282,8 @@ impl Queue {
 }
 
 impl Waiter<'_> {
-    /// Calls `try_enter` now, and again whenever a connection has ended, until it succeeds.
+    /// Calls `try_enter` now, and again whenever a connection has ended, until it succeeds. Now and
+    /// then as well when none has: a reload may have made room.
     pub async fn until<T>(&self, mut try_enter: impl FnMut() -> Option<T>) -> T {
         loop {
             let left = self.queue.left.notified();
@@ -266,7 +293,8 @@ impl Waiter<'_> {
             if let Some(entered) = try_enter() {
                 return entered;
             }
-            left.await;
+            // Either way there may be a place.
+            _ = timeout(LOOK_AGAIN, left).await;
         }
     }
 }
@@ -279,7 +307,7 @@ impl Drop for Waiter<'_> {
 }
 
 impl Prefix {
-    fn network(self, client: IpAddr) -> u128 {
+    fn of(self, client: IpAddr) -> u128 {
         // The bits of IPv4 are the last 32 of those within IPv6.
         let length = match client {
             IpAddr::V4(_) => 96 + u32::from(self.v4),
@@ -354,6 +382,9 @@ fn bits(address: IpAddr) -> u128 {
 /// The smallest network that is routed on the Internet, and more addresses than one client has.
 const NETWORK_V4: u8 = 24;
 
+/// All of it.
+const ADDRESS_V4: u8 = 32;
+
 /// What one link has (RFC 4291 §2.5.1), a phone as well as an office: any host in it takes any
 /// address. A household may have 256 of them; to take those for one would take as many phones for
 /// one too.
@@ -365,6 +396,9 @@ const ROOM: usize = 65_536;
 /// Connections that wait, each with a descriptor and some 500 bytes. A listener that is that much
 /// behind does better to say so.
 const MOST_WAITING: u32 = 1024;
+
+/// Short for who waits, and little to do for a thousand of them.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 static UNKNOWN: Family = Family {
     name: "evenkeel_connections_untracked_total",
