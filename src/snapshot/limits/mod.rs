@@ -5,20 +5,22 @@
 //! for each connection, before it has cost anything.
 
 mod pace;
+mod queue;
 mod table;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use self::pace::{Next, Pace, nanoseconds};
 use self::table::{Bounds, Entered, Table};
 use crate::config;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
+
+pub use queue::{Queue, Waiter};
 
 /// What a listener's connections are held to, beside their number.
 #[derive(Debug)]
@@ -44,20 +46,6 @@ pub struct Place {
     network: Option<u128>,
 }
 
-/// Connections that wait for a place at their listener, over all workers.
-#[derive(Debug, Default)]
-pub struct Queue {
-    waiting: AtomicU32,
-    left: Notify,
-}
-
-/// One of them, until it is dropped.
-#[derive(Debug)]
-pub struct Waiter<'a> {
-    queue: &'a Queue,
-    gauge: Option<&'a Gauge>,
-}
-
 /// Bits of what counts as one.
 #[derive(Debug, Clone, Copy)]
 struct Prefix {
@@ -80,6 +68,8 @@ struct LimitMetrics {
     refused: [Counter; Refusal::ALL.len()],
     /// Connections that no limit by address was applied to.
     unknown: Counter,
+    /// Clients and networks that had to make room for others.
+    forgotten: Counter,
     waiting: Gauge,
 }
 
@@ -182,6 +172,7 @@ impl Limits {
             let key = self.network.of(client);
             place.network = match self.known.networks.enter(key, bounds, now) {
                 Entered::Counted => Some(key),
+                Entered::Instead(others) => Some(self.let_in_instead(key, others)),
                 Entered::Unknown => self.let_in_unknown(),
                 Entered::TooMany | Entered::TooFast => return Err(Refusal::PerSubnet),
             };
@@ -190,12 +181,18 @@ impl Limits {
             let key = self.client.of(client);
             place.client = match self.known.clients.enter(key, bounds, now) {
                 Entered::Counted => Some(key),
+                Entered::Instead(others) => Some(self.let_in_instead(key, others)),
                 Entered::Unknown => self.let_in_unknown(),
                 Entered::TooMany => return Err(Refusal::PerClient),
                 Entered::TooFast => return Err(Refusal::RatePerClient),
             };
         }
         Ok(())
+    }
+
+    fn let_in_instead(&self, key: u128, others: usize) -> u128 {
+        self.metrics.forgotten.add(others as u64);
+        key
     }
 
     fn let_in_unknown(&self) -> Option<u128> {
@@ -257,55 +254,6 @@ impl Drop for Place {
     }
 }
 
-impl Queue {
-    /// Waits with the others; `None` if there are as many as may.
-    pub fn join<'a>(&'a self, gauge: Option<&'a Gauge>) -> Option<Waiter<'a>> {
-        if self.waiting.fetch_add(1, Ordering::SeqCst) >= MOST_WAITING {
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-            return None;
-        }
-        gauge.inspect(|gauge| gauge.inc());
-        Some(Waiter { queue: self, gauge })
-    }
-
-    /// Whether anybody waits: who comes now stands behind them.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0
-    }
-
-    /// A connection has ended: whoever waits longest may look again.
-    pub fn left(&self) {
-        if !self.is_empty() {
-            self.left.notify_one();
-        }
-    }
-}
-
-impl Waiter<'_> {
-    /// Calls `try_enter` now, and again whenever a connection has ended, until it succeeds. Now and
-    /// then as well when none has: a reload may have made room.
-    pub async fn until<T>(&self, mut try_enter: impl FnMut() -> Option<T>) -> T {
-        loop {
-            let left = self.queue.left.notified();
-            let mut left = std::pin::pin!(left);
-            // Before it is tried: what ends meanwhile is not missed.
-            left.as_mut().enable();
-            if let Some(entered) = try_enter() {
-                return entered;
-            }
-            // Either way there may be a place.
-            _ = timeout(LOOK_AGAIN, left).await;
-        }
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.gauge.inspect(|gauge| gauge.dec());
-    }
-}
-
 impl Prefix {
     fn of(self, client: IpAddr) -> u128 {
         // The bits of IPv4 are the last 32 of those within IPv6.
@@ -345,6 +293,7 @@ impl LimitMetrics {
         Self {
             refused: Refusal::ALL.map(refused),
             unknown: registry.counter(&UNKNOWN, &labels),
+            forgotten: registry.counter(&FORGOTTEN, &labels),
             waiting: registry.level(&WAITING, &labels),
         }
     }
@@ -393,16 +342,16 @@ const NETWORK_V6: u8 = 64;
 /// Addresses that are remembered at least: some 3 MiB when all are.
 const ROOM: usize = 65_536;
 
-/// Connections that wait, each with a descriptor and some 500 bytes. A listener that is that much
-/// behind does better to say so.
-const MOST_WAITING: u32 = 1024;
-
-/// Short for who waits, and little to do for a thousand of them.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
 static UNKNOWN: Family = Family {
     name: "evenkeel_connections_untracked_total",
     help: "Client connections let in without their address being remembered, for lack of room.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static FORGOTTEN: Family = Family {
+    name: "evenkeel_clients_forgotten_total",
+    help: "Clients and networks whose use of a rate was forgotten early, for lack of room.",
     kind: Kind::Counter,
     buckets: None,
 };

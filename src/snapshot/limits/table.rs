@@ -36,6 +36,8 @@ pub(super) struct Bounds {
 pub(super) enum Entered {
     /// It is let in and counted; to be told when it leaves.
     Counted,
+    /// The same, and so many others were forgotten for it.
+    Instead(usize),
     /// It is let in, and there is no room to remember it.
     Unknown,
     /// It has as many connections as it may.
@@ -72,8 +74,12 @@ impl Table {
         let mut shard = self.shard(key);
         let shard = &mut *shard;
         let room = bounds.room / SHARDS;
-        if !shard.known.contains_key(&key) && !shard.has_room(room, now) {
-            return Entered::Unknown;
+        let mut forgotten = 0;
+        if !shard.known.contains_key(&key) {
+            let Some(others) = shard.make_room(room, now) else {
+                return Entered::Unknown;
+            };
+            forgotten = others;
         }
         let entry = shard.known.entry(key).or_default();
         if entry.connections >= bounds.connections {
@@ -89,7 +95,10 @@ impl Table {
             }
         }
         entry.connections += 1;
-        Entered::Counted
+        match forgotten {
+            0 => Entered::Counted,
+            _ => Entered::Instead(forgotten),
+        }
     }
 
     pub(super) fn leave(&self, key: u128, now: u64) {
@@ -117,21 +126,23 @@ impl Table {
 }
 
 impl Shard {
-    /// Whether another one can be remembered; forgets others for it if need be.
-    fn has_room(&mut self, room: usize, now: u64) -> bool {
+    /// Sees that another one can be remembered, and tells how many were forgotten for it that still
+    /// said something; none if there is no room.
+    fn make_room(&mut self, room: usize, now: u64) -> Option<usize> {
         if self.known.len() < room {
-            return true;
+            return Some(0);
         }
         // Where there was nothing to forget, not more often than is worth it.
         let in_vain = self.in_vain;
         if in_vain.is_some_and(|looked| now.saturating_sub(looked) < LOOK_EVERY) {
-            return false;
+            return None;
         }
         self.known.retain(|_, entry| !entry.says_nothing(now));
-        self.forget_soonest(self.known.len().saturating_sub(room - room / FORGOTTEN));
+        let before = self.known.len();
+        self.forget_soonest(before.saturating_sub(room - room / FORGOTTEN));
         let has_room = self.known.len() < room;
         self.in_vain = (!has_room).then_some(now);
-        has_room
+        has_room.then(|| before - self.known.len())
     }
 
     /// Forgets so many of those without connections, at least: those that are due soonest. Many at
@@ -237,6 +248,7 @@ mod tests {
             match table.enter(key, bounds, second) {
                 Entered::Counted => {}
                 Entered::Unknown => unknown += 1,
+                Entered::Instead(_) => panic!("all have connections"),
                 Entered::TooMany | Entered::TooFast => panic!("{key} is new"),
             }
         }
@@ -260,10 +272,17 @@ mod tests {
             assert_eq!(table.enter(7, bounds, 0), Entered::Counted);
             table.leave(7, 0);
         }
+        let mut forgotten = 0;
         for key in 1000..50_000 {
-            assert_eq!(table.enter(key, bounds, 1), Entered::Counted, "{key}");
+            match table.enter(key, bounds, 1) {
+                Entered::Counted => {}
+                Entered::Instead(others) => forgotten += others,
+                Entered::Unknown => panic!("there are some to be forgotten"),
+                Entered::TooMany | Entered::TooFast => panic!("{key} is new"),
+            }
             table.leave(key, 1);
         }
+        assert_eq!(forgotten + table.len(), 49_000 + 2, "each is counted");
         assert!(table.len() <= bounds.room, "{}", table.len());
         assert_eq!(table.enter(7, bounds, 2), Entered::TooFast);
         for _ in 1..5 {

@@ -1,5 +1,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::queue::MOST_WAITING;
 use super::*;
 
 fn limits(text: &str) -> Arc<Limits> {
