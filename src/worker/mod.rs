@@ -166,7 +166,9 @@ impl Worker {
                 }
                 Some(generation) = next_of(&mut follower) => {
                     self.follow();
-                    follower.iter().for_each(|follower| follower.done(generation));
+                    if let Some(follower) = &follower {
+                        follower.done(generation);
+                    }
                 }
                 Some(accepted) = self.inbox.next() => serve(&self.local, accepted),
                 now = tick.tick() => {

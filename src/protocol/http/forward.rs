@@ -163,16 +163,15 @@ fn attempt<'a>(
                 Err(None) => return Err(Attempt::ClientGone),
                 Err(Some(error)) => error,
             };
-            let is_elsewhere = matches!(error, CallError::Unprocessed)
-                && exchange.avoids(
-                    &call,
-                    choice.upstream.has_others(&pick.endpoint, Instant::now()),
-                );
+            let unprocessed =
+                matches!(error, CallError::Unprocessed).then(|| call.shared().cloned());
             let left = call.into_whole_body();
             let is_repeatable = left.is_some();
             *body = left.unwrap_or_default();
             let state = (reused, exchange.is_attempt_overdue());
-            let goes_on = is_elsewhere && !state.1 && !exchange.is_overdue()
+            let may_go_on = is_repeatable && !state.1 && !exchange.is_overdue();
+            let avoids = |shared| exchange.avoids(&shared, &choice.upstream, may_go_on);
+            let goes_on = unprocessed.flatten().is_some_and(avoids)
                 || goes_on(exchange, &pick, parts, (&error, reused), &mut need);
             if is_repeatable && goes_on {
                 continue;

@@ -453,7 +453,7 @@ async fn a_change_is_done_when_all_have_done_it() {
     drop(handle.replace(second));
     assert_eq!(behind().await, 2);
     let asked = handle.clone();
-    let asked = tokio::spawn(async move { asked.followed(Duration::from_secs(60)).await });
+    let asked = tokio::spawn(async move { asked.followed(Duration::from_mins(1)).await });
     assert_eq!(one.changed().await, Some(2));
     one.done(2);
     assert_eq!(behind().await, 1);
