@@ -6,7 +6,9 @@
 #
 # It needs cargo, compilers for C and C++, and curl. What else there is to be used is used where it is
 # installed, and must be there if a variable says `required`, as all of them do in CI: promtool
-# (EVENKEEL_PROMTOOL), network namespaces with ip and nft, for root (EVENKEEL_NETNS), strace (EVENKEEL_STRACE), named and dig of BIND (EVENKEEL_DNS), nginx and haproxy (EVENKEEL_PEERS), openssl (EVENKEEL_OPENSSL), valgrind and
+# (EVENKEEL_PROMTOOL), network namespaces with ip and nft, for root (EVENKEEL_NETNS), strace
+# (EVENKEEL_STRACE), those two where CI's machine allows them, which it says; named and dig of BIND
+# (EVENKEEL_DNS), nginx and haproxy (EVENKEEL_PEERS), openssl (EVENKEEL_OPENSSL), valgrind and
 # Python 3.11 (EVENKEEL_VALGRIND), Python with grpcio (EVENKEEL_GRPC) and with
 # websockets, wsproto and h2 (EVENKEEL_WEBSOCKET). Nothing is downloaded but crates, the database of advisories and, once, cargo-deny and what tests/support/requirements.txt lists.
 set -euo pipefail

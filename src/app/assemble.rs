@@ -65,9 +65,10 @@ pub(super) async fn assemble(
     let candidate = Candidate::new(&outcome, FIRST)?;
     let config = Arc::clone(&candidate.config);
     files::raise_limit();
-    let ground = Ground::new(&config)?;
+    let mut ground = Ground::new(&config)?;
     // Before a listener can take a connection: where this fails, no client has noticed.
     let entrances = open_entrances(&config.admin, &options)?;
+    ground.workshop.world.admin = entrances.http_bound();
     let refused = system("the signals cannot be taken over");
     let gentle = options.signals.then(Gentle::install).transpose();
     let gentle = gentle.map_err(&refused)?;

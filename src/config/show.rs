@@ -170,6 +170,9 @@ fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
             !table.contains_key("ca") && skips != Some(true)
         }
         (Some("ListenerLimits"), "subnet_v4" | "subnet_v6") => table.contains_key("per_subnet"),
+        (Some("ListenerLimits"), "client_v6") => {
+            table.contains_key("per_client") || table.contains_key("rate_per_client")
+        }
         // Which of them do something depends on what the listener speaks.
         (Some("ListenerSocket"), _) => false,
         (Some("UpstreamTls"), "server_name_from") => !table.contains_key("server_name"),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::local_ports;
 use super::prepare::{Rejection, Workshop};
-use crate::config::{Config, Intercept};
+use crate::config::Config;
 use crate::net::{Bind, Connecting, Listening, Sockets, Transport};
 use crate::snapshot::{Listener, Snapshot, effective_upstreams};
 
@@ -36,13 +36,15 @@ impl Workshop {
         let mut sockets = BTreeMap::new();
         for (name, listener) in &config.listener {
             let transport = Transport::of(&listener.bind, listener.is_udp());
-            let options = Listening::new(&listener.socket);
+            let options = Listening::of(listener);
             let kept = previous.and_then(|snapshot| {
                 let mut old = snapshot.listeners.iter();
                 let same = |old: &Arc<Listener>| {
                     *old.bind == *listener.bind && old.sockets.transport == transport
                 };
-                let stays = |sockets: &Sockets| sockets.is_open() && sockets.may_become(&options);
+                let stays = |sockets: &Sockets| {
+                    sockets.is_open() && sockets.may_become(&options) && sockets.can_be_found()
+                };
                 old.find(|old| same(old) && stays(&old.sockets))
             });
             let lingering = || {
@@ -59,16 +61,6 @@ impl Workshop {
                     source,
                 })?
             };
-            if transport == Transport::Tcp {
-                let takes_any = listener.intercept == Some(Intercept::Tproxy);
-                let set = bound.take_any_destination(takes_any);
-                // Who never asked for it need not be allowed to do without.
-                set.or_else(|source| if takes_any { Err(source) } else { Ok(()) })
-                    .map_err(|source| Rejection::Bind {
-                        listener: name.clone(),
-                        source,
-                    })?;
-            }
             sockets.insert(name.clone(), bound);
         }
         Ok(sockets)
@@ -83,7 +75,7 @@ impl Workshop {
         previous: Option<&Snapshot>,
     ) -> io::Result<Arc<Sockets>> {
         if transport == Transport::Unix {
-            // Whoever answers there is somebody else, for the file of ours would have been kept.
+            // Whoever answers there is somebody else, for what can be found of ours is kept.
             return Sockets::open(transport, bind, options, self.workers).map(Arc::new);
         }
         let port = bind.parse::<Bind>()?.address.port();
@@ -140,7 +132,7 @@ pub(super) fn rehearse(config: &Config) -> Result<(), Rejection> {
         move |source| Rejection::Option { what, name, source }
     };
     for (name, listener) in &config.listener {
-        let options = Listening::new(&listener.socket);
+        let options = Listening::of(listener);
         let tried = options.rehearse(&listener.bind, listener.is_udp());
         tried.map_err(refused("listener", name))?;
         if options.wants_fast_open() && !knows_fast_open() {

@@ -66,7 +66,7 @@ struct Form {
 #[derive(Debug)]
 struct Loop<'a> {
     acceptor: &'a Acceptor,
-    current: &'a Current,
+    current: &'a Rc<Current>,
     shortage: Shortage,
 }
 
@@ -204,33 +204,41 @@ impl Loop<'_> {
         }
         let Form { listener, ledger } = self.current.form.borrow().clone();
         let mine = self.acceptor.worker;
-        let Ok(place) = ledger.admit(peer) else {
+        let peer = net::canonical(peer);
+        let believed = listener.proxy_headers.as_ref();
+        let is_client = !believed.is_some_and(|headers| headers.trusts(peer.ip()));
+        let Ok(place) = ledger.admit(is_client.then_some(peer)) else {
             // The fastest "no" that TCP has, and one that leaves nothing behind on this side.
             return stream.reset_on_close();
         };
         let balance = Arc::clone(&self.acceptor.balance);
-        let pass_on = move |stream, guard, serve: &Rc<_>| {
+        let pass_on = move |stream, guard, listener, serve: &Rc<_>| {
             let accepted = Accepted {
                 stream,
-                peer: net::canonical(peer),
+                peer,
                 listener,
                 guard,
             };
             pass(accepted, (mine, &balance), &**serve);
         };
         match ledger.enter(mine, place) {
-            Ok(guard) => pass_on(stream, guard, serve),
+            Ok(guard) => pass_on(stream, guard, listener, serve),
             Err(_) if !ledger.may_wait() => {
                 ledger.full();
                 stream.reset_on_close();
             }
             Err(place) => {
-                let serve = Rc::clone(serve);
+                let (serve, current) = (Rc::clone(serve), Rc::clone(self.current));
                 // The task belongs to the worker's runtime, which ends it; it lasts as long as a
                 // connection may wait.
                 drop(tokio::task::spawn_local(async move {
-                    match ledger.wait(mine, place, &stream).await {
-                        Some(guard) => pass_on(stream, guard, &serve),
+                    // Reloads may come before its turn does.
+                    let present = || Arc::clone(&current.form.borrow().ledger);
+                    match ledger.wait((mine, place), &stream, present).await {
+                        Some(guard) => {
+                            let listener = Arc::clone(&current.form.borrow().listener);
+                            pass_on(stream, guard, listener, &serve);
+                        }
                         None => stream.reset_on_close(),
                     }
                 }));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::balance::{Balance, SPARED, SPARED_OF_LASTING};
 use crate::drain::Watcher;
@@ -47,7 +47,7 @@ pub(super) type Held = Option<Box<Place>>;
 
 /// A connection that is not let in; that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refused;
+pub struct Refused;
 
 impl Ledger {
     /// For the connections that come under this form of a listener.
@@ -68,18 +68,14 @@ impl Ledger {
         })
     }
 
-    /// Counts a connection in by its address; says nothing yet of whether there is a place for it.
-    pub(super) fn admit(&self, peer: SocketAddr) -> Result<Held, Refused> {
+    /// Counts a connection in by its address, if that is its client's and not that of a proxy which
+    /// is still to say who the client is; says nothing yet of whether there is a place for it.
+    pub(super) fn admit(&self, client: Option<SocketAddr>) -> Result<Held, Refused> {
         let Some(limits) = &self.limits else {
             return Ok(None);
         };
-        match limits.enter(named(peer), Instant::now()) {
-            Ok(place) => Ok(Some(Box::new(place))),
-            Err(refusal) => {
-                limits.refused(refusal);
-                Err(Refused)
-            }
-        }
+        let entered = limits.enter(client.and_then(named), Instant::now());
+        held(limits, entered)
     }
 
     /// Lets one more connection in, for the worker that should serve it; gives it back above the
@@ -91,20 +87,20 @@ impl Ledger {
         Err(place)
     }
 
-    /// Waits for a place as long as that is allowed; `None` if there was none, or the client went
-    /// away.
+    /// Waits for a place as long as that is allowed, by the `present` form of the listener each time
+    /// that it looks for one; `None` if there was none, or the client went away.
     pub(super) async fn wait(
-        self: &Arc<Self>,
-        accepting: usize,
-        mut place: Held,
+        &self,
+        (accepting, mut place): (usize, Held),
         stream: &Stream,
+        present: impl Fn() -> Arc<Self>,
     ) -> Option<Guard> {
         let (limits, longest) = self.longest_wait()?;
         let Some(waiter) = self.queue.join(Some(limits.waiting())) else {
             self.full();
             return None;
         };
-        let waiting = waiter.until(|| match self.take(accepting, place.take()) {
+        let waiting = waiter.until(|| match present().take(accepting, place.take()) {
             Ok(guard) => Some(guard),
             Err(back) => {
                 place = back;
@@ -120,7 +116,7 @@ impl Ledger {
                 }
                 result.ok()
             }
-            () = stream.broken() => None,
+            () = gone(stream) => None,
             () = drain.closed() => None,
         }
     }
@@ -141,11 +137,16 @@ impl Ledger {
     }
 
     fn take(self: &Arc<Self>, accepting: usize, place: Held) -> Result<Guard, Held> {
-        // Added first and taken back, so that workers that accept at once cannot exceed the limit.
-        // In one order with the queue: who begins to wait sees a place that is free, or whoever
-        // leaves sees that somebody waits.
-        if self.connections.fetch_add(1, Ordering::SeqCst) >= self.max_connections {
-            self.connections.fetch_sub(1, Ordering::SeqCst);
+        // Never more than may, not even for a moment: who waits would look just then, and sleep
+        // beside a place that is free. In one order with the queue: who begins to wait sees a place
+        // that is free, or whoever leaves sees that somebody waits.
+        let order = Ordering::SeqCst;
+        let one_more = |count| (count < self.max_connections).then_some(count + 1);
+        if self
+            .connections
+            .fetch_update(order, order, one_more)
+            .is_err()
+        {
             return Err(place);
         }
         let worker = self.balance.server(accepting, self.spared);
@@ -172,6 +173,20 @@ impl Guard {
     /// The worker that the connection belongs to.
     pub fn worker(&self) -> usize {
         self.worker as usize
+    }
+
+    /// Counts the connection by the address of its client, where that was not known when it came.
+    pub fn identify(&mut self, client: SocketAddr) -> Result<(), Refused> {
+        let is_known = |place: &Place| place.has_address();
+        let Some(limits) = &self.ledger.limits else {
+            return Ok(());
+        };
+        if self.place.as_deref().is_some_and(is_known) {
+            return Ok(());
+        }
+        let entered = limits.identify(named(client), Instant::now());
+        self.place = held(limits, entered)?;
+        Ok(())
     }
 
     /// Counts the connection as lost to an error, and ends it.
@@ -212,6 +227,37 @@ impl Drop for Guard {
     }
 }
 
+fn held(limits: &Limits, entered: Result<Place, Refusal>) -> Result<Held, Refused> {
+    match entered {
+        Ok(place) => Ok(Some(Box::new(place))),
+        Err(refusal) => {
+            limits.refused(refusal);
+            Err(Refused)
+        }
+    }
+}
+
+/// Returns once the client of a connection that nobody serves yet has gone: has broken it, or ended
+/// its side. Who has done that may still listen, and is given a moment.
+async fn gone(stream: &Stream) {
+    let ended = async {
+        while !stream.has_ended().await {
+            sleep(LOOK_AGAIN).await;
+        }
+        sleep(HALF_CLOSED).await;
+    };
+    tokio::select! {
+        () = stream.broken() => {}
+        () = ended => {}
+    }
+}
+
 fn small(worker: usize) -> u32 {
     u32::try_from(worker).expect("a worker is a thread, and there are fewer")
 }
+
+/// What it says may stand before its end, and is not read: so it has to be asked.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// As long as a client of HTTP/1.1 has that ends its side while it is served.
+const HALF_CLOSED: Duration = Duration::from_secs(1);

@@ -13,4 +13,4 @@ mod guard;
 
 pub use accept::{Accepted, Acceptor, Current, Stop};
 pub use balance::{Balance, Inbox};
-pub use guard::{Guard, Ledger};
+pub use guard::{Guard, Ledger, Refused};

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use super::intercept::is_local;
+
 /// An address to accept on, parsed from what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bind {
@@ -66,6 +68,14 @@ impl Bind {
             self.dual_stack = v6_only.map_or(self.dual_stack, |v6_only| !v6_only);
         }
         self
+    }
+
+    /// Whether a connection to an address is taken here.
+    pub fn takes(self, address: SocketAddr) -> bool {
+        let ip = self.address.ip();
+        let is_spoken = address.is_ipv6() == ip.is_ipv6() || ip.is_ipv6() && self.dual_stack;
+        let is_here = || ip.is_unspecified() && is_spoken && is_local(address.ip());
+        self.address.port() == address.port() && (ip == address.ip() || is_here())
     }
 
     /// The same with another port.

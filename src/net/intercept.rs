@@ -123,7 +123,7 @@ impl Drop for Known {
 }
 
 /// Whether an address is one of this machine's own.
-pub fn is_local(address: IpAddr) -> bool {
+pub(super) fn is_local(address: IpAddr) -> bool {
     // The kernel binds to no other; nothing is sent.
     UdpSocket::bind((address, 0)).is_ok()
 }

@@ -40,7 +40,7 @@ pub use datagram::{
     send,
 };
 pub use incoming::{Incoming, Loose, Queue, accept};
-pub use intercept::{Interception, Known, OwnConnections, is_local};
+pub use intercept::{Interception, Known, OwnConnections};
 pub use options::{Connecting, Listening};
 pub use pipe::Pipe;
 pub use secure::Secure;

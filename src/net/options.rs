@@ -14,8 +14,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::kernel_buffers::KernelBuffers;
-use super::unix::Access;
-use crate::config::{DscpEntry, KeepaliveEntry, ListenerSocket, UpstreamSocket};
+use super::unix::{Access, SocketFile};
+use crate::config::{self, DscpEntry, Intercept, KeepaliveEntry, ListenerSocket, UpstreamSocket};
 
 /// Options of sockets that accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,7 @@ pub struct Listening {
     nodelay: bool,
     fast_open: bool,
     freebind: bool,
+    destinations: Destinations,
     way: Way,
     /// Of sockets that take datagrams.
     buffers: KernelBuffers,
@@ -42,6 +43,15 @@ pub struct Connecting {
     way: Way,
     /// Of sockets for datagrams.
     buffers: KernelBuffers,
+}
+
+/// To which addresses connections are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Destinations {
+    /// To that of the socket.
+    Own,
+    /// To any that the firewall hands over (TPROXY).
+    Any,
 }
 
 /// How what is sent finds its way.
@@ -63,13 +73,21 @@ pub(super) struct Keepalive {
 
 impl Default for Listening {
     fn default() -> Self {
-        Self::new(&ListenerSocket::default())
+        Self::new(&ListenerSocket::default(), Destinations::Own)
     }
 }
 
 impl Listening {
-    /// What was written.
-    pub fn new(written: &ListenerSocket) -> Self {
+    /// What was written of a listener.
+    pub fn of(listener: &config::Listener) -> Self {
+        let destinations = match listener.intercept {
+            Some(Intercept::Tproxy) => Destinations::Any,
+            Some(Intercept::Redirect) | None => Destinations::Own,
+        };
+        Self::new(&listener.socket, destinations)
+    }
+
+    fn new(written: &ListenerSocket, destinations: Destinations) -> Self {
         let backlog = written
             .backlog
             .and_then(|backlog| i32::try_from(backlog).ok());
@@ -79,6 +97,7 @@ impl Listening {
             nodelay: written.nodelay.unwrap_or(true),
             fast_open: written.fast_open.unwrap_or(false),
             freebind: written.freebind.unwrap_or(false),
+            destinations,
             way: Way::new(
                 written.mark,
                 written.dscp.as_ref(),
@@ -102,10 +121,14 @@ impl Listening {
 
     /// Tries on a socket of its own what may be refused.
     pub fn rehearse(&self, bind: &str, is_udp: bool) -> io::Result<()> {
-        match bind.strip_prefix("unix:") {
-            Some(path) => self.access.rehearse(Path::new(path)),
-            None => self.way.rehearse(is_udp),
+        if let Some(path) = bind.strip_prefix("unix:") {
+            return SocketFile::rehearse(Path::new(path), &self.access);
         }
+        if self.destinations == Destinations::Any {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None::<Protocol>)?;
+            self.take_destinations(&socket, false)?;
+        }
+        self.way.rehearse(is_udp)
     }
 
     /// What has to stand before the socket is bound.
@@ -133,6 +156,7 @@ impl Listening {
     /// Makes a socket that listens already, or shall do so now, one with these options.
     pub(super) fn apply(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
         self.way.apply(socket, is_ipv6)?;
+        self.take_destinations(socket, is_ipv6)?;
         // Linux hands these down to accepted sockets: no system calls per connection.
         socket.set_tcp_nodelay(self.nodelay)?;
         match self.keepalive {
@@ -145,6 +169,23 @@ impl Listening {
         set_number(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, waiting)
             .or_else(|error| if self.fast_open { Err(error) } else { Ok(()) })
             .map_err(named("fast_open", ""))
+    }
+
+    fn take_destinations(&self, socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+        let any = self.destinations == Destinations::Any;
+        let set = if is_ipv6 {
+            socket.set_ip_transparent_v6(any)
+        } else {
+            socket.set_ip_transparent_v4(any)
+        };
+        match set {
+            // Who never asked for it need not be allowed to do without.
+            Err(_) if !any => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(io::Error::new(error.kind(), NO_TPROXY))
+            }
+            result => result,
+        }
     }
 }
 
@@ -323,6 +364,10 @@ const BACKLOG: i32 = 65_535;
 /// Connections with data whose clients have not yet shown that they have the address that they
 /// claim: each costs memory that a stranger can claim, and beyond it the usual handshake is made.
 const FAST_OPEN: i32 = 256;
+
+const NO_TPROXY: &str = "no permission to take connections to other addresses: \
+    `intercept = \"tproxy\"` needs CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN; \
+    container: add NET_ADMIN)";
 
 /// The bits of the type of service that are not for congestion (RFC 3168).
 const DSCP: u32 = 0xfc;

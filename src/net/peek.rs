@@ -4,8 +4,11 @@
 //! it belong to whoever serves the connection, and nobody should have to hand them on. So it stays
 //! in the socket while it is looked at, and is taken once all of it is there.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::pin::pin;
+use std::task::Poll;
 
 use rustix::buffer::spare_capacity;
 use rustix::net::RecvFlags;
@@ -46,6 +49,17 @@ impl Stream {
                 Ok(_) => return Ok(decided),
             }
         }
+    }
+
+    /// Whether the other end has ended its side, though what it has said may not have been read.
+    /// Costs no system call, and does not wait. Not known within TLS.
+    pub async fn has_ended(&self) -> bool {
+        let mut readiness = pin!(self.read_readiness());
+        poll_fn(|cx| {
+            let ready = readiness.as_mut().poll(cx);
+            Poll::Ready(matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed()))
+        })
+        .await
     }
 
     /// Waits until there is something to be read, or nothing more will be.

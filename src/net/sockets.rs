@@ -27,6 +27,8 @@ use super::unix::SocketFile;
 pub struct Sockets {
     /// The address with the port that was really bound; [`UNNAMED`] for a Unix socket.
     pub local: SocketAddr,
+    /// The same with whom else it takes; none of a Unix socket.
+    pub bound: Option<Bind>,
     /// The path of a Unix socket, or its abstract name behind `@`.
     pub path: Option<Arc<PathBuf>>,
     /// What comes by them.
@@ -158,25 +160,9 @@ impl Sockets {
         (0..self.workers()).all(|worker| self.slot(worker).is_some_and(|socket| socket.is_some()))
     }
 
-    /// Has the sockets take connections to any address that the firewall hands them (TPROXY), or
-    /// not any more.
-    pub fn take_any_destination(&self, is_taken: bool) -> io::Result<()> {
-        for worker in 0..self.workers() {
-            let Some(slot) = self.slot(worker) else {
-                continue;
-            };
-            let Some(socket) = &*slot else { continue };
-            let set = if self.local.is_ipv4() {
-                socket.set_ip_transparent_v4(is_taken)
-            } else {
-                socket.set_ip_transparent_v6(is_taken)
-            };
-            set.map_err(|error| match error.kind() {
-                io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), NO_TPROXY),
-                _ => error,
-            })?;
-        }
-        Ok(())
+    /// Whether clients still find them: the file of a Unix socket is there, and it is theirs.
+    pub fn can_be_found(&self) -> bool {
+        self.file().as_ref().is_none_or(SocketFile::is_ours)
     }
 
     /// Whether both are at the same address, or path.
@@ -253,6 +239,7 @@ impl Sockets {
         let all = std::iter::once(first).chain(others);
         Ok(Self {
             local: UNNAMED,
+            bound: None,
             path: Some(Arc::new(path.into())),
             transport: Transport::Unix,
             options: Mutex::new(options.clone()),
@@ -287,6 +274,7 @@ impl Sockets {
         }
         Ok(Self {
             local,
+            bound: Some(bind.with_port(local.port())),
             path: None,
             transport,
             options: Mutex::new(options.clone()),
@@ -358,10 +346,6 @@ fn bound(
     socket.bind(&bind.address.into())?;
     Ok(socket)
 }
-
-const NO_TPROXY: &str = "no permission to take connections to other addresses: \
-    `intercept = \"tproxy\"` needs CAP_NET_ADMIN (systemd: AmbientCapabilities=CAP_NET_ADMIN; \
-    container: add NET_ADMIN)";
 
 /// What the address of a Unix socket begins with.
 const UNIX: &str = "unix:";

@@ -64,7 +64,7 @@ pub use unnamed::effective_upstreams;
 
 use crate::config::Config;
 use crate::context::ConnectionFacts;
-use crate::net::{Bind, is_local};
+use crate::net::Bind;
 use crate::upstream::Upstream;
 use expiries::Expiries;
 
@@ -87,6 +87,8 @@ pub struct Snapshot {
     /// By name. An unnamed upstream (`to = […]`) has the name `listener.<name>`.
     pub upstreams: Upstreams,
     expiries: Expiries,
+    /// Where the admin API is served over TCP.
+    admin: Option<Bind>,
     /// Whether requests are logged.
     pub access_log: bool,
     /// Whether queries are part of the access log.
@@ -97,15 +99,9 @@ impl Snapshot {
     /// Whether a connection to this address would come to this instance: to a listener, or to the
     /// admin API.
     pub fn accepts_at(&self, address: SocketAddr) -> bool {
-        let takes = |bound: SocketAddr| {
-            let ip = bound.ip();
-            bound.port() == address.port()
-                && (ip == address.ip() || ip.is_unspecified() && is_local(address.ip()))
-        };
         let mut listeners = self.listeners.iter().filter(|one| one.udp().is_none());
-        let admin = self.config.admin.http.as_deref();
-        let admin = admin.and_then(|written| written.parse::<Bind>().ok());
-        listeners.any(|one| takes(one.sockets.local)) || admin.is_some_and(|it| takes(it.address))
+        let takes = |bound: Option<Bind>| bound.is_some_and(|bound| bound.takes(address));
+        listeners.any(|one| takes(one.sockets.bound)) || takes(self.admin)
     }
 
     /// The listener that serves a connection: the one at its address, whatever its name is now,

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Upstream;
 use crate::endpoint::LiveStates;
-use crate::net::OwnConnections;
+use crate::net::{Bind, OwnConnections};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 
@@ -22,6 +22,8 @@ pub struct World {
     pub events: Events,
     /// Connections that a firewall may bring to listeners of this process though they are its own.
     pub own_connections: Arc<OwnConnections>,
+    /// Where the admin API of this process is served over TCP.
+    pub admin: Option<Bind>,
     running: Arc<Running>,
 }
 
@@ -49,6 +51,7 @@ impl World {
             registry,
             events,
             own_connections: Arc::default(),
+            admin: None,
             running,
         }
     }

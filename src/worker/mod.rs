@@ -219,7 +219,7 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
         mut stream,
         peer,
         listener,
-        guard,
+        mut guard,
     } = accepted;
     let facts = ConnectionFacts {
         listener: Arc::clone(&listener.name),
@@ -238,6 +238,9 @@ fn serve(local: &Rc<Local>, accepted: Accepted) {
     // The task belongs to the worker's runtime, which ends it.
     drop(spawn_local(async move {
         if let Some(facts) = proxied::identify(&stream, facts, &headers).await {
+            if guard.identify(facts.peer).is_err() {
+                return stream.reset_on_close();
+            }
             begin(stream, (facts, guard), listener, local);
         }
     }));

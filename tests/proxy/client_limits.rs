@@ -187,6 +187,133 @@ fn who_has_waited_in_vain_is_reset_and_who_goes_away_is_forgotten() {
 }
 
 #[test]
+fn who_waits_comes_in_when_a_reload_makes_room() {
+    let endpoint = Endpoint::echo();
+    let text = |most| {
+        let lines = format!("max_connections = {most}\nlimits = {{ wait = \"1h\" }}");
+        config(&endpoint, &lines)
+    };
+    let mut proxy = Evenkeel::start(&text(1));
+    let mut held = proxy.client();
+    assert!(is_served(&mut held));
+    let mut waiting = [proxy.client(), proxy.client(), proxy.client()];
+    eventually("they wait", || {
+        (proxy.metric("evenkeel_connections_waiting", &[]) == 3).then_some(())
+    });
+    proxy.reload(&text(4));
+    assert!(waiting.iter_mut().all(is_served));
+    assert!(is_served(&mut held));
+}
+
+#[test]
+fn who_ends_its_side_while_it_waits_is_forgotten() {
+    let endpoint = Endpoint::echo();
+    let lines = "max_connections = 1\nlimits = { wait = \"1h\" }";
+    let proxy = Evenkeel::start(&config(&endpoint, lines));
+    let mut held = proxy.client();
+    assert!(is_served(&mut held));
+    let mut one = proxy.client();
+    one.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let waiting = |number| {
+        eventually(&format!("{number} wait"), || {
+            (proxy.metric("evenkeel_connections_waiting", &[]) == number).then_some(())
+        });
+    };
+    waiting(1);
+    drop(one);
+    waiting(0);
+    assert!(is_served(&mut held));
+}
+
+#[test]
+fn new_sockets_know_of_the_connections_that_there_are() {
+    let endpoint = Endpoint::echo();
+    let text = |socket: &str| {
+        let lines = "max_connections = 2\nlimits = { per_client = 1 }";
+        config(&endpoint, &format!("{lines}\n{socket}"))
+    };
+    let mut proxy = Evenkeel::start(&text(""));
+    let web = proxy.address("web");
+    let mut held = from([127, 0, 0, 1], web);
+    assert!(is_served(&mut held));
+    proxy.reload(&text("socket = { bind_to_device = \"lo\" }"));
+    assert!(!is_served(&mut from([127, 0, 0, 1], web)));
+    let mut other = from([127, 0, 0, 2], web);
+    assert!(is_served(&mut other));
+    assert!(!is_served(&mut from([127, 0, 0, 3], web)));
+    let counted = ["per_client", "full"].map(|reason| refused(&proxy, reason));
+    assert_eq!(counted, [1, 1]);
+    assert!(is_served(&mut held) && is_served(&mut other));
+    drop(held);
+    eventually("there is room again", || {
+        is_served(&mut from([127, 0, 0, 1], web)).then_some(())
+    });
+}
+
+#[test]
+fn those_whom_a_proxy_in_front_names_are_the_clients() {
+    let endpoint = Endpoint::echo();
+    let sockets = unix::Sockets::new("introduced");
+    let (unix, to) = (sockets.written("web.sock"), endpoint.address());
+    let text = format!(
+        "workers = 2\n[listener.web]\nbind = \"@web\"\nto = [\"{to}\"]\n\
+         proxy_protocol = \"required\"\ntrusted_proxies = [\"127.0.0.1/32\"]\n\
+         limits = {{ per_client = 2 }}\n\
+         [listener.local]\nbind = \"{unix}\"\nto = [\"{to}\"]\n\
+         proxy_protocol = \"accepted\"\ntrusted_proxies = [\"unix\"]\n\
+         limits = {{ rate_per_client = \"1/h\" }}\n"
+    );
+    let proxy = Evenkeel::start(&text);
+    let web = proxy.address("web");
+    let introduced = |address: &str| {
+        let mut client = from([127, 0, 0, 1], web);
+        client.send(format!("PROXY TCP4 {address} 192.0.2.1 4000 80\r\n"));
+        client
+    };
+    let mut clients: Vec<_> = [
+        "198.51.100.1",
+        "198.51.100.1",
+        "198.51.100.2",
+        "198.51.100.2",
+    ]
+    .map(introduced)
+    .into();
+    assert!(clients.iter_mut().all(is_served), "two of each");
+    assert!(!is_served(&mut introduced("198.51.100.1")));
+    assert_eq!(refused(&proxy, "per_client"), 1);
+    drop(clients.remove(0));
+    eventually("there is room again", || {
+        is_served(&mut introduced("198.51.100.1")).then_some(())
+    });
+    let header = "PROXY TCP4 198.51.100.1 192.0.2.1 4000 80\r\n";
+    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for is_in in [true, false] {
+        let mut client = unix::client(&sockets.path("web.sock"));
+        client.send(format!("{header}{request}"));
+        let served = client.try_response_to("GET").is_ok();
+        assert_eq!(served, is_in);
+    }
+    // Without a header nobody has an address there.
+    for _ in 0..2 {
+        let mut client = unix::client(&sockets.path("web.sock"));
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!(refused(&proxy, "rate_per_client"), 1);
+}
+
+#[test]
+fn a_rate_that_a_reload_raises_holds_soon() {
+    let endpoint = Endpoint::echo();
+    let text = |rate: &str| config(&endpoint, &format!("limits = {{ rate = \"{rate}\" }}"));
+    let mut proxy = Evenkeel::start(&text("2/h"));
+    for served in [true, true, false] {
+        assert_eq!(is_served(&mut proxy.client()), served);
+    }
+    proxy.reload(&text("100/s"));
+    eventually("it holds", || is_served(&mut proxy.client()).then_some(()));
+}
+
+#[test]
 fn a_rate_holds_for_a_unix_socket_too() {
     let sockets = unix::Sockets::new("limits");
     let endpoint = Endpoint::echo();

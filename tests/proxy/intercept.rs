@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::support::client::Client;
 use crate::support::clock::eventually;
-use crate::support::endpoint::Endpoint;
+use crate::support::endpoint::{Endpoint, Peer};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::namespace::Namespace;
 use crate::support::proxy_header::{Said, take};
+use crate::support::tls::{Authority, Hello};
 
 /// A service and Evenkeel beside it, and a neighbour.
 struct Scene {
@@ -207,11 +208,12 @@ fn refuses(how: How) {
         for address in ["10.8.0.2:15001", "10.8.0.2:15006", "[fd08::2]:15001"] {
             assert!(neighbour.within(|| is_refused(address)), "{address}");
         }
-        let unknown =
-            |reason| refused(&proxy, "outbound", reason) + refused(&proxy, "inbound", reason);
-        eventually("those to itself are refused", || {
-            (unknown("own_address") + unknown("unknown") == 3).then_some(())
-        });
+        for (listener, number) in [("outbound", 2), ("inbound", 1)] {
+            eventually("those to itself are refused", || {
+                (refused(&proxy, listener, "own_address") == number).then_some(())
+            });
+            assert_eq!(refused(&proxy, listener, "unknown"), 0);
+        }
     });
     assert_eq!(secret.connections(), 0);
 }
@@ -275,6 +277,53 @@ fn endpoints_that_are_listed_take_what_is_intercepted() {
         assert_sessions(&proxy, "outbound", 1);
     });
     assert_eq!(other.connections(), 1);
+}
+
+#[test]
+fn a_reload_narrows_what_is_allowed_and_cuts_nothing() {
+    for how in [How::Redirect, How::Tproxy] {
+        let Some(scene) = Scene::new() else { return };
+        let _outside = ["10.8.0.1:8080", "[fd08::1]:8080"].map(|address| scene.outside(address));
+        scene.pod.within(|| {
+            let mut proxy = Evenkeel::start(&config(how, MARK));
+            scene.intercept(how);
+            let (mut old, _) = ask("10.8.0.1:8080");
+            proxy.reload(&config(how, MARK).replace("\"10.8.0.0/24\", ", ""));
+            assert!(is_refused("10.8.0.1:8080"));
+            assert_eq!(refused(&proxy, "outbound", "not_allowed"), 1);
+            ask("[fd08::1]:8080");
+            old.send("again");
+            assert_eq!(old.bytes(5), b"again");
+        });
+    }
+}
+
+#[test]
+fn some_names_go_elsewhere_and_all_others_where_they_were_going() {
+    let Some(scene) = Scene::new() else { return };
+    let sends_back = |address: &str| {
+        let address = address.parse().expect("an address");
+        scene
+            .neighbour
+            .within(|| Endpoint::start_at(address, Peer::send_all_back))
+    };
+    let (there, listed) = (sends_back("10.8.0.1:8443"), sends_back("10.8.0.1:9443"));
+    let authority = Authority::new();
+    scene.pod.within(|| {
+        let proxy = Evenkeel::start(
+            "[defaults]\nmark = 0x45\n[listener.outbound]\nbind = \":15001\"\n\
+             protocols = [\"tcp\"]\nintercept = \"redirect\"\nto = [\"10.8.0.1:9443\"]\n\
+             [route.out]\nlistener = \"outbound\"\nserver_name = [\"*.out.test\"]\nupstream = \"there\"\n\
+             [upstream.there]\nendpoints = \"original_dst\"\nallowed = [\"10.8.0.0/24\"]\n",
+        );
+        scene.intercept(How::Redirect);
+        // Nobody there speaks TLS: what they were sent shows who got it.
+        for (name, reached) in [("a.out.test", [1, 0]), ("b.test", [1, 1])] {
+            Hello::to(name, &authority).refusal(([10, 8, 0, 1], 8443).into());
+            assert_eq!([there.connections(), listed.connections()], reached, "{name}");
+        }
+        assert_sessions(&proxy, "outbound", 2);
+    });
 }
 
 #[test]

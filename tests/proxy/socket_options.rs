@@ -11,8 +11,9 @@ use crate::support::client::Client;
 use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::namespace::skipped;
 use crate::support::port::Port;
-use crate::support::sockets::{connected_to, listening, may_mark, number};
+use crate::support::sockets::{bound_to, connected_to, listening, may_mark, number};
 
 fn config(bind: &str, endpoint: &Endpoint, listener: &str, upstream: &str) -> String {
     format!(
@@ -167,6 +168,40 @@ fn a_reload_changes_sockets_where_they_are() {
     let last = accepted(&proxy, &last);
     assert_eq!(last.tos_v4().unwrap(), 0);
     assert!(!last.keepalive().unwrap());
+    let waiting = |proxy: &Evenkeel| {
+        let listening = listening(proxy.id(), port);
+        number(&listening[0].socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN)
+    };
+    let options = "nodelay = false, fast_open = true";
+    for (options, nodelay, fast_open) in [(options, false, 256), ("", true, 0)] {
+        proxy.reload(&config("@web", &endpoint, options, ""));
+        let mut client = proxy.client();
+        assert_eq!(client.get("/").status, 200);
+        assert_eq!(accepted(&proxy, &client).tcp_nodelay().unwrap(), nodelay);
+        assert_eq!(waiting(&proxy), fast_open);
+    }
+    assert_eq!(inodes(&proxy, port), before, "the same sockets");
+}
+
+#[test]
+fn of_ipv6_the_class_is_set() {
+    let Ok(endpoint) = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+        return skipped_for("there is no IPv6");
+    };
+    let port = Port::reserve();
+    let (to, number) = (endpoint.local_addr().expect("bound"), port.address().port());
+    let text = format!(
+        "[listener.web]\nbind = \"[::1]:{number}\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         socket = {{ dscp = \"af41\" }}\n\
+         [upstream.app]\nendpoints = [\"{to}\"]\nsocket = {{ dscp = \"ef\" }}\n"
+    );
+    let proxy = Evenkeel::start(&text);
+    let client = Client::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, number)));
+    let (_far, _) = endpoint.accept().expect("it is relayed");
+    let near = accepted(&proxy, &client);
+    assert_eq!(near.tclass_v6().unwrap(), 34 << 2);
+    let far = connected_to(proxy.id(), to).remove(0);
+    assert_eq!(far.socket.tclass_v6().unwrap(), 46 << 2);
 }
 
 #[test]
@@ -199,7 +234,7 @@ fn ipv6_takes_ipv4_along_or_leaves_it_alone() {
     let four = SocketAddr::from((Ipv4Addr::LOCALHOST, number));
     let six = SocketAddr::from((Ipv6Addr::LOCALHOST, number));
     if std::net::TcpListener::bind(six).is_err() {
-        return; // no IPv6 on this machine
+        return skipped_for("there is no IPv6");
     }
     let every = |options| config(&format!(":{number}"), &endpoint, options, "");
     let mut proxy = Evenkeel::start(&every("v6_only = true"));
@@ -266,7 +301,7 @@ fn what_the_machine_refuses_changes_nothing() {
 #[test]
 fn marks_are_on_both_sides() {
     if !may_mark() {
-        return;
+        return skipped_for("CAP_NET_ADMIN is missing");
     }
     let endpoint = Endpoint::echo();
     let mut proxy = Evenkeel::start(&config("@web", &endpoint, "mark = 7", "mark = 4000000000"));
@@ -279,6 +314,46 @@ fn marks_are_on_both_sides() {
     let mut client = proxy.client();
     assert_eq!(client.get("/").status, 200);
     assert_eq!(accepted(&proxy, &client).mark().unwrap(), 0);
+}
+
+#[test]
+fn a_refused_reload_leaves_tproxy_as_it_is() {
+    if !may_mark() {
+        return skipped_for("CAP_NET_ADMIN is missing");
+    }
+    let endpoint = Endpoint::sends_back();
+    let text = |intercept: &str| {
+        format!(
+            "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nto = [\"{}\"]\n{intercept}\n",
+            endpoint.address()
+        )
+    };
+    let also = format!(
+        "[listener.xmore]\nbind = \"{}\"\nto = [\"{}\"]\n",
+        endpoint.address(),
+        endpoint.address()
+    );
+    let mut proxy = Evenkeel::start(&text("intercept = \"tproxy\""));
+    let port = proxy.address("web").port();
+    let transparent = |proxy: &Evenkeel| {
+        let sockets = listening(proxy.id(), port);
+        number(&sockets[0].socket, libc::IPPROTO_IP, libc::IP_TRANSPARENT)
+    };
+    let before = inodes(&proxy, port);
+    assert_eq!(transparent(&proxy), 1);
+    proxy.write_config(&(text("") + &also));
+    let output = proxy.command(&["reload"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("in use"),
+        "{said}"
+    );
+    assert_eq!(transparent(&proxy), 1);
+    proxy.reload(&text(""));
+    assert_eq!(transparent(&proxy), 0);
+    proxy.reload(&text("intercept = \"tproxy\""));
+    assert_eq!(transparent(&proxy), 1);
+    assert_eq!(inodes(&proxy, port), before, "the same sockets");
 }
 
 /// Connections that the kernel finishes for a program that does not accept.
@@ -340,4 +415,14 @@ fn datagrams_are_marked_too() {
         connected_to(proxy.id(), address).pop()
     });
     assert_eq!(far.socket.tos_v4().unwrap(), 1 << 2);
+    let own = bound_to(proxy.id(), proxy.address("web"));
+    assert_eq!(own.len(), 1);
+    assert_eq!(own[0].socket.tos_v4().unwrap(), 40 << 2);
+    let device = own[0].socket.device().unwrap();
+    assert_eq!(device.as_deref(), Some(&b"lo"[..]));
+}
+
+/// Says that a test does not run for want of something.
+fn skipped_for(why: &str) {
+    let _: Option<()> = skipped(why);
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::{fs, io};
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
-use socket2::Socket;
+use socket2::{Domain, Socket, Type};
 
 /// A socket of another process, and which it is there.
 #[derive(Debug)]
@@ -35,6 +35,18 @@ pub(crate) fn connected_to(process: u32, peer: SocketAddr) -> Vec<Foreign> {
     of(process, |socket| {
         let at = socket.peer_addr().ok().and_then(|at| at.as_socket());
         at.is_some_and(|at| (at.ip().to_canonical(), at.port()) == (peer.ip(), peer.port()))
+    })
+}
+
+/// Those of a process that take datagrams at this address, whoever sends them.
+///
+/// # Panics
+/// When the process may not be looked into.
+pub(crate) fn bound_to(process: u32, address: SocketAddr) -> Vec<Foreign> {
+    of(process, |socket| {
+        socket.r#type().is_ok_and(|kind| kind == Type::DGRAM)
+            && socket.peer_addr().is_err()
+            && local(socket) == Some(address)
     })
 }
 
@@ -100,6 +112,6 @@ pub(crate) fn number(socket: &Socket, level: i32, option: i32) -> i32 {
 /// Whether this process may set what only administrators of the network may. Where it may not, what
 /// needs that cannot be tested.
 pub(crate) fn may_mark() -> bool {
-    let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None);
     socket.expect("a socket").set_mark(1).is_ok()
 }

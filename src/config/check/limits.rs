@@ -18,15 +18,24 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
             without_effect(listener, &["limits"], why, findings);
             continue;
         }
-        if matches!(bind(listener), Some(Bind::Unix(_))) {
+        let is_local = matches!(bind(listener), Some(Bind::Unix(_)));
+        // Or else a PROXY header may say where a client is.
+        if is_local && !listener.has(&["proxy_protocol"]) {
             for key in OF_ADDRESSES {
                 let why = "clients have no address here";
                 without_effect(listener, &["limits", key], why, findings);
             }
-        } else if listener.sound && !listener.has(&["limits", "per_subnet"]) {
-            for key in ["subnet_v4", "subnet_v6"] {
-                let why = "it is for `per_subnet`";
-                without_effect(listener, &["limits", key], why, findings);
+        } else if listener.sound {
+            let lacks = |key| !listener.has(&["limits", key]);
+            if lacks("per_subnet") {
+                for key in ["subnet_v4", "subnet_v6"] {
+                    let why = "it is for `per_subnet`";
+                    without_effect(listener, &["limits", key], why, findings);
+                }
+            }
+            if lacks("per_client") && lacks("rate_per_client") {
+                let why = "it is for `per_client` and `rate_per_client`";
+                without_effect(listener, &["limits", "client_v6"], why, findings);
             }
         }
         hidden(listener, findings);
@@ -85,8 +94,9 @@ fn hidden(listener: &Item<'_, Listener>, findings: &mut Findings) {
 }
 
 /// What tells clients apart by their address.
-const OF_ADDRESSES: [&str; 5] = [
+const OF_ADDRESSES: [&str; 6] = [
     "per_client",
+    "client_v6",
     "per_subnet",
     "subnet_v4",
     "subnet_v6",

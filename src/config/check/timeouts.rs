@@ -116,16 +116,10 @@ const HEADER: &str = "proxy_header";
 const AGE: &str = "tunnel_max_age";
 
 /// From the client's side, with a handshake at its beginning.
-const TLS_LISTENER: [&str; 5] = [
-    HANDSHAKE,
-    "request_head",
-    "client_idle",
-    "body_idle",
-    "tunnel_idle",
-];
+const TLS_LISTENER: [&str; 4] = [HANDSHAKE, "request_head", "client_idle", "body_idle"];
 
-/// From the client's side.
-const LISTENER: [&str; 4] = ["request_head", "client_idle", "body_idle", "tunnel_idle"];
+/// From the client's side. What a tunnel may take is for its route to say.
+const LISTENER: [&str; 3] = ["request_head", "client_idle", "body_idle"];
 
 /// From the client's side, where nothing is read.
 const TCP_LISTENER: [&str; 3] = ["first_byte", "tunnel_idle", AGE];

@@ -50,8 +50,9 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
         id: "E0272",
         summary: "a limit on connections that does nothing",
         text: "`limits` is about connections: of UDP, `max_connections` bounds the sessions. Clients \
-               that come by a Unix socket have no address that a limit could be for, and `subnet_v4` \
-               and `subnet_v6` only say what `per_subnet` counts.",
+               that come by a Unix socket have no address that a limit could be for, unless PROXY \
+               headers name one (`proxy_protocol`). `subnet_v4` and `subnet_v6` only say what \
+               `per_subnet` counts, and `client_v6` what `per_client` and `rate_per_client` do.",
     },
     Explanation {
         code: Code::WithoutFile,

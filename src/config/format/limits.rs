@@ -7,26 +7,31 @@ use crate::config::units::{Rate, Time};
 
 /// `[listener.<name>.limits]`: limits on connections, over all workers, beside `max_connections`.
 /// What is beyond one is reset at once, and counted by reason. Clients are told apart by the
-/// address that they connect from; IPv4 within IPv6 is IPv4.
+/// address that they connect from, or that a PROXY header names where one is believed; IPv4 within
+/// IPv6 is IPv4.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerLimits {
-    /// Connections at once from one address. Default: no limit.
+    /// Connections at once from one client: an address of IPv4, a network of IPv6. Default: no
+    /// limit.
     #[schemars(range(min = 1))]
     pub per_client: Option<u32>,
+    /// Bits of what counts as one client of IPv6. A host has a /64 to itself, and any address in
+    /// it. Default: 64.
+    #[schemars(range(min = 1, max = 128))]
+    pub client_v6: Option<u8>,
     /// Connections at once from one network. Default: no limit.
     #[schemars(range(min = 1))]
     pub per_subnet: Option<u32>,
     /// Bits of what counts as one network of IPv4. Default: 24.
     #[schemars(range(min = 1, max = 32))]
     pub subnet_v4: Option<u8>,
-    /// Bits of what counts as one network of IPv6. A host has a /64 to itself, and any address in
-    /// it. Default: 64.
+    /// Bits of what counts as one network of IPv6. Default: 64.
     #[schemars(range(min = 1, max = 128))]
     pub subnet_v6: Option<u8>,
     /// How fast connections may come: `100/s`, or a table with a burst. Default: no limit.
     pub rate: Option<RateEntry>,
-    /// The same from one address. Default: no limit.
+    /// The same from one client. Default: no limit.
     pub rate_per_client: Option<RateEntry>,
     /// How long a connection may wait for a place at `max_connections`; at most 1024 wait at once.
     /// Default: none, it is refused.

@@ -86,7 +86,7 @@ pub struct Listener {
     /// Options of its sockets.
     #[serde(default, skip_serializing_if = "is_default")]
     pub socket: ListenerSocket,
-    /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, `tunnel_idle`, and
+    /// Time limits of this listener: `request_head`, `client_idle`, `body_idle`, and
     /// `tls_handshake` beside `tls` or with routes that have a `server_name`, `proxy_header` beside
     /// `proxy_protocol`. Of TCP, `first_byte`, `tunnel_idle` and `tunnel_max_age` beside those two;
     /// of UDP, `session_idle` alone.

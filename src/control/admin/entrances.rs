@@ -11,13 +11,15 @@ use std::path::{Path, PathBuf};
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::config;
-use crate::net::{Access, SocketFile, SocketFileError, Sockets};
+use crate::net::{Access, Bind, SocketFile, SocketFileError, Sockets};
 
 /// Where the admin API is served. Dropping it closes the entrances and removes the socket's file.
 #[derive(Debug, Default)]
 pub struct Entrances {
     pub(super) socket: Option<Socket>,
     pub(super) http: Option<TcpListener>,
+    /// What the latter is bound to.
+    bound: Option<Bind>,
 }
 
 /// A listening Unix socket and its file.
@@ -60,10 +62,19 @@ pub enum EntranceError {
 impl Entrances {
     /// Opens the entrances that are written. Needs a tokio runtime.
     pub fn bind(written: &config::Admin) -> Result<Self, EntranceError> {
+        let socket = written.socket.as_deref().map(Socket::bind).transpose()?;
+        let http = written.http.as_deref().map(bind_http).transpose()?;
+        let (http, bound) = http.unzip();
         Ok(Self {
-            socket: written.socket.as_deref().map(Socket::bind).transpose()?,
-            http: written.http.as_deref().map(bind_http).transpose()?,
+            socket,
+            http,
+            bound: bound.flatten(),
         })
+    }
+
+    /// What the TCP address is bound to, with the port that it really has.
+    pub fn http_bound(&self) -> Option<Bind> {
+        self.bound
     }
 
     /// The TCP address with the port that was really bound.
@@ -89,11 +100,11 @@ impl Socket {
     }
 }
 
-fn bind_http(written: &str) -> Result<TcpListener, EntranceError> {
+fn bind_http(written: &str) -> Result<(TcpListener, Option<Bind>), EntranceError> {
     let bind = || {
         let sockets = Sockets::bind(written, 1)?;
         let listener = sockets.take(0)?.ok_or(io::ErrorKind::NotConnected)?;
-        TcpListener::from_std(listener)
+        Ok((TcpListener::from_std(listener)?, sockets.bound))
     };
     bind().map_err(EntranceError::Http)
 }

@@ -25,7 +25,7 @@ use super::unnamed::{effective_upstreams, of_listener, own_route, redirects};
 use super::{Snapshot, Upstreams};
 use crate::config::{self, Config};
 use crate::http1;
-use crate::net::{Listening, Sockets};
+use crate::net::{Listening, Sockets, Transport};
 use crate::policy::{Filters, Fixed, Forwarding, Hsts, Redirect, RetryPolicy, Via};
 use crate::route::{RouteTable, Rule};
 use crate::tls::{Credentials, Material};
@@ -75,6 +75,7 @@ pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
         sha256: ingredients.sha256,
         zone: own_zone(&config).into(),
         expiries: Expiries::new(&ingredients.world.registry),
+        admin: ingredients.world.admin,
         access_log: config.log.access.unwrap_or(true),
         log_query: config.log.query.unwrap_or(false),
         listeners,
@@ -111,13 +112,7 @@ impl Builder<'_> {
         } else {
             Kind::Http(Arc::new(self.http(&shared, written)?))
         };
-        // By its sockets: a listener that was renamed still has its connections.
-        let mut before = self
-            .ingredients
-            .previous
-            .into_iter()
-            .flat_map(|world| &world.listeners);
-        let previous = before.find(|old| Arc::ptr_eq(&old.sockets, sockets));
+        let previous = self.previous(name, sockets);
         let tls = self.tls(name, written, previous)?;
         let by_name = self.by_name(&shared, written, &kind)?;
         let spoken = kind.protocols(by_name.is_some());
@@ -125,7 +120,7 @@ impl Builder<'_> {
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
-            options: Listening::new(&written.socket),
+            options: Listening::of(written),
             proxy_headers: self.proxy_headers(name, written),
             tls,
             by_name,
@@ -147,6 +142,22 @@ impl Builder<'_> {
             ),
             metrics: ListenerMetrics::new(&self.ingredients.world.registry, name, &spoken),
             name: shared,
+        })
+    }
+
+    /// The listener in force whose connections are this one's: the one with its sockets, for it may
+    /// have had another name; or else, where it gets others, the one with its name, unless that
+    /// goes on under another one.
+    fn previous(&self, name: &str, sockets: &Arc<Sockets>) -> Option<&Arc<Listener>> {
+        let world = self.ingredients.previous?;
+        let has = |old: &Listener, sockets: &Arc<Sockets>| Arc::ptr_eq(&old.sockets, sockets);
+        let same = world.listeners.iter().find(|old| has(old, sockets));
+        same.or_else(|| {
+            let old = world.listener(name)?;
+            let goes_on = self.ingredients.sockets.values().any(|new| has(old, new));
+            let is_alike =
+                (old.sockets.transport == Transport::Udp) == (sockets.transport == Transport::Udp);
+            (!goes_on && is_alike).then_some(old)
         })
     }
 

@@ -5,27 +5,32 @@
 //! for each connection, before it has cost anything.
 
 mod pace;
+mod queue;
 mod table;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::pace::{Pace, nanoseconds};
+use self::pace::{Next, Pace, nanoseconds};
 use self::table::{Bounds, Entered, Table};
 use crate::config;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
+
+pub use queue::{Queue, Waiter};
 
 /// What a listener's connections are held to, beside their number.
 #[derive(Debug)]
 pub struct Limits {
     clients: Option<Bounds>,
     networks: Option<Bounds>,
-    prefix: Prefix,
+    /// What is one client.
+    client: Prefix,
+    /// What is one network.
+    network: Prefix,
     rate: Option<Pace>,
     /// How long a connection may wait for a place, if it may.
     pub wait: Option<Duration>,
@@ -41,21 +46,7 @@ pub struct Place {
     network: Option<u128>,
 }
 
-/// Connections that wait for a place at their listener, over all workers.
-#[derive(Debug, Default)]
-pub struct Queue {
-    waiting: AtomicU32,
-    left: Notify,
-}
-
-/// One of them, until it is dropped.
-#[derive(Debug)]
-pub struct Waiter<'a> {
-    queue: &'a Queue,
-    gauge: Option<&'a Gauge>,
-}
-
-/// Bits of what counts as one network.
+/// Bits of what counts as one.
 #[derive(Debug, Clone, Copy)]
 struct Prefix {
     v4: u8,
@@ -77,6 +68,8 @@ struct LimitMetrics {
     refused: [Counter; Refusal::ALL.len()],
     /// Connections that no limit by address was applied to.
     unknown: Counter,
+    /// Clients and networks that had to make room for others.
+    forgotten: Counter,
     waiting: Gauge,
 }
 
@@ -118,7 +111,11 @@ impl Limits {
         Some(Arc::new(Self {
             clients,
             networks: written.per_subnet.map(|limit| bounds(Some(limit), None)),
-            prefix: Prefix {
+            client: Prefix {
+                v4: ADDRESS_V4,
+                v6: written.client_v6.unwrap_or(NETWORK_V6),
+            },
+            network: Prefix {
                 v4: written.subnet_v4.unwrap_or(NETWORK_V4),
                 v6: written.subnet_v6.unwrap_or(NETWORK_V6),
             },
@@ -129,17 +126,23 @@ impl Limits {
         }))
     }
 
-    /// Counts a connection in, from a client of this address if it has one.
+    /// Counts a connection in, from a client of this address if it has one and that is known
+    /// already.
     pub fn enter(&self, client: Option<IpAddr>, now: Instant) -> Result<Place, Refusal> {
+        self.pass(self.known.at(now))?;
+        self.identify(client, now)
+    }
+
+    /// The same of one that was counted in before its client was known: only its address is still
+    /// to be counted.
+    pub fn identify(&self, client: Option<IpAddr>, now: Instant) -> Result<Place, Refusal> {
         let known = &self.known;
-        let now = known.at(now);
         let mut place = Place {
             known: Arc::clone(known),
             client: None,
             network: None,
         };
-        self.pass(now)?;
-        let entered = self.enter_by_address(&mut place, client, now);
+        let entered = self.enter_by_address(&mut place, client, known.at(now));
         if entered.is_err() && self.rate.is_some() {
             self.take_back();
         }
@@ -166,23 +169,30 @@ impl Limits {
             return Ok(());
         };
         if let Some(bounds) = self.networks {
-            let key = self.prefix.network(client);
+            let key = self.network.of(client);
             place.network = match self.known.networks.enter(key, bounds, now) {
                 Entered::Counted => Some(key),
+                Entered::Instead(others) => Some(self.let_in_instead(key, others)),
                 Entered::Unknown => self.let_in_unknown(),
                 Entered::TooMany | Entered::TooFast => return Err(Refusal::PerSubnet),
             };
         }
         if let Some(bounds) = self.clients {
-            let key = bits(client);
+            let key = self.client.of(client);
             place.client = match self.known.clients.enter(key, bounds, now) {
                 Entered::Counted => Some(key),
+                Entered::Instead(others) => Some(self.let_in_instead(key, others)),
                 Entered::Unknown => self.let_in_unknown(),
                 Entered::TooMany => return Err(Refusal::PerClient),
                 Entered::TooFast => return Err(Refusal::RatePerClient),
             };
         }
         Ok(())
+    }
+
+    fn let_in_instead(&self, key: u128, others: usize) -> u128 {
+        self.metrics.forgotten.add(others as u64);
+        key
     }
 
     fn let_in_unknown(&self) -> Option<u128> {
@@ -195,11 +205,17 @@ impl Limits {
         let Some(pace) = self.rate else {
             return Ok(());
         };
+        let mut passes = false;
+        let next = |due| {
+            let next = pace.next(due, now);
+            passes = matches!(next, Next::Passes(_));
+            let (Next::Passes(due) | Next::TooEarly(due)) = next;
+            Some(due)
+        };
+        // Always some, so it is always done.
         let due = &self.known.due;
-        let passed = due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |due| {
-            pace.next(due, now)
-        });
-        passed.map(drop).map_err(|_| Refusal::Rate)
+        let _ = due.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        if passes { Ok(()) } else { Err(Refusal::Rate) }
     }
 
     /// One that was refused for another reason takes nothing from others.
@@ -208,7 +224,7 @@ impl Limits {
             return;
         };
         let before = |due| Some(pace.before(due));
-        // Always some, so it is always done.
+        // As above.
         let _ = self
             .known
             .due
@@ -216,9 +232,16 @@ impl Limits {
     }
 }
 
+impl Place {
+    /// Whether it is counted by an address.
+    pub fn has_address(&self) -> bool {
+        self.client.is_some() || self.network.is_some()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.client.is_none() && self.network.is_none() {
+        if !self.has_address() {
             return;
         }
         let now = self.known.at(Instant::now());
@@ -231,55 +254,8 @@ impl Drop for Place {
     }
 }
 
-impl Queue {
-    /// Waits with the others; `None` if there are as many as may.
-    pub fn join<'a>(&'a self, gauge: Option<&'a Gauge>) -> Option<Waiter<'a>> {
-        if self.waiting.fetch_add(1, Ordering::SeqCst) >= MOST_WAITING {
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
-            return None;
-        }
-        gauge.inspect(|gauge| gauge.inc());
-        Some(Waiter { queue: self, gauge })
-    }
-
-    /// Whether anybody waits: who comes now stands behind them.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) == 0
-    }
-
-    /// A connection has ended: whoever waits longest may look again.
-    pub fn left(&self) {
-        if !self.is_empty() {
-            self.left.notify_one();
-        }
-    }
-}
-
-impl Waiter<'_> {
-    /// Calls `try_enter` now, and again whenever a connection has ended, until it succeeds.
-    pub async fn until<T>(&self, mut try_enter: impl FnMut() -> Option<T>) -> T {
-        loop {
-            let left = self.queue.left.notified();
-            let mut left = std::pin::pin!(left);
-            // Before it is tried: what ends meanwhile is not missed.
-            left.as_mut().enable();
-            if let Some(entered) = try_enter() {
-                return entered;
-            }
-            left.await;
-        }
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.gauge.inspect(|gauge| gauge.dec());
-    }
-}
-
 impl Prefix {
-    fn network(self, client: IpAddr) -> u128 {
+    fn of(self, client: IpAddr) -> u128 {
         // The bits of IPv4 are the last 32 of those within IPv6.
         let length = match client {
             IpAddr::V4(_) => 96 + u32::from(self.v4),
@@ -317,6 +293,7 @@ impl LimitMetrics {
         Self {
             refused: Refusal::ALL.map(refused),
             unknown: registry.counter(&UNKNOWN, &labels),
+            forgotten: registry.counter(&FORGOTTEN, &labels),
             waiting: registry.level(&WAITING, &labels),
         }
     }
@@ -354,6 +331,9 @@ fn bits(address: IpAddr) -> u128 {
 /// The smallest network that is routed on the Internet, and more addresses than one client has.
 const NETWORK_V4: u8 = 24;
 
+/// All of it.
+const ADDRESS_V4: u8 = 32;
+
 /// What one link has (RFC 4291 §2.5.1), a phone as well as an office: any host in it takes any
 /// address. A household may have 256 of them; to take those for one would take as many phones for
 /// one too.
@@ -362,13 +342,16 @@ const NETWORK_V6: u8 = 64;
 /// Addresses that are remembered at least: some 3 MiB when all are.
 const ROOM: usize = 65_536;
 
-/// Connections that wait, each with a descriptor and some 500 bytes. A listener that is that much
-/// behind does better to say so.
-const MOST_WAITING: u32 = 1024;
-
 static UNKNOWN: Family = Family {
     name: "evenkeel_connections_untracked_total",
     help: "Client connections let in without their address being remembered, for lack of room.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+
+static FORGOTTEN: Family = Family {
+    name: "evenkeel_clients_forgotten_total",
+    help: "Clients and networks whose use of a rate was forgotten early, for lack of room.",
     kind: Kind::Counter,
     buckets: None,
 };

@@ -1,16 +1,17 @@
 //! What is known of each client, or of each network.
 //!
 //! It is bounded: an entry is kept while it says something, which is as long as there are
-//! connections or a rate is being used up. When there is no room for another one, and nothing to
-//! forget, a newcomer is let in without being remembered: to refuse it would let a flood of
-//! addresses close the listener to everybody.
+//! connections or a rate is being used up. When there is no room for another one, those are
+//! forgotten that have no connections and have used up least of their rate: a flood of addresses
+//! does not hide whoever comes often. When all have connections, a newcomer is let in without being
+//! remembered: to refuse it would let such a flood close the listener to everybody.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::pace::Pace;
+use super::pace::{Next, Pace};
 
 /// What is known, in parts with a lock each: workers hardly ever meet.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Bounds {
 pub(super) enum Entered {
     /// It is let in and counted; to be told when it leaves.
     Counted,
+    /// The same, and so many others were forgotten for it.
+    Instead(usize),
     /// It is let in, and there is no room to remember it.
     Unknown,
     /// It has as many connections as it may.
@@ -46,8 +49,8 @@ pub(super) enum Entered {
 #[derive(Debug, Default)]
 struct Shard {
     known: HashMap<u128, Entry>,
-    /// When it was last looked for what can be forgotten.
-    swept: u64,
+    /// When it was last looked in vain for what can be forgotten.
+    in_vain: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,11 +73,13 @@ impl Table {
     pub(super) fn enter(&self, key: u128, bounds: Bounds, now: u64) -> Entered {
         let mut shard = self.shard(key);
         let shard = &mut *shard;
-        if !shard.known.contains_key(&key) && shard.known.len() >= bounds.room / SHARDS {
-            shard.sweep(now);
-            if shard.known.len() >= bounds.room / SHARDS {
+        let room = bounds.room / SHARDS;
+        let mut forgotten = 0;
+        if !shard.known.contains_key(&key) {
+            let Some(others) = shard.make_room(room, now) else {
                 return Entered::Unknown;
-            }
+            };
+            forgotten = others;
         }
         let entry = shard.known.entry(key).or_default();
         if entry.connections >= bounds.connections {
@@ -82,12 +87,18 @@ impl Table {
         }
         if let Some(pace) = bounds.pace {
             match pace.next(entry.due, now) {
-                Some(due) => entry.due = due,
-                None => return Entered::TooFast,
+                Next::Passes(due) => entry.due = due,
+                Next::TooEarly(due) => {
+                    entry.due = due;
+                    return Entered::TooFast;
+                }
             }
         }
         entry.connections += 1;
-        Entered::Counted
+        match forgotten {
+            0 => Entered::Counted,
+            _ => Entered::Instead(forgotten),
+        }
     }
 
     pub(super) fn leave(&self, key: u128, now: u64) {
@@ -115,12 +126,45 @@ impl Table {
 }
 
 impl Shard {
-    /// Forgets what says nothing. Not more often than is worth it: in a flood there is nothing.
-    fn sweep(&mut self, now: u64) {
-        if now.saturating_sub(self.swept) >= SWEEP_EVERY {
-            self.swept = now;
-            self.known.retain(|_, entry| !entry.says_nothing(now));
+    /// Sees that another one can be remembered, and tells how many were forgotten for it that still
+    /// said something; none if there is no room.
+    fn make_room(&mut self, room: usize, now: u64) -> Option<usize> {
+        if self.known.len() < room {
+            return Some(0);
         }
+        // Where there was nothing to forget, not more often than is worth it.
+        let in_vain = self.in_vain;
+        if in_vain.is_some_and(|looked| now.saturating_sub(looked) < LOOK_EVERY) {
+            return None;
+        }
+        self.known.retain(|_, entry| !entry.says_nothing(now));
+        let before = self.known.len();
+        self.forget_soonest(before.saturating_sub(room - room / FORGOTTEN));
+        let has_room = self.known.len() < room;
+        self.in_vain = (!has_room).then_some(now);
+        has_room.then(|| before - self.known.len())
+    }
+
+    /// Forgets so many of those without connections, at least: those that are due soonest. Many at
+    /// once, since all have to be looked through for one.
+    fn forget_soonest(&mut self, number: usize) {
+        if number == 0 {
+            return;
+        }
+        let idle = self.known.values().filter(|entry| entry.connections == 0);
+        let mut due: Vec<_> = idle.map(|entry| entry.due).collect();
+        let last = number.min(due.len());
+        let Some(last) = last.checked_sub(1) else {
+            return;
+        };
+        let (_, soonest, _) = due.select_nth_unstable(last);
+        let soonest = *soonest;
+        let mut left = number;
+        self.known.retain(|_, entry| {
+            let is_forgotten = left > 0 && entry.connections == 0 && entry.due <= soonest;
+            left -= usize::from(is_forgotten);
+            !is_forgotten
+        });
     }
 }
 
@@ -139,7 +183,11 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 const SHARDS: usize = 16;
 
 /// To look through one part takes some 50 µs: a two-thousandth of this.
-const SWEEP_EVERY: u64 = 100_000_000;
+const LOOK_EVERY: u64 = 100_000_000;
+
+/// The part of what is known that is forgotten at once, for lack of room: each newcomer of a flood
+/// then costs some sixteen entries that are looked at.
+const FORGOTTEN: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -193,22 +241,53 @@ mod tests {
 
     #[test]
     fn a_flood_of_addresses_costs_no_more_than_the_room_and_closes_nothing() {
-        let (table, bounds) = (Table::default(), bounds(1, Some("1/s")));
+        let (table, bounds) = (Table::default(), bounds(1, None));
         let second = nanoseconds(Duration::from_secs(1));
         let mut unknown = 0;
         for key in 0..10_000 {
             match table.enter(key, bounds, second) {
-                Entered::Counted => table.leave(key, second),
+                Entered::Counted => {}
                 Entered::Unknown => unknown += 1,
+                Entered::Instead(_) => panic!("all have connections"),
                 Entered::TooMany | Entered::TooFast => panic!("{key} is new"),
             }
         }
         assert!(table.len() <= bounds.room && unknown > 0, "{}", table.len());
-        // Once they say nothing any more, there is room again.
-        let later = 10 * second;
-        for key in 20_000..20_500 {
-            assert_eq!(table.enter(key, bounds, later), Entered::Counted);
+        for key in 0..10_000 {
+            table.leave(key, second);
         }
-        assert!(table.len() <= 500 + bounds.room, "{}", table.len());
+        // Once they say nothing any more, there is room again.
+        for key in 20_000..20_500 {
+            assert_eq!(table.enter(key, bounds, 10 * second), Entered::Counted);
+        }
+        assert!(table.len() <= bounds.room, "{}", table.len());
+    }
+
+    #[test]
+    fn a_flood_of_addresses_does_not_hide_who_comes_often() {
+        let (table, bounds) = (Table::default(), bounds(u32::MAX, Some("5/h")));
+        let connected = 1_000_000;
+        assert_eq!(table.enter(connected, bounds, 0), Entered::Counted);
+        for _ in 0..5 {
+            assert_eq!(table.enter(7, bounds, 0), Entered::Counted);
+            table.leave(7, 0);
+        }
+        let mut forgotten = 0;
+        for key in 1000..50_000 {
+            match table.enter(key, bounds, 1) {
+                Entered::Counted => {}
+                Entered::Instead(others) => forgotten += others,
+                Entered::Unknown => panic!("there are some to be forgotten"),
+                Entered::TooMany | Entered::TooFast => panic!("{key} is new"),
+            }
+            table.leave(key, 1);
+        }
+        assert_eq!(forgotten + table.len(), 49_000 + 2, "each is counted");
+        assert!(table.len() <= bounds.room, "{}", table.len());
+        assert_eq!(table.enter(7, bounds, 2), Entered::TooFast);
+        for _ in 1..5 {
+            assert_eq!(table.enter(connected, bounds, 2), Entered::Counted);
+        }
+        assert_eq!(table.enter(connected, bounds, 2), Entered::TooFast);
     }
 }

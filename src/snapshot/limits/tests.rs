@@ -1,5 +1,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::queue::MOST_WAITING;
 use super::*;
 
 fn limits(text: &str) -> Arc<Limits> {
@@ -45,13 +46,56 @@ fn a_client_is_its_address_however_it_is_written() {
             "::ffff:192.0.2.1",
             "192.0.2.2",
             "2001:db8::1",
-            "2001:db8::2",
+            "2001:db8::ffff:0:0:2",
+            "2001:db8:0:1::1",
         ],
     );
-    assert_eq!(refused, [None, Some(Refusal::PerClient), None, None, None]);
+    // Any host takes any address of its network of IPv6.
+    let full = Some(Refusal::PerClient);
+    assert_eq!(refused, [None, full, None, None, full, None]);
     // Who has no address is no client's.
     assert!(limits.enter(None, Instant::now()).is_ok());
     assert!(limits.enter(None, Instant::now()).is_ok());
+}
+
+#[test]
+fn how_much_of_an_address_is_one_client_can_be_written() {
+    let limits = limits("rate_per_client = '1/h'\nclient_v6 = 56");
+    let (_places, refused) = refusals(
+        &limits,
+        &["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:100::1"],
+    );
+    assert_eq!(refused, [None, Some(Refusal::RatePerClient), None]);
+}
+
+#[test]
+fn a_faster_rate_holds_soon_after_a_reload() {
+    let registry = Registry::new(1);
+    let made = |text: &str, before: Option<&Arc<Limits>>| {
+        let written = toml::from_str(text).expect("good");
+        Limits::new(&registry, "web", (&written, 100), before).expect("something")
+    };
+    let client = Some(address("192.0.2.1"));
+    let now = Instant::now();
+    for (slow, fast, refusal) in [
+        ("rate = '60/h'", "rate = '100/s'", Refusal::Rate),
+        (
+            "rate_per_client = '60/h'",
+            "rate_per_client = '100/s'",
+            Refusal::RatePerClient,
+        ),
+    ] {
+        let first = made(slow, None);
+        for _ in 0..60 {
+            assert!(first.enter(client, now).is_ok());
+        }
+        assert_eq!(first.enter(client, now).err(), Some(refusal));
+        let second = made(fast, Some(&first));
+        assert_eq!(second.enter(client, now).err(), Some(refusal));
+        // A little more than the interval, for it began a little later.
+        let soon = now + Duration::from_millis(20);
+        assert!(second.enter(client, soon).is_ok(), "{fast}");
+    }
 }
 
 #[test]
@@ -72,11 +116,11 @@ fn a_network_is_its_first_bits() {
     assert_eq!(refused, [None, full, None, None, full, None]);
     let prefix = Prefix { v4: 32, v6: 128 };
     assert_eq!(
-        prefix.network(Ipv4Addr::LOCALHOST.into()),
+        prefix.of(Ipv4Addr::LOCALHOST.into()),
         bits(Ipv4Addr::LOCALHOST.into())
     );
     let one = Prefix { v4: 1, v6: 1 };
-    assert_eq!(one.network(Ipv6Addr::LOCALHOST.into()), 0);
+    assert_eq!(one.of(Ipv6Addr::LOCALHOST.into()), 0);
 }
 
 #[test]

@@ -367,6 +367,61 @@ fn build_without_sockets() -> String {
 }
 
 #[test]
+fn what_comes_to_this_instance_is_told_by_what_is_bound() {
+    let mut stage = Stage::new();
+    stage.world.admin = Some("[::]:9901".parse().expect("an address"));
+    let text = "[listener.six]\nbind = '[::]:0'\nto = ['10.0.0.1:80']\n\
+                [listener.every]\nbind = ':0'\nto = ['10.0.0.1:80']\n";
+    let snapshot = stage.build(text, None);
+    let port = |name: &str| snapshot.listener(name).expect("there").sockets.local.port();
+    let (six, every) = (port("six"), port("every"));
+    for (address, port, is_here) in [
+        ("::1", six, true),
+        ("127.0.0.1", six, false),
+        ("::1", every, true),
+        ("127.0.0.1", every, true),
+        // For documentation (RFC 5737, RFC 3849).
+        ("192.0.2.1", every, false),
+        ("2001:db8::1", six, false),
+        ("::1", 9901, true),
+        ("127.0.0.1", 9901, false),
+        ("::1", 9902, false),
+    ] {
+        let ip: std::net::IpAddr = address.parse().expect("an address");
+        assert_eq!(
+            snapshot.accepts_at((ip, port).into()),
+            is_here,
+            "{ip} {port}"
+        );
+    }
+}
+
+/// A listener of this name and address.
+fn at(name: &str, bind: &str) -> String {
+    format!("[listener.{name}]\nbind = '{bind}'\nto = ['10.0.0.1:80']\n")
+}
+
+#[test]
+fn connections_stay_a_listeners_that_gets_other_sockets() {
+    let mut stage = Stage::new();
+    let first = stage.build(&(at("a", "127.0.0.1:0") + &at("b", "127.0.0.1:0")), None);
+    let of = |snapshot: &Snapshot, name: &str| {
+        let listener = snapshot.listener(name).expect("it is there");
+        Arc::clone(&listener.connections)
+    };
+    let (a, b) = (of(&first, "a"), of(&first, "b"));
+    // `a` gets new sockets; `b` is called `c`, and a new one `b`.
+    let old = stage.sockets.remove("b").expect("it was bound");
+    stage.sockets.insert("c".to_owned(), old);
+    stage.sockets.remove("a");
+    let text = ["a", "b", "c"].map(|name| at(name, "127.0.0.1:0")).concat();
+    let second = stage.build(&text, Some(&first));
+    assert!(Arc::ptr_eq(&of(&second, "a"), &a));
+    assert!(Arc::ptr_eq(&of(&second, "c"), &b));
+    assert!(!Arc::ptr_eq(&of(&second, "b"), &b), "nobody's but its own");
+}
+
+#[test]
 fn workers_see_the_snapshot_in_force() {
     let mut stage = Stage::new();
     let first = stage.build(TEXT, None);
