@@ -8,7 +8,7 @@ use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::client::{request, request_with};
-use crate::support::h2::endpoint::H2Endpoint;
+use crate::support::h2::endpoint::{H2Endpoint, H2Peer};
 use crate::support::h2::frame::{Frame, code, kind, setting};
 use crate::support::h2::{H2, StreamEnd};
 
@@ -209,7 +209,7 @@ fn slow_bodies_in_many_streams() {
 /// Calls of gRPC are conversations, where an endpoint has them all on one connection.
 #[test]
 fn calls_may_be_slow() {
-    let endpoint = H2Endpoint::start(&[], |peer| peer.drain());
+    let endpoint = H2Endpoint::start(&[], H2Peer::drain);
     let proxy = Evenkeel::start(&format!(
         "[defaults.timeouts]\nbody_idle = \"1s\"\n\
          [listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\nupstream = \"app\"\n\

@@ -23,7 +23,8 @@ fn endless() -> (Endpoint, Arc<AtomicUsize>) {
     let endpoint = Endpoint::start(move |peer| {
         peer.request();
         peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
-        while peer.try_send(&[b'x'; 64 * 1024]) {
+        let piece = vec![b'x'; 64 * 1024];
+        while peer.try_send(&piece) {
             counted.fetch_add(1, Ordering::Relaxed);
         }
     });
@@ -38,10 +39,10 @@ fn hints(heads: &Arc<AtomicUsize>) -> H2Endpoint {
         peer.is_polite = false;
         let (mut held, mut other) = (Vec::new(), 0);
         for _ in 0..=HELD {
-            let head = peer.head().expect("a request");
-            match value(&head.fields, ":path") {
-                Some("/held") => held.push(head.stream),
-                _ => other = head.stream,
+            let asked = peer.head().expect("a request");
+            match value(&asked.fields, ":path") {
+                Some("/held") => held.push(asked.stream),
+                _ => other = asked.stream,
             }
             heads.fetch_add(1, Ordering::Relaxed);
         }
