@@ -27,8 +27,11 @@ use super::Live;
 pub struct Queue {
     /// Over all lines. Changed only while they are locked.
     waiting: AtomicUsize,
-    lines: Mutex<BTreeMap<Line, VecDeque<Arc<Notify>>>>,
+    lines: Mutex<Lines>,
 }
+
+/// None of them is empty.
+type Lines = BTreeMap<Line, VecDeque<Arc<Notify>>>;
 
 /// What one waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +88,7 @@ impl Queue {
     }
 
     /// A panic elsewhere cannot leave the lines half-changed.
-    fn lines(&self) -> MutexGuard<'_, BTreeMap<Line, VecDeque<Arc<Notify>>>> {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -213,7 +213,7 @@ fn requests_are_sampled_as_well() {
 fn an_endpoint_that_reads_slowly_is_no_slow_network() {
     let endpoint = Endpoint::start(|peer| {
         let mut socket = peer.socket();
-        let mut piece = [0; 65_536];
+        let mut piece = vec![0; 65_536];
         while socket.read(&mut piece).is_ok_and(|count| count > 0) {
             pause(Duration::from_millis(5));
         }

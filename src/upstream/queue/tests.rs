@@ -86,7 +86,7 @@ fn metric(world: &World, line: &str) -> u64 {
     value.trim().parse().expect("a number")
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 #[tokio::test(start_paused = true)]
 async fn they_are_let_in_in_the_order_in_which_they_came() {
@@ -107,7 +107,8 @@ async fn they_are_let_in_in_the_order_in_which_they_came() {
     for waiter in waiters {
         waiter.await.expect("no panic");
     }
-    assert_eq!(*order.lock().expect("no panic"), Vec::from_iter(0..=20));
+    let expected: Vec<u32> = (0..=20).collect();
+    assert_eq!(*order.lock().expect("no panic"), expected);
     assert_eq!(metric(&world, "evenkeel_queue_depth{upstream=\"db\"}"), 0);
 }
 
@@ -130,7 +131,9 @@ async fn only_the_first_looks() {
             upstream.pick_in_turn(Line::Any, patience, pick).await
         })
     });
-    for waiter in Vec::from_iter(waiters) {
+    // All of them before any of them is waited for.
+    let waiters: Vec<_> = waiters.collect();
+    for waiter in waiters {
         let end = waiter.await.expect("no panic");
         assert_eq!(end.err(), Some(PickError::AllAtLimit));
     }
@@ -145,7 +148,7 @@ async fn beyond_a_number_nobody_waits() {
     let upstream = running(&world, 1);
     let held = pick(&upstream, &[]).expect("room");
     let waiters = (0..1_024).map(|number| waiter(&upstream, &Order::default(), number));
-    let waiters = Vec::from_iter(waiters);
+    let waiters: Vec<_> = waiters.collect();
     tokio::time::sleep(LOOK_AGAIN).await;
     let began = Instant::now();
     let refused = in_turn(&upstream, &[], LONG).await;
@@ -245,18 +248,15 @@ async fn a_full_destination_holds_up_nobody_else() {
     yield_now().await;
     let began = Instant::now();
     let idle = there(2).expect("allowed");
-    let mut waited = Waited::default();
+    let mut time = Waited::default();
     let patience = Patience {
         limit: LONG,
-        waited: &mut waited,
+        waited: &mut time,
     };
     let line = Line::Only(idle.live.id());
     let turn = upstream.pick_in_turn(line, patience, || Pick::only(&idle));
     let pick = turn.await.expect("room");
-    assert_eq!(
-        (began.elapsed(), waited),
-        (Duration::ZERO, Waited::default())
-    );
+    assert_eq!((began.elapsed(), time), (Duration::ZERO, Waited::default()));
     drop((pick, held));
     assert_eq!(waiter.await.expect("no panic"), Ok(()));
 }
