@@ -2,18 +2,23 @@
 
 use super::listeners::{is_tcp, is_udp};
 use super::protocols::may_speak_http2;
+use super::sockets::{bind, bind_of};
 use super::udp::users;
 use super::upstream_tls::of_requests;
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::{Listener, ProxyHeaderPolicy, ProxyProtocolVersion, Upstream};
+use crate::config::format::{
+    Listener, ProxyHeaderPolicy, ProxyProtocolVersion, TrustedProxy, Upstream,
+};
 use crate::config::node::Node;
+use crate::config::syntax::address::Bind;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for listener in world.listeners.values() {
         if listener.has(KEY) {
             headers_in(listener, findings);
+            waiting(listener, findings);
         }
     }
     for upstream in world.upstreams.values() {
@@ -36,17 +41,50 @@ fn headers_in(listener: &Item<'_, Listener>, findings: &mut Findings) {
         return;
     }
     let trusted = listener.node.at(&["trusted_proxies"]);
-    if trusted.is_none_or(|node| node.items().is_empty()) && listener.sound {
-        let title = format!("nobody's PROXY header is believed at listener `{name}`");
-        let finding = Diagnostic::new(Code::NobodyBelieved, title).at(place, "from whom?");
-        findings.push(match trusted {
-            Some(empty) => finding.also(empty.place, "nobody"),
-            None => finding,
-        }
-        .help("`trusted_proxies` names the networks that the proxies in front of this one stand in"));
+    if !listener.sound || trusted.is_some_and(|node| may_come(listener, node)) {
+        return;
     }
+    let title = format!("nobody's PROXY header is believed at listener `{name}`");
+    let finding = Diagnostic::new(Code::NobodyBelieved, title).at(place, "from whom?");
+    findings.push(match trusted {
+        Some(node) if node.items().is_empty() => finding.also(node.place, "nobody").help(NETWORKS),
+        Some(node) => finding
+            .also(node.place, "none of these can come there")
+            .also(listener.place(&["bind"]), "this is where they would come")
+            .help("networks are for addresses of their family, `unix` for the socket of a path"),
+        None => finding.help(NETWORKS),
+    });
+}
+
+/// Whether anybody of a list may come to a listener: by a socket of a path, IPv4 or IPv6.
+fn may_come(listener: &Item<'_, Listener>, trusted: &Node) -> bool {
+    let Some(bind) = bind(listener) else {
+        return true; // told where it is written
+    };
+    let bind = bind_of(listener, bind);
+    let comes = |one: &TrustedProxy| match (one, &bind) {
+        (TrustedProxy::Unix, Bind::Unix(_)) | (TrustedProxy::Network(_), Bind::Every(_)) => true,
+        (TrustedProxy::Network(network), Bind::One(address)) => {
+            network.addr().is_ipv4() == address.is_ipv4()
+        }
+        (TrustedProxy::Unix, Bind::Every(_) | Bind::One(_))
+        | (TrustedProxy::Network(_), Bind::Unix(_)) => false,
+    };
+    let mut items = trusted.items().iter();
+    items.any(|item| {
+        let proxy = item.str().and_then(|text| text.parse().ok());
+        proxy.as_ref().is_none_or(comes)
+    })
+}
+
+/// Where a header may be missing, and clients may wait to be spoken to. Those that speak TLS do
+/// not, nor those whom only routes by the name in it are for.
+fn waiting(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let name = listener.name;
     let policy = listener.written.as_ref().and_then(|one| one.proxy_protocol);
-    if policy == Some(ProxyHeaderPolicy::Accepted) && is_tcp(listener) {
+    let has_target = listener.has(&["upstream"]) || listener.has(&["to"]);
+    let may_wait = is_tcp(listener) && !is_udp(listener) && has_target && !listener.has(&["tls"]);
+    if policy == Some(ProxyHeaderPolicy::Accepted) && may_wait {
         let title = format!("clients of listener `{name}` that wait to be spoken to wait longer");
         findings.push(
             Diagnostic::new(Code::WaitsForHeader, title)
@@ -104,3 +142,6 @@ fn shared(world: &World<'_>, upstream: &Item<'_, Upstream>, findings: &mut Findi
 }
 
 const KEY: &[&str] = &["proxy_protocol"];
+
+const NETWORKS: &str =
+    "`trusted_proxies` names the networks that the proxies in front of this one stand in";

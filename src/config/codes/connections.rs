@@ -17,8 +17,10 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
         id: "E0265",
         summary: "PROXY headers that nobody is believed to send",
         text: "A PROXY header says who the client is, so it is only taken from peers in \
-               `trusted_proxies`: anybody else could choose an address. Without that list \
-               `proxy_protocol` would refuse everybody, or do nothing.",
+               `trusted_proxies`: anybody else could choose an address. Without that list, or \
+               with one of whom nobody can come to `bind` (a network at a Unix socket, `unix` or \
+               the other family at an address), `proxy_protocol` would refuse everybody, or do \
+               nothing.",
     },
     Explanation {
         code: Code::DatagramsInText,
