@@ -64,7 +64,7 @@ impl Spoken {
             (true, true) => &[b"h2", b"http/1.1", b"http/1.0"],
             (false, true) => &[b"h2"],
             (true, false) => &[b"http/1.1", b"http/1.0"],
-            // Bytes that nobody reads: whatever the client offers, nothing is agreed on.
+            // Nobody reads the bytes.
             (false, false) => &[],
         }
     }

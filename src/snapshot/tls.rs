@@ -46,7 +46,7 @@ impl Termination {
             max_handshakes: written.max_handshakes.unwrap_or(MAX_HANDSHAKES),
             handshake: tls_handshake([&of_listener.timeouts, defaults]),
             key_logging,
-            alpn: Spoken::of(of_listener).alpn(),
+            alpn: alpn(written, of_listener),
         };
         let before = before.map(|before| &before.server);
         let server = Server::new(credentials, settings, before);
@@ -155,6 +155,17 @@ impl Termination {
             }
         }
     }
+}
+
+/// What clients are offered within TLS: what is spoken, or, where bytes are relayed unread, what
+/// was written that endpoints speak.
+fn alpn(written: &config::Tls, listener: &config::Listener) -> Vec<Vec<u8>> {
+    if listener.relays() {
+        let names = written.alpn.iter();
+        return names.map(|name| name.as_bytes().to_vec()).collect();
+    }
+    let spoken = Spoken::of(listener).alpn();
+    spoken.iter().map(|name| name.to_vec()).collect()
 }
 
 /// Whether a configuration has secrets of sessions written down.

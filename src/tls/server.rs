@@ -38,7 +38,7 @@ struct Shown {
 }
 
 /// What a listener's author decides.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The least version that is spoken.
     pub min_version: Version,
@@ -48,8 +48,9 @@ pub struct Settings {
     pub handshake: Duration,
     /// Whether secrets of sessions are written down.
     pub key_logging: KeyLogging,
-    /// What is offered to be spoken within (RFC 7301), the best first.
-    pub alpn: &'static [&'static [u8]],
+    /// What is offered to be spoken within (RFC 7301), the best first. A client that asks for other
+    /// protocols only is refused, unless there are none.
+    pub alpn: Vec<Vec<u8>>,
 }
 
 /// Why a session did not come about.
@@ -90,7 +91,7 @@ impl Server {
         };
         let before = before.map(|before| before.shown.load());
         let before = before.as_ref().map(|before| &before.ways);
-        let shown = Shown::new(credentials, settings, before)?;
+        let shown = Shown::new(credentials, &settings, before)?;
         Ok(Self {
             shown: ArcSwap::from_pointee(shown),
             settings,
@@ -101,7 +102,7 @@ impl Server {
     /// Uses these credentials from now on. Sessions that have begun go on.
     pub fn renew(&self, credentials: Credentials) -> Result<(), rustls::Error> {
         let before = self.shown.load();
-        let shown = Shown::new(credentials, self.settings, Some(&before.ways))?;
+        let shown = Shown::new(credentials, &self.settings, Some(&before.ways))?;
         self.shown.store(Arc::new(shown));
         Ok(())
     }
@@ -268,7 +269,7 @@ fn refused(way: &Way, error: io::Error) -> HandshakeError {
 impl Shown {
     fn new(
         credentials: Credentials,
-        settings: Settings,
+        settings: &Settings,
         before: Option<&Ways>,
     ) -> Result<Self, rustls::Error> {
         let choice = Arc::new(Choice::new(&credentials.certificates));
@@ -285,7 +286,7 @@ impl Shown {
 
 fn config(
     choice: Arc<Choice>,
-    settings: Settings,
+    settings: &Settings,
     judge: Arc<dyn ClientCertVerifier>,
 ) -> Result<ServerConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -293,7 +294,7 @@ fn config(
         .with_protocol_versions(versions(settings.min_version))?
         .with_client_cert_verifier(judge)
         .with_cert_resolver(choice);
-    config.alpn_protocols = settings.alpn.iter().map(|name| name.to_vec()).collect();
+    config.alpn_protocols.clone_from(&settings.alpn);
     // All of them are strong; ours come first so that what is agreed on is known in advance.
     config.ignore_client_order = true;
     config.key_log = settings.key_logging.log();

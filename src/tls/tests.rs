@@ -453,7 +453,7 @@ fn a_server_tells_no_keys() {
         max_handshakes: 1,
         handshake: Duration::from_secs(1),
         key_logging: KeyLogging::Off,
-        alpn: &[],
+        alpn: Vec::new(),
     };
     let certificates = vec![certificate(&folder, &["shop.test"])];
     let server = Server::new(certificates.into(), settings, None).expect("a server");

@@ -6,6 +6,7 @@ use crate::support::client::Client;
 use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::proxy_header::{ALPN, Said, take};
 use crate::support::tls::{Authority, Certified, Hello, Session};
 use crate::support::tls_endpoint::{Shown, TlsEndpoint};
 use crate::tls::{HANDSHAKES, handshakes};
@@ -42,7 +43,7 @@ fn bytes_pass_decrypted_in_each_version() {
             ..Hello::to("db.test", &authority)
         };
         let mut client = hello.begin(proxy.address("web"));
-        assert_eq!(client.protocol(), None, "nothing is agreed on");
+        assert_eq!(client.protocol(), None, "nothing was written to agree on");
         exchange(&mut client, b"\0\xff\r\nhello");
         client.finish();
         assert!(client.says_goodbye(), "{word}");
@@ -59,6 +60,56 @@ fn bytes_pass_decrypted_in_each_version() {
         .collect();
     assert_eq!(versions, ["1.2", "1.3"]);
     assert_eq!(lines[0]["url.scheme"], "tcp");
+}
+
+#[test]
+fn a_protocol_is_agreed_on_where_one_is_written() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::start(|peer| {
+        if take(peer).is_some() {
+            peer.send_all_back();
+        }
+    });
+    let files = authority.certify(&["db.test"]).files("a").to_vec();
+    let written = |alpn: &str| {
+        format!(
+            "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"db\"\n\
+             [listener.web.tls]\ncertificates = [{{ cert = \"a.pem\", key = \"a.key\" }}]\n{alpn}\n\
+             [upstream.db]\nendpoints = [\"{}\"]\nproxy_protocol = \"v2\"\n",
+            endpoint.address()
+        )
+    };
+    let mut proxy = Evenkeel::start_among(&files, &written("alpn = [\"postgresql\", \"h2\"]"));
+    let hello = |protocols| Hello {
+        protocols,
+        ..Hello::to("db.test", &authority)
+    };
+    let agreed = |proxy: &Evenkeel, protocols| {
+        let mut client = hello(protocols).begin(proxy.address("web"));
+        exchange(&mut client, b"hello");
+        client.protocol()
+    };
+    assert_eq!(
+        agreed(&proxy, &["postgresql"]).as_deref(),
+        Some("postgresql")
+    );
+    assert_eq!(
+        agreed(&proxy, &["h2", "postgresql"]).as_deref(),
+        Some("postgresql"),
+        "ours first"
+    );
+    assert_eq!(agreed(&proxy, &[]), None, "who asks for none is served");
+    let raw = endpoint.raw();
+    let told: Vec<Said> = raw.iter().map(|bytes| Said::parse(bytes)).collect();
+    let told: Vec<_> = told.iter().map(|said| said.tlv(ALPN)).collect();
+    let postgresql = Some(&b"postgresql"[..]);
+    assert_eq!(told, [postgresql, postgresql, None]);
+    let refused = hello(&["imap"]).refusal(proxy.address("web")).to_string();
+    assert!(refused.contains("NoApplicationProtocol"), "{refused}");
+    assert_eq!(endpoint.connections(), 3);
+    // A reload decides it anew.
+    proxy.reload(&written("alpn = [\"imap\"]"));
+    assert_eq!(agreed(&proxy, &["imap"]).as_deref(), Some("imap"));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         hsts(listener, findings);
         if is_tcp(listener) {
             on_tcp(listener, findings);
+        } else {
+            offered(listener, findings);
         }
     }
 }
@@ -214,6 +216,28 @@ fn on_tcp(listener: &Item<'_, Listener>, findings: &mut Findings) {
         );
     }
     asks_all(listener, findings);
+}
+
+/// What is offered to clients whose requests are read.
+fn offered(listener: &Item<'_, Listener>, findings: &mut Findings) {
+    let key = ["tls", "alpn"];
+    if !listener.has(&key) {
+        return;
+    }
+    let title = format!("listener `{}` reads what it is sent", listener.name);
+    let finding = Diagnostic::new(Code::AlpnOfRequests, title)
+        .at(
+            listener.key_place(&key),
+            "for bytes that are relayed unread",
+        )
+        .help(
+            "`protocols` says what clients are offered: `[\"h2\", \"http/1.1\"]`, or one of both",
+        );
+    findings.push(if listener.has(&["protocols"]) {
+        finding.also(listener.place(&["protocols"]), "this is offered")
+    } else {
+        finding
+    });
 }
 
 /// The bytes have no host that could be held against the name by which a rule was found, so whoever

@@ -123,4 +123,12 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
                none, so that a client could say any other name and pass. One of the rules of a TCP \
                listener must be for all others: without `hosts`, or with `*`.",
     },
+    Explanation {
+        code: Code::AlpnOfRequests,
+        id: "E0325",
+        summary: "protocols that are offered where requests are read",
+        text: "A listener for HTTP offers its clients what `protocols` says, and nothing else could be \
+               read. `alpn` of a listener's `tls` is for `protocols = [\"tcp\"]`, whose bytes pass \
+               unread: there nobody else knows what endpoints speak.",
+    },
 ];

@@ -102,6 +102,7 @@ pub enum Code {
     NotIntercepted,
     HstsOnTcp,
     PassUnasked,
+    AlpnOfRequests,
     ZoneLoss,
     RetriesCannotFinish,
     Unreachable,

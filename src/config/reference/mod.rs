@@ -21,8 +21,9 @@ pub fn reference_page() -> String {
     }
     page.push_str(WHERE_TIMEOUTS_APPLY);
     page.push_str(FINDINGS);
-    for (title, prefix) in GROUPS {
-        let group = CODES.iter().filter(|entry| entry.id.starts_with(prefix));
+    for (title, prefixes) in GROUPS {
+        let is_of_it = |id: &str| prefixes.iter().any(|prefix| id.starts_with(prefix));
+        let group = CODES.iter().filter(|entry| is_of_it(entry.id));
         codes(&mut page, title, group);
     }
     page
@@ -229,10 +230,10 @@ const TABLES: [(&str, &[&str]); 36] = [
     ("`[test.expect]`", &["test", "[]", "expect"]),
 ];
 
-const GROUPS: [(&str, &str); 3] = [
-    ("Errors in a value or file", "E01"),
-    ("Errors between values", "E02"),
-    ("Warnings", "W03"),
+const GROUPS: [(&str, &[&str]); 3] = [
+    ("Errors in a value or file", &["E01"]),
+    ("Errors between values", &["E02", "E03"]),
+    ("Warnings", &["W03"]),
 ];
 
 const INTRODUCTION: &str = include_str!("introduction.md");
