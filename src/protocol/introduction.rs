@@ -48,17 +48,19 @@ pub(super) fn introduction(
     Some(Box::new(Introduction::new(version, &told)))
 }
 
-/// Who has connected to what. The listener's address may stand for several: which of them it was,
-/// the socket knows.
+/// Who has connected to what: to where it was going, if a firewall brought it here. The listener's
+/// address may stand for several: which of them it was, the socket knows.
 fn origin(facts: &ConnectionFacts, client: &Stream) -> Origin {
     if facts.peer == UNNAMED {
         return Origin::Unix;
     }
-    let told = facts
-        .proxied
+    let proxied = facts.proxied.as_ref();
+    let told = proxied.and_then(|proxied| proxied.destination);
+    let brought = facts
+        .brought
         .as_ref()
-        .and_then(|proxied| proxied.destination);
+        .and_then(|brought| brought.destination);
     let own = || client.local_address().unwrap_or(facts.sockets.local);
-    let destination = told.unwrap_or_else(own);
+    let destination = told.or(brought).unwrap_or_else(own);
     Origin::Client(Addresses::new(facts.peer, destination, Transport::Stream))
 }

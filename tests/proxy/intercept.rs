@@ -9,6 +9,7 @@ use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::namespace::Namespace;
+use crate::support::proxy_header::{Said, take};
 
 /// A service and Evenkeel beside it, and a neighbour.
 struct Scene {
@@ -291,4 +292,39 @@ fn a_destination_has_its_limits() {
         drop(first);
         ask("10.8.0.1:8080");
     });
+}
+
+/// What an endpoint is told of a client, it is told of where that was going.
+fn is_introduced(how: How) {
+    let Some(scene) = Scene::new() else { return };
+    let endpoint = scene.neighbour.within(|| {
+        let address = "10.8.0.1:8080".parse().expect("an address");
+        Endpoint::start_at(address, |peer| {
+            if take(peer).is_some() {
+                peer.send_all_back();
+            }
+        })
+    });
+    scene.pod.within(|| {
+        let text = config(how, MARK) + "proxy_protocol = \"v2\"\n";
+        let _proxy = Evenkeel::start(&text);
+        scene.intercept(how);
+        let mut client = Client::connect(([10, 8, 0, 1], 8080).into());
+        client.send("hello");
+        assert_eq!(client.bytes(5), b"hello");
+        let own = client.stream().local_addr().expect("it is open");
+        let said = Said::parse(&endpoint.raw()[0]);
+        assert_eq!(said.source, own.to_string());
+        assert_eq!(said.destination, "10.8.0.1:8080");
+    });
+}
+
+#[test]
+fn a_header_tells_where_a_redirected_client_was_going() {
+    is_introduced(How::Redirect);
+}
+
+#[test]
+fn a_header_tells_where_one_was_going_that_tproxy_brings() {
+    is_introduced(How::Tproxy);
 }
