@@ -10,7 +10,7 @@ use evenkeel::config::{
     FieldEdits, Listener, ListenerHttp2, ListenerLimits, ListenerSocket, Rewrite, Route, Timeouts,
 };
 use evenkeel::message::{Fields, RequestParts};
-use evenkeel::policy::{Filters, Forwarding, Via};
+use evenkeel::policy::{Arrival, Filters, Forwarding, Via};
 use http::{HeaderName, HeaderValue, Version};
 
 fn main() {
@@ -20,12 +20,17 @@ fn main() {
 #[divan::bench]
 fn forwarding(bencher: Bencher<'_, '_>) {
     let forwarding = Forwarding::new(&listener());
-    let peer = "203.0.113.9:50000".parse().expect("an address and a port");
+    let arrival = Arrival {
+        peer: "203.0.113.9:50000".parse().expect("an address and a port"),
+        speaks_for_peer: true,
+        scheme: "https",
+        id: None,
+    };
     let mut random = fastrand::Rng::with_seed(7);
     bencher
         .with_inputs(fields)
         .bench_local_values(|mut headers| {
-            let identity = forwarding.apply(&mut headers, peer, "https", &mut random);
+            let identity = forwarding.apply(&mut headers, arrival, &mut random);
             (headers, identity)
         });
 }

@@ -78,7 +78,7 @@ fn write(header: &Header, version: Version) {
 fn as_written(origin: Origin, version: Version) -> Origin {
     match (version, origin) {
         (Version::V1, Origin::Client(client)) if client.transport == Transport::Stream => origin,
-        (Version::V1, _) | (Version::V2, Origin::Unix) => Origin::Unknown,
+        (Version::V1, _) => Origin::Unknown,
         (Version::V2, _) => origin,
     }
 }

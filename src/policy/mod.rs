@@ -55,7 +55,7 @@ mod via;
 pub use self::fields::EditError;
 pub use self::filters::{FilterError, Filters};
 pub use self::fixed::{Fixed, FixedError};
-pub use self::forwarding::{Forwarding, Identity, RequestId, tell_certificate};
+pub use self::forwarding::{Arrival, Forwarding, Identity, RequestId, tell_certificate};
 pub use self::hsts::Hsts;
 pub use self::max_forwards::{MaxForwards, max_forwards};
 pub use self::redirect::{Redirect, RedirectError, Target};

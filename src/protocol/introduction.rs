@@ -54,6 +54,10 @@ fn origin(facts: &ConnectionFacts, client: &Stream) -> Origin {
     if facts.peer == UNNAMED {
         return Origin::Unix;
     }
+    if !facts.speaks_for_peer() {
+        // Whoever is told the address of the proxy in front may trust that.
+        return Origin::Unknown;
+    }
     let proxied = facts.proxied.as_ref();
     let told = proxied.and_then(|proxied| proxied.destination);
     let brought = facts

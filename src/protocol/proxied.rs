@@ -3,6 +3,10 @@
 //! Whom to believe is told by the address of whoever has connected, before anything is read. What
 //! is read is the header and nothing behind it, so whoever serves the connection finds its first
 //! byte where it would have been without.
+//!
+//! A proxy that comes for itself is believed as what it is. One that comes for somebody else is
+//! not: what is said on the connection is said by whom the header named, or by somebody unknown,
+//! and never with the proxy's own trust.
 
 use std::cell::Cell;
 use std::io;
@@ -18,6 +22,13 @@ use crate::snapshot::{HeaderResult, ProxyHeaders};
 /// What begins a connection.
 type Said = Result<Header, Unreadable>;
 
+/// What becomes of a connection, and why.
+#[derive(Debug)]
+enum Decision {
+    Served(HeaderResult, ConnectionFacts),
+    Refused(HeaderResult, String),
+}
+
 /// Finds out for whom a connection is; `None` if it cannot be served.
 pub async fn identify(
     client: &Stream,
@@ -25,33 +36,44 @@ pub async fn identify(
     headers: &ProxyHeaders,
 ) -> Option<ConnectionFacts> {
     let peer = facts.peer;
-    if !headers.trusts(peer.ip()) {
-        if headers.is_required {
-            tracing::debug!(%peer, "no PROXY header is taken from this peer");
-            headers.count(HeaderResult::Untrusted);
-            return None;
+    match decision(client, facts, headers).await {
+        Decision::Served(result, facts) => {
+            headers.count(result);
+            Some(facts)
         }
-        headers.count(HeaderResult::Absent);
-        return Some(facts);
+        Decision::Refused(result, why) => {
+            tracing::debug!(%peer, result = result.as_str(), why, "no PROXY header");
+            headers.count(result);
+            None
+        }
+    }
+}
+
+async fn decision(client: &Stream, facts: ConnectionFacts, headers: &ProxyHeaders) -> Decision {
+    if !headers.trusts(facts.peer.ip()) {
+        return if headers.is_required {
+            let why = "is not among `trusted_proxies`".to_owned();
+            Decision::Refused(HeaderResult::Untrusted, why)
+        } else {
+            Decision::Served(HeaderResult::Absent, facts)
+        };
     }
     let has_begun = Cell::new(false);
-    let (result, facts) = match timeout(headers.limit, said(client, &has_begun)).await {
-        Ok(Ok(Some(said))) => decide(said, facts, headers),
-        Ok(Ok(None)) if headers.is_required || has_begun.get() => {
-            (HeaderResult::ClientClosed, None)
-        }
+    let result = match timeout(headers.limit, said(client, &has_begun)).await {
+        Ok(Ok(Some(said))) => return decide(said, facts, headers),
+        Ok(Ok(None)) if headers.is_required || has_begun.get() => HeaderResult::ClientClosed,
         // Whoever serves it knows what that means.
-        Ok(Ok(None)) => (HeaderResult::Absent, Some(facts)),
-        Ok(Err(_)) => (HeaderResult::ClientClosed, None),
+        Ok(Ok(None)) => HeaderResult::Absent,
+        Ok(Err(_)) => HeaderResult::ClientClosed,
         // Where a header need not come, a client may wait to be spoken to.
-        Err(_) if !headers.is_required && !has_begun.get() => (HeaderResult::Absent, Some(facts)),
-        Err(_) => (HeaderResult::TimedOut, None),
+        Err(_) if !headers.is_required && !has_begun.get() => HeaderResult::Absent,
+        Err(_) => HeaderResult::TimedOut,
     };
-    headers.count(result);
-    if facts.is_none() {
-        tracing::debug!(%peer, result = result.as_str(), "no PROXY header");
+    match (result, has_begun.get()) {
+        (HeaderResult::Absent, _) => Decision::Served(result, facts),
+        (_, true) => Decision::Refused(result, "said a part of a header".to_owned()),
+        (_, false) => Decision::Refused(result, "said nothing".to_owned()),
     }
-    facts
 }
 
 /// Waits until it is known what the connection begins with, and takes the header off; `None` if it
@@ -69,50 +91,44 @@ async fn said(client: &Stream, has_begun: &Cell<bool>) -> io::Result<Option<Said
 }
 
 /// For whom it is, by what was said.
-fn decide(
-    said: Said,
-    facts: ConnectionFacts,
-    headers: &ProxyHeaders,
-) -> (HeaderResult, Option<ConnectionFacts>) {
+fn decide(said: Said, facts: ConnectionFacts, headers: &ProxyHeaders) -> Decision {
     let header = match said {
         Ok(header) => header,
         Err(Unreadable::Absent) if !headers.is_required => {
-            return (HeaderResult::Absent, Some(facts));
+            return Decision::Served(HeaderResult::Absent, facts);
         }
-        Err(error) => {
-            tracing::debug!(peer = %facts.peer, why = %error, "the PROXY header is refused");
-            return (HeaderResult::Malformed, None);
+        Err(error) => return malformed(&error.to_string()),
+    };
+    let result = match header.version {
+        Version::V1 => HeaderResult::V1,
+        Version::V2 => HeaderResult::V2,
+    };
+    let by = facts.peer;
+    let (peer, is_of_unknown, destination) = match header.origin {
+        // Whoever is there asks for himself.
+        Origin::Proxy => return Decision::Served(HeaderResult::Local, facts),
+        // The real addresses are to be used (§2.1). What is said is not said by whom they are of.
+        Origin::Unknown => (by, true, None),
+        Origin::Unix => (UNNAMED, false, None),
+        Origin::Client(client) if client.transport == Transport::Stream => {
+            let destination = Some(canonical(client.destination));
+            match canonical(client.source) {
+                // Nobody has this address: another way to say that it is not known.
+                source if source.ip().is_unspecified() => (by, true, destination),
+                source => (source, false, destination),
+            }
         }
+        Origin::Client(_) => return malformed("the PROXY header is about datagrams"),
     };
-    let result = match (header.version, header.origin) {
-        (_, Origin::Proxy) => HeaderResult::Local,
-        (Version::V1, _) => HeaderResult::V1,
-        (Version::V2, _) => HeaderResult::V2,
-    };
-    let (peer, destination) = match header.origin {
-        // It is asked for by whoever is there (§2.1: the real addresses are to be used).
-        Origin::Proxy | Origin::Unknown => (facts.peer, None),
-        Origin::Unix => (UNNAMED, None),
-        Origin::Client(client) if client.transport == Transport::Stream => (
-            canonical(client.source),
-            Some(canonical(client.destination)),
-        ),
-        Origin::Client(_) => {
-            tracing::debug!(peer = %facts.peer, "the PROXY header is about datagrams");
-            return (HeaderResult::Malformed, None);
-        }
-    };
-    let says_more = destination.is_some() || !header.tlvs.is_empty();
-    let proxied = says_more.then(|| {
-        Arc::new(Proxied {
-            destination,
-            tlvs: header.tlvs,
-        })
-    });
+    let proxied = Proxied::new(by, is_of_unknown, destination, header.tlvs);
     let facts = ConnectionFacts {
         peer,
-        proxied,
+        proxied: Some(Arc::new(proxied)),
         ..facts
     };
-    (result, Some(facts))
+    Decision::Served(result, facts)
+}
+
+fn malformed(why: &str) -> Decision {
+    Decision::Refused(HeaderResult::Malformed, why.to_owned())
 }

@@ -4,7 +4,7 @@
 //! client: so an introduction can be compared with the one that a connection began with. What is
 //! different in each (an id) takes no part in that and stands at the end.
 
-use super::tlv::{self, Kind, PREFIX, SUM, Tlvs};
+use super::tlv::{self, CLIENT_SSL, Kind, PREFIX, SUM, Tlvs};
 use super::{Addresses, LONGEST, Origin, Version, crc32c, v1, v2};
 
 /// A header that is to be sent.
@@ -168,8 +168,6 @@ impl TlsFacts<'_> {
     }
 }
 
-/// `PP2_CLIENT_SSL`: the client speaks TLS.
-const CLIENT_SSL: u8 = 0x01;
 /// `PP2_CLIENT_CERT_CONN`: it has shown a certificate on this connection.
 const CLIENT_CERT_CONN: u8 = 0x02;
 /// `PP2_CLIENT_CERT_SESS`: or on one before in the same session.

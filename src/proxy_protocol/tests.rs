@@ -354,6 +354,34 @@ fn what_is_sent_is_never_longer_than_what_is_taken() {
 }
 
 #[test]
+fn who_came_by_a_unix_socket_is_told_of_as_such() {
+    let mut told = told(Origin::Unix);
+    told.unique_id = Some(b"id");
+    let sent = Introduction::new(Version::V2, &told).finished();
+    assert_eq!(sent[v2::HEAD - 3], 0x31);
+    let header = whole(&sent);
+    assert_eq!(header.origin, Origin::Unix);
+    assert_eq!(header.tlvs.find(Kind::UniqueId), Some(&b"id"[..]));
+}
+
+#[test]
+fn the_clients_tls_is_what_a_bit_says() {
+    for (value, speaks) in [
+        (&[0x01, 0, 0, 0, 1][..], true),
+        (&[0x07, 0, 0, 0, 0, 0x21, 0, 1, b'x'], true),
+        (&[0x06, 0, 0, 0, 0], false),
+        (&[0x00, 0, 0, 0, 1], false),
+        (&[], false),
+    ] {
+        let mut rest = INET.to_vec();
+        tlv::write(&mut rest, Kind::Ssl as u8, value);
+        let tlvs = whole(&block(0x21, 0x11, &rest)).tlvs;
+        assert_eq!(tlvs.tell_of_tls(), speaks, "{value:?}");
+    }
+    assert!(!Tlvs::default().tell_of_tls());
+}
+
+#[test]
 fn of_ourselves_nothing_is_said() {
     let sent = Introduction::of_ourselves(Version::V2).finished();
     assert_eq!(sent[..16], block(0x20, 0, &[0; 7])[..16]);

@@ -48,6 +48,14 @@ impl Tlvs {
         all.find_map(|(one, value)| (one == kind as u8).then_some(value))
     }
 
+    /// Whether they say that the client speaks TLS with whoever has written them (`PP2_CLIENT_SSL`,
+    /// §2.2.6).
+    pub fn tell_of_tls(&self) -> bool {
+        let ssl = self.find(Kind::Ssl);
+        let client = ssl.and_then(<[u8]>::first);
+        client.is_some_and(|client| client & CLIENT_SSL != 0)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -103,6 +111,9 @@ pub(super) fn write(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
         out.extend_from_slice(value);
     }
 }
+
+/// `PP2_CLIENT_SSL`: the client speaks TLS.
+pub(super) const CLIENT_SSL: u8 = 0x01;
 
 /// Bytes of a checksum.
 pub(super) const SUM: usize = 4;

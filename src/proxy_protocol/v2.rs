@@ -122,8 +122,14 @@ pub(super) fn write(out: &mut Vec<u8>, origin: Origin) {
             out.extend_from_slice(&[0x20, 0x00, 0, 0]);
             return;
         }
-        Origin::Unknown | Origin::Unix => {
+        Origin::Unknown => {
             out.extend_from_slice(&[0x21, 0x00, 0, 0]);
+            return;
+        }
+        Origin::Unix => {
+            // The paths are nobody's business; both ends without a name are all zeros.
+            out.extend_from_slice(&[0x21, 0x31, 0, 216]);
+            out.extend_from_slice(&[0; 2 * PATH]);
             return;
         }
         Origin::Client(addresses) => addresses,

@@ -52,6 +52,7 @@ mod passthrough_hellos;
 mod proxy_protocol_in;
 mod proxy_protocol_out;
 mod proxy_protocol_peers;
+mod proxy_protocol_trust;
 mod reload;
 mod route_command;
 mod routing;

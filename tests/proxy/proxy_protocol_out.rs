@@ -149,7 +149,14 @@ fn what_a_proxy_in_front_said_is_passed_on() {
     let mut client = proxy.client();
     client.send([&unix, GET.as_bytes()].concat());
     assert_eq!(client.response().status, 200);
-    assert_eq!(said(&endpoint)[1].kind, [0x21, 0x00]);
+    assert_eq!(said(&endpoint)[1].kind, [0x21, 0x31]);
+    // Who is behind a proxy that does not know, is not told of by that proxy's address: it might be
+    // trusted further on.
+    let mut client = proxy.client();
+    client.send([b"PROXY UNKNOWN\r\n", GET.as_bytes()].concat());
+    assert_eq!(client.response().status, 200);
+    let told = said(&endpoint).remove(2);
+    assert_eq!((told.kind, &*told.source), ([0x21, 0x00], ""));
     let mut client = proxy.client();
     client.send([&block([0x20, 0x00], &[]), GET.as_bytes()].concat());
     assert_eq!(client.response().body.text(), own(&client));

@@ -259,3 +259,36 @@ fn haproxy_in_front_is_believed() {
     assert!(count("other", "v1") >= 1);
     assert_eq!(count("other", "malformed"), 0);
 }
+
+#[test]
+fn haproxy_in_front_may_have_ended_tls() {
+    let endpoint = Endpoint::echo();
+    let reserved = Port::reserve();
+    let _proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"{}\"\nproxy_protocol = \"required\"\nredirect_to_https = true\n\
+         trusted_proxies = [\"127.0.0.0/8\"]\n[route.all]\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{}\"]\n",
+        reserved.address(),
+        endpoint.address()
+    ));
+    let authority = Authority::new();
+    let certified = authority.certify(&["own.test"]);
+    let pem = [&*certified.cert, &*certified.key].concat();
+    let server = format!("server s {}", reserved.address());
+    let proxies = format!(
+        "frontend secure\n  mode tcp\n  bind @0 ssl crt @folder/own.pem\n  default_backend tls\n\
+         backend tls\n  mode tcp\n  {server} send-proxy-v2-ssl\n\
+         frontend plain\n  mode tcp\n  bind @1\n  default_backend open\n\
+         backend open\n  mode tcp\n  {server} send-proxy-v2-ssl\n"
+    );
+    let Some(haproxy) = Other::haproxy(2, &proxies, &[("own.pem", &pem)]) else {
+        return;
+    };
+    let mut client = Hello::to("own.test", &authority).begin(haproxy.address(0));
+    assert_eq!(client.get("/").status, 200);
+    let requests = endpoint.requests();
+    let head = &requests.last().expect("a request").head;
+    assert_eq!(head.value("x-forwarded-proto"), Some("https"));
+    let mut client = Client::connect(haproxy.address(1));
+    assert_eq!(client.get("/").status, 308);
+}

@@ -54,12 +54,13 @@ impl Said {
             }
         };
         let size = match kind[1] >> 4 {
-            0 => 0,
+            // None, or two paths, which are nobody's business.
+            0 | 3 => 0,
             1 => 4,
             2 => 16,
             other => panic!("family {other}"),
         };
-        let mut at = 16;
+        let mut at = if kind[1] >> 4 == 3 { 16 + 2 * 108 } else { 16 };
         if size > 0 {
             let ports = at + 2 * size;
             let port = |at: usize| u16::from_be_bytes([block[at], block[at + 1]]);

@@ -64,7 +64,8 @@ pub struct Listener {
     pub forwarded: Option<bool>,
     /// Whether plain HTTP ends here: what comes without TLS is sent to `https://` with 308, but for
     /// what a route takes that names this listener. A trusted proxy's `X-Forwarded-Proto: https`
-    /// counts as TLS; such requests get the other routes too. Default: false.
+    /// counts as TLS, and so does its PROXY header that tells of TLS; such requests get the other
+    /// routes too. Default: false.
     pub redirect_to_https: Option<bool>,
     /// The port that `redirect_to_https` leads to. Default: 443.
     #[schemars(range(min = 1))]

@@ -18,6 +18,9 @@
 //! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`,
 //! and a proxy that passes unknown fields on passes its client's twins on too.
 //!
+//! Where a proxy in front has said that it comes for a client, and not for whom, the peer is that
+//! proxy, and is not trusted: the words are the client's.
+//!
 //! Where a trusted peer sends both `X-Forwarded-For` and `Forwarded`, the former counts. A peer
 //! that came by a Unix socket has no address. It is trusted where `trusted_proxies` has `unix`; to
 //! `X-Forwarded-For` it adds nothing, for applications read addresses there, and in `Forwarded` it
@@ -51,6 +54,19 @@ pub struct Forwarding {
     forwarded: bool,
 }
 
+/// How a request came, as its connection tells it.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Whether it is the peer who speaks, and not somebody of whom the peer knows nothing.
+    pub speaks_for_peer: bool,
+    /// By what it came: `http` or `https`.
+    pub scheme: &'static str,
+    /// The name that a proxy in front has given what it opened the connection for.
+    pub id: Option<&'a [u8]>,
+}
+
 /// Who asks.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -73,24 +89,23 @@ impl Forwarding {
         }
     }
 
-    /// Rewrites the forwarding fields of a request from `peer`, which came by `scheme`.
+    /// Rewrites the forwarding fields of a request.
     pub fn apply(
         &self,
         headers: &mut Fields,
-        peer: SocketAddr,
-        scheme: &'static str,
+        arrival: Arrival<'_>,
         random: &mut fastrand::Rng,
     ) -> Identity {
         // A listener for both families sees IPv4 peers as ::ffff:192.0.2.1.
-        let peer = peer.ip().to_canonical();
-        let peer_is_trusted = self.trusted.trusts(peer);
+        let peer = arrival.peer.ip().to_canonical();
+        let peer_is_trusted = arrival.speaks_for_peer && self.trusted.trusts(peer);
         remove_spoofed(headers, peer_is_trusted);
         let client = if peer_is_trusted {
             self.client(headers, peer)
         } else {
             peer
         };
-        let scheme = set_scheme(headers, scheme);
+        let scheme = set_scheme(headers, arrival.scheme);
         headers.copy_if_missing(&header::HOST, &X_FORWARDED_HOST);
         if self.forwarded {
             let element = rfc7239::element(peer, headers.get(header::HOST), scheme);
@@ -99,7 +114,7 @@ impl Forwarding {
             }
         }
         set_chain(headers, peer, client);
-        let request_id = request_id::set(headers, peer_is_trusted, random);
+        let request_id = request_id::set(headers, peer_is_trusted, arrival.id, random);
         Identity {
             client,
             request_id,

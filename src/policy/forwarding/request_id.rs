@@ -42,10 +42,11 @@ impl RequestId {
     }
 }
 
-/// Keeps or makes the id of a request.
+/// Keeps or makes the id of a request. `given`: what a proxy in front calls it.
 pub(super) fn set(
     headers: &mut Fields,
     peer_is_trusted: bool,
+    given: Option<&[u8]>,
     random: &mut fastrand::Rng,
 ) -> RequestId {
     if peer_is_trusted {
@@ -56,7 +57,8 @@ pub(super) fn set(
             return id;
         }
     }
-    let id = new(random);
+    let given = given.and_then(Value::new).and_then(RequestId::of);
+    let id = given.unwrap_or_else(|| new(random));
     headers.insert_prepared(&X_REQUEST_ID_NAME, id.value());
     id
 }

@@ -1,5 +1,3 @@
-use std::net::SocketAddr;
-
 use http::HeaderMap;
 use proptest::prelude::*;
 
@@ -45,9 +43,21 @@ fn fields(lines: &[(&'static str, &str)]) -> Fields {
     lines.iter().map(field).collect()
 }
 
+fn arrival(peer: &str) -> Arrival<'static> {
+    Arrival {
+        peer: peer.parse().unwrap(),
+        speaks_for_peer: true,
+        scheme: "http",
+        id: None,
+    }
+}
+
 fn apply(forwarded: bool, peer: &str, headers: &mut Fields) -> Identity {
-    let peer: SocketAddr = peer.parse().unwrap();
-    forwarding(forwarded).apply(headers, peer, "http", &mut fastrand::Rng::with_seed(7))
+    arrive(forwarded, arrival(peer), headers)
+}
+
+fn arrive(forwarded: bool, arrival: Arrival<'_>, headers: &mut Fields) -> Identity {
+    forwarding(forwarded).apply(headers, arrival, &mut fastrand::Rng::with_seed(7))
 }
 
 fn names(headers: &Fields) -> Vec<&str> {
@@ -316,11 +326,11 @@ fn only_a_well_formed_request_id_of_a_trusted_peer_is_kept() {
 #[test]
 fn request_ids_differ() {
     let mut random = fastrand::Rng::with_seed(1);
-    let peer = STRANGER.parse().unwrap();
+    let arrival = arrival(STRANGER);
     let ids: std::collections::HashSet<_> = (0..1000)
         .map(|_| {
             forwarding(false)
-                .apply(&mut Fields::new(), peer, "http", &mut random)
+                .apply(&mut Fields::new(), arrival, &mut random)
                 .request_id
         })
         .collect();
@@ -363,5 +373,50 @@ proptest! {
             prop_assert!(values(&headers, "x-forwarded-for")[0].ends_with("10.0.0.7"));
             prop_assert!(values(&headers, "forwarded")[0].ends_with("for=10.0.0.7;proto=http"));
         }
+    }
+}
+
+#[test]
+fn a_proxy_that_does_not_say_for_whom_lends_nobody_its_trust() {
+    let lines = [
+        ("x-forwarded-for", "203.0.113.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-request-id", "forged"),
+        ("x-client-cert-subject", "CN=admin"),
+    ];
+    let mut headers = fields(&lines);
+    let of_unknown = Arrival {
+        speaks_for_peer: false,
+        ..arrival(PROXY)
+    };
+    let identity = arrive(false, of_unknown, &mut headers);
+    assert!(!identity.peer_is_trusted);
+    assert_eq!(identity.client.to_string(), "10.0.0.7");
+    assert_eq!(identity.scheme, "http");
+    assert_ne!(identity.request_id.as_str(), "forged");
+    assert!(!headers.contains_key("x-client-cert-subject"));
+    assert_eq!(headers.get_all("x-forwarded-for").count(), 1);
+}
+
+#[test]
+fn what_a_proxy_calls_a_connection_names_its_request() {
+    let given = |peer, id: &'static [u8], lines: &[(&'static str, &str)]| {
+        let arrival = Arrival {
+            id: Some(id),
+            ..arrival(peer)
+        };
+        let identity = arrive(false, arrival, &mut fields(lines));
+        identity.request_id.as_str().to_owned()
+    };
+    let own = [("x-request-id", "own")];
+    assert_eq!(given(STRANGER, b"front-1", &own), "front-1");
+    assert_eq!(given(PROXY, b"front-1", &own), "own", "the request's own");
+    for odd in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
+        assert_eq!(
+            given(STRANGER, odd, &[]).len(),
+            32,
+            "{}",
+            odd.escape_ascii()
+        );
     }
 }

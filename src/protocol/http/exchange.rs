@@ -17,7 +17,7 @@ use super::unprocessed::Unprocessed;
 use crate::body::Body;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
-use crate::policy;
+use crate::policy::{self, Arrival};
 use crate::pool::Shared;
 use crate::route::{Question, host};
 use crate::snapshot::{CallTimeouts, HttpListener, Route, UnderWay};
@@ -222,15 +222,17 @@ fn identify(
     head: &mut RequestHead,
     record: &Record,
 ) -> bool {
-    let (headers, peer) = (&mut head.parts.headers, connection.client.facts.peer);
+    let (headers, facts) = (&mut head.parts.headers, &connection.client.facts);
     let forwarding = &terms.listener.forwarding;
     let local = &connection.local;
-    let scheme = if connection.client.stream().is_secure() {
-        "https"
-    } else {
-        "http"
+    let is_secure = connection.client.stream().is_secure() || facts.was_secure();
+    let arrival = Arrival {
+        peer: facts.peer,
+        speaks_for_peer: facts.speaks_for_peer(),
+        scheme: if is_secure { "https" } else { "http" },
+        id: facts.proxied.as_ref().and_then(|proxied| proxied.take_id()),
     };
-    let identity = local.with_random(|random| forwarding.apply(headers, peer, scheme, random));
+    let identity = local.with_random(|random| forwarding.apply(headers, arrival, random));
     if let Some(certificate) = connection.client.stream().client_certificate() {
         policy::tell_certificate(headers, certificate);
     }

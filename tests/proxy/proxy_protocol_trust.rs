@@ -1,0 +1,154 @@
+//! What a PROXY header lends to the client that it is about: no trust that is the proxy's own, the
+//! TLS that ended in front and an id.
+
+use serde_json::Value as Json;
+
+use crate::support::endpoint::Endpoint;
+use crate::support::evenkeel::Evenkeel;
+use crate::support::proxy_header::{SSL, UNIQUE_ID, block, v1, v2};
+
+const SOURCE: &str = "192.0.2.7:56324";
+const DESTINATION: &str = "198.51.100.1:443";
+
+/// A listener that trusts the loopback network and clients of Unix sockets, before an endpoint.
+fn start(endpoint: &Endpoint, lines: &str) -> Evenkeel {
+    Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nproxy_protocol = \"required\"\n\
+         trusted_proxies = [\"127.0.0.0/8\", \"unix\"]\n{lines}\n\
+         [route.all]\nupstream = \"app\"\n\
+         [upstream.app]\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    ))
+}
+
+/// Asks once on a connection that begins with this header, and returns the status.
+fn ask(proxy: &Evenkeel, header: &[u8], fields: &str) -> u16 {
+    let mut client = proxy.client();
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    client.send([header, request.as_bytes()].concat());
+    client.response().status
+}
+
+/// A field of the last request that an endpoint got.
+fn field(endpoint: &Endpoint, name: &str) -> Option<String> {
+    let requests = endpoint.requests();
+    let head = &requests.last().expect("a request").head;
+    head.value(name).map(str::to_owned)
+}
+
+const FORGED: &str = "X-Forwarded-For: 10.1.2.3\r\nX-Forwarded-Proto: https\r\n\
+                      X-Request-Id: forged\r\nX-Client-Cert-Subject: CN=admin\r\n";
+
+#[test]
+fn nobody_has_the_trust_of_a_proxy_that_does_not_know_him() {
+    let endpoint = Endpoint::echo();
+    let proxy = start(&endpoint, "forwarded = true");
+    let nobody = [&[0; 8][..], &[0xdc, 4, 1, 0xbb]].concat();
+    for header in [
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        b"PROXY UNKNOWN 10.1.2.3 x\r\n".to_vec(),
+        block([0x21, 0x00], &[]),
+        v1("0.0.0.0:0", "0.0.0.0:0"),
+        v1("0.0.0.0:7", DESTINATION),
+        v1("[::]:7", "[2001:db8::1]:443"),
+        v1("[::ffff:0.0.0.0]:7", "[2001:db8::1]:443"),
+        block([0x21, 0x11], &nobody),
+        v2("[::]:0", "[2001:db8::1]:443", &[]),
+    ] {
+        let name = header.escape_ascii().to_string();
+        let fields = format!("{FORGED}Forwarded: for=10.1.2.3\r\n");
+        assert_eq!(ask(&proxy, &header, &fields), 200, "{name}");
+        let field = |one| field(&endpoint, one);
+        assert_eq!(
+            field("x-forwarded-for").as_deref(),
+            Some("127.0.0.1"),
+            "{name}"
+        );
+        assert_eq!(
+            field("x-forwarded-proto").as_deref(),
+            Some("http"),
+            "{name}"
+        );
+        assert_ne!(field("x-request-id").as_deref(), Some("forged"), "{name}");
+        assert_eq!(field("x-client-cert-subject"), None, "{name}");
+        let forwarded = field("forwarded").expect("it is sent");
+        assert!(!forwarded.contains("10.1.2.3"), "{name}: {forwarded}");
+    }
+    let lines = proxy.access_lines(9);
+    let is_the_proxy = |line: &Json| line["client.address"] == "127.0.0.1";
+    assert!(lines.iter().all(is_the_proxy), "{lines:?}");
+}
+
+#[test]
+fn a_proxy_that_comes_for_itself_keeps_its_trust() {
+    let endpoint = Endpoint::echo();
+    let proxy = start(&endpoint, "");
+    assert_eq!(ask(&proxy, &block([0x20, 0x00], &[]), FORGED), 200);
+    let field = |one| field(&endpoint, one);
+    assert_eq!(
+        field("x-forwarded-for").as_deref(),
+        Some("10.1.2.3, 127.0.0.1")
+    );
+    assert_eq!(field("x-client-cert-subject").as_deref(), Some("CN=admin"));
+    // And so do those that come by a Unix socket, where they are trusted.
+    assert_eq!(ask(&proxy, &block([0x21, 0x31], &[0; 216]), FORGED), 200);
+    assert_eq!(
+        self::field(&endpoint, "x-forwarded-for").as_deref(),
+        Some("10.1.2.3")
+    );
+}
+
+#[test]
+fn tls_that_ended_in_front_counts() {
+    let endpoint = Endpoint::echo();
+    let proxy = start(&endpoint, "redirect_to_https = true");
+    for (header, status) in [
+        (v2(SOURCE, DESTINATION, &[(SSL, &[1, 0, 0, 0, 1])]), 200),
+        (block([0x21, 0x00], &[SSL, 0, 5, 1, 0, 0, 0, 1]), 200),
+        (v2(SOURCE, DESTINATION, &[(SSL, &[0, 0, 0, 0, 1])]), 308),
+        (v2(SOURCE, DESTINATION, &[]), 308),
+        (v1(SOURCE, DESTINATION), 308),
+    ] {
+        // The client's own word counts for nothing.
+        let fields = "X-Forwarded-Proto: https\r\n";
+        assert_eq!(
+            ask(&proxy, &header, fields),
+            status,
+            "{}",
+            header.escape_ascii()
+        );
+        if status == 200 {
+            let scheme = field(&endpoint, "x-forwarded-proto");
+            assert_eq!(scheme.as_deref(), Some("https"));
+        }
+    }
+    let lines = proxy.access_lines(5);
+    let schemes: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["url.scheme"].as_str())
+        .collect();
+    assert_eq!(schemes, ["https", "https", "http", "http", "http"]);
+}
+
+#[test]
+fn the_first_request_has_the_id_that_its_connection_was_given() {
+    let endpoint = Endpoint::echo();
+    let proxy = start(&endpoint, "");
+    let header = v2(SOURCE, DESTINATION, &[(UNIQUE_ID, b"front-1")]);
+    let mut client = proxy.client();
+    client.send([&header, &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..]].concat());
+    assert_eq!(
+        client.response().head.value("x-request-id"),
+        Some("front-1")
+    );
+    assert_eq!(field(&endpoint, "x-request-id").as_deref(), Some("front-1"));
+    // No two requests have the same.
+    let second = client.get("/");
+    let second = second.head.value("x-request-id").expect("always sent");
+    assert_eq!(second.len(), 32, "{second}");
+    let bad = v2(SOURCE, DESTINATION, &[(UNIQUE_ID, b"a\r\nX-Evil: 1")]);
+    assert_eq!(ask(&proxy, &bad, ""), 200);
+    assert_eq!(field(&endpoint, "x-evil"), None);
+    let line = &proxy.access_lines(3)[0];
+    assert_eq!(line["request_id"], "front-1");
+}
