@@ -113,6 +113,7 @@ fn entry() -> Entry<'static> {
         origin: &ORIGIN,
         target: Some(&TARGET),
         client: ([192, 0, 2, 7], 51_234).into(),
+        proxy: None,
         method: "GET",
         scheme: "http",
         host: b"api.example.com",

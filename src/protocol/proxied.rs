@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::context::{ConnectionFacts, Proxied};
 use crate::net::{Stream, UNNAMED, canonical};
@@ -43,7 +43,7 @@ pub async fn identify(
         }
         Decision::Refused(result, why) => {
             tracing::debug!(%peer, result = result.as_str(), why, "no PROXY header");
-            headers.count(result);
+            headers.refuse(result, peer.ip(), &why, Instant::now());
             None
         }
     }

@@ -1,11 +1,12 @@
 //! What a PROXY header lends to the client that it is about: no trust that is the proxy's own, the
-//! TLS that ended in front and an id.
+//! TLS that ended in front, an id, and a trace of the way in the log.
 
 use serde_json::Value as Json;
 
+use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
-use crate::support::proxy_header::{SSL, UNIQUE_ID, block, v1, v2};
+use crate::support::proxy_header::{AUTHORITY, SSL, UNIQUE_ID, block, v1, v2};
 
 const SOURCE: &str = "192.0.2.7:56324";
 const DESTINATION: &str = "198.51.100.1:443";
@@ -151,4 +152,77 @@ fn the_first_request_has_the_id_that_its_connection_was_given() {
     assert_eq!(field(&endpoint, "x-evil"), None);
     let line = &proxy.access_lines(3)[0];
     assert_eq!(line["request_id"], "front-1");
+}
+
+#[test]
+fn the_log_tells_through_whom_a_client_came() {
+    let endpoint = Endpoint::echo();
+    let proxy = start(&endpoint, "");
+    let ways = [
+        (v1(SOURCE, DESTINATION), "192.0.2.7", Some("127.0.0.1")),
+        (
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            "127.0.0.1",
+            Some("127.0.0.1"),
+        ),
+        (block([0x21, 0x31], &[0; 216]), "unix:", Some("127.0.0.1")),
+        (block([0x20, 0x00], &[]), "127.0.0.1", None),
+    ];
+    for (nth, (header, client, through)) in ways.into_iter().enumerate() {
+        assert_eq!(ask(&proxy, &header, ""), 200);
+        let line = proxy.access_lines(nth + 1).pop().expect("a line");
+        assert_eq!(line["client.address"], client, "{line}");
+        assert_eq!(line["network.peer.address"].as_str(), through, "{line}");
+    }
+}
+
+#[test]
+fn the_log_of_a_session_tells_what_the_proxy_knew() {
+    let endpoint = Endpoint::sends_back();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nproxy_protocol = \"required\"\nprotocols = [\"tcp\"]\n\
+         trusted_proxies = [\"127.0.0.0/8\"]\nto = [\"{}\"]\n",
+        endpoint.address()
+    ));
+    let tlvs: &[(u8, &[u8])] = &[(AUTHORITY, b"db.test"), (UNIQUE_ID, b"front-1")];
+    let mut client = proxy.client();
+    client.send([&v2(SOURCE, DESTINATION, tlvs), &b"hello"[..]].concat());
+    assert_eq!(client.bytes(5), b"hello");
+    drop(client);
+    let line = proxy.access_lines(1).remove(0);
+    assert_eq!(line["client.address"], "192.0.2.7", "{line}");
+    assert_eq!(line["network.peer.address"], "127.0.0.1", "{line}");
+    assert_eq!(line["server.address"], "db.test", "{line}");
+    assert_eq!(line["request_id"], "front-1", "{line}");
+}
+
+#[test]
+fn who_is_refused_is_an_event() {
+    let endpoint = Endpoint::echo();
+    let proxy = start(&endpoint, "timeouts = { proxy_header = \"200ms\" }");
+    for _ in 0..3 {
+        let mut client = proxy.client();
+        client.send("PROXY TCP4 192.0.2.07 198.51.100.1 1 2\r\n");
+        assert!(client.is_closed());
+    }
+    assert!(proxy.client().is_closed(), "in time");
+    let told = || -> Vec<Json> {
+        let events = proxy.admin_json("/v1/events");
+        let events = events["events"].as_array().expect("a list").clone();
+        let is_it = |event: &Json| event["event"] == "proxy_header_refused";
+        events.into_iter().filter(is_it).collect()
+    };
+    let told = eventually("both reasons are told", || {
+        Some(told()).filter(|told| told.len() >= 2)
+    });
+    assert_eq!(told.len(), 2, "once for each: {told:?}");
+    assert_eq!(told[0]["result"], "malformed", "{told:?}");
+    assert_eq!(told[0]["peer"], "127.0.0.1");
+    assert_eq!(told[0]["listener"], "web");
+    let why = told[0]["why"].as_str().expect("text");
+    assert!(
+        why.starts_with("127.0.0.1: the PROXY header is malformed"),
+        "{why}"
+    );
+    assert_eq!(told[1]["result"], "timeout", "{told:?}");
 }

@@ -57,7 +57,7 @@ pub(super) async fn told(connection: &Connection, member: &Member, terms: &mut T
             let who = Who {
                 local: &connection.local,
                 stream: client.stream(),
-                peer: client.facts.peer,
+                facts: &client.facts,
             };
             note_refused(terms, &who, Cause::RequestTimeout);
             Beginning::Neither

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::grpc::GrpcCall;
 use super::respond::Cause;
+use crate::context::ConnectionFacts;
 use crate::endpoint::Endpoint;
 use crate::message::{RequestParts, Value};
 use crate::net::Stream;
@@ -85,7 +86,7 @@ pub(super) struct Ending {
 pub(super) struct Who<'a> {
     pub(super) local: &'a Local,
     pub(super) stream: &'a Stream,
-    pub(super) peer: SocketAddr,
+    pub(super) facts: &'a ConnectionFacts,
 }
 
 /// The figures of a request that has ended.
@@ -224,7 +225,7 @@ impl Record {
             let who = Who {
                 local: &connection.local,
                 stream: connection.client.stream(),
-                peer: connection.client.facts.peer,
+                facts: &connection.client.facts,
             };
             self.log(&who, snapshot, &route.metrics.origin, asked, &ended);
         }
@@ -300,7 +301,7 @@ impl Record {
             let told = || access::Target::new(&upstream.name, &endpoint.zone, &endpoint.name);
             endpoint.logged.get_or_init(told)
         });
-        let peer = who.peer;
+        let peer = who.facts.peer;
         who.local.access_log.record(&Entry {
             at: asked.at,
             request_id: self.request_id.get().map_or(b"", RequestId::bytes),
@@ -310,6 +311,7 @@ impl Record {
                 .client
                 .get()
                 .map_or(peer, |ip| SocketAddr::new(ip, peer.port())),
+            proxy: who.facts.proxy().map(|proxy| proxy.ip()),
             method: self.method.as_str(),
             scheme: self.scheme.get(),
             host: asked.part(Part::Host),

@@ -3,6 +3,9 @@
 use std::time::SystemTime;
 
 use super::{LIMIT_REACHED, Session};
+use crate::context::Proxied;
+use crate::message::Value;
+use crate::policy::RequestId;
 use crate::snapshot::SessionResult;
 use crate::telemetry::access::{End, Entry, Origin, Target};
 
@@ -15,6 +18,12 @@ impl Session {
         let (total, now) = (self.began.elapsed(), SystemTime::now());
         let terminated = self.terminated.as_deref();
         let certificate = terminated.and_then(|it| it.certificate.as_ref());
+        // What we do not know ourselves, the proxy in front may have said.
+        let proxied = self.facts.proxied.as_deref();
+        let id = proxied.and_then(Proxied::take_id).and_then(Value::new);
+        let id = id.and_then(RequestId::of);
+        let server_name = self.server_name.as_deref().map(str::as_bytes);
+        let server_name = server_name.or_else(|| proxied?.authority());
         let origin = Origin::new(&self.facts.listener, &self.target.route.name);
         let upstream = &self.target.choice().upstream.name;
         let target = endpoint.map_or_else(
@@ -23,13 +32,14 @@ impl Session {
         );
         self.local.access_log.record(&Entry {
             at: now.checked_sub(total).unwrap_or(now),
-            request_id: b"",
+            request_id: id.as_ref().map_or(b"", RequestId::bytes),
             origin: &origin,
             target: Some(&target),
             client: self.facts.peer,
+            proxy: self.facts.proxy().map(|proxy| proxy.ip()),
             method: "",
             scheme: "tcp",
-            host: self.server_name.as_deref().unwrap_or_default().as_bytes(),
+            host: server_name.unwrap_or_default(),
             path: b"",
             query: None,
             status: None,

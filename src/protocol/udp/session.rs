@@ -233,6 +233,7 @@ impl Session {
             origin: &origin,
             target: Some(&Target::new(upstream, &endpoint.zone, &endpoint.name)),
             client: net::canonical(self.peer),
+            proxy: None,
             method: "",
             scheme: "udp",
             host: b"",

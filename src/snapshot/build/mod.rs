@@ -151,9 +151,9 @@ impl Builder<'_> {
     }
 
     fn proxy_headers(&self, name: &str, written: &config::Listener) -> Option<Arc<ProxyHeaders>> {
-        let registry = &self.ingredients.world.registry;
         let defaults = &self.ingredients.config.defaults.timeouts;
-        ProxyHeaders::new(registry, name, written, defaults).map(Arc::new)
+        let world = &self.ingredients.world;
+        ProxyHeaders::new(world, name, written, defaults).map(Arc::new)
     }
 
     fn tls(

@@ -23,6 +23,11 @@ fn where_to(object: &mut Object<'_>, entry: &Entry<'_>) {
     if let Some(target) = entry.target {
         object.raw(target.json());
     }
+    if let Some(proxy) = entry.proxy {
+        object.raw(br#","network.peer.address":""#);
+        text::address(object.out, proxy);
+        object.raw(b"\"");
+    }
     object.raw(br#","client.address":""#);
     text::address(object.out, entry.client.ip());
 }

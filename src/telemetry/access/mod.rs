@@ -10,7 +10,7 @@
 //! end of each request, and [`AccessLog::flush`] every [`FLUSH_EVERY`].
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use super::text::Clock;
@@ -92,6 +92,8 @@ pub struct Entry<'a> {
     pub target: Option<&'a Target>,
     /// The client, as found behind trusted proxies.
     pub client: SocketAddr,
+    /// The proxy whose PROXY header told of the client, if one came.
+    pub proxy: Option<IpAddr>,
     /// Method as sent; empty where HTTP is not spoken.
     pub method: &'a str,
     /// `http` or `https`; `tcp` where the bytes are not read.

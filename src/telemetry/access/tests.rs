@@ -31,6 +31,7 @@ fn entry() -> Entry<'static> {
         origin: &ORIGIN,
         target: Some(&TARGET),
         client: "192.0.2.7:51234".parse().unwrap(),
+        proxy: None,
         method: "GET",
         scheme: "http",
         host: b"api.example.com",

@@ -240,7 +240,7 @@ impl<G: 'static> Streams<G> {
         Who {
             local: &self.local,
             stream: self.connection.stream(),
-            peer: self.facts.peer,
+            facts: &self.facts,
         }
     }
 

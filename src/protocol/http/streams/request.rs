@@ -124,7 +124,7 @@ async fn is_ended(request: &Connection, terms: &Terms) -> bool {
             let who = Who {
                 local: &request.local,
                 stream: request.client.stream(),
-                peer: request.client.facts.peer,
+                facts: &request.client.facts,
             };
             exchange::note_refused(terms, &who, Cause::BadRequest);
             false
