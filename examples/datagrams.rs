@@ -6,10 +6,10 @@
 //! cargo run --release --example datagrams -- load 127.0.0.1:8053 64 5
 //! ```
 //!
-//! Each of the clients (64 here) has a socket of its own and sends the next datagram of 100 bytes when
-//! the last one has come back, or after a second; so for as many seconds (5) as are said. It prints
-//! how many came back, and how many did not. It runs on one thread. The end-to-end benches stand on
-//! it.
+//! Each of the clients (64 here) has a socket of its own and sends the next datagram of 100 bytes
+//! when the last one has come back, or after a second; so for as many seconds (5) as are said. It
+//! prints how many came back, and how many did not. It runs on one thread. The end-to-end benches
+//! stand on it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -80,6 +80,14 @@ pub(super) fn only_at_start(started: &Config, new: &Config) -> Vec<String> {
     notes
 }
 
+/// What is to be known where workers have not taken a configuration up in time.
+pub(super) fn workers_behind(count: usize) -> String {
+    format!(
+        "{count} of the workers have not taken up the listeners yet: they are busy, or hang \
+         (evenkeel_runtime_busy_ratio)"
+    )
+}
+
 fn compare<T: PartialEq>(
     kind: &str,
     old: &BTreeMap<String, T>,

@@ -9,7 +9,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -229,9 +229,14 @@ impl Reloader {
         sockets::settle(&snapshot);
         workshop.world.install(snapshot.upstreams.values());
         self.parts.prober.apply(snapshot.upstreams.values());
+        let mut notes = changes::only_at_start(&self.started, &snapshot.config);
+        let behind = self.parts.handle.followed(FOLLOWED_WITHIN).await;
+        if behind > 0 {
+            notes.push(changes::workers_behind(behind));
+        }
         Ok(Change {
             what: changes::describe(&previous, &snapshot),
-            notes: changes::only_at_start(&self.started, &snapshot.config),
+            notes,
         })
     }
 
@@ -353,6 +358,9 @@ const MISTAKES_IN_EVENT: usize = 3;
 
 /// Requests that wait. More only come from a program that asks in a loop: it waits to be queued.
 const QUEUE: usize = 64;
+
+/// How long whoever asked waits for workers that are slow to take a configuration up.
+const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 
 static LAST_SUCCESS: Family = Family {
     name: "evenkeel_config_last_reload_success",

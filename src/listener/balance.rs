@@ -89,8 +89,9 @@ impl Balance {
         self.seats[worker].handed_over.swap(0, Ordering::Relaxed)
     }
 
-    /// The worker that should serve the next connection that this one accepts.
-    pub(super) fn server(&self, mine: usize) -> usize {
+    /// The worker that should serve the next connection that this one accepts, where this
+    /// difference is not worth a switch of threads.
+    pub(super) fn server(&self, mine: usize, spared: usize) -> usize {
         let counts = self
             .seats
             .iter()
@@ -99,7 +100,7 @@ impl Balance {
             .enumerate()
             .min_by_key(|(_, count)| *count)
             .unwrap_or((mine, 0));
-        if is_overloaded(self.connections(mine), count) {
+        if is_overloaded(self.connections(mine), count, spared) {
             least
         } else {
             mine
@@ -161,10 +162,16 @@ impl Inbox {
 
 /// Whether a worker has so many connections more than the least loaded one that the switch of
 /// threads is worth it: a sixteenth more, so that workers stay within a tenth of each other also
-/// while connections end, and in small numbers at least eight.
-fn is_overloaded(mine: usize, least: usize) -> bool {
-    mine > least + (least / 16).max(8)
+/// while connections end, and in small numbers what is spared.
+fn is_overloaded(mine: usize, least: usize, spared: usize) -> bool {
+    mine > least + (least / 16).max(spared)
 }
+
+/// Of connections that may last for a request: what a switch costs is much beside what they do.
+pub(super) const SPARED: usize = 8;
+
+/// Of those that are dear to begin with or stay: ten of them may be all that a service has.
+pub(super) const SPARED_OF_LASTING: usize = 1;
 
 /// Connections on their way to a worker. One that does not come to emptying its inbox is loaded
 /// indeed, whatever its count says, and gets no more.
@@ -172,14 +179,18 @@ const INBOX: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use super::{Balance, is_overloaded};
+    use super::{Balance, SPARED, SPARED_OF_LASTING, is_overloaded};
 
     #[test]
     fn small_differences_stay() {
-        assert!(!is_overloaded(8, 0));
-        assert!(is_overloaded(9, 0));
-        assert!(!is_overloaded(1062, 1000));
-        assert!(is_overloaded(1063, 1000));
+        assert!(!is_overloaded(8, 0, SPARED));
+        assert!(is_overloaded(9, 0, SPARED));
+        assert!(!is_overloaded(1, 0, SPARED_OF_LASTING));
+        assert!(is_overloaded(2, 0, SPARED_OF_LASTING));
+        for spared in [SPARED, SPARED_OF_LASTING] {
+            assert!(!is_overloaded(1062, 1000, spared));
+            assert!(is_overloaded(1063, 1000, spared));
+        }
     }
 
     #[test]
@@ -189,8 +200,8 @@ mod tests {
             balance.add(0);
         }
         balance.add(1);
-        assert_eq!(balance.server(0), 2);
-        assert_eq!(balance.server(1), 1, "it is not overloaded itself");
+        assert_eq!(balance.server(0, SPARED), 2);
+        assert_eq!(balance.server(1, SPARED), 1, "it is not overloaded itself");
         balance.remove(0);
         assert_eq!(balance.total(), 20);
     }
@@ -206,7 +217,7 @@ mod tests {
             } else {
                 random.usize(1..4)
             };
-            balance.add(balance.server(accepting));
+            balance.add(balance.server(accepting, SPARED));
         }
         let counts: Vec<_> = (0..4).map(|worker| balance.connections(worker)).collect();
         let least = counts.iter().min().copied().unwrap_or(0);

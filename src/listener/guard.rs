@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::balance::Balance;
+use super::balance::{Balance, SPARED, SPARED_OF_LASTING};
 use crate::drain::Watcher;
 use crate::net::{Stream, named};
 use crate::snapshot::{
@@ -24,6 +24,8 @@ pub struct Ledger {
     limits: Option<Arc<Limits>>,
     metrics: ListenerMetrics,
     balance: Arc<Balance>,
+    /// The difference between workers that is left alone.
+    spared: usize,
     drain: Watcher,
 }
 
@@ -57,6 +59,11 @@ impl Ledger {
             limits: listener.limits.clone(),
             metrics: listener.metrics.clone(),
             balance: Arc::clone(balance),
+            spared: if listener.lasts() {
+                SPARED_OF_LASTING
+            } else {
+                SPARED
+            },
             drain: drain.clone(),
         })
     }
@@ -141,7 +148,7 @@ impl Ledger {
             self.connections.fetch_sub(1, Ordering::SeqCst);
             return Err(place);
         }
-        let worker = self.balance.server(accepting);
+        let worker = self.balance.server(accepting, self.spared);
         self.balance.add(worker);
         self.metrics.accepted.inc();
         let protocol = self.metrics.connections.usual();

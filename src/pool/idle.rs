@@ -113,14 +113,15 @@ impl Pool {
     }
 
     /// A connection with room for another request, if there is one, and not one of these. Only of
-    /// endpoints that may speak HTTP/2.
+    /// endpoints that may speak HTTP/2; none of those that lately wanted HTTP/1.1.
     pub fn share(
         &self,
         endpoint: &Endpoint,
         wanted: Wanted<'_>,
+        now: Instant,
         avoided: &[Weak<Shared>],
     ) -> Option<Carrier> {
-        let shared = self.groups.with_room(endpoint, wanted, avoided);
+        let shared = self.groups.with_room(endpoint, wanted, now, avoided);
         shared.map(Carrier::Shared)
     }
 
@@ -149,7 +150,6 @@ impl Pool {
     ) -> Result<Carrier, ConnectError> {
         let may_share = purpose == Purpose::Http && endpoint.protocol != Protocol::Http1;
         if may_share
-            && !self.groups.speaks_http1(endpoint, wanted)
             && let Some(carrier) = self
                 .join(endpoint, wanted, (connect, avoided), allowed)
                 .await?

@@ -1,5 +1,7 @@
 //! Which connections to an endpoint will do for a request, where not all of them do.
 
+use std::hash::Hash;
+
 use rustls::pki_types::ServerName;
 
 use super::Connection;
@@ -28,6 +30,16 @@ impl Wanted<'_> {
         host: None,
         client: None,
     };
+
+    /// Whether any will do.
+    pub(super) fn is_any(&self) -> bool {
+        self.host.is_none() && self.client.is_none()
+    }
+
+    /// What tells apart what is wanted.
+    pub(super) fn key(&self) -> impl Hash {
+        (self.host, self.client.map(Introduction::told))
+    }
 
     /// Whether a connection is like this.
     pub(super) fn fits(&self, connection: &Connection) -> bool {

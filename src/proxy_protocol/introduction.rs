@@ -91,7 +91,12 @@ impl Introduction {
 
     /// Whether another one says the same, but for its id.
     pub fn is_like(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
+        self.told() == other.told()
+    }
+
+    /// What it says, but for its id.
+    pub fn told(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// All of it, as it is sent.

@@ -132,6 +132,15 @@ impl HttpListener {
 }
 
 impl Listener {
+    /// Whether its connections are dear to begin with, or stay as a rule: TLS, HTTP/2, bytes.
+    pub fn lasts(&self) -> bool {
+        let lasts = match &self.kind {
+            Kind::Http(http) => http.http2.is_some(),
+            Kind::Tcp(_) | Kind::Udp(_) => true,
+        };
+        lasts || self.tls.is_some()
+    }
+
     /// How datagrams are relayed, if it is that what comes.
     pub fn udp(&self) -> Option<&Arc<UdpListener>> {
         match &self.kind {

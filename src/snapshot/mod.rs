@@ -43,7 +43,7 @@ pub use by_name::{ByName, HelloResult, Otherwise, SessionRoute, SessionTarget};
 pub use clients::client_rule;
 pub use datagrams::{DatagramMetrics, Dropped, UdpListener};
 pub use failure::BuildError;
-pub use handle::{Cache, Handle};
+pub use handle::{Cache, Follower, Handle};
 pub use http2::{Http2, Http2Metrics};
 pub use inquiry::{Inquiry, InquiryError};
 pub use late::RouteSeries;

@@ -147,7 +147,7 @@ impl Upstream {
         Arc::clone(self.table.load().endpoints())
     }
 
-    /// Whether there is another endpoint that may do now.
+    /// Whether there is another endpoint that may do now, and has room.
     pub fn has_others(&self, endpoint: &Endpoint, now: Instant) -> bool {
         let table = self.table.load();
         let mut others = table.endpoints().iter();
@@ -155,6 +155,7 @@ impl Upstream {
             other.live.id() != endpoint.live.id()
                 && self.health_of(other) != Health::Unhealthy
                 && !other.live.is_backing_off(now)
+                && other.live.in_flight() < other.most_in_flight().now(&other.live)
         })
     }
 

@@ -37,7 +37,9 @@ use crate::protocol::by_name::{self, Taker};
 use crate::protocol::local::Local;
 use crate::protocol::tcp::Beginning;
 use crate::protocol::{http, proxied, tcp};
-use crate::snapshot::{ByName, ConnectionGuard as _, ConnectionProtocol, Handle, Kind, Listener};
+use crate::snapshot::{
+    ByName, ConnectionGuard as _, ConnectionProtocol, Follower, Handle, Kind, Listener,
+};
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Registry, set_worker_shard};
@@ -139,7 +141,7 @@ pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
 
 impl Worker {
     async fn run(mut self) {
-        let mut generation = self.shared.handle.subscribe();
+        let mut follower = Some(self.shared.handle.follower());
         let [mut started, mut closed, mut cut] = [(); 3].map(|()| self.shared.drain.clone());
         let mut tick = interval(FLUSH_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -157,11 +159,17 @@ impl Worker {
                 }
                 () = closed.closed(), if is_open => {
                     is_open = false;
+                    follower = None; // no reload waits for who follows none any more
                     self.accepting.end();
                     self.relaying.end();
                     self.local.resting.wake_all();
                 }
-                Ok(()) = generation.changed(), if is_open => self.follow(),
+                Some(generation) = next_of(&mut follower) => {
+                    self.follow();
+                    if let Some(follower) = &follower {
+                        follower.done(generation);
+                    }
+                }
                 Some(accepted) = self.inbox.next() => serve(&self.local, accepted),
                 now = tick.tick() => {
                     self.pulse.beat(now, FLUSH_EVERY);
@@ -193,6 +201,14 @@ impl Worker {
         self.relaying.follow(&snapshot);
         // Connections that wait for a request look whether their listener is still there.
         self.local.resting.wake_all();
+    }
+}
+
+/// The next generation, for who still follows.
+async fn next_of(follower: &mut Option<Follower>) -> Option<u64> {
+    match follower {
+        Some(follower) => follower.changed().await,
+        None => None,
     }
 }
 

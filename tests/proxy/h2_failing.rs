@@ -16,6 +16,17 @@ fn config(endpoint: &H2Endpoint, upstream: &str) -> String {
     )
 }
 
+/// Of two endpoints the first one that may be picked.
+fn first_of(one: &H2Endpoint, other: &H2Endpoint, upstream: &str) -> String {
+    format!(
+        "[listener.web]\nbind = \"@web\"\nupstream = \"api\"\n\
+         [upstream.api]\nprotocol = \"h2c\"\nbalance = \"first_healthy\"\n\
+         endpoints = [\"{}\", \"{}\"]\n{upstream}\n",
+        one.address(),
+        other.address()
+    )
+}
+
 fn before(endpoint: &H2Endpoint) -> Evenkeel {
     Evenkeel::start(&config(endpoint, ""))
 }
@@ -242,17 +253,135 @@ fn an_endpoint_that_leaves_and_refuses_is_not_asked_for_ever() {
     assert_eq!(alone.requests().len(), 7);
     assert_eq!(unprocessed(&proxy), 5);
     let (one, other) = (leaves(), H2Endpoint::says("elsewhere"));
-    let proxy = Evenkeel::start(&format!(
-        "[listener.web]\nbind = \"@web\"\nupstream = \"api\"\n\
-         [upstream.api]\nprotocol = \"h2c\"\nbalance = \"first_healthy\"\n\
-         endpoints = [\"{}\", \"{}\"]\n",
-        one.address(),
-        other.address()
-    ));
-    for _ in 0..3 {
-        assert_eq!(said(&post(&proxy)), "elsewhere");
+    let proxy = Evenkeel::start(&first_of(&one, &other, ""));
+    assert_eq!(said(&post(&proxy)), "elsewhere");
+    assert_eq!(one.requests().len(), 2, "once more than the first time");
+}
+
+/// It takes connections, and no request. Without health checks nobody else would notice.
+#[test]
+fn an_endpoint_that_takes_nothing_is_left_alone() {
+    let goodbyes = |peer: &mut H2Peer| {
+        peer.head();
+        peer.send(&Frame::goaway(0, code::NO_ERROR, ""));
+        peer.drain();
+    };
+    let refusals = |peer: &mut H2Peer| {
+        while let Some(head) = peer.head() {
+            peer.send(&Frame::reset(head.stream, code::REFUSED_STREAM));
+        }
+    };
+    for takes_nothing in [goodbyes, refusals] {
+        let (one, other) = (
+            H2Endpoint::start(&[], takes_nothing),
+            H2Endpoint::says("elsewhere"),
+        );
+        let proxy = Evenkeel::start(&first_of(&one, &other, ""));
+        for _ in 0..60 {
+            assert_eq!(said(&post(&proxy)), "elsewhere");
+        }
+        // Each attempt there was another one elsewhere. After the first it is left alone for a
+        // second, then for two, and tried once in between.
+        let retries = proxy.metric("evenkeel_retries_total", &[]);
+        assert!((1..30).contains(&retries), "{retries} of 60");
+        let told = proxy.metric("evenkeel_endpoint_connect_errors_total", &[]);
+        assert_eq!(told, retries);
     }
-    assert_eq!(one.requests().len(), 6, "twice for each request");
+}
+
+/// One that sheds load: on each connection it serves one request, and refuses what comes with it.
+#[test]
+fn an_endpoint_that_sheds_load_does_not_get_it_over_and_over() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        let Some(first) = peer.head() else { return };
+        peer.answer(first.stream, 200, &[], "taken");
+        while let Some(other) = peer.head() {
+            peer.send(&Frame::reset(other.stream, code::REFUSED_STREAM));
+        }
+    });
+    let proxy = before(&endpoint);
+    let clients = (0..BURST).map(|_| {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        client
+    });
+    let clients: Vec<Client> = clients.collect();
+    let (mut taken, mut refused) = (0, 0);
+    for mut client in clients {
+        match client.response().status {
+            200 => taken += 1,
+            502 => refused += 1,
+            status => panic!("{status}"),
+        }
+    }
+    assert_eq!(taken + refused, BURST);
+    assert!(taken > 0);
+    // Once more each; beyond that what the retry budget has, which is a hundred at first.
+    let again = unprocessed(&proxy);
+    assert!(again < BURST + 150, "{again} of {BURST}");
+}
+
+/// If each went on until it is served, that would be a load of some 1800 requests.
+const BURST: u64 = 60;
+
+/// A body that is longer than what is kept of it.
+#[test]
+fn what_cannot_be_sent_again_does_not_count_as_sent_again() {
+    let endpoint = H2Endpoint::start(&[], |peer| {
+        while let Some(request) = peer.request() {
+            peer.send(&Frame::reset(request.id, code::REFUSED_STREAM));
+        }
+    });
+    let proxy = before(&endpoint);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n");
+    client.send("x".repeat(40_000));
+    assert_eq!(client.response().status, 502);
+    assert_eq!(endpoint.request().text().len(), 40_000);
+    assert_eq!(unprocessed(&proxy), 0);
+    let told = proxy.metric("evenkeel_endpoint_connect_errors_total", &[]);
+    assert_eq!(told, 1, "it takes nothing");
+}
+
+/// The other endpoint carries as much as it may: a request that went there would come back.
+#[test]
+fn who_has_nowhere_else_to_go_stays_as_if_alone() {
+    let held = |peer: &mut H2Peer| {
+        let first = peer.request().expect("a request");
+        peer.wait_for_release();
+        peer.answer(first.id, 200, &[], "held");
+        peer.drain();
+    };
+    let one = H2Endpoint::start(&[], move |peer| match peer.number() {
+        0 => {
+            let first = peer.request().expect("a request");
+            peer.wait_for_release();
+            peer.answer(first.id, 200, &[], "held");
+            peer.send(&Frame::goaway(first.id, code::NO_ERROR, ""));
+        }
+        1..4 => {
+            peer.head();
+            peer.send(&Frame::goaway(0, code::NO_ERROR, ""));
+            peer.drain();
+        }
+        _ => goes_on(peer),
+    });
+    let other = H2Endpoint::start(&[], held);
+    let proxy = Evenkeel::start(&first_of(&one, &other, "max_in_flight_per_endpoint = 1"));
+    let mut clients = [&one, &other].map(|endpoint| {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        eventually("it is held", || {
+            (endpoint.requests().len() == 1).then_some(())
+        });
+        client
+    });
+    one.release();
+    assert_eq!(said(&clients[0].response()), "held");
+    assert_eq!(said(&post(&proxy)), "connection 4");
+    assert_eq!(proxy.metric("evenkeel_retries_total", &[]), 0);
+    other.release();
+    assert_eq!(said(&clients[1].response()), "held");
 }
 
 /// Its connections bring an answer each, and take what comes next along.

@@ -59,3 +59,23 @@ fn a_thousand_long_connections_are_spread_within_a_tenth() {
     let _second = by_address(CONNECTIONS - 100);
     assert_even(&proxy, CONNECTIONS);
 }
+
+#[test]
+fn of_few_connections_that_last_each_worker_has_half() {
+    let endpoint = Endpoint::echo();
+    let proxy = Evenkeel::start(&format!(
+        "workers = 2\n[listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nto = [\"{}\"]\n",
+        endpoint.address(),
+    ));
+    let address = proxy.address("db");
+    let mut clients = Vec::new();
+    for total in 1..=16 {
+        clients.push(TcpStream::connect(address).expect("the proxy accepts"));
+        // One after the other: only then none is on its way while the next is given to somebody.
+        eventually("the connection to be counted", || {
+            (counts(&proxy).iter().sum::<u64>() == total).then_some(())
+        });
+    }
+    let counts = counts(&proxy);
+    assert!(counts[0].abs_diff(counts[1]) <= 2, "{counts:?}");
+}

@@ -45,6 +45,17 @@ struct Member {
     _driver: Task,
 }
 
+/// Whether a group is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// It is.
+    InUse,
+    /// Until then, for what it has learnt.
+    Until(Instant),
+    /// Nothing would be lost with it.
+    Nothing,
+}
+
 /// A connection that is being opened for those who wait.
 #[derive(Debug)]
 pub(super) struct Opening {
@@ -210,6 +221,12 @@ impl Group {
         members.iter().any(|member| member.shared.brings_answers())
     }
 
+    /// Whether the endpoint has answered on one of its connections.
+    pub(super) fn is_proven(&self) -> bool {
+        let members = self.members.borrow();
+        members.iter().any(|member| member.shared.is_proven.get())
+    }
+
     /// Gives what an endpoint of HTTP/1.1 has accepted to the one that waits longest. The others
     /// open their own.
     pub(super) fn hand_out(&self, connection: Box<Connection>) {
@@ -320,14 +337,34 @@ impl Group {
         self.members.borrow().len()
     }
 
-    /// Whether nothing would be lost with it. What is known about an endpoint is remembered, but
-    /// not for every host that anybody asks for, nor for every client.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        let has_learnt =
-            self.speaks_http1.get() || self.requires_http1(now) || self.rarer.get() > 1;
-        self.members.borrow().is_empty()
-            && !self.is_waited_for()
-            && (!has_learnt || self.kept.is_for_some() || self.live.is_retired())
+    /// Adds those of its connections that rest, and since when.
+    pub(super) fn add_resting(&self, resting: &mut Vec<(Instant, Rc<Shared>)>) {
+        let members = self.members.borrow();
+        resting.extend(members.iter().filter_map(|Member { shared, .. }| {
+            let since = shared.rests_since()?;
+            Some((since, Rc::clone(shared)))
+        }));
+    }
+
+    /// What would be lost with it. What is known about an endpoint is remembered, but not for every
+    /// host that anybody asks for, nor for every client: of these only what costs requests to learn
+    /// again, and as long as it holds.
+    pub(super) fn worth(&self, now: Instant) -> Worth {
+        if !self.members.borrow().is_empty() || self.is_waited_for() {
+            return Worth::InUse;
+        }
+        if self.live.is_retired() {
+            return Worth::Nothing;
+        }
+        let requires_http1 = self.requires_http1(now);
+        if self.kept.is_for_some() {
+            let until = self.http1_until.get().filter(|_| requires_http1);
+            return until.map_or(Worth::Nothing, Worth::Until);
+        }
+        if requires_http1 || self.speaks_http1.get() || self.rarer.get() > 1 {
+            return Worth::InUse;
+        }
+        Worth::Nothing
     }
 }
 

@@ -38,6 +38,9 @@ impl Pool {
         allowed: &Cell<Option<Instant>>,
     ) -> Result<Option<Carrier>, ConnectError> {
         let group = self.groups.group(endpoint, wanted);
+        if group.speaks_http1.get() {
+            return Ok(None);
+        }
         let began = Instant::now();
         let mut place = Place {
             group: &group,

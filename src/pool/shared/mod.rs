@@ -55,9 +55,11 @@ pub struct Shared {
     /// Whether one of them has been answered.
     is_proven: Cell<bool>,
     standing: Cell<Standing>,
+    /// Whether its endpoint has said GOAWAY before we have.
+    is_left: Cell<bool>,
     /// Why its endpoint refused it, where that is known.
     refusal: Cell<Option<tls::Failure>>,
-    /// Whether the endpoint has been told that requests were lost with it.
+    /// Whether the endpoint has been told that requests were lost with it, or not taken on it.
     is_told: Cell<bool>,
     rest: Cell<Rest>,
     heard: Cell<Heard>,
@@ -132,6 +134,7 @@ impl Shared {
             calls: Cell::new(0),
             is_proven: Cell::new(false),
             standing: Cell::new(Standing::Open),
+            is_left: Cell::new(false),
             refusal: Cell::new(None),
             is_told: Cell::new(false),
             rest: Cell::new(Rest {
@@ -236,6 +239,9 @@ impl Shared {
     /// Hears what the endpoint says with a GOAWAY.
     fn heed_goodbye(&self) {
         if let Some((code, why)) = self.http2.take_goodbye() {
+            if self.standing.get() == Standing::Open {
+                self.is_left.set(true);
+            }
             let name = &self.endpoint.name;
             tracing::debug!(endpoint = %name, %code, %why, "the endpoint says GOAWAY");
             if code == ErrorCode::ENHANCE_YOUR_CALM && &*why == TOO_MANY_PINGS {
@@ -261,9 +267,22 @@ impl Shared {
     }
 
     /// Whether its endpoint ends it in good order, and has served others on it, or does so: one of
-    /// those that end their connections after a few dozen requests.
+    /// those that end their connections after a few dozen requests. Not if it is we who end it,
+    /// since requests were refused on it.
     pub fn is_used_up(&self) -> bool {
-        self.is_ending() && (self.is_proven.get() || self.http2.has_taken_some())
+        self.is_left.get() && (self.is_proven.get() || self.http2.has_taken_some())
+    }
+
+    /// A request that was not taken on it goes elsewhere. If the endpoint has answered neither on
+    /// it nor on another one that is there, that is one failure, however many requests go: it would
+    /// take as little of those that come next.
+    pub fn refused_one(&self) {
+        let group = self.group.upgrade();
+        let is_proven = self.is_proven.get() || group.is_some_and(|group| group.is_proven());
+        if !is_proven && !self.is_told.replace(true) {
+            let failure = ConnectFailure::Terminated;
+            self.endpoint.connect_failed(failure, Instant::now());
+        }
     }
 
     /// A request was lost with the connection. For the endpoint that is one failure, however many

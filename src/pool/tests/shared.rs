@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use http::{Method, Version};
+use http::Method;
 use tokio::io::AsyncWriteExt;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -14,6 +14,7 @@ use crate::body::Body;
 use crate::endpoint::IdleRequest;
 use crate::http2::Opening;
 use crate::message::{Fields, RequestParts};
+use crate::proxy_protocol::{Addresses, Introduction, Transport, Version};
 
 impl Peer {
     /// One that speaks HTTP/2, with so many connections and streams on each.
@@ -58,7 +59,9 @@ impl Peer {
 
     /// Waits for a connection with room, as a request does.
     async fn carrier(&self, pool: &Pool) -> Result<Rc<Shared>, ConnectError> {
-        if let Some(Carrier::Shared(shared)) = pool.share(&self.endpoint, Wanted::ANY, &[]) {
+        if let Some(Carrier::Shared(shared)) =
+            pool.share(&self.endpoint, Wanted::ANY, Instant::now(), &[])
+        {
             return Ok(shared);
         }
         let times = (Instant::now(), SECOND * 3, [].as_slice());
@@ -80,7 +83,7 @@ fn call(shared: &Rc<Shared>) -> Call {
     let parts = RequestParts {
         method: Method::GET,
         uri: "/".parse().expect("a path"),
-        version: Version::HTTP_11,
+        version: http::Version::HTTP_11,
         headers: Fields::new(),
     };
     let opening = Opening {
@@ -149,7 +152,9 @@ async fn the_oldest_with_room_is_taken_and_another_opened_beyond() {
         drop(first);
         let _fourth = peer.call(&pool).await;
         settle().await; // the second's endpoint says how much it allows
-        let Some(Carrier::Shared(next)) = pool.share(&peer.endpoint, Wanted::ANY, &[]) else {
+        let Some(Carrier::Shared(next)) =
+            pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[])
+        else {
             panic!("the second has room");
         };
         assert_eq!(next.room(2), 1, "the first one is full again");
@@ -279,7 +284,8 @@ async fn a_busy_connection_makes_room_for_another_worker() {
         );
         pool.make_room(IdleRequest::For(peer.endpoint.live.id()));
         assert!(
-            pool.share(&peer.endpoint, Wanted::ANY, &[]).is_none(),
+            pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[])
+                .is_none(),
             "it takes no more"
         );
         drop(call);
@@ -305,7 +311,8 @@ async fn what_rests_for_too_long_or_leads_nowhere_is_closed() {
         peer.endpoint.live.set_retired(true);
         pool.sweep(Instant::now());
         assert!(
-            pool.share(&peer.endpoint, Wanted::ANY, &[]).is_none(),
+            pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[])
+                .is_none(),
             "it takes no more"
         );
         settle().await;
@@ -335,7 +342,8 @@ async fn an_endpoint_that_gives_no_sign_loses_its_connection() {
         tokio::time::advance(SECOND).await;
         pool.sweep(Instant::now());
         assert!(
-            pool.share(&peer.endpoint, Wanted::ANY, &[]).is_none(),
+            pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[])
+                .is_none(),
             "it is in doubt"
         );
         tokio::time::advance(http2.keepalive_timeout).await;
@@ -377,7 +385,8 @@ async fn an_endpoint_that_was_asked_too_often_is_asked_half_as_often() {
             pool.sweep(Instant::now());
             tokio::time::advance(SECOND).await;
             pool.sweep(Instant::now());
-            pool.share(&peer.endpoint, Wanted::ANY, &[]).is_none()
+            pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[])
+                .is_none()
         };
         pool.sweep(Instant::now());
         tokio::time::advance(interval + SECOND).await;
@@ -397,7 +406,7 @@ async fn the_only_connection_gives_way_for_a_moment() {
         let mut waits = pin!(peer.carrier(&other));
         assert!(ready(waits.as_mut()).await.is_none());
         pool.make_room(IdleRequest::For(peer.endpoint.live.id()));
-        let share = || pool.share(&peer.endpoint, Wanted::ANY, &[]);
+        let share = || pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[]);
         assert!(share().is_none(), "it gives way");
         tokio::time::advance(SECOND).await;
         assert!(share().is_some(), "what runs on it does not end");
@@ -409,6 +418,100 @@ async fn the_only_connection_gives_way_for_a_moment() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_is_quiet_is_not_asked_as_often_as_servers_of_grpc_forbid() {
     assert!(Http2::default().keepalive_interval > SECOND * 300);
+}
+
+/// A client by its port, as an endpoint is told.
+fn client(port: u16) -> Introduction {
+    let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let addresses = Addresses {
+        source: at(port),
+        destination: at(80),
+        transport: Transport::Stream,
+    };
+    Introduction::of_addresses(Version::V2, addresses)
+}
+
+fn of(client: &Introduction) -> Wanted<'_> {
+    Wanted {
+        host: None,
+        client: Some(client),
+    }
+}
+
+/// An endpoint that may choose what it speaks, and is told whom a connection is for.
+async fn told() -> Peer {
+    let mut peer = Peer::new().await;
+    let mut endpoint = endpoint(&peer.states, peer.endpoint.address.clone(), u32::MAX);
+    endpoint.protocol = Protocol::Either;
+    endpoint.proxy_protocol = Some(Version::V2);
+    peer.endpoint = Arc::new(endpoint);
+    peer
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_http_1_1_gets_it_for_minutes_whatever_a_connection_depends_on() {
+    within(async {
+        let (peer, pool) = (told().await, Pool::default());
+        let (one, other) = (client(1), client(2));
+        for _ in 0..3 {
+            pool.wants_http1(&peer.endpoint, of(&one), Instant::now());
+        }
+        let requires = |client| pool.requires_http1(&peer.endpoint, of(client), Instant::now());
+        tokio::time::advance(SECOND * 299).await;
+        pool.sweep(Instant::now());
+        assert!(requires(&one));
+        assert!(!requires(&other));
+        tokio::time::advance(SECOND).await;
+        pool.sweep(Instant::now());
+        assert!(!requires(&one));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_clients_that_have_gone_is_taken_out_before_there_is_much() {
+    within(async {
+        let (peer, pool) = (told().await, Pool::default());
+        let groups: Vec<_> = (1..=1000)
+            .map(|port| {
+                let client = client(port);
+                let group = pool.groups.group(&peer.endpoint, of(&client));
+                assert!(Rc::ptr_eq(
+                    &group,
+                    &pool.groups.group(&peer.endpoint, of(&client))
+                ));
+                Rc::downgrade(&group)
+            })
+            .collect();
+        let left = groups.iter().filter(|group| group.strong_count() > 0);
+        assert!(left.count() <= 64);
+    })
+    .await;
+}
+
+/// Clients bring hosts and ports as many as they like.
+#[tokio::test(start_paused = true)]
+async fn what_is_remembered_of_many_is_bounded() {
+    within(async {
+        let (peer, pool) = (told().await, Pool::default());
+        for port in 1..=1000 {
+            let client = client(port);
+            for _ in 0..3 {
+                pool.wants_http1(&peer.endpoint, of(&client), Instant::now());
+            }
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        pool.sweep(Instant::now());
+        let remembered: Vec<u16> = (1..=1000)
+            .filter(|port| {
+                let client = client(*port);
+                pool.requires_http1(&peer.endpoint, of(&client), Instant::now())
+            })
+            .collect();
+        let latest: Vec<u16> = (1000 - 255..=1000).collect();
+        assert_eq!(remembered, latest);
+    })
+    .await;
 }
 
 /// A response without a body on a stream: HEADERS with `:status: 200`, and the end.

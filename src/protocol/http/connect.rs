@@ -48,15 +48,9 @@ pub(super) async fn carrier(
     };
     let pool = &exchange.connection.local.pool;
     let now = exchange.now.get();
-    let purpose = match (endpoint.protocol, need.purpose) {
-        (Protocol::Either, Purpose::Http) if pool.requires_http1(endpoint, wanted, now) => {
-            Purpose::Http1
-        }
-        (_, purpose) => purpose,
-    };
     if endpoint.protocol != Protocol::Http1
-        && purpose == Purpose::Http
-        && let Some(carrier) = pool.share(endpoint, wanted, &exchange.avoided())
+        && need.purpose == Purpose::Http
+        && let Some(carrier) = pool.share(endpoint, wanted, now, &exchange.avoided())
     {
         return Ok(carrier);
     }
@@ -66,6 +60,12 @@ pub(super) async fn carrier(
     {
         return Ok(Carrier::Own(connection));
     }
+    let purpose = match (endpoint.protocol, need.purpose) {
+        (Protocol::Either, Purpose::Http) if pool.requires_http1(endpoint, wanted, now) => {
+            Purpose::Http1
+        }
+        (_, purpose) => purpose,
+    };
     // In a box: most requests find one in the pool, and do not carry the room for opening one.
     Box::pin(open(exchange, choice, pick, wanted, purpose)).await
 }

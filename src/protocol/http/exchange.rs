@@ -1,7 +1,7 @@
 //! The life of one request: its head, its route, its answer, its record.
 
 use std::cell::{Cell, OnceCell};
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Version, header};
@@ -18,9 +18,10 @@ use crate::body::Body;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
 use crate::policy;
-use crate::pool::{Call, Shared};
+use crate::pool::Shared;
 use crate::route::{Question, host};
 use crate::snapshot::{CallTimeouts, HttpListener, Route, UnderWay};
+use crate::upstream::Upstream;
 
 /// A request that is being served, and what it is served by.
 #[derive(Debug)]
@@ -359,10 +360,10 @@ impl<'a> Exchange<'a> {
     }
 
     /// Keeps the request, of which an endpoint has surely taken no notice, from the connection that
-    /// it was on, and tells whether it may be sent to the same endpoint on another one.
-    pub(super) fn avoids(&self, call: &Call, has_others: bool) -> bool {
+    /// it was on, and tells whether it is sent to the same endpoint on another one, if it may be.
+    pub(super) fn avoids(&self, shared: &Rc<Shared>, upstream: &Upstream, may_go_on: bool) -> bool {
         let unprocessed = self.unprocessed.get_or_init(Box::default);
-        unprocessed.goes_on(call, has_others)
+        unprocessed.goes_on(shared, upstream, may_go_on)
     }
 
     /// Whether the attempt under way had a limit of its own, and it has passed.

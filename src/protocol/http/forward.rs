@@ -152,6 +152,7 @@ fn attempt<'a>(
             let Some((mut call, reused)) = call(exchange, choice, carrier, parts, body) else {
                 continue;
             };
+            let_converse(exchange, &call);
             let error = match response_head(exchange, choice, &mut call).await {
                 Ok(head) => {
                     return Ok(match accept(exchange, choice, (&mut call, parts), head)? {
@@ -163,22 +164,31 @@ fn attempt<'a>(
                 Err(None) => return Err(Attempt::ClientGone),
                 Err(Some(error)) => error,
             };
-            let is_elsewhere = matches!(error, CallError::Unprocessed)
-                && exchange.avoids(
-                    &call,
-                    choice.upstream.has_others(&pick.endpoint, Instant::now()),
-                );
+            let unprocessed =
+                matches!(error, CallError::Unprocessed).then(|| call.shared().cloned());
             let left = call.into_whole_body();
             let is_repeatable = left.is_some();
             *body = left.unwrap_or_default();
             let state = (reused, exchange.is_attempt_overdue());
-            let goes_on = is_elsewhere && !state.1 && !exchange.is_overdue()
+            let may_go_on = is_repeatable && !state.1 && !exchange.is_overdue();
+            let avoids = |shared| exchange.avoids(&shared, &choice.upstream, may_go_on);
+            let goes_on = unprocessed.flatten().is_some_and(avoids)
                 || goes_on(exchange, &pick, parts, (&error, reused), &mut need);
             if is_repeatable && goes_on {
                 continue;
             }
             return Err(failed_call(&pick, state, &error, is_repeatable));
         }
+    }
+}
+
+/// A call of gRPC may be silent for hours, where that holds one stream of its endpoint's. Where it
+/// has a connection to itself, it is a request as any other, which somebody may only call a call.
+fn let_converse(exchange: &Exchange<'_>, call: &Call) {
+    if exchange.record.call().is_some()
+        && let Some(stream) = exchange.connection.client.http2()
+    {
+        stream.converses(call.shared().is_some());
     }
 }
 

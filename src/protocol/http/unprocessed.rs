@@ -9,12 +9,18 @@
 //!   come to their turn; where there are other endpoints, they go there after some of these.
 //! - One that refuses a stream, or ends a connection on which it took nothing, may do so again. One
 //!   more connection tells whether it was the connection. Then it is the endpoint, and the request
-//!   goes to another one, as an attempt; where there is no other, it stays a little longer.
+//!   goes to another one, as an attempt; where there is no other, it stays a little longer. An
+//!   endpoint that sheds load in this way must not get the same requests over and over: beyond the
+//!   first time the retry budget is asked. One that took nothing at all, on new connections, is
+//!   left alone for a while, or each request would need another attempt.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use crate::pool::{Call, Shared};
+use tokio::time::Instant;
+
+use crate::pool::Shared;
+use crate::upstream::Upstream;
 
 /// What one request has met.
 #[derive(Debug, Default)]
@@ -42,30 +48,44 @@ impl Unprocessed {
         self.avoided.borrow().clone()
     }
 
-    /// Takes in that a call was not processed. Whether the request may go on another connection to
-    /// the same endpoint; `has_others`: there are further endpoints.
-    pub(super) fn goes_on(&self, call: &Call, has_others: bool) -> bool {
-        let Some(shared) = call.shared() else {
-            return false;
-        };
-        let endpoint = call.endpoint().live.id();
-        if self.endpoint.replace(endpoint) != endpoint {
+    /// Takes in that a connection took no notice of the request, and tells whether that goes on
+    /// another one to the same endpoint; if at all, by `may_go_on`. Then it is counted.
+    pub(super) fn goes_on(
+        &self,
+        shared: &Rc<Shared>,
+        upstream: &Upstream,
+        may_go_on: bool,
+    ) -> bool {
+        let is_used_up = shared.is_used_up();
+        if !is_used_up {
+            self.avoided.borrow_mut().push(Rc::downgrade(shared));
+        }
+        if may_go_on && self.may_once_more(shared, is_used_up, upstream) {
+            shared.endpoint().unprocessed();
+            return true;
+        }
+        if !is_used_up {
+            shared.refused_one();
+        }
+        false
+    }
+
+    fn may_once_more(&self, shared: &Shared, is_used_up: bool, upstream: &Upstream) -> bool {
+        let endpoint = shared.endpoint();
+        let id = endpoint.live.id();
+        if self.endpoint.replace(id) != id {
             self.refusals.set(0);
             self.used_up.set(0);
         }
+        let has_others = upstream.has_others(endpoint, Instant::now());
         let most = if has_others { WITH_OTHERS } else { ALONE };
-        let (count, most) = if shared.is_used_up() {
-            (&self.used_up, most.used_up)
-        } else {
-            self.avoided.borrow_mut().push(Rc::downgrade(shared));
-            (&self.refusals, most.refusals)
-        };
-        count.set(count.get() + 1);
-        let goes_on = count.get() <= most;
-        if goes_on {
-            call.endpoint().unprocessed();
+        if is_used_up {
+            self.used_up.set(self.used_up.get() + 1);
+            return self.used_up.get() <= most.used_up;
         }
-        goes_on
+        let refusals = self.refusals.get() + 1;
+        self.refusals.set(refusals);
+        refusals <= most.refusals && (refusals == 1 || upstream.retry_budget().withdraw())
     }
 }
 

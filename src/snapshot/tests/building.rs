@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::Version;
 
@@ -382,6 +383,28 @@ fn workers_see_the_snapshot_in_force() {
     assert!(told.has_changed().expect("the handle is there"));
     assert_eq!(*told.borrow_and_update(), 2);
     assert_eq!((cache.load().generation, handle.load().generation), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_done_when_all_have_done_it() {
+    let mut stage = Stage::new();
+    let first = stage.build(TEXT, None);
+    let second = stage.build(TEXT, Some(&first));
+    let handle = Handle::new(first);
+    let behind = async || handle.followed(Duration::from_secs(1)).await;
+    assert_eq!(behind().await, 0, "nobody has to do anything");
+    let (mut one, two) = (handle.follower(), handle.follower());
+    assert_eq!(behind().await, 0, "nothing has changed");
+    drop(handle.replace(second));
+    assert_eq!(behind().await, 2);
+    let asked = handle.clone();
+    let asked = tokio::spawn(async move { asked.followed(Duration::from_mins(1)).await });
+    assert_eq!(one.changed().await, Some(2));
+    one.done(2);
+    assert_eq!(behind().await, 1);
+    assert!(!asked.is_finished());
+    drop(two);
+    assert_eq!(asked.await.ok(), Some(0), "who has gone is not waited for");
 }
 
 #[test]
