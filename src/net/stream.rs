@@ -44,6 +44,12 @@ impl Stream {
         }
     }
 
+    /// Whether a read of a stream without TLS would return, as far as is known. Has nobody woken,
+    /// and takes no lock.
+    pub fn is_read_ready(&self) -> bool {
+        self.attempt_all(Interest::READABLE, |_| Ok(0)).is_ok()
+    }
+
     /// Ready when a write would take bytes or fail. Costs no system call.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

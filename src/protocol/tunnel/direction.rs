@@ -12,6 +12,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use tokio::task::coop::has_budget_remaining;
 
 use super::end::{End, broken};
 use crate::http2;
@@ -32,8 +33,9 @@ pub(super) enum Broken {
 pub(super) struct Direction<'a> {
     state: State,
     waiting: Waiting,
-    /// Whether it waits for the sink: to take bytes, to send what it has taken, or to end.
-    is_stuck: bool,
+    looks: Looks,
+    /// Whether the source wakes the task when something comes, and has not yet.
+    is_called: bool,
     /// Short pieces that may still be spliced; 0 is copying.
     splices: u8,
     /// Whether the sink is told when the source ends.
@@ -42,6 +44,15 @@ pub(super) struct Direction<'a> {
     is_cut: bool,
     passed: &'a Cell<u64>,
     counter: Option<&'a Counter>,
+}
+
+/// What it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    /// For bytes.
+    AtSource,
+    /// For the sink to take bytes, to send what it has taken, or to end.
+    AtSink,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +91,8 @@ impl<'a> Direction<'a> {
         Self {
             state: State::Open,
             waiting,
-            is_stuck: false,
+            looks: Looks::AtSource,
+            is_called: false,
             splices: 0,
             tells_end: true,
             is_cut: false,
@@ -102,7 +114,12 @@ impl<'a> Direction<'a> {
     /// Whether it would hear of its source, whatever comes from there: not while the sink has it
     /// wait, and not when it is done.
     pub(super) fn looks_at_source(&self) -> bool {
-        !self.is_stuck && !self.is_done()
+        self.looks == Looks::AtSource && !self.is_done()
+    }
+
+    /// Another task is to be woken from now on.
+    pub(super) fn call_anew(&mut self) {
+        self.is_called = false;
     }
 
     /// Gives this direction up, with what it holds.
@@ -123,14 +140,18 @@ impl<'a> Direction<'a> {
         source: End<'_>,
         sink: End<'_>,
     ) -> Poll<Result<(), Broken>> {
+        let before = self.passed.get();
         for _ in 0..ROUNDS {
             if self.state == State::Done {
                 return Poll::Ready(Ok(()));
             }
-            self.is_stuck = true;
+            self.looks = Looks::AtSink;
             ready!(self.poll_write_out(cx, sink)).map_err(|_| Broken::Sink)?;
             if self.state == State::Open {
-                self.is_stuck = false;
+                self.looks = Looks::AtSource;
+                if self.passed.get() - before >= TURN {
+                    break;
+                }
                 ready!(self.poll_read(cx, source, sink)).map_err(|_| Broken::Source)?;
                 continue;
             }
@@ -172,6 +193,7 @@ impl<'a> Direction<'a> {
         source: &Stream,
         mut pipe: Pipe,
     ) -> Poll<io::Result<()>> {
+        self.is_called = false;
         let count = ready!(source.poll_read_with(cx, |socket| pipe.draw(socket, usize::MAX)))?;
         if count == 0 {
             self.state = State::Ending;
@@ -201,6 +223,19 @@ impl<'a> Direction<'a> {
         }
     }
 
+    /// As [`Stream::poll_read_ready`]. Every wake-up of a tunnel has both directions look, and one
+    /// of them nearly always in vain: that one has been called already, and pays for no lock.
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>, source: &Stream) -> Poll<io::Result<()>> {
+        if self.is_called && !source.is_read_ready() {
+            return Poll::Pending;
+        }
+        let ready = source.poll_read_ready(cx);
+        // A task that has used up its turn is woken at once, and is not called by the source. A
+        // session of TLS has more to do than to wait for its socket.
+        self.is_called = ready.is_pending() && source.is_plain() && has_budget_remaining();
+        ready
+    }
+
     /// Reads once. The buffer is taken only when there is something to put into it.
     fn poll_read_socket(
         &mut self,
@@ -209,7 +244,7 @@ impl<'a> Direction<'a> {
         sink: End<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(source.poll_read_ready(cx))?;
+            ready!(self.poll_read_ready(cx, source))?;
             let mut buffer = Buffer::take_large();
             match source.try_read(&mut buffer) {
                 Ok(0) => self.state = State::Ending,
@@ -314,9 +349,12 @@ fn after_splice(splices: u8, count: usize) -> u8 {
     }
 }
 
-/// Reads of one direction per turn: with buffers half a megabyte, with pipes two, well under a
-/// millisecond.
+/// Reads of one direction per turn, where each finds little.
 const ROUNDS: usize = 8;
+
+/// Bytes of one direction per turn: as much as one pipe holds, about a tenth of a millisecond. With
+/// many that have much to carry, the others wait for as many turns.
+const TURN: u64 = 256 * 1024;
 
 /// Bytes from which on a splice costs less than a copy; what one buffer would have taken at once.
 const WORTH_SPLICING: usize = LARGE_BUFFER / 4;

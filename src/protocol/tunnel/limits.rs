@@ -1,9 +1,9 @@
 //! What ends a tunnel besides its two sides: silence, its age, and that its endpoint was taken out.
 //!
-//! One timer for all three: it is armed for the earliest. Silence starts afresh with every byte and
-//! leaves the timer alone: one that fires too early is armed again, about once in half a minute. The
-//! removal of an endpoint is a wake-up that nearly never comes, so it is looked at when it does and
-//! not with every piece that passes.
+//! One timer for all three: it is armed for the earliest. Silence starts afresh with every byte
+//! and leaves the timer alone: one that fires too early is armed again, about once in half a
+//! minute. The removal of an endpoint is a wake-up that nearly never comes, so it is looked at
+//! when it does and not with every piece that passes.
 //!
 //! Silence is not always one: a socket takes more only once a third of its buffer has drained, and
 //! a slow reader may be busy with that for long. So before a limit of silence is over the kernel is
@@ -79,6 +79,11 @@ impl<'a> Limits<'a> {
         self.removal.endpoint
     }
 
+    /// Whether this is the task that was polled last.
+    pub(super) fn has_told(&self, cx: &Context<'_>) -> bool {
+        self.told.will_wake(cx.waker())
+    }
+
     /// Something has moved. This happens with every piece: the timer stays as it is.
     pub(super) fn restart(&mut self, ends: &Ends<'_>) {
         self.since = Instant::now();
@@ -99,7 +104,7 @@ impl<'a> Limits<'a> {
 
     /// Ready once a limit is over, and with which.
     pub(super) fn poll_over(&mut self, cx: &mut Context<'_>, ends: &Ends<'_>) -> Poll<Ended> {
-        let is_told = self.told.will_wake(cx.waker());
+        let is_told = self.has_told(cx);
         if self.removal.has_changed(cx, is_told) {
             self.arm(Instant::now());
         } else if is_told && !self.timer.is_elapsed() {

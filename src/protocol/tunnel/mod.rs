@@ -28,7 +28,7 @@ use self::direction::{Broken, Direction};
 use self::ends::{Breaks, Ends, Of, Side};
 use self::limits::Limits;
 use crate::endpoint::Live;
-use crate::snapshot::TunnelTimeouts;
+use crate::snapshot::{SessionResult, TunnelTimeouts};
 use crate::telemetry::metrics::Counter;
 
 pub use self::end::End;
@@ -61,6 +61,21 @@ pub enum Ended {
     ClientReset,
     /// The endpoint did; the client was reset.
     EndpointReset,
+}
+
+impl Ended {
+    /// What it is counted as.
+    pub fn result(self) -> SessionResult {
+        match self {
+            Self::Closed => SessionResult::Ok,
+            Self::Idle => SessionResult::Idle,
+            Self::MaxAge => SessionResult::MaxAge,
+            Self::Removed => SessionResult::Removed,
+            Self::Silent => SessionResult::Silent,
+            Self::ClientReset => SessionResult::ClientReset,
+            Self::EndpointReset => SessionResult::EndpointReset,
+        }
+    }
 }
 
 /// What was read from the streams before the tunnel began; it is written first.
@@ -175,6 +190,10 @@ impl Relay<'_> {
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let (client, upstream) = (self.ends.client, self.ends.upstream);
+        if !self.limits.has_told(cx) {
+            self.sent.call_anew();
+            self.received.call_anew();
+        }
         match self.sent.poll_copy(cx, client, upstream) {
             Poll::Ready(Err(Broken::Source)) => {
                 self.sent.abandon();

@@ -1,4 +1,6 @@
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -499,6 +501,77 @@ async fn bulk_passes_whole_both_ways_at_once() {
         assert_eq!((outcome.sent, outcome.received), (3_000_000, 5_000_001));
     })
     .await;
+}
+
+/// A tunnel with nothing between its ends yet, and its other ends.
+async fn unpolled<'a>(
+    streams: &'a mut Option<(Stream, Stream)>,
+    live: &'a Live,
+    passed: &'a Passed,
+) -> (TcpStream, TcpStream, impl Future<Output = Outcome> + 'a) {
+    let (client, client_stream) = pair().await;
+    let (endpoint, endpoint_stream) = pair().await;
+    let (near, far) = &*streams.insert((client_stream, endpoint_stream));
+    let limits = TunnelTimeouts {
+        idle: HOUR,
+        max_age: None,
+        first_byte: None,
+    };
+    let watch = Watch {
+        limits,
+        endpoint: live,
+        passed,
+        meters: None,
+    };
+    let ends = (End::Socket(near), End::Socket(far));
+    let tunnel = tunnel(ends.0, ends.1, Prefix::default(), watch);
+    (client, endpoint, tunnel)
+}
+
+/// Polls once for a task that nobody wakes.
+fn poll_once(future: Pin<&mut impl Future<Output = Outcome>>) {
+    let polled = future.poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+}
+
+#[tokio::test]
+async fn another_task_may_go_on_with_a_tunnel() {
+    let (mut streams, live, passed) = (None, live(), Passed::default());
+    let (mut client, mut endpoint, tunnel) = unpolled(&mut streams, &live, &passed).await;
+    let mut tunnel = pin!(tunnel);
+    sleep(Duration::from_millis(1)).await;
+    // The first has it look, and find nothing; only the second is woken.
+    poll_once(tunnel.as_mut());
+    poll_once(tunnel.as_mut());
+    let exchange = async {
+        sleep(Duration::from_millis(20)).await;
+        client.write_all(b"hello").await.expect("write");
+        endpoint.read_exact(&mut [0; 5]).await.expect("it passes");
+        client.shutdown().await.expect("shutdown");
+        endpoint.shutdown().await.expect("shutdown");
+    };
+    let (outcome, ()) = tokio::join!(tunnel, exchange);
+    assert_eq!((outcome.sent, outcome.end), (5, Ended::Closed));
+}
+
+#[tokio::test]
+async fn a_turn_has_an_end_however_much_there_is() {
+    let (mut streams, live, passed) = (None, live(), Passed::default());
+    let (client, _endpoint, tunnel) = unpolled(&mut streams, &live, &passed).await;
+    let mut tunnel = pin!(tunnel);
+    let (block, mut written) = (vec![7; 1 << 16], 0);
+    while let Ok(count) = client.try_write(&block) {
+        written += count as u64;
+    }
+    let mut before = 0;
+    // What its kernel still holds for the client follows as there is room.
+    while passed.sent.get() < written / 2 {
+        sleep(Duration::from_millis(1)).await;
+        poll_once(tunnel.as_mut());
+        let moved = passed.sent.get() - before;
+        assert!(moved <= 512 * 1024, "{moved} bytes at once");
+        before += moved;
+    }
 }
 
 fn pattern(length: usize) -> Vec<u8> {
