@@ -7,9 +7,11 @@ use http::Method;
 
 use super::late::{RouteSeries, Source};
 use super::lazy::Lazy;
+use super::method::MethodLabel;
 use super::shed::Shed;
 use super::spoken::{ConnectionProtocol, OpenConnections};
 use super::tcp::clients_tcp;
+use super::tunnels::TunnelMetrics;
 use crate::policy::grpc::Code;
 use crate::telemetry::access::Origin;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Histogram, Kind, Registry};
@@ -51,6 +53,8 @@ pub struct RouteMetrics {
     pub response_bytes: RouteSeries<Counter>,
     /// Retries by their outcome.
     pub retries: Retries,
+    /// Its WebSockets and tunnels of CONNECT.
+    pub tunnels: TunnelMetrics,
     shed: [RouteSeries<Counter>; Shed::ALL.len()],
     requests: Lazy<(MethodLabel, u16), Counter>,
     first_byte: Lazy<UpstreamAndZone, Histogram>,
@@ -78,10 +82,6 @@ pub struct Retries {
     /// A retry was wanted, and the budget was empty.
     pub budget_exhausted: RouteSeries<Counter>,
 }
-
-/// A method as a label: from a closed list, so that no client can make series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct MethodLabel(&'static str);
 
 impl ListenerMetrics {
     /// Resolves the handles of a listener on whose connections one of these may be spoken.
@@ -129,6 +129,7 @@ impl RouteMetrics {
             },
             shed: Shed::ALL
                 .map(|shed| RouteSeries::of_route(&source, &SHED, ("reason", shed.as_str()))),
+            tunnels: TunnelMetrics::new(&source),
             requests: Lazy::default(),
             first_byte: Lazy::default(),
             errors: Lazy::default(),
@@ -155,6 +156,7 @@ impl RouteMetrics {
         self.shed.iter().for_each(RouteSeries::settle);
         // Our own answers without an upstream are counted under the empty name.
         let stays = |upstream: &str| upstream.is_empty() || exists(upstream);
+        self.tunnels.settle(stays);
         let has_room = |family| self.source.registry.has_room(family, &["route"], 1);
         self.requests.settle(
             |_| true,
@@ -264,22 +266,6 @@ impl RouteMetrics {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.gauge.dec();
-    }
-}
-
-impl MethodLabel {
-    fn of(method: &Method) -> Self {
-        const KNOWN: [&str; 9] = [
-            "GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE",
-        ];
-        let name = method.as_str();
-        Self(
-            KNOWN
-                .iter()
-                .find(|known| **known == name)
-                .copied()
-                .unwrap_or("_OTHER"),
-        )
     }
 }
 

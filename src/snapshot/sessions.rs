@@ -16,6 +16,15 @@ pub struct SessionMetrics {
     refused: Option<[Counter; Denial::ALL.len()]>,
 }
 
+/// Where bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To endpoints.
+    Sent,
+    /// From endpoints.
+    Received,
+}
+
 /// Why a connection that was brought here is not taken where it was going.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
@@ -60,19 +69,12 @@ impl SessionMetrics {
     /// Resolves the handles.
     pub fn new(registry: &Registry, listener: &str, upstream: &str) -> Self {
         let labels = [("listener", listener), ("upstream", upstream)];
-        let bytes = |direction| {
-            let direction = ("direction", direction);
-            registry.counter(&BYTES, &[labels[0], labels[1], direction])
-        };
-        let ended = |result: SessionResult| {
-            let result = ("result", result.as_str());
-            registry.counter(&SESSIONS_ENDED, &[labels[0], labels[1], result])
-        };
+        let bytes = |direction| bytes(registry, listener, upstream, direction);
         Self {
             active: registry.level(&SESSIONS, &labels),
-            sent: bytes("sent"),
-            received: bytes("received"),
-            ended: SessionResult::ALL.map(ended),
+            sent: bytes(Direction::Sent),
+            received: bytes(Direction::Received),
+            ended: SessionResult::ALL.map(|result| ended(registry, listener, upstream, result)),
             refused: None,
         }
     }
@@ -169,6 +171,40 @@ impl Denial {
     }
 }
 
+/// Bytes of sessions in one direction.
+pub(super) fn bytes(
+    registry: &Registry,
+    listener: &str,
+    upstream: &str,
+    direction: Direction,
+) -> Counter {
+    let direction = match direction {
+        Direction::Sent => "sent",
+        Direction::Received => "received",
+    };
+    let labels = [
+        ("listener", listener),
+        ("upstream", upstream),
+        ("direction", direction),
+    ];
+    registry.counter(&BYTES, &labels)
+}
+
+/// Sessions that have ended like this.
+pub(super) fn ended(
+    registry: &Registry,
+    listener: &str,
+    upstream: &str,
+    result: SessionResult,
+) -> Counter {
+    let labels = [
+        ("listener", listener),
+        ("upstream", upstream),
+        ("result", result.as_str()),
+    ];
+    registry.counter(&SESSIONS_ENDED, &labels)
+}
+
 static REFUSED: Family = Family {
     name: "evenkeel_destinations_refused_total",
     help: "Intercepted connections that were not taken where they were going.",
@@ -185,7 +221,7 @@ static SESSIONS: Family = Family {
 
 static SESSIONS_ENDED: Family = Family {
     name: "evenkeel_l4_sessions_total",
-    help: "TCP and UDP sessions that have ended.",
+    help: "TCP and UDP sessions, and tunnels of HTTP, that have ended.",
     kind: Kind::Counter,
     buckets: None,
 };

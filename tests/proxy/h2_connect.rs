@@ -129,6 +129,35 @@ fn fill(client: &mut H2<TcpStream>, id: u32) {
     }
 }
 
+/// How many tunnels have ended like this.
+fn ended(proxy: &Evenkeel, result: &str) -> u64 {
+    let result = format!("result=\"{result}\"");
+    let labels = ["listener=\"web\"", "upstream=\"u\"", &*result];
+    proxy.metric("evenkeel_l4_sessions_total", &labels)
+}
+
+#[test]
+fn its_end_and_its_bytes_are_counted() {
+    let endpoint = Endpoint::sends_back();
+    let (proxy, mut client) = before(&endpoint);
+    let id = open(&mut client);
+    client.send(&Frame::data(id, "hello", false));
+    assert_eq!(client.expect(kind::DATA, id).payload, b"hello");
+    // While it lasts.
+    eventually("the bytes are counted", || {
+        let bytes =
+            |direction| proxy.metric("evenkeel_l4_bytes_total", &["upstream=\"u\"", direction]);
+        let (sent, received) = (bytes("direction=\"sent\""), bytes("direction=\"received\""));
+        (sent == 5 && received == 5).then_some(())
+    });
+    assert_eq!(ended(&proxy, "ok"), 0);
+    client.send(&Frame::data(id, "", true));
+    assert_eq!(client.message(id).end, StreamEnd::Whole);
+    eventually("its end is counted", || {
+        (ended(&proxy, "ok") == 1).then_some(())
+    });
+}
+
 #[test]
 fn a_reset_is_heard_while_the_endpoint_does_not_read() {
     let endpoint = Endpoint::never_reads();
@@ -137,6 +166,9 @@ fn a_reset_is_heard_while_the_endpoint_does_not_read() {
     fill(&mut client, id);
     client.send(&Frame::reset(id, code::CANCEL));
     assert_let_go(&proxy);
+    eventually("it is counted", || {
+        (ended(&proxy, "client_reset") == 1).then_some(())
+    });
     // The end of all of the connection is one of each stream.
     let id = open(&mut client);
     fill(&mut client, id);

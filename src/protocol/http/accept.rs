@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::attempt::{Attempt, protocol_error};
 use super::exchange::Exchange;
 use super::respond::Cause;
-use super::upgrade::Tunnel;
+use super::upgrade::{Counted, Tunnel};
 use super::websocket;
 use crate::body::Body;
 use crate::http1::{Framing, ResponseHead, Trailers};
@@ -58,6 +58,7 @@ impl Accepted {
                     // As for an end that TCP calls a reset (RFC 8441 §5).
                     cut: ErrorCode::CANCEL,
                     pick,
+                    counted: Counted::of(exchange, choice),
                 };
                 Answer {
                     tunnel: Some(Box::new(tunnel)),

@@ -15,7 +15,7 @@ use super::calling::call;
 use super::connect::{Need, carrier, wants_http1};
 use super::exchange::Exchange;
 use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
-use super::upgrade::Tunnel;
+use super::upgrade::{Counted, Tunnel};
 use super::websocket::WEBSOCKET;
 use crate::balance::client_key;
 use crate::body::Body;
@@ -316,6 +316,7 @@ fn connected(
         limits: local.with_random(|random| choice.timeouts.tunnel(random)),
         cut: ErrorCode::CONNECT_ERROR,
         pick,
+        counted: Counted::of(exchange, choice),
     };
     Answer {
         tunnel: Some(Box::new(tunnel)),

@@ -2,12 +2,14 @@
 //! connection of its own, or on a stream beside requests.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::client::{Client, Left};
+use super::exchange::Exchange;
 use crate::http2::ErrorCode;
 use crate::pool::Tunnelled;
-use crate::protocol::tunnel::{End, Passed, Prefix, Watch, tunnel};
-use crate::snapshot::TunnelTimeouts;
+use crate::protocol::tunnel::{End, Meters, Passed, Prefix, Watch, tunnel};
+use crate::snapshot::{Choice, Direction, RouteMetrics, SessionResult, TunnelTimeouts};
 use crate::upstream::Pick;
 
 /// A tunnel that begins when its response head has been sent.
@@ -19,6 +21,21 @@ pub(super) struct Tunnel {
     pub(super) cut: ErrorCode,
     /// The request stays in flight until the tunnel ends.
     pub(super) pick: Pick,
+    pub(super) counted: Counted,
+}
+
+/// Where a tunnel is counted.
+#[derive(Debug)]
+pub(super) struct Counted {
+    metrics: Arc<RouteMetrics>,
+    upstream: Arc<str>,
+}
+
+/// Counts a tunnel when it is dropped, so that one that is cut by a drain is seen as well.
+#[derive(Debug)]
+struct Begun {
+    counted: Counted,
+    result: SessionResult,
 }
 
 impl Tunnel {
@@ -39,7 +56,14 @@ impl Tunnel {
             limits,
             cut,
             pick,
+            counted,
         } = self;
+        let bytes = |direction| counted.metrics.tunnels.bytes(&counted.upstream, direction);
+        let (sent, received_bytes) = (bytes(Direction::Sent), bytes(Direction::Received));
+        let mut begun = Begun {
+            counted,
+            result: SessionResult::Cut,
+        };
         let prefix = Prefix {
             sent: received,
             received: early.into_bytes(),
@@ -49,14 +73,35 @@ impl Tunnel {
             limits,
             endpoint: &pick.endpoint.live,
             passed: &passed,
-            meters: None,
+            meters: Some(Meters {
+                sent: &sent,
+                received: &received_bytes,
+            }),
         };
         let end = match &client {
             Left::Connection(socket) => End::Socket(socket),
             Left::Stream(stream) => End::Stream(stream, cut),
         };
         let outcome = tunnel(end, End::Socket(&endpoint), prefix, watch).await;
+        begun.result = outcome.end.result();
         drop((endpoint, open, pick)); // in this order: whoever counts must find what is still there
         tracing::debug!(peer = %facts.peer, ?outcome, "tunnel ended");
+    }
+}
+
+impl Counted {
+    /// Under the route of an exchange and the upstream that was chosen.
+    pub(super) fn of(exchange: &Exchange<'_>, choice: &Choice) -> Self {
+        Self {
+            metrics: Arc::clone(&exchange.route.metrics),
+            upstream: Arc::clone(&choice.upstream.name),
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let Counted { metrics, upstream } = &self.counted;
+        metrics.tunnels.count(upstream, self.result);
     }
 }
