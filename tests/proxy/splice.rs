@@ -148,6 +148,25 @@ fn skipped<T>(why: &str) -> Option<T> {
     None
 }
 
+/// Without strace: that much is spliced at all, and that whatever was in a pipe arrives.
+#[test]
+fn what_is_much_takes_pipes_through_a_relay() {
+    let body = data();
+    let endpoint = Endpoint::sends_back();
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let before = pipes(&proxy);
+    let mut client = proxy.client();
+    client.send("little");
+    assert_eq!(client.bytes(6), b"little");
+    assert_eq!(pipes(&proxy), before, "little was spliced");
+    let mut writer = client.twin();
+    thread::scope(|scope| {
+        scope.spawn(|| writer.send(&body));
+        assert!(client.bytes(LARGE) == body, "bytes changed on their way");
+    });
+    assert!(pipes(&proxy) > before, "nothing was spliced");
+}
+
 #[test]
 fn a_relay_splices_what_is_much_and_copies_what_is_little() {
     let endpoint = Endpoint::sends_back();

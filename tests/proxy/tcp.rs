@@ -3,6 +3,7 @@
 use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::message::Broken;
 
 #[test]
 fn bytes_pass_unread() {
@@ -85,18 +86,25 @@ fn without_an_endpoint_the_connection_ends() {
     let proxy = Evenkeel::relaying_to(&[&down], "");
     let mut client = proxy.client();
     client.send("hello");
-    assert!(client.is_closed());
+    assert!(
+        client.is_reset(),
+        "an end would say that there was nothing to tell"
+    );
 }
 
 #[test]
 fn a_reset_reaches_the_other_side() {
-    let endpoint = Endpoint::sends_back();
+    let endpoint = Endpoint::start(|peer| {
+        let hello = peer.bytes(5);
+        peer.send(hello);
+        peer.tell_end();
+    });
     let proxy = Evenkeel::relaying_to(&[&endpoint], "");
     let mut client = proxy.client();
     client.send("hello");
     assert_eq!(client.bytes(5), b"hello");
     client.abort();
-    endpoint.wait_for_end();
+    assert!(matches!(endpoint.wait_for_end(), Broken::Truncated(_)));
 
     let endpoint = Endpoint::start(|peer| {
         peer.bytes(5);
@@ -118,7 +126,7 @@ fn silence_ends_a_connection() {
     let mut client = proxy.client();
     client.send("hello");
     assert_eq!(client.bytes(5), b"hello");
-    assert!(client.is_closed());
+    assert!(client.is_reset(), "what came is not the whole");
     endpoint.wait_for_end();
 }
 

@@ -1,6 +1,6 @@
 //! Endpoints that behave as told, badly most of the time, and remember what they were sent.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -391,6 +391,19 @@ impl Peer {
         SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
             .expect("a socket option");
+    }
+
+    /// Waits until nothing more comes, and tells whether the connection was ended or cut.
+    pub(crate) fn tell_end(&mut self) {
+        let end = self.stream.read(&mut [0; 1]);
+        self.end::<()>(match end {
+            Ok(0) => Broken::Closed,
+            Ok(_) => Broken::Malformed("something more comes".to_owned()),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                Broken::Truncated(String::new())
+            }
+            Err(error) => Broken::Silent(error.to_string()),
+        });
     }
 
     /// Sends back whatever comes.
