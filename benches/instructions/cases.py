@@ -15,7 +15,8 @@ class Case:
     is_logged: bool = False
     is_connected_anew: bool = False
     routes: int = 0
-    protocols: tuple[str, str] = ("http/1.1", "http1")  # of the client and of the endpoints
+    # Of the client and of the endpoints; of a relay the latter does not matter.
+    protocols: tuple[str, str] = ("http/1.1", "http1")
 
 
 def configuration(case: Case, folder: Path, port: int, endpoints: list[str]) -> str:
@@ -131,4 +132,13 @@ CASES = (
     ),
     Case("h2_small_get", GET, SMALL, 500, protocols=("h2c", "http1")),
     Case("h2_to_h2c", GET, SMALL, 500, protocols=("h2c", "h2c")),
+    # Nobody reads what these say: a relay passes it on, within one session.
+    Case("tcp_message", GET, SMALL, 1000, protocols=("tcp", "http1")),
+    Case(
+        "tcp_bulk",
+        GET,
+        (response({"Content-Length": "1048576"}) + PIECE, *[PIECE] * 63),
+        50,
+        protocols=("tcp", "http1"),
+    ),
 )

@@ -33,7 +33,11 @@ class Endpoints:
             for key, _ in ready:
                 assert isinstance(key.fileobj, socket.socket)
                 if key.fileobj not in self.listeners:
-                    return key.fileobj
+                    if key.fileobj.recv(1, socket.MSG_PEEK):
+                        return key.fileobj
+                    # A relay connects for whoever only looked whether it listens.
+                    self.selector.unregister(key.fileobj)
+                    continue
                 connection = prepared(key.fileobj.accept()[0])
                 self.connections.append(connection)
                 self.selector.register(connection, selectors.EVENT_READ)
