@@ -55,7 +55,7 @@ static ROUND_TRIP: Family = Family {
 
 static DELIVERY_RATE: Family = Family {
     name: "evenkeel_endpoint_tcp_delivery_rate_bytes_per_second",
-    help: "How fast the network took what was sent on connections to the endpoint; sampled, where it was the limit.",
+    help: "How fast the network took what was sent to the endpoint; sampled, where it was the limit, and no slow reader.",
     kind: Kind::Histogram,
     buckets: Some(DELIVERY_RATES),
 };

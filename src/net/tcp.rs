@@ -20,7 +20,7 @@ pub struct Tcp {
 
 impl Tcp {
     /// Has it watched under a number.
-    pub(super) fn watch(&mut self, number: u32, watching: &Arc<Watching>) -> Arc<Watched> {
+    pub(super) fn watch(&mut self, number: u64, watching: &Arc<Watching>) -> Arc<Watched> {
         let guard = WatchGuard::new(self.stream.as_raw_fd(), number, watching);
         let watched = guard.watched();
         self.guard = Some(guard);
@@ -46,7 +46,7 @@ impl From<TcpStream> for Tcp {
 impl Stream {
     /// Has a connection of TCP watched, under a number that it says when it ends; `None` of any
     /// other.
-    pub fn watch(&mut self, number: u32, watching: &Arc<Watching>) -> Option<Arc<Watched>> {
+    pub fn watch(&mut self, number: u64, watching: &Arc<Watching>) -> Option<Arc<Watched>> {
         match self {
             Self::Tcp(stream) => Some(stream.watch(number, watching)),
             Self::Unix(_) => None,

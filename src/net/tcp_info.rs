@@ -24,9 +24,13 @@ pub struct TcpInfo {
     pub segments: u32,
     /// Segments that were sent again. Wraps.
     pub retransmits: u32,
-    /// Bytes a second that were lately delivered, where the network was the limit and not who
-    /// sends.
+    /// Bytes a second that were lately delivered, unless who sends had nothing more to send.
     pub delivery_rate: Option<u64>,
+    /// Microseconds in which there was something to send.
+    pub busy: u64,
+    /// Those of them in which neither the network nor who sends was the limit: the other side had
+    /// no room, or our socket had none.
+    pub held_up: u64,
 }
 
 /// What the watched sockets of a worker have in common.
@@ -41,14 +45,14 @@ pub struct Watching {
 /// A socket that is watched.
 #[derive(Debug)]
 pub struct Watched {
-    number: u32,
+    number: u64,
     watching: Arc<Watching>,
     /// While it is open.
     socket: Mutex<Option<RawFd>>,
 }
 
 /// The number of a socket that was closed, and what the kernel said at the end, if it was asked.
-pub(crate) type Closed = (u32, Option<TcpInfo>);
+pub(crate) type Closed = (u64, Option<TcpInfo>);
 
 /// Ends the watching of a socket when it is dropped. Belongs to the socket, before it: the socket
 /// is open for as long as this is there.
@@ -85,7 +89,7 @@ impl Watched {
 
 impl WatchGuard {
     /// Watches a socket that is open for as long as the guard is there.
-    pub(super) fn new(socket: RawFd, number: u32, watching: &Arc<Watching>) -> Self {
+    pub(super) fn new(socket: RawFd, number: u64, watching: &Arc<Watching>) -> Self {
         Self {
             watched: Arc::new(Watched {
                 number,
@@ -144,7 +148,7 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     Ok(answer.read())
 }
 
-/// `struct tcp_info` as kernels since 4.9 write it (include/uapi/linux/tcp.h): only ever added to.
+/// `struct tcp_info` as kernels since 4.10 write it (include/uapi/linux/tcp.h): only ever added to.
 /// What an older one leaves out stays zero. Libraries of C have an older form of it.
 struct Answer([u8; SIZE]);
 
@@ -158,6 +162,10 @@ impl Answer {
             segments: self.word(DATA_SEGMENTS),
             retransmits: self.word(RETRANSMITS),
             delivery_rate: (rate > 0 && !is_limited_by_sender).then_some(rate),
+            busy: self.long(BUSY),
+            held_up: self
+                .long(HELD_UP_BY_RECEIVER)
+                .saturating_add(self.long(HELD_UP_BY_BUFFER)),
         }
     }
 
@@ -172,7 +180,7 @@ impl Answer {
     }
 }
 
-/// What is read of it, and a little more.
+/// What is read of it.
 const SIZE: usize = 192;
 /// Where the bit is that says that who sends had nothing more to send; a bitfield of C begins with
 /// the lowest bit on little-endian machines, and with the highest on others.
@@ -186,6 +194,9 @@ const ROUND_TRIP: usize = 68;
 const RETRANSMITS: usize = 100;
 const DATA_SEGMENTS: usize = 156;
 const DELIVERY_RATE: usize = 160;
+const BUSY: usize = 168;
+const HELD_UP_BY_RECEIVER: usize = 176;
+const HELD_UP_BY_BUFFER: usize = 184;
 
 #[cfg(test)]
 mod tests {
@@ -215,6 +226,23 @@ mod tests {
         assert!(round_trip < Duration::from_secs(5), "{round_trip:?}");
         assert!((3..6).contains(&info.segments), "{info:?}");
         assert!(info.retransmits <= info.segments, "{info:?}");
+    }
+
+    #[test]
+    fn who_reads_slowly_holds_the_sender_up() {
+        let (mut near, mut far) = pair();
+        let sender = std::thread::spawn(move || {
+            near.write_all(&vec![7; 16 << 20]).expect("open");
+            tcp_info(near.as_fd()).expect("it is TCP")
+        });
+        let mut piece = vec![0; 256 << 10];
+        while far.read(&mut piece).is_ok_and(|count| count > 0) {
+            #[expect(clippy::disallowed_methods, reason = "this thread is no worker")]
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let info = sender.join().expect("no panic");
+        assert!(info.busy > 0 && info.held_up > info.busy / 10, "{info:?}");
+        assert!(info.held_up <= info.busy, "{info:?}");
     }
 
     #[test]

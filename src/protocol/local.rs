@@ -67,7 +67,8 @@ struct Date {
 impl Local {
     /// A worker's share. `seed` makes its random choices; they are not for secrets.
     pub fn new(snapshot: Cache, access_log: AccessLog, drain: Watcher, seed: u64) -> Rc<Self> {
-        let sampler = Rc::<TcpSampler>::default();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let sampler = Rc::new(TcpSampler::new(random.fork()));
         Rc::new(Self {
             pool: Rc::new(Pool::new(&sampler)),
             sampler,
@@ -75,7 +76,7 @@ impl Local {
             drain,
             resting: Roster::default(),
             snapshot: RefCell::new(snapshot),
-            random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            random: RefCell::new(random),
             date: Date {
                 until: Cell::new(None),
                 line: RefCell::new(date_line()),

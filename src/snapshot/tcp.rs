@@ -35,7 +35,7 @@ static ROUND_TRIP: Family = Family {
 
 static DELIVERY_RATE: Family = Family {
     name: "evenkeel_tcp_delivery_rate_bytes_per_second",
-    help: "How fast the network took what was sent on clients' connections; sampled, where it was the limit.",
+    help: "How fast the network took what was sent to clients; sampled, where it was the limit, and no slow reader.",
     kind: Kind::Histogram,
     buckets: Some(DELIVERY_RATES),
 };

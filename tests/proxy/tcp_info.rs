@@ -4,8 +4,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
-use crate::support::clock::eventually;
+use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 use crate::support::namespace::{Namespace, skipped};
@@ -205,6 +206,30 @@ fn requests_are_sampled_as_well() {
             "{here} s to clients, {there} s to the endpoint"
         );
     });
+}
+
+/// The network is as fast as it can be, so whatever rate there is would be the endpoint's.
+#[test]
+fn an_endpoint_that_reads_slowly_is_no_slow_network() {
+    let endpoint = Endpoint::start(|peer| {
+        let mut socket = peer.socket();
+        let mut piece = vec![0; 65_536];
+        while socket.read(&mut piece).is_ok_and(|count| count > 0) {
+            pause(Duration::from_millis(5));
+        }
+    });
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let mut client = proxy.client();
+    client.send(vec![7; 16 << 20]);
+    client.finish();
+    assert!(client.is_closed());
+    let name = "evenkeel_endpoint_tcp_rtt_seconds";
+    mean(&proxy, name, 1.0);
+    let rates = value(
+        &proxy,
+        "evenkeel_endpoint_tcp_delivery_rate_bytes_per_second_count",
+    );
+    assert_eq!(rates, Some(0.0));
 }
 
 /// Milliseconds each way: far more than a busy machine needs within itself.
