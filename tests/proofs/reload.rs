@@ -1,10 +1,12 @@
 //! The reload proof: endpoints, routes and listeners change every second under load, and nobody
 //! notices. Neither requests over keep-alive, nor tunnels, nor a download that takes all the time,
-//! in plain text or within TLS, whose certificates change as well.
+//! in plain text or within TLS, whose certificates change as well, nor sessions that are relayed
+//! unread, of which some talk and some carry as much as they can.
 //!
 //! `EVENKEEL_PROOF_SECONDS` says how many reloads there are; it prints what it has seen.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -26,6 +28,7 @@ struct Site {
     apps: [Endpoint; 4],
     tunnels: [Endpoint; 2],
     downloads: [Endpoint; 2],
+    relayed: [Endpoint; 2],
     /// Within TLS on either side: clients of `secure` are shown one of two certificates, and its
     /// requests go to one of two endpoints.
     authority: Authority,
@@ -49,6 +52,7 @@ impl Site {
             apps: [(); 4].map(|()| Endpoint::echo()),
             tunnels: [(); 2].map(|()| Endpoint::upgrades_to("websocket")),
             downloads: [(); 2].map(|()| downloading(finish)),
+            relayed: [(); 2].map(|()| Endpoint::sends_back()),
             authority,
             certified,
         }
@@ -74,6 +78,7 @@ impl Site {
         let apps = apps.join(", ");
         let tunnels = quoted(&self.tunnels[turn % 2]);
         let downloads = quoted(&self.downloads[turn % 2]);
+        let relayed = quoted(&self.relayed[turn % 2]);
         let balance = ["power_of_two", "round_robin", "least_connections"][turn % 3];
         let most = 1000 + turn;
         let mut text = format!(
@@ -85,7 +90,9 @@ impl Site {
              [route.download]\npath = \"/download\"\nupstream = \"download\"\n\
              [upstream.app]\nbalance = \"{balance}\"\nendpoints = [{apps}]\n\
              [upstream.tunnel]\nendpoints = [{tunnels}]\n\
-             [upstream.download]\nendpoints = [{downloads}]\n",
+             [upstream.download]\nendpoints = [{downloads}]\n\
+             [listener.relay]\nbind = \"@relay\"\nprotocols = [\"tcp\"]\nupstream = \"relay\"\n\
+             max_connections = {most}\n[upstream.relay]\nendpoints = [{relayed}]\n",
             forwarded = turn % 2 == 0,
             wait = 20 + turn % 5,
         );
@@ -142,6 +149,23 @@ impl Streams {
             .push(thread::spawn(move || download(connect())));
     }
 
+    /// Some sessions that talk, and some that carry much, over connections to this address.
+    fn relay(&mut self, address: SocketAddr) {
+        for number in 0..TUNNELS {
+            let stop = Arc::clone(&self.stop);
+            let session = move || {
+                let session = Client::connect(address);
+                talk(session, &format!("session {number}"), &stop)
+            };
+            self.threads.push(thread::spawn(session));
+        }
+        for number in 0..BULKS {
+            let stop = Arc::clone(&self.stop);
+            let session = move || carry(Client::connect(address), number, &stop);
+            self.threads.push(thread::spawn(session));
+        }
+    }
+
     /// Ends the streams in good order: how much each has carried, or what went wrong.
     fn finish(self) -> Vec<Result<usize, String>> {
         self.stop.store(true, Ordering::Release);
@@ -166,6 +190,7 @@ fn reloads_under_load_cost_nothing() {
     let mut streams = Streams::new();
     streams.start(move || Client::connect(web), TUNNELS);
     streams.start(in_tls, TUNNELS);
+    streams.relay(proxy.address("relay"));
     pause(Duration::from_secs(1));
 
     let reloads = proof_seconds();
@@ -243,19 +268,59 @@ fn converse<S: Read + Write>(
     if granted != Ok(101) {
         return Err(format!("tunnel {number}: {granted:?}"));
     }
+    talk(client, &format!("tunnel {number}"), stop)
+}
+
+/// Both sides talk, ten times a second.
+fn talk<S: Read + Write>(
+    mut client: Client<S>,
+    name: &str,
+    stop: &AtomicBool,
+) -> Result<usize, String> {
     let mut pace = Pace::new(Duration::from_millis(100), Duration::ZERO);
     let mut messages = 0;
     while !stop.load(Ordering::Acquire) {
         pace.wait();
-        let message = format!("message {messages} of tunnel {number}");
+        let message = format!("message {messages} of {name}");
         client.send(&message);
         let echoed = client.try_bytes(message.len());
         if echoed.as_deref() != Ok(message.as_bytes()) {
-            return Err(format!("tunnel {number}, message {messages}: {echoed:?}"));
+            return Err(format!("{name}, message {messages}: {echoed:?}"));
         }
         messages += 1;
     }
     Ok(messages)
+}
+
+/// A session that carries much in both directions at once, of which every byte comes back.
+fn carry(mut client: Client, number: usize, stop: &AtomicBool) -> Result<usize, String> {
+    let piece = |nth: usize| -> Vec<u8> {
+        let bytes = (nth..).map(|at| at.to_le_bytes()[0]);
+        bytes.take(PIECE).collect()
+    };
+    let mut pace = Pace::new(Duration::from_millis(10), Duration::ZERO);
+    let (mut sent, mut whole) = (0, 0);
+    while !stop.load(Ordering::Acquire) {
+        pace.wait();
+        client.send(piece(sent));
+        sent += 1;
+        // One is always on its way, also while a reload takes place.
+        if sent - whole < 2 {
+            continue;
+        }
+        if client.try_bytes(PIECE).as_ref() != Ok(&piece(whole)) {
+            return Err(format!(
+                "bulk {number} is cut, or another, in piece {whole}"
+            ));
+        }
+        whole += 1;
+    }
+    client.finish();
+    let rest: Vec<u8> = (whole..sent).flat_map(piece).collect();
+    if client.read_to_end() != rest {
+        return Err(format!("bulk {number} lacks its end"));
+    }
+    Ok(sent)
 }
 
 /// A download that takes as long as the test.
@@ -303,3 +368,6 @@ fn quoted(endpoint: &Endpoint) -> String {
 const CLIENTS: u32 = 20;
 const RATE: u32 = 500;
 const TUNNELS: usize = 8;
+const BULKS: usize = 4;
+/// Bytes: with a hundred a second, as much as the harness can remember.
+const PIECE: usize = 8 << 10;
