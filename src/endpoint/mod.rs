@@ -48,7 +48,7 @@ pub use live::{InFlight, Live, OpenConnection, Verdict, Waiter};
 pub use metrics::{Metrics, Names};
 pub use probes::ProbeRequests;
 pub use protocol::{Http2, Protocol};
-pub use queue::{Place, Queue};
+pub use queue::{Line, Place, Queue};
 pub use states::LiveStates;
 pub use tcp_sessions::SessionEnd;
 

@@ -79,6 +79,18 @@ impl LiveStates {
         known.queue(upstream)
     }
 
+    /// The endpoints of this upstream that somebody has, by their addresses.
+    pub(crate) fn of(&self, upstream: &str) -> Vec<(Address, Arc<Live>)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_upstream = known.by_upstream.get(upstream);
+        let entries = of_upstream
+            .into_iter()
+            .flat_map(|known| known.by_address.iter());
+        entries
+            .filter_map(|(address, live)| Some((address.clone(), live.upgrade()?)))
+            .collect()
+    }
+
     /// Where workers ask for probes.
     pub fn probe_requests(&self) -> &Arc<ProbeRequests> {
         &self.requests

@@ -56,7 +56,7 @@ pub struct SessionRoute {
     pub name: Arc<str>,
     split: Split,
     /// What is measured about each choice.
-    metrics: Box<[SessionMetrics]>,
+    metrics: Box<[Arc<SessionMetrics>]>,
 }
 
 /// One choice of a [`SessionRoute`].
@@ -125,18 +125,20 @@ impl SessionRoute {
         name: &str,
         (split, is_brought): (Split, bool),
     ) -> Self {
+        let name: Arc<str> = name.into();
         let choices = split.choices().iter();
         let metrics = choices.map(|choice| {
-            let upstream = &choice.upstream;
-            let metrics = SessionMetrics::new(registry, listener, &upstream.name);
-            if is_brought {
-                return metrics.with_refusals(registry, listener, &upstream.name);
-            }
-            metrics
+            let names = (&name, &choice.upstream.name);
+            let metrics = SessionMetrics::new(registry, listener, names);
+            Arc::new(if is_brought {
+                metrics.with_refusals(registry)
+            } else {
+                metrics
+            })
         });
         Self {
-            name: name.into(),
             metrics: metrics.collect(),
+            name,
             split,
         }
     }
@@ -167,7 +169,7 @@ impl SessionTarget {
     }
 
     /// What is measured about it.
-    pub fn metrics(&self) -> &SessionMetrics {
+    pub fn metrics(&self) -> &Arc<SessionMetrics> {
         &self.route.metrics[self.place]
     }
 }

@@ -1,10 +1,18 @@
 //! What is measured about a listener that relays bytes or datagrams.
 
+use std::sync::Arc;
+
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 
 /// Handles of one listener that relays, and its upstream.
 #[derive(Debug)]
 pub struct SessionMetrics {
+    /// The listener that they belong to.
+    pub listener: Arc<str>,
+    /// The route; empty for a listener's own target.
+    pub route: Arc<str>,
+    /// The upstream.
+    pub upstream: Arc<str>,
     /// Sessions now.
     pub active: Gauge,
     /// Bytes from clients to endpoints.
@@ -58,8 +66,12 @@ pub enum SessionResult {
 
 impl SessionMetrics {
     /// Resolves the handles.
-    pub fn new(registry: &Registry, listener: &str, upstream: &str) -> Self {
-        let labels = [("listener", listener), ("upstream", upstream)];
+    pub fn new(
+        registry: &Registry,
+        listener: &str,
+        (route, upstream): (&Arc<str>, &Arc<str>),
+    ) -> Self {
+        let labels = [("listener", listener), ("upstream", &**upstream)];
         let bytes = |direction| {
             let direction = ("direction", direction);
             registry.counter(&BYTES, &[labels[0], labels[1], direction])
@@ -69,6 +81,9 @@ impl SessionMetrics {
             registry.counter(&SESSIONS_ENDED, &[labels[0], labels[1], result])
         };
         Self {
+            listener: listener.into(),
+            route: Arc::clone(route),
+            upstream: Arc::clone(upstream),
             active: registry.level(&SESSIONS, &labels),
             sent: bytes("sent"),
             received: bytes("received"),
@@ -78,11 +93,11 @@ impl SessionMetrics {
     }
 
     /// The same where connections are brought that were going elsewhere.
-    pub(super) fn with_refusals(self, registry: &Registry, listener: &str, upstream: &str) -> Self {
+    pub(super) fn with_refusals(self, registry: &Registry) -> Self {
         let refused = Denial::ALL.map(|refusal| {
             let labels = [
-                ("listener", listener),
-                ("upstream", upstream),
+                ("listener", &*self.listener),
+                ("upstream", &*self.upstream),
                 ("reason", refusal.as_str()),
             ];
             registry.counter(&REFUSED, &labels)
@@ -205,7 +220,7 @@ mod tests {
     #[test]
     fn each_result_has_its_own_counter() {
         let registry = Registry::new(1);
-        let metrics = SessionMetrics::new(&registry, "postgres", "main");
+        let metrics = SessionMetrics::new(&registry, "postgres", (&"".into(), &"main".into()));
         for (times, result) in (1..).zip(SessionResult::ALL) {
             for _ in 0..times {
                 metrics.count(result);

@@ -8,10 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
+use tokio::time::Instant;
 
-use super::{Pick, PickError, Upstream};
+use super::removal::Removal;
+use super::{PickError, Upstream};
 use crate::config;
-use crate::endpoint::{Endpoint, Metrics, Names};
+use crate::endpoint::{Endpoint, Live, Metrics, Names};
 use crate::net::Address;
 
 /// Where connections may go, and what is counted about all of them.
@@ -36,8 +38,9 @@ impl Upstream {
         allowed.any(|network| network.contains(&destination))
     }
 
-    /// The endpoint at a destination, if that is allowed, with a connection counted in.
-    pub fn pick_destination(&self, destination: SocketAddr) -> Result<Pick, PickError> {
+    /// The endpoint at a destination, if that is allowed. While somebody has it, it is the same for
+    /// all who ask.
+    pub fn destination(&self, destination: SocketAddr) -> Result<Arc<Endpoint>, PickError> {
         let Some(destinations) = &self.destinations else {
             return Err(PickError::NoEndpoints);
         };
@@ -46,7 +49,7 @@ impl Upstream {
         }
         let address = Address::Ip(destination);
         let live = self.live.get_or_create(&self.name, &address);
-        let endpoint = Endpoint {
+        Ok(Arc::new(Endpoint {
             name: destination.to_string().into(),
             address,
             socket: self.socket.clone(),
@@ -61,11 +64,34 @@ impl Upstream {
             live,
             metrics: Arc::clone(&destinations.metrics),
             logged: OnceLock::new(),
-        };
-        let most = endpoint.most_in_flight().now(&endpoint.live);
-        let in_flight = endpoint.live.try_begin(most);
-        let in_flight = in_flight.ok_or(PickError::AllAtLimit)?;
-        Ok(Pick::new(Arc::new(endpoint), in_flight))
+        }))
+    }
+
+    /// Retires the destinations that somebody is connected to and that do not stay, and takes back
+    /// those that do.
+    pub(super) fn retire_destinations(
+        &self,
+        (removal, now): (Removal, Instant),
+        stays: impl Fn(&Address, &Live) -> bool,
+    ) {
+        if !self.leads_to_destinations() {
+            return;
+        }
+        for (address, live) in self.live.of(&self.name) {
+            if !stays(&address, &live) {
+                removal.retire(&live, now);
+            } else if live.is_retired() {
+                live.set_retired(false);
+            }
+        }
+    }
+
+    /// The same after a reload: what is allowed stays.
+    pub(super) fn retire_what_is_not_allowed(&self, now: Instant) {
+        self.retire_destinations((self.removal, now), |address, _| match address {
+            Address::Ip(destination) => self.allows(destination.ip()),
+            Address::Unix(_) => false,
+        });
     }
 
     /// Takes over what was counted before.

@@ -32,6 +32,7 @@ pub use change::HealthChange;
 pub use check::{GrpcProbe, HealthCheck, HealthCheckError, HttpProbe, Probe, Statuses, UdpProbe};
 pub use members::{ResolvedEndpoint, entries};
 pub use pick::{Pick, PickError};
+pub use queue::{Patience, Waited};
 pub use standing::Standing;
 pub use world::World;
 

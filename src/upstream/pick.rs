@@ -25,6 +25,14 @@ impl Pick {
             _in_flight: in_flight,
         }
     }
+
+    /// The pick of an endpoint that is the only one, unless it is at its limit.
+    pub fn only(endpoint: &Arc<Endpoint>) -> Result<Self, PickError> {
+        let most = endpoint.most_in_flight().now(&endpoint.live);
+        let in_flight = endpoint.live.try_begin(most);
+        let in_flight = in_flight.ok_or(PickError::AllAtLimit)?;
+        Ok(Self::new(Arc::clone(endpoint), in_flight))
+    }
 }
 
 /// Why no endpoint can be picked. Neither is the fault of the client.

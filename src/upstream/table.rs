@@ -186,7 +186,9 @@ impl Table {
 
     /// Picks, in this order: a candidate in a zone where none was tried yet; one that was not tried
     /// yet and is not backing off; a backup if all candidates were tried or are backing off; one
-    /// that is backing off; at last one that was tried. Never one that is full.
+    /// that is backing off; at last one that was tried. Never one that is full. Where one that
+    /// would do is merely full, none takes its place that is backing off: who may wait for it is
+    /// better served by that, and who may not is told at once.
     pub(super) fn pick(&self, wish: Wish<'_>, random: &mut Rng) -> Result<Found<'_>, PickError> {
         if let Some(found) = self.try_another_zone(wish, random) {
             return Ok(found);
@@ -195,10 +197,13 @@ impl Table {
             return Ok(found);
         }
         let again = Wish { tried: &[], ..wish };
-        let found = self
-            .stand_in(wish, random)
-            .or_else(|| self.try_pick(&self.first, wish, Backoff::Ignore, random))
-            .or_else(|| self.try_pick(&self.first, again, Backoff::Ignore, random));
+        let found = if self.has_one_that_is_only_full(wish) {
+            self.try_pick(&self.first, again, Backoff::Heed, random)
+        } else {
+            self.stand_in(wish, random)
+                .or_else(|| self.try_pick(&self.first, wish, Backoff::Ignore, random))
+                .or_else(|| self.try_pick(&self.first, again, Backoff::Ignore, random))
+        };
         match found {
             Some(found) => Ok(found),
             None if self.first.members.is_empty() => Err(PickError::NoEndpoints),
@@ -232,17 +237,19 @@ impl Table {
         self.try_pick(&self.first, elsewhere, Backoff::Heed, random)
     }
 
+    /// Whether there is a candidate that was not tried yet and does not fail: if none can be
+    /// picked, this one has no room.
+    fn has_one_that_is_only_full(&self, wish: Wish<'_>) -> bool {
+        self.first.members.iter().any(|&index| {
+            let live = &self.slots[index as usize].live;
+            !wish.tried.contains(&live.id()) && !live.is_backing_off(wish.now)
+        })
+    }
+
     /// A backup stands in for candidates that fail, not for those that are full: it is there for
     /// outages, and a limit that spills over is none.
     fn stand_in(&self, wish: Wish<'_>, random: &mut Rng) -> Option<Found<'_>> {
         if self.reserve.members.is_empty() {
-            return None;
-        }
-        let is_only_full = self.first.members.iter().any(|&index| {
-            let live = &self.slots[index as usize].live;
-            !wish.tried.contains(&live.id()) && !live.is_backing_off(wish.now)
-        });
-        if is_only_full {
             return None;
         }
         self.try_pick(&self.reserve, wish, Backoff::Heed, random)

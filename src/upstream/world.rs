@@ -87,6 +87,13 @@ impl World {
                     removal.retire(&endpoint.live, now);
                 }
             }
+            // Not even for a moment what stays: its tunnels would end.
+            if !new.get(name).is_some_and(|new| new.leads_to_destinations()) {
+                old.retire_destinations((removal, now), |_, live| kept.contains(&live.id()));
+            }
+        }
+        for upstream in new.values() {
+            upstream.retire_what_is_not_allowed(now);
         }
         *running = new;
     }

@@ -304,14 +304,18 @@ async fn serve_by_name(
     };
     // What lives on must not keep the routes of its first day.
     drop(by_name);
-    let (tls, kind) = (listener.tls.clone(), listener.kind.clone());
-    drop(listener);
-    match (taker, kind) {
-        (Taker::Route(beginning), _) => {
+    let (received, end) = match taker {
+        Taker::Route(beginning) => {
+            drop(listener);
             guard.speaks(ConnectionProtocol::Tcp);
             return tcp::serve(stream, facts, beginning, local, guard).await;
         }
-        (Taker::Listener(received, end), Kind::Http(http)) => {
+        Taker::Listener(received, end) => (received, end),
+    };
+    let (tls, kind) = (listener.tls.clone(), listener.kind.clone());
+    drop(listener);
+    match kind {
+        Kind::Http(http) => {
             let Some(tls) = tls else { return };
             if let Some(stream) = tls.accept_begun(stream, received, end).await {
                 drop(tls);
@@ -319,8 +323,8 @@ async fn serve_by_name(
             }
             return;
         }
-        (Taker::Listener(..), Kind::Udp(_)) => {}
-        (Taker::Listener(received, end), Kind::Tcp(tcp)) => {
+        Kind::Udp(_) => {}
+        Kind::Tcp(tcp) => {
             let terminated = match tls {
                 Some(tls) => {
                     let begun = tls.accept_begun(stream, received, end).await;

@@ -3,6 +3,7 @@
 use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::proxy_header::{Said, UNIQUE_ID, take, v2};
 
 #[test]
 fn bytes_pass_unread() {
@@ -137,4 +138,52 @@ fn bytes_are_counted() {
             |line: &&str| line.starts_with("evenkeel_l4_bytes_total{") && line.ends_with(" 5");
         (metrics.lines().filter(counted).count() == 2).then_some(())
     });
+}
+
+#[test]
+fn a_session_has_an_id_that_its_endpoint_and_the_log_have() {
+    let endpoint = Endpoint::start(|peer| {
+        if take(peer).is_some() {
+            peer.send_all_back();
+        }
+    });
+    let address = endpoint.address();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         proxy_protocol = \"accepted\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n\
+         timeouts = {{ proxy_header = \"100ms\" }}\n\
+         [upstream.app]\nproxy_protocol = \"v2\"\nendpoints = [\"{address}\"]\n"
+    ));
+    let told = |nth: usize| {
+        let said = Said::parse(&endpoint.raw()[nth]);
+        let id = said.tlv(UNIQUE_ID).expect("always told");
+        String::from_utf8(id.to_vec()).expect("it is text")
+    };
+    for _ in 0..2 {
+        let mut client = proxy.client();
+        client.send("hello");
+        assert_eq!(client.bytes(5), b"hello");
+        client.finish();
+        assert!(client.is_closed());
+    }
+    let lines = proxy.access_lines(2);
+    let ids = [told(0), told(1)];
+    assert_ne!(ids[0], ids[1]);
+    for (line, id) in lines.iter().zip(&ids) {
+        assert_eq!(line["request_id"], **id);
+        assert_eq!(id.len(), 32, "{id}");
+    }
+    // Of a connection that has one, it stays.
+    let mut client = proxy.client();
+    let header = v2(
+        "192.0.2.7:56324",
+        "198.51.100.1:443",
+        &[(UNIQUE_ID, b"front-1")],
+    );
+    client.send([&header[..], b"hello"].concat());
+    assert_eq!(client.bytes(5), b"hello");
+    client.finish();
+    assert!(client.is_closed());
+    assert_eq!(proxy.access_lines(3)[2]["request_id"], "front-1");
+    assert_eq!(told(2), "front-1");
 }

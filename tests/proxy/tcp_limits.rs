@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::cases::get;
 use crate::support::client::Client;
 use crate::support::clock::{eventually, pause, timed};
@@ -278,6 +280,65 @@ fn who_finds_every_endpoint_full_waits_for_a_place() {
         "evenkeel_queue_wait_seconds_count{upstream=\"app\"}",
     );
     assert_eq!(waited, Some(3));
+    let mut lines = proxy.access_lines(4);
+    lines.retain(|line| line["queue_s"].as_f64().is_some_and(|queued| queued > 0.0));
+    assert_eq!(lines.len(), 3, "the first one did not wait");
+}
+
+#[test]
+fn who_finds_one_endpoint_dead_waits_for_the_other() {
+    let (down, up) = (Endpoint::refuses(), Endpoint::sends_back());
+    let proxy = Evenkeel::start(&relay(
+        &[&down, &up],
+        "max_connections_per_endpoint = 1\ntimeouts = { connect = \"60s\" }\n",
+    ));
+    let first = greeted(&proxy);
+    let mut second = proxy.client();
+    second.send("hello");
+    eventually("it waits", || {
+        let depth = value(&proxy, "evenkeel_queue_depth{upstream=\"app\"}");
+        (depth == Some(1)).then_some(())
+    });
+    assert!(second.is_quiet());
+    drop(first);
+    assert_eq!(second.bytes(5), b"hello");
+}
+
+#[test]
+fn who_waits_is_served_by_what_a_reload_brings() {
+    let (gone, new) = (Endpoint::sends_back(), Endpoint::sends_back());
+    let lines = "max_connections_per_endpoint = 1\ntimeouts = { connect = \"60s\" }\n";
+    let mut proxy = Evenkeel::start(&relay(&[&gone], lines));
+    let mut first = greeted(&proxy);
+    let mut second = proxy.client();
+    second.send("hello");
+    eventually("it waits", || {
+        let depth = value(&proxy, "evenkeel_queue_depth{upstream=\"app\"}");
+        (depth == Some(1)).then_some(())
+    });
+    proxy.reload(&relay(&[&new], lines));
+    assert_eq!(second.bytes(5), b"hello");
+    assert_eq!((gone.connections(), new.connections()), (1, 1));
+    first.send("hello");
+    assert_eq!(first.bytes(5), b"hello");
+}
+
+#[test]
+fn a_session_is_cut_at_the_end_of_a_drain() {
+    let endpoint = Endpoint::sends_back();
+    let mut proxy = Evenkeel::start(&format!(
+        "[shutdown]\ngrace = \"0s\"\ndrain = \"300ms\"\n{}",
+        relay(&[&endpoint], "")
+    ));
+    let mut client = greeted(&proxy);
+    proxy.signal(Signal::TERM);
+    client.send("again");
+    assert_eq!(client.bytes(5), b"again");
+    assert!(client.is_reset(), "an end that looks orderly");
+    endpoint.wait_for_end();
+    proxy.wait_for_exit();
+    let log = proxy.log();
+    assert!(log.contains(r#""end":"shed""#), "{log}");
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn bytes_pass_decrypted_in_each_version() {
         .collect();
     assert_eq!(versions, ["1.2", "1.3"]);
     assert_eq!(lines[0]["url.scheme"], "tcp");
+    assert_eq!(lines[0]["server.address"], "db.test");
 }
 
 #[test]

@@ -295,7 +295,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         // Before it is asked whether anybody waits for it.
         self.live.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.live.queue.freed();
+        self.live.queue.freed(&self.live);
     }
 }
 

@@ -28,6 +28,21 @@ impl RequestId {
         std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
+    /// The one of a number that is not zero, drawn at random.
+    pub fn of_number(number: u128) -> Self {
+        let mut digits = [0; 32];
+        let number = number.to_be_bytes();
+        for (digits, bytes) in digits
+            .as_chunks_mut()
+            .0
+            .iter_mut()
+            .zip(number.as_chunks().0)
+        {
+            *digits = hexadecimal(u32::from_be_bytes(*bytes));
+        }
+        Self(Text::Made(digits))
+    }
+
     /// An id that came with a request; `None` if it is not well-formed.
     pub fn of(value: Value<'_>) -> Option<Self> {
         is_well_formed(value).then(|| Self(Text::Kept(value.as_bytes().into())))
@@ -56,7 +71,7 @@ pub(super) fn set(
             return id;
         }
     }
-    let id = new(random);
+    let id = RequestId::of_number(random.u128(1..));
     headers.insert_prepared(&X_REQUEST_ID_NAME, id.value());
     id
 }
@@ -64,20 +79,6 @@ pub(super) fn set(
 /// Short enough for a column of a log, and nothing that a log or a shell would trip over.
 fn is_well_formed(id: Value<'_>) -> bool {
     (1..=LONGEST).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-}
-
-fn new(random: &mut fastrand::Rng) -> RequestId {
-    let mut digits = [0; 32];
-    let number = random.u128(1..).to_be_bytes();
-    for (digits, bytes) in digits
-        .as_chunks_mut()
-        .0
-        .iter_mut()
-        .zip(number.as_chunks().0)
-    {
-        *digits = hexadecimal(u32::from_be_bytes(*bytes));
-    }
-    RequestId(Text::Made(digits))
 }
 
 /// The digits of a number, all at once: every request has an id of four such numbers.

@@ -332,6 +332,7 @@ impl Record {
             user_agent: asked.part(Part::UserAgent),
             referer: asked.part(Part::Referer),
             attempts: self.attempts.get(),
+            queued: None,
             connect: self.connect.get(),
             first_byte: self.first_byte.get(),
             total: ended.total,

@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use super::{LIMIT_REACHED, Session};
+use super::cause::Cause;
+use super::{Session, new_id};
 use crate::snapshot::SessionResult;
 use crate::telemetry::access::{End, Entry, Origin, Target};
 
@@ -13,23 +14,26 @@ impl Session {
         }
         let endpoint = self.endpoint.as_deref();
         let (total, now) = (self.began.elapsed(), SystemTime::now());
-        let terminated = self.terminated.as_deref();
-        let certificate = terminated.and_then(|it| it.certificate.as_ref());
-        let origin = Origin::new(&self.facts.listener, &self.target.route.name);
-        let upstream = &self.target.choice().upstream.name;
+        let hello = self.hello.as_deref();
+        let certificate = hello.and_then(|hello| hello.certificate.as_ref());
+        let origin = Origin::new(&self.metrics.listener, &self.metrics.route);
+        let upstream = &self.metrics.upstream;
+        let waited = self.waited.time();
+        let id = self.id.as_deref().cloned();
+        let id = id.unwrap_or_else(|| new_id(&self.local));
         let target = endpoint.map_or_else(
             || Target::new(upstream, "", ""),
             |endpoint| Target::new(upstream, &endpoint.zone, &endpoint.name),
         );
         self.local.access_log.record(&Entry {
             at: now.checked_sub(total).unwrap_or(now),
-            request_id: b"",
+            request_id: id.bytes(),
             origin: &origin,
             target: Some(&target),
-            client: self.facts.peer,
+            client: self.peer,
             method: "",
             scheme: "tcp",
-            host: self.server_name.as_deref().unwrap_or_default().as_bytes(),
+            host: self.server_name().unwrap_or_default().as_bytes(),
             path: b"",
             query: None,
             status: None,
@@ -37,30 +41,31 @@ impl Session {
             request_bytes: self.passed.sent.get(),
             response_bytes: self.passed.received.get(),
             version: "",
-            tls: terminated.and_then(|it| it.version),
+            tls: hello.and_then(|hello| hello.version),
             client_certificate: certificate.map(|shown| (&*shown.subject, &*shown.fingerprint)),
             user_agent: b"",
             referer: b"",
-            attempts: self.attempts,
+            attempts: self.attempts.into(),
+            queued: (!waited.is_zero()).then_some(waited),
             connect: self.connect,
             first_byte: None,
             total,
             overhead: None,
             end: end(self.result, self.error),
-            error: self.error,
+            error: self.error.map(Cause::word),
             generation: self.generation,
         });
     }
 }
 
 /// The log's word for how a session ended.
-fn end(result: SessionResult, error: Option<&str>) -> End {
+fn end(result: SessionResult, error: Option<Cause>) -> End {
     match result {
         SessionResult::Ok => End::Ok,
         SessionResult::ClientReset => End::ClientAbort,
         SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
         SessionResult::Idle | SessionResult::Silent | SessionResult::MaxAge => End::Timeout,
-        SessionResult::Unavailable if error != Some(LIMIT_REACHED) => End::EndpointReset,
+        SessionResult::Unavailable if error != Some(Cause::LimitReached) => End::EndpointReset,
         SessionResult::Denied => End::Denied,
         SessionResult::Unavailable | SessionResult::Removed | SessionResult::Cut => End::Shed,
     }

@@ -4,30 +4,34 @@
 //! fails, and then the tunnel runs. Until an endpoint stands nothing is read from the client but
 //! what a route was found by, and that is kept: no attempt can lose its first bytes.
 
+mod cause;
 mod destination;
+mod greeted;
 mod log;
-mod terminated;
+mod opening;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use self::terminated::Terminated;
-use super::introduction::{Known as Introduced, introduction};
+use self::cause::Cause;
+use self::greeted::Greeted;
+use self::opening::Standing;
 use super::local::Local;
 use super::tunnel::{End, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
-use crate::balance::client_key;
 use crate::context::ConnectionFacts;
-use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, SessionEnd};
-use crate::net::{Known, Stream, named};
-use crate::pool::{Wanted, connect};
-use crate::snapshot::{Choice, Denial, SessionResult, SessionRoute, SessionTarget, TcpListener};
-use crate::tls::Purpose;
-use crate::upstream::{Pick, PickError};
+use crate::endpoint::{ConnectFailure, Endpoint, SessionEnd};
+use crate::message::Value;
+use crate::net::{Known, Stream};
+use crate::policy::RequestId;
+use crate::proxy_protocol::Kind;
+use crate::snapshot::{SessionMetrics, SessionResult, SessionRoute, SessionTarget, TcpListener};
+use crate::upstream::Waited;
 
 /// How a session begins.
 #[derive(Debug)]
@@ -53,21 +57,28 @@ impl Beginning {
 
 /// One client's connection, from its acceptance on. It is counted and logged when it is dropped, so
 /// that a session which is cut by a drain, or by a fault of ours, is seen as well.
+///
+/// It may last for days and through many reloads, so it keeps nothing that leads to the route and
+/// the upstream it began with: those would stay for as long, with their tables. And there may be
+/// very many, so it keeps little: each pointer counts.
 #[derive(Debug)]
 struct Session {
-    facts: ConnectionFacts,
-    target: SessionTarget,
-    /// The name that the client asked for.
-    server_name: Option<Box<str>>,
-    /// TLS that ends here, if it does.
-    terminated: Option<Box<Terminated>>,
+    peer: SocketAddr,
+    metrics: Arc<SessionMetrics>,
+    /// Made when somebody is told it, at last the log.
+    id: Option<Box<RequestId>>,
+    /// Of TLS, if that is spoken.
+    hello: Option<Box<Greeted>>,
     local: Rc<Local>,
     generation: u64,
     began: Instant,
-    attempts: u32,
+    attempts: u8,
     /// Whether it leads to the endpoint that was tried last, and how that ended.
     is_open: bool,
     end_there: SessionEnd,
+    result: SessionResult,
+    /// For an endpoint with room.
+    waited: Waited,
     /// Known as one that was brought here.
     taken: Option<Box<Known>>,
     /// The endpoint that was tried last.
@@ -75,21 +86,16 @@ struct Session {
     /// Until the connection to it stood.
     connect: Option<Duration>,
     passed: Passed,
-    result: SessionResult,
-    /// The cause of a failure, as a word of RFC 9209.
-    error: Option<&'static str>,
+    /// The cause of a failure.
+    error: Option<Cause>,
 }
 
-/// A connection to an endpoint with all that counts it.
+/// What a session begins with, and needs no longer once an endpoint is connected.
 #[derive(Debug)]
-struct Opened {
-    stream: Stream,
-    /// One more of its connections.
-    _open: OpenConnection,
-    /// One more in flight there.
-    pick: Pick,
-    /// Known as one of ours, where it might be brought here.
-    _made: Option<Box<Known>>,
+struct Start {
+    target: SessionTarget,
+    facts: ConnectionFacts,
+    received: Bytes,
 }
 
 /// Serves a client until its session ends; what is held is let go then.
@@ -104,19 +110,23 @@ pub fn serve<H>(
     held: H,
 ) -> impl Future<Output = ()> {
     let target = local.with_random(|random| beginning.route.pick(random));
-    let mut session = Session::new(facts, target, beginning.server_name, local);
-    session.terminated = Terminated::on(&client);
-    // In a box: most begin with nothing.
-    let received = (!beginning.received.is_empty()).then(|| Box::new(beginning.received));
+    let hello = Greeted::with(&client, beginning.server_name);
+    let mut session = Session::new(&facts, target.metrics(), hello, local);
+    let start = Box::new(Start {
+        target,
+        facts,
+        received: beginning.received,
+    });
     async move {
-        let opened = Box::pin(session.open_for(&client)).await;
-        match opened {
-            Ok(opened) => session.relay(&client, opened, received).await,
+        let standing = match Box::pin(session.open_for(&client, start)).await {
+            Ok(standing) => Some(standing),
             Err(result) => {
                 session.result = result;
-                // An orderly end would say that the service had nothing to tell.
-                client.reset_on_close();
+                None
             }
+        };
+        if let Some(standing) = standing {
+            session.relay(&client, standing).await;
         }
         // In this order: whoever is told of its end finds that it has been counted.
         drop((session, client, held));
@@ -125,207 +135,64 @@ pub fn serve<H>(
 
 impl Session {
     fn new(
-        facts: ConnectionFacts,
-        target: SessionTarget,
-        server_name: Option<Box<str>>,
+        facts: &ConnectionFacts,
+        metrics: &Arc<SessionMetrics>,
+        hello: Option<Box<Greeted>>,
         local: Rc<Local>,
     ) -> Self {
-        target.metrics().active.inc();
+        metrics.active.inc();
         Self {
-            facts,
+            peer: facts.peer,
+            metrics: Arc::clone(metrics),
+            id: id_in_front(facts).map(Box::new),
+            hello,
             generation: local.snapshot().generation,
-            target,
-            server_name,
-            terminated: None,
             local,
             began: Instant::now(),
             attempts: 0,
             is_open: false,
             end_there: SessionEnd::Ended,
+            result: SessionResult::Cut,
+            waited: Waited::default(),
             taken: None,
             endpoint: None,
             connect: None,
             passed: Passed::default(),
-            result: SessionResult::Cut,
             error: None,
         }
     }
 
-    /// Connects to where the session goes, for as long as the client waits for it.
-    async fn open_for(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
-        tokio::select! {
-            biased;
-            () = client.broken() => Err(SessionResult::ClientReset),
-            opened = self.open(client) => opened,
-        }
-    }
-
-    async fn open(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
-        match destination::taken(self.facts.brought.as_deref(), client) {
-            Ok(known) => self.taken = known.map(Box::new),
-            Err(refusal) => return Err(self.refuse(refusal)),
-        }
-        if self.target.choice().upstream.leads_to_destinations() {
-            self.open_destination(client).await
-        } else {
-            self.open_endpoint(client).await
-        }
-    }
-
-    /// Connects to where the client was going.
-    async fn open_destination(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
-        let target = self.target.clone();
-        let Choice {
-            upstream, timeouts, ..
-        } = target.choice();
-        let found = destination::destination(
-            self.facts.brought.as_deref(),
-            upstream,
-            &self.local.snapshot(),
-        );
-        let to = match found {
-            Ok(to) => to,
-            Err(refusal) => return Err(self.refuse(refusal)),
-        };
-        let pick = upstream.pick_in_turn(|| upstream.pick_destination(to), timeouts.connect);
-        match pick.await {
-            Ok(pick) => self.connect(client, pick).await,
-            Err(error) => {
-                self.error = Some(word(error));
-                Err(SessionResult::Unavailable)
-            }
-        }
-    }
-
-    fn refuse(&mut self, refusal: Denial) -> SessionResult {
-        self.target.metrics().refuse(refusal);
-        self.error = Some(refusal.error());
-        SessionResult::Denied
-    }
-
-    /// Connects to an endpoint, and to another one as often as that fails.
-    async fn open_endpoint(&mut self, client: &Stream) -> Result<Opened, SessionResult> {
-        let key = named(self.facts.peer).map(client_key);
-        let mut tried = Vec::new();
-        let mut result = SessionResult::Unavailable;
-        while tried.len() < ATTEMPTS {
-            let Choice {
-                upstream, timeouts, ..
-            } = self.target.choice();
-            let local = &self.local;
-            let pick = || {
-                let now = Instant::now();
-                local.with_random(|random| upstream.pick_for(key, &tried, random, now))
-            };
-            let pick = if tried.is_empty() {
-                upstream.pick_in_turn(pick, timeouts.connect).await
-            } else {
-                pick()
-            };
-            let pick = match pick {
-                Ok(pick) => pick,
-                Err(error) => {
-                    // What went wrong with those that were tried says more than that none is left.
-                    self.error.get_or_insert(word(error));
-                    break;
-                }
-            };
-            let id = pick.endpoint.live.id();
-            if tried.contains(&id) {
-                break; // all have been tried: once more at once would bring the same
-            }
-            tried.push(id);
-            match self.connect(client, pick).await {
-                Ok(opened) => return Ok(opened),
-                Err(SessionResult::Denied) => return Err(SessionResult::Denied),
-                Err(failed) => result = failed,
-            }
-        }
-        Err(result)
-    }
-
-    async fn connect(&mut self, client: &Stream, pick: Pick) -> Result<Opened, SessionResult> {
-        let endpoint = Arc::clone(&pick.endpoint);
-        let known = Introduced {
-            server_name: self.server_name.as_deref(),
-            unique_id: None, // a session has none of its own
-        };
-        let introduction = introduction(&endpoint, &self.facts, client, known);
-        self.endpoint = Some(Arc::clone(&endpoint));
-        self.attempts += 1;
-        // One limit for both: a place among its connections, and the connection.
-        let limit = self.target.choice().timeouts.connect;
-        let end = Instant::now() + limit;
-        let Ok(open) = timeout_at(end, self.local.pool.may_open(&endpoint)).await else {
-            self.error = Some(LIMIT_REACHED);
-            return Err(SessionResult::Unavailable);
-        };
-        let began = Instant::now();
-        let wanted = Wanted {
-            host: None,
-            client: introduction.as_deref(),
-        };
-        let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, wanted);
-        let failure = match timeout_at(end, opening).await {
-            Ok(Ok((mut stream, _))) => {
-                let measures = endpoint.metrics.tcp();
-                self.local.sampler.watch(&mut stream, measures);
-                let took = began.elapsed();
-                endpoint.connected(took);
-                endpoint.live.connected();
-                self.connect = Some(took);
-                let made = match destination::made(self.facts.brought.as_deref(), &stream) {
-                    Ok(made) => made.map(Box::new),
-                    Err(refusal) => return Err(self.refuse(refusal)),
-                };
-                self.error = None;
-                return Ok(Opened {
-                    stream,
-                    _open: open,
-                    pick,
-                    _made: made,
-                });
-            }
-            Ok(Err(error)) => {
-                tracing::debug!(endpoint = %endpoint.name, why = %error, "no connection");
-                ConnectFailure::of(&error)
-            }
-            Err(_) => ConnectFailure::TimedOut,
-        };
-        // Waiting for a place is no fault of the endpoint.
-        if failure != ConnectFailure::TimedOut || began.elapsed() >= limit {
-            endpoint.connect_failed(failure, Instant::now());
-        }
-        endpoint.metrics.session_ended(SessionEnd::ConnectFailed);
-        self.error = Some(failure.as_str());
-        Err(SessionResult::ConnectFailed)
+    /// Its id, which the log has too.
+    fn id(&mut self) -> &RequestId {
+        let local = &self.local;
+        self.id.get_or_insert_with(|| Box::new(new_id(local)))
     }
 
     fn relay<'a>(
         &'a mut self,
         client: &'a Stream,
-        opened: Opened,
-        received: Option<Box<Bytes>>,
+        standing: Box<Standing>,
     ) -> impl Future<Output = ()> + 'a {
-        let timeouts = &self.target.choice().timeouts;
-        let mut limits = self.local.with_random(|random| timeouts.tunnel(random));
-        limits.first_byte = received.is_none().then_some(timeouts.first_byte);
         self.is_open = true;
         async move {
+            let Standing {
+                opened,
+                limits,
+                received,
+            } = *standing;
             // All of it: what is only held counts as well.
             let opened = &opened;
-            let metrics = self.target.metrics();
             let watch = Watch {
                 limits,
                 endpoint: &opened.pick.endpoint.live,
                 passed: &self.passed,
                 meters: Some(Meters {
-                    sent: &metrics.sent,
-                    received: &metrics.received,
+                    sent: &self.metrics.sent,
+                    received: &self.metrics.received,
                 }),
             };
             let prefix = Prefix {
-                sent: received.map(|received| *received).unwrap_or_default(),
+                sent: received,
                 ..Prefix::default()
             };
             let ends = (End::Socket(client), End::Socket(&opened.stream));
@@ -337,12 +204,15 @@ impl Session {
     fn conclude(&mut self, outcome: &Outcome) {
         (self.result, self.error) = match outcome.end {
             Ended::Closed => (SessionResult::Ok, None),
-            Ended::Idle => (SessionResult::Idle, Some("connection_read_timeout")),
+            Ended::Idle => (SessionResult::Idle, Some(Cause::Silence)),
             Ended::MaxAge => (SessionResult::MaxAge, None),
-            Ended::Removed => (SessionResult::Removed, Some("destination_unavailable")),
-            Ended::Silent => (SessionResult::Silent, Some("connection_read_timeout")),
+            Ended::Removed => (SessionResult::Removed, Some(Cause::NoEndpoint)),
+            Ended::Silent => (SessionResult::Silent, Some(Cause::Silence)),
             Ended::ClientReset => (SessionResult::ClientReset, None),
-            Ended::EndpointReset => (SessionResult::EndpointReset, Some("connection_terminated")),
+            Ended::EndpointReset => (
+                SessionResult::EndpointReset,
+                Some(Cause::Failed(ConnectFailure::Terminated)),
+            ),
         };
         let Some(endpoint) = &self.endpoint else {
             return;
@@ -355,7 +225,11 @@ impl Session {
             }
             Ended::EndpointReset => SessionEnd::Reset,
             Ended::Closed => {
-                endpoint.live.connect_succeeded();
+                // Who ends a connection on which nothing was said has proved nothing. Who only
+                // listens is well if he took what there was: else his end would be a reset.
+                if outcome.received > 0 || outcome.sent > 0 {
+                    endpoint.live.connect_succeeded();
+                }
                 SessionEnd::Ended
             }
             Ended::Idle | Ended::Silent | Ended::MaxAge | Ended::Removed | Ended::ClientReset => {
@@ -367,9 +241,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let metrics = self.target.metrics();
-        metrics.active.dec();
-        metrics.count(self.result);
+        self.metrics.active.dec();
+        self.metrics.count(self.result);
         if let Some(endpoint) = self.endpoint.as_ref().filter(|_| self.is_open) {
             endpoint.metrics.session_ended(self.end_there);
         }
@@ -377,16 +250,12 @@ impl Drop for Session {
     }
 }
 
-/// RFC 9209's word for having nobody to ask.
-fn word(error: PickError) -> &'static str {
-    match error {
-        PickError::NoEndpoints => "destination_unavailable",
-        PickError::AllAtLimit => LIMIT_REACHED,
-    }
+/// What a proxy in front calls the connection: endpoints are told the same.
+fn id_in_front(facts: &ConnectionFacts) -> Option<RequestId> {
+    let told = facts.proxied.as_ref()?.tlvs.find(Kind::UniqueId);
+    RequestId::of(Value::new(told?)?)
 }
 
-const LIMIT_REACHED: &str = "connection_limit_reached";
-
-/// Endpoints that one session tries. With half of them dead and none known to be, one client in 32
-/// is turned away; each that failed is left alone by the next clients.
-const ATTEMPTS: usize = 5;
+fn new_id(local: &Local) -> RequestId {
+    RequestId::of_number(local.with_random(|random| random.u128(1..)))
+}

@@ -248,6 +248,7 @@ impl Session {
             user_agent: b"",
             referer: b"",
             attempts: self.attempts,
+            queued: None,
             connect: None,
             first_byte: self.first_byte,
             total,

@@ -78,6 +78,9 @@ fn how(object: &mut Object<'_>, entry: &Entry<'_>) {
         1 => object.raw(br#","attempts":1"#),
         attempts => object.number(br#","attempts":"#, attempts.into()),
     }
+    if let Some(queued) = entry.queued {
+        object.seconds(br#","queue_s":0.000000"#, queued);
+    }
     if let Some(connect) = entry.connect {
         object.seconds(br#","connect_s":0.000000"#, connect);
     }

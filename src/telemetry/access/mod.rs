@@ -122,6 +122,8 @@ pub struct Entry<'a> {
     pub referer: &'a [u8],
     /// Endpoints that were tried.
     pub attempts: u32,
+    /// For how long it waited for an endpoint with room, if it did.
+    pub queued: Option<Duration>,
     /// Until the connection to the endpoint stood, if one was made.
     pub connect: Option<Duration>,
     /// From the request's end to the first byte of the response, at the last endpoint

@@ -46,6 +46,7 @@ fn entry() -> Entry<'static> {
         user_agent: b"curl/8.5.0",
         referer: b"",
         attempts: 1,
+        queued: None,
         connect: None,
         first_byte: Some(Duration::from_micros(2_345)),
         total: Duration::from_micros(2_500),
