@@ -129,6 +129,7 @@ fn entry() -> Entry<'static> {
         user_agent: b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)",
         referer: b"",
         attempts: 1,
+        queued: None,
         connect: None,
         first_byte: Some(Duration::from_micros(2_345)),
         total: Duration::from_micros(2_500),
