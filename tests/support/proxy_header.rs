@@ -58,8 +58,6 @@ impl Said {
             0 | 3 => 0,
             1 => 4,
             2 => 16,
-            // Two paths, which are nobody's business.
-            3 => 0,
             other => panic!("family {other}"),
         };
         let mut at = if kind[1] >> 4 == 3 { 16 + 2 * 108 } else { 16 };
