@@ -67,7 +67,8 @@ fn refuses(peer: &mut H2Peer) {
 fn works_on(most: u64) -> H2Endpoint {
     let taken = AtomicU64::new(0);
     H2Endpoint::start(&[], move |peer| {
-        while let Some(head) = peer.head() {
+        // What it has taken it keeps, also once it is told to take no more.
+        while let Ok(head) = peer.frame_that(|frame| frame.kind == kind::HEADERS) {
             if taken.fetch_add(1, Ordering::Relaxed) >= most {
                 peer.send(&Frame::reset(head.stream, code::REFUSED_STREAM));
             }

@@ -205,8 +205,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Calls in a row that bring no final head. One or two are those calls' own matter.
 const FAILURES: u32 = 3;
 
-/// How long what an endpoint took on a connection that was then closed shows that it takes requests:
-/// a burst is over by then.
+/// How long what an endpoint took on a connection that was then closed shows that it takes
+/// requests: a burst is over by then.
 const SERVES_ON: Duration = Duration::from_secs(10);
 
 /// How often an endpoint is asked for a sign between two answers, for requests that waited in vain:
