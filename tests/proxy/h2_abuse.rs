@@ -79,7 +79,7 @@ impl Rig {
     }
 
     /// Does something while another client asks again and again: all its requests are answered, and
-    /// hardly one waits longer than they did before.
+    /// hardly one waits longer than they did before ([`Waits`]).
     pub(crate) fn beside_another<T>(&self, run: impl FnOnce() -> T) -> T {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut client = self.client();
@@ -100,15 +100,11 @@ impl Rig {
         };
         let result = run();
         is_over.store(true, Ordering::Release);
-        let mut waits = other.join().expect("the other client was served");
-        waits.sort_unstable();
-        tell(usual, &waits);
-        let nearly_all = waits[(waits.len() - 1) * 95 / 100];
-        let most = (10 * usual).max(usual + A_STEP);
-        assert!(
-            nearly_all < most,
-            "the other client waited for {nearly_all:?}, and {usual:?} before"
-        );
+        let waits = Waits::of(other.join().expect("the other client was served"));
+        waits.tell(usual);
+        if let Some(fault) = waits.fault(usual) {
+            panic!("the other client waited {fault}, and {usual:?} before");
+        }
         result
     }
 
@@ -165,17 +161,66 @@ fn flood<S: Read + Write>(client: &mut H2<S>, mut frames: impl FnMut(&mut H2<S>)
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a figure to be looked at")]
-fn tell(usual: Duration, waits: &[Duration]) {
-    let at = |part: usize| waits[(waits.len() - 1) * part / 1000];
-    eprintln!(
-        "{}: {usual:?} before; {} requests, {:?} at the middle, {:?} at 95 %, {:?} at most",
-        thread::current().name().unwrap_or_default(),
-        waits.len(),
-        at(500),
-        at(950),
-        at(1000)
-    );
+/// How long each request of a client waited that asked one after the other, the longest last.
+struct Waits(Vec<Duration>);
+
+impl Waits {
+    fn of(mut waits: Vec<Duration>) -> Self {
+        waits.sort_unstable();
+        Self(waits)
+    }
+
+    /// What so many thousandths of them did not exceed.
+    fn at(&self, part: usize) -> Duration {
+        self.0[(self.0.len() - 1) * part / 1000]
+    }
+
+    /// What is wrong with them. Whoever asks one after the other meets a worker that stands still
+    /// once, however long that lasts, so that shares of the requests do not show it: shares of the
+    /// time do, and the longest wait.
+    fn fault(&self, usual: Duration) -> Option<String> {
+        let most = (10 * usual).max(usual + A_STEP);
+        let (nearly_all, longest) = (self.at(950), self.at(1000));
+        if nearly_all >= most {
+            return Some(format!("for {nearly_all:?} often"));
+        }
+        if longest >= usual + A_FREEZE {
+            return Some(format!("for {longest:?} once"));
+        }
+        let long: Duration = self.0.iter().filter(|wait| **wait >= most).sum();
+        let all: Duration = self.0.iter().sum();
+        (long >= A_PAUSE && long >= all / 4).then(|| format!("long for {long:?} of {all:?}"))
+    }
+
+    #[expect(clippy::print_stderr, reason = "a figure to be looked at")]
+    fn tell(&self, usual: Duration) {
+        eprintln!(
+            "{}: {usual:?} before; {} requests, {:?} at the middle, {:?} at 95 %, {:?} at most",
+            thread::current().name().unwrap_or_default(),
+            self.0.len(),
+            self.at(500),
+            self.at(950),
+            self.at(1000)
+        );
+    }
+}
+
+#[test]
+fn a_worker_that_stands_still_is_noticed() {
+    let usual = Duration::from_millis(1);
+    let with = |count, others: &[u64]| {
+        let others = others.iter().copied().map(Duration::from_millis);
+        let waits = std::iter::repeat_n(usual, count).chain(others);
+        Waits::of(waits.collect()).fault(usual)
+    };
+    assert_eq!(with(1000, &[]), None);
+    assert_eq!(with(10, &[1500]), None, "a short while");
+    assert_eq!(with(5000, &[300; 4]), None, "a noisy machine");
+    assert_eq!(with(9000, &[900; 3]), None, "a pause of a long while");
+    assert!(with(10, &[300; 10]).is_some(), "often");
+    assert!(with(100, &[2500]).is_some(), "nearly all the time");
+    assert!(with(1000, &[900; 3]).is_some(), "most of the time");
+    assert!(with(100_000, &[3100]).is_some(), "it stood still");
 }
 
 fn opens(client: &mut Plain, method: &str, path: &str) -> (u32, Frame) {
@@ -535,6 +580,13 @@ fn honest_clients_are_not_hurt() {
 /// What the other client may wait beyond the usual: what a machine that others use as well may add.
 /// What it does wait is printed.
 const A_STEP: Duration = Duration::from_millis(250);
+
+/// What no request waits on a machine that others use: the worker stood still.
+const A_FREEZE: Duration = Duration::from_secs(3);
+
+/// What such a machine may add to a client that asks for a moment only, all in all: with the other
+/// tests beside it, a second has been seen.
+const A_PAUSE: Duration = Duration::from_secs(2);
 
 /// Frames, or small groups of them, that are sent at once.
 const FRAMES: usize = 50;

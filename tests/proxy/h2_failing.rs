@@ -1,6 +1,8 @@
 //! Endpoints that speak HTTP/2 and fail on some of their connections: what a connection does to its
 //! requests it must not do to all that come later.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::support::client::{Client, Response};
 use crate::support::clock::eventually;
 use crate::support::evenkeel::Evenkeel;
@@ -52,6 +54,26 @@ fn unprocessed(proxy: &Evenkeel) -> u64 {
         "evenkeel_endpoint_requests_total",
         &["class=\"unprocessed\""],
     )
+}
+
+/// Takes nothing.
+fn refuses(peer: &mut H2Peer) {
+    while let Some(head) = peer.head() {
+        peer.send(&Frame::reset(head.stream, code::REFUSED_STREAM));
+    }
+}
+
+/// One that takes so many requests on all its connections, answers none, and refuses the rest.
+fn works_on(most: u64) -> H2Endpoint {
+    let taken = AtomicU64::new(0);
+    H2Endpoint::start(&[], move |peer| {
+        // What it has taken it keeps, also once it is told to take no more.
+        while let Ok(head) = peer.frame_that(|frame| frame.kind == kind::HEADERS) {
+            if taken.fetch_add(1, Ordering::Relaxed) >= most {
+                peer.send(&Frame::reset(head.stream, code::REFUSED_STREAM));
+            }
+        }
+    })
 }
 
 /// Answers everything.
@@ -266,12 +288,7 @@ fn an_endpoint_that_takes_nothing_is_left_alone() {
         peer.send(&Frame::goaway(0, code::NO_ERROR, ""));
         peer.drain();
     };
-    let refusals = |peer: &mut H2Peer| {
-        while let Some(head) = peer.head() {
-            peer.send(&Frame::reset(head.stream, code::REFUSED_STREAM));
-        }
-    };
-    for takes_nothing in [goodbyes, refusals] {
+    for takes_nothing in [goodbyes, refuses] {
         let (one, other) = (
             H2Endpoint::start(&[], takes_nothing),
             H2Endpoint::says("elsewhere"),
@@ -287,6 +304,82 @@ fn an_endpoint_that_takes_nothing_is_left_alone() {
         let told = proxy.metric("evenkeel_endpoint_connect_errors_total", &[]);
         assert_eq!(told, retries);
     }
+}
+
+/// It drains: it finishes what it has, which can last for hours, and takes nothing more.
+#[test]
+fn an_endpoint_that_only_finishes_what_it_has_is_left_alone() {
+    let one = H2Endpoint::start(&[], |peer| {
+        if peer.number() > 0 {
+            return refuses(peer);
+        }
+        let first = peer.request().expect("a request");
+        peer.answer(first.id, 200, &[], "at first");
+        let held = peer.request().expect("another");
+        peer.send(&Frame::goaway(held.id, code::NO_ERROR, ""));
+        peer.wait_for_release();
+        peer.answer(held.id, 200, &[], "held");
+        peer.drain();
+    });
+    let other = H2Endpoint::says("elsewhere");
+    let config = first_of(&one, &other, "");
+    let proxy = Evenkeel::start(&format!("workers = 1\n{config}"));
+    assert_eq!(said(&get(&proxy)), "at first");
+    let mut held = proxy.client();
+    held.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("it is held", || (one.requests().len() == 2).then_some(()));
+    for _ in 0..60 {
+        assert_eq!(said(&post(&proxy)), "elsewhere");
+    }
+    let retries = proxy.metric("evenkeel_retries_total", &[]);
+    assert!((1..30).contains(&retries), "{retries} of 60");
+    assert!(proxy.metric("evenkeel_endpoint_connect_errors_total", &[]) > 0);
+    one.release();
+    assert_eq!(said(&held.response()), "held");
+}
+
+/// It works on as many requests as it can, over all connections, and has answered none yet.
+#[test]
+fn an_endpoint_that_is_at_work_is_not_left_alone() {
+    let slow = works_on(10);
+    let other = H2Endpoint::says("elsewhere");
+    let config = first_of(&slow, &other, "");
+    let proxy = Evenkeel::start(&format!("workers = 1\n{config}"));
+    let clients = (0..BURST).map(|_| {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        client
+    });
+    let _clients: Vec<Client> = clients.collect();
+    eventually("the others are answered", || {
+        (other.requests().len() as u64 == BURST - 10).then_some(())
+    });
+    let told = proxy.metric("evenkeel_endpoint_connect_errors_total", &[]);
+    assert_eq!(told, 0);
+}
+
+/// Where a request is not tried elsewhere, nothing else shows that.
+#[test]
+fn what_the_retry_budget_keeps_from_going_on_is_counted() {
+    let endpoint = works_on(1);
+    let proxy = Evenkeel::start(&format!(
+        "workers = 1\n[listener.web]\nbind = \"@web\"\n\
+         [route.all]\nupstream = \"api\"\nretry.attempts = 1\n\
+         [upstream.api]\nprotocol = \"h2c\"\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    ));
+    let mut held = proxy.client();
+    held.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("it is held", || {
+        (proxy.metric("evenkeel_endpoint_in_flight", &[]) == 1).then_some(())
+    });
+    // Each goes on five times, of which the budget pays four: a hundred at first.
+    for _ in 0..50 {
+        assert_eq!(post(&proxy).status, 502);
+    }
+    let exhausted = proxy.metric("evenkeel_retries_total", &["outcome=\"budget_exhausted\""]);
+    assert!((1..50).contains(&exhausted), "{exhausted} of 50");
+    assert!(unprocessed(&proxy) > 100);
 }
 
 /// One that sheds load: on each connection it serves one request, and refuses what comes with it.

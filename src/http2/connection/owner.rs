@@ -78,6 +78,12 @@ impl Connection {
         self.session.borrow_mut().has_taken_some()
     }
 
+    /// Of a client: whether the endpoint has refused a stream, and others that were opened before
+    /// are under way. Looks at each of them.
+    pub fn keeps_some(&self) -> bool {
+        self.session.borrow_mut().keeps_some()
+    }
+
     /// Whether the other end's SETTINGS have come, behind the preface of a client.
     pub fn is_settled(&self) -> bool {
         self.session.borrow().is_settled()

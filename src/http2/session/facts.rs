@@ -2,6 +2,7 @@
 
 use super::Session;
 use crate::http2::error::StreamError;
+use crate::http2::frame::HIGHEST_ID;
 
 impl Session {
     /// Whether all that the other end says came and was taken.
@@ -40,5 +41,23 @@ impl Session {
         self.streams
             .get(id)
             .map_or(Some(StreamError::Ended), |entry| entry.error)
+    }
+
+    /// Whether the other end has said which stream was its last, and others up to that are under
+    /// way. Looks at each of them.
+    pub(in crate::http2) fn has_taken_some(&mut self) -> bool {
+        let last = self.left_after.filter(|last| *last < HIGHEST_ID);
+        last.is_some_and(|last| self.is_one_under_way(last))
+    }
+
+    /// Whether the other end has refused a stream, and others before that are under way: those it
+    /// took. Looks at each of them.
+    pub(in crate::http2) fn keeps_some(&mut self) -> bool {
+        self.refused_until > 0 && self.is_one_under_way(self.refused_until)
+    }
+
+    fn is_one_under_way(&mut self, last: u32) -> bool {
+        let mut streams = self.streams.each();
+        streams.any(|(id, entry)| id <= last && entry.error.is_none())
     }
 }

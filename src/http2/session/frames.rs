@@ -131,7 +131,10 @@ impl Session {
             return Ok(());
         }
         entry.fail(match code {
-            ErrorCode::REFUSED_STREAM if !entry.has_head => StreamError::Unprocessed,
+            ErrorCode::REFUSED_STREAM if !entry.has_head => {
+                self.refused_until = self.refused_until.max(header.id);
+                StreamError::Unprocessed
+            }
             code => StreamError::Reset(code),
         });
         let is_answered = entry.has_sent;

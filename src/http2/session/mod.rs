@@ -78,6 +78,8 @@ pub(super) struct Session {
     taken_until: Option<u32>,
     /// The last stream that the other end takes, once it opens or takes no more.
     left_after: Option<u32>,
+    /// The highest stream that the other end refused: of a client.
+    refused_until: u32,
     awaits_pong: bool,
     awaits_settings: bool,
     resets: Resets,
@@ -212,6 +214,7 @@ impl Session {
             heads: Vec::new(),
             taken_until: None,
             left_after: None,
+            refused_until: 0,
             awaits_pong: false,
             awaits_settings: true,
             resets: Resets::default(),
@@ -294,16 +297,6 @@ impl Session {
     /// Whether the other end opens or takes no more streams.
     fn is_left(&self) -> bool {
         self.left_after.is_some()
-    }
-
-    /// Whether the other end has said which stream was its last, and others up to that are under
-    /// way. Looks at each of them.
-    pub(super) fn has_taken_some(&mut self) -> bool {
-        let Some(last) = self.left_after.filter(|last| *last < HIGHEST_ID) else {
-            return false;
-        };
-        let mut streams = self.streams.each();
-        streams.any(|(id, entry)| id <= last && entry.error.is_none())
     }
 
     pub(super) fn is_over(&self) -> bool {

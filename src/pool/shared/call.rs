@@ -62,7 +62,8 @@ impl Call {
                 return Err(body);
             }
         };
-        shared.enter();
+        let began = Instant::now();
+        shared.enter(began);
         let sending = Sending::request(body, opening.length).keep_piece();
         let sent = if opening.ends {
             Sent::Wholly
@@ -77,7 +78,7 @@ impl Call {
             keep,
             sent_before,
             heard_before: shared.http2.received(),
-            began: Instant::now(),
+            began,
             is_judged: Cell::new(false),
             early: VecDeque::new(),
             shared: Rc::clone(shared),

@@ -221,10 +221,11 @@ impl Group {
         members.iter().any(|member| member.shared.brings_answers())
     }
 
-    /// Whether the endpoint has answered on one of its connections.
-    pub(super) fn is_proven(&self) -> bool {
+    /// Whether the endpoint serves requests on one of its connections, while it refuses on this.
+    pub(super) fn serves_beside(&self, refused: &Shared, now: Instant) -> bool {
         let members = self.members.borrow();
-        members.iter().any(|member| member.shared.is_proven.get())
+        let mut members = members.iter().map(|member| &member.shared);
+        members.any(|shared| shared.serves_beside(refused, now))
     }
 
     /// Gives what an endpoint of HTTP/1.1 has accepted to the one that waits longest. The others

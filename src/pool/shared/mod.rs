@@ -52,6 +52,8 @@ pub struct Shared {
     group: Weak<Group>,
     /// Requests on it.
     calls: Cell<u32>,
+    /// Since when there are any.
+    busy_since: Cell<Instant>,
     /// Whether one of them has been answered.
     is_proven: Cell<bool>,
     standing: Cell<Standing>,
@@ -74,6 +76,8 @@ pub struct Shared {
     gave_way: Cell<Option<Instant>>,
     /// What had been heard when it came into doubt.
     doubted: Cell<Option<u64>>,
+    /// When it took its last stream.
+    closed: Cell<Option<Instant>>,
     /// Since when all that is left is to end it.
     ends_since: Cell<Option<Instant>>,
 }
@@ -132,6 +136,7 @@ impl Shared {
             is_introduced: client.is_some(),
             group: Rc::downgrade(group),
             calls: Cell::new(0),
+            busy_since: Cell::new(now),
             is_proven: Cell::new(false),
             standing: Cell::new(Standing::Open),
             is_left: Cell::new(false),
@@ -147,6 +152,7 @@ impl Shared {
             asked_in_a_row: Cell::new(0),
             gave_way: Cell::new(None),
             doubted: Cell::new(None),
+            closed: Cell::new(None),
             ends_since: Cell::new(None),
         });
         let driven = drive(Rc::clone(&shared), open);
@@ -184,6 +190,7 @@ impl Shared {
     fn close(&self) {
         if self.standing.get() == Standing::Open {
             self.standing.set(Standing::Closing);
+            self.closed.set(Some(Instant::now()));
             self.http2.end_gently();
         }
     }
@@ -212,7 +219,10 @@ impl Shared {
     }
 
     /// A request begins on it.
-    fn enter(&self) {
+    fn enter(&self, now: Instant) {
+        if self.calls.get() == 0 {
+            self.busy_since.set(now);
+        }
         self.calls.set(self.calls.get() + 1);
     }
 
@@ -273,15 +283,16 @@ impl Shared {
         self.is_left.get() && (self.is_proven.get() || self.http2.has_taken_some())
     }
 
-    /// A request that was not taken on it goes elsewhere. If the endpoint has answered neither on
-    /// it nor on another one that is there, that is one failure, however many requests go: it would
-    /// take as little of those that come next.
+    /// A request that was not taken on it goes elsewhere. If the endpoint has not answered on it,
+    /// and takes nothing on another one either, that is one failure, however many requests go: it
+    /// would take as little of those that come next.
     pub fn refused_one(&self) {
-        let group = self.group.upgrade();
-        let is_proven = self.is_proven.get() || group.is_some_and(|group| group.is_proven());
-        if !is_proven && !self.is_told.replace(true) {
-            let failure = ConnectFailure::Terminated;
-            self.endpoint.connect_failed(failure, Instant::now());
+        let (group, now) = (self.group.upgrade(), Instant::now());
+        let serves = |group: Rc<Group>| group.serves_beside(self, now);
+        let serves = self.is_proven.get() || group.is_some_and(serves);
+        if !serves && !self.is_told.replace(true) {
+            self.endpoint
+                .connect_failed(ConnectFailure::Terminated, now);
         }
     }
 

@@ -101,6 +101,31 @@ impl Shared {
         is_open && self.is_proven.get() && !self.is_doubted() && !self.is_suspected()
     }
 
+    /// Whether its endpoint serves requests on it, while it refuses some on this one, which may be
+    /// the same. Slow answers are answers: what was taken before others were refused is served, or
+    /// what is under way since before there was the one that refuses. But not for long on one that
+    /// we have closed, nor on one that its endpoint leaves: a request may last for hours, and says
+    /// nothing of those that come.
+    pub(super) fn serves_beside(&self, refused: &Self, now: Instant) -> bool {
+        if self.brings_answers() {
+            return true;
+        }
+        let may_serve = match self.standing.get() {
+            Standing::Open => !self.http2.is_leaving(),
+            Standing::Closing => {
+                let closed = self.closed.get();
+                let lately = |closed| now.saturating_duration_since(closed) < SERVES_ON;
+                closed.is_some_and(lately) && !self.is_left.get()
+            }
+            Standing::Ended => false,
+        };
+        let is_busy = self.calls.get() > 0 && self.failures.get() == 0;
+        may_serve
+            && !self.is_doubted()
+            && !self.is_suspected()
+            && (self.http2.keeps_some() || is_busy && self.busy_since.get() < refused.began)
+    }
+
     /// Its endpoint ends it because of our PINGs.
     pub(super) fn asked_too_often(&self) {
         if let Some(group) = self.group.upgrade() {
@@ -179,6 +204,10 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Calls in a row that bring no final head. One or two are those calls' own matter.
 const FAILURES: u32 = 3;
+
+/// How long what an endpoint took on a connection that was then closed shows that it takes
+/// requests: a burst is over by then.
+const SERVES_ON: Duration = Duration::from_secs(10);
 
 /// How often an endpoint is asked for a sign between two answers, for requests that waited in vain:
 /// what servers of gRPC let pass.

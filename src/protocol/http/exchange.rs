@@ -365,7 +365,8 @@ impl<'a> Exchange<'a> {
     /// it was on, and tells whether it is sent to the same endpoint on another one, if it may be.
     pub(super) fn avoids(&self, shared: &Rc<Shared>, upstream: &Upstream, may_go_on: bool) -> bool {
         let unprocessed = self.unprocessed.get_or_init(Box::default);
-        unprocessed.goes_on(shared, upstream, may_go_on)
+        let retries = &self.route.metrics.retries;
+        unprocessed.goes_on(shared, (upstream, retries), may_go_on)
     }
 
     /// Whether the attempt under way had a limit of its own, and it has passed.

@@ -20,6 +20,7 @@ use std::rc::{Rc, Weak};
 use tokio::time::Instant;
 
 use crate::pool::Shared;
+use crate::snapshot::Retries;
 use crate::upstream::Upstream;
 
 /// What one request has met.
@@ -49,11 +50,12 @@ impl Unprocessed {
     }
 
     /// Takes in that a connection took no notice of the request, and tells whether that goes on
-    /// another one to the same endpoint; if at all, by `may_go_on`. Then it is counted.
+    /// another one to the same endpoint; if at all, by `may_go_on`. Then it is counted, and so is
+    /// it where the retry budget forbids that.
     pub(super) fn goes_on(
         &self,
         shared: &Rc<Shared>,
-        upstream: &Upstream,
+        (upstream, retries): (&Upstream, &Retries),
         may_go_on: bool,
     ) -> bool {
         let is_used_up = shared.is_used_up();
@@ -61,8 +63,11 @@ impl Unprocessed {
             self.avoided.borrow_mut().push(Rc::downgrade(shared));
         }
         if may_go_on && self.may_once_more(shared, is_used_up, upstream) {
-            shared.endpoint().unprocessed();
-            return true;
+            if self.is_free(is_used_up) || upstream.retry_budget().withdraw() {
+                shared.endpoint().unprocessed();
+                return true;
+            }
+            retries.budget_exhausted.inc();
         }
         if !is_used_up {
             shared.refused_one();
@@ -85,7 +90,12 @@ impl Unprocessed {
         }
         let refusals = self.refusals.get() + 1;
         self.refusals.set(refusals);
-        refusals <= most.refusals && (refusals == 1 || upstream.retry_budget().withdraw())
+        refusals <= most.refusals
+    }
+
+    /// Whether it goes on without asking the retry budget.
+    fn is_free(&self, is_used_up: bool) -> bool {
+        is_used_up || self.refusals.get() == 1
     }
 }
 
