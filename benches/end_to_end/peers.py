@@ -27,7 +27,8 @@ class Site:
     port: int
     endpoints: tuple
     clients: int
-    protocol: str = "http/1.1"  # what its clients speak: also h2c, tcp, udp
+    protocol: str = "http/1.1"  # what its clients speak: also h2 (within TLS), h2c, tcp, udp
+    behind: str = "http/1.1"  # what its endpoints speak: also h2c
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Peer:
     file: str
     configuration: Callable[[Site], str]
     arguments: Callable[[str], list]
-    protocols: tuple = ("http/1.1", "h2c", "tcp", "udp")
+    protocols: tuple = ("http/1.1", "h2", "h2c", "tcp", "udp")
+    behind: tuple = ("http/1.1", "h2c")
 
     def version(self) -> str:
         option = "version" if self.file == "evenkeel.toml" else "-v"
@@ -61,14 +63,21 @@ def known(evenkeel: Path) -> list:
         variant("evenkeel", evenkeel_file),
         variant("evenkeel-logs", lambda site: evenkeel_file(site, access_log=True)),
         variant("evenkeel-routes", lambda site: evenkeel_file(site) + many_routes()),
-        Peer("nginx", "nginx", "nginx.conf", nginx_file, lambda file: ["-e", "stderr", "-c", file]),
+        Peer(
+            "nginx",
+            "nginx",
+            "nginx.conf",
+            nginx_file,
+            lambda file: ["-e", "stderr", "-c", file],
+            behind=("http/1.1",),
+        ),
         Peer(
             "haproxy",
             "haproxy",
             "haproxy.cfg",
             haproxy_file,
             lambda file: ["-db", "-f", file],
-            ("http/1.1", "h2c", "tcp"),
+            ("http/1.1", "h2", "h2c", "tcp"),
         ),
     ]
     return [peer for peer in peers if shutil.which(peer.program)]
@@ -76,6 +85,7 @@ def known(evenkeel: Path) -> list:
 
 def evenkeel_file(site: Site, access_log: bool = False) -> str:
     endpoints = ", ".join(f'"{endpoint}"' for endpoint in site.endpoints)
+    tls = 'tls = { certificates = [{ cert = "site.crt", key = "site.key" }] }' if site.protocol == "h2" else ""
     return f"""
 version = 1
 workers = 1
@@ -98,8 +108,10 @@ client_idle = "1h"
 bind = "127.0.0.1:{site.port}"
 protocols = ["{site.protocol}"]
 upstream = "app"
+{tls}
 
 [upstream.app]
+{'protocol = "h2c"' if site.behind == "h2c" else ""}
 balance = "round_robin"
 endpoints = [{endpoints}]
 health = {{ {EVENKEEL_CHECKS.get(site.protocol, 'http = { path = "/" }')}, interval = "10s" }}
@@ -154,6 +166,7 @@ def nginx_file(site: Site) -> str:
     folders = " ".join(f"{kind}_temp_path {site.folder}/nginx-{kind};" for kind in kinds)
     # As the user who measures: else its workers cannot be observed by valgrind's own tools.
     user = "user root;" if os.geteuid() == 0 else ""
+    tls = f"ssl_certificate {site.folder}/site.crt; ssl_certificate_key {site.folder}/site.key;"
     return f"""
 {user}
 daemon off;
@@ -163,13 +176,14 @@ error_log stderr warn;
 events {{ worker_connections {2 * site.clients}; }}
 http {{
     {folders}
+    {tls if site.protocol == "h2" else ""}
     access_log off;
     keepalive_timeout 3600s;
     keepalive_requests 1000000000;
     client_max_body_size 0;
     upstream app {{ {servers} keepalive 256; keepalive_requests 1000000000; }}
     server {{
-        listen 127.0.0.1:{site.port}{' http2' if site.protocol == 'h2c' else ''};
+        listen 127.0.0.1:{site.port}{NGINX_LISTENS.get(site.protocol, "")};
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
@@ -186,9 +200,32 @@ http {{
 """
 
 
+NGINX_LISTENS = {"h2c": " http2", "h2": " ssl http2"}
+
+
+def nginx_endpoint_file(folder: Path, addresses: tuple) -> str:
+    """Of endpoints that speak h2c: 100 bytes, whatever is asked for."""
+    listens = " ".join(f"listen {address} http2;" for address in addresses)
+    return f"""
+{"user root;" if os.geteuid() == 0 else ""}
+daemon off;
+worker_processes 1;
+pid {folder}/endpoints.pid;
+error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    keepalive_timeout 3600s;
+    keepalive_requests 1000000000;
+    server {{ {listens} location / {{ return 200 {"x" * 100}; }} }}
+}}
+"""
+
+
 def haproxy_file(site: Site) -> str:
     servers = enumerate(site.endpoints)
-    lines = "\n".join(f"    server s{number} {endpoint} check inter 10s" for number, endpoint in servers)
+    spoken = " proto h2 check-proto h2" if site.behind == "h2c" else ""
+    lines = "\n".join(f"    server s{number} {endpoint} check inter 10s{spoken}" for number, endpoint in servers)
     if site.protocol == "tcp":
         return f"""
 global
@@ -205,6 +242,7 @@ listen raw
     balance roundrobin
 {lines}
 """
+    binds = {"h2c": " proto h2", "h2": f" ssl crt {site.folder}/site.pem alpn h2"}
     return f"""
 global
     nbthread 1
@@ -218,9 +256,9 @@ defaults
     timeout http-request 60s
     http-reuse always
 frontend web
-    bind 127.0.0.1:{site.port}{' proto h2' if site.protocol == 'h2c' else ''}
+    bind 127.0.0.1:{site.port}{binds.get(site.protocol, "")}
     option forwardfor
-    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Proto {"https" if site.protocol == "h2" else "http"}
     default_backend app
 backend app
     balance roundrobin
@@ -232,6 +270,8 @@ backend app
 @contextmanager
 def running(peer: Peer, site: Site, core: int, wrapper: tuple = ()):
     """The proxy's process, on one core, ready to serve."""
+    if site.protocol == "h2":
+        certify(site.folder)
     file = site.folder / peer.file
     file.write_text(peer.configuration(site))
     program = shutil.which(peer.program)
@@ -248,6 +288,29 @@ def endpoints(program: Path, core: int, log: Path):
         for address in addresses:
             await_port(int(address.rsplit(":", 1)[1]), process, log)
         yield addresses
+
+
+@contextmanager
+def h2c_endpoints(core: int, folder: Path):
+    """The addresses of two endpoints that speak HTTP/2 without TLS: nginx's."""
+    addresses = tuple(f"127.0.0.1:{free_port()}" for _ in range(2))
+    file, log = folder / "endpoints.conf", folder / "endpoints.log"
+    file.write_text(nginx_endpoint_file(folder, addresses))
+    with started(["nginx", "-e", "stderr", "-c", file], core, log) as process:
+        for address in addresses:
+            await_port(int(address.rsplit(":", 1)[1]), process, log)
+        yield addresses
+
+
+def certify(folder: Path) -> None:
+    """A key and a certificate that it signed itself: the same kind for all."""
+    key, certificate = folder / "site.key", folder / "site.crt"
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    done = subprocess.run(["openssl", *made.split(), *names], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"openssl: {done.stderr.strip()[-300:]}")
+    (folder / "site.pem").write_text(certificate.read_text() + key.read_text())
 
 
 @contextmanager

@@ -13,8 +13,9 @@ each round, each started afresh, so that a drift of the machine meets all alike;
 within a round, and the median over the rounds is shown. Nothing else should run meanwhile: what
 others took of the proxy's core is shown too. docs/benchmarks.md tells the reasons.
 
-Needs Linux, two cores, wrk; h2load for `h2`, with valgrind for `instructions`. Debian: apt install wrk nginx
-libnginx-mod-stream haproxy nghttp2-client valgrind.
+Needs Linux, two cores, wrk; h2load for `h2`, `h2-tls` (with openssl) and `h2-to-h2c` (with nginx, which serves
+it there), with valgrind for `instructions`. Debian: apt install wrk nginx libnginx-mod-stream haproxy
+nghttp2-client valgrind.
 """
 
 import argparse
@@ -30,11 +31,12 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from peers import Failed, Peer, Site, echoes, endpoints, free_port, known, running, tree
+from peers import Failed, Peer, Site, echoes, endpoints, free_port, h2c_endpoints, known, running, tree
 
 # A browser's, about 600 bytes with the request line.
 FIELDS = {
@@ -63,7 +65,8 @@ class Run:
     options: argparse.Namespace
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.site.port}{path}"
+        scheme = "https" if self.site.protocol == "h2" else "http"
+        return f"{scheme}://127.0.0.1:{self.site.port}{path}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Scenario:
     wrapper: Callable[[Site], tuple] = lambda site: ()
     rounds: int = 1000
     protocol: str = "http/1.1"
+    behind: str = "http/1.1"
 
 
 def wrk(run: Run, seconds: int, path: str, clients: int, close: bool, upload: int) -> dict:
@@ -275,6 +279,21 @@ SCENARIOS = {
     "h2": Scenario(
         "GET of 100 bytes over HTTP/2, 16 clients with 10 at once", "CPU µs", cpu_of(h2load), ("h2load",), protocol="h2c"
     ),
+    "h2-tls": Scenario(
+        "GET of 100 bytes over HTTP/2 within TLS, 16 clients with 10 at once",
+        "CPU µs",
+        cpu_of(h2load),
+        ("h2load", "openssl"),
+        protocol="h2",
+    ),
+    "h2-to-h2c": Scenario(
+        "GET of 100 bytes over HTTP/2, to endpoints of HTTP/2",
+        "CPU µs",
+        cpu_of(h2load),
+        ("h2load", "nginx"),
+        protocol="h2c",
+        behind="h2c",
+    ),
     "relay": Scenario("TCP: a request and a response of 100 bytes, 64 clients that stay", "CPU µs", cpu(), protocol="tcp"),
     "relay-download": Scenario(
         "TCP: a response of 1 MiB, 16 clients", "CPU µs", cpu("/size/1048576", clients=16), protocol="tcp"
@@ -338,7 +357,7 @@ def output(command: list) -> str:
 
 def measure(scenario: Scenario, peers: list, options: argparse.Namespace, given: tuple) -> dict:
     """The figures of each peer by round."""
-    peers = [peer for peer in peers if scenario.protocol in peer.protocols]
+    peers = [peer for peer in peers if scenario.protocol in peer.protocols and scenario.behind in peer.behind]
     figures: dict = {peer.name: {} for peer in peers}
     for turn in range(min(options.rounds, scenario.rounds)):
         first = turn % len(peers)
@@ -352,7 +371,8 @@ def measure(scenario: Scenario, peers: list, options: argparse.Namespace, given:
 
 def one(scenario: Scenario, peer: Peer, options: argparse.Namespace, given: tuple) -> dict:
     with tempfile.TemporaryDirectory(prefix="end-to-end-") as folder:
-        site = Site(Path(folder), free_port(), given, options.idle + 200, scenario.protocol)
+        clients = options.idle + 200
+        site = Site(Path(folder), free_port(), given, clients, scenario.protocol, scenario.behind)
         with running(peer, site, options.cores[0], scenario.wrapper(site)) as process:
             return scenario.measure(Run(site, process.pid, options))
 
@@ -441,7 +461,8 @@ def main() -> None:
                     print(f"{name} is left out: there is no {', '.join(absent)}", file=sys.stderr)
                     continue
                 given = echoed if scenario.protocol == "udp" else served
-                figures = measure(scenario, peers, options, given)
+                with h2c_endpoints(core, Path(folder)) if scenario.behind == "h2c" else nullcontext(given) as given:
+                    figures = measure(scenario, peers, options, given)
                 print(table(scenario, figures, options.reference), flush=True)
 
 

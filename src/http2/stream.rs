@@ -116,6 +116,13 @@ impl Stream {
             .with(|session| session.may_rest(self.id, time));
     }
 
+    /// Lets the other end be silent for as long as it likes in the middle of its message, as in a
+    /// conversation of both sides; or not, as before.
+    pub fn converses(&self, is_so: bool) {
+        self.connection
+            .with(|session| session.converses(self.id, is_so));
+    }
+
     /// Ready once the stream has ended before its end. Of two tasks that ask, the last one is
     /// woken.
     pub fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<StreamError> {

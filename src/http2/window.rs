@@ -57,6 +57,11 @@ impl ReceiveWindow {
         }
     }
 
+    /// Bytes that the other end may send, as far as it knows.
+    pub(super) fn room(self) -> u32 {
+        u32::try_from(self.open).unwrap_or(0)
+    }
+
     /// Whether so many bytes may come before it is told again.
     pub(super) fn holds(self, count: u64) -> bool {
         i64::try_from(count).is_ok_and(|count| count <= self.open)

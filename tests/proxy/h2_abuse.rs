@@ -79,10 +79,13 @@ impl Rig {
     }
 
     /// Does something while another client asks again and again: all its requests are answered, and
-    /// none waits for long.
+    /// hardly one waits longer than they did before.
     pub(crate) fn beside_another<T>(&self, run: impl FnOnce() -> T) -> T {
         let is_over = Arc::new(AtomicBool::new(false));
         let mut client = self.client();
+        let mut before: Vec<Duration> = (0..50).map(|_| timed(|| client.get("/other")).1).collect();
+        before.sort_unstable();
+        let usual = before[before.len() / 2];
         let other = {
             let is_over = Arc::clone(&is_over);
             thread::spawn(move || {
@@ -97,10 +100,15 @@ impl Rig {
         };
         let result = run();
         is_over.store(true, Ordering::Release);
-        let waits = other.join().expect("the other client was served");
-        let longest = waits.iter().max().copied().unwrap_or_default();
-        tell(&waits);
-        assert!(longest < LONG, "the other client waited for {longest:?}");
+        let mut waits = other.join().expect("the other client was served");
+        waits.sort_unstable();
+        tell(usual, &waits);
+        let nearly_all = waits[(waits.len() - 1) * 95 / 100];
+        let most = (10 * usual).max(usual + A_STEP);
+        assert!(
+            nearly_all < most,
+            "the other client waited for {nearly_all:?}, and {usual:?} before"
+        );
         result
     }
 
@@ -158,16 +166,14 @@ fn flood<S: Read + Write>(client: &mut H2<S>, mut frames: impl FnMut(&mut H2<S>)
 }
 
 #[expect(clippy::print_stderr, reason = "a figure to be looked at")]
-fn tell(waits: &[Duration]) {
-    let mut waits = waits.to_vec();
-    waits.sort_unstable();
+fn tell(usual: Duration, waits: &[Duration]) {
     let at = |part: usize| waits[(waits.len() - 1) * part / 1000];
     eprintln!(
-        "{}: {} requests, {:?} at the middle, {:?} at 99 %, {:?} at most",
+        "{}: {usual:?} before; {} requests, {:?} at the middle, {:?} at 95 %, {:?} at most",
         thread::current().name().unwrap_or_default(),
         waits.len(),
         at(500),
-        at(990),
+        at(950),
         at(1000)
     );
 }
@@ -227,10 +233,17 @@ fn resets_of_requests_that_are_under_way() {
                 (rig.endpoint.ends().len() >= 10 * (round + 1)).then_some(())
             });
         }
-        flood(client, |client| {
-            let (id, head) = opens(client, "GET", "/slow");
-            vec![head, Frame::reset(id, code::CANCEL)]
-        });
+        // What comes back meanwhile is spent as well, however slow the machine is.
+        let ended = || rig.abuses("rapid_reset") > 0;
+        for _ in (0..1000).take_while(|_| !ended()) {
+            let frames = (0..9).flat_map(|_| {
+                let (id, head) = opens(client, "GET", "/slow");
+                [head, Frame::reset(id, code::CANCEL)]
+            });
+            let frames: Vec<Frame> = frames.collect();
+            client.send_all(&frames);
+            eventually("they are over", || (rig.under_way() <= 2).then_some(()));
+        }
     });
     assert!(rig.resets("client") >= 200);
 }
@@ -519,8 +532,9 @@ fn honest_clients_are_not_hurt() {
     assert_eq!(rig.proxy.metric("evenkeel_http2_abuse_total", &[]), 0);
 }
 
-/// What the other client may wait: a step that anybody would notice. What it does wait is printed.
-const LONG: Duration = Duration::from_secs(10);
+/// What the other client may wait beyond the usual: what a machine that others use as well may add.
+/// What it does wait is printed.
+const A_STEP: Duration = Duration::from_millis(250);
 
 /// Frames, or small groups of them, that are sent at once.
 const FRAMES: usize = 50;

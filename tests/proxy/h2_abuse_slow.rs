@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::h2_abuse::{Plain, Rig, ends_calmly};
 use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
+use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::client::{request, request_with};
+use crate::support::h2::endpoint::{H2Endpoint, H2Peer};
 use crate::support::h2::frame::{Frame, code, kind, setting};
 use crate::support::h2::{H2, StreamEnd};
 
@@ -175,23 +177,59 @@ fn polite() -> Endpoint {
     })
 }
 
-/// Bodies of which a byte comes now and then, in as many streams as there may be.
+/// Bodies of this kind, of which a byte comes now and then, in as many streams as there may be;
+/// until something has come of them.
+fn drips(client: &mut Plain, kind: &str, what: &str, mut is_over: impl FnMut() -> bool) {
+    let fields = [("content-type", kind), ("content-length", "1000000")];
+    let fields = request_with("POST", "/", &fields);
+    let ids: Vec<u32> = (0..100).map(|_| client.open(&fields, false)).collect();
+    eventually(what, || {
+        let drips: Vec<Frame> = ids.iter().map(|id| Frame::data(*id, "a", false)).collect();
+        client.send_all(&drips);
+        pause(Duration::from_millis(200));
+        is_over().then_some(())
+    });
+}
+
+/// Each keeps a connection of its endpoint's, whatever it says that it is.
 #[test]
 fn slow_bodies_in_many_streams() {
-    let rig = impatient(polite());
-    let mut client = rig.client();
-    rig.beside_another(|| {
-        let fields = request_with("POST", "/", &[("content-length", "1000000")]);
-        let ids: Vec<u32> = (0..100).map(|_| client.open(&fields, false)).collect();
-        eventually("it is given up", || {
-            let drips: Vec<Frame> = ids.iter().map(|id| Frame::data(*id, "a", false)).collect();
-            client.send_all(&drips);
-            pause(Duration::from_millis(200));
-            (rig.abuses("stalled") == 1).then_some(())
+    for kind in ["text/plain", "application/grpc", "application/grpc-web"] {
+        let rig = impatient(polite());
+        let mut client = rig.client();
+        rig.beside_another(|| {
+            let is_over = || rig.abuses("stalled") == 1;
+            drips(&mut client, kind, "it is given up", is_over);
         });
+        rig.is_bounded();
+        rig.comes_to_rest();
+    }
+}
+
+/// Calls of gRPC are conversations, where an endpoint has them all on one connection.
+#[test]
+fn calls_may_be_slow() {
+    let endpoint = H2Endpoint::start(&[], H2Peer::drain);
+    let proxy = Evenkeel::start(&format!(
+        "[defaults.timeouts]\nbody_idle = \"1s\"\n\
+         [listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\nupstream = \"app\"\n\
+         [upstream.app]\nprotocol = \"h2c\"\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    ));
+    let abuses = || proxy.metric("evenkeel_http2_abuse_total", &[]);
+    let mut rounds = 0;
+    let mut client = H2::connect(proxy.address("web"));
+    drips(&mut client, "application/grpc", "some time", || {
+        rounds += 1;
+        // Others are given up after a second and a third.
+        rounds == 15
     });
-    rig.is_bounded();
-    rig.comes_to_rest();
+    client.sync();
+    assert_eq!(abuses(), 0);
+    // What is no call is none here either.
+    let mut client = H2::connect(proxy.address("web"));
+    let is_over = || abuses() == 1;
+    drips(&mut client, "application/grpc-web", "given up", is_over);
 }
 
 /// Bodies that begin and do not go on, in a few.

@@ -31,6 +31,7 @@ mod h2_ends;
 mod h2_failing;
 mod h2_harness;
 mod h2_misdirected;
+mod h2_neighbours;
 mod h2_probes;
 mod h2_requests;
 mod h2_responses;

@@ -5,11 +5,12 @@
 //! leaves in one write. While the other end does not take what it makes us say, nothing more is
 //! read from it.
 
+mod ends;
 mod owner;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use crate::http2::driven::{Driven, Ended, State};
 use crate::http2::inbox::Inbox;
-use crate::http2::session::{Event, Fault, Role, Session};
+use crate::http2::session::{Event, Role, Session};
 use crate::http2::settings::Settings;
 use crate::http2::stream::Stream;
 use crate::net;
@@ -104,6 +105,10 @@ impl Connection {
         let driven = self.poll_reads_and_writes(cx, now);
         if driven.is_pending() && !self.is_unwritable() {
             self.poll_patience(cx, now);
+        }
+        if driven.is_pending() && self.session.borrow_mut().pass_turns() {
+            // The tasks of those that were called have been woken, and run before this one does.
+            self.wake();
         }
         driven
     }
@@ -202,7 +207,7 @@ impl Connection {
                 self.last_reads.set(left.saturating_sub(1));
                 *count == 0 || left == 0
             }
-            Poll::Ready(Err(_)) => true,
+            Poll::Ready(Err(_)) => false,
             // A write may know of the end before the socket is told to be readable.
             Poll::Pending => self.patience.poll_passed(cx).is_ready(),
         };
@@ -256,78 +261,6 @@ impl Connection {
         }
     }
 
-    /// The other end has closed its side.
-    fn ended_by_them(&self) {
-        if self.role == Role::Client {
-            // Nothing will be answered any more.
-            self.session.borrow_mut().lose_output();
-        }
-        let is_idle = self.session.borrow().stream_count() == 0;
-        self.close(if is_idle {
-            Ended::Closed
-        } else {
-            Ended::Broken(io::ErrorKind::UnexpectedEof.into())
-        });
-        // There is nobody to listen.
-        self.is_shut.set(true);
-    }
-
-    fn broke(&self, error: io::Error) -> Driven {
-        self.session.borrow_mut().lose_output();
-        let first = self.unwritable.borrow_mut().take();
-        self.close(Ended::Broken(first.unwrap_or(error)));
-        let ended = self.ending.borrow_mut().take();
-        Driven::Ended(ended.unwrap_or(Ended::Closed))
-    }
-
-    /// Our last words have been said: waits until the other end has taken them, since closing while
-    /// something of its is unread would destroy them on their way.
-    fn poll_end(&self, cx: &mut Context<'_>, flushed: bool) -> Poll<Driven> {
-        if self.is_unwritable() {
-            return Poll::Ready(self.broke(io::ErrorKind::BrokenPipe.into()));
-        }
-        if !flushed {
-            return Poll::Pending;
-        }
-        if !self.is_shut.get() {
-            match ready!(self.stream.poll_shutdown_write(cx)) {
-                Ok(()) => {}
-                Err(error) => return Poll::Ready(self.broke(error)),
-            }
-            self.is_shut.set(true);
-            let mut inbox = self.inbox.borrow_mut();
-            for _ in 0..READS_AT_END {
-                let there = inbox.bytes().len();
-                inbox.consume(there);
-                match inbox.poll_fill(cx, &self.stream) {
-                    Poll::Ready(Ok(count)) if count > 0 => {}
-                    Poll::Ready(_) => break,
-                    Poll::Pending => {
-                        self.is_shut.set(false);
-                        return Poll::Pending;
-                    }
-                }
-            }
-        }
-        let ended = self.ending.borrow_mut().take();
-        Poll::Ready(Driven::Ended(ended.unwrap_or(Ended::Closed)))
-    }
-
-    /// Nothing more is said but what is there.
-    fn close(&self, ended: Ended) {
-        self.session.borrow_mut().abandon();
-        self.ending.borrow_mut().get_or_insert(ended);
-        self.wake();
-    }
-
-    fn end(&self, fault: Fault) {
-        self.session.borrow_mut().end(fault);
-        self.close(match fault.abuse {
-            Some(abuse) => Ended::Abused(abuse),
-            None => Ended::Refused(fault.code, fault.why),
-        });
-    }
-
     fn register(&self, waker: &Waker) {
         let mut driver = self.driver.borrow_mut();
         match &mut *driver {
@@ -345,22 +278,16 @@ impl Connection {
         }
     }
 
-    /// How the connection ends, as soon as that is known: before its last words have been taken.
-    pub fn ending(&self) -> Option<Ref<'_, Ended>> {
-        Ref::filter_map(self.ending.borrow(), Option::as_ref).ok()
-    }
-
-    fn is_ending(&self) -> bool {
-        self.ending.borrow().is_some()
-    }
-
     /// Runs something on the session, and has the driver write what it led to.
     pub(super) fn with<T>(&self, run: impl FnOnce(&mut Session) -> T) -> T {
         let mut session = self.session.borrow_mut();
         let before = session.output().len();
         let result = run(&mut session);
         let begins_to_wait = !self.is_patient.get() && session.has_slivers();
-        let is_news = session.output().len() > before || session.is_finished() || begins_to_wait;
+        let is_news = session.output().len() > before
+            || session.is_finished()
+            || session.has_called()
+            || begins_to_wait;
         drop(session);
         if is_news {
             self.wake();

@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::http2::error::StreamError;
 use crate::http2::head::ResponseHead;
@@ -64,7 +64,7 @@ pub(super) struct Entry {
 pub(super) enum Kind {
     /// A request, whose body is on its way as long as it is not whole.
     Request,
-    /// A call of gRPC: a conversation, in which one side may be silent for hours.
+    /// A conversation, in which one side may be silent for hours.
     Call,
     /// A CONNECT: bytes are all that may follow its head, and what follows a success is a tunnel
     /// (RFC 9113 §8.5).
@@ -100,11 +100,8 @@ pub(super) enum Wanted {
 impl Kind {
     /// What a request's head says.
     pub(super) fn of(parts: &RequestParts) -> Self {
-        let content = parts.headers.get(header::CONTENT_TYPE);
         if parts.method == Method::CONNECT {
             Self::Connect
-        } else if content.is_some_and(|content| content.as_bytes().starts_with(GRPC)) {
-            Self::Call
         } else {
             Self::Request
         }
@@ -195,6 +192,3 @@ impl Entry {
         }
     }
 }
-
-/// What the content types of gRPC begin with.
-const GRPC: &[u8] = b"application/grpc";

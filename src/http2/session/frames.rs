@@ -62,9 +62,12 @@ impl Session {
             if entry.ends_late {
                 return self.spoil(header.id, ErrorCode::STREAM_CLOSED, now);
             }
-            // We have reset it, and all of this may have been under way by then.
+            // We have reset it. What its window has room for may have been under way by then.
             entry.ends_late = ends;
-            return Ok(());
+            return match entry.receive.came(payload.len()) {
+                Ok(()) => Ok(()),
+                Err(_) => self.spend(Abuse::EmptyData, now),
+            };
         }
         let fault = if entry.receive.came(payload.len()).is_err() {
             Some(ErrorCode::FLOW_CONTROL_ERROR)

@@ -9,7 +9,7 @@ use crate::http2::frame::{
     END_HEADERS, END_STREAM, HAS_PRIORITY, HEADERS, HIGHEST_ID, Header, MAX_FRAME,
 };
 use crate::http2::head::{HeadError, RequestReader, ResponseReader, TrailersReader};
-use crate::http2::window::SendWindow;
+use crate::http2::window::{ReceiveWindow, SendWindow};
 use crate::time::Instant;
 
 /// What becomes of a head.
@@ -104,6 +104,9 @@ impl Session {
             return self.spoil(id, ErrorCode::STREAM_CLOSED, now);
         }
         if self.refuses(id) {
+            if !ends {
+                self.streams.ignore(self.first_window());
+            }
             return self.spend(Abuse::RefusedStream, now);
         }
         if self.streams.get(id).is_some() {
@@ -164,11 +167,11 @@ impl Session {
         self.decompress(block, |name, value| reader.take(name, value))?;
         self.last = id;
         if self.streams.len() >= self.settings.max_streams as usize {
-            self.refuse(id, ErrorCode::REFUSED_STREAM);
+            self.refuse(id, ErrorCode::REFUSED_STREAM, ends);
             return self.spend(Abuse::RefusedStream, now);
         }
         if is_own_parent {
-            self.refuse(id, ErrorCode::PROTOCOL_ERROR);
+            self.refuse(id, ErrorCode::PROTOCOL_ERROR, ends);
             return self.spend(Abuse::MadeYouReset, now);
         }
         let window = SendWindow::new(self.peer.initial_window);
@@ -195,7 +198,7 @@ impl Session {
                 Event::Refused(error, Some(id))
             }
             Err(error @ HeadError::Malformed(_)) => {
-                self.refuse(id, ErrorCode::PROTOCOL_ERROR);
+                self.refuse(id, ErrorCode::PROTOCOL_ERROR, ends);
                 self.spend(Abuse::MadeYouReset, now)?;
                 Event::Refused(error, None)
             }
@@ -258,10 +261,16 @@ impl Session {
         }
     }
 
-    /// Does not let a stream begin.
-    fn refuse(&mut self, id: u32, code: ErrorCode) {
+    /// Does not let a stream begin, whose body may be under way unless it has ended.
+    fn refuse(&mut self, id: u32, code: ErrorCode, ends: bool) {
         self.write_reset(id, code);
-        self.streams.remember_late(id);
+        let room = if ends { 0 } else { self.first_window() };
+        self.streams.remember_late(id, room);
+    }
+
+    /// Bytes that the other end may send on a stream that it has just opened.
+    fn first_window(&self) -> u32 {
+        ReceiveWindow::new(self.settings.stream_window).room()
     }
 }
 

@@ -15,13 +15,17 @@ impl Session {
         is_empty: bool,
         now: Instant,
     ) -> Result<(), Fault> {
+        let (is_head, ends) = (header.kind == HEADERS, header.has(END_STREAM));
         if self.refuses(header.id) {
-            return Ok(());
+            return if self.streams.ignored_may_say(header.length, ends) {
+                Ok(())
+            } else {
+                self.spend(Abuse::EmptyData, now)
+            };
         }
-        let is_head = header.kind == HEADERS;
         match self.streams.ended_by(header.id) {
             // It was under way. A message ends once, and nothing comes behind its end.
-            Some(EndedBy::Us) if header.has(END_STREAM) => {
+            Some(EndedBy::Us) if ends => {
                 self.streams.close(header.id);
                 Ok(())
             }
@@ -31,11 +35,14 @@ impl Session {
                 self.late_head(now)
             }
             Some(EndedBy::Us | EndedBy::Unknown) if is_head => self.late_head(now),
-            Some(EndedBy::Unknown) if is_empty && header.has(END_STREAM) => {
-                self.spend(Abuse::EmptyData, now)
+            Some(EndedBy::Unknown) if is_empty && ends => self.spend(Abuse::EmptyData, now),
+            // Of a body no more may be under way than its window had room for.
+            Some(EndedBy::Us | EndedBy::Unknown)
+                if self.streams.late_may_say(header.id, header.length) =>
+            {
+                Ok(())
             }
-            // Bodies that go on for long are only bytes.
-            Some(EndedBy::Us | EndedBy::Unknown) => Ok(()),
+            Some(EndedBy::Us | EndedBy::Unknown) => self.spend(Abuse::EmptyData, now),
             Some(EndedBy::Both) => Err(Fault::of(
                 ErrorCode::STREAM_CLOSED,
                 "a frame on a stream that has ended",

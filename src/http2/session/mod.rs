@@ -5,6 +5,7 @@
 //! task asks for is in `streams`, what the other end says in `receive`, `frames` and `late`.
 
 mod block;
+mod called;
 mod entry;
 mod facts;
 mod frames;
@@ -22,6 +23,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use self::block::Block;
+use self::called::Called;
 pub(super) use self::streams::{Piece, Respond};
 use self::stuck::Patient;
 use self::table::Table;
@@ -69,8 +71,7 @@ pub(super) struct Session {
     budget: Budget,
     /// Streams that wait to say a piece of a body, in their turn.
     queue: VecDeque<u32>,
-    /// Streams that have been called to, and have not yet.
-    called: usize,
+    called: Called,
     /// Streams that wait to say a head or an end.
     heads: Vec<u32>,
     /// The last stream that we take, once we have said so.
@@ -207,7 +208,7 @@ impl Session {
             scratch: Vec::new(),
             budget: Budget::new(now),
             queue: VecDeque::new(),
-            called: 0,
+            called: Called::default(),
             heads: Vec::new(),
             taken_until: None,
             left_after: None,

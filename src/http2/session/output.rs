@@ -166,29 +166,30 @@ impl Session {
         } else {
             left.div_ceil(MAX_FRAME)
         };
-        while self.called < frames {
+        while self.called.len() < frames {
             let Some(id) = self.queue.pop_front() else {
                 return;
             };
             if let Some(entry) = self.streams.get(id) {
                 entry.turn = Turn::Called;
                 entry.wake(Wanted::Room);
-                self.called += 1;
+                self.called.add(id);
             }
         }
     }
 
     /// Whether a stream may add a frame now: it was called, or nobody stands before it, neither in
-    /// the queue nor called out of it a moment ago. A turn that was called is over with it.
+    /// the queue nor called out of it [in this round](Self::pass_turns). A turn that was called is
+    /// over with it.
     pub(super) fn takes_turn(&mut self, id: u32) -> bool {
-        let nobody_waits = self.queue.is_empty() && self.called == 0;
+        let nobody_waits = self.queue.is_empty() && self.called.is_empty();
         let Some(entry) = self.streams.get(id) else {
             return false;
         };
         match entry.turn {
             Turn::Called => {
                 entry.turn = Turn::None;
-                self.called -= 1;
+                self.called.remove(id);
                 true
             }
             Turn::Hurries => {
@@ -210,7 +211,7 @@ impl Session {
             Turn::Starves => self.waits.starving -= 1,
             Turn::Waits => self.queue.retain(|waiting| *waiting != id),
             Turn::Called => {
-                self.called -= 1;
+                self.called.remove(id);
                 self.call();
             }
         }

@@ -51,6 +51,15 @@ impl Session {
         }
     }
 
+    /// A stream is a conversation, or is none: whether it may be silent without being held up.
+    pub(in crate::http2) fn converses(&mut self, id: u32, is_so: bool) {
+        if let Some(entry) = self.streams.get(id)
+            && entry.kind != Kind::Connect
+        {
+            entry.kind = if is_so { Kind::Call } else { Kind::Request };
+        }
+    }
+
     /// It is there no more, and had so much time.
     pub(super) fn rests_no_more(&mut self, patience: Duration) {
         self.patient.streams -= usize::from(!patience.is_zero());

@@ -152,6 +152,7 @@ fn attempt<'a>(
             let Some((mut call, reused)) = call(exchange, choice, carrier, parts, body) else {
                 continue;
             };
+            let_converse(exchange, &call);
             let error = match response_head(exchange, choice, &mut call).await {
                 Ok(head) => {
                     return Ok(match accept(exchange, choice, (&mut call, parts), head)? {
@@ -178,6 +179,16 @@ fn attempt<'a>(
             }
             return Err(failed_call(&pick, state, &error, is_repeatable));
         }
+    }
+}
+
+/// A call of gRPC may be silent for hours, where that holds one stream of its endpoint's. Where it
+/// has a connection to itself, it is a request as any other, which somebody may only call a call.
+fn let_converse(exchange: &Exchange<'_>, call: &Call) {
+    if exchange.record.call().is_some()
+        && let Some(stream) = exchange.connection.client.http2()
+    {
+        stream.converses(call.shared().is_some());
     }
 }
 

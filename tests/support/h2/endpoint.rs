@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::net::connect_unspec;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -357,6 +358,11 @@ impl Transport {
     /// Ends the connection without a word.
     pub(crate) fn close(&self) {
         drop(self.socket.shutdown(Shutdown::Both));
+    }
+
+    /// Ends the connection by a reset, although others hold its socket as well.
+    pub(crate) fn reset(&self) {
+        connect_unspec(&self.socket).expect("a socket lets go of its peer");
     }
 }
 

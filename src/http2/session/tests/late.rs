@@ -242,3 +242,65 @@ fn who_begins_below_what_is_forgotten_hears_that() {
     let fault = (0..200).find_map(|_| talk.frame(DATA, END_STREAM, 7, b"").err());
     assert_eq!(fault.and_then(|it| it.abuse), Some(Abuse::EmptyData));
 }
+
+/// Says a thousand bytes on a stream again and again: what its window had room for may have been
+/// under way, and no more.
+fn goes_on(talk: &mut Talk, id: u32) {
+    let mut says = || talk.frame(DATA, 0, id, &[0; 1000]);
+    for turn in 0..65 {
+        assert_eq!(says(), Ok(()), "{id}: {turn}");
+    }
+    let fault = (0..200).find_map(|_| says().err());
+    assert_eq!(fault.and_then(|it| it.abuse), Some(Abuse::EmptyData));
+}
+
+#[test]
+fn bodies_without_end_end_the_connection() {
+    let mut answered = talk();
+    answered_early(&mut answered, 0..STREAMS);
+    goes_on(&mut answered, id(7));
+
+    let mut held = talk();
+    held.open(1, false).expect("open");
+    held.server.reset(1, ErrorCode::CANCEL);
+    goes_on(&mut held, 1);
+
+    let mut refused = talk();
+    for number in 0..=STREAMS {
+        refused.open(id(number), false).expect("open");
+    }
+    goes_on(&mut refused, id(STREAMS));
+
+    let mut forgotten = talk();
+    answered_early(&mut forgotten, 0..1);
+    for number in 1..=STREAMS {
+        forgotten.open(id(number), false).expect("open");
+    }
+    for number in STREAMS + 1..4 * STREAMS {
+        forgotten.open(id(number), true).expect("refused");
+    }
+    goes_on(&mut forgotten, 1);
+
+    let mut ignored = talk();
+    ignored.open(1, false).expect("open");
+    ignored.server.end_gently();
+    ignored.open(3, false).expect("ignored");
+    goes_on(&mut ignored, 3);
+}
+
+/// Streams that begin before our last word is heard come to their end, each of them once.
+#[test]
+fn ends_behind_the_last_stream_end_the_connection() {
+    let mut talk = talk();
+    talk.open(1, false).expect("open");
+    talk.server.end_gently();
+    for number in 1..=STREAMS {
+        talk.open(id(number), false).expect("ignored");
+    }
+    let ends = |talk: &mut Talk, number| talk.frame(DATA, END_STREAM, id(number), b"");
+    for number in 1..=STREAMS {
+        assert_eq!(ends(&mut talk, number), Ok(()), "{number}");
+    }
+    let fault = (0..200).find_map(|_| ends(&mut talk, 7).err());
+    assert_eq!(fault.and_then(|it| it.abuse), Some(Abuse::EmptyData));
+}

@@ -35,6 +35,16 @@ fn they_count_at_once_without_time_of_their_own() {
 }
 
 #[test]
+fn a_conversation_may_be_silent() {
+    let mut talk = stuck();
+    talk.server.converses(3, true);
+    assert_eq!(talk.server.held_up(talk.now), held_up(1, 0));
+    // The endpoint that it goes to in the end is one that keeps a connection for it.
+    talk.server.converses(3, false);
+    assert_eq!(talk.server.held_up(talk.now), held_up(1, 1));
+}
+
+#[test]
 fn one_that_may_rest_counts_when_its_time_has_passed() {
     let mut talk = stuck();
     talk.server.may_rest(1, 60 * SECOND);

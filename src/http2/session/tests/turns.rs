@@ -68,6 +68,34 @@ fn nobody_overtakes_those_that_are_called() {
     }
 }
 
+/// One that is called may have something else to do, for long. In its round the room is its own.
+#[test]
+fn a_turn_lasts_for_one_round() {
+    let mut talk = Talk::begin();
+    wide_open(&mut talk);
+    let ids = [1, 3, 5, 7, 9];
+    for id in ids {
+        talk.open(id, true).expect("open");
+        talk.answer(id, false);
+    }
+    drop(say_in_rounds(&mut talk, &ids, 1, 0));
+    assert!(!talk.server.pass_turns(), "nobody is called");
+    talk.server.sent(talk.server.output().len());
+    assert!(talk.server.has_called());
+    assert!(talk.server.pass_turns(), "they may come by the next look");
+    assert!(talk.room(7).is_pending(), "three stand before it");
+    // The first one comes in its round. The others do not.
+    let Poll::Ready(Ok(room @ 1..)) = talk.room(1) else {
+        panic!("it was called");
+    };
+    talk.server.send(1, &vec![0; room], MORE);
+    while talk.server.pass_turns() {}
+    for id in [9, 3, 7] {
+        let room = talk.room(id);
+        assert!(matches!(room, Poll::Ready(Ok(1..))), "{id}: {room:?}");
+    }
+}
+
 /// Those that are called may be gone before they hear of it.
 #[test]
 fn nobody_waits_for_those_that_have_gone() {

@@ -77,9 +77,8 @@ pub(super) async fn serve<G: 'static>(
     };
     let counted = Counted::new(&spoken);
     let now = Instant::now();
-    // Many that began together shall not end together.
-    let early = local.with_random(fastrand::Rng::f64) / 10.0;
-    let age = age(&spoken, early);
+    let early = local.with_random(early);
+    let age = age(spoken.max_age, early);
     let mut streams = Streams {
         connection: http2::Connection::server(stream, &received, spoken.settings, now),
         held: Rc::new(Held::new(guard, &spoken)),
@@ -153,7 +152,7 @@ impl<G: 'static> Streams<G> {
             self.spoken = Arc::clone(spoken);
             let http2::Settings { head, fields, .. } = spoken.settings;
             self.connection.limit_heads(head, fields);
-            self.watch.ages(age(spoken, self.early));
+            self.watch.ages(age(spoken.max_age, self.early));
         }
     }
 
@@ -302,9 +301,15 @@ impl<G> Drop for Streams<G> {
     }
 }
 
+/// What part of its greatest age a connection does not reach: many that began together shall not
+/// end together.
+fn early(random: &mut fastrand::Rng) -> f64 {
+    random.f64() / 10.0
+}
+
 /// How old a connection may become that ends so much early.
-fn age(spoken: &Http2, early: f64) -> Option<Duration> {
-    spoken.max_age.map(|age| age.mul_f64(1.0 - early))
+fn age(most: Option<Duration>, early: f64) -> Option<Duration> {
+    most.map(|most| most.mul_f64(1.0 - early))
 }
 
 impl Counted {

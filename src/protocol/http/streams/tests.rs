@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::watch::{Leaves, Limits, Seen, Step, Watch};
+use super::{age, early};
 use crate::http2::{Abuse, ErrorCode, HeldUp, Moved, State};
 use crate::snapshot::ClientTimeouts;
 
@@ -180,6 +181,22 @@ fn an_age_counts_from_the_beginning() {
     assert_eq!(rig.at(20), Err(30), "there is no limit");
     rig.watch.ages(Some(20 * SECOND));
     assert_eq!(rig.at(25), Ok(Step::Announce));
+}
+
+/// Of a thousand that begin together, each twentieth of the last tenth ends some.
+#[test]
+fn ages_are_spread_over_a_tenth() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut ended = [0; 20];
+    for _ in 0..1000 {
+        let early = early(&mut random);
+        let age = age(Some(1000 * SECOND), early).expect("there is a limit");
+        let late = age.checked_sub(900 * SECOND).expect("no more than a tenth");
+        let place = usize::try_from(late.as_secs() / 5).expect("below twenty");
+        ended[place.min(19)] += 1;
+        assert_eq!(super::age(None, early), None);
+    }
+    assert!(ended.iter().all(|count| *count > 20), "{ended:?}");
 }
 
 #[test]
