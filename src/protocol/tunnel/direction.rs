@@ -33,8 +33,7 @@ pub(super) enum Broken {
 pub(super) struct Direction<'a> {
     state: State,
     waiting: Waiting,
-    /// Whether it waits for the sink: to take bytes, to send what it has taken, or to end.
-    is_stuck: bool,
+    looks: Looks,
     /// Whether the source wakes the task when something comes, and has not yet.
     is_called: bool,
     /// Short pieces that may still be spliced; 0 is copying.
@@ -45,6 +44,15 @@ pub(super) struct Direction<'a> {
     is_cut: bool,
     passed: &'a Cell<u64>,
     counter: Option<&'a Counter>,
+}
+
+/// What it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    /// For bytes.
+    AtSource,
+    /// For the sink to take bytes, to send what it has taken, or to end.
+    AtSink,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +91,7 @@ impl<'a> Direction<'a> {
         Self {
             state: State::Open,
             waiting,
-            is_stuck: false,
+            looks: Looks::AtSource,
             is_called: false,
             splices: 0,
             tells_end: true,
@@ -106,7 +114,7 @@ impl<'a> Direction<'a> {
     /// Whether it would hear of its source, whatever comes from there: not while the sink has it
     /// wait, and not when it is done.
     pub(super) fn looks_at_source(&self) -> bool {
-        !self.is_stuck && !self.is_done()
+        self.looks == Looks::AtSource && !self.is_done()
     }
 
     /// Another task is to be woken from now on.
@@ -137,10 +145,10 @@ impl<'a> Direction<'a> {
             if self.state == State::Done {
                 return Poll::Ready(Ok(()));
             }
-            self.is_stuck = true;
+            self.looks = Looks::AtSink;
             ready!(self.poll_write_out(cx, sink)).map_err(|_| Broken::Sink)?;
             if self.state == State::Open {
-                self.is_stuck = false;
+                self.looks = Looks::AtSource;
                 if self.passed.get() - before >= TURN {
                     break;
                 }
