@@ -18,7 +18,7 @@ mod limits;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
 
@@ -27,9 +27,10 @@ use bytes::Bytes;
 use self::direction::{Broken, Direction};
 use self::ends::{Breaks, Ends, Of, Side};
 use self::limits::Limits;
-use crate::endpoint::Live;
+use crate::endpoint::{Live, OpenConnection};
 use crate::snapshot::{SessionResult, TunnelTimeouts};
 use crate::telemetry::metrics::Counter;
+use crate::upstream::Pick;
 
 pub use self::end::End;
 
@@ -97,6 +98,11 @@ pub struct Passed {
     pub received: Cell<u64>,
 }
 
+/// What counts a tunnel at its endpoint: until it ends, or the endpoint is gone, however long its
+/// client takes for what came from there.
+#[derive(Debug, Default)]
+pub struct Places(RefCell<Option<(OpenConnection, Pick)>>);
+
 /// Counters that move while the bytes do: an hour-long tunnel must not show up at its end only.
 #[derive(Debug, Clone, Copy)]
 pub struct Meters<'a> {
@@ -114,10 +120,23 @@ pub struct Watch<'a> {
     /// Where it leads: the first byte from there is the proof that the endpoint is well, and its
     /// removal ends the tunnel.
     pub endpoint: &'a Live,
+    /// What it holds there.
+    pub places: &'a Places,
     /// What has passed.
     pub passed: &'a Passed,
     /// Counters, if any.
     pub meters: Option<Meters<'a>>,
+}
+
+impl Places {
+    /// One more of an endpoint's connections, and one more in flight there.
+    pub fn of(open: OpenConnection, pick: Pick) -> Self {
+        Self(RefCell::new(Some((open, pick))))
+    }
+
+    fn give_back(&self) {
+        drop(self.0.take());
+    }
 }
 
 /// Copies bytes both ways until both directions have ended, one side breaks, or a limit is over.
@@ -141,6 +160,7 @@ pub fn tunnel<'a>(
         reset: None,
         breaks: Breaks::default(),
         limits: Limits::new(watch.limits, watch.endpoint),
+        places: watch.places,
         seen: 0,
         is_answered: false,
         ends: Ends::new(client, upstream),
@@ -157,6 +177,7 @@ struct Relay<'a> {
     reset: Option<Side>,
     breaks: Breaks<'a>,
     limits: Limits<'a>,
+    places: &'a Places,
     /// What had moved when the idle limit was last started.
     seen: u64,
     /// Whether the endpoint has said anything.
@@ -232,6 +253,10 @@ impl Relay<'_> {
         other.keep_end_to_itself();
         self.reset.get_or_insert(side);
         self.breaks.tell(side);
+        match side {
+            Side::Client => self.ends.client.let_go(),
+            Side::Endpoint => self.places.give_back(),
+        }
         self.limits.hurry(&self.ends);
     }
 
