@@ -5,8 +5,10 @@
 //! gets its answer. A reset (RST) is passed on as a reset, and so is every cut of our own (idle,
 //! age, drain), so that nobody takes a truncated stream for a whole one. What came before a reset
 //! is still delivered, for as long as it is being taken: a reset throws away what the kernel has
-//! not delivered yet, so it waits for that. A slow reader stops the reading from the other side:
-//! each direction holds at most one buffer or pipe, and none while nothing moves.
+//! not delivered yet, so it waits for that, though not for ever; what waits in the window of a
+//! stream of HTTP/2 when that is reset is lost, as RFC 9113 §5.1 allows. A slow reader stops the
+//! reading from the other side: each direction holds at most one buffer or pipe, and none while
+//! nothing moves.
 //!
 //! Use: [`tunnel`] with both streams, what was read from them before, and its limits. A caller that
 //! drops the future (at the end of a drain) cuts both sides.
