@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, pause, resume, sleep};
 
@@ -15,18 +15,17 @@ use crate::http2::{Connection, Driven, ErrorCode, Settings};
 use crate::net::Stream;
 use crate::snapshot::TunnelTimeouts;
 
-/// Has the kernel keep little for a client.
-fn narrow(client: &TcpStream, near: &Stream) {
-    let Stream::Tcp(near) = near else {
-        unreachable!("a pair of TCP")
-    };
-    let (client, near) = (
-        socket2::SockRef::from(client),
-        socket2::SockRef::from(&**near),
-    );
-    let few = client.set_recv_buffer_size(4096);
-    few.and(near.set_send_buffer_size(64 * 1024))
-        .expect("options of sockets");
+/// A client whose kernel keeps little for it from the start, and our end of its connection.
+async fn narrow_pair() -> (TcpStream, Stream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let client = TcpSocket::new_v4().expect("a socket");
+    client.set_recv_buffer_size(4096).expect("an option");
+    let client = client.connect(listener.local_addr().expect("address"));
+    let (client, accepted) = tokio::join!(client, listener.accept());
+    let near = accepted.expect("accept").0;
+    let few = socket2::SockRef::from(&near).set_send_buffer_size(64 * 1024);
+    few.expect("an option");
+    (client.expect("connect"), near.into())
 }
 
 /// Says [`ALL`], and resets the connection once it is on its way.
@@ -39,12 +38,11 @@ async fn say_all_and_reset(mut endpoint: TcpStream) {
     endpoint.reset_on_close();
 }
 
-/// A client whose kernel keeps little for it, and the tunnel to an endpoint that has said [`ALL`]
+/// A client that is slow to take anything, and the tunnel to an endpoint that has said [`ALL`]
 /// and then reset its connection.
 async fn reset_behind_much() -> (TcpStream, JoinHandle<Outcome>) {
-    let (client, client_stream) = pair().await;
+    let (client, client_stream) = narrow_pair().await;
     let (endpoint, endpoint_stream) = pair().await;
-    narrow(&client, &client_stream);
     let relay = between(
         client_stream,
         endpoint_stream,
@@ -59,9 +57,8 @@ async fn reset_behind_much() -> (TcpStream, JoinHandle<Outcome>) {
 
 /// The same over a stream of HTTP/2.
 async fn reset_behind_much_on_a_stream() -> (TcpStream, JoinHandle<Outcome>) {
-    let (mut client, client_stream) = pair().await;
+    let (mut client, client_stream) = narrow_pair().await;
     let (endpoint, endpoint_stream) = pair().await;
-    narrow(&client, &client_stream);
     client.write_all(CONNECT).await.expect("write");
     let connection = Connection::server(client_stream, &[], SETTINGS, Instant::now());
     let driven = poll_fn(|cx| connection.poll_drive(cx, Instant::now())).await;
@@ -152,7 +149,7 @@ async fn what_came_before_a_reset_waits_for_a_minute_in_all() {
         let begun = Instant::now();
         let count = count(&mut client, async |_| skip(Duration::from_secs(2)).await);
         assert!(count.await < ALL, "it had all the time it wanted");
-        assert!(begun.elapsed() > Duration::from_secs(55));
+        assert!(begun.elapsed() > Duration::from_secs(55), "it was reading");
         assert_eq!(tunnel.await.expect("no panic").end, Ended::EndpointReset);
     })
     .await;
