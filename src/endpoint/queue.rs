@@ -38,7 +38,7 @@ type Lines = BTreeMap<Line, VecDeque<Arc<Notify>>>;
 pub enum Line {
     /// Whatever endpoint has room.
     Any,
-    /// The endpoint of this number ([`Live::id`]), for whose live state the caller has to care: once
+    /// The endpoint of this number ([`Live::id`]). Who waits has to keep its live state: once
     /// nobody has it, it gets another number.
     Only(u64),
 }

@@ -68,7 +68,7 @@ impl Ledger {
         })
     }
 
-    /// Counts a connection in by its address, if that is its client's and not that of a proxy which
+    /// Counts a connection in by its address, if that is its client's and not that of a proxy that
     /// is still to say who the client is; says nothing yet of whether there is a place for it.
     pub(super) fn admit(&self, client: Option<SocketAddr>) -> Result<Held, Refused> {
         let Some(limits) = &self.limits else {
@@ -87,8 +87,8 @@ impl Ledger {
         Err(place)
     }
 
-    /// Waits for a place as long as that is allowed, by the `present` form of the listener each time
-    /// that it looks for one; `None` if there was none, or the client went away.
+    /// Waits for a place as long as that is allowed, and looks for one by the `present` form of the
+    /// listener; `None` if there was none, or the client went away.
     pub(super) async fn wait(
         &self,
         (accepting, mut place): (usize, Held),

@@ -4,9 +4,9 @@
 //! is read is the header and nothing behind it, so whoever serves the connection finds its first
 //! byte where it would have been without.
 //!
-//! A proxy that comes for itself is believed as what it is. One that comes for somebody else is not:
-//! what is said on the connection is said by whom the header named, or by somebody unknown, and
-//! never with the proxy's own trust.
+//! A proxy that comes for itself is believed as what it is. One that comes for somebody else is
+//! not: what is said on the connection is said by whom the header named, or by somebody unknown,
+//! and never with the proxy's own trust.
 
 use std::cell::Cell;
 use std::io;

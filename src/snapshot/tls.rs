@@ -157,8 +157,8 @@ impl Termination {
     }
 }
 
-/// What clients are offered within TLS: what is spoken, or, where bytes are relayed unread, what was
-/// written that endpoints speak.
+/// What clients are offered within TLS: what is spoken, or, where bytes are relayed unread, what
+/// was written that endpoints speak.
 fn alpn(written: &config::Tls, listener: &config::Listener) -> Vec<Vec<u8>> {
     if listener.relays() {
         let names = written.alpn.iter();

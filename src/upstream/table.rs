@@ -186,9 +186,9 @@ impl Table {
 
     /// Picks, in this order: a candidate in a zone where none was tried yet; one that was not tried
     /// yet and is not backing off; a backup if all candidates were tried or are backing off; one
-    /// that is backing off; at last one that was tried. Never one that is full. Where one that would
-    /// do is merely full, none takes its place that is backing off: who may wait for it is better
-    /// served by that, and who may not is told at once.
+    /// that is backing off; at last one that was tried. Never one that is full. Where one that
+    /// would do is merely full, none takes its place that is backing off: who may wait for it is
+    /// better served by that, and who may not is told at once.
     pub(super) fn pick(&self, wish: Wish<'_>, random: &mut Rng) -> Result<Found<'_>, PickError> {
         if let Some(found) = self.try_another_zone(wish, random) {
             return Ok(found);
@@ -237,8 +237,8 @@ impl Table {
         self.try_pick(&self.first, elsewhere, Backoff::Heed, random)
     }
 
-    /// Whether there is a candidate that was not tried yet and does not fail: if none can be picked,
-    /// this one has no room.
+    /// Whether there is a candidate that was not tried yet and does not fail: if none can be
+    /// picked, this one has no room.
     fn has_one_that_is_only_full(&self, wish: Wish<'_>) -> bool {
         self.first.members.iter().any(|&index| {
             let live = &self.slots[index as usize].live;

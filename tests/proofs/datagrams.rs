@@ -17,8 +17,8 @@ use crate::support::evenkeel::Evenkeel;
 use crate::support::port::Port;
 use crate::support::udp::{UdpClient, UdpEndpoint};
 
-/// The configuration of a generation: one of the endpoints rests, limits and the balance change, the
-/// address is written in one way or another, and a listener comes and goes.
+/// The configuration of a generation: one of the endpoints rests, limits and the balance change,
+/// the address is written in one way or another, and a listener comes and goes.
 fn config(endpoints: &[UdpEndpoint], port: u16, generation: u64) -> String {
     let turn = usize::try_from(generation).expect("a small number");
     let resting = turn % endpoints.len();

@@ -54,7 +54,8 @@ impl Said {
             }
         };
         let size = match kind[1] >> 4 {
-            0 => 0,
+            // None, or two paths, which are nobody's business.
+            0 | 3 => 0,
             1 => 4,
             2 => 16,
             // Two paths, which are nobody's business.

@@ -22,9 +22,9 @@ pub struct Tls {
         [{"cert": "tls/example.com.pem", "key": "tls/example.com.key"}]
     ]))]
     pub certificates: Vec<Certificate>,
-    /// Where `protocols = ["tcp"]` has bytes relayed: the protocols (ALPN) that clients are offered,
-    /// the preferred first. A client that asks for others only is refused; one that asks for none
-    /// is not. Default: none, and nothing is agreed on, whatever clients ask for.
+    /// Where `protocols = ["tcp"]` has bytes relayed: the protocols (ALPN) that clients are
+    /// offered, the preferred first. A client that asks for others only is refused; one that asks
+    /// for none is not. Default: none, and nothing is agreed on, whatever clients ask for.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend(
         "items" = {"type": "string", "format": "x-alpn"},

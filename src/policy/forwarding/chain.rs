@@ -31,6 +31,7 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
                 .map(|with_port: SocketAddr| with_port.ip())
         })
         .or_else(|| bracketed().map(IpAddr::V6))?;
-    // Nobody has the unspecified one (RFC 1122 §3.2.1.3, RFC 4291 §2.5.2); it has another meaning here.
+    // Nobody has the unspecified one (RFC 1122 §3.2.1.3, RFC 4291 §2.5.2), which stands for those
+    // without an address here.
     Some(address.to_canonical()).filter(|address| !address.is_unspecified())
 }

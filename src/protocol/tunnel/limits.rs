@@ -1,9 +1,9 @@
 //! What ends a tunnel besides its two sides: silence, its age, and that its endpoint was taken out.
 //!
-//! One timer for all three: it is armed for the earliest. Silence starts afresh with every byte and
-//! leaves the timer alone: one that fires too early is armed again, about once in half a minute. The
-//! removal of an endpoint is a wake-up that nearly never comes, so it is looked at when it does and
-//! not with every piece that passes.
+//! One timer for all three: it is armed for the earliest. Silence starts afresh with every byte
+//! and leaves the timer alone: one that fires too early is armed again, about once in half a
+//! minute. The removal of an endpoint is a wake-up that nearly never comes, so it is looked at
+//! when it does and not with every piece that passes.
 //!
 //! Silence is not always one: a socket takes more only once a third of its buffer has drained, and
 //! a slow reader may be busy with that for long. So before a limit of silence is over the kernel is

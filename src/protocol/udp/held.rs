@@ -2,9 +2,9 @@
 //!
 //! All clients of a worker's listener are answered by one socket, so it is full when the network
 //! takes less than endpoints send. To drop what comes then would be to drop it in bursts. So the
-//! rest of what was received is kept (some dozens of messages at most), and nothing more is taken from
-//! endpoints until it has left: what they send waits in the buffers of their sessions, each of
-//! which loses its own.
+//! rest of what was received is kept (some dozens of messages at most), and nothing more is taken
+//! from endpoints until it has left: what they send waits in the buffers of their sessions, each
+//! of which loses its own.
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,8 +24,8 @@ use crate::net::{Outgoing, Source, send};
 /// What waits, and the socket.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// Another descriptor of the listener's socket, watched for room: not to be woken for that while
-    /// there is any, the other one is not.
+    /// Another descriptor of the listener's socket, watched for room: the other one is not, so as
+    /// not to be woken for it while there is any.
     socket: AsyncFd<OwnedFd>,
     waiting: VecDeque<Waiting>,
 }
