@@ -135,6 +135,16 @@ impl Stream {
         self.connection.with(|session| session.broken(self.id))
     }
 
+    /// Gives the stream's place back before the stream is dropped, if it has ended before its end:
+    /// for an owner that has something to finish which no longer has to do with it.
+    pub fn let_go_if_broken(&self) {
+        self.connection.with(|session| {
+            if session.broken(self.id).is_some() {
+                session.release(self.id);
+            }
+        });
+    }
+
     /// Resets the stream, whose message does not come to its end.
     pub fn cut(&self) {
         self.connection.with(|session| session.cut(self.id));

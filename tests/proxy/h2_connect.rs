@@ -13,10 +13,15 @@ use crate::support::message::Broken;
 const TO: [(&str, &str); 2] = [(":method", "CONNECT"), (":authority", "open:443")];
 
 fn before(endpoint: &Endpoint) -> (Evenkeel, H2<TcpStream>) {
+    before_with(endpoint, "")
+}
+
+/// The same with these lines at the listener.
+fn before_with(endpoint: &Endpoint, lines: &str) -> (Evenkeel, H2<TcpStream>) {
     let address = endpoint.address();
     let proxy = Evenkeel::start(&format!(
         "[listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\nto = [\"{address}\"]\n\
-         [route.tunnel]\nhosts = [\"open\"]\nupstream = \"u\"\nconnect = true\n\
+         {lines}[route.tunnel]\nhosts = [\"open\"]\nupstream = \"u\"\nconnect = true\n\
          [upstream.u]\nendpoints = [\"{address}\"]\n"
     ));
     let client = H2::connect(proxy.address("web"));
@@ -201,4 +206,15 @@ fn a_reset_is_heard_after_half_of_it_has_ended() {
     assert_eq!(client.expect(kind::DATA, id).payload, b"half");
     client.send(&Frame::reset(id, code::CANCEL));
     assert_let_go(&proxy);
+}
+
+#[test]
+fn a_stream_that_was_reset_gives_its_place_back_at_once() {
+    let endpoint = Endpoint::never_reads();
+    let (_proxy, mut client) = before_with(&endpoint, "http2 = { max_streams = 1 }\n");
+    let id = open(&mut client);
+    fill(&mut client, id);
+    client.send(&Frame::reset(id, code::CANCEL));
+    client.sync();
+    open(&mut client);
 }

@@ -327,6 +327,33 @@ fn what_came_before_a_reset_reaches_a_slow_reader() {
     assert_counted(&proxy, "endpoint_reset");
 }
 
+/// An endpoint that has gone has no connections, however long its last words take.
+#[test]
+fn what_came_before_a_reset_keeps_no_place_at_the_endpoint() {
+    let endpoint = Endpoint::start(|peer| {
+        peer.bytes(1);
+        peer.send(vec![7; 300_000]);
+        peer.wait_for_release();
+        peer.reset();
+    });
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "");
+    let mut client = SlowReader::connect(&proxy, Duration::ZERO);
+    std::io::Write::write_all(&mut client.stream, b"x").expect("the proxy reads");
+    let received =
+        "evenkeel_l4_bytes_total{listener=\"web\",upstream=\"app\",direction=\"received\"}";
+    eventually("much is on its way", || {
+        (value(&proxy, received) > Some(1000)).then_some(())
+    });
+    endpoint.release("");
+    eventually("its places are free", || {
+        let held = proxy.metric("evenkeel_endpoint_in_flight", &["upstream=\"app\""]);
+        let open = proxy.metric("evenkeel_endpoint_connections", &["upstream=\"app\""]);
+        (held == 0 && open == 0).then_some(())
+    });
+    assert_eq!(value(&proxy, "evenkeel_l4_sessions{"), Some(1));
+    drop(client);
+}
+
 #[test]
 fn a_reader_that_takes_what_it_was_sent_is_not_silent() {
     let endpoint = Endpoint::start(|peer| {
@@ -334,8 +361,8 @@ fn a_reader_that_takes_what_it_was_sent_is_not_silent() {
         peer.send(vec![7; 300_000]);
         peer.wait_for_end();
     });
-    let proxy = Evenkeel::relaying_to(&[&endpoint], "timeouts = { tunnel_idle = \"500ms\" }\n");
-    let mut client = SlowReader::connect(&proxy, Duration::from_millis(20));
+    let proxy = Evenkeel::relaying_to(&[&endpoint], "timeouts = { tunnel_idle = \"2s\" }\n");
+    let mut client = SlowReader::connect(&proxy, Duration::from_millis(50));
     std::io::Write::write_all(&mut client.stream, b"x").expect("the proxy reads");
     let (count, _) = client.read_to_end();
     assert_eq!(count, 300_000);

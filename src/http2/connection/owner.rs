@@ -27,6 +27,13 @@ impl Connection {
         self.session.borrow().left_ever() + self.stream.sent_behind()
     }
 
+    /// A number that grows with every byte that the other end's kernel takes. It costs a system
+    /// call.
+    pub fn delivered(&self) -> u64 {
+        let outstanding = u64::from(self.stream.outstanding());
+        self.sent().saturating_sub(outstanding)
+    }
+
     /// Whether there are bytes that the socket does not take.
     pub fn is_held_up(&self) -> bool {
         self.is_held_up.get()

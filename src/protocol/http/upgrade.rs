@@ -8,7 +8,7 @@ use super::client::{Client, Left};
 use super::exchange::Exchange;
 use crate::http2::ErrorCode;
 use crate::pool::Tunnelled;
-use crate::protocol::tunnel::{End, Meters, Passed, Prefix, Watch, tunnel};
+use crate::protocol::tunnel::{End, Meters, Passed, Places, Prefix, Watch, tunnel};
 use crate::snapshot::{Choice, Direction, RouteMetrics, SessionResult, TunnelTimeouts};
 use crate::upstream::Pick;
 
@@ -19,7 +19,7 @@ pub(super) struct Tunnel {
     pub(super) limits: TunnelTimeouts,
     /// What a stream is reset with when the tunnel is cut.
     pub(super) cut: ErrorCode,
-    /// The request stays in flight until the tunnel ends.
+    /// The request stays in flight until the tunnel ends, or the endpoint is gone.
     pub(super) pick: Pick,
     pub(super) counted: Counted,
 }
@@ -69,9 +69,12 @@ impl Tunnel {
             received: early.into_bytes(),
         };
         let passed = Passed::default();
+        let known = Arc::clone(&pick.endpoint);
+        let places = Places::of(open, pick);
         let watch = Watch {
             limits,
-            endpoint: &pick.endpoint.live,
+            endpoint: &known.live,
+            places: &places,
             passed: &passed,
             meters: Some(Meters {
                 sent: &sent,
@@ -84,7 +87,7 @@ impl Tunnel {
         };
         let outcome = tunnel(end, End::Socket(&endpoint), prefix, watch).await;
         begun.result = outcome.end.result();
-        drop((endpoint, open, pick)); // in this order: whoever counts must find what is still there
+        drop((endpoint, places)); // in this order: whoever counts must find what is still there
         tracing::debug!(peer = %facts.peer, ?outcome, "tunnel ended");
     }
 }

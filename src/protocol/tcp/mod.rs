@@ -187,7 +187,8 @@ impl Session {
             let opened = &opened;
             let watch = Watch {
                 limits,
-                endpoint: &opened.pick.endpoint.live,
+                endpoint: &opened.endpoint.live,
+                places: &opened.places,
                 passed: &self.passed,
                 meters: Some(Meters {
                     sent: &self.metrics.sent,

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::introduction::{Known as Introduced, introduction};
 use super::super::local::Local;
+use super::super::tunnel::Places;
 use super::cause::Cause;
 use super::{Session, Start, destination};
 use crate::balance::client_key;
@@ -38,10 +39,9 @@ pub(super) struct Standing {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) stream: Stream,
-    /// One more of its connections.
-    _open: OpenConnection,
-    /// One more in flight there.
-    pub(super) pick: Pick,
+    pub(super) endpoint: Arc<Endpoint>,
+    /// One more of its connections, and one more in flight there.
+    pub(super) places: Places,
     /// Known as one of ours, where it might be brought here.
     _made: Option<Box<Known>>,
 }
@@ -271,8 +271,8 @@ impl Session {
         self.error = None;
         Ok(Opened {
             stream,
-            _open: open,
-            pick,
+            endpoint: Arc::clone(&pick.endpoint),
+            places: Places::of(open, pick),
             _made: made,
         })
     }

@@ -95,6 +95,26 @@ impl End<'_> {
         }
     }
 
+    /// A number that grows with what the other side takes; only differences mean something. All of
+    /// a stream's connection is asked: what was written to the stream is somewhere in there.
+    pub(super) fn delivered(self) -> i64 {
+        match self {
+            Self::Socket(socket) => -i64::from(socket.outstanding()),
+            Self::Stream(stream, _) if stream.broken().is_some() => 0,
+            Self::Stream(stream, _) => {
+                i64::try_from(stream.connection().delivered()).unwrap_or(i64::MAX)
+            }
+        }
+    }
+
+    /// The other side has broken it: a stream no longer counts as one of its client's.
+    pub(super) fn let_go(self) {
+        match self {
+            Self::Socket(_) => {}
+            Self::Stream(stream, _) => stream.let_go_if_broken(),
+        }
+    }
+
     /// Returns once the other side has broken it.
     pub(super) async fn broken(self) {
         match self {

@@ -88,7 +88,12 @@ impl<'a> Ends<'a> {
         self.client.outstanding() + self.upstream.outstanding()
     }
 
-    /// The same of the side that is left when this one has broken.
+    /// A number that grows with what the peers take; only differences mean something.
+    pub(super) fn delivered(&self) -> i64 {
+        self.client.delivered() + self.upstream.delivered()
+    }
+
+    /// Bytes that the side has not taken that is left when this one has broken.
     pub(super) fn outstanding_beside(&self, side: Side) -> u32 {
         match side {
             Side::Client => self.upstream.outstanding(),

@@ -8,6 +8,9 @@
 //! Silence is not always one: a socket takes more only once a third of its buffer has drained, and
 //! a slow reader may be busy with that for long. So before a limit of silence is over the kernel is
 //! asked twice how much the peers have still to take; if that has become less, something moves.
+//!
+//! Once a side has broken, its last words have a limit of silence that is shorter, and one for all
+//! of them: who takes a byte now and then must not keep what a tunnel holds for as long as it likes.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -31,13 +34,15 @@ pub(super) struct Limits<'a> {
     first_byte: Option<Duration>,
     /// Since when nothing has moved.
     since: Instant,
-    /// What the peers had still to take when that was last asked for; not yet in this silence.
-    outstanding: Option<u32>,
+    /// What the peers had taken when that was last asked for; only differences mean something.
+    delivered: i64,
+    /// Whether that was asked for in this silence.
+    has_looked: bool,
     /// Whether the kernel has been asked to look for both peers.
     probing: bool,
     /// Whether a side has broken.
     hurries: bool,
-    /// When it ends whatever moves.
+    /// When it ends whatever moves. Once a side has broken: when its last words do.
     age: Option<Instant>,
     removal: RemovalWatch<'a>,
     timer: Pin<Box<Sleep>>,
@@ -62,7 +67,8 @@ impl<'a> Limits<'a> {
             idle: timeouts.idle,
             first_byte: timeouts.first_byte.filter(|limit| *limit < timeouts.idle),
             since: now,
-            outstanding: None,
+            delivered: 0,
+            has_looked: false,
             probing: timeouts.idle <= PROBE_FROM,
             hurries: false,
             age: timeouts.max_age.and_then(|age| now.checked_add(age)),
@@ -88,14 +94,21 @@ impl<'a> Limits<'a> {
     pub(super) fn restart(&mut self, ends: &Ends<'_>) {
         self.since = Instant::now();
         self.first_byte = None;
-        self.outstanding = self.hurries.then(|| ends.outstanding());
+        self.has_looked = self.hurries;
+        if self.hurries {
+            self.delivered = ends.delivered();
+        }
     }
 
     /// Nothing more will come: what is on its way may be delivered, and waits for nobody.
     pub(super) fn hurry(&mut self, ends: &Ends<'_>) {
         self.idle = self.idle.min(LAST_WORDS);
         self.probing = true;
-        self.hurries = true;
+        if !self.hurries {
+            self.hurries = true;
+            let most = Instant::now() + LAST_WORDS_AT_MOST;
+            self.age = Some(self.age.map_or(most, |age| age.min(most)));
+        }
         self.restart(ends);
         self.arm(self.since);
         // A timer that had fired wakes nobody any more until it is polled.
@@ -129,7 +142,12 @@ impl<'a> Limits<'a> {
             return Some(Ended::Removed);
         }
         if is_over(self.age) {
-            return Some(Ended::MaxAge);
+            let ended = if self.hurries {
+                Ended::Idle
+            } else {
+                Ended::MaxAge
+            };
+            return Some(ended);
         }
         if now < self.next_look(now) && !self.hurries {
             return None;
@@ -142,11 +160,17 @@ impl<'a> Limits<'a> {
 
     /// Only a tunnel that has fallen silent pays for what is asked here.
     fn look(&mut self, ends: &Ends<'_>, now: Instant) {
-        let outstanding = ends.outstanding();
-        if self.outstanding.is_some_and(|before| outstanding < before) {
+        // What a stream shares a connection with says nothing of it while it may rest.
+        let delivered = if self.hurries {
+            ends.delivered()
+        } else {
+            -i64::from(ends.outstanding())
+        };
+        if self.has_looked && delivered > self.delivered {
             self.since = now;
         }
-        self.outstanding = Some(outstanding);
+        self.has_looked = true;
+        self.delivered = delivered;
         if !self.probing {
             self.probing = true;
             ends.probe();
@@ -162,8 +186,10 @@ impl<'a> Limits<'a> {
     fn next_look(&self, now: Instant) -> Instant {
         let silence = self.silence();
         if self.hurries {
-            (self.since + silence).min(now + LOOK_EVERY)
-        } else if self.outstanding.is_some() {
+            let rested = now.duration_since(self.since);
+            let pause = (rested / 4).clamp(LOOK_EVERY, LOOK_AT_LAST);
+            (self.since + silence).min(now + pause)
+        } else if self.has_looked {
             self.since + silence
         } else {
             self.since + PROBE_FROM.min(silence / 2)
@@ -212,12 +238,20 @@ impl<'a> RemovalWatch<'a> {
     }
 }
 
-/// How long what a side had said before its reset waits for the other side to take some of it: a
-/// reader that is slow takes something in that time, and one that does not read never will.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long what a side had said before its reset waits for the other side to take some of it. A
+/// kernel whose buffer is full tells of room only once there is much of it: that of a slow reader
+/// may be silent for seconds, and one that does not read never says a word.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// How long all of that may take, from the reset on, however steadily it is taken.
+const LAST_WORDS_AT_MOST: Duration = Duration::from_mins(1);
 
 /// How often it is asked, behind a reset, whether everything has arrived: about one round trip.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How often of one that has taken nothing for a while: there may be very many of them, whose
+/// endpoint has died.
+const LOOK_AT_LAST: Duration = Duration::from_millis(500);
 
 /// Silence after which the kernel is asked to probe both peers: longer than most pauses, short
 /// against the idle limits of tunnels, which are minutes to hours.

@@ -5,8 +5,10 @@
 //! gets its answer. A reset (RST) is passed on as a reset, and so is every cut of our own (idle,
 //! age, drain), so that nobody takes a truncated stream for a whole one. What came before a reset
 //! is still delivered, for as long as it is being taken: a reset throws away what the kernel has
-//! not delivered yet, so it waits for that. A slow reader stops the reading from the other side:
-//! each direction holds at most one buffer or pipe, and none while nothing moves.
+//! not delivered yet, so it waits for that, though not for ever; what waits in the window of a
+//! stream of HTTP/2 when that is reset is lost, as RFC 9113 §5.1 allows. A slow reader stops the
+//! reading from the other side: each direction holds at most one buffer or pipe, and none while
+//! nothing moves.
 //!
 //! Use: [`tunnel`] with both streams, what was read from them before, and its limits. A caller that
 //! drops the future (at the end of a drain) cuts both sides.
@@ -18,7 +20,7 @@ mod limits;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::task::{Context, Poll, ready};
 
@@ -27,9 +29,10 @@ use bytes::Bytes;
 use self::direction::{Broken, Direction};
 use self::ends::{Breaks, Ends, Of, Side};
 use self::limits::Limits;
-use crate::endpoint::Live;
+use crate::endpoint::{Live, OpenConnection};
 use crate::snapshot::{SessionResult, TunnelTimeouts};
 use crate::telemetry::metrics::Counter;
+use crate::upstream::Pick;
 
 pub use self::end::End;
 
@@ -97,6 +100,11 @@ pub struct Passed {
     pub received: Cell<u64>,
 }
 
+/// What counts a tunnel at its endpoint: until it ends, or the endpoint is gone, however long its
+/// client takes for what came from there.
+#[derive(Debug, Default)]
+pub struct Places(RefCell<Option<(OpenConnection, Pick)>>);
+
 /// Counters that move while the bytes do: an hour-long tunnel must not show up at its end only.
 #[derive(Debug, Clone, Copy)]
 pub struct Meters<'a> {
@@ -114,10 +122,23 @@ pub struct Watch<'a> {
     /// Where it leads: the first byte from there is the proof that the endpoint is well, and its
     /// removal ends the tunnel.
     pub endpoint: &'a Live,
+    /// What it holds there.
+    pub places: &'a Places,
     /// What has passed.
     pub passed: &'a Passed,
     /// Counters, if any.
     pub meters: Option<Meters<'a>>,
+}
+
+impl Places {
+    /// One more of an endpoint's connections, and one more in flight there.
+    pub fn of(open: OpenConnection, pick: Pick) -> Self {
+        Self(RefCell::new(Some((open, pick))))
+    }
+
+    fn give_back(&self) {
+        drop(self.0.take());
+    }
 }
 
 /// Copies bytes both ways until both directions have ended, one side breaks, or a limit is over.
@@ -141,6 +162,7 @@ pub fn tunnel<'a>(
         reset: None,
         breaks: Breaks::default(),
         limits: Limits::new(watch.limits, watch.endpoint),
+        places: watch.places,
         seen: 0,
         is_answered: false,
         ends: Ends::new(client, upstream),
@@ -157,6 +179,7 @@ struct Relay<'a> {
     reset: Option<Side>,
     breaks: Breaks<'a>,
     limits: Limits<'a>,
+    places: &'a Places,
     /// What had moved when the idle limit was last started.
     seen: u64,
     /// Whether the endpoint has said anything.
@@ -232,6 +255,10 @@ impl Relay<'_> {
         other.keep_end_to_itself();
         self.reset.get_or_insert(side);
         self.breaks.tell(side);
+        match side {
+            Side::Client => self.ends.client.let_go(),
+            Side::Endpoint => self.places.give_back(),
+        }
         self.limits.hurry(&self.ends);
     }
 

@@ -1,3 +1,5 @@
+mod last_words;
+
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -9,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{End, Ended, Outcome, Passed, Prefix, Watch, tunnel};
+use super::{End, Ended, Outcome, Passed, Places, Prefix, Watch, tunnel};
 use crate::endpoint::{Live, LiveStates};
 use crate::net::{Address, Stream};
 use crate::snapshot::TunnelTimeouts;
@@ -69,10 +71,11 @@ async fn between(
     limits: TunnelTimeouts,
     prefix: Prefix,
 ) -> Outcome {
-    let passed = Passed::default();
+    let (places, passed) = (Places::default(), Passed::default());
     let watch = Watch {
         limits,
         endpoint: &live,
+        places: &places,
         passed: &passed,
         meters: None,
     };
@@ -408,57 +411,6 @@ async fn a_slow_reader_stops_the_writer() {
     .await;
 }
 
-/// A reader takes less in a second than its socket wants before it is writable again.
-#[tokio::test]
-async fn a_slow_reader_gets_what_came_before_a_reset() {
-    const ALL: usize = 220_000;
-    locally(async {
-        let (mut client, client_stream) = pair().await;
-        let (mut endpoint, endpoint_stream) = pair().await;
-        let few = socket2::SockRef::from(&client).set_recv_buffer_size(4096);
-        few.expect("a socket option");
-        let Stream::Tcp(socket) = &client_stream else {
-            unreachable!("a pair of TCP")
-        };
-        let few = socket2::SockRef::from(&**socket).set_send_buffer_size(64 * 1024);
-        few.expect("a socket option");
-        let limits = TunnelTimeouts {
-            idle: HOUR,
-            max_age: None,
-            first_byte: None,
-        };
-        let relay = between(
-            client_stream,
-            endpoint_stream,
-            live(),
-            limits,
-            Prefix::default(),
-        );
-        let tunnel = tokio::task::spawn_local(relay);
-        endpoint.write_all(&vec![7; ALL]).await.expect("write");
-        let endpoint = Stream::from(endpoint);
-        while endpoint.outstanding() > 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
-        endpoint.reset_on_close();
-        drop(endpoint);
-        let (mut count, mut piece) = (0, [0; 4096]);
-        let error = loop {
-            match client.read(&mut piece).await {
-                Ok(length) => count += length,
-                Err(error) => break error,
-            }
-            if count < ALL / 2 {
-                sleep(Duration::from_millis(100)).await;
-            }
-        };
-        assert_eq!(count, ALL, "then {error}");
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-        assert_eq!(tunnel.await.expect("no panic").end, Ended::EndpointReset);
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_tunnel_that_is_dropped_resets_both_sides() {
     locally(async {
@@ -507,7 +459,7 @@ async fn bulk_passes_whole_both_ways_at_once() {
 async fn unpolled<'a>(
     streams: &'a mut Option<(Stream, Stream)>,
     live: &'a Live,
-    passed: &'a Passed,
+    (places, passed): &'a (Places, Passed),
 ) -> (TcpStream, TcpStream, impl Future<Output = Outcome> + 'a) {
     let (client, client_stream) = pair().await;
     let (endpoint, endpoint_stream) = pair().await;
@@ -520,6 +472,7 @@ async fn unpolled<'a>(
     let watch = Watch {
         limits,
         endpoint: live,
+        places,
         passed,
         meters: None,
     };
@@ -536,8 +489,8 @@ fn poll_once(future: Pin<&mut impl Future<Output = Outcome>>) {
 
 #[tokio::test]
 async fn another_task_may_go_on_with_a_tunnel() {
-    let (mut streams, live, passed) = (None, live(), Passed::default());
-    let (mut client, mut endpoint, tunnel) = unpolled(&mut streams, &live, &passed).await;
+    let (mut streams, live, counts) = (None, live(), Default::default());
+    let (mut client, mut endpoint, tunnel) = unpolled(&mut streams, &live, &counts).await;
     let mut tunnel = pin!(tunnel);
     sleep(Duration::from_millis(1)).await;
     // The first has it look, and find nothing; only the second is woken.
@@ -556,8 +509,8 @@ async fn another_task_may_go_on_with_a_tunnel() {
 
 #[tokio::test]
 async fn a_turn_has_an_end_however_much_there_is() {
-    let (mut streams, live, passed) = (None, live(), Passed::default());
-    let (client, _endpoint, tunnel) = unpolled(&mut streams, &live, &passed).await;
+    let (mut streams, live, counts) = (None, live(), Default::default());
+    let (client, _endpoint, tunnel) = unpolled(&mut streams, &live, &counts).await;
     let mut tunnel = pin!(tunnel);
     let (block, mut written) = (vec![7; 1 << 16], 0);
     while let Ok(count) = client.try_write(&block) {
@@ -565,6 +518,7 @@ async fn a_turn_has_an_end_however_much_there_is() {
     }
     let mut before = 0;
     // What its kernel still holds for the client follows as there is room.
+    let passed = &counts.1;
     while passed.sent.get() < written / 2 {
         sleep(Duration::from_millis(1)).await;
         poll_once(tunnel.as_mut());
