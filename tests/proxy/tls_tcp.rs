@@ -114,56 +114,6 @@ fn a_protocol_is_agreed_on_where_one_is_written() {
 }
 
 #[test]
-fn a_protocol_is_agreed_on_where_one_is_written() {
-    let authority = Authority::new();
-    let endpoint = Endpoint::start(|peer| {
-        if take(peer).is_some() {
-            peer.send_all_back();
-        }
-    });
-    let files = authority.certify(&["db.test"]).files("a").to_vec();
-    let written = |alpn: &str| {
-        format!(
-            "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"db\"\n\
-             [listener.web.tls]\ncertificates = [{{ cert = \"a.pem\", key = \"a.key\" }}]\n{alpn}\n\
-             [upstream.db]\nendpoints = [\"{}\"]\nproxy_protocol = \"v2\"\n",
-            endpoint.address()
-        )
-    };
-    let mut proxy = Evenkeel::start_among(&files, &written("alpn = [\"postgresql\", \"h2\"]"));
-    let hello = |protocols| Hello {
-        protocols,
-        ..Hello::to("db.test", &authority)
-    };
-    let agreed = |proxy: &Evenkeel, protocols| {
-        let mut client = hello(protocols).begin(proxy.address("web"));
-        exchange(&mut client, b"hello");
-        client.protocol()
-    };
-    assert_eq!(
-        agreed(&proxy, &["postgresql"]).as_deref(),
-        Some("postgresql")
-    );
-    assert_eq!(
-        agreed(&proxy, &["h2", "postgresql"]).as_deref(),
-        Some("postgresql"),
-        "ours first"
-    );
-    assert_eq!(agreed(&proxy, &[]), None, "who asks for none is served");
-    let raw = endpoint.raw();
-    let told: Vec<Said> = raw.iter().map(|bytes| Said::parse(bytes)).collect();
-    let told: Vec<_> = told.iter().map(|said| said.tlv(ALPN)).collect();
-    let postgresql = Some(&b"postgresql"[..]);
-    assert_eq!(told, [postgresql, postgresql, None]);
-    let refused = hello(&["imap"]).refusal(proxy.address("web")).to_string();
-    assert!(refused.contains("NoApplicationProtocol"), "{refused}");
-    assert_eq!(endpoint.connections(), 3);
-    // A reload decides it anew.
-    proxy.reload(&written("alpn = [\"imap\"]"));
-    assert_eq!(agreed(&proxy, &["imap"]).as_deref(), Some("imap"));
-}
-
-#[test]
 fn much_passes_in_both_directions() {
     let authority = Authority::new();
     let endpoint = Endpoint::start(|peer| {
