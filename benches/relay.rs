@@ -11,7 +11,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use evenkeel::endpoint::LiveStates;
 use evenkeel::net::{Address, Stream};
-use evenkeel::protocol::tunnel::{End, Passed, Prefix, Watch, tunnel};
+use evenkeel::protocol::tunnel::{End, Passed, Places, Prefix, Watch, tunnel};
 use evenkeel::snapshot::TunnelTimeouts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
@@ -93,7 +93,7 @@ async fn run(relay: Relay, mut near: TcpStream, mut far: TcpStream) {
     match relay {
         Relay::Tunnel => {
             let (near, far) = (Stream::from(near), Stream::from(far));
-            let passed = Passed::default();
+            let (places, passed) = (Places::default(), Passed::default());
             let address = Address::Ip(([10, 0, 0, 1], 80).into());
             let endpoint = LiveStates::new().get_or_create("app", &address);
             let watch = Watch {
@@ -104,6 +104,7 @@ async fn run(relay: Relay, mut near: TcpStream, mut far: TcpStream) {
                 },
                 endpoint: &endpoint,
                 passed: &passed,
+                places: &places,
                 meters: None,
             };
             let ends = (End::Socket(&near), End::Socket(&far));
