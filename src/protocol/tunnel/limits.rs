@@ -9,8 +9,8 @@
 //! a slow reader may be busy with that for long. So before a limit of silence is over the kernel is
 //! asked twice how much the peers have still to take; if that has become less, something moves.
 //!
-//! Once a side has broken, its last words have a limit of silence that is shorter, and one for all
-//! of them: who takes a byte now and then must not keep what a tunnel holds for as long as it likes.
+//! Once a side has broken, its last words have a shorter limit of silence, and one for all of them:
+//! who takes a byte now and then must not keep what a tunnel holds for as long as it likes.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
