@@ -101,10 +101,19 @@ def progress(request, context):
 
 
 def slow_streaming(request, context):
-    yield b"first"
     ended = threading.Event()
-    context.add_callback(ended.set)
-    print("cancelled" if ended.wait(30) else "forgotten", flush=True)
+
+    def end():
+        # Told here: where the end comes soon, nobody asks this generator to go on.
+        if not ended.is_set():
+            print("cancelled", flush=True)
+        ended.set()
+
+    context.add_callback(end)
+    yield b"first"
+    if not ended.wait(30):
+        print("forgotten", flush=True)
+        ended.set()
 
 
 def start(arguments, state):
