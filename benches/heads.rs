@@ -22,7 +22,7 @@ fn forwarding(bencher: Bencher<'_, '_>) {
     let forwarding = Forwarding::new(&listener());
     let arrival = Arrival {
         peer: "203.0.113.9:50000".parse().expect("an address and a port"),
-        speaks_for_peer: true,
+        may_be_believed: true,
         scheme: "https",
         id: None,
     };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::net::{OwnConnections, Sockets};
+use crate::net::{OwnConnections, Sockets, UNNAMED};
 use crate::proxy_protocol::{Kind, Tlvs};
 
 /// Who is connected to what.
@@ -48,12 +48,18 @@ pub struct Proxied {
 }
 
 impl ConnectionFacts {
-    /// Whether it is known who speaks: what is believed of the peer's address is believed of this
-    /// connection.
+    /// Whether it is known who speaks: the peer is the client, and not a proxy that came for one.
     pub fn speaks_for_peer(&self) -> bool {
         self.proxied
             .as_ref()
             .is_none_or(|proxied| !proxied.is_of_unknown)
+    }
+
+    /// Whether the other side may be believed as one of those that are trusted. One that came to the
+    /// proxy in front by a Unix socket is not: who may connect to that socket is not known here, and
+    /// those that are trusted for coming by one came by ours.
+    pub fn may_be_believed(&self) -> bool {
+        self.speaks_for_peer() && !(self.peer == UNNAMED && self.proxied.is_some())
     }
 
     /// The proxy that the client came through, if one has said so.

@@ -114,6 +114,12 @@ impl Listening {
         self.way.device == other.way.device && self.v6_only == other.v6_only
     }
 
+    /// Whether nothing that comes to sockets with those other options is kept from these by the
+    /// interface that they are bound to.
+    pub(super) fn is_bound_as_widely_as(&self, other: &Self) -> bool {
+        self.way.device.is_none() || self.way.device == other.way.device
+    }
+
     /// Whether Fast Open is asked for.
     pub fn wants_fast_open(&self) -> bool {
         self.fast_open

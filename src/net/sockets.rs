@@ -181,7 +181,7 @@ impl Sockets {
             && is_within
             && has_ipv4
             && has_ipv6
-            && self.options().is_bound_as(&others.options())
+            && self.options().is_bound_as_widely_as(&others.options())
     }
 
     /// Whether clients of IPv4 may come.

@@ -51,12 +51,13 @@ pub(super) fn introduction(
 /// Who has connected to what: to where it was going, if a firewall brought it here. The listener's
 /// address may stand for several: which of them it was, the socket knows.
 fn origin(facts: &ConnectionFacts, client: &Stream) -> Origin {
+    if !facts.speaks_for_peer() {
+        // Whoever is told the address of the proxy in front, or that it came by a Unix socket, may
+        // trust that.
+        return Origin::Unknown;
+    }
     if facts.peer == UNNAMED {
         return Origin::Unix;
-    }
-    if !facts.speaks_for_peer() {
-        // Whoever is told the address of the proxy in front may trust that.
-        return Origin::Unknown;
     }
     let proxied = facts.proxied.as_ref();
     let told = proxied.and_then(|proxied| proxied.destination);

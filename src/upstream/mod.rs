@@ -31,7 +31,7 @@ pub use budget::RetryBudget;
 pub use change::HealthChange;
 pub use check::{GrpcProbe, HealthCheck, HealthCheckError, HttpProbe, Probe, Statuses, UdpProbe};
 pub use members::{ResolvedEndpoint, entries};
-pub use pick::{Pick, PickError};
+pub use pick::{Haste, Pick, PickError};
 pub use queue::{Patience, Waited};
 pub use standing::Standing;
 pub use world::World;

@@ -46,6 +46,15 @@ pub enum PickError {
     AllAtLimit,
 }
 
+/// Whether who picks may wait for an endpoint that has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// He waits in turn.
+    MayWait,
+    /// Not, or no longer.
+    Now,
+}
+
 impl Upstream {
     /// Picks an endpoint, preferring those whose [`Live::id`](crate::endpoint::Live::id) is not in
     /// `tried`. If all were tried it may be one of them again.
@@ -62,8 +71,26 @@ impl Upstream {
         random: &mut Rng,
         now: Instant,
     ) -> Result<Pick, PickError> {
+        self.pick_by(key, tried, (now, Haste::Now), random)
+    }
+
+    /// The same for one who may wait: he gets none that lately failed while another one is merely
+    /// at its limit.
+    pub fn pick_by(
+        &self,
+        key: Option<u64>,
+        tried: &[u64],
+        (now, haste): (Instant, Haste),
+        random: &mut Rng,
+    ) -> Result<Pick, PickError> {
         let table = self.table.load();
-        let (endpoint, in_flight) = table.pick(Wish { tried, now, key }, random)?;
+        let wish = Wish {
+            tried,
+            now,
+            key,
+            haste,
+        };
+        let (endpoint, in_flight) = table.pick(wish, random)?;
         Ok(Pick::new(Arc::clone(endpoint), in_flight))
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use fastrand::Rng;
 use tokio::time::Instant;
 
-use super::PickError;
 use super::standing::{Candidates, Member, Standing, choose};
+use super::{Haste, PickError};
 use crate::balance::{Balancer, identity};
 use crate::config::Balance;
 use crate::endpoint::{Endpoint, Health, InFlight, Live, MostInFlight};
@@ -54,6 +54,7 @@ pub(super) struct Wish<'a> {
     pub(super) now: Instant,
     /// The same for all that belongs to one client.
     pub(super) key: Option<u64>,
+    pub(super) haste: Haste,
 }
 
 /// An endpoint, with the request counted in.
@@ -187,8 +188,9 @@ impl Table {
     /// Picks, in this order: a candidate in a zone where none was tried yet; one that was not tried
     /// yet and is not backing off; a backup if all candidates were tried or are backing off; one
     /// that is backing off; at last one that was tried. Never one that is full. Where one that
-    /// would do is merely full, none takes its place that is backing off: who may wait for it is
-    /// better served by that, and who may not is told at once.
+    /// would do is merely full, none takes its place that is backing off for who may wait for it:
+    /// he is better served by that. For who may not, one that failed is better than none: it may
+    /// be back.
     pub(super) fn pick(&self, wish: Wish<'_>, random: &mut Rng) -> Result<Found<'_>, PickError> {
         if let Some(found) = self.try_another_zone(wish, random) {
             return Ok(found);
@@ -197,10 +199,16 @@ impl Table {
             return Ok(found);
         }
         let again = Wish { tried: &[], ..wish };
-        let found = if self.has_one_that_is_only_full(wish) {
+        let is_full = self.has_one_that_is_only_full(wish);
+        let found = if is_full && wish.haste == Haste::MayWait {
             self.try_pick(&self.first, again, Backoff::Heed, random)
         } else {
-            self.stand_in(wish, random)
+            let reserve = if is_full {
+                None
+            } else {
+                self.stand_in(wish, random)
+            };
+            reserve
                 .or_else(|| self.try_pick(&self.first, wish, Backoff::Ignore, random))
                 .or_else(|| self.try_pick(&self.first, again, Backoff::Ignore, random))
         };

@@ -14,6 +14,7 @@ use crate::support::proxy_header::{
 };
 use crate::support::tls::{Authority, Hello};
 use crate::support::udp::{UdpClient, UdpEndpoint};
+use crate::support::unix::{self, Sockets};
 
 const SOURCE: &str = "192.0.2.7:56324";
 const DESTINATION: &str = "198.51.100.1:443";
@@ -160,6 +161,32 @@ fn what_a_proxy_in_front_said_is_passed_on() {
     let mut client = proxy.client();
     client.send([&block([0x20, 0x00], &[]), GET.as_bytes()].concat());
     assert_eq!(client.response().body.text(), own(&client));
+}
+
+#[test]
+fn who_is_unknown_comes_by_no_unix_socket_further_on() {
+    // The proxy in front does, and might be trusted for that by the endpoint.
+    let endpoint = takes_headers();
+    let sockets = Sockets::new("unknown");
+    let config = format!(
+        "[listener.web]\nbind = \"{}\"\nupstream = \"app\"\nproxy_protocol = \"required\"\n\
+         trusted_proxies = [\"unix\"]\n\
+         [upstream.app]\nendpoints = [\"{}\"]\nproxy_protocol = \"v2\"\n",
+        sockets.written("web.sock"),
+        endpoint.address()
+    );
+    let _proxy = Evenkeel::start(&config);
+    let headers = [
+        (b"PROXY UNKNOWN\r\n".to_vec(), [0x21, 0x00]),
+        (block([0x21, 0x00], &[]), [0x21, 0x00]),
+        (block([0x21, 0x31], &[0; 216]), [0x21, 0x31]),
+    ];
+    for (header, kind) in headers {
+        let mut client = unix::client(&sockets.path("web.sock"));
+        client.send([&header, GET.as_bytes()].concat());
+        assert_eq!(client.response().status, 200);
+        assert_eq!(said(&endpoint).pop().expect("a header").kind, kind);
+    }
 }
 
 #[test]

@@ -59,8 +59,9 @@ pub struct Forwarding {
 pub struct Arrival<'a> {
     /// The other end.
     pub peer: SocketAddr,
-    /// Whether it is the peer who speaks, and not somebody of whom the peer knows nothing.
-    pub speaks_for_peer: bool,
+    /// Whether the peer may be one of those that are trusted: it is he who speaks, and not somebody
+    /// of whom he has said nothing.
+    pub may_be_believed: bool,
     /// By what it came: `http` or `https`.
     pub scheme: &'static str,
     /// The name that a proxy in front has given what it opened the connection for.
@@ -98,7 +99,7 @@ impl Forwarding {
     ) -> Identity {
         // A listener for both families sees IPv4 peers as ::ffff:192.0.2.1.
         let peer = arrival.peer.ip().to_canonical();
-        let peer_is_trusted = arrival.speaks_for_peer && self.trusted.trusts(peer);
+        let peer_is_trusted = arrival.may_be_believed && self.trusted.trusts(peer);
         remove_spoofed(headers, peer_is_trusted);
         let client = if peer_is_trusted {
             self.client(headers, peer)

@@ -47,7 +47,7 @@ fn fields(lines: &[(&'static str, &str)]) -> Fields {
 fn arrival(peer: &str) -> Arrival<'static> {
     Arrival {
         peer: peer.parse().unwrap(),
-        speaks_for_peer: true,
+        may_be_believed: true,
         scheme: "http",
         id: None,
     }
@@ -387,7 +387,7 @@ fn a_proxy_that_does_not_say_for_whom_lends_nobody_its_trust() {
     ];
     let mut headers = fields(&lines);
     let of_unknown = Arrival {
-        speaks_for_peer: false,
+        may_be_believed: false,
         ..arrival(PROXY)
     };
     let identity = arrive(false, of_unknown, &mut headers);

@@ -228,7 +228,7 @@ fn identify(
     let is_secure = connection.client.stream().is_secure() || facts.was_secure();
     let arrival = Arrival {
         peer: facts.peer,
-        speaks_for_peer: facts.speaks_for_peer(),
+        may_be_believed: facts.may_be_believed(),
         scheme: if is_secure { "https" } else { "http" },
         id: facts.proxied.as_ref().and_then(|proxied| proxied.take_id()),
     };

@@ -115,7 +115,7 @@ impl Session {
             Err(error) => return Err(self.unavailable(error)),
         };
         let local = &self.local;
-        let pick = || {
+        let pick = |_| {
             let upstream = running(local, &begun);
             if Arc::ptr_eq(&upstream, &begun) {
                 return Pick::only(&endpoint);
@@ -159,9 +159,10 @@ impl Session {
         for _ in 0..ATTEMPTS {
             let waited = self.waited;
             let local = &self.local;
-            let pick = || {
-                let (upstream, now) = (running(local, &choice.upstream), Instant::now());
-                local.with_random(|random| upstream.pick_for(key, &tried, random, now))
+            let pick = |haste| {
+                let upstream = running(local, &choice.upstream);
+                let when = (Instant::now(), haste);
+                local.with_random(|random| upstream.pick_by(key, &tried, when, random))
             };
             let patience = Patience {
                 limit: choice.timeouts.connect,

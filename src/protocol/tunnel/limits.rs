@@ -22,7 +22,7 @@ use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Ended;
-use super::ends::Ends;
+use super::ends::{Ends, Side};
 use crate::endpoint::Live;
 use crate::snapshot::TunnelTimeouts;
 
@@ -100,15 +100,18 @@ impl<'a> Limits<'a> {
         }
     }
 
-    /// Nothing more will come: what is on its way may be delivered, and waits for nobody.
-    pub(super) fn hurry(&mut self, ends: &Ends<'_>) {
-        self.idle = self.idle.min(LAST_WORDS);
+    /// Nothing more will come from this side: what is on its way may be delivered, and waits for
+    /// nobody.
+    pub(super) fn hurry(&mut self, side: Side, ends: &Ends<'_>) {
+        let (silence, most) = match side {
+            Side::Endpoint => (LAST_WORDS, LAST_WORDS_AT_MOST),
+            Side::Client => (LAST_REQUESTS, LAST_REQUESTS_AT_MOST),
+        };
+        self.idle = self.idle.min(silence);
         self.probing = true;
-        if !self.hurries {
-            self.hurries = true;
-            let most = Instant::now() + LAST_WORDS_AT_MOST;
-            self.age = Some(self.age.map_or(most, |age| age.min(most)));
-        }
+        self.hurries = true;
+        let most = Instant::now() + most;
+        self.age = Some(self.age.map_or(most, |age| age.min(most)));
         self.restart(ends);
         self.arm(self.since);
         // A timer that had fired wakes nobody any more until it is polled.
@@ -245,6 +248,13 @@ const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How long all of that may take, from the reset on, however steadily it is taken.
 const LAST_WORDS_AT_MOST: Duration = Duration::from_mins(1);
+
+/// The same of a client that has gone, and of what it had said: endpoints read at once, and until
+/// then it still counts as one of the clients that may be connected.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// How long all of that may take.
+const LAST_REQUESTS_AT_MOST: Duration = Duration::from_secs(10);
 
 /// How often it is asked, behind a reset, whether everything has arrived: about one round trip.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -259,7 +259,7 @@ impl Relay<'_> {
             Side::Client => self.ends.client.let_go(),
             Side::Endpoint => self.places.give_back(),
         }
-        self.limits.hurry(&self.ends);
+        self.limits.hurry(side, &self.ends);
     }
 
     /// Whether nothing that this side said is still on its way, or nobody is left to take it.

@@ -123,12 +123,13 @@ impl Link {
 
     /// Takes in an error; whether the endpoint is to blame.
     pub(super) fn failed(&mut self, failure: ConnectFailure, now: Instant) -> bool {
-        self.has_failed = self.endpoint.connect_failed(failure, now);
-        if self.has_failed {
+        let is_its_own = self.endpoint.connect_failed(failure, now);
+        if is_its_own {
+            self.has_failed = true;
             self.is_proved = false;
             self.trial = Some(Trial { since: None });
         }
-        self.has_failed
+        is_its_own
     }
 
     /// Goes over to another build of its endpoint. `true` if the socket is new.

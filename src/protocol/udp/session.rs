@@ -232,8 +232,12 @@ impl Session {
     pub(super) fn failed(&mut self, error: &io::Error, now: Instant) -> bool {
         let failure = ConnectFailure::of(error);
         tracing::debug!(endpoint = %self.link.endpoint.name, why = %error, "a session failed");
-        self.error = Some(failure.as_str());
-        self.link.failed(failure, now)
+        let is_its_own = self.link.failed(failure, now);
+        // One of ours among answers says nothing of how the session has fared.
+        if is_its_own || self.first_byte.is_none() {
+            self.error = Some(failure.as_str());
+        }
+        is_its_own
     }
 
     fn result(&self) -> (SessionResult, Option<&'static str>) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Pick, PickError, Upstream};
+use super::{Haste, Pick, PickError, Upstream};
 use crate::endpoint::Line;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registry};
 
@@ -58,15 +58,15 @@ struct Waiting<'a> {
 
 impl Upstream {
     /// Picks by `pick`. While that finds everything at its limit, waits in this line for its turn
-    /// to pick again, for as long as the patience lasts.
+    /// to pick again, for as long as the patience lasts; then picks for the last time.
     pub async fn pick_in_turn(
         &self,
         line: Line,
         patience: Patience<'_>,
-        mut pick: impl FnMut() -> Result<Pick, PickError>,
+        mut pick: impl FnMut(Haste) -> Result<Pick, PickError>,
     ) -> Result<Pick, PickError> {
         if self.queue.is_empty(line) {
-            match pick() {
+            match pick(Haste::MayWait) {
                 Err(PickError::AllAtLimit) => {}
                 picked => return picked,
             }
@@ -81,14 +81,19 @@ impl Upstream {
         let end = waiting.began + left;
         loop {
             let is_first = place.is_first();
-            if is_first {
-                match pick() {
+            let now = Instant::now();
+            let haste = if now < end {
+                Haste::MayWait
+            } else {
+                Haste::Now
+            };
+            if is_first || haste == Haste::Now {
+                match pick(haste) {
                     Err(PickError::AllAtLimit) => {}
                     picked => return picked,
                 }
             }
-            let now = Instant::now();
-            if now >= end {
+            if haste == Haste::Now {
                 series.refuse(Refusal::Timeout);
                 return Err(PickError::AllAtLimit);
             }
@@ -98,7 +103,7 @@ impl Upstream {
             } else {
                 end
             };
-            // Over is over: the first looks for the last time then.
+            // Over is over: then all look for the last time.
             drop(timeout_at(until, place.called()).await);
         }
     }

@@ -52,7 +52,12 @@ fn installed(
 }
 
 fn pick(upstream: &Upstream, tried: &[u64]) -> Result<Pick, PickError> {
-    upstream.pick(tried, &mut Rng::with_seed(1), Instant::now())
+    pick_by(upstream, tried, Haste::MayWait)
+}
+
+fn pick_by(upstream: &Upstream, tried: &[u64], haste: Haste) -> Result<Pick, PickError> {
+    let when = (Instant::now(), haste);
+    upstream.pick_by(None, tried, when, &mut Rng::with_seed(1))
 }
 
 async fn in_turn(upstream: &Upstream, tried: &[u64], limit: Duration) -> Result<Pick, PickError> {
@@ -60,7 +65,7 @@ async fn in_turn(upstream: &Upstream, tried: &[u64], limit: Duration) -> Result<
         limit,
         waited: &mut Waited::default(),
     };
-    let pick = || pick(upstream, tried);
+    let pick = |haste| pick_by(upstream, tried, haste);
     upstream.pick_in_turn(Line::Any, patience, pick).await
 }
 
@@ -124,7 +129,7 @@ async fn only_the_first_looks() {
                 limit: Duration::from_secs(1),
                 waited: &mut Waited::default(),
             };
-            let pick = || {
+            let pick = |_| {
                 looks.fetch_add(1, Ordering::Relaxed);
                 pick(&upstream, &[])
             };
@@ -174,7 +179,7 @@ async fn who_has_waited_has_less_patience() {
         limit: Duration::from_secs(1),
         waited: &mut waited,
     };
-    let turn = upstream.pick_in_turn(Line::Any, patience, || pick(&upstream, &[]));
+    let turn = upstream.pick_in_turn(Line::Any, patience, |_| pick(&upstream, &[]));
     assert_eq!(turn.await.err(), Some(PickError::AllAtLimit));
     assert_eq!(began.elapsed(), Duration::from_millis(300));
     assert_eq!(waited.time(), Duration::from_secs(1));
@@ -193,6 +198,12 @@ async fn an_endpoint_that_fails_takes_no_ones_place() {
     for tried in [&[][..], &[id]] {
         let full = pick(&upstream, tried);
         assert_eq!(full.err(), Some(PickError::AllAtLimit), "{tried:?}");
+        // It may be back: that is better than none for who cannot wait, and at the end.
+        let at_once = pick_by(&upstream, tried, Haste::Now).expect("that one");
+        assert_eq!(at_once.endpoint.live.id(), id);
+        drop(at_once);
+        let at_last = in_turn(&upstream, tried, Duration::from_millis(100)).await;
+        assert_eq!(at_last.expect("that one").endpoint.live.id(), id);
     }
     let waits = Arc::clone(&upstream);
     let waiter = tokio::spawn(async move { in_turn(&waits, &[id], LONG).await });
@@ -242,7 +253,7 @@ async fn a_full_destination_holds_up_nobody_else() {
         };
         let (upstream, full) = waits;
         let line = Line::Only(full.live.id());
-        let turn = upstream.pick_in_turn(line, patience, || Pick::only(&full));
+        let turn = upstream.pick_in_turn(line, patience, |_| Pick::only(&full));
         turn.await.map(drop)
     });
     yield_now().await;
@@ -254,7 +265,7 @@ async fn a_full_destination_holds_up_nobody_else() {
         waited: &mut time,
     };
     let line = Line::Only(idle.live.id());
-    let turn = upstream.pick_in_turn(line, patience, || Pick::only(&idle));
+    let turn = upstream.pick_in_turn(line, patience, |_| Pick::only(&idle));
     let pick = turn.await.expect("room");
     assert_eq!((began.elapsed(), time), (Duration::ZERO, Waited::default()));
     drop((pick, held));

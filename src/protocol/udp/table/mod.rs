@@ -3,12 +3,16 @@
 //!
 //! Problem: anybody can send a datagram under any address, so whatever makes a session can be made
 //! a flood of. That an endpoint answers proves nothing, for it answers what is forged as well. What
-//! a flood does not do is go on: nobody who forges an address gets the answer. So a session is
-//! proved once its client has sent again behind an answer, and those that are proved and those that
-//! are not are in two lists, each in the order of use. The unproved ones make room first, whoever
-//! was silent the longest: a forged question lasts no longer than an honest client that asks once,
-//! and costs nobody else anything. One that is proved makes room only when it has been idle for a
-//! good while, or when its network has more than its share and the newcomer's has not.
+//! a flood does not do is go on: nobody who forges an address gets the answer. So a session counts
+//! as proved once its client has sent again behind an answer. That can be forged too, blindly and at
+//! twice the price, but then falls silent. Those that are proved and those that are not are in two
+//! lists, each in the order of use, and room is made by, in this order:
+//!
+//! 1. an unproved one that has been silent for some seconds: it has asked what it had to;
+//! 2. a proved one that has been idle for a good while; and for some seconds only, where those that
+//!    are not proved hold little of the table, so that newcomers have the time to become so;
+//! 3. any unproved one, whoever was silent the longest;
+//! 4. a busy one whose network has more than its share, where the newcomer's has not.
 //!
 //! Use is put in order by the [`TICK`]: moving a session in its list for each datagram would cost
 //! more than the order is worth.
@@ -64,6 +68,9 @@ struct Slot<T> {
     after: Option<usize>,
 }
 
+/// A session and where it is.
+type Placed<'a, T> = (usize, &'a Slot<T>);
+
 /// What is known of a session's client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -71,7 +78,7 @@ enum Stage {
     Asked,
     /// It was answered, which it may not know.
     Answered,
-    /// It has sent again behind an answer: it is where it says.
+    /// It has sent again behind an answer.
     Proved,
 }
 
@@ -80,6 +87,7 @@ enum Stage {
 struct List {
     first: Option<usize>,
     last: Option<usize>,
+    count: usize,
 }
 
 impl Key {
@@ -228,21 +236,25 @@ impl<T> Table<T> {
         // A network that has its share makes room for itself.
         let is_greedy = count(&newcomer) >= share;
         let is_eligible = |slot: &Slot<T>| !is_greedy || slot.network == newcomer;
-        let unproved = self.walk(&self.lists[0]);
-        if let Some((place, _)) = unproved.into_iter().find(|(_, slot)| is_eligible(slot)) {
-            return Some(place);
-        }
+        let silence = |slot: &Slot<T>| now.saturating_duration_since(slot.used);
+        let [unproved, proved] = self.lists.each_ref().map(|list| {
+            let mut found = self.walk(list);
+            found.retain(|(_, slot)| is_eligible(slot));
+            found
+        });
+        let has_asked = |slot: &Slot<T>| silence(slot) >= GRACE;
+        let are_few = !is_greedy && self.lists[0].count < self.len() / SHARES;
         let has_rested =
-            |slot: &Slot<T>| now.saturating_duration_since(slot.used) >= limit / RESTED;
+            |slot: &Slot<T>| silence(slot) >= limit / RESTED || are_few && has_asked(slot);
         let takes_more = |slot: &Slot<T>| !is_greedy && count(&slot.network) > share;
-        let proved = self.walk(&self.lists[1]);
-        let mut proved = proved.into_iter().filter(|(_, slot)| is_eligible(slot));
-        let found = proved.find(|(_, slot)| has_rested(slot) || takes_more(slot));
-        found.map(|(place, _)| place)
+        first(&unproved, has_asked)
+            .or_else(|| first(&proved, has_rested))
+            .or_else(|| first(&unproved, |_| true))
+            .or_else(|| first(&proved, takes_more))
     }
 
     /// The first few of a list.
-    fn walk<'a>(&'a self, list: &List) -> Vec<(usize, &'a Slot<T>)> {
+    fn walk(&self, list: &List) -> Vec<Placed<'_, T>> {
         let mut found = Vec::new();
         let mut next = list.first;
         while let Some(place) = next
@@ -260,6 +272,7 @@ impl<T> Table<T> {
             return;
         };
         let list = &mut self.lists[stage.list()];
+        list.count += 1;
         let before = list.last.replace(place);
         if before.is_none() {
             list.first = Some(place);
@@ -278,6 +291,7 @@ impl<T> Table<T> {
         };
         let (before, after, stage) = (slot.before, slot.after, slot.stage);
         let list = &mut self.lists[stage.list()];
+        list.count -= 1;
         match before.and_then(|before| self.slots[before].as_mut()) {
             Some(before) => before.after = after,
             None => list.first = after,
@@ -287,6 +301,12 @@ impl<T> Table<T> {
             None => list.last = before,
         }
     }
+}
+
+/// The place of the first that is like this.
+fn first<T>(list: &[Placed<'_, T>], is_like: impl Fn(&Slot<T>) -> bool) -> Option<usize> {
+    let found = list.iter().find(|(_, slot)| is_like(slot));
+    found.map(|(place, _)| *place)
 }
 
 fn bits(address: IpAddr) -> u128 {
@@ -299,6 +319,9 @@ fn bits(address: IpAddr) -> u128 {
 /// A network's share of a table that is full: a quarter leaves room for others, and is more than
 /// the clients behind one address need unless they are all that there are.
 const SHARES: usize = 4;
+/// The silence after which an unproved client has what it asked for, or will not get it; and what is
+/// proved to no purpose shows that.
+const GRACE: Duration = Duration::from_secs(3);
 /// The part of the limit after which a proved session may make room.
 const RESTED: u32 = 4;
 /// Sessions that are looked at to find one that makes room: a bound on the work that one datagram

@@ -122,6 +122,36 @@ async fn who_asks_once_makes_room_the_longest_silent_first() {
     assert_eq!(table.remove(asked), None);
 }
 
+/// Clients that exchange more than one datagram, in a table full of such.
+#[tokio::test(start_paused = true)]
+async fn newcomers_have_time_to_become_proved() {
+    let mut table = Table::new();
+    let start = Instant::now();
+    let old: Vec<String> = (0..40).map(|number| format!("1.0.{number}.1:1")).collect();
+    for name in &old {
+        let name: &'static str = Box::leak(name.clone().into_boxed_str());
+        add_proved(&mut table, name, start);
+    }
+    let first = table.victim(who("5.0.0.1:1").1, LIMIT, start);
+    assert_eq!(first, None, "all are busy");
+    // Proved to no purpose, as who forges it twice, or at rest: newcomers do not end each other.
+    let now = start + GRACE;
+    let newcomers = ["5.0.0.1:1", "6.0.0.1:1", "7.0.0.1:1"];
+    for newcomer in newcomers {
+        let place = table.victim(who(newcomer).1, LIMIT, now).expect("room");
+        let gone = table.remove(place).expect("a session");
+        assert!(gone.starts_with("1.0."), "{gone} was ended for {newcomer}");
+        add(&mut table, newcomer, now);
+    }
+    // But not for ever: who does not go on makes room before those that do.
+    let later = now + GRACE;
+    let place = table.victim(who("8.0.0.1:1").1, LIMIT, later);
+    assert_eq!(
+        place.and_then(|place| table.remove(place)),
+        Some(newcomers[0])
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_network_with_its_share_makes_room_for_itself() {
     let mut table = Table::new();
