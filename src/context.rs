@@ -13,7 +13,7 @@ pub struct ConnectionFacts {
     /// Name of the listener that accepted it.
     pub listener: Arc<str>,
     /// The other side: the client that a PROXY header was about, where one came, or
-    /// [`UNNAMED`](crate::net::UNNAMED).
+    /// [`UNNAMED`].
     pub peer: SocketAddr,
     /// Our side: what it came by.
     pub sockets: Arc<Sockets>,
