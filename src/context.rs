@@ -55,9 +55,9 @@ impl ConnectionFacts {
             .is_none_or(|proxied| !proxied.is_of_unknown)
     }
 
-    /// Whether the other side may be believed as one of those that are trusted. One that came to the
-    /// proxy in front by a Unix socket is not: who may connect to that socket is not known here, and
-    /// those that are trusted for coming by one came by ours.
+    /// Whether the other side may be believed as one of those that are trusted. One that came to
+    /// the proxy in front by a Unix socket is not: who may connect to that socket is not known
+    /// here, and those that are trusted for coming by one came by ours.
     pub fn may_be_believed(&self) -> bool {
         self.speaks_for_peer() && !(self.peer == UNNAMED && self.proxied.is_some())
     }

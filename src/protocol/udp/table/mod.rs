@@ -4,9 +4,9 @@
 //! Problem: anybody can send a datagram under any address, so whatever makes a session can be made
 //! a flood of. That an endpoint answers proves nothing, for it answers what is forged as well. What
 //! a flood does not do is go on: nobody who forges an address gets the answer. So a session counts
-//! as proved once its client has sent again behind an answer. That can be forged too, blindly and at
-//! twice the price, but then falls silent. Those that are proved and those that are not are in two
-//! lists, each in the order of use, and room is made by, in this order:
+//! as proved once its client has sent again behind an answer. That can be forged too, blindly and
+//! at twice the price, but then falls silent. Those that are proved and those that are not are in
+//! two lists, each in the order of use, and room is made by, in this order:
 //!
 //! 1. an unproved one that has been silent for some seconds: it has asked what it had to;
 //! 2. a proved one that has been idle for a good while; and for some seconds only, where those that
@@ -319,8 +319,8 @@ fn bits(address: IpAddr) -> u128 {
 /// A network's share of a table that is full: a quarter leaves room for others, and is more than
 /// the clients behind one address need unless they are all that there are.
 const SHARES: usize = 4;
-/// The silence after which an unproved client has what it asked for, or will not get it; and what is
-/// proved to no purpose shows that.
+/// The silence after which an unproved client has what it asked for, or will not get it; and what
+/// is proved to no purpose shows that.
 const GRACE: Duration = Duration::from_secs(3);
 /// The part of the limit after which a proved session may make room.
 const RESTED: u32 = 4;
