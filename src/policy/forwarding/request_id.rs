@@ -28,10 +28,10 @@ impl RequestId {
         std::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 
-    /// The one of a number that is not zero, drawn at random.
-    pub fn of_number(number: u128) -> Self {
+    /// A new one.
+    pub fn random(random: &mut fastrand::Rng) -> Self {
         let mut digits = [0; 32];
-        let number = number.to_be_bytes();
+        let number = random.u128(1..).to_be_bytes();
         for (digits, bytes) in digits
             .as_chunks_mut()
             .0
@@ -46,6 +46,11 @@ impl RequestId {
     /// An id that came with a request; `None` if it is not well-formed.
     pub fn of(value: Value<'_>) -> Option<Self> {
         is_well_formed(value).then(|| Self(Text::Kept(value.as_bytes().into())))
+    }
+
+    /// What a proxy in front calls a connection, or what it opened that for; `None` likewise.
+    pub fn given(id: &[u8]) -> Option<Self> {
+        Self::of(Value::new(id)?)
     }
 
     /// As bytes.
@@ -72,8 +77,8 @@ pub(super) fn set(
             return id;
         }
     }
-    let given = given.and_then(Value::new).and_then(RequestId::of);
-    let id = given.unwrap_or_else(|| RequestId::of_number(random.u128(1..)));
+    let given = given.and_then(RequestId::given);
+    let id = given.unwrap_or_else(|| RequestId::random(random));
     headers.insert_prepared(&X_REQUEST_ID_NAME, id.value());
     id
 }

@@ -26,10 +26,8 @@ use super::local::Local;
 use super::tunnel::{End, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::context::{ConnectionFacts, Proxied};
 use crate::endpoint::{ConnectFailure, Endpoint, SessionEnd};
-use crate::message::Value;
 use crate::net::{Known, Stream};
 use crate::policy::RequestId;
-use crate::proxy_protocol::Kind;
 use crate::snapshot::{SessionMetrics, SessionResult, SessionRoute, SessionTarget, TcpListener};
 use crate::upstream::Waited;
 
@@ -256,10 +254,9 @@ impl Drop for Session {
 
 /// What a proxy in front calls the connection: endpoints are told the same.
 fn id_in_front(facts: &ConnectionFacts) -> Option<RequestId> {
-    let told = facts.proxied.as_ref()?.tlvs.find(Kind::UniqueId);
-    RequestId::of(Value::new(told?)?)
+    RequestId::given(facts.proxied.as_ref()?.take_id()?)
 }
 
 fn new_id(local: &Local) -> RequestId {
-    RequestId::of_number(local.with_random(|random| random.u128(1..)))
+    local.with_random(RequestId::random)
 }
