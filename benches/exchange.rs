@@ -123,14 +123,8 @@ async fn answer(listener: TcpListener) {
 
 fn resolved(address: SocketAddr) -> ResolvedEndpoint {
     ResolvedEndpoint {
-        address: Address::Ip(address),
         name: "endpoint".into(),
-        host: None,
-        zone: "".into(),
-        weight: 1,
-        backup: false,
-        max_in_flight: None,
-        max_connections: None,
+        ..ResolvedEndpoint::at(Address::Ip(address))
     }
 }
 

@@ -88,6 +88,7 @@ fn listener() -> Listener {
     Listener {
         proxy_protocol: None,
         bind: ":443".to_owned(),
+        direction: None,
         protocols: None,
         http2: ListenerHttp2::default(),
         limits: ListenerLimits::default(),

@@ -109,16 +109,7 @@ fn text(routes: usize) -> String {
 fn endpoints(route: usize) -> Vec<ResolvedEndpoint> {
     let endpoint = |number| {
         let address = address(route, number);
-        ResolvedEndpoint {
-            name: address.as_str().into(),
-            host: None,
-            address: Address::Ip(address.parse().expect("an address and a port")),
-            zone: "".into(),
-            weight: 1,
-            backup: false,
-            max_in_flight: None,
-            max_connections: None,
-        }
+        ResolvedEndpoint::at(Address::Ip(address.parse().expect("an address and a port")))
     };
     (0..ENDPOINTS).map(endpoint).collect()
 }

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod pool;
 pub mod protocol;
 pub mod proxy_protocol;
+pub mod queue;
 pub mod route;
 pub mod snapshot;
 pub mod telemetry;

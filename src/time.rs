@@ -159,6 +159,18 @@ impl Backoff {
     }
 }
 
+/// Whole milliseconds from one moment to another; none if it is not later.
+pub fn millis_between(since: Instant, now: Instant) -> u64 {
+    let millis = now.saturating_duration_since(since).as_millis();
+    u64::try_from(millis).unwrap_or(u64::MAX)
+}
+
+/// The moment that was so many milliseconds ago; now, where no clock can tell it.
+pub fn millis_ago(millis: u64, now: Instant) -> Instant {
+    now.checked_sub(Duration::from_millis(millis))
+        .unwrap_or(now)
+}
+
 /// From 1970 to a time of the wall clock, in UTC and without leap seconds, as logs and metrics
 /// count. A clock that stands before 1970 counts as 1970.
 pub fn since_epoch(at: SystemTime) -> Duration {

@@ -10,7 +10,11 @@
 # (EVENKEEL_STRACE), those two where CI's machine allows them, which it says; named and dig of BIND
 # (EVENKEEL_DNS), nginx and haproxy (EVENKEEL_PEERS), openssl (EVENKEEL_OPENSSL), valgrind and
 # Python 3.11 (EVENKEEL_VALGRIND), Python with grpcio (EVENKEEL_GRPC) and with
-# websockets, wsproto and h2 (EVENKEEL_WEBSOCKET). Nothing is downloaded but crates, the database of advisories and, once, cargo-deny and what tests/support/requirements.txt lists.
+# websockets, wsproto and h2 (EVENKEEL_WEBSOCKET), podman with runc, skopeo and umoci
+# (EVENKEEL_CONTAINERS), dpkg, lintian and man (EVENKEEL_DEB, which also installs the package and purges it),
+# systemd-analyze (EVENKEEL_SYSTEMD), Helm and the schemas of Kubernetes (EVENKEEL_KUBERNETES). Nothing is
+# downloaded but crates, the database of advisories and, once, cargo-deny, what tests/support/requirements.txt
+# and tests/shipped/requirements.txt list, and Helm.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -102,17 +106,17 @@ step_deny() {
     fi
 }
 
-# The program as it is shipped. Sets `revision` of who calls it.
+# The program as it is shipped, static. Sets `evenkeel` and `revision` of who calls it.
 build_released() {
     # What `evenkeel version` and the metric evenkeel_build_info say; only here, since each new one
     # means that the program is built again.
     revision=${EVENKEEL_REVISION:-$(git describe --always --dirty --abbrev=12 2>/dev/null || true)}
-    EVENKEEL_REVISION=$revision cargo build --locked --release
+    evenkeel=$(EVENKEEL_REVISION=$revision deploy/program.py)
 }
 
 # Used as on its first day.
 step_smoke() {
-    local evenkeel=$target/release/evenkeel folder revision
+    local evenkeel folder revision
     build_released
     folder=$(mktemp -d)
     "$evenkeel" version
@@ -141,6 +145,10 @@ TOML
     answer=$(curl -sS --retry 50 --retry-delay 1 --retry-connrefused --max-time 60 http://127.0.0.1:18480/)
     [[ $answer == hello ]] || { echo "curl got: $answer"; return 1; }
     "$evenkeel" --admin "$folder/admin.sock" status
+    local held
+    held=$(awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup")
+    echo "holds $held KiB at rest"
+    ((held <= 15 * 1024)) || { echo "that is more than 15 MiB"; return 1; }
     kill -TERM "$pid"
     wait "$pid"
     rm -rf "$folder"
@@ -156,9 +164,49 @@ step_instructions() {
         return 0
     fi
     python3 -m unittest discover --start-directory benches/instructions
-    local revision
+    local evenkeel revision
     build_released
-    benches/instructions/run.py --evenkeel "$target/release/evenkeel"
+    benches/instructions/run.py --evenkeel "$evenkeel"
+}
+
+# Sets `python` of who calls it: one that has what reads manifests and charts, beside the build, else the
+# usual one. Helm comes along. Where no index answers, that is soon known.
+bring_charts() {
+    local charts=$target/tools/charts wanted=tests/shipped/requirements.txt
+    python=python3
+    if ! cmp -s "$wanted" "$charts/installed" || [[ ! -x $charts/helm ]]; then
+        rm -rf "$charts"
+        mkdir -p "$target/tools"
+        if ! { python3 -m venv "$charts" \
+                && "$charts/bin/pip" install --quiet --retries 1 --timeout 5 -r "$wanted" \
+                && "$charts/bin/python" tests/shipped/helm.py "$charts/helm" \
+                && "$charts/helm" version; } >"$target/tools/charts.log" 2>&1; then
+            echo "skipped: the tests of the chart and the manifests, whose tools cannot be installed here:"
+            tail -n 1 "$target/tools/charts.log"
+            [[ ${EVENKEEL_KUBERNETES:-} != required ]]
+            return
+        fi
+        cp "$wanted" "$charts/installed"
+    fi
+    python=$charts/bin/python
+    EVENKEEL_HELM=${EVENKEEL_HELM:-$(realpath "$charts")/helm}
+    export EVENKEEL_HELM
+}
+
+# The image, the package, the unit, the manifests and the chart: built, read by the tools of others, run.
+step_shipped() {
+    if ! python3 -c 'import tomllib' 2>/dev/null; then
+        echo "skipped: nothing is packed, there is no Python 3.11"
+        [[ ${EVENKEEL_DEB:-} != required ]] || return 1
+        return 0
+    fi
+    local evenkeel revision python
+    build_released
+    # CI's output shows how large they are.
+    deploy/image.py --program "$evenkeel"
+    deploy/deb.py --program "$evenkeel"
+    bring_charts
+    EVENKEEL_PROGRAM=$evenkeel "$python" -m unittest discover --start-directory tests/shipped
 }
 
 # The promises about reloads, drains and dying endpoints, a minute each; the step `test` has had their short
@@ -198,7 +246,7 @@ step_fuzz() {
 }
 
 steps=("$@")
-((${#steps[@]})) || steps=(format lint test bench docs deny smoke instructions fuzz proofs)
+((${#steps[@]})) || steps=(format lint test bench docs deny smoke shipped instructions fuzz proofs)
 for step in "${steps[@]}"; do
     if ! declare -F "step_$step" >/dev/null; then
         echo "no step is called $step" >&2

@@ -206,7 +206,15 @@ const RANKS: [(u8, &[&str]); 14] = [
     (2, &["route", "http1", "http2", "tls", "context"]),
     (
         1,
-        &["net", "time", "body", "drain", "message", "proxy_protocol"],
+        &[
+            "net",
+            "time",
+            "body",
+            "drain",
+            "message",
+            "queue",
+            "proxy_protocol",
+        ],
     ),
     (0, &["config"]),
 ];
@@ -396,10 +404,7 @@ fn what_the_pages_point_to_exists() {
         let links = text.split("](").skip(1);
         let links = links.filter_map(|rest| rest.split([')', '#']).next());
         let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
-        let quoted = text
-            .lines()
-            .flat_map(|line| line.split('`').skip(1).step_by(2));
-        let quoted = quoted.filter(|word| names_a_path(word));
+        let quoted = quoted(&text).filter(|word| names_a_path(word));
         let there = links
             .map(|link| (link, folder.join(link)))
             .chain(quoted.map(|word| (word, root().join(word))));
@@ -407,6 +412,39 @@ fn what_the_pages_point_to_exists() {
         faults.extend(missing.map(|(name, _)| format!("{}: {name}", relative(&path))));
     }
     assert_none(&faults);
+}
+
+/// What the page of operations says of failures is what a test holds.
+#[test]
+fn what_happens_in_failures_is_held_by_tests() {
+    let page = read("docs/operations.md");
+    let named: Vec<(&str, &str)> = quoted(&page).filter_map(names_a_test).collect();
+    assert!(named.len() > 30, "only {} tests are named", named.len());
+    let tests = sources(&["tests/proxy", "tests/proofs"]);
+    let missing = named.into_iter().filter(|(file, name)| {
+        let file = format!("/{file}.rs");
+        let heading = format!("#[test]\nfn {name}() {{");
+        let holds = |test: &Source| test.path.ends_with(&file) && test.text.contains(&heading);
+        !tests.iter().any(holds)
+    });
+    let missing = missing.map(|(file, name)| format!("docs/operations.md: {file}::{name}"));
+    assert_none(&missing.collect::<Vec<_>>());
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// `file::name`, as tests are named.
+fn names_a_test(word: &str) -> Option<(&str, &str)> {
+    let is_part = |part: &str| {
+        part.bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    };
+    let (file, name) = word.split_once("::")?;
+    (is_part(file) && is_part(name)).then_some((file, name))
 }
 
 /// Whether a word in a page is a path in this repository, written without a pattern.

@@ -1,4 +1,5 @@
-//! The dashboard, the alert rules and the page of metrics: that they speak of metrics which exist.
+//! The dashboard, the alert rules and the page of metrics: that they speak of metrics which exist;
+//! and what the chart has of the program.
 //!
 //! A query for a name that nobody exports is no error anywhere: the panel is empty, and the alert
 //! never fires. So every name and label in them is held against the list that the program's own
@@ -123,6 +124,20 @@ fn strings(value: &Value) -> Vec<String> {
     }
 }
 
+/// The schema of the chart's values: what is written by hand, and the configuration's as it is
+/// generated.
+fn values_schema() -> Value {
+    let mut configuration = evenkeel::config::schema();
+    let own = configuration.as_object_mut().expect("an object");
+    own.remove("$schema");
+    let mut definitions = own.remove("definitions").expect("definitions");
+    definitions["Evenkeel"] = configuration;
+    let mut values: Value =
+        serde_json::from_str(&read("deploy/helm/values.schema.in.json")).expect("JSON");
+    values["definitions"] = definitions;
+    values
+}
+
 /// The queries of the dashboard, with its variables filled in as Grafana would.
 fn queries(dashboard: &Value) -> Vec<String> {
     let mut open = vec![dashboard];
@@ -238,11 +253,20 @@ const GRID: u64 = 24;
 
 /// Metric, label and the values that there are; the page of metrics has the same.
 const CLOSED_LISTS: &[(&str, &str, &str)] = &[
-    ("evenkeel_shed_total", "reason", "overload draining"),
+    (
+        "evenkeel_shed_total",
+        "reason",
+        "overload concurrency queue_full queue_timeout draining",
+    ),
     (
         "evenkeel_retries_total",
         "outcome",
-        "success failure budget_exhausted",
+        "success failure budget_exhausted shed body_gone no_time",
+    ),
+    (
+        "evenkeel_hedges_total",
+        "outcome",
+        "won lost budget_exhausted",
     ),
     ("evenkeel_connections", "protocol", "http1 http2 tcp udp"),
     (
@@ -299,9 +323,14 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
     ),
     ("evenkeel_tls_renewal_failing", "kind", "listener upstream"),
     (
+        "evenkeel_upstream_ejections_total",
+        "cause",
+        "consecutive_failures failure_ratio success_rate latency trial_failed",
+    ),
+    (
         "evenkeel_upstream_endpoints",
         "state",
-        "healthy unhealthy unknown",
+        "healthy warming unhealthy ejected half_open unknown",
     ),
     (
         "evenkeel_endpoint_requests_total",
@@ -312,7 +341,7 @@ const CLOSED_LISTS: &[(&str, &str, &str)] = &[
     (
         "evenkeel_endpoint_state",
         "state",
-        "healthy unhealthy unknown",
+        "healthy unhealthy ejected half_open unknown",
     ),
     (
         "evenkeel_health_checks_total",
@@ -388,6 +417,34 @@ fn the_page_of_metrics_is_complete() {
         .difference(&there)
         .map(|row| format!("strange: {row}"));
     assert_none(&missing.chain(strange).collect::<Vec<_>>());
+}
+
+/// Helm checks values by it, before anything reaches a cluster. To write it anew, as the reference:
+/// `UPDATE_DOCS=1 cargo test --test deploy`.
+#[test]
+fn the_chart_s_values_are_checked_by_the_schema_of_the_configuration() {
+    let name = "deploy/helm/evenkeel/values.schema.json";
+    let expected = format!("{:#}\n", values_schema());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(path(name), &expected).expect("a writable checkout");
+    }
+    let is_same = read(name) == expected;
+    assert!(is_same, "{name} is old: UPDATE_DOCS=1 writes it anew");
+}
+
+/// The chart is of the program's version: its image is found by it.
+#[test]
+fn the_chart_has_the_version_of_the_program() {
+    let chart = read("deploy/helm/evenkeel/Chart.yaml");
+    for field in ["version", "appVersion"] {
+        let line = format!("\n{field}: {}\n", env!("CARGO_PKG_VERSION"));
+        assert!(chart.contains(&line), "{field}");
+    }
+    for name in ["sidecar", "edge"] {
+        let manifest = read(&format!("deploy/kubernetes/{name}.yaml"));
+        let image = concat!("image: evenkeel:", env!("CARGO_PKG_VERSION"), "\n");
+        assert!(manifest.contains(image), "{name}");
+    }
 }
 
 #[test]

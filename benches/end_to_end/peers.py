@@ -270,14 +270,19 @@ backend app
 @contextmanager
 def running(peer: Peer, site: Site, core: int, wrapper: tuple = ()):
     """The proxy's process, on one core, ready to serve."""
+    command = [*wrapper, *prepared(peer, site)]
+    with started(command, core, site.folder / "log") as process:
+        await_port(site.port, process, site.folder / "log", site.protocol)
+        yield process
+
+
+def prepared(peer: Peer, site: Site) -> list:
+    """Writes what the proxy needs, and says how it is started."""
     if site.protocol == "h2":
         certify(site.folder)
     file = site.folder / peer.file
     file.write_text(peer.configuration(site))
-    program = shutil.which(peer.program)
-    with started([*wrapper, program, *peer.arguments(str(file))], core, site.folder / "log") as process:
-        await_port(site.port, process, site.folder / "log", site.protocol)
-        yield process
+    return [shutil.which(peer.program), *peer.arguments(str(file))]
 
 
 @contextmanager

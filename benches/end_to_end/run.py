@@ -6,6 +6,7 @@
     benches/end_to_end/run.py --scenarios instructions          by callgrind: slow, and steady
     benches/end_to_end/run.py --scenarios small --peers evenkeel,evenkeel-logs,evenkeel-routes --reference evenkeel
     benches/end_to_end/run.py --scenarios reload --peers evenkeel-routes
+    benches/end_to_end/run.py --scenarios start --peers evenkeel,nginx,haproxy,evenkeel-routes
 
 The figure is CPU time per request. One worker of each proxy has a core of its own; load, endpoints
 and this program share another, so that what they cost is not in it. The proxies take turns within
@@ -32,11 +33,11 @@ import tempfile
 import threading
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable
 
-from peers import Failed, Peer, Site, echoes, endpoints, free_port, h2c_endpoints, known, running, tree
+from peers import Failed, Peer, Site, echoes, endpoints, free_port, h2c_endpoints, known, prepared, running, started, tree
 
 # A browser's, about 600 bytes with the request line.
 FIELDS = {
@@ -63,6 +64,7 @@ class Run:
     site: Site
     pid: int
     options: argparse.Namespace
+    peer: Peer
 
     def url(self, path: str) -> str:
         scheme = "https" if self.site.protocol == "h2" else "http"
@@ -254,6 +256,32 @@ def reloads(run: Run) -> dict:
     }
 
 
+def start(run: Run) -> dict:
+    """From the start of the program to its first answer, and what it holds a second later."""
+    folder = run.site.folder / "again"
+    folder.mkdir()
+    site = replace(run.site, folder=folder, port=free_port())
+    command = prepared(run.peer, site)
+    began = time.monotonic()
+    with started(command, run.options.cores[0], folder / "log") as process:
+        while not answers(site.port):
+            if process.poll() is not None or time.monotonic() > began + 60:
+                raise Failed(f"no answer: {(folder / 'log').read_text()[-300:]}")
+            time.sleep(0.0005)
+        took = time.monotonic() - began
+        time.sleep(1)
+        return {"ms to the first answer": took * 1000, "MiB at rest": memory(tree(process.pid)) / 2**20}
+
+
+def answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            return client.recv(4096).startswith(b"HTTP/1.1 ")
+    except OSError:
+        return False
+
+
 def latencies(client: socket.socket, seconds: float, done: threading.Event | None = None) -> list:
     """Of one request after the other, about 500 a second, for so long or until it is done."""
     request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -302,6 +330,7 @@ SCENARIOS = {
         "UDP: a datagram of 100 bytes there and back, 64 clients", "CPU µs", cpu_of(datagrams), (), protocol="udp"
     ),
     "idle": Scenario("Memory of an idle client", "bytes", idle, needs=(), rounds=3),
+    "start": Scenario("Start", "ms to the first answer", start, needs=()),
     "reload": Scenario("Reloads of 10,000 endpoints", "ms a reload", reloads, needs=(), rounds=3),
     "instructions": Scenario(
         "User-space instructions of a GET of 100 bytes",
@@ -312,7 +341,7 @@ SCENARIOS = {
         rounds=1,
     ),
 }
-USUAL = [name for name in SCENARIOS if name not in ("instructions", "reload")]
+USUAL = [name for name in SCENARIOS if name not in ("instructions", "reload", "start")]
 
 
 # --- What the kernel knows -----------------------------------------------------------------------
@@ -374,7 +403,7 @@ def one(scenario: Scenario, peer: Peer, options: argparse.Namespace, given: tupl
         clients = options.idle + 200
         site = Site(Path(folder), free_port(), given, clients, scenario.protocol, scenario.behind)
         with running(peer, site, options.cores[0], scenario.wrapper(site)) as process:
-            return scenario.measure(Run(site, process.pid, options))
+            return scenario.measure(Run(site, process.pid, options, peer))
 
 
 def table(scenario: Scenario, figures: dict, reference: str) -> str:

@@ -42,14 +42,8 @@ impl Engine {
         // It is only asked for its address.
         let sockets = Arc::new(Sockets::bind("127.0.0.1:0", 1).expect("a port"));
         let endpoint = ResolvedEndpoint {
-            address: Address::Unix(Arc::new(path.to_owned())),
             name: "endpoint".into(),
-            host: None,
-            zone: "".into(),
-            weight: 1,
-            backup: false,
-            max_in_flight: None,
-            max_connections: None,
+            ..ResolvedEndpoint::at(Address::Unix(Arc::new(path.to_owned())))
         };
         let snapshot = build(Ingredients {
             generation: 1,

@@ -4,29 +4,37 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
 
+use super::fallback::Plan;
+use super::succeed::Heir;
 use super::{BindError, Facts, Options};
-use crate::config::{Admin as AdminSettings, Config, Outcome};
-use crate::control::admin::{self, Admin, Entrances};
+use crate::config::{Admin as AdminSettings, Config, Outcome, Readings};
+use crate::control::admin::{Entrances, Gates};
+use crate::control::fullness::Fullness;
 use crate::control::health::Prober;
+use crate::control::inherited::Inherited;
+use crate::control::last_good::Copies;
+use crate::control::privileges::Privileges;
 use crate::control::refusals::Refusals;
 use crate::control::reload::{self, Log, Reloader};
 use crate::control::renewal::Renewals;
+use crate::control::state::{Beginning, Keeper};
+use crate::control::upgrade::{self, LastWord, Program, Upgrader};
+use crate::control::watching::Watching;
 use crate::control::{
-    Bound, Candidate, Control, Ended, Gentle, Readiness, Requests, Signals, Workshop, cpus, files,
-    notify,
+    Bound, Control, Gentle, Readiness, Requests, Signals, Workshop, cpus, files, log_output,
+    mistakes,
 };
-use crate::drain;
+use crate::drain::{self, Direction};
 use crate::listener::{Balance, Inbox};
+use crate::net::Bind;
 use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::access::{Settings, Writer};
+use crate::telemetry::beats::Beats;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Registry, set_worker_shard};
 use crate::telemetry::{self, panics, process};
@@ -36,15 +44,23 @@ use crate::worker;
 /// All parts of a process that is about to serve.
 #[derive(Debug)]
 pub(super) struct Machine {
-    control: Control,
-    reloader: Reloader,
-    requests: Requests,
-    renewals: Renewals,
-    refusals: Refusals,
-    registry: Registry,
-    entrances: Entrances,
-    shared: worker::Shared,
-    inboxes: Vec<Inbox>,
+    pub(super) control: Control,
+    pub(super) reloader: Reloader,
+    pub(super) requests: Requests,
+    pub(super) renewals: Renewals,
+    pub(super) watching: Watching,
+    pub(super) fullness: Fullness,
+    pub(super) refusals: Refusals,
+    pub(super) registry: Registry,
+    pub(super) entrances: Entrances,
+    pub(super) keeper: Option<Keeper>,
+    pub(super) copies: Copies,
+    pub(super) shared: worker::Shared,
+    pub(super) inboxes: Vec<Inbox>,
+    pub(super) upgrader: Upgrader,
+    pub(super) upgrades: upgrade::Requests,
+    pub(super) heir: Heir,
+    pub(super) last_word: Option<LastWord>,
 }
 
 /// What everything else stands on.
@@ -59,25 +75,82 @@ struct Ground {
 /// Makes everything up to the listening sockets.
 pub(super) async fn assemble(
     outcome: Outcome,
-    options: Options,
+    (options, privileges): (Options, Privileges),
     stop: watch::Receiver<bool>,
 ) -> Result<(Facts, Machine), BindError> {
-    let candidate = Candidate::new(&outcome, FIRST)?;
-    let config = Arc::clone(&candidate.config);
+    let mut heir = Heir::new(&options.inheritance).await?;
+    let mistakes = mistakes(&outcome);
+    match assemble_for(&mut heir, outcome, (options, privileges), stop).await {
+        Ok((facts, mut machine)) => {
+            machine.heir = heir;
+            Ok((facts, machine))
+        }
+        Err(error) => {
+            heir.failed(mistakes, &error).await;
+            Err(error)
+        }
+    }
+}
+
+async fn assemble_for(
+    heir: &mut Heir,
+    outcome: Outcome,
+    (options, mut privileges): (Options, Privileges),
+    stop: watch::Receiver<bool>,
+) -> Result<(Facts, Machine), BindError> {
+    let options = heir.limit(options);
+    let readings = outcome.readings.clone();
+    let mut plan = Plan::new(outcome, &options, heir.generation()).await?;
+    if options.privileges && plan.instead.is_some() {
+        // The file says nothing of whom to become, or nothing that can be believed. The main
+        // thread, which only waits, and one that reads files are there already: the user is
+        // theirs too.
+        privileges = Privileges::begin(&plan.outcome)?;
+    }
     files::raise_limit();
-    let mut ground = Ground::new(&config)?;
+    let mut ground = Ground::new(&plan.candidate.config, heir)?;
     // Before a listener can take a connection: where this fails, no client has noticed.
-    let entrances = open_entrances(&config.admin, &options)?;
+    let admin = &plan.candidate.config.admin;
+    let mut entrances = open_entrances(admin, &options, &heir.inherited)?;
     ground.workshop.world.admin = entrances.http_bound();
     let refused = system("the signals cannot be taken over");
     let gentle = options.signals.then(Gentle::install).transpose();
     let gentle = gentle.map_err(&refused)?;
-    let snapshot = ground.workshop.prepare(candidate, None).await?;
+    let snapshot = match ground.workshop.prepare(plan.candidate.clone(), None).await {
+        Ok(snapshot) => snapshot,
+        Err(rejection) => {
+            let before = plan.candidate.config.clone();
+            let original = plan.or_last_good(rejection, &options).await?;
+            if options.privileges {
+                privileges = Privileges::begin(&plan.outcome)?;
+            }
+            let config = &plan.candidate.config;
+            if config.admin != before.admin {
+                drop(entrances);
+                entrances = open_entrances(&config.admin, &options, &heir.inherited)?;
+            }
+            let admin = entrances.http_bound();
+            ground.follow(&before, config, admin).await;
+            let prepared = ground.workshop.prepare(plan.candidate.clone(), None).await;
+            prepared.map_err(|error| original.nor(&error))?
+        }
+    };
     let signals = gentle.map(Signals::install).transpose();
     let signals = signals.map_err(&refused)?;
+    if options.privileges {
+        // All is bound, read and open; nothing is served yet.
+        privileges.give_up(entrances.socket_path())?;
+    }
+    ground.workshop.confined = privileges.confined;
+    let beginning = heir.beginning(&snapshot, &ground.workshop.world).await;
     ground.workshop.world.install(snapshot.upstreams.values());
     let addresses = addresses(&snapshot);
-    let machine = ground.machine(options, snapshot, entrances, signals, stop);
+    heir.prepared(&plan.candidate.config, &snapshot, &entrances);
+    let last_word = heir.last_word();
+    let options = (options, heir.caretaker.take(), readings);
+    let begun = (snapshot, beginning, plan);
+    let mut machine = ground.machine(options, begun, entrances, signals, stop);
+    machine.last_word = last_word;
     let facts = Facts {
         addresses,
         admin: machine.entrances.http_address(),
@@ -88,8 +161,8 @@ pub(super) async fn assemble(
 }
 
 impl Ground {
-    fn new(config: &Config) -> Result<Self, BindError> {
-        let workers = workers(config);
+    fn new(config: &Config, heir: &mut Heir) -> Result<Self, BindError> {
+        let workers = heir.workers(workers(config));
         let registry = Registry::new(workers + 1);
         set_worker_shard(workers); // the control thread counts too
         process::observe(&registry);
@@ -107,6 +180,8 @@ impl Ground {
                 workers,
                 seed: seed(),
                 datagrams: Bound::default(),
+                inherited: heir.inherit(workers)?,
+                confined: None,
             },
             registry,
             log: Log { sink, level },
@@ -114,10 +189,25 @@ impl Ground {
         })
     }
 
+    /// Goes on with another configuration, before any is in force: the log where it says, if that
+    /// is to be had.
+    async fn follow(&mut self, before: &Config, config: &Config, admin: Option<Bind>) {
+        let (before, settings) = (Settings::new(&before.log), Settings::new(&config.log));
+        let opened = log_output::open(&settings, &before, &mut Vec::new()).await;
+        match opened {
+            Ok(output) => self.log.sink.apply(&settings, output),
+            Err(error) => tracing::warn!(%error, "the log stays where it is"),
+        }
+        if let Some(level) = &self.log.level {
+            level.set(settings.level);
+        }
+        self.workshop.world.admin = admin;
+    }
+
     fn machine(
         self,
-        options: Options,
-        snapshot: Snapshot,
+        (options, caretaker, read): (Options, Option<OwnedFd>, Readings),
+        (snapshot, beginning, plan): (Snapshot, Beginning, Plan),
         entrances: Entrances,
         signals: Option<Signals>,
         stop: watch::Receiver<bool>,
@@ -125,12 +215,22 @@ impl Ground {
         let handle = Handle::new(snapshot);
         handle.settle_before_scrapes(&self.registry);
         let readiness = Readiness::new();
-        let (trigger, drain) = drain::channel();
+        let copies = plan.in_force(&handle, &readiness, &self.events);
+        let (trigger, drain) = drain::both();
         let (balance, inboxes) = Balance::new(self.workshop.workers);
         let sink = self.log.sink.clone();
         let random = fastrand::Rng::with_seed(seed());
         let idle_requests = self.workshop.world.live.idle_requests().clone();
-        let prober = Prober::start(self.workshop.world.live.probe_requests(), random);
+        let prober = Prober::start(&self.workshop.world.live, random);
+        let keeper = beginning.keeper(&handle, &prober, &self.workshop.world);
+        let workers = self.workshop.workers;
+        let at = (&handle, &readiness, drain.of(Direction::Inbound));
+        let inherits = (options.program, caretaker);
+        let parts = self.upgrade_parts(inherits, at, entrances.gates(), &prober);
+        let one_change = Arc::clone(&parts.one_change);
+        let (refusals, renewals, fullness) = self.lookouts(&handle, &readiness);
+        let (driving, upgrades, handed_over) = Upgrader::new(parts);
+        let (read, seen) = watch::channel(read);
         let (reloader, requests) = Reloader::new(reload::Parts {
             file: options.file,
             workshop: self.workshop,
@@ -138,14 +238,11 @@ impl Ground {
             prober,
             log: self.log,
             readiness: readiness.clone(),
+            copies: copies.clone(),
+            one_change,
+            read,
         });
-        let refusals = Refusals::new(&self.registry);
-        let renewals = Renewals::new(
-            handle.clone(),
-            self.events.clone(),
-            readiness.clone(),
-            refusals.clone(),
-        );
+        let watching = Watching::new(handle.clone(), readiness.clone(), requests.clone(), seen);
         Machine {
             shared: worker::Shared {
                 handle: handle.clone(),
@@ -155,6 +252,7 @@ impl Ground {
                 sink: sink.clone(),
                 events: self.events,
                 registry: self.registry.clone(),
+                beats: Beats::new(workers),
                 seed: seed(),
             },
             control: Control {
@@ -164,78 +262,60 @@ impl Ground {
                 requests: requests.clone(),
                 sink,
                 signals,
+                upgrades: upgrades.clone(),
+                handed_over,
                 stop,
             },
             reloader,
             requests,
             renewals,
+            watching,
+            fullness,
             refusals,
             registry: self.registry,
             entrances,
+            keeper,
+            copies,
             inboxes,
+            upgrader: driving,
+            upgrades,
+            heir: Heir::default(),
+            last_word: None,
         }
     }
 }
 
-impl Machine {
-    /// Serves until the end.
-    pub(super) async fn run(self) -> io::Result<Ended> {
-        let workers = self.inboxes.len();
-        let admin = Admin::new(admin::Parts {
-            snapshot: self.shared.handle.clone(),
-            registry: self.registry,
-            events: self.shared.events.clone(),
-            readiness: self.control.readiness.clone(),
-            reload: self.requests,
-            refusals: self.refusals,
-            workers,
-        });
-        let mut threads = Vec::with_capacity(workers);
-        for (index, inbox) in self.inboxes.into_iter().enumerate() {
-            threads.push(worker::spawn(index, self.shared.clone(), inbox)?);
-        }
-        let generation = self.shared.handle.load().generation;
-        let drain = self.shared.drain.clone();
-        drop(self.shared); // the drain counts who still watches it
-        let readiness = &self.control.readiness;
-        readiness.listening();
-        readiness.configured();
-        tracing::info!(
-            version = process::BUILD.version,
-            workers,
-            generation,
-            "serving"
-        );
-        notify::ready(&format!("configuration {generation}"));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(self.reloader.run());
-        tasks.spawn(self.renewals.run());
-        let entrances = self.entrances;
-        tasks.spawn(async move { match admin.serve(entrances).await {} });
-        let sink = self.control.sink.clone();
-        let drained = self.control.run(tasks).await;
-        join(threads).await;
-        let ended = drained.with_requests(drain.cut_requests());
-        tracing::info!(
-            cut = ended.drained.cut,
-            cut_requests = ended.cut_requests,
-            "{}",
-            ended.summary()
-        );
-        sink.finish(LAST_LINES);
-        Ok(ended)
+impl Ground {
+    /// What looks after a configuration in force.
+    fn lookouts(&self, handle: &Handle, readiness: &Readiness) -> (Refusals, Renewals, Fullness) {
+        let refusals = Refusals::new(&self.registry);
+        let (events, ready) = (self.events.clone(), readiness.clone());
+        let renewals = Renewals::new(handle.clone(), events, ready, refusals.clone());
+        let fullness = Fullness::new(handle.clone(), self.events.clone(), self.registry.clone());
+        (refusals, renewals, fullness)
     }
-}
 
-/// Waits for the workers, which end once the drain is cut; but not for one that hangs.
-async fn join(threads: Vec<JoinHandle<()>>) {
-    let deadline = Instant::now() + LAST_STEPS;
-    while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
-        sleep(JOIN_INTERVAL).await;
-    }
-    for thread in threads.into_iter().filter(JoinHandle::is_finished) {
-        if thread.join().is_err() {
-            tracing::error!("a worker had failed");
+    /// What an upgrade acts on.
+    fn upgrade_parts(
+        &self,
+        (program, caretaker): (Option<Program>, Option<OwnedFd>),
+        (handle, readiness, drain): (&Handle, &Readiness, &drain::Watcher),
+        gates: Gates,
+        prober: &Prober,
+    ) -> upgrade::Parts {
+        upgrade::Parts {
+            program,
+            caretaker,
+            handle: handle.clone(),
+            readiness: readiness.clone(),
+            drain: drain.clone(),
+            gates,
+            prober: prober.asking(),
+            inherited: self.workshop.inherited.clone(),
+            one_change: Arc::default(),
+            events: self.events.clone(),
+            registry: self.registry.clone(),
+            workers: self.workshop.workers,
         }
     }
 }
@@ -254,7 +334,11 @@ fn workers(config: &Config) -> usize {
 /// The admin API where the options or the configuration say. Where neither names a socket,
 /// the usual place is tried, since that is where the command line looks; it is no fault if it
 /// is not to be had.
-fn open_entrances(written: &AdminSettings, options: &Options) -> Result<Entrances, BindError> {
+fn open_entrances(
+    written: &AdminSettings,
+    options: &Options,
+    inherited: &Inherited,
+) -> Result<Entrances, BindError> {
     let settings = AdminSettings {
         socket: options
             .admin
@@ -262,18 +346,19 @@ fn open_entrances(written: &AdminSettings, options: &Options) -> Result<Entrance
             .clone()
             .or_else(|| written.socket.clone()),
         http: options.admin.http.clone().or_else(|| written.http.clone()),
+        ..written.clone()
     };
     if let (None, Some(usual)) = (&settings.socket, &options.usual_socket) {
         let with_socket = AdminSettings {
             socket: Some(usual.clone()),
             ..settings.clone()
         };
-        match Entrances::bind(&with_socket) {
+        match Entrances::open(&with_socket, inherited) {
             Ok(entrances) => return Ok(entrances),
             Err(error) => tracing::info!(%error, "no admin socket at the usual place"),
         }
     }
-    Ok(Entrances::bind(&settings)?)
+    Ok(Entrances::open(&settings, inherited)?)
 }
 
 fn addresses(snapshot: &Snapshot) -> BTreeMap<String, SocketAddr> {
@@ -289,19 +374,6 @@ fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-fn system(what: &'static str) -> impl Fn(io::Error) -> BindError {
+pub(super) fn system(what: &'static str) -> impl Fn(io::Error) -> BindError {
     move |source| BindError::System { what, source }
 }
-
-/// The generation of the configuration that a process starts with.
-const FIRST: u64 = 1;
-
-/// Time for workers to drop what was cut. It takes microseconds; a worker that needs longer hangs.
-const LAST_STEPS: Duration = Duration::from_secs(2);
-
-/// Time between two looks whether the workers have ended: nobody notices it at the
-/// end of a process.
-const JOIN_INTERVAL: Duration = Duration::from_millis(2);
-
-/// Time for the log's last lines. A pipe that nobody reads must not hold the end up.
-const LAST_LINES: Duration = Duration::from_secs(1);

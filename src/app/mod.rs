@@ -34,10 +34,15 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Outcome};
 use crate::control::admin::EntranceError;
+use crate::control::privileges::{PrivilegeError, Privileges};
+use crate::control::upgrade::{Inheritance, Program, SuccessionError};
 use crate::control::{Ended, Rejection, Requests};
 use crate::telemetry::events::Events;
 
 mod assemble;
+mod fallback;
+mod serve;
+mod succeed;
 #[cfg(test)]
 mod tests;
 
@@ -51,12 +56,22 @@ pub struct App;
 pub struct Options {
     /// The file that a reload reads. Without it there is nothing to reload.
     pub file: Option<PathBuf>,
-    /// Whether the process's signals are obeyed: SIGHUP, SIGUSR1, SIGTERM and SIGINT.
+    /// Whether the process's signals are obeyed: SIGHUP, SIGUSR1, SIGUSR2, SIGTERM and SIGINT.
     pub signals: bool,
+    /// Whether the process is given up to the configuration: its user, its powers, its files. To be
+    /// decided while there is one thread.
+    pub privileges: bool,
     /// Where the admin API is served, whatever the configuration says.
     pub admin: config::Admin,
+    /// Whether to start with the last good configuration where the one of the file cannot be put
+    /// in force.
+    pub last_good: bool,
     /// Where the admin socket is made if nobody names a place for it and the directory is there.
     pub usual_socket: Option<PathBuf>,
+    /// What this process was started with beside its command line.
+    pub inheritance: Inheritance,
+    /// What an upgrade starts. Without it there is none.
+    pub program: Option<Program>,
 }
 
 /// Everything that can fail has succeeded: listeners are bound, nothing is served yet.
@@ -79,9 +94,23 @@ pub enum BindError {
     /// The configuration cannot be put in force.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// Neither can this one, nor the last good one.
+    #[error("{rejection}; {why}")]
+    NothingGood {
+        /// Why this one cannot be put in force.
+        rejection: Rejection,
+        /// Why the last good one cannot be.
+        why: String,
+    },
     /// The admin API cannot be served.
     #[error(transparent)]
     Admin(#[from] EntranceError),
+    /// The instance that this one takes over from does not hand over.
+    #[error(transparent)]
+    Succession(#[from] SuccessionError),
+    /// It cannot become the user that it should.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
     /// The system refuses something that every start needs.
     #[error("{what}: {source}")]
     System {
@@ -109,13 +138,18 @@ struct Facts {
 struct ControlThread {
     start: Option<oneshot::Sender<()>>,
     stop: watch::Sender<bool>,
-    ended: mpsc::Receiver<io::Result<Ended>>,
+    ended: mpsc::Receiver<Result<Ended, BindError>>,
 }
 
 impl App {
     /// Does all that can fail, up to the listening sockets. Blocks for as long as the endpoints'
     /// names take to be looked up.
     pub fn bind(outcome: Outcome, options: Options) -> Result<Bound, BindError> {
+        let privileges = if options.privileges {
+            Privileges::begin(&outcome)?
+        } else {
+            Privileges::none()
+        };
         let (report, reported) = mpsc::channel();
         let (start, started) = oneshot::channel();
         let (stop, stopped) = watch::channel(false);
@@ -126,7 +160,7 @@ impl App {
             .build()
             .map_err(system("the control plane's runtime"))?;
         let serve = async move {
-            match assemble::assemble(outcome, options, stopped).await {
+            match assemble::assemble(outcome, (options, privileges), stopped).await {
                 Err(error) => {
                     drop(report.send(Err(error))); // the caller waits for it
                     None
@@ -211,21 +245,15 @@ impl Running {
 
     /// Waits for the end.
     pub fn wait(self) -> Result<Ended, BindError> {
-        let ended = self.thread.ended.recv().map_err(|_| BindError::Fault)?;
-        ended.map_err(no_workers)
+        self.thread.ended.recv().map_err(|_| BindError::Fault)?
     }
 
     /// Waits for the end for some time; `None` if it goes on.
     pub fn wait_for(&self, limit: Duration) -> Option<Result<Ended, BindError>> {
         match self.thread.ended.recv_timeout(limit) {
-            Ok(ended) => Some(ended.map_err(no_workers)),
+            Ok(ended) => Some(ended),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
             Err(mpsc::RecvTimeoutError::Disconnected) => Some(Err(BindError::Fault)),
         }
     }
-}
-
-fn no_workers(source: io::Error) -> BindError {
-    let what = "the workers cannot be started";
-    BindError::System { what, source }
 }

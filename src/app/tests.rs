@@ -317,6 +317,7 @@ fn the_admin_socket_goes_where_the_options_say() {
         admin: config::Admin {
             socket: Some("/nonexistent/admin.sock".into()),
             http: None,
+            ..config::Admin::default()
         },
         ..Options::default()
     };

@@ -1,5 +1,7 @@
 //! First healthy: always the first member in the order of the file, for a primary with standbys.
 
+use super::Members;
+
 /// Picks the first member that is not skipped.
 #[derive(Debug)]
 pub(super) struct FirstHealthy {
@@ -11,7 +13,7 @@ impl FirstHealthy {
         Self { members }
     }
 
-    pub(super) fn pick(&self, skip: impl Fn(usize) -> bool) -> Option<usize> {
-        (0..self.members).find(|&member| !skip(member))
+    pub(super) fn pick<M: Members>(&self, members: &M) -> Option<usize> {
+        (0..self.members).find(|&member| !members.skips(member))
     }
 }

@@ -4,29 +4,36 @@
 //! their load and which to leave out, and does no I/O and reads no clock. Health, zones and limits
 //! are not its matter: the upstream decides who is a member and who is skipped.
 //!
-//! A balancer is built for one set of members and replaced with it. All but
-//! [`Balance::LeastConnections`] pick in constant time, however many members there are; only when
-//! most of them are skipped do they look at all.
+//! A balancer is built for one set of members and replaced with it. All pick in constant time,
+//! however many members there are; only when most of them are skipped do they look at all.
 
+mod bound;
 mod first_healthy;
+mod key;
 mod least_connections;
 mod maglev;
+mod members;
+mod peak_ewma;
 mod power_of_two;
 mod random;
+mod ring_hash;
 mod round_robin;
 mod sample;
 
-use std::net::IpAddr;
-
 use fastrand::Rng;
+
+pub use self::key::{client_key, identity, text_key};
+pub use self::members::{Load, Members, REQUEST, Together, WHOLE};
 
 use crate::config::Balance;
 
 use first_healthy::FirstHealthy;
 use least_connections::LeastConnections;
 use maglev::Maglev;
+use peak_ewma::PeakEwma;
 use power_of_two::PowerOfTwo;
 use random::Random;
+use ring_hash::RingHash;
 use round_robin::RoundRobin;
 
 /// An algorithm, prepared for one set of members.
@@ -40,30 +47,32 @@ enum Algorithm {
     RoundRobin(RoundRobin),
     LeastConnections(LeastConnections),
     PowerOfTwo(PowerOfTwo),
+    PeakEwma(PeakEwma),
     Random(Random),
     FirstHealthy(FirstHealthy),
+    RingHash(RingHash),
     Maglev(Maglev),
+}
+
+/// What balancers by a hash are made of, besides weights.
+#[derive(Debug, Clone)]
+pub struct Hashed {
+    /// What each member is known by, which stays when others come and go ([`identity`]).
+    pub identities: Vec<u64>,
+    /// What a member may carry, against its share: 1.25 is a quarter more.
+    pub max_load: f64,
 }
 
 impl Balancer {
     /// A balancer for members with these weights (0 counts as 1). `position` is where the turn of
     /// the balancer before it stood ([`Balancer::position`]), or 0: were the turn to start anew
-    /// with every change, the first member would be favoured whenever another one flaps.
-    pub fn new(balance: Balance, weights: &[u32], position: usize) -> Self {
-        let identities: Vec<u64> = match balance {
-            Balance::Maglev => (0..weights.len() as u64).collect(),
-            _ => Vec::new(),
-        };
-        Self::of_known(balance, weights, &identities, position)
-    }
-
-    /// The same of members that are known by something that stays when others come and go
-    /// ([`identity`]): [`Balance::Maglev`] goes by it.
-    pub fn of_known(
+    /// with every change, the first member would be favoured whenever another one flaps. `hashed`
+    /// is asked for where members are picked by a hash.
+    pub fn new(
         balance: Balance,
         weights: &[u32],
-        identities: &[u64],
         position: usize,
+        hashed: impl FnOnce() -> Hashed,
     ) -> Self {
         let algorithm = match balance {
             Balance::RoundRobin => Algorithm::RoundRobin(RoundRobin::new(weights, position)),
@@ -71,45 +80,50 @@ impl Balancer {
                 Algorithm::LeastConnections(LeastConnections::new(weights))
             }
             Balance::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo::new(weights)),
+            Balance::PeakEwma => Algorithm::PeakEwma(PeakEwma::new(weights)),
             Balance::Random => Algorithm::Random(Random::new(weights)),
             Balance::FirstHealthy => Algorithm::FirstHealthy(FirstHealthy::new(weights.len())),
-            Balance::Maglev => Algorithm::Maglev(Maglev::new(weights, identities)),
+            Balance::RingHash => {
+                let Hashed {
+                    identities,
+                    max_load,
+                } = hashed();
+                Algorithm::RingHash(RingHash::new(weights, &identities, max_load))
+            }
+            Balance::Maglev => {
+                let Hashed {
+                    identities,
+                    max_load,
+                } = hashed();
+                Algorithm::Maglev(Maglev::new(weights, &identities, max_load))
+            }
         };
         Self { algorithm }
     }
 
-    /// The index of the member that is next, `None` if there is none that is not skipped.
-    ///
-    /// `load` is asked for members that come into question; `skip` must answer the same throughout
-    /// one pick. `key` is the same for all that belongs together; without it, each pick stands for
-    /// itself.
-    pub fn pick_for(
+    /// The index of the member that is next, `None` if there is none that is not skipped. `key` is
+    /// the same for all that belongs together; without it, each pick stands for itself.
+    #[inline]
+    pub fn pick<M: Members>(
         &self,
         key: Option<u64>,
+        members: &M,
         random: &mut Rng,
-        load: impl Fn(usize) -> u32,
-        skip: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         match &self.algorithm {
-            Algorithm::RoundRobin(algorithm) => algorithm.pick(skip),
-            Algorithm::LeastConnections(algorithm) => algorithm.pick(random, load, skip),
-            Algorithm::PowerOfTwo(algorithm) => algorithm.pick(random, load, skip),
-            Algorithm::Random(algorithm) => algorithm.pick(random, skip),
-            Algorithm::FirstHealthy(algorithm) => algorithm.pick(skip),
+            Algorithm::RoundRobin(algorithm) => algorithm.pick(members, random),
+            Algorithm::LeastConnections(algorithm) => algorithm.pick(members, random),
+            Algorithm::PowerOfTwo(algorithm) => algorithm.pick(members, random),
+            Algorithm::PeakEwma(algorithm) => algorithm.pick(members, random),
+            Algorithm::Random(algorithm) => algorithm.pick(members, random),
+            Algorithm::FirstHealthy(algorithm) => algorithm.pick(members),
+            Algorithm::RingHash(algorithm) => {
+                algorithm.pick(key.unwrap_or_else(|| random.u64(..)), members)
+            }
             Algorithm::Maglev(algorithm) => {
-                algorithm.pick(key.unwrap_or_else(|| random.u64(..)), skip)
+                algorithm.pick(key.unwrap_or_else(|| random.u64(..)), members)
             }
         }
-    }
-
-    /// The same without a key.
-    pub fn pick(
-        &self,
-        random: &mut Rng,
-        load: impl Fn(usize) -> u32,
-        skip: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
-        self.pick_for(None, random, load, skip)
     }
 
     /// Where the turn stands; 0 for algorithms without one.
@@ -118,35 +132,13 @@ impl Balancer {
             Algorithm::RoundRobin(algorithm) => algorithm.position(),
             Algorithm::LeastConnections(_)
             | Algorithm::PowerOfTwo(_)
+            | Algorithm::PeakEwma(_)
             | Algorithm::Random(_)
             | Algorithm::FirstHealthy(_)
+            | Algorithm::RingHash(_)
             | Algorithm::Maglev(_) => 0,
         }
     }
-}
-
-/// What a member is known by, from its name: the same in every process.
-pub fn identity(name: &str) -> u64 {
-    name.bytes()
-        .fold(0, |hash, byte| maglev::spread(hash ^ u64::from(byte)))
-}
-
-/// The key of a client, from its address: all that comes from there belongs together.
-pub fn client_key(address: IpAddr) -> u64 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u64::from(address.to_bits()),
-        IpAddr::V6(address) => {
-            let [high, low] = [address.to_bits() >> 64, address.to_bits()];
-            #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
-            let (high, low) = (high as u64, low as u64);
-            maglev::spread(high) ^ low
-        }
-    }
-}
-
-/// Whether the first of two members carries less for its weight than the second.
-fn is_lighter((load, weight): (u32, u32), (other_load, other_weight): (u32, u32)) -> bool {
-    u64::from(load) * u64::from(other_weight) < u64::from(other_load) * u64::from(weight)
 }
 
 fn at_least_one(weights: &[u32]) -> Box<[u32]> {

@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::Members;
 use super::sample::Sampler;
 
 /// Picks by weight alone.
@@ -17,7 +18,7 @@ impl Random {
         }
     }
 
-    pub(super) fn pick(&self, random: &mut Rng, skip: impl Fn(usize) -> bool) -> Option<usize> {
-        self.sampler.draw_unskipped(random, skip)
+    pub(super) fn pick<M: Members>(&self, members: &M, random: &mut Rng) -> Option<usize> {
+        self.sampler.draw_usable(members, random)
     }
 }

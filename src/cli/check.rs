@@ -9,8 +9,9 @@ use std::time::SystemTime;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::source::Source;
 use super::{Exit, Failure, Global, Output, show};
-use crate::config::{self, Diagnostic, Outcome, System};
+use crate::config::{Diagnostic, Outcome};
 use crate::control::certificates::{expiring, read_at_once};
 use crate::control::client_authorities;
 use crate::control::core_dumps;
@@ -30,8 +31,11 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
-        let file = self.file.as_deref().unwrap_or_else(|| global.config());
-        let mut outcome = config::load(file, &System);
+        let source = match &self.file {
+            Some(file) => Source::File(file.clone()),
+            None => Source::of(global)?,
+        };
+        let mut outcome = source.load();
         let failures = match &outcome.config {
             Some(config) => Routing::new(config)
                 .map_err(|error| Failure::new(Exit::Refused, error.to_string()))?
@@ -69,9 +73,9 @@ impl Check {
                     .config
                     .as_ref()
                     .map_or(0, |config| config.test.len());
-                let (file, warnings) = (file.display(), outcome.warnings());
+                let warnings = outcome.warnings();
                 output.success(format_args!(
-                    "{file}: fine ({}, {})",
+                    "{source}: fine ({}, {})",
                     show::counted(warnings, "warning"),
                     show::counted(tests, "test")
                 ));
@@ -79,9 +83,9 @@ impl Check {
             return Ok(Exit::Done);
         }
         if !global.json {
-            let (file, errors, warnings) = (file.display(), outcome.errors(), outcome.warnings());
+            let (errors, warnings) = (outcome.errors(), outcome.warnings());
             output.note(format_args!(
-                "{file}: {}, {}\n",
+                "{source}: {}, {}\n",
                 show::counted(errors, "error"),
                 show::counted(warnings, "warning")
             ));

@@ -21,8 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::source::Source;
 use super::{Exit, Failure, Global};
-use crate::config::{self, System};
+use crate::config;
 
 /// Where a running instance is controlled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +112,8 @@ impl fmt::Display for AdminAddress {
 }
 
 impl AdminAddress {
-    /// The socket that the options name, else that of the configuration file, else the default.
+    /// The socket that the options name, else that of the configuration, else the default. Where
+    /// that is not there, and the configuration has an address, it is asked at this one.
     ///
     /// A file with mistakes still says where the socket is: the mistakes may be what the instance
     /// is going to be asked about.
@@ -119,14 +121,38 @@ impl AdminAddress {
         if let Some(address) = &global.admin {
             return address.clone();
         }
-        let file = global.config();
-        let socket = match config::load(file, &System).config {
-            Some(config) => config.admin.socket,
-            None => std::fs::read_to_string(file)
-                .ok()
-                .and_then(|text| socket_of(&text)),
+        let usual = Path::new(DEFAULT_SOCKET);
+        let Ok(source) = Source::of(global) else {
+            return Self::Unix(usual.into());
         };
-        Self::Unix(socket.unwrap_or_else(|| DEFAULT_SOCKET.into()))
+        let written = match source.load().config {
+            Some(config) => config.admin,
+            None => config::Admin {
+                socket: source
+                    .file()
+                    .and_then(|file| std::fs::read_to_string(file).ok())
+                    .and_then(|text| socket_of(&text)),
+                ..config::Admin::default()
+            },
+        };
+        match (written.socket, written.http) {
+            (Some(socket), _) => Self::Unix(socket),
+            (None, Some(http)) if !usual.exists() => Self::Http(reachable(&http)),
+            (None, _) => Self::Unix(usual.into()),
+        }
+    }
+
+    /// Asks for a change, and waits for the report of it: one that was refused has a report too.
+    pub(super) fn change<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        limit: Duration,
+    ) -> Result<T, Failure> {
+        let answer = self.call(Method::POST, path, limit)?;
+        match answer.status {
+            StatusCode::UNPROCESSABLE_ENTITY => answer.json(),
+            _ => answer.success()?.json(),
+        }
     }
 
     /// Sends one request and reads the whole answer, all within `limit`.
@@ -173,11 +199,15 @@ impl AdminAddress {
         method: Method,
         path: &str,
     ) -> Result<Answer, CallError> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::HOST, host)
-            .header(header::ACCEPT, "application/json")
+            .header(header::ACCEPT, "application/json");
+        if let (Self::Http(_), Some(token)) = (self, token().map_err(|error| self.broken(error))?) {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
             .body(Empty::<Bytes>::new())
             .map_err(|error| self.broken(error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -270,6 +300,16 @@ async fn connect<S>(attempt: impl Future<Output = io::Result<S>>) -> io::Result<
     }
 }
 
+/// The token for an instance that asks for one, in the file that the environment names.
+fn token() -> Result<Option<String>, String> {
+    let Some(file) = std::env::var_os(TOKEN_FILE) else {
+        return Ok(None);
+    };
+    let unreadable = |error| format!("{TOKEN_FILE} names {}: {error}", file.display());
+    let token = std::fs::read_to_string(&file).map_err(unreadable)?;
+    Ok(Some(token.trim().to_owned()))
+}
+
 /// `admin.socket` of a configuration file, whatever else is in it.
 fn socket_of(text: &str) -> Option<PathBuf> {
     let (file, _) = toml::de::DeTable::parse_recoverable(text);
@@ -277,6 +317,17 @@ fn socket_of(text: &str) -> Option<PathBuf> {
     let socket = admin.get("socket")?.get_ref().as_str()?;
     Some(Path::new(socket).to_path_buf())
 }
+
+/// An address to accept on as one to connect to: of every address, the one of this machine.
+fn reachable(bind: &str) -> String {
+    match bind.rsplit_once(':') {
+        Some(("" | "0.0.0.0" | "[::]", port)) => format!("127.0.0.1:{port}"),
+        _ => bind.to_owned(),
+    }
+}
+
+/// The variable that names the file with the token of `admin.token_file`.
+const TOKEN_FILE: &str = "EVENKEEL_ADMIN_TOKEN_FILE";
 
 /// Where packages put the socket.
 pub(super) const DEFAULT_SOCKET: &str = "/run/evenkeel/admin.sock";
@@ -319,6 +370,19 @@ mod tests {
         let text = "zone = eu-1a\n[admin]\nsocket = \"/tmp/a.sock\"\n[listener.web]\nbind = 7\n";
         assert_eq!(socket_of(text), Some("/tmp/a.sock".into()));
         assert_eq!(socket_of("[admin]\nhttp = \":1\"\n"), None);
+    }
+
+    #[test]
+    fn who_accepts_everywhere_is_reached_here() {
+        for (bind, reached) in [
+            (":9901", "127.0.0.1:9901"),
+            ("0.0.0.0:9901", "127.0.0.1:9901"),
+            ("[::]:9901", "127.0.0.1:9901"),
+            ("[::1]:9901", "[::1]:9901"),
+            ("10.0.0.1:9901", "10.0.0.1:9901"),
+        ] {
+            assert_eq!(reachable(bind), reached);
+        }
     }
 
     #[test]

@@ -7,18 +7,19 @@ use std::process::ExitCode;
 
 /// The end of a command that did what it is for, with a good or a bad result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done, or valid.
-    Done = 0,
+    Done,
     /// The configuration is wrong, or one of its tests failed; also what stops `run` from starting.
-    Refused = 1,
+    Refused,
     /// Wrong use of the command line.
-    Usage = 2,
+    Usage,
     /// No running instance answers.
-    NoInstance = 3,
+    NoInstance,
     /// Timed out while waiting.
-    TimedOut = 8,
+    TimedOut,
+    /// What another process ended with, which this one stands for.
+    Of(u8),
 }
 
 /// Why a command could not do what it is for.
@@ -36,7 +37,14 @@ pub struct Failure {
 impl Exit {
     /// The number.
     pub fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Usage => 2,
+            Self::NoInstance => 3,
+            Self::TimedOut => 8,
+            Self::Of(code) => code,
+        }
     }
 }
 

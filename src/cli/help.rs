@@ -55,7 +55,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         heading: "Change",
-        commands: &["reload"],
+        commands: &["reload", "upgrade"],
     },
     Group {
         heading: "Look",
@@ -63,7 +63,7 @@ const GROUPS: &[Group] = &[
     },
     Group {
         heading: "Help",
-        commands: &["completions", "version"],
+        commands: &["doctor", "bundle", "completions", "man", "version"],
     },
 ];
 

@@ -5,27 +5,33 @@
 //! socket; nothing here touches the data plane.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod bundle;
 mod check;
 mod client;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod exit;
 mod help;
+mod man;
 mod output;
 mod reload;
 mod route;
 mod run;
 mod show;
+mod sidecar;
+mod source;
 mod status;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod version;
 
 pub use client::{AdminAddress, AdminAddressError};
@@ -45,7 +51,8 @@ pub struct Arguments {
 /// Options that every command takes.
 #[derive(Debug, Args)]
 struct Global {
-    /// Configuration file [default: /etc/evenkeel/evenkeel.toml]
+    /// Configuration file [default: /etc/evenkeel/evenkeel.toml; where there is none, what
+    /// `EVENKEEL_INBOUND=[LISTEN:]PORT` stands for: a sidecar of the application at that port]
     #[arg(
         short,
         long,
@@ -80,9 +87,13 @@ enum Command {
     Demo(demo::Demo),
     Route(route::Route),
     Reload(reload::Reload),
+    Upgrade(upgrade::Upgrade),
     Status(status::Status),
     Config(config::Config),
+    Doctor(doctor::Doctor),
+    Bundle(bundle::Bundle),
     Completions(completions::Completions),
+    Man(man::Man),
     Version(version::Version),
 }
 
@@ -106,18 +117,15 @@ impl Arguments {
             Command::Demo(demo) => demo.execute(output),
             Command::Route(route) => route.execute(global, output),
             Command::Reload(reload) => reload.execute(global, output),
+            Command::Upgrade(upgrade) => upgrade.execute(global, output),
             Command::Status(status) => status.execute(global, output),
             Command::Config(config) => config.execute(global, output),
+            Command::Doctor(doctor) => doctor.execute(global, output),
+            Command::Bundle(bundle) => bundle.execute(global, output),
             Command::Completions(completions) => Ok(completions.execute(output)),
+            Command::Man(man) => man.execute(output),
             Command::Version(version) => Ok(version.execute(global, output)),
         }
-    }
-}
-
-impl Global {
-    /// The configuration file.
-    fn config(&self) -> &Path {
-        self.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
     }
 }
 
@@ -158,6 +166,3 @@ pub fn main(line: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
 }
-
-/// Where packages put the configuration.
-const DEFAULT_CONFIG: &str = "/etc/evenkeel/evenkeel.toml";

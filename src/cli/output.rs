@@ -126,6 +126,14 @@ impl Output {
         self.stderr.write(format_args!("{text}"));
     }
 
+    /// What is to be known beside the result, a line each.
+    pub fn notes(&mut self, notes: &[String]) {
+        for note in notes {
+            let word = self.paint(Paint::Warning, "note");
+            self.note(format_args!("{word}: {note}\n"));
+        }
+    }
+
     /// Why the command failed.
     pub fn error(&mut self, message: impl Display, hint: Option<&str>) {
         let title = paint(self.stderr.color, Paint::Bad, "error");

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use http::{Method, StatusCode};
 
-use super::{AdminAddress, Exit, Failure, Global, Output, Paint};
+use super::{AdminAddress, Exit, Failure, Global, Output};
 use crate::control::{Report, Verdict};
 
 /// Apply the file to the running instance, and wait for the result
@@ -19,12 +18,7 @@ pub(super) struct Reload {
 impl Reload {
     pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
         let limit = Duration::from_secs(self.timeout);
-        let answer = AdminAddress::of(global).call(Method::POST, "/v1/reload", limit)?;
-        let report: Report = match answer.status {
-            // Refused, with a report like that of a success.
-            StatusCode::UNPROCESSABLE_ENTITY => answer.json()?,
-            _ => answer.success()?.json()?,
-        };
+        let report: Report = AdminAddress::of(global).change("/v1/reload", limit)?;
         if global.json {
             output.json(&report);
         } else {
@@ -39,10 +33,7 @@ impl Reload {
 
 fn print(report: &Report, output: &mut Output) {
     output.note(&report.text);
-    for note in &report.notes {
-        let word = output.paint(Paint::Warning, "note");
-        output.note(format_args!("{word}: {note}\n"));
-    }
+    output.notes(&report.notes);
     let generation = report.generation;
     match report.result {
         Verdict::Applied => output.success(format_args!(

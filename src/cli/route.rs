@@ -8,8 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use http::Method;
 
+use super::source::Source;
 use super::{AdminAddress, Exit, Failure, Global, Output, Paint, show};
-use crate::config::{self, Config, System};
+use crate::config::Config;
 use crate::control::admin::Explained;
 use crate::snapshot::{Inquiry, Routing};
 
@@ -67,13 +68,13 @@ impl Route {
 
     /// The decision of the file.
     fn look_up(&self, global: &Global, output: &mut Output) -> Result<Explained, Failure> {
-        let file = global.config();
-        let outcome = config::load(file, &System);
+        let source = Source::of(global)?;
+        let outcome = source.load();
         if let Some(config) = &outcome.config {
             return self.decide(config);
         }
         show::findings(&outcome, output);
-        let message = format!("{} cannot be used", file.display());
+        let message = format!("{source} cannot be used");
         Err(Failure::new(Exit::Refused, message)
             .hint("--running asks the instance instead of the file"))
     }
@@ -95,7 +96,8 @@ impl Route {
         let routing = Routing::new(config);
         let routing = routing.map_err(|error| Failure::new(Exit::Refused, error.to_string()))?;
         let decision = routing.decide(self.listener.as_deref(), &inquiry);
-        Ok(decision.map_err(|error| usage(error.to_string()))?.into())
+        let decision = decision.map_err(|error| usage(error.to_string()))?;
+        Ok(Explained::new(decision, config))
     }
 }
 

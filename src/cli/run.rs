@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::client::DEFAULT_SOCKET;
+use super::source::Source;
 use super::{AdminAddress, Exit, Failure, Global, Output, show};
 use crate::app::{App, BindError, Bound, Options};
 use crate::config::{self, Outcome, System};
+use crate::control::upgrade::{Inheritance, Program, SuccessionError};
 
 /// Serve traffic with a configuration file, or without one: --listen :8080 --to host:port
 #[derive(Debug, Args)]
@@ -18,20 +20,33 @@ pub(super) struct Run {
     /// Endpoint to forward to; may be given several times
     #[arg(long, value_name = "HOST:PORT", requires = "listen")]
     to: Vec<String>,
+    /// Start with the last good configuration where the file's cannot be put in force
+    #[arg(long, env = "EVENKEEL_LAST_GOOD")]
+    last_good: bool,
 }
 
 impl Run {
     pub(super) fn execute(self, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
+        let last_good = self.last_good;
+        // Before anything else opens files.
+        let inheritance = Inheritance::of_this_process();
+        let refused = |error: SuccessionError| Failure::new(Exit::Refused, error.to_string());
+        let inheritance = inheritance.map_err(refused)?;
         let (outcome, file) = self.configuration(global)?;
         let options = Options {
             file,
             signals: true,
+            privileges: true,
             admin: admin(global),
+            last_good,
             usual_socket: Some(DEFAULT_SOCKET.into()),
+            inheritance,
+            program: Program::of_this_process(),
         };
         let bound = bind(outcome, options, output)?;
         match bound.run() {
-            Ok(_) => Ok(Exit::Done), // the log's last line has said how it ended
+            // The log's last line has said how it ended.
+            Ok(ended) => Ok(ended.kept.map_or(Exit::Done, Exit::Of)),
             Err(error) => Err(Failure::new(Exit::Refused, error.to_string())),
         }
     }
@@ -39,8 +54,8 @@ impl Run {
     /// The configuration, and the file that a reload reads.
     fn configuration(self, global: &Global) -> Result<(Outcome, Option<PathBuf>), Failure> {
         let Some(listen) = self.listen else {
-            let file = global.config();
-            return Ok((config::load(file, &System), Some(file.to_path_buf())));
+            let source = Source::of(global)?;
+            return Ok((source.load(), source.file().map(Into::into)));
         };
         if global.config_is_written {
             let message = "--listen stands for a configuration file: give one of the two";
@@ -60,7 +75,7 @@ pub(super) fn bind(
     show::findings(&outcome, output);
     let (places, sources) = (outcome.places.clone(), outcome.sources.clone());
     App::bind(outcome, options).map_err(|error| {
-        if let BindError::Rejected(rejection) = &error {
+        if let BindError::Rejected(rejection) | BindError::NothingGood { rejection, .. } = &error {
             show::drawn(&rejection.findings(&places), &sources, output);
         }
         Failure::new(Exit::Refused, error.to_string())

@@ -12,7 +12,8 @@ use crate::control::admin::status::{self, Status as State};
 /// One screen: what is up, what is not, and why
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// Only say whether traffic may be sent to it; exit code 1 if not
+    /// Only say whether it could take traffic, whatever upstreams its readiness follows; exit
+    /// code 1 if not
     #[arg(long)]
     ready: bool,
 }
@@ -38,8 +39,10 @@ impl Status {
     }
 }
 
+/// Not about `admin.ready_when`: a container's check by this command decides whether it is
+/// restarted, or its application started.
 fn ready(address: &AdminAddress, output: &mut Output) -> Result<Exit, Failure> {
-    let answer = address.call(Method::GET, "/readyz?verbose", LIMIT)?;
+    let answer = address.call(Method::GET, "/readyz?verbose&exclude=upstreams", LIMIT)?;
     let checks = String::from_utf8_lossy(&answer.body);
     if answer.status == StatusCode::OK {
         output.success("ready");

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::io::{self, Write};
+use std::path::Path;
 use std::rc::Rc;
 
 use super::*;
@@ -107,7 +108,11 @@ fn global_options_stand_anywhere() {
         "evenkeel check -c a.toml --json",
     ] {
         let arguments = parse(line).unwrap();
-        assert_eq!(arguments.global.config(), Path::new("a.toml"), "{line}");
+        assert_eq!(
+            arguments.global.config.as_deref(),
+            Some(Path::new("a.toml")),
+            "{line}"
+        );
         assert!(arguments.global.json, "{line}");
         assert!(arguments.global.config_is_written, "{line}");
     }
@@ -285,6 +290,27 @@ fn the_schema_and_completions_are_printed() {
         let script = evenkeel(&["completions", shell]).stdout;
         assert!(script.contains("reload"), "{shell}");
     }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let page = evenkeel(&["man"]).stdout;
+    assert!(page.contains(".TH evenkeel 1"), "{page}");
+    let folder = std::env::temp_dir().join(format!("cli-man-{}", std::process::id()));
+    let into = folder.to_str().unwrap();
+    let refused = evenkeel(&["man", "--into", into]);
+    assert_eq!(refused.exit, Exit::Refused);
+    assert!(refused.stderr.contains(into), "{}", refused.stderr);
+
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(evenkeel(&["man", "--into", into]).exit, Exit::Done);
+    for command in Arguments::command().get_subcommands() {
+        let name = format!("evenkeel-{}.1", command.get_name());
+        let page = std::fs::read_to_string(folder.join(&name)).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{name}");
+    }
+    assert!(folder.join("evenkeel.1").exists());
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

@@ -5,9 +5,11 @@
 //! paths that it can open as they are, absolute ones or, where the configuration was itself named
 //! by a relative path, relative to the working directory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::format::Config;
 use super::node::{Node, Value};
+use super::schema::Schema;
 use super::shape::Shape;
 use super::source::Sources;
 
@@ -41,6 +43,45 @@ pub(super) fn resolve(node: &mut Node, shape: Shape<'_>, sources: &Sources) {
             }
         }
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime => {}
+    }
+}
+
+/// The paths of files that a configuration names to be read, as they may be opened.
+pub fn named(config: &Config) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if let Ok(table) = toml::Table::try_from(config) {
+        let schema = Schema::new();
+        collect(&toml::Value::Table(table), schema.root(), &mut found);
+    }
+    found
+}
+
+fn collect(value: &toml::Value, shape: Shape<'_>, found: &mut Vec<PathBuf>) {
+    match value {
+        toml::Value::Table(table) => {
+            let shape = shape.alternative("object");
+            for (key, value) in table {
+                if let Some(below) = shape.below(key) {
+                    collect(value, below, found);
+                }
+            }
+        }
+        toml::Value::Array(items) => {
+            if let Some(shape) = shape.alternative("array").items() {
+                for item in items {
+                    collect(item, shape, found);
+                }
+            }
+        }
+        toml::Value::String(text) => {
+            if shape.alternative("string").format() == Some(FORMAT) {
+                found.push(text.into());
+            }
+        }
+        toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Datetime(_) => {}
     }
 }
 

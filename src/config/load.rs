@@ -12,9 +12,11 @@ use super::files;
 use super::format::Config;
 use super::include;
 use super::interpolate::interpolate;
+use super::json;
 use super::node::{Node, Table, Value};
 use super::overrides;
 use super::places::Places;
+use super::readings::{Readings, Remembering};
 use super::render::{self, Style};
 use super::schema::Schema;
 use super::source::{Place, SourceId, Sources};
@@ -30,13 +32,16 @@ pub struct Outcome {
     pub sources: Sources,
     /// Where in them everything was written.
     pub places: Places,
+    /// The files that were read.
+    pub readings: Readings,
 }
 
 /// Reads and checks a file and what it includes.
 pub fn load(path: &Path, environment: &dyn Environment) -> Outcome {
     let name = path.display().to_string();
-    match read(path, environment) {
-        Ok(text) => load_text(&name, &text, environment),
+    let remembering = Remembering::new(environment);
+    let outcome = match read(path, &remembering) {
+        Ok(text) => understand(&name, &text, &remembering),
         Err(why) => {
             let mut sources = Sources::default();
             let nothing = sources.add(name.as_str(), "");
@@ -49,14 +54,22 @@ pub fn load(path: &Path, environment: &dyn Environment) -> Outcome {
                     Value::Table(Table::new()),
                 )),
                 sources,
+                readings: Readings::default(),
             }
         }
-    }
+    };
+    outcome.with(remembering.into_readings())
 }
 
 /// Reads and checks a text. The name stands in findings, and its folder is where relative paths
 /// begin. Takes any text without panicking.
 pub fn load_text(name: &str, text: &str, environment: &dyn Environment) -> Outcome {
+    let remembering = Remembering::new(environment);
+    let outcome = understand(name, text, &remembering);
+    outcome.with(remembering.into_readings())
+}
+
+fn understand(name: &str, text: &str, environment: &dyn Environment) -> Outcome {
     let mut sources = Sources::default();
     let main = sources.add(name, text);
     let folder = Path::new(name).parent().unwrap_or(Path::new(""));
@@ -98,6 +111,7 @@ pub fn load_text(name: &str, text: &str, environment: &dyn Environment) -> Outco
         diagnostics,
         sources,
         places: Places::new(root),
+        readings: included.globs,
     }
 }
 
@@ -106,6 +120,12 @@ impl Outcome {
     pub fn add(&mut self, findings: impl IntoIterator<Item = Diagnostic>) {
         self.diagnostics.extend(findings);
         diagnostic::sort(&mut self.diagnostics);
+    }
+
+    /// Adds which files were read.
+    fn with(mut self, files: Readings) -> Self {
+        self.readings.add_files(files);
+        self
     }
 
     /// How many errors were found.
@@ -157,8 +177,11 @@ pub(super) fn read(path: &Path, environment: &dyn Environment) -> Result<String,
     })
 }
 
-/// A source as a tree, as far as it is TOML, and where it is not.
+/// A source as a tree, as far as it can be read, and where it cannot: TOML, or JSON by its name.
 pub(super) fn parse(source: SourceId, sources: &Sources) -> (Node, Vec<Diagnostic>) {
+    if json::is_named(sources.name(source)) {
+        return json::parse(source, sources);
+    }
     let (table, errors) = toml::de::DeTable::parse_recoverable(sources.text(source));
     let span = table.span();
     let root = Node::document(table.get_ref(), span, source, sources);

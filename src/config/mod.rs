@@ -31,6 +31,7 @@ mod files;
 mod format;
 mod include;
 mod interpolate;
+mod json;
 mod load;
 mod near;
 mod node;
@@ -38,8 +39,10 @@ mod octets;
 mod overrides;
 mod path;
 mod places;
+mod readings;
 mod reference;
 mod render;
+mod room;
 mod schema;
 mod secrets;
 mod shape;
@@ -51,26 +54,30 @@ mod units;
 pub use self::codes::{CODES, Code, Explanation, Severity};
 pub use self::diagnostic::{Diagnostic, Label, Patch};
 pub use self::environment::{Environment, Nothing, System};
+pub use self::files::named as named_files;
 pub use self::format::{
-    Admin, Balance, Certificate, CertificateMatch, ClientCertificates, Config, Defaults, DscpEntry,
-    EndpointDetails, EndpointEntry, Endpoints, FieldEdits, Health, HealthGrpc, HealthHttp,
-    HealthTcp, HealthUdp, Hsts, Intercept, KeepaliveDetails, KeepaliveEntry, Listener,
-    ListenerHttp2, ListenerLimits, ListenerSocket, Log, LogFormat, LogLevel, OnRemoved,
-    OtherEndpoints, OwnCertificate, Protocol, ProxyHeaderPolicy, ProxyProtocolVersion, PublicRoots,
-    RateDetails, RateEntry, Redirect, Respond, Retry, Rewrite, Route, RouteExpectation, RouteTest,
-    ServerNameFrom, Shutdown, StatusPattern, Timeouts, Tls, TlsVersion, TrustedProxy, Upstream,
-    UpstreamHttp2, UpstreamProtocol, UpstreamSocket, UpstreamTls, Zone,
+    Admin, Balance, Capability, Certificate, CertificateMatch, ClientCertificates, Config,
+    Defaults, Direction, DscpEntry, EndpointDetails, EndpointEntry, Endpoints, FieldEdits,
+    GrpcStatus, Health, HealthGrpc, HealthHttp, HealthTcp, HealthUdp, Hedge, Hsts, Intercept,
+    KeepaliveDetails, KeepaliveEntry, Listener, ListenerHttp2, ListenerLimits, ListenerSocket, Log,
+    LogFormat, LogLevel, OnRemoved, OtherEndpoints, Outlier, OwnCertificate, Protocol,
+    ProxyHeaderPolicy, ProxyProtocolVersion, PublicRoots, RateDetails, RateEntry, Redirect, Reload,
+    Respond, Retry, RetryBudget, RetryCause, Rewrite, Route, RouteExpectation, RouteTest, SameSite,
+    Security, ServerNameFrom, Shutdown, StatusPattern, Sticky, Timeouts, Tls, TlsVersion,
+    TrustedProxy, Upgrade, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamQueue,
+    UpstreamSocket, UpstreamTls, WaitFor, Zone,
 };
 pub use self::load::{Outcome, load, load_text};
 pub use self::octets::{OctetPattern, octets};
 pub use self::places::{Difference, Places};
+pub use self::readings::Readings;
 pub use self::reference::reference_page;
 pub use self::render::{Style, json as diagnostics_json, text as diagnostics_text};
 pub use self::schema::schema;
 pub use self::secrets::Secrets;
-pub use self::show::show;
+pub use self::show::{masked, secret_values, show};
 pub use self::source::{Place, Position, SourceId, Sources};
-pub use self::units::{Rate, Ratio, Size, Time, UnitError};
+pub use self::units::{Factor, Rate, Ratio, Size, Time, UnitError};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -28,11 +28,60 @@ pub fn show(config: &Config, effective: bool) -> String {
         let schema = Schema::new();
         fill_table(&mut table, schema.root());
         inherit(&mut table);
+        leave_room(&mut table, config);
         speak(&mut table);
     }
     let mut value = Value::Table(table);
     hide(&mut value, &SettingPath::ROOT, &config.secrets);
     toml::to_string_pretty(&value).expect("a table of plain values is TOML")
+}
+
+/// The values that [`show`] hides, for who has to keep them out of other texts.
+#[expect(
+    clippy::missing_panics_doc,
+    reason = "no configuration leads there: the format's types are all TOML's own"
+)]
+pub fn secret_values(config: &Config) -> Vec<String> {
+    let table = Table::try_from(config).expect("every type of the format is one of TOML's");
+    let mut found = Vec::new();
+    collect(
+        &Value::Table(table),
+        &SettingPath::ROOT,
+        &config.secrets,
+        &mut found,
+    );
+    found
+}
+
+/// A text that was made from a configuration, with `***` for each secret that has come into it.
+pub fn masked(config: &Config, text: &str) -> String {
+    let mut secrets = secret_values(config);
+    // One may be a part of another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.retain(|secret| !secret.is_empty());
+    let mask = |text: String, secret: &String| text.replace(secret.as_str(), MASK);
+    secrets.iter().fold(text.to_owned(), mask)
+}
+
+fn collect(value: &Value, path: &SettingPath<'_>, secrets: &Secrets, found: &mut Vec<String>) {
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                collect(value, &path.key(key), secrets, found);
+            }
+        }
+        Value::Array(items) => {
+            for (index, value) in items.iter().enumerate() {
+                collect(value, &path.index(index), secrets, found);
+            }
+        }
+        Value::String(text) if secrets.contains(&path.to_string()) => found.push(text.clone()),
+        Value::String(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_) => {}
+    }
 }
 
 fn hide(value: &mut Value, path: &SettingPath<'_>, secrets: &Secrets) {
@@ -94,6 +143,19 @@ fn inherit(table: &mut Table) {
     }
 }
 
+/// Says how much routes may have of their listeners that do not say it themselves.
+fn leave_room(table: &mut Table, config: &Config) {
+    let routes = table.get_mut("route").and_then(Value::as_table_mut);
+    for (name, shown) in routes.into_iter().flatten() {
+        let written = config.route.get(name.as_str());
+        let most = written.and_then(|route| config.max_in_flight(name, route));
+        if let (Some(most), Some(shown)) = (most, shown.as_table_mut()) {
+            let shown = shown.entry("max_in_flight");
+            shown.or_insert_with(|| Value::from(i64::from(most)));
+        }
+    }
+}
+
 /// Says what listeners speak that do not say it themselves.
 fn speak(table: &mut Table) {
     let listeners = table.get_mut("listener").and_then(Value::as_table_mut);
@@ -146,7 +208,8 @@ fn fill_table(table: &mut Table, shape: Shape<'_>) {
 /// Whether a table is in force without being written.
 fn always_exists(key: &str, shape: Shape<'_>) -> bool {
     match key {
-        "log" | "shutdown" | "defaults" | "retry" => true,
+        "log" | "shutdown" | "upgrade" | "reload" | "defaults" | "retry" | "retry_budget"
+        | "queue" => true,
         "timeouts" => is_defaults(shape),
         _ => false,
     }
@@ -163,6 +226,10 @@ fn applies(key: &str, table: &Table, shape: Shape<'_>) -> bool {
         (Some("Route"), key) if table.contains_key("server_name") => WITH_NAMES.contains(&key),
         (Some("Route"), "connect" | "retry") => {
             table.contains_key("upstream") || table.contains_key("split")
+        }
+        (Some("Upstream"), "hash_by" | "max_load") => {
+            let balance = table.get("balance").and_then(Value::as_str);
+            balance.is_some_and(|balance| ["ring_hash", "maglev"].contains(&balance))
         }
         (Some("Upstream"), "panic_threshold") => table.contains_key("health"),
         (Some("UpstreamTls"), "roots") => {

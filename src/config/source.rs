@@ -70,6 +70,12 @@ impl Sources {
         self.files.iter().map(|file| file.text.as_str())
     }
 
+    /// Name and text of each file, the main one first; what came from the environment is none.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let files = self.files.iter().filter(|file| file.name != ENVIRONMENT);
+        files.map(|file| (file.name.as_str(), file.text.as_str()))
+    }
+
     /// The text at a place.
     pub fn slice(&self, place: Place) -> &str {
         self.text(place.source)
@@ -116,6 +122,9 @@ impl Sources {
         }
     }
 }
+
+/// The name of what the environment overrides.
+pub(super) const ENVIRONMENT: &str = "environment";
 
 /// The last border of a character at or before an offset.
 fn floor(text: &str, offset: usize) -> usize {

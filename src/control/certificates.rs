@@ -254,7 +254,7 @@ fn from_files(written: &Written) -> Result<Certificate, CertificateError> {
 /// What an authority says, or why it cannot be read.
 async fn response(file: &Path) -> Result<Vec<u8>, String> {
     let path = file.to_owned();
-    aside(move || Staple::read(&path))
+    aside([file], move || Staple::read(&path))
         .await
         .and_then(|read| read)
 }
@@ -265,7 +265,8 @@ async fn read_aside<T: Send + 'static>(
     read: impl FnOnce(&Written) -> Result<T, CertificateError> + Send + 'static,
 ) -> Result<T, Told> {
     let files = written.clone();
-    match aside(move || read(&files)).await {
+    let paths = [&*written.cert, &*written.key];
+    match aside(paths, move || read(&files)).await {
         Ok(read) => read.map_err(|error| told(written, &error)),
         Err(why) => Err(("cert", why)),
     }

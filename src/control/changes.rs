@@ -3,9 +3,10 @@
 //! "Was it the deploy?" is the first question of every incident; the event of a reload answers it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
-use crate::config::Config;
+use crate::config::{Admin, Config};
 use crate::snapshot::{Listener, Snapshot};
 
 /// What a reload changed, by name: `route hello added, upstream api changed`.
@@ -42,11 +43,23 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
     if old.shutdown != new.shutdown {
         changes.push("shutdown changed".to_owned());
     }
+    if old.upgrade != new.upgrade {
+        changes.push("upgrade changed".to_owned());
+    }
     if old.workers != new.workers {
         changes.push("workers changed".to_owned());
     }
+    if old.state_dir != new.state_dir {
+        changes.push("state_dir changed".to_owned());
+    }
+    if old.reload != new.reload {
+        changes.push("reload changed".to_owned());
+    }
     if old.admin != new.admin {
         changes.push("admin changed".to_owned());
+    }
+    if (&old.user, &old.security) != (&new.user, &new.security) {
+        changes.push("user or security changed".to_owned());
     }
     if old.zone != new.zone {
         changes.push("zone changed".to_owned());
@@ -74,10 +87,29 @@ pub(super) fn only_at_start(started: &Config, new: &Config) -> Vec<String> {
     if started.workers != new.workers {
         notes.push("a change of `workers` is taken at the next start".to_owned());
     }
-    if started.admin != new.admin {
+    if (&started.user, &started.security) != (&new.user, &new.security) {
+        notes.push("a change of `user` or `[security]` is taken at the next start".to_owned());
+    }
+    if entrances(&started.admin) != entrances(&new.admin) {
         notes.push("a change of `[admin]` is taken at the next start".to_owned());
     }
+    if started.state_dir != new.state_dir {
+        notes.push("a change of `state_dir` is taken at the next start".to_owned());
+    }
     notes
+}
+
+/// What of `[admin]` only a start can do.
+fn entrances(admin: &Admin) -> Admin {
+    Admin {
+        ready_when: Vec::new(),
+        ..admin.clone()
+    }
+}
+
+/// What is to be known where the log's output, which is no other than before, cannot be opened.
+pub(super) fn log_not_opened(error: &io::Error) -> String {
+    format!("the log cannot be opened anew ({error}): lines go on to where they went before")
 }
 
 /// What is to be known where workers have not taken a configuration up in time.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::aside::{aside, at_once};
@@ -155,7 +156,7 @@ pub(super) async fn digests(tls: &Tls) -> Result<Vec<Digest>, String> {
     let mut digests = Vec::with_capacity(tls.client_certificates.len());
     for written in &tls.client_certificates {
         let (ca, crl) = (written.ca.clone(), written.crl.clone());
-        let digest = aside(move || Authorities::digest_of(&ca, &crl)).await?;
+        let digest = aside(files(written), move || Authorities::digest_of(&ca, &crl)).await?;
         digests.push(digest.map_err(|error| error.to_string())?);
     }
     Ok(digests)
@@ -230,7 +231,16 @@ fn written(config: &Config) -> impl Iterator<Item = (&String, usize, &Written)> 
 /// Reads one. An error says in which of its lists it is, and what is wrong.
 async fn read_one(written: &Written) -> Result<ClientRule, (Option<usize>, String)> {
     let (ca, crl) = (written.ca.clone(), written.crl.clone());
-    taken(written, aside(move || Authorities::read(&ca, &crl)).await)
+    let read = aside(files(written), move || Authorities::read(&ca, &crl));
+    taken(written, read.await)
+}
+
+/// What is read for one.
+fn files(written: &Written) -> impl Iterator<Item = &Path> {
+    [&written.ca]
+        .into_iter()
+        .chain(&written.crl)
+        .map(|file| &**file)
 }
 
 /// What came of reading one.

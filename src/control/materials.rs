@@ -66,8 +66,12 @@ pub(super) async fn read_again(
     written: &UpstreamTls,
     trusted: Option<Trust>,
 ) -> Result<Material, MaterialError> {
-    let written = written.clone();
-    let read = aside(move || Material::read_again(&written, trusted)).await;
+    let cert = written.certificate.as_ref();
+    let cert = cert.map(|own| [&*own.cert, &*own.key]);
+    let files = written.ca.iter().map(|file| &**file);
+    let files = files.chain(cert.into_iter().flatten());
+    let owned = written.clone();
+    let read = aside(files, move || Material::read_again(&owned, trusted)).await;
     read.unwrap_or_else(|why| Err(MaterialError::Fault(why)))
 }
 

@@ -4,11 +4,11 @@
 //! swaps the snapshot, replaces an upstream's endpoints, sets an endpoint's health, and renews a
 //! listener's certificates. If it stands still, traffic flows on with what is known.
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 pub mod admin;
-mod aside;
+pub mod aside;
 pub mod certificates;
 mod changes;
 pub mod client_authorities;
@@ -16,11 +16,19 @@ pub mod core_dumps;
 pub mod coverage;
 pub mod cpus;
 pub mod files;
+pub mod fullness;
 pub mod health;
+pub mod inherited;
+pub mod last_good;
+mod leaving;
 mod local_ports;
+pub mod log_output;
 pub mod materials;
 pub mod notify;
+mod outlier;
 mod prepare;
+pub mod privileges;
+mod reading;
 mod ready;
 pub mod refusals;
 pub mod reload;
@@ -29,17 +37,22 @@ pub mod resolve;
 mod shutdown;
 mod signal;
 mod sockets;
+pub mod state;
+pub mod upgrade;
+pub mod watchdog;
+pub mod watching;
 
 pub use prepare::{Candidate, Rejection, Workshop};
-pub use ready::{Check, Readiness};
-pub use reload::{Report, Requests, Verdict};
+pub use ready::{Check, Instead, Readiness};
+pub use reload::{Report, Requests, Verdict, mistakes};
 pub use shutdown::{Drained, Ended, Shutdown};
 pub use signal::{Gentle, Signals};
-pub use sockets::Bound;
+pub use sockets::{Bound, settle};
 
-use crate::drain::Trigger;
+use crate::drain::Triggers;
 use crate::snapshot::Handle;
 use crate::telemetry::access::Sink;
+use leaving::{Leaving, Stops};
 use signal::Request;
 
 /// What the control plane acts on until the end of the process.
@@ -48,7 +61,7 @@ pub struct Control {
     /// The snapshot in force: its `[shutdown]` decides how the end goes.
     pub handle: Handle,
     /// Starts the drain.
-    pub trigger: Trigger,
+    pub trigger: Triggers,
     /// Is told of the drain.
     pub readiness: Readiness,
     /// Asks for reloads.
@@ -57,14 +70,27 @@ pub struct Control {
     pub sink: Sink,
     /// The process's signals, if they are ours.
     pub signals: Option<Signals>,
+    /// Asks for upgrades.
+    pub upgrades: upgrade::Requests,
+    /// Tells that another instance serves in this one's place.
+    pub handed_over: oneshot::Receiver<upgrade::Handover>,
     /// Turns true, or goes, when the embedding program wants the end.
     pub stop: watch::Receiver<bool>,
 }
 
+/// Why the process ends.
+#[derive(Debug)]
+enum End {
+    /// Somebody wants it to.
+    Asked(&'static str),
+    /// Another instance serves.
+    HandedOver(upgrade::Handover),
+}
+
 impl Control {
     /// Obeys signals until somebody wants the end, then drains. `tasks` (health checks, admin,
-    /// reload) go on until the drain is over, and are cut with it.
-    pub async fn run(self, mut tasks: JoinSet<()>) -> Drained {
+    /// reload) go on meanwhile; their owner cuts them.
+    pub async fn run(self, tasks: &mut JoinSet<()>) -> (Drained, Over) {
         let Self {
             handle,
             trigger,
@@ -72,24 +98,194 @@ impl Control {
             requests,
             sink,
             mut signals,
+            upgrades,
+            mut handed_over,
             mut stop,
         } = self;
-        let by = loop {
+        let mut can_hand_over = true;
+        let end = loop {
             tokio::select! {
                 request = next(&mut signals) => match request {
                     Request::Reload => requests.request("SIGHUP"),
                     Request::ReopenLogs => sink.reopen(),
-                    Request::Stop(stop) => break stop.name(),
+                    Request::Upgrade => upgrades.request("SIGUSR2"),
+                    Request::Stop(stop) => break End::Asked(stop.name()),
                 },
-                _ = stop.wait_for(|stop| *stop) => break "the embedding program",
+                handover = &mut handed_over, if can_hand_over => match handover {
+                    Ok(handover) => break End::HandedOver(handover),
+                    Err(_) => can_hand_over = false,
+                },
+                _ = stop.wait_for(|stop| *stop) => break End::Asked("the embedding program"),
                 Some(task) = tasks.join_next() => mourn(task),
             }
         };
+        let by = match end {
+            End::Asked(by) => by,
+            End::HandedOver(handover) => {
+                let leaving = Leaving::from(&*handle.load().config);
+                tracing::info!(successor = handover.pid, ?leaving, "leaving");
+                let mut asked = Asked {
+                    signals,
+                    sink,
+                    // A caretaker takes leave of all that end, and ends with the service anyway.
+                    successor: handover.caretaker.is_none().then_some(handover.successor),
+                    is_alone: false,
+                    stay: handover.caretaker.map(Stay::new),
+                };
+                let remainder = handover.remainder.clone();
+                tasks.spawn(async move { match remainder.run().await {} });
+                let drained = leaving.run(&trigger, &readiness, &mut asked).await;
+                let over = Over::HandedOver {
+                    remainder: handover.remainder,
+                    is_alone: asked.is_alone,
+                    stay: asked.kept(),
+                };
+                return (drained, over);
+            }
+        };
         let shutdown = Shutdown::from(&handle.load().config.shutdown);
-        let Shutdown { grace, drain } = shutdown;
+        let Shutdown { grace, drain, .. } = shutdown;
         tracing::info!(by, ?grace, ?drain, "draining");
-        let hurry = second_stop(&mut signals, &sink);
-        shutdown.run(&trigger, &readiness, hurry).await
+        let mut asked = Asked {
+            signals,
+            sink,
+            successor: None,
+            is_alone: false,
+            stay: None,
+        };
+        let drained = shutdown.run(&trigger, &readiness, asked.next()).await;
+        (drained, Over::Ended)
+    }
+}
+
+/// Who asks for the end, while it is under way.
+#[derive(Debug)]
+struct Asked {
+    signals: Option<Signals>,
+    sink: Sink,
+    /// Who serves instead, where nobody else sees its end.
+    successor: Option<upgrade::Successor>,
+    /// Whether that one has died.
+    is_alone: bool,
+    stay: Option<Stay>,
+}
+
+/// What the end of an instance is.
+#[derive(Debug)]
+pub enum Over {
+    /// That of the service.
+    Ended,
+    /// Another instance serves.
+    HandedOver {
+        /// What this process still counts.
+        remainder: upgrade::Remainder,
+        /// Whether that one has died, so that nobody serves.
+        is_alone: bool,
+        /// What it has to be, if it must not end.
+        stay: Option<Stay>,
+    },
+}
+
+/// What an instance is after its end, where its process must not end.
+#[derive(Debug)]
+pub struct Stay {
+    caretaker: upgrade::Caretaker,
+    signals: Option<Signals>,
+    /// What the service has ended with.
+    code: Option<u8>,
+}
+
+impl Asked {
+    /// What is left to do.
+    fn kept(self) -> Option<Stay> {
+        let mut stay = self.stay?;
+        stay.signals = self.signals;
+        Some(stay)
+    }
+}
+
+impl Stops for Asked {
+    async fn next(&mut self) {
+        loop {
+            if self.is_alone {
+                return;
+            }
+            let died = async {
+                match &mut self.successor {
+                    Some(successor) => successor.has_died().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let service = async {
+                match &mut self.stay {
+                    Some(stay) => stay.service_ended().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let request = tokio::select! {
+                request = next(&mut self.signals) => request,
+                () = service => return,
+                status = died => {
+                    tracing::error!(
+                        %status,
+                        "the instance that took over has died, and nobody serves: this one ends \
+                         too, so that whoever started it starts it anew"
+                    );
+                    self.is_alone = true;
+                    return;
+                }
+            };
+            if request == Request::ReopenLogs {
+                self.sink.reopen();
+            }
+            if let Some(stay) = &self.stay {
+                stay.pass_on(request);
+            }
+            match request {
+                Request::Stop(stop) => {
+                    tracing::info!(by = stop.name(), "the wait is ended");
+                    return;
+                }
+                Request::ReopenLogs => {}
+                Request::Reload | Request::Upgrade if self.stay.is_some() => {}
+                Request::Reload => tracing::warn!("no reload while draining"),
+                Request::Upgrade => tracing::warn!("no upgrade while draining"),
+            }
+        }
+    }
+}
+
+impl Stay {
+    fn new(caretaker: upgrade::Caretaker) -> Self {
+        Self {
+            caretaker,
+            signals: None,
+            code: None,
+        }
+    }
+
+    /// Stays until the service ends, and says what that ended with.
+    pub async fn run(mut self) -> u8 {
+        let mut signals = self.signals.take();
+        while self.code.is_none() {
+            tokio::select! {
+                request = next(&mut signals) => self.pass_on(request),
+                () = self.service_ended() => {}
+            }
+        }
+        self.code.unwrap_or_default()
+    }
+
+    /// Completes when the service ends, once.
+    async fn service_ended(&mut self) {
+        if self.code.is_some() {
+            return std::future::pending().await;
+        }
+        self.code = Some(self.caretaker.ended().await);
+    }
+
+    fn pass_on(&self, request: Request) {
+        self.caretaker.pass_on(request.signal());
     }
 }
 
@@ -98,20 +294,6 @@ async fn next(signals: &mut Option<Signals>) -> Request {
     match signals {
         Some(signals) => signals.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Completes when somebody asks for the end once more.
-async fn second_stop(signals: &mut Option<Signals>, sink: &Sink) {
-    loop {
-        match next(signals).await {
-            Request::Stop(stop) => {
-                tracing::info!(by = stop.name(), "the wait is ended");
-                return;
-            }
-            Request::ReopenLogs => sink.reopen(),
-            Request::Reload => tracing::warn!("no reload while draining"),
-        }
     }
 }
 

@@ -23,6 +23,16 @@ pub fn stopping(status: &str) {
     send(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
+/// All is well: it need not be restarted.
+pub fn watchdog() {
+    send(&[NotifyState::Watchdog]);
+}
+
+/// Another process is the service now. The manager believes only the present one.
+pub fn main_pid(pid: u32) {
+    send(&[NotifyState::MainPid(pid)]);
+}
+
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager cannot be told");

@@ -13,8 +13,10 @@ use sha2::{Digest, Sha256};
 use super::certificates::{self, Unusable};
 use super::client_authorities;
 use super::core_dumps;
+use super::inherited::Inherited;
 use super::materials::{self, UnusableMaterial};
-use super::resolve::{self, Unresolved};
+use super::privileges::confined::Confined;
+use super::resolve::{self, Hosts, Unresolved};
 use super::sockets::{Bound, rehearse};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
 use crate::snapshot::{BuildError, Ingredients, Routing, Snapshot, TestFailure, build};
@@ -32,6 +34,10 @@ pub struct Workshop {
     pub seed: u64,
     /// Sockets of datagrams that were bound, while anybody has them.
     pub datagrams: Bound,
+    /// Sockets that this process did not open itself.
+    pub inherited: Inherited,
+    /// Where files may be read, if that is limited.
+    pub confined: Option<Confined>,
 }
 
 /// A configuration that is to be put in force.
@@ -43,6 +49,8 @@ pub struct Candidate {
     pub sha256: Arc<str>,
     /// The number that it would have.
     pub generation: u64,
+    /// Addresses for names that cannot be looked up.
+    pub remembered: Arc<Hosts>,
 }
 
 /// Why a configuration cannot be put in force.
@@ -87,9 +95,26 @@ pub enum Rejection {
     /// A setting that its owner refuses.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// It would end all that runs.
+    #[error(
+        "it has no listener, which would end {}: a file may have been cut off as it was written; \
+         to stop serving, end the instance",
+        counted(*.0, "listener")
+    )]
+    NoListener(usize),
+    /// Nothing would be served.
+    #[error("it has no listener: the file may have been cut off as it was written")]
+    NothingListens,
     /// The log cannot go where it should.
     #[error("the log cannot be written to: {0}")]
     Log(io::Error),
+    /// It names files that the process has shut itself off from.
+    #[error(
+        "{} is out of reach since the start (Landlock): put it beside the files that were named then, or \
+         name its folder in security.allow_paths and start the instance anew",
+        .0.display()
+    )]
+    OutOfReach(std::path::PathBuf),
     /// The process is about to end.
     #[error("this instance is about to end")]
     Draining,
@@ -113,6 +138,7 @@ impl Candidate {
             config: Arc::new(config.clone()),
             sha256: digest(&outcome.sources).into(),
             generation,
+            remembered: Arc::default(),
         })
     }
 }
@@ -130,7 +156,10 @@ impl Rejection {
             | Self::Bind { .. }
             | Self::Option { .. }
             | Self::Build(_)
+            | Self::NoListener(_)
+            | Self::NothingListens
             | Self::Log(_)
+            | Self::OutOfReach(_)
             | Self::Draining
             | Self::NoFile
             | Self::Fault(_) => Vec::new(),
@@ -146,13 +175,20 @@ impl Workshop {
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, Rejection> {
         let config = candidate.config;
+        let confined = self.confined.as_ref();
+        if let Some(file) = confined.and_then(|it| it.out_of_reach(&config).pop()) {
+            return Err(Rejection::OutOfReach(file));
+        }
         let failures = Routing::new(&config)?.failures();
         if !failures.is_empty() {
             return Err(Rejection::Tests(failures));
         }
-        let endpoints = resolve::resolve(&config, LOOK_UP_LIMIT)
+        let names = resolve::resolve(&config, LOOK_UP_LIMIT, &candidate.remembered)
             .await
             .map_err(Rejection::Unresolved)?;
+        for name in &names.remembered {
+            tracing::warn!("the addresses that it had last are used for {name}");
+        }
         core_dumps::forbid(&config);
         let certificates = certificates::read(&config)
             .await
@@ -186,18 +222,21 @@ impl Workshop {
         }
         rehearse(&config)?;
         let sockets = self.bind(&config, previous)?;
-        Ok(build(Ingredients {
+        let mut snapshot = build(Ingredients {
             generation: candidate.generation,
             sha256: candidate.sha256,
             config,
-            endpoints,
+            endpoints: names.endpoints,
             sockets,
             certificates: client_authorities::joined(certificates, client_rules),
             materials,
             world: &self.world,
             seed: self.seed,
             previous,
-        })?)
+        })?;
+        snapshot.lingering = self.datagrams.all();
+        snapshot.hosts = names.hosts;
+        Ok(snapshot)
     }
 }
 

@@ -1,10 +1,18 @@
 //! Readiness as a value that one holds: may traffic be sent here?
 //!
 //! It looks at this process alone. A proxy that calls itself unready when its endpoints are down
-//! would take itself out everywhere at once, and turn their trouble into an outage of its own.
+//! would take itself out everywhere at once, and turn their trouble into an outage of its own. One
+//! beside an application is another matter: nothing that comes there can be served elsewhere. So
+//! readiness follows upstreams only where they are named (`admin.ready_when`).
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::endpoint::Health;
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstream;
 
 /// What has to hold before traffic may come. Clones show the same state.
 #[derive(Debug, Clone, Default)]
@@ -12,18 +20,32 @@ pub struct Readiness {
     state: Arc<State>,
 }
 
+/// That the last good configuration is in force, since the one that should be cannot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instead {
+    /// Why the other one cannot be.
+    pub why: Vec<String>,
+    /// The file that it is in.
+    pub file: String,
+    /// Since when.
+    pub since: SystemTime,
+    /// When the one that is in force was last put in force from its file.
+    pub kept: Option<SystemTime>,
+}
+
 #[derive(Debug, Default)]
 struct State {
+    instead: Mutex<Option<Arc<Instead>>>,
     listening: AtomicBool,
     configured: AtomicBool,
     draining: AtomicBool,
 }
 
 /// One condition of readiness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Its name, as `/readyz?verbose` lists it.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Whether it holds.
     pub holds: bool,
 }
@@ -44,6 +66,17 @@ impl Readiness {
         self.state.configured.store(true, Ordering::Release);
     }
 
+    /// The last good configuration is in force, or no longer so. That is no reason not to be ready:
+    /// it serves.
+    pub fn serve_instead(&self, instead: Option<Arc<Instead>>) {
+        *self.state.instead() = instead;
+    }
+
+    /// Whether the last good configuration is in force, and why.
+    pub fn instead(&self) -> Option<Arc<Instead>> {
+        self.state.instead().clone()
+    }
+
     /// The process is about to end. It never becomes ready again.
     pub fn draining(&self) {
         self.state.draining.store(true, Ordering::Release);
@@ -54,15 +87,15 @@ impl Readiness {
         let read = |flag: &AtomicBool| flag.load(Ordering::Acquire);
         [
             Check {
-                name: "listeners",
+                name: "listeners".into(),
                 holds: read(&self.state.listening),
             },
             Check {
-                name: "configuration",
+                name: "configuration".into(),
                 holds: read(&self.state.configured),
             },
             Check {
-                name: "not-draining",
+                name: "not-draining".into(),
                 holds: !read(&self.state.draining),
             },
         ]
@@ -78,6 +111,34 @@ impl Readiness {
         self.state.draining.load(Ordering::Acquire)
     }
 }
+
+impl State {
+    fn instead(&self) -> MutexGuard<'_, Option<Arc<Instead>>> {
+        // It is replaced as a whole.
+        self.instead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The conditions that a configuration adds: each of the upstreams that it names has a healthy
+/// endpoint.
+pub(super) fn followed(snapshot: &Snapshot) -> Vec<Check> {
+    let named = snapshot.config.admin.ready_when.iter();
+    let check = |name: &String| Check {
+        name: format!("{UPSTREAM}{name}").into(),
+        holds: snapshot.upstreams.get(name.as_str()).is_some_and(serves),
+    };
+    named.map(check).collect()
+}
+
+fn serves(upstream: &Arc<Upstream>) -> bool {
+    let endpoints = upstream.endpoints();
+    let mut endpoints = endpoints.iter();
+    upstream.leads_to_destinations()
+        || endpoints.any(|endpoint| upstream.health_of(endpoint) == Health::Healthy)
+}
+
+/// Before the name of an upstream that readiness follows.
+pub(super) const UPSTREAM: &str = "upstream-";
 
 #[cfg(test)]
 mod tests {
@@ -101,9 +162,9 @@ mod tests {
     fn the_failing_check_is_named() {
         let readiness = Readiness::new();
         readiness.listening();
-        let failing: Vec<&str> = readiness
+        let failing: Vec<_> = readiness
             .checks()
-            .iter()
+            .into_iter()
             .filter(|check| !check.holds)
             .map(|check| check.name)
             .collect();

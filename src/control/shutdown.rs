@@ -9,16 +9,26 @@
 //! 3. Until `drain` is over, or nothing runs any more: what runs, finishes.
 //! 4. What is left is cut, and counted.
 //!
+//! Beside an application there is more to it: what runs for others may need its own calls to
+//! others, through this process. With `shutdown.wait_for = "inbound_idle"` the listeners of those
+//! calls notice nothing until the last inbound request has ended and the application has had a
+//! moment for what it does afterwards; then they end too. All of it within `drain`.
+//!
 //! A second SIGTERM or SIGINT, at any step, goes to the last one.
+//!
+//! After an upgrade there is a successor that accepts already ([`Leaving`]). Nobody has to learn to
+//! stay away, and nothing presses: what runs may end by itself, and a connection that rests is
+//! closed with its next answer, or when it has rested for too long, as ever. To close it at once
+//! would meet some client's next request on its way.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::notify;
 use super::ready::Readiness;
-use crate::config;
-use crate::drain::Trigger;
+use crate::config::{self, WaitFor};
+use crate::drain::Triggers;
 
 /// How long the steps take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +37,8 @@ pub struct Shutdown {
     pub grace: Duration,
     /// How long what runs may go on afterwards.
     pub drain: Duration,
+    /// Whether what comes from the application goes on until nothing comes for it any more.
+    pub is_outbound_last: bool,
 }
 
 /// How the drain went. How many requests were cut is known once the workers have dropped them.
@@ -48,6 +60,8 @@ pub struct Ended {
     pub drained: Drained,
     /// Requests that ran on the connections that were cut.
     pub cut_requests: usize,
+    /// What the service ended with that this process was the caretaker of.
+    pub kept: Option<u8>,
 }
 
 impl Default for Shutdown {
@@ -55,6 +69,7 @@ impl Default for Shutdown {
         Self {
             grace: Duration::from_secs(5),
             drain: Duration::from_secs(30),
+            is_outbound_last: false,
         }
     }
 }
@@ -65,6 +80,7 @@ impl From<&config::Shutdown> for Shutdown {
         Self {
             grace: written.grace.map_or(default.grace, |time| time.0),
             drain: written.drain.map_or(default.drain, |time| time.0),
+            is_outbound_last: written.wait_for == Some(WaitFor::InboundIdle),
         }
     }
 }
@@ -73,46 +89,67 @@ impl Shutdown {
     /// Goes through the steps. `hurry` completes when somebody does not want to wait any longer.
     pub async fn run(
         self,
-        trigger: &Trigger,
+        trigger: &Triggers,
         readiness: &Readiness,
         hurry: impl Future<Output = ()>,
     ) -> Drained {
         let start = Instant::now();
         readiness.draining();
-        trigger.start();
+        trigger.inbound.start();
+        if !self.is_outbound_last {
+            trigger.outbound.start();
+        }
         notify::stopping("draining");
         let hurried = {
-            let patience = async {
-                sleep(self.grace).await;
-                trigger.close();
-                // Both ends of this wait lead to the same step: what is left is cut and counted.
-                drop(timeout(self.drain, trigger.wait()).await);
-            };
             tokio::select! {
-                () = patience => false,
+                () = self.wait(trigger) => false,
                 () = hurry => true,
             }
         };
         trigger.close();
-        if hurried {
+        Drained::of(trigger, start, (hurried, hurried)).await
+    }
+
+    /// Waits until nothing runs any more, or for as long as that may take. Both lead to the same
+    /// step: what is left is cut and counted.
+    async fn wait(self, trigger: &Triggers) {
+        sleep(self.grace).await;
+        trigger.inbound.close();
+        let end = Instant::now() + self.drain;
+        if self.is_outbound_last {
+            drop(timeout_at(end, idle(trigger)).await);
+        }
+        trigger.close();
+        drop(timeout_at(end, trigger.wait()).await);
+    }
+}
+
+impl Drained {
+    /// Cuts what is left of a drain that began then. Where the wait was cut short (`is_short`),
+    /// what ends by itself gets a moment for it.
+    pub(super) async fn of(
+        trigger: &Triggers,
+        start: Instant,
+        (hurried, is_short): (bool, bool),
+    ) -> Self {
+        if is_short {
             drop(timeout(SETTLE, trigger.wait()).await);
         }
         let cut = trigger.blockers();
         trigger.cut();
-        Drained {
+        Self {
             cut,
             took: start.elapsed(),
             hurried,
         }
     }
-}
 
-impl Drained {
     /// The end, with the number of requests that were cut.
     pub fn with_requests(self, cut_requests: usize) -> Ended {
         Ended {
             drained: self,
             cut_requests,
+            kept: None,
         }
     }
 }
@@ -140,6 +177,22 @@ impl Ended {
     }
 }
 
+/// Until the application has no reason to call others any more, and knows that it cannot.
+async fn idle(trigger: &Triggers) {
+    trigger.inbound.wait().await;
+    sleep(AFTERWARDS).await;
+    trigger.outbound.start();
+    sleep(LAST_ANSWERS).await;
+}
+
+/// What an application has for what it does behind its last answer: to write a line, to tell
+/// others.
+const AFTERWARDS: Duration = Duration::from_secs(1);
+
+/// How long answers to the application say that the connection closes before it does, so that a
+/// connection which is used all the time is given up by both ends in order.
+const LAST_ANSWERS: Duration = Duration::from_millis(250);
+
 /// Accept loops and idle connections end by themselves once accepting has ended. They get this long
 /// where the wait is cut short, so that only what really ran is counted as cut.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -149,16 +202,23 @@ mod tests {
     use std::future::pending;
 
     use super::*;
-    use crate::drain;
+    use crate::drain::{Direction, both};
 
     const SHUTDOWN: Shutdown = Shutdown {
         grace: Duration::from_secs(5),
         drain: Duration::from_secs(30),
+        is_outbound_last: false,
+    };
+
+    const OUTBOUND_LAST: Shutdown = Shutdown {
+        is_outbound_last: true,
+        ..SHUTDOWN
     };
 
     #[tokio::test(start_paused = true)]
     async fn accepting_goes_on_for_the_grace_and_nothing_is_waited_for_afterwards() {
-        let (trigger, mut watcher) = drain::channel();
+        let (trigger, watchers) = both();
+        let mut watcher = watchers.of(Direction::Outbound).clone();
         let readiness = Readiness::new();
         let start = Instant::now();
         let steps = async {
@@ -177,8 +237,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_runs_too_long_is_cut_and_counted() {
-        let (trigger, watcher) = drain::channel();
-        let guards = [watcher.blocker(), watcher.blocker()];
+        let (trigger, watchers) = both();
+        let guards = [Direction::Inbound, Direction::Outbound];
+        let guards = guards.map(|direction| watchers.of(direction).blocker());
         let drained = SHUTDOWN.run(&trigger, &Readiness::new(), pending()).await;
         assert_eq!((drained.cut, drained.took.as_secs()), (2, 35));
         let summary = |requests| drained.with_requests(requests).summary();
@@ -189,8 +250,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_signal_ends_the_wait_within_the_grace_too() {
-        let (trigger, watcher) = drain::channel();
-        let guard = watcher.blocker();
+        let (trigger, watchers) = both();
+        let guard = watchers.of(Direction::Inbound).blocker();
         let hurry = sleep(Duration::from_secs(1));
         let drained = SHUTDOWN.run(&trigger, &Readiness::new(), hurry).await;
         assert!(drained.hurried);
@@ -200,7 +261,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_ends_with_accepting_is_not_counted_as_cut() {
-        let (trigger, watcher) = drain::channel();
+        let (trigger, watchers) = both();
+        let watcher = watchers.of(Direction::Inbound);
         let (running, mut accepting) = (watcher.blocker(), watcher.clone());
         let loops = async {
             let guard = accepting.blocker();
@@ -213,6 +275,39 @@ mod tests {
         let (drained, ()) = tokio::join!(SHUTDOWN.run(&trigger, &readiness, hurry), loops);
         assert_eq!(drained.cut, 1);
         drop(running);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_application_calls_goes_on_until_it_is_idle() {
+        let (trigger, watchers) = both();
+        let running = watchers.of(Direction::Inbound).blocker();
+        let mut outbound = watchers.of(Direction::Outbound).clone();
+        let start = Instant::now();
+        let application = async {
+            sleep(Duration::from_secs(20)).await;
+            drop(running);
+            outbound.started().await;
+            start.elapsed()
+        };
+        let readiness = Readiness::new();
+        let (drained, told) = tokio::join!(
+            OUTBOUND_LAST.run(&trigger, &readiness, pending()),
+            application
+        );
+        assert_eq!(told, Duration::from_secs(20) + AFTERWARDS);
+        assert_eq!(drained.took, told + LAST_ANSWERS);
+        assert_eq!(drained.cut, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_application_that_is_never_idle_is_not_waited_for_longer_than_the_drain() {
+        let (trigger, watchers) = both();
+        let directions = [Direction::Inbound, Direction::Outbound];
+        let guards = directions.map(|direction| watchers.of(direction).blocker());
+        let readiness = Readiness::new();
+        let drained = OUTBOUND_LAST.run(&trigger, &readiness, pending()).await;
+        assert_eq!((drained.cut, drained.took.as_secs()), (2, 35));
+        drop(guards);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
 /// What a signal asks for.
@@ -15,6 +16,8 @@ pub(super) enum Request {
     Reload,
     /// SIGUSR1: reopen the log's file, since logrotate has moved it.
     ReopenLogs,
+    /// SIGUSR2: start another program in this one's place.
+    Upgrade,
     /// SIGTERM or SIGINT: drain and end.
     Stop(Stop),
 }
@@ -34,6 +37,7 @@ pub(super) enum Stop {
 pub struct Gentle {
     hangup: unix::Signal,
     user1: unix::Signal,
+    user2: unix::Signal,
 }
 
 /// The signals that this process listens to.
@@ -42,6 +46,19 @@ pub struct Signals {
     gentle: Gentle,
     terminate: unix::Signal,
     interrupt: unix::Signal,
+}
+
+impl Request {
+    /// The signal that asks for it.
+    pub(super) fn signal(self) -> Signal {
+        match self {
+            Self::Reload => Signal::HUP,
+            Self::ReopenLogs => Signal::USR1,
+            Self::Upgrade => Signal::USR2,
+            Self::Stop(Stop::Terminate) => Signal::TERM,
+            Self::Stop(Stop::Interrupt) => Signal::INT,
+        }
+    }
 }
 
 impl Stop {
@@ -60,6 +77,7 @@ impl Gentle {
         Ok(Self {
             hangup: unix::signal(SignalKind::hangup())?,
             user1: unix::signal(SignalKind::user_defined1())?,
+            user2: unix::signal(SignalKind::user_defined2())?,
         })
     }
 }
@@ -83,6 +101,7 @@ impl Signals {
             _ = self.interrupt.recv() => Request::Stop(Stop::Interrupt),
             _ = self.gentle.hangup.recv() => Request::Reload,
             _ = self.gentle.user1.recv() => Request::ReopenLogs,
+            _ = self.gentle.user2.recv() => Request::Upgrade,
         }
     }
 }

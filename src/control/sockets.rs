@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::net::{Bind, Connecting, Listening, Sockets, Transport};
 use crate::snapshot::{Listener, Snapshot, effective_upstreams};
 
-/// Sockets of datagrams by the address as it was written. Sessions of a listener that a reload took
-/// out go on by its sockets; were new ones bound beside them, the kernel would spread clients over
-/// both, and half of them would meet nobody.
+/// Sockets of datagrams with their addresses as they were written. Sessions of a listener that a
+/// reload took out go on by its sockets; were new ones bound beside them to the same address, the
+/// kernel would spread clients over both, and take clients from their sessions.
 #[derive(Debug, Default)]
 pub struct Bound {
     sockets: Mutex<Written>,
@@ -40,26 +40,34 @@ impl Workshop {
             let kept = previous.and_then(|snapshot| {
                 let mut old = snapshot.listeners.iter();
                 let same = |old: &Arc<Listener>| {
-                    *old.bind == *listener.bind && old.sockets.transport == transport
+                    old.sockets.transport == transport
+                        && may_serve(&old.sockets, &old.bind, (&listener.bind, &options))
                 };
-                let stays = |sockets: &Sockets| {
-                    sockets.is_open() && sockets.may_become(&options) && sockets.can_be_found()
-                };
+                let stays = |sockets: &Sockets| sockets.is_open() && sockets.can_be_found();
                 old.find(|old| same(old) && stays(&old.sockets))
             });
-            let lingering = || {
-                let found = self.datagrams.find(transport, &listener.bind);
-                found.filter(|sockets| sockets.may_become(&options))
-            };
+            let lingering = || self.datagrams.find(transport, (&listener.bind, &options));
             let kept = kept.map(|old| Arc::clone(&old.sockets));
+            let refused = |source: io::Error| Rejection::Bind {
+                listener: name.clone(),
+                source,
+            };
+            let inherited = || {
+                let wanted = (&*listener.bind, &options);
+                let found = self.inherited.find(name, transport, wanted, self.workers)?;
+                Some(found.map_err(io::Error::other))
+            };
             let bound = if let Some(kept) = kept.or_else(lingering) {
                 kept
+            } else if let Some(found) = inherited() {
+                let found = found.map_err(refused)?;
+                if transport == Transport::Udp {
+                    self.datagrams.add(&listener.bind, &found);
+                }
+                found
             } else {
                 let bound = self.open(transport, (&listener.bind, &options), previous);
-                bound.map_err(|source| Rejection::Bind {
-                    listener: name.clone(),
-                    source,
-                })?
+                bound.map_err(refused)?
             };
             sockets.insert(name.clone(), bound);
         }
@@ -85,8 +93,11 @@ impl Workshop {
             let mut listeners = snapshot.listeners.iter();
             listeners.any(|listener| same(&listener.sockets))
         });
+        let was_ours = self
+            .inherited
+            .any(|one| one.local.port() == port && one.transport == transport);
         let lingers = transport == Transport::Udp && self.datagrams.any(same);
-        let sockets = Arc::new(if is_ours || lingers {
+        let sockets = Arc::new(if is_ours || was_ours || lingers {
             Sockets::open_shared(transport, bind, options, self.workers)?
         } else {
             Sockets::open(transport, bind, options, self.workers)?
@@ -99,12 +110,23 @@ impl Workshop {
 }
 
 impl Bound {
+    /// All that may still be open.
+    pub(super) fn all(&self) -> Vec<Weak<Sockets>> {
+        let known = self.lock();
+        known
+            .iter()
+            .map(|(_, sockets)| Weak::clone(sockets))
+            .collect()
+    }
+
     /// Those of an address, if sessions still have them.
-    fn find(&self, transport: Transport, bind: &str) -> Option<Arc<Sockets>> {
-        let sockets = self.lock();
-        let mut same = sockets.iter().filter(|(written, _)| written == bind);
-        let found = same.find_map(|(_, sockets)| sockets.upgrade());
-        found.filter(|_| transport == Transport::Udp)
+    fn find(&self, transport: Transport, wanted: (&str, &Listening)) -> Option<Arc<Sockets>> {
+        let known = self.lock();
+        let mut same = known.iter().filter_map(|(written, sockets)| {
+            let sockets = sockets.upgrade()?;
+            may_serve(&sockets, written, wanted).then_some(sockets)
+        });
+        same.next().filter(|_| transport == Transport::Udp)
     }
 
     fn any(&self, is_it: impl Fn(&Sockets) -> bool) -> bool {
@@ -123,6 +145,16 @@ impl Bound {
     fn lock(&self) -> MutexGuard<'_, Written> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether sockets that were bound to an address as it was written can serve what is written now.
+pub(super) fn may_serve(
+    sockets: &Sockets,
+    before: &str,
+    (bind, options): (&str, &Listening),
+) -> bool {
+    let is_written_so = before == bind && sockets.may_become(options);
+    is_written_so || sockets.are_bound_to(bind, options)
 }
 
 /// Tries every option of sockets that this machine may refuse, before anything is changed.
@@ -154,7 +186,7 @@ pub(super) fn rehearse(config: &Config) -> Result<(), Rejection> {
 }
 
 /// Makes the sockets of a snapshot that is in force what it says.
-pub(super) fn settle(snapshot: &Snapshot) {
+pub fn settle(snapshot: &Snapshot) {
     for listener in &snapshot.listeners {
         if let Err(error) = listener.sockets.become_like(&listener.options) {
             // Tried before, so it is something that has changed since.

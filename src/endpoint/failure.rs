@@ -28,6 +28,8 @@ pub enum ConnectFailure {
     TlsAlert,
     /// What the endpoint said is no TLS, or none that is taken here.
     TlsProtocol,
+    /// The connection stood, and the handshake on it was not over in time.
+    TlsTimedOut,
     /// We have run out of something: descriptors, local ports, memory; or this machine does not let
     /// us.
     Ours,
@@ -35,7 +37,7 @@ pub enum ConnectFailure {
 
 impl ConnectFailure {
     /// Every failure, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Refused,
         Self::TimedOut,
         Self::Terminated,
@@ -45,6 +47,7 @@ impl ConnectFailure {
         Self::TlsName,
         Self::TlsAlert,
         Self::TlsProtocol,
+        Self::TlsTimedOut,
         Self::Ours,
     ];
 
@@ -71,7 +74,21 @@ impl ConnectFailure {
         }
     }
 
-    /// The word of RFC 9209.
+    /// What a connection that did not come about in time failed of: the handshake, if it stood.
+    pub fn timed_out(stood: bool) -> Self {
+        if stood {
+            Self::TlsTimedOut
+        } else {
+            Self::TimedOut
+        }
+    }
+
+    /// Whether it is that time ran out.
+    pub fn is_timeout(self) -> bool {
+        matches!(self, Self::TimedOut | Self::TlsTimedOut)
+    }
+
+    /// The word of RFC 9209, or our own where that has none.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "connection_refused",
@@ -82,7 +99,22 @@ impl ConnectFailure {
             Self::TlsCertificate | Self::TlsName => "tls_certificate_error",
             Self::TlsAlert => "tls_alert_received",
             Self::TlsProtocol => "tls_protocol_error",
+            Self::TlsTimedOut => "tls_handshake_timeout",
             Self::Ours => "proxy_internal_error",
+        }
+    }
+
+    /// Whether no connection stood.
+    pub fn is_before_it_stood(self) -> bool {
+        match self {
+            Self::Refused | Self::TimedOut | Self::Unroutable | Self::Unavailable => true,
+            Self::Terminated
+            | Self::TlsCertificate
+            | Self::TlsName
+            | Self::TlsAlert
+            | Self::TlsProtocol
+            | Self::TlsTimedOut
+            | Self::Ours => false,
         }
     }
 

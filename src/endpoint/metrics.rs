@@ -35,6 +35,7 @@ pub struct Metrics {
     tcp: EndpointTcp,
     transitions: Mutex<Vec<Transitions>>,
     gauges: OnceLock<Gauges>,
+    penalty: OnceLock<Gauge>,
 }
 
 /// The labels of an endpoint's series.
@@ -84,6 +85,7 @@ impl Metrics {
             tcp: EndpointTcp::default(),
             transitions: Mutex::default(),
             gauges: OnceLock::new(),
+            penalty: OnceLock::new(),
         }
     }
 
@@ -104,7 +106,8 @@ impl Metrics {
             && self.sessions.are_whole()
             && self.tcp.are_whole()
             && transitions.iter().all(|known| known.counter.is_own())
-            && self.gauges.get().is_none_or(Gauges::are_own);
+            && self.gauges.get().is_none_or(Gauges::are_own)
+            && is_whole(&self.penalty);
         if is_whole {
             return None;
         }
@@ -127,6 +130,7 @@ impl Metrics {
                 .get()
                 .filter(|gauges| gauges.are_own())
                 .map_or_else(OnceLock::new, |gauges| OnceLock::from(gauges.clone())),
+            penalty: whole(&self.penalty),
         })
     }
 
@@ -226,6 +230,14 @@ impl Metrics {
         gauges.idle.set(i64::from(connections - active));
     }
 
+    /// Sets what its failures, and answers that came far too late, count as: requests in flight.
+    pub fn observe_penalty(&self, requests: u32) {
+        if requests > 0 || self.penalty.get().is_some() {
+            let make = || self.registry.gauge(&PENALTY, &self.labels());
+            self.penalty.get_or_init(make).set(i64::from(requests));
+        }
+    }
+
     fn make_gauges(&self) -> Gauges {
         let [upstream, zone, endpoint] = self.labels();
         let gauge = |family, state| {
@@ -283,7 +295,13 @@ const CLASSES: [&str; 7] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx", "unproces
 const UNPROCESSED: usize = CLASSES.len() - 1;
 
 /// The states that an endpoint can be in.
-const STATES: [Health; 3] = [Health::Healthy, Health::Unhealthy, Health::Unknown];
+const STATES: [Health; 5] = [
+    Health::Healthy,
+    Health::Unhealthy,
+    Health::Ejected,
+    Health::HalfOpen,
+    Health::Unknown,
+];
 
 static REQUESTS: Family = Family {
     name: "evenkeel_endpoint_requests_total",
@@ -328,6 +346,12 @@ static STATE: Family = Family {
 static IN_FLIGHT: Family = Family {
     name: "evenkeel_endpoint_in_flight",
     help: "Requests and tunnels in flight at the endpoint.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
+static PENALTY: Family = Family {
+    name: "evenkeel_endpoint_penalty",
+    help: "Requests in flight that its failures, and answers far later than usual, count as.",
     kind: Kind::Gauge,
     buckets: None,
 };

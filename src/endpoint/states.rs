@@ -1,14 +1,15 @@
 //! The live states of all endpoints, found by the upstream's name and the address.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::time::Instant;
 
-use super::live::Epoch;
-use super::{IdleRequests, Live, ProbeRequests, Queue};
+use super::live::{Epoch, Told};
+use super::{IdleRequests, Line, Live, ProbeRequests, Suspects};
 use crate::net::Address;
+use crate::queue::Queue;
 
 /// Hands the live state of an endpoint from build to build.
 ///
@@ -19,8 +20,7 @@ use crate::net::Address;
 pub struct LiveStates {
     epoch: Epoch,
     next_id: AtomicU64,
-    requests: Arc<ProbeRequests>,
-    idle_requests: IdleRequests,
+    told: Told,
     known: Mutex<Known>,
 }
 
@@ -34,7 +34,8 @@ struct Known {
 /// What is known of one upstream's endpoints.
 #[derive(Debug, Default)]
 struct OfUpstream {
-    queue: Weak<Queue>,
+    queue: Weak<Queue<Line>>,
+    in_flight: Weak<AtomicU32>,
     by_address: HashMap<Address, Weak<Live>>,
 }
 
@@ -42,10 +43,9 @@ impl LiveStates {
     /// Knows no endpoint yet.
     pub fn new() -> Self {
         Self {
-            epoch: Epoch(Instant::now()),
+            epoch: Epoch::before(Instant::now()),
             next_id: AtomicU64::new(1),
-            requests: Arc::default(),
-            idle_requests: IdleRequests::default(),
+            told: Told::default(),
             known: Mutex::new(Known {
                 by_upstream: HashMap::new(),
                 entries: 0,
@@ -66,17 +66,22 @@ impl LiveStates {
             return live;
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let (requests, idle) = (Arc::clone(&self.requests), self.idle_requests.clone());
-        let queue = known.queue(upstream);
-        let live = Arc::new(Live::new(id, self.epoch, queue, (requests, idle)));
+        let shared = (known.in_flight(upstream), known.queue(upstream));
+        let live = Arc::new(Live::new(id, self.epoch, shared, self.told.clone()));
         known.insert(upstream, address, &live);
         live
     }
 
     /// Who waits for an endpoint of this upstream.
-    pub fn queue(&self, upstream: &str) -> Arc<Queue> {
+    pub fn queue(&self, upstream: &str) -> Arc<Queue<Line>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.queue(upstream)
+    }
+
+    /// What is in flight at all endpoints of this upstream.
+    pub fn in_flight(&self, upstream: &str) -> Arc<AtomicU32> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.in_flight(upstream)
     }
 
     /// The endpoints of this upstream that somebody has, by their addresses.
@@ -93,12 +98,17 @@ impl LiveStates {
 
     /// Where workers ask for probes.
     pub fn probe_requests(&self) -> &Arc<ProbeRequests> {
-        &self.requests
+        &self.told.requests
+    }
+
+    /// Where workers tell of endpoints that fail.
+    pub fn suspects(&self) -> &Arc<Suspects> {
+        &self.told.suspects
     }
 
     /// Where workers ask for connections that rest with others.
     pub fn idle_requests(&self) -> &IdleRequests {
-        &self.idle_requests
+        &self.told.idle_requests
     }
 }
 
@@ -122,12 +132,21 @@ impl Known {
         }
     }
 
-    fn queue(&mut self, upstream: &str) -> Arc<Queue> {
+    fn queue(&mut self, upstream: &str) -> Arc<Queue<Line>> {
         let of_upstream = self.of_upstream(upstream);
         of_upstream.queue.upgrade().unwrap_or_else(|| {
             let queue = Arc::default();
             of_upstream.queue = Arc::downgrade(&queue);
             queue
+        })
+    }
+
+    fn in_flight(&mut self, upstream: &str) -> Arc<AtomicU32> {
+        let of_upstream = self.of_upstream(upstream);
+        of_upstream.in_flight.upgrade().unwrap_or_else(|| {
+            let in_flight = Arc::default();
+            of_upstream.in_flight = Arc::downgrade(&in_flight);
+            in_flight
         })
     }
 

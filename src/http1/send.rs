@@ -13,8 +13,8 @@ use http_body::Body as _;
 
 use super::encode::{encode_chunk_head, encode_last_chunk};
 use super::frame::Framing;
-use crate::body::{Body, BodyError, Conduit, Kept};
-use crate::net::{BUFFER, Buffer, Pipe, Stream};
+use crate::body::{Body, BodyError, Conduit, Keeping, Kept};
+use crate::net::{Buffer, Pipe, Stream};
 
 /// A message that is being sent.
 #[derive(Debug)]
@@ -69,11 +69,11 @@ impl Outgoing {
         }
     }
 
-    /// Keeps the first piece of the body, if it is no longer than a buffer: until a second one is
-    /// taken, the message may be sent again. Nearly all that are worth repeating are that short.
+    /// Keeps so much of the body: while all that it has given is at hand, the message may be sent
+    /// again.
     #[must_use]
-    pub fn keep_piece(mut self) -> Self {
-        self.kept = Kept::Untouched;
+    pub fn keep(mut self, keeping: Keeping) -> Self {
+        self.kept = keeping.begin();
         self
     }
 
@@ -129,15 +129,25 @@ impl Outgoing {
         self.progress
     }
 
+    /// Takes in that no more of the body came in time.
+    pub fn fell_silent(&mut self) {
+        self.body.fell_silent();
+    }
+
     /// Whether everything that was there has left, and more of the body is to come.
     pub fn awaits_body(&self) -> bool {
         !self.ended && self.is_flushed()
     }
 
+    /// Whether all of the body is still at hand.
+    pub fn has_whole_body(&self) -> bool {
+        // Before the first write there has been one piece, and it is whole, however long.
+        self.kept.is_whole() || self.progress == 0 && !self.piece.is_empty()
+    }
+
     /// Gives the body back, if all of it is still at hand: then the message may be sent again.
     pub fn into_whole_body(self) -> Option<Body> {
         match self.kept {
-            // Before the first write there has been one piece, and it is whole, however long.
             Kept::Gone if self.progress == 0 && !self.piece.is_empty() => {
                 Some(self.body.behind(self.piece))
             }
@@ -171,19 +181,21 @@ impl Outgoing {
             }
             if let Some(mut pipe) = self.pipe.take() {
                 let drawn = self.poll_draw(cx, &mut pipe);
-                self.pipe = Some(pipe);
-                self.give_pipe_back();
+                if pipe.held() > 0 {
+                    self.pipe = Some(pipe);
+                }
                 return drawn;
             }
         }
         self.poll_piece(cx)
     }
 
-    /// Gives the pipe back as soon as there is nothing more for it: there are not many.
+    /// Gives an empty pipe back as soon as there is nothing for it: there are not many. One that
+    /// others have got already is of no more use.
     fn give_pipe_back(&mut self) {
-        if self.piped() == 0 && !self.body.can_be_drawn() {
-            self.pipe = None;
-        }
+        let is_wanted = |pipe: &Pipe| self.body.can_be_drawn() && pipe.is_whole();
+        self.pipe
+            .take_if(|pipe| pipe.held() == 0 && !is_wanted(pipe));
     }
 
     fn poll_draw(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<(), SendError>> {
@@ -228,7 +240,8 @@ impl Outgoing {
     }
 
     fn stage(&mut self, data: Bytes) -> Result<(), SendError> {
-        self.kept.gave(&data, BUFFER);
+        let body = &self.body;
+        self.kept.gave(&data, || body.is_end_stream());
         self.count(data.len())?;
         if self.framing == Framing::Chunked {
             encode_chunk_head(self.staging(), data.len());

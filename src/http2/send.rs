@@ -12,9 +12,8 @@ use http_body::Body as _;
 use super::error::StreamError;
 use super::session::{Piece, Respond};
 use super::stream::Stream;
-use crate::body::{Body, BodyError, Kept};
+use crate::body::{Body, BodyError, Keeping, Kept};
 use crate::message::ResponseParts;
-use crate::net::BUFFER;
 
 /// A message that is being sent.
 #[derive(Debug)]
@@ -128,11 +127,11 @@ impl Sending {
         }
     }
 
-    /// Keeps the first piece of the body, if it is no longer than a buffer: until a second one is
-    /// taken, the message may be sent again.
+    /// Keeps so much of the body: while all that it has given is at hand, the message may be sent
+    /// again.
     #[must_use]
-    pub fn keep_piece(mut self) -> Self {
-        self.kept = Kept::Untouched;
+    pub fn keep(mut self, keeping: Keeping) -> Self {
+        self.kept = keeping.begin();
         self
     }
 
@@ -212,7 +211,8 @@ impl Sending {
     }
 
     fn took(&mut self, data: Bytes) -> Result<(), SendError> {
-        self.kept.gave(&data, BUFFER);
+        let body = &self.body;
+        self.kept.gave(&data, || body.is_end_stream());
         let length = data.len() as u64;
         if let Some(left) = &mut self.left {
             *left = left.checked_sub(length).ok_or(SendError::Length)?;
@@ -296,9 +296,19 @@ impl Sending {
         self.progress
     }
 
+    /// Takes in that no more of the body came in time.
+    pub fn fell_silent(&mut self) {
+        self.body.fell_silent();
+    }
+
     /// Whether everything that was there has left, and more of the body is to come.
     pub fn awaits_body(&self) -> bool {
         self.head.is_none() && self.piece.is_empty() && !self.ended
+    }
+
+    /// Whether all of the body is still at hand.
+    pub fn has_whole_body(&self) -> bool {
+        self.kept.is_whole() || self.body_bytes == 0 && !self.piece.is_empty()
     }
 
     /// Gives the body back, if all of it is still at hand: then the message may be sent again.

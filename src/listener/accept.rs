@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::balance::Balance;
 use super::failure::{Failure, Shortage};
 use super::guard::{Guard, Ledger};
-use crate::drain::Watcher;
+use crate::drain::{Direction, Watchers};
 use crate::net::{self, Incoming, Stream};
 use crate::snapshot::Listener;
 use crate::telemetry::events::{Event, Events};
@@ -39,9 +39,11 @@ pub struct Accepted {
 pub struct Acceptor {
     worker: usize,
     balance: Arc<Balance>,
-    drain: Watcher,
+    drain: Watchers,
     events: Events,
     random: RefCell<fastrand::Rng>,
+    /// The listeners in force.
+    forms: RefCell<Vec<Form>>,
 }
 
 /// A listener's present form, which reloads replace while its loop goes on.
@@ -65,7 +67,7 @@ struct Form {
 /// One loop and how it fares.
 #[derive(Debug)]
 struct Loop<'a> {
-    acceptor: &'a Acceptor,
+    acceptor: &'a Rc<Acceptor>,
     current: &'a Rc<Current>,
     shortage: Shortage,
 }
@@ -75,16 +77,17 @@ impl Acceptor {
     pub fn new(
         worker: usize,
         balance: Arc<Balance>,
-        drain: Watcher,
+        drain: impl Into<Watchers>,
         events: Events,
         seed: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
             worker,
             balance,
-            drain,
+            drain: drain.into(),
             events,
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            forms: RefCell::default(),
         })
     }
 
@@ -106,7 +109,7 @@ impl Acceptor {
         let (sender, stop) = oneshot::channel();
         let (acceptor, kept) = (Rc::clone(self), Rc::clone(&current));
         // Holds the end of a drain up: what is in the queue counts as accepted.
-        let hold = self.drain.hold();
+        let hold = self.drain.of(listener.direction).hold();
         tokio::task::spawn_local(async move {
             let mut accepting = Loop {
                 acceptor: &acceptor,
@@ -114,9 +117,12 @@ impl Acceptor {
                 shortage: Shortage::new(),
             };
             accepting.run(&socket, stop, &serve).await;
-            kept.form.borrow().listener.sockets.withdraw();
-            accepting.empty(socket, &serve).await;
-            kept.form.borrow().listener.sockets.close(acceptor.worker);
+            let sockets = Arc::clone(&kept.form.borrow().listener.sockets);
+            if !sockets.are_passed_on() {
+                sockets.withdraw();
+                accepting.empty(socket, &serve).await;
+            }
+            sockets.close(acceptor.worker);
             drop(hold);
         });
         Ok((current, Stop { _sender: sender }))
@@ -129,10 +135,32 @@ impl Acceptor {
         }
     }
 
+    /// Puts the listeners of a reload in force for the connections of this worker that wait.
+    ///
+    /// They may have been accepted on a socket that is none of these listeners' any more, and then
+    /// their loop has ended: so it is not by its form that they look for a place.
+    pub fn follow<'a>(&self, listeners: impl Iterator<Item = &'a Arc<Listener>>) {
+        let forms: Vec<Form> = listeners.map(|listener| self.form(listener)).collect();
+        self.forms.replace(forms.clone());
+        // There may be more places. Who is the first may be another worker's, and look by the form
+        // before: then he is called again, once that worker has come here.
+        for form in forms {
+            form.listener.queue.call(&[()]);
+        }
+    }
+
+    /// What holds now for who waits in the queue of this listener.
+    fn present(&self, current: &Current) -> Form {
+        let form = current.form.borrow();
+        let is_same = |other: &&Form| Arc::ptr_eq(&other.listener.queue, &form.listener.queue);
+        let forms = self.forms.borrow();
+        forms.iter().find(is_same).unwrap_or(&form).clone()
+    }
+
     fn form(&self, listener: &Arc<Listener>) -> Form {
         Form {
             listener: Arc::clone(listener),
-            ledger: Ledger::new(listener, &self.balance, &self.drain),
+            ledger: Ledger::new(listener, &self.balance, self.drain.of(listener.direction)),
         }
     }
 }
@@ -221,29 +249,27 @@ impl Loop<'_> {
             };
             pass(accepted, (mine, &balance), &**serve);
         };
-        match ledger.enter(mine, place) {
-            Ok(guard) => pass_on(stream, guard, listener, serve),
-            Err(_) if !ledger.may_wait() => {
-                ledger.full();
-                stream.reset_on_close();
+        let place = match ledger.enter(mine, place) {
+            Ok(guard) => return pass_on(stream, guard, listener, serve),
+            Err(place) => place,
+        };
+        // At once, not in its task: another may be accepted before that begins.
+        let Ok(waiting) = ledger.join() else {
+            return stream.reset_on_close();
+        };
+        let (serve, current) = (Rc::clone(serve), Rc::clone(self.current));
+        let acceptor = Rc::clone(self.acceptor);
+        // The task belongs to the worker's runtime, which ends it; it lasts as long as a
+        // connection may wait.
+        drop(tokio::task::spawn_local(async move {
+            // Reloads may come before its turn does.
+            let present = || acceptor.present(&current);
+            let entered = waiting.enter((mine, place), &stream, || present().ledger);
+            match entered.await {
+                Some(guard) => pass_on(stream, guard, present().listener, &serve),
+                None => stream.reset_on_close(),
             }
-            Err(place) => {
-                let (serve, current) = (Rc::clone(serve), Rc::clone(self.current));
-                // The task belongs to the worker's runtime, which ends it; it lasts as long as a
-                // connection may wait.
-                drop(tokio::task::spawn_local(async move {
-                    // Reloads may come before its turn does.
-                    let present = || Arc::clone(&current.form.borrow().ledger);
-                    match ledger.wait((mine, place), &stream, present).await {
-                        Some(guard) => {
-                            let listener = Arc::clone(&current.form.borrow().listener);
-                            pass_on(stream, guard, listener, &serve);
-                        }
-                        None => stream.reset_on_close(),
-                    }
-                }));
-            }
-        }
+        }));
     }
 
     fn fall_short(&mut self, error: &io::Error) -> Duration {
@@ -269,6 +295,11 @@ impl Loop<'_> {
 }
 
 impl Current {
+    /// Whose connections come.
+    pub fn direction(&self) -> Direction {
+        self.form.borrow().listener.direction
+    }
+
     fn lost(&self) {
         self.form.borrow().ledger.lost();
     }

@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::balance::{Balance, SPARED, SPARED_OF_LASTING};
 use crate::drain::Watcher;
 use crate::net::{Stream, named};
+use crate::queue::{InLine, Queue};
 use crate::snapshot::{
-    ConnectionGuard, ConnectionProtocol, Limits, Listener, ListenerMetrics, Place, Queue, Refusal,
+    ConnectionGuard, ConnectionProtocol, Limits, Listener, ListenerMetrics, Place, Refusal,
 };
 
 /// What the connections of one listener are entered into. It does not hold the listener itself: a
@@ -44,6 +45,15 @@ pub struct Guard {
 
 /// What a connection is counted as by its address. In a box: few listeners have such limits.
 pub(super) type Held = Option<Box<Place>>;
+
+/// A connection that waits for a place, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    in_line: InLine,
+    longest: Duration,
+    limits: Arc<Limits>,
+    drain: Watcher,
+}
 
 /// A connection that is not let in; that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,58 +91,34 @@ impl Ledger {
     /// Lets one more connection in, for the worker that should serve it; gives it back above the
     /// limit, and where others wait for a place already.
     pub(super) fn enter(self: &Arc<Self>, accepting: usize, place: Held) -> Result<Guard, Held> {
-        if self.queue.is_empty() || self.longest_wait().is_none() {
+        // Who may not wait has nothing to stand behind them for.
+        if self.longest_wait().is_none() || self.queue.is_empty(()) {
             return self.take(accepting, place);
         }
         Err(place)
     }
 
-    /// Waits for a place as long as that is allowed, and looks for one by the `present` form of the
-    /// listener; `None` if there was none, or the client went away.
-    pub(super) async fn wait(
-        &self,
-        (accepting, mut place): (usize, Held),
-        stream: &Stream,
-        present: impl Fn() -> Arc<Self>,
-    ) -> Option<Guard> {
-        let (limits, longest) = self.longest_wait()?;
-        let Some(waiter) = self.queue.join(Some(limits.waiting())) else {
-            self.full();
-            return None;
-        };
-        let waiting = waiter.until(|| match present().take(accepting, place.take()) {
-            Ok(guard) => Some(guard),
-            Err(back) => {
-                place = back;
-                None
-            }
+    /// Joins those who wait for a place, at the end, if one that finds none may wait and there are
+    /// not too many who do.
+    pub(super) fn join(&self) -> Result<Waiting, Refused> {
+        let joined = self.longest_wait().and_then(|(limits, longest)| {
+            let in_line = self.queue.join((), self.queue.arrive(), MOST_WAITING)?;
+            limits.waiting().inc();
+            Some(Waiting {
+                in_line,
+                longest,
+                limits: Arc::clone(limits),
+                drain: self.drain.clone(),
+            })
         });
-        let mut drain = self.drain.clone();
-        tokio::select! {
-            biased;
-            result = timeout(longest, waiting) => {
-                if result.is_err() {
-                    limits.refused(Refusal::QueueTimeout);
-                }
-                result.ok()
-            }
-            () = gone(stream) => None,
-            () = drain.closed() => None,
-        }
+        joined.ok_or_else(|| {
+            self.metrics.refused_full.inc();
+            Refused
+        })
     }
 
-    /// Counts a connection that is refused for lack of a place.
-    pub(super) fn full(&self) {
-        self.metrics.refused_full.inc();
-    }
-
-    /// Whether who finds no place may wait for one.
-    pub(super) fn may_wait(&self) -> bool {
-        self.longest_wait().is_some()
-    }
-
-    fn longest_wait(&self) -> Option<(&Limits, Duration)> {
-        let limits = self.limits.as_deref()?;
+    fn longest_wait(&self) -> Option<(&Arc<Limits>, Duration)> {
+        let limits = self.limits.as_ref()?;
         Some((limits, limits.wait?))
     }
 
@@ -166,6 +152,40 @@ impl Ledger {
     /// Counts a connection that was lost to an error.
     pub(super) fn lost(&self) {
         self.metrics.refused_error.inc();
+    }
+}
+
+impl Waiting {
+    /// Waits for a place as long as that is allowed, and looks for one by the `present` form of the
+    /// listener; `None` if there was none, or the client went away.
+    pub(super) async fn enter(
+        mut self,
+        (accepting, mut place): (usize, Held),
+        stream: &Stream,
+        present: impl Fn() -> Arc<Ledger>,
+    ) -> Option<Guard> {
+        // All that makes room is told.
+        let turn = self.in_line.turn(None, || {
+            let entered = present().take(accepting, place.take());
+            entered.map_err(|back| place = back).ok()
+        });
+        tokio::select! {
+            biased;
+            result = timeout(self.longest, turn) => {
+                if result.is_err() {
+                    self.limits.refused(Refusal::QueueTimeout);
+                }
+                result.ok().flatten()
+            }
+            () = gone(stream) => None,
+            () = self.drain.closed() => None,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.limits.waiting().dec();
     }
 }
 
@@ -214,7 +234,7 @@ impl Drop for Guard {
         // By its address first: who waits for its place may be the same client.
         drop(self.place.take());
         self.ledger.connections.fetch_sub(1, Ordering::SeqCst);
-        self.ledger.queue.left();
+        self.ledger.queue.call(&[()]);
         self.ledger.balance.remove(self.worker());
         self.ledger.metrics.connections.dec(self.protocol);
         if std::thread::panicking() {
@@ -255,6 +275,10 @@ async fn gone(stream: &Stream) {
 fn small(worker: usize) -> u32 {
     u32::try_from(worker).expect("a worker is a thread, and there are fewer")
 }
+
+/// Connections of a listener that wait at most, each with a descriptor and some 500 bytes. A
+/// listener that is that much behind does better to say so.
+const MOST_WAITING: usize = 1_024;
 
 /// What it says may stand before its end, and is not read: so it has to be asked.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

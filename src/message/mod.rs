@@ -24,8 +24,9 @@ pub use fields::Fields;
 pub(crate) use fields::Place;
 pub(crate) use line::LONGEST_NAME;
 pub use names::{
-    CLIENT_CERT, CLIENT_CERT_CHAIN, REQUEST_ID, Role, header_name_is_forbidden_in_trailers,
-    header_name_is_hop_by_hop, name_is_spelt, name_tells_of_certificate, name_tells_who_asks, role,
+    ATTEMPT, CLIENT_CERT, CLIENT_CERT_CHAIN, REQUEST_ID, Role,
+    header_name_is_forbidden_in_trailers, header_name_is_hop_by_hop, name_is_spelt,
+    name_tells_of_certificate, name_tells_who_asks, role,
 };
 pub use prepared::{PreparedLine, PreparedName};
 pub(crate) use scan::{name_end, quotable_end, value_end};

@@ -82,6 +82,7 @@ pub fn name_tells_who_asks(name: &[u8]) -> bool {
             .get(FORWARDED_FAMILY.len())
             .is_some_and(u8::is_ascii_alphabetic)
         || FAMILY.iter().any(|member| name_is_spelt(name, member))
+        || name_is_spelt(name, ATTEMPT.as_bytes())
         || name_tells_of_certificate(name)
 }
 
@@ -122,6 +123,9 @@ const FAMILY: [&[u8]; 5] = [
     b"x-cluster-client-ip",
     b"x-real-ip",
 ];
+
+/// Which attempt a request is: not who asks, and believed from the same.
+pub const ATTEMPT: &str = "evenkeel-attempt";
 
 /// Of the request, ours to set.
 pub const REQUEST_ID: &[u8] = b"x-request-id";

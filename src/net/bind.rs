@@ -4,10 +4,12 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::intercept::is_local;
 
 /// An address to accept on, parsed from what was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// Address and port; port 0 lets the system choose.
     pub address: SocketAddr,
@@ -35,7 +37,8 @@ pub enum BindError {
     /// A port below 1024 without the privilege.
     #[error(
         "no permission to accept on {0}: ports below 1024 need CAP_NET_BIND_SERVICE \
-         (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE; container: add NET_BIND_SERVICE), \
+         (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE; container: add NET_BIND_SERVICE; with \
+         `user`: security.keep_capabilities = [\"net_bind_service\"]), \
          or use a port from 1024 on"
     )]
     Privileged(SocketAddr),

@@ -4,7 +4,9 @@
 //! TLS, behind the same calls. All that the rest of the program needs to know about socket
 //! options is decided here, once.
 
+mod accounts;
 mod address;
+mod adopted;
 mod alpn;
 mod async_io;
 mod bind;
@@ -30,7 +32,9 @@ mod tests;
 mod trusted;
 mod unix;
 
+pub use accounts::{Account, Accounts, UnknownAccount};
 pub use address::{Address, UNNAMED, canonical, dotted, named};
+pub use adopted::{AdoptError, Description, descriptor};
 pub use alpn::Alpn;
 pub use bind::{Bind, BindError};
 pub use buffer::{BUFFER, Buffer, LARGE_BUFFER};
@@ -50,4 +54,4 @@ pub use stream::Stream;
 pub use tcp::Tcp;
 pub use tcp_info::{TcpInfo, Watched, Watching, tcp_info};
 pub use trusted::TrustedPeers;
-pub use unix::{Access, SocketFile, SocketFileError};
+pub use unix::{Access, FileNumbers, SocketFile, SocketFileError};

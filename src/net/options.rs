@@ -87,6 +87,20 @@ impl Listening {
         Self::new(&listener.socket, destinations)
     }
 
+    /// Those of sockets that another process made: what cannot be changed of a bound one. The rest
+    /// is not known.
+    pub(super) fn of_adopted(device: Option<&str>, v6_only: Option<bool>) -> Self {
+        let mut options = Self::default();
+        options.way.device = device.map(Into::into);
+        options.v6_only = v6_only;
+        options
+    }
+
+    /// The interface that they are for.
+    pub(super) fn device(&self) -> Option<&str> {
+        self.way.device.as_deref()
+    }
+
     fn new(written: &ListenerSocket, destinations: Destinations) -> Self {
         let backlog = written
             .backlog
@@ -111,13 +125,18 @@ impl Listening {
 
     /// Whether sockets with those other options can become ones with these.
     pub(super) fn is_bound_as(&self, other: &Self) -> bool {
-        self.way.device == other.way.device && self.v6_only == other.v6_only
+        self.has_device_of(other) && self.v6_only == other.v6_only
+    }
+
+    /// Whether both are for the same interface, or for any.
+    pub(super) fn has_device_of(&self, other: &Self) -> bool {
+        self.way.device == other.way.device
     }
 
     /// Whether nothing that comes to sockets with those other options is kept from these by the
     /// interface that they are bound to.
     pub(super) fn is_bound_as_widely_as(&self, other: &Self) -> bool {
-        self.way.device.is_none() || self.way.device == other.way.device
+        self.way.device.is_none() || self.has_device_of(other)
     }
 
     /// Whether Fast Open is asked for.

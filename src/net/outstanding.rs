@@ -8,6 +8,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use super::stream::Stream;
+use super::tcp_info::is_in_vain;
 
 impl Stream {
     /// Bytes that were written, and that the other end's kernel has not acknowledged. Of a Unix
@@ -18,6 +19,16 @@ impl Stream {
             Self::Tcp(stream) => asked(stream.as_fd()),
             Self::Unix(_) => 0,
             Self::Tls(stream) => stream.socket().outstanding(),
+        }
+    }
+
+    /// Whether what was written does not arrive: it was sent again and again, and nothing of it was
+    /// acknowledged. That is the network, or a machine that is gone: not a reader that stalls.
+    pub fn writes_in_vain(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => is_in_vain(stream.as_fd()),
+            Self::Unix(_) => false,
+            Self::Tls(stream) => stream.socket().writes_in_vain(),
         }
     }
 }

@@ -10,11 +10,13 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::address::UNNAMED;
+use super::address::{UNNAMED, canonical};
 use super::bind::{Bind, BindError};
 use super::datagram;
 use super::incoming::Incoming;
@@ -34,14 +36,19 @@ pub struct Sockets {
     /// What comes by them.
     pub transport: Transport,
     /// What they were last made to be.
-    options: Mutex<Listening>,
-    open: Vec<Mutex<Option<Socket>>>,
+    pub(super) options: Mutex<Listening>,
+    pub(super) open: Vec<Mutex<Option<Socket>>>,
     /// That of a Unix socket, while clients can find it.
-    file: Mutex<Option<SocketFile>>,
+    pub(super) file: Mutex<Option<SocketFile>>,
+    /// Whether another process has them too, which goes on with them.
+    pub(super) passed_on: AtomicBool,
+    /// Whether it is another process that made them, with options that are not known here.
+    pub(super) is_adopted: AtomicBool,
 }
 
 /// What comes by a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transport {
     /// Connections.
     Tcp,
@@ -170,22 +177,25 @@ impl Sockets {
         (self.local, &self.path) == (other.local, &other.path)
     }
 
-    /// Whether what comes by those others would come by these, were the others not there.
+    /// Whether what comes by those others would come by these, were the others not there; but for
+    /// clients of IPv4, if these take none ([`Sockets::takes_ipv4`]).
     pub fn covers(&self, others: &Self) -> bool {
-        let (own, other) = (self.local, others.local);
+        let [own, other] = [self, others].map(|sockets| canonical(sockets.local));
         let is_within = own.ip() == other.ip() || own.ip().is_unspecified();
-        let has_ipv4 = !others.takes_ipv4() || self.takes_ipv4();
-        let has_ipv6 = others.local.is_ipv4() || own.is_ipv6();
+        let has_family = if other.is_ipv4() {
+            self.takes_ipv4()
+        } else {
+            own.is_ipv6()
+        };
         self.transport == others.transport
             && own.port() == other.port()
             && is_within
-            && has_ipv4
-            && has_ipv6
+            && has_family
             && self.options().is_bound_as_widely_as(&others.options())
     }
 
     /// Whether clients of IPv4 may come.
-    fn takes_ipv4(&self) -> bool {
+    pub fn takes_ipv4(&self) -> bool {
         let is_dual = |socket: &Socket| !socket.only_v6().unwrap_or(true);
         let first = self.slot(0);
         self.local.is_ipv4() || first.is_some_and(|slot| slot.as_ref().is_some_and(is_dual))
@@ -201,10 +211,19 @@ impl Sockets {
         self.options().is_bound_as(options)
     }
 
+    /// Whether they are bound to what this address and these options say, however that is written.
+    pub fn are_bound_to(&self, bind: &str, options: &Listening) -> bool {
+        let bind = bind
+            .parse()
+            .map(|bind: Bind| bind.with_v6_only(options.v6_only));
+        bind.ok() == self.bound && self.bound.is_some() && self.options().has_device_of(options)
+    }
+
     /// Makes them what these options say, for the connections that come from now on.
     pub fn become_like(&self, options: &Listening) -> io::Result<()> {
         let mut present = self.options();
-        if *present == *options {
+        let is_known = !self.is_adopted.swap(false, Ordering::AcqRel);
+        if is_known && *present == *options {
             return Ok(());
         }
         for worker in 0..self.workers() {
@@ -222,11 +241,11 @@ impl Sockets {
         Ok(())
     }
 
-    fn options(&self) -> MutexGuard<'_, Listening> {
+    pub(super) fn options(&self) -> MutexGuard<'_, Listening> {
         self.options.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file(&self) -> MutexGuard<'_, Option<SocketFile>> {
+    pub(super) fn file(&self) -> MutexGuard<'_, Option<SocketFile>> {
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -245,6 +264,8 @@ impl Sockets {
             options: Mutex::new(options.clone()),
             open: all.map(|socket| Mutex::new(Some(socket))).collect(),
             file: Mutex::new(file),
+            passed_on: AtomicBool::new(false),
+            is_adopted: AtomicBool::new(false),
         })
     }
 
@@ -280,10 +301,12 @@ impl Sockets {
             options: Mutex::new(options.clone()),
             open,
             file: Mutex::default(),
+            passed_on: AtomicBool::new(false),
+            is_adopted: AtomicBool::new(false),
         })
     }
 
-    fn slot(&self, worker: usize) -> Option<MutexGuard<'_, Option<Socket>>> {
+    pub(super) fn slot(&self, worker: usize) -> Option<MutexGuard<'_, Option<Socket>>> {
         let slot = self.open.get(worker)?;
         Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
     }

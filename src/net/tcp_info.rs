@@ -129,6 +129,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Asks the kernel. Fails of a socket that is no TCP.
 pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    Ok(ask(socket)?.read())
+}
+
+/// Whether what was sent does not arrive: it has been sent again, twice, and nothing of it has been
+/// acknowledged. A reader that takes nothing is none such: it acknowledges what it was sent, and
+/// where it has no room it is sent nothing. Of a socket that cannot be asked, no.
+pub(super) fn is_in_vain(socket: BorrowedFd<'_>) -> bool {
+    ask(socket).is_ok_and(|answer| answer.0[TIMEOUTS] >= 2 && answer.word(UNACKNOWLEDGED) > 0)
+}
+
+fn ask(socket: BorrowedFd<'_>) -> io::Result<Answer> {
     let mut answer = Answer([0; SIZE]);
     let mut length = libc::socklen_t::try_from(SIZE).unwrap_or_default();
     // SAFETY: the answer is as long as is said, and the kernel writes no more than that.
@@ -145,7 +156,7 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     if failed != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(answer.read())
+    Ok(answer)
 }
 
 /// `struct tcp_info` as kernels since 4.10 write it (include/uapi/linux/tcp.h): only ever added to.
@@ -190,6 +201,9 @@ const APP_LIMITED: u8 = if cfg!(target_endian = "little") {
 } else {
     0x80
 };
+/// How often in a row the time for an acknowledgement has passed. One byte.
+const TIMEOUTS: usize = 2;
+const UNACKNOWLEDGED: usize = 24;
 const ROUND_TRIP: usize = 68;
 const RETRANSMITS: usize = 100;
 const DATA_SEGMENTS: usize = 156;
@@ -229,6 +243,25 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_known_of_who_always_has_something_to_send() {
+        let (mut near, mut far) = pair();
+        let reader = std::thread::spawn(move || {
+            let mut piece = vec![0; 256 << 10];
+            while far.read(&mut piece).is_ok_and(|count| count > 0) {}
+        });
+        let turn = vec![7; 1 << 20];
+        let rate = (0..512).find_map(|_| {
+            near.write_all(&turn).expect("open");
+            tcp_info(near.as_fd()).expect("it is TCP").delivery_rate
+        });
+        drop(near);
+        reader.join().expect("no panic");
+        let rate = rate.expect("half a GiB was delivered");
+        // The slowest machine does more than that, and none so much.
+        assert!((100_000..1 << 40).contains(&rate), "{rate} bytes a second");
+    }
+
+    #[test]
     fn who_reads_slowly_holds_the_sender_up() {
         let (mut near, mut far) = pair();
         let sender = std::thread::spawn(move || {
@@ -249,6 +282,15 @@ mod tests {
     fn what_is_no_tcp_says_nothing() {
         let (near, _far) = UnixStream::pair().expect("a pair");
         assert!(tcp_info(near.as_fd()).is_err());
+        assert!(!is_in_vain(near.as_fd()));
+    }
+
+    #[test]
+    fn who_reads_nothing_is_not_sent_to_in_vain() {
+        let (mut near, _far) = pair();
+        near.set_nonblocking(true).expect("open");
+        while near.write(&[7; 1 << 12]).is_ok() {}
+        assert!(!is_in_vain(near.as_fd()));
     }
 
     #[test]

@@ -15,7 +15,10 @@ use rustls::{
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
-use super::{Address, Bind, BindError, Connecting, Secure, Sockets, Stream, accept, canonical};
+use super::{
+    Address, Bind, BindError, Connecting, Listening, Secure, Sockets, Stream, Transport, accept,
+    canonical,
+};
 
 /// Accepts on a worker's socket; waits for the kernel a little.
 async fn accepted(socket: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -270,6 +273,83 @@ async fn a_unix_stream_speaks_the_same_calls() {
     assert_eq!(read_some(&far, &mut buffer).await, 4);
     assert_eq!(read_some(&far, &mut buffer).await, 0);
     assert!(far.peer_address().is_err());
+}
+
+/// The sockets of a UDP listener, with these settings of its sockets.
+fn of_datagrams(bind: &str, settings: &str) -> Sockets {
+    let text = format!("bind = \"{bind}\"\nsocket = {{ {settings} }}\n");
+    let written: crate::config::Listener = toml::from_str(&text).expect("a listener");
+    let options = Listening::of(&written);
+    Sockets::open_shared(Transport::Udp, bind, &options, 1).expect("bind")
+}
+
+#[test]
+fn a_wider_address_covers_a_narrower_one() {
+    let (lo, dual) = ("bind_to_device = \"lo\"", "v6_only = false");
+    for (before, wider, covers) in [
+        (("127.0.0.1", ""), ("127.0.0.1", ""), true),
+        (("127.0.0.1", ""), ("0.0.0.0", ""), true),
+        (("127.0.0.1", ""), ("", ""), true),
+        (("127.0.0.1", ""), ("[::]", dual), true),
+        (("127.0.0.1", ""), ("[::]", ""), false),
+        (("127.0.0.1", ""), ("127.0.0.2", ""), false),
+        (("[::ffff:127.0.0.1]", dual), ("0.0.0.0", ""), true),
+        (("0.0.0.0", ""), ("127.0.0.1", ""), false),
+        (("0.0.0.0", ""), ("", ""), true),
+        (("0.0.0.0", ""), ("[::]", ""), false),
+        (("[::1]", ""), ("", ""), true),
+        (("[::1]", ""), ("0.0.0.0", ""), false),
+        (("[::]", ""), ("", ""), true),
+        (("[::]", ""), ("[::]", dual), true),
+        (("", ""), ("0.0.0.0", ""), false),
+        (("127.0.0.1", lo), ("0.0.0.0", ""), true),
+        (("127.0.0.1", lo), ("0.0.0.0", lo), true),
+        (("0.0.0.0", lo), ("0.0.0.0", ""), true),
+        (("127.0.0.1", ""), ("0.0.0.0", lo), false),
+    ] {
+        let old = of_datagrams(&format!("{}:0", before.0), before.1);
+        let new = of_datagrams(&format!("{}:{}", wider.0, old.local.port()), wider.1);
+        assert_eq!(new.covers(&old), covers, "{before:?} {wider:?}");
+    }
+    // The half that it is for.
+    let old = of_datagrams(":0", "");
+    let new = of_datagrams(&format!("[::]:{}", old.local.port()), "");
+    assert!(new.covers(&old) && old.takes_ipv4() && !new.takes_ipv4());
+    // Others than those at that port.
+    let new = of_datagrams("0.0.0.0:0", "");
+    let old = of_datagrams("127.0.0.1:0", "");
+    assert!(!new.covers(&old));
+    let port = old.local.port();
+    let tcp = Sockets::bind_shared(&format!("0.0.0.0:{port}"), 1).expect("bind");
+    assert!(!tcp.covers(&old));
+}
+
+#[test]
+fn an_address_is_the_same_however_it_is_written() {
+    let sockets = of_datagrams(":0", "");
+    let port = sockets.local.port();
+    let options = |settings: &str| {
+        let text = format!("bind = \":1\"\nsocket = {{ {settings} }}\n");
+        let written: crate::config::Listener = toml::from_str(&text).expect("a listener");
+        Listening::of(&written)
+    };
+    for (bind, settings, same) in [
+        (format!(":{port}"), "", true),
+        (format!("[::]:{port}"), "v6_only = false", true),
+        (format!("[0::0]:{port}"), "v6_only = false", true),
+        (format!("[::]:{port}"), "", false),
+        (format!("0.0.0.0:{port}"), "", false),
+        (format!(":{port}"), "bind_to_device = \"lo\"", false),
+        (":0".to_owned(), "", false),
+        ("unix:/run/x".to_owned(), "", false),
+    ] {
+        let options = options(settings);
+        assert_eq!(
+            sockets.are_bound_to(&bind, &options),
+            same,
+            "{bind} {settings}"
+        );
+    }
 }
 
 #[test]

@@ -206,6 +206,20 @@ pub fn timeout(value: &[u8]) -> Result<Duration, BadTimeout> {
     }
 }
 
+/// A time as `grpc-timeout` has it: the finest unit in which it fits, and no more than it is.
+pub fn timeout_text(time: Duration) -> String {
+    let units = [
+        (time.as_micros(), 'u'),
+        (time.as_millis(), 'm'),
+        (time.as_secs().into(), 'S'),
+        ((time.as_secs() / 60).into(), 'M'),
+        ((time.as_secs() / 3600).into(), 'H'),
+    ];
+    let fits = units.into_iter().find(|(number, _)| *number < 100_000_000);
+    let (number, unit) = fits.unwrap_or((99_999_999, 'H'));
+    format!("{number}{unit}")
+}
+
 /// A text as `grpc-message` has it: what is not visible ASCII, and `%`, by its bytes in per cent.
 pub fn message(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -291,6 +305,25 @@ mod tests {
             "ém",
         ] {
             assert_eq!(timeout(value.as_bytes()), Err(BadTimeout), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_told_as_it_is_read() {
+        for (time, text) in [
+            (Duration::ZERO, "0u"),
+            (Duration::from_micros(1_500), "1500u"),
+            (Duration::from_secs(99), "99000000u"),
+            (Duration::from_secs(100), "100000m"),
+            (Duration::from_secs(200_000), "200000S"),
+            (Duration::MAX, "99999999H"),
+        ] {
+            assert_eq!(timeout_text(time), text);
+            let read = timeout(text.as_bytes()).expect("it can be read");
+            assert!(
+                read <= time && (read == time || time > Duration::from_hours(1)),
+                "{text}"
+            );
         }
     }
 

@@ -20,30 +20,39 @@
 //!    them.*
 //! 7. [`max_forwards`]: OPTIONS that goes no further is answered. *Before the action: it asks about
 //!    the path to a resource, not for the resource.*
-//! 8. [`Via`]: a request that has been here is refused. *Behind the count of hops, which ends a
+//! 8. How much time the client gives is read ([`deadline`], `grpc-timeout`); what has none left is
+//!    answered. *Before an endpoint works in vain.*
+//! 9. [`Via`]: a request that has been here is refused. *Behind the count of hops, which ends a
 //!    loop that was asked for politely.*
-//! 9. [`Redirect`] and [`Fixed`] answer here. *With the target as it came: `Location` is for the
-//!    client, which does not know rewritten paths.*
-//! 10. [`Filters::request`]: the rewrite, then the edits of fields (remove, set, add). *Edits last,
+//! 10. [`Redirect`] and [`Fixed`] answer here. *With the target as it came: `Location` is for the
+//!     client, which does not know rewritten paths.*
+//! 11. [`Filters::request`]: the rewrite, then the edits of fields (remove, set, add). *Edits last,
 //!     so that what a person wrote about a field is what the endpoint gets.*
-//! 11. A request of HTTP/1.0 without a `Host` gets the address that it came to. *Behind the edits,
+//! 12. A request of HTTP/1.0 without a `Host` gets the address that it came to. *Behind the edits,
 //!     which may have named one, and never in what a client is told: it may be an inner address.*
-//! 12. The layers, from the outside to the inside: the request's total time limit, then [`retry`],
-//!     then the limit of one attempt, then pick, limits and connection. *A retry inside the total
-//!     limit cannot outlive it; outside the limit of one attempt it gets a fresh one each time;
-//!     outside the pick it can go elsewhere.*
+//! 13. [`Affinity`]: what ties the request to an endpoint is read, and the cookie of a tie taken
+//!     out. *Behind rewrites and edits, so that a key is what the endpoint sees; before the pick,
+//!     which goes by it; once, so that each attempt has the same.*
+//! 14. The layers, from the outside to the inside: the request's total time limit, then [`retry`],
+//!     then [`HedgePolicy`], then the limit of one attempt, then pick, limits and connection. *A
+//!     retry inside the total limit cannot outlive it; outside a hedge it follows only where both
+//!     attempts failed; outside the limit of one attempt it gets a fresh one each time; outside the
+//!     pick it can go elsewhere.*
 //!
 //! A response, from the endpoint to the client: fields between neighbours are gone, [`Via`] is
-//! added, then [`Filters::response`]. *The edits last, for the same reason.* What a route answers
-//! itself passes [`Filters::response`] too; an error of ours passes none of these. Behind them,
-//! whatever leaves over TLS gets [`Hsts`]. *What a browser remembers holds for the whole name, so
-//! no endpoint, no route and no error may tell it otherwise.*
+//! added, then the cookie of a tie, then [`Filters::response`]. *The edits last, for the same
+//! reason.* What a route answers itself passes [`Filters::response`] too; an error of ours passes
+//! none of these. Behind them, whatever leaves over TLS gets [`Hsts`]. *What a browser remembers
+//! holds for the whole name, so no endpoint, no route and no error may tell it otherwise.*
 
+mod affinity;
+pub mod deadline;
 mod fields;
 mod filters;
 mod fixed;
 pub mod forwarding;
 pub mod grpc;
+mod hedge;
 mod hsts;
 pub mod list;
 mod max_forwards;
@@ -52,10 +61,13 @@ pub mod retry;
 mod rewrite;
 mod via;
 
+pub use self::affinity::{Affinity, HashBy};
+pub use self::deadline::DeadlineField;
 pub use self::fields::EditError;
 pub use self::filters::{FilterError, Filters};
 pub use self::fixed::{Fixed, FixedError};
 pub use self::forwarding::{Arrival, Forwarding, Identity, RequestId, tell_certificate};
+pub use self::hedge::HedgePolicy;
 pub use self::hsts::Hsts;
 pub use self::max_forwards::{MaxForwards, max_forwards};
 pub use self::redirect::{Redirect, RedirectError, Target};

@@ -1,11 +1,8 @@
-use std::time::Duration;
-
 use http::{HeaderName, HeaderValue, Method, Version};
 use http_body::Body as _;
 use proptest::prelude::*;
 
 use super::forwarding::X_REQUEST_ID;
-use super::retry::Failure;
 use super::*;
 use crate::config;
 use crate::message::{Fields, RequestParts, ResponseParts, Value};
@@ -302,67 +299,6 @@ fn max_forwards_counts_down_for_options_and_trace_alone() {
     }
     assert_eq!(count(Method::GET, &["0"]), forward("0"));
     assert_eq!(count(Method::GET, &["x"]), forward("x"));
-}
-
-#[test]
-fn the_table_of_retries() {
-    use Failure::{NoResponse, NotSent, Responding, Stale, TryTimeout};
-    let policy = RetryPolicy::default();
-    assert_eq!(policy.attempts, 2, "one retry");
-    for (failure, get_first, get_last, post_first, post_last) in [
-        (NotSent, true, false, true, false),
-        (Stale { unsent: false }, true, true, false, false),
-        (Stale { unsent: true }, true, true, true, true),
-        (NoResponse, true, false, false, false),
-        (TryTimeout, true, false, false, false),
-        (Responding, false, false, false, false),
-    ] {
-        let get = |attempt| policy.may_retry(&Method::GET, attempt, failure, true);
-        let post = |attempt| policy.may_retry(&Method::POST, attempt, failure, true);
-        assert_eq!((get(1), get(2)), (get_first, get_last), "{failure:?}");
-        assert_eq!((post(1), post(2)), (post_first, post_last), "{failure:?}");
-        assert!(
-            !policy.may_retry(&Method::GET, 1, failure, false),
-            "{failure:?}: the body is gone"
-        );
-    }
-    // RFC 9110 §9.2.2.
-    let repeatable = |name: &str| {
-        policy.may_retry(
-            &Method::from_bytes(name.as_bytes()).unwrap(),
-            1,
-            NoResponse,
-            true,
-        )
-    };
-    for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
-        assert!(repeatable(method), "{method}");
-    }
-    for method in ["POST", "PATCH", "CONNECT", "PROPFIND", "get"] {
-        assert!(!repeatable(method), "{method}");
-    }
-}
-
-#[test]
-fn retries_are_as_written() {
-    let policy = RetryPolicy::new(&config::Retry {
-        attempts: Some(3),
-        per_try_timeout: Some(config::Time(Duration::from_secs(1))),
-    });
-    assert_eq!(
-        (policy.attempts, policy.per_try_timeout),
-        (3, Some(Duration::from_secs(1)))
-    );
-    let off = RetryPolicy::new(&config::Retry {
-        attempts: Some(1),
-        per_try_timeout: None,
-    });
-    assert!(!off.may_retry(&Method::GET, 1, Failure::NotSent, true));
-    let stale = Failure::Stale { unsent: false };
-    assert!(
-        off.may_retry(&Method::GET, 1, stale, true),
-        "a replacement is no retry"
-    );
 }
 
 #[test]

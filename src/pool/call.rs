@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::shared::{SharedBody, SharedCall};
-use super::{Connection, Keep, OwnCall, Pool, ResponseBody, Return, Shared};
+use super::{Connection, Keep, OwnCall, Pool, Receipt, ResponseBody, Return, Shared};
 use crate::body::{Body, BodyError};
 use crate::endpoint::Endpoint;
 use crate::http1::{Framing, ResponseError, ResponseHead, Trailers};
@@ -62,6 +62,9 @@ pub enum CallError {
     /// The endpoint did not take the request in time. Said by who waits.
     #[error("the endpoint stopped taking the request")]
     NotTaken,
+    /// Nothing of what was sent arrives there, so far as is known. Said by who waits.
+    #[error("nothing that was sent has been acknowledged")]
+    Undelivered,
     /// The head is not what RFC 9112 allows, or too large.
     #[error(transparent)]
     Malformed(#[from] ResponseError),
@@ -136,7 +139,7 @@ impl Call {
     }
 
     /// The body behind the head that has come. `guard` is released at its end.
-    pub fn body<G: std::fmt::Debug + Unpin + 'static>(
+    pub fn body<G: Receipt>(
         self,
         (framing, trailers): (Framing, Trailers),
         persistent: bool,
@@ -153,14 +156,30 @@ impl Call {
         }
     }
 
-    /// Whom a call that has taken too long has waited for.
-    pub fn overdue(&self) -> CallError {
+    /// What is known to have failed after as much time as a connection has to be made: what was
+    /// sent does not arrive. On a connection that it shares the endpoint is asked for a sign.
+    pub fn looked_after(&self) -> Result<(), CallError> {
+        match self {
+            Self::Own(call) if call.is_sent_in_vain() => Err(CallError::Undelivered),
+            Self::Own(_) => Ok(()),
+            Self::Shared(call) => {
+                call.ask();
+                Ok(())
+            }
+        }
+    }
+
+    /// Whom a call that has taken too long has waited for. `is_fair`: it says something about the
+    /// endpoint, and so about a connection that others share.
+    pub fn overdue(&self, is_fair: bool) -> CallError {
         let awaits_client = !self.is_sent() && self.awaits_body();
         if let Self::Shared(call) = self {
             if awaits_client {
                 call.excuse();
-            } else {
+            } else if is_fair {
                 call.doubt();
+            } else {
+                call.wonder();
             }
         }
         if self.is_sent() {
@@ -228,6 +247,23 @@ impl Call {
         }
     }
 
+    /// Whether all of the body is still at hand, so that the request may be sent again.
+    pub fn has_whole_body(&self) -> bool {
+        match self {
+            Self::Own(call) => call.has_whole_body(),
+            Self::Shared(call) => call.has_whole_body(),
+        }
+    }
+
+    /// The request will not be sent again: lets go of what is kept for that.
+    #[inline]
+    pub fn keep_nothing(&mut self) {
+        match self {
+            Self::Own(call) => call.keep_nothing(),
+            Self::Shared(call) => call.keep_nothing(),
+        }
+    }
+
     /// Gives the body back, if all of it is still at hand: then the request may be sent again.
     pub fn into_whole_body(self) -> Option<Body> {
         match self {
@@ -258,6 +294,7 @@ impl CallError {
             | Self::Reset(_)
             | Self::Unprocessed
             | Self::StreamReset(_)
+            | Self::Undelivered
             | Self::Lost { .. } => true,
             Self::Truncated
             | Self::TimedOut

@@ -1,6 +1,6 @@
 //! The stack of idle connections of each endpoint.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::{Rc, Weak};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::shared::Groups;
-use super::{Carrier, ConnectError, Connection, Shared, State, Wanted};
-use crate::endpoint::{Endpoint, Health, IdleRequest, OpenConnection, Protocol};
+use super::{Carrier, ConnectError, Connection, Progress, Shared, State, Wanted};
+use crate::endpoint::{Endpoint, IdleRequest, OpenConnection, Protocol};
 use crate::telemetry::tcp::TcpSampler;
 use crate::tls::Purpose;
 
@@ -146,28 +146,29 @@ impl Pool {
         wanted: Wanted<'_>,
         purpose: Purpose,
         (now, connect, avoided): (Instant, Duration, &[Weak<Shared>]),
-        allowed: &Cell<Option<Instant>>,
+        progress: &Progress,
     ) -> Result<Carrier, ConnectError> {
         let may_share = purpose == Purpose::Http && endpoint.protocol != Protocol::Http1;
         if may_share
             && let Some(carrier) = self
-                .join(endpoint, wanted, (connect, avoided), allowed)
+                .join(endpoint, wanted, (connect, avoided), progress)
                 .await?
         {
             return Ok(carrier);
         }
         let limit = endpoint.limits.max_connections;
         let open = if let Some(open) = endpoint.live.open_connection(limit) {
-            allowed.set(Some(now));
+            progress.allowed.set(Some(now));
             open
         } else {
             let open = self.wait_to_open(endpoint).await;
-            allowed.set(Some(Instant::now()));
+            progress.allowed.set(Some(Instant::now()));
             open
         };
-        let mut connection = Connection::open(endpoint, wanted, purpose, open).await?;
+        let opening = (open, progress);
+        let mut connection = Connection::open(endpoint, wanted, purpose, opening).await?;
         connection.watch(&self.sampler);
-        endpoint.connected(allowed.get().unwrap_or(now).elapsed());
+        endpoint.connected(progress.allowed.get().unwrap_or(now).elapsed());
         // What the endpoint chose last is not what it has to choose now.
         if may_share && connection.is_http2() {
             let shared = self.groups.group(endpoint, wanted).adopt(*connection);
@@ -355,8 +356,8 @@ impl Idle {
     fn learn(&self) {
         let endpoint = self.connection.endpoint();
         let idle = self.seen.duration_since(self.since);
-        let failing = endpoint.live.health() == Health::Unhealthy
-            || endpoint.live.is_backing_off(Instant::now());
+        let live = &endpoint.live;
+        let failing = live.health().is_out() || live.is_backing_off(Instant::now());
         if idle >= LEARN_FROM && !failing {
             endpoint.live.learn_idle_close(idle);
         }

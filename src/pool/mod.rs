@@ -12,6 +12,7 @@ mod response;
 mod shared;
 mod wanted;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -19,11 +20,12 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 
 use rustls::pki_types::ServerName;
+use tokio::time::Instant;
 
 pub use call::{Call, CallError, Event};
 pub use idle::{Keep, Pool};
 pub use own_call::OwnCall;
-pub use response::ResponseBody;
+pub use response::{Receipt, ResponseBody};
 pub use shared::{Shared, SharedCall};
 pub use wanted::Wanted;
 
@@ -69,6 +71,9 @@ pub enum ConnectError {
     /// It did not stand in time. Said by who waits.
     #[error("no connection in time")]
     TimedOut,
+    /// It stood, and its handshake of TLS was not over in time. Said by who waits.
+    #[error("no handshake in time")]
+    HandshakeTimedOut,
     /// The endpoint or the network refused.
     #[error("{0}")]
     Refused(#[from] io::Error),
@@ -82,11 +87,22 @@ pub enum ConnectError {
     },
 }
 
+/// How far an opening has come, for who limits it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// When it was allowed, if it has been.
+    pub allowed: Cell<Option<Instant>>,
+    /// Whether the endpoint has taken the connection: what is waited for is TLS.
+    pub stands: Cell<bool>,
+}
+
 impl ConnectError {
     /// The time is up: for the endpoint, if the connection had been allowed, else for those that
     /// hold the others.
-    pub fn overdue(was_allowed: bool) -> Self {
-        if was_allowed {
+    pub fn overdue(progress: &Progress) -> Self {
+        if progress.stands.get() {
+            Self::HandshakeTimedOut
+        } else if progress.allowed.get().is_some() {
             Self::TimedOut
         } else {
             Self::Limit
@@ -98,6 +114,7 @@ impl ConnectError {
         match self {
             Self::Limit => None,
             Self::TimedOut => Some(ConnectFailure::TimedOut),
+            Self::HandshakeTimedOut => Some(ConnectFailure::TlsTimedOut),
             Self::Refused(error) => Some(ConnectFailure::of(error)),
             Self::Joined { failure, .. } => Some(*failure),
         }
@@ -111,9 +128,11 @@ impl Connection {
         endpoint: &Arc<Endpoint>,
         wanted: Wanted<'_>,
         purpose: Purpose,
-        open: OpenConnection,
+        (open, progress): (OpenConnection, &Progress),
     ) -> io::Result<Box<Self>> {
-        let (stream, secured) = connect(endpoint, &endpoint.address, purpose, wanted).await?;
+        let stood = || progress.stands.set(true);
+        let address = &endpoint.address;
+        let (stream, secured) = connect(endpoint, address, purpose, wanted, stood).await?;
         Ok(Box::new(Self {
             stream,
             secured,
@@ -201,12 +220,13 @@ impl Connection {
 
 /// Opens a connection to an endpoint, at an address that may have another port; says before all
 /// else for whom it is, where that is wanted; and begins a session of TLS on it where the endpoint
-/// has one. The caller sets the one time limit of all.
+/// has one. The caller sets the one time limit of all, and hears when TLS is all that is missing.
 pub async fn connect(
     endpoint: &Endpoint,
     address: &Address,
     purpose: Purpose,
     wanted: Wanted<'_>,
+    stood: impl FnOnce(),
 ) -> io::Result<(Stream, Option<Box<Secured>>)> {
     let mut stream = Stream::connect(address, endpoint.socket.as_deref()).await?;
     if let Some(client) = wanted.client {
@@ -216,6 +236,7 @@ pub async fn connect(
     let Some(peer) = &endpoint.tls else {
         return Ok((stream, None));
     };
+    stood();
     // In a box: most endpoints are spoken to without, and do not carry the room for it.
     let (stream, secured) = Box::pin(peer.begin(stream, purpose, wanted.host)).await?;
     Ok((stream, Some(Box::new(secured))))

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::call::{CallError, Event, Interim};
 use super::{Connection, Keep, Pool};
-use crate::body::Body;
+use crate::body::{Body, Keeping};
 use crate::http1::{Amount, Framing, Limits, Outgoing, ResponseHead, SendError, resume_response};
 use crate::net::Buffer;
 
@@ -42,17 +42,18 @@ pub(super) enum Sent {
 }
 
 impl OwnCall {
-    /// Gives a request to a connection: its encoded head, and the body framed as the head says.
+    /// Gives a request to a connection: its encoded head, and the body framed as the head says, of
+    /// which so much is kept.
     pub fn new(
         connection: Box<Connection>,
         head: Buffer,
-        body: (Body, Framing),
+        (body, framing, keeping): (Body, Framing, Keeping),
         method: Method,
         limits: Limits,
     ) -> Self {
         Self {
             connection: Some(connection),
-            outgoing: Outgoing::new(head, body.0, body.1).keep_piece(),
+            outgoing: Outgoing::new(head, body, framing).keep(keeping),
             sent: Sent::Partly,
             method,
             limits,
@@ -157,6 +158,11 @@ impl OwnCall {
         self.outgoing.progress()
     }
 
+    /// Whether what was sent of it does not arrive.
+    pub(super) fn is_sent_in_vain(&self) -> bool {
+        self.connection().stream.writes_in_vain()
+    }
+
     /// The connection that carries the call.
     ///
     /// # Panics
@@ -184,10 +190,19 @@ impl OwnCall {
         self.outgoing.into_whole_body()
     }
 
+    /// Whether all of the body is still at hand.
+    pub fn has_whole_body(&self) -> bool {
+        self.outgoing.has_whole_body()
+    }
+
+    /// The request will not be sent again.
+    pub fn keep_nothing(&mut self) {
+        self.outgoing.keep_nothing();
+    }
+
     fn event(&mut self, head: ResponseHead) -> Result<Event, CallError> {
         let status = head.parts.status;
         if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
-            self.outgoing.keep_nothing();
             return Ok(Event::Response(head));
         }
         self.interim.interim(head)

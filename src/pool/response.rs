@@ -12,6 +12,21 @@ use super::{Connection, Return};
 use crate::body::{BodyError, Conduit, Flow, NextFrame};
 use crate::http1::{Amount, Decoded, Decoder, Framing, Trailers, can_draw, poll_draw};
 
+/// What a response's body holds while it is received. Dropped at its end, or with it: where it
+/// hears nothing before, somebody has left who took the response, and that says nothing of the
+/// endpoint.
+pub trait Receipt: std::fmt::Debug + Unpin + 'static {
+    /// All of it has been received.
+    fn ended(&mut self);
+
+    /// The endpoint broke off, or what it sends is no message.
+    fn broke_off(&mut self);
+
+    /// Nothing more came in time, although the head had said how much there is. Where it does not
+    /// say, silence may be what there is to tell.
+    fn fell_silent(&mut self);
+}
+
 /// A response's body. Dropped before its end, it takes its connection with it: what is left of the
 /// response must never be taken for the next one.
 #[derive(Debug)]
@@ -27,7 +42,7 @@ pub struct ResponseBody<G> {
     ahead: Option<Result<Frame<Bytes>, BodyError>>,
 }
 
-impl<G> ResponseBody<G> {
+impl<G: Receipt> ResponseBody<G> {
     /// The body behind a head that a call has brought.
     pub fn new(
         call: OwnCall,
@@ -73,10 +88,7 @@ impl<G> ResponseBody<G> {
             match ready!(received.poll_fill(cx, stream, Amount::for_rest(self.decoder.left()))) {
                 Ok(count) if count > 0 => {}
                 Ok(_) => return Poll::Ready(self.end_of_input().map(Err)),
-                Err(_) => {
-                    self.call = None;
-                    return Poll::Ready(Some(Err(BodyError::Truncated)));
-                }
+                Err(_) => return Poll::Ready(Some(Err(self.broke_off(BodyError::Truncated)))),
             }
         }
     }
@@ -88,10 +100,7 @@ impl<G> ResponseBody<G> {
         };
         let received = &mut call.connection_mut().received;
         match self.decoder.decode(received.bytes()) {
-            Err(error) => {
-                self.call = None;
-                Err(error.into())
-            }
+            Err(error) => Err(self.broke_off(error.into())),
             Ok(Decoded::Data { skip, length }) => {
                 let bytes = received.take(skip, length);
                 if self.decoder.is_done() {
@@ -127,16 +136,24 @@ impl<G> ResponseBody<G> {
                 self.finish();
                 None
             }
-            Err(error) => {
-                self.call = None;
-                Some(error.into())
-            }
+            Err(error) => Some(self.broke_off(error.into())),
         }
+    }
+
+    /// Nothing more comes, and that was not all.
+    fn broke_off(&mut self, error: BodyError) -> BodyError {
+        self.call = None;
+        if let Some(guard) = &mut self.guard {
+            guard.broke_off();
+        }
+        error
     }
 
     /// The response has been received: its connection is free, if it can be used again.
     fn finish(&mut self) {
-        drop(self.guard.take());
+        if let Some(mut guard) = self.guard.take() {
+            guard.ended();
+        }
         let Some(mut call) = self.call.take() else {
             return;
         };
@@ -145,7 +162,7 @@ impl<G> ResponseBody<G> {
     }
 }
 
-impl<G: Unpin> HttpBody for ResponseBody<G> {
+impl<G: Receipt> HttpBody for ResponseBody<G> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -171,7 +188,7 @@ impl<G: Unpin> HttpBody for ResponseBody<G> {
     }
 }
 
-impl<G: Unpin> Flow for ResponseBody<G> {
+impl<G: Receipt> Flow for ResponseBody<G> {
     fn can_be_drawn(&self) -> bool {
         // While the request is being sent, both need the task's attention for every piece.
         let can = |call: &OwnCall| {
@@ -197,8 +214,7 @@ impl<G: Unpin> Flow for ResponseBody<G> {
         } = call.connection_mut();
         let drawn = poll_draw(cx, (stream, received), &mut body.decoder, conduit);
         let Ok(count) = ready!(drawn) else {
-            body.call = None;
-            return Poll::Ready(Err(BodyError::Truncated));
+            return Poll::Ready(Err(body.broke_off(BodyError::Truncated)));
         };
         if count == 0 {
             return Poll::Ready(body.end_of_input().map_or(Ok(0), Err));
@@ -214,6 +230,13 @@ impl<G: Unpin> Flow for ResponseBody<G> {
             && call.poll_request(cx).is_err()
         {
             call.sent = Sent::Refused;
+        }
+    }
+
+    fn fell_silent(self: Pin<&mut Self>) {
+        let body = self.get_mut();
+        if let (Framing::Length(_), Some(guard)) = (body.framing, &mut body.guard) {
+            guard.fell_silent();
         }
     }
 }

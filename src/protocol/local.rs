@@ -12,25 +12,32 @@ use http::HeaderValue;
 use http::header::DATE;
 use tokio::time::Instant;
 
-use crate::drain::Watcher;
+use super::lately::Lately;
+use crate::body::{ROOM, Room};
+use crate::drain::Watchers;
 use crate::message::{Fields, PreparedLine};
 use crate::pool::Pool;
 use crate::snapshot::{Cache, Snapshot};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::tcp::TcpSampler;
+use crate::upstream::Upstream;
 
 /// One worker's share of the data plane.
 #[derive(Debug)]
 pub struct Local {
     /// Idle connections to endpoints.
     pub pool: Rc<Pool>,
+    /// Which endpoints answered well.
+    pub lately: Lately,
+    /// Memory for bodies that may have to be sent again.
+    pub kept_bodies: Rc<Room>,
     /// Asks the kernel about the network.
     pub sampler: Rc<TcpSampler>,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// Whether the process is to end: from its start answers say `Connection: close`, and once
     /// accepting has ended connections without a request are closed.
-    pub drain: Watcher,
+    pub drain: Watchers,
     /// Connections that wait for a request.
     pub resting: Roster,
     snapshot: RefCell<Cache>,
@@ -66,14 +73,21 @@ struct Date {
 
 impl Local {
     /// A worker's share. `seed` makes its random choices; they are not for secrets.
-    pub fn new(snapshot: Cache, access_log: AccessLog, drain: Watcher, seed: u64) -> Rc<Self> {
+    pub fn new(
+        snapshot: Cache,
+        access_log: AccessLog,
+        drain: impl Into<Watchers>,
+        seed: u64,
+    ) -> Rc<Self> {
         let mut random = fastrand::Rng::with_seed(seed);
         let sampler = Rc::new(TcpSampler::new(random.fork()));
         Rc::new(Self {
             pool: Rc::new(Pool::new(&sampler)),
+            lately: Lately::default(),
+            kept_bodies: Room::new(ROOM),
             sampler,
             access_log,
-            drain,
+            drain: drain.into(),
             resting: Roster::default(),
             snapshot: RefCell::new(snapshot),
             random: RefCell::new(random),
@@ -94,6 +108,13 @@ impl Local {
         let mut cache = self.snapshot.borrow_mut();
         let current = cache.load();
         (!Arc::ptr_eq(current, known)).then(|| Arc::clone(current))
+    }
+
+    /// The upstream of this one's name that is in force; itself, if a reload took it out.
+    pub fn running(&self, known: &Arc<Upstream>) -> Arc<Upstream> {
+        let mut cache = self.snapshot.borrow_mut();
+        let upstreams = &cache.load().upstreams;
+        Arc::clone(upstreams.get(&known.name).unwrap_or(known))
     }
 
     /// Runs a choice with this worker's randomness.

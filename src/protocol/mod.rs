@@ -4,6 +4,7 @@
 pub mod by_name;
 pub mod http;
 mod introduction;
+pub mod lately;
 pub mod local;
 pub mod proxied;
 pub mod tcp;

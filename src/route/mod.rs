@@ -43,6 +43,7 @@ mod server_name;
 mod table;
 
 pub use self::pattern::PatternError;
+pub use self::query::parameter;
 pub use self::rule::{Rule, RuleError};
 pub use self::server_name::{NameRule, NameTable};
 pub use self::table::RouteTable;

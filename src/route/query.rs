@@ -25,14 +25,7 @@ impl QueryMatcher {
     }
 
     pub(super) fn matches(&self, query: Option<&str>) -> bool {
-        let parameters = query
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty());
-        let found = parameters
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(name, _)| decoded(name).eq(self.name.bytes()));
-        let Some((_, value)) = found else {
+        let Some(value) = written(query, &self.name) else {
             return false;
         };
         match &self.value {
@@ -47,6 +40,21 @@ impl std::fmt::Display for QueryMatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "query parameter `{}` is not {}", self.name, self.value)
     }
+}
+
+/// The value of the first parameter of a name in a query, decoded.
+pub fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
+    written(query, name).map(decode)
+}
+
+/// The same as it is written.
+fn written<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
+    let parameters = query.unwrap_or_default().split('&');
+    let found = parameters
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(known, _)| decoded(known).eq(name.bytes()));
+    found.map(|(_, value)| value)
 }
 
 /// The bytes that a name or value stands for, one by one, so that comparing allocates nothing. A

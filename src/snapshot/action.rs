@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::bulkhead::Bulkhead;
 use super::metrics::RouteMetrics;
 use super::timeouts::CallTimeouts;
-use crate::policy::{Filters, Fixed, Redirect, RetryPolicy};
+use crate::policy::{Affinity, DeadlineField, Filters, Fixed, HedgePolicy, Redirect, RetryPolicy};
 use crate::upstream::Upstream;
 
 /// A route's action with everything that surrounds it.
@@ -19,6 +20,12 @@ pub struct Route {
     pub filters: Filters,
     /// How a failed attempt is repeated.
     pub retry: RetryPolicy,
+    /// Where clients say how much time a request has, if they do.
+    pub deadline: Option<DeadlineField>,
+    /// Which requests a second endpoint is asked as well, if any. In a box: most routes have none.
+    pub hedge: Option<Box<HedgePolicy>>,
+    /// How many of its requests may be under way at once, if that is limited.
+    pub bulkhead: Option<Bulkhead>,
     /// Whether CONNECT opens a tunnel.
     pub connect: bool,
     /// What is measured about it; the same as before a reload.
@@ -54,6 +61,8 @@ pub struct Choice {
     pub upstream: Arc<Upstream>,
     /// Limits of the call.
     pub timeouts: CallTimeouts,
+    /// What ties its clients to endpoints, if anything does.
+    pub affinity: Option<Arc<Affinity>>,
 }
 
 impl Split {

@@ -7,7 +7,7 @@ use super::action::Route;
 use super::by_name::{ByName, SessionRoute};
 use super::datagrams::UdpListener;
 use super::http2::Http2;
-use super::limits::{Limits, Queue};
+use super::limits::Limits;
 use super::metrics::ListenerMetrics;
 use super::proxied::ProxyHeaders;
 use super::spoken::ConnectionProtocol;
@@ -15,9 +15,11 @@ use super::timeouts::ClientTimeouts;
 use super::tls::Termination;
 use crate::config;
 use crate::context::Brought;
+use crate::drain::Direction;
 use crate::http1;
 use crate::net::{Interception, Listening, OwnConnections, RuleKey, Sockets, Stream};
 use crate::policy::{Forwarding, Hsts, Via};
+use crate::queue::Queue;
 use crate::route::RouteTable;
 use crate::tls::ForNames;
 
@@ -40,6 +42,8 @@ pub struct Listener {
     pub by_name: Option<Arc<ByName>>,
     /// How a firewall brings connections here that were made to other addresses, if it does.
     pub intercept: Option<Intercept>,
+    /// Whose connections come.
+    pub direction: Direction,
     /// What is spoken, within TLS if there is that.
     pub kind: Kind,
     /// Connections at once, over all workers; of UDP, sessions.
@@ -77,6 +81,8 @@ pub enum Kind {
 pub struct HttpListener {
     /// Its name in the configuration.
     pub name: Arc<str>,
+    /// Whose requests come.
+    pub direction: Direction,
     /// Whether HTTP/1.1 is spoken.
     pub http1: bool,
     /// How HTTP/2 is, if it is.
@@ -125,7 +131,7 @@ impl HttpListener {
     }
 
     /// Its routes, and those that nobody wrote.
-    pub(super) fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+    pub fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         let own = self.fallback.iter().chain([&self.unrouted]);
         own.chain(self.routes.targets())
     }

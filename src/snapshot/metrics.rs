@@ -8,6 +8,7 @@ use http::Method;
 use super::late::{RouteSeries, Source};
 use super::lazy::Lazy;
 use super::method::MethodLabel;
+use super::retries::{Hedges, Retries};
 use super::shed::Shed;
 use super::spoken::{ConnectionProtocol, OpenConnections};
 use super::tcp::clients_tcp;
@@ -53,6 +54,8 @@ pub struct RouteMetrics {
     pub response_bytes: RouteSeries<Counter>,
     /// Retries by their outcome.
     pub retries: Retries,
+    /// Hedges by their outcome.
+    pub hedges: Hedges,
     /// Its WebSockets and tunnels of CONNECT.
     pub tunnels: TunnelMetrics,
     shed: [RouteSeries<Counter>; Shed::ALL.len()],
@@ -71,17 +74,6 @@ pub struct UnderWay<'a> {
 type UpstreamAndZone = (Arc<str>, Arc<str>);
 
 type UpstreamAndReason = (Arc<str>, &'static str);
-
-/// Counters of retries.
-#[derive(Debug)]
-pub struct Retries {
-    /// The last attempt brought a response.
-    pub success: RouteSeries<Counter>,
-    /// The last attempt failed too.
-    pub failure: RouteSeries<Counter>,
-    /// A retry was wanted, and the budget was empty.
-    pub budget_exhausted: RouteSeries<Counter>,
-}
 
 impl ListenerMetrics {
     /// Resolves the handles of a listener on whose connections one of these may be spoken.
@@ -114,7 +106,6 @@ impl RouteMetrics {
             listener: Arc::clone(listener),
             route: Arc::clone(route),
         });
-        let retries = |outcome| RouteSeries::of_route(&source, &RETRIES, ("outcome", outcome));
         Self {
             origin: Origin::new(listener, route),
             duration: RouteSeries::new(&source, &REQUEST_DURATION),
@@ -122,11 +113,8 @@ impl RouteMetrics {
             overhead: registry.histogram(&OVERHEAD, &[("listener", listener)]),
             request_bytes: RouteSeries::new(&source, &REQUEST_BYTES),
             response_bytes: RouteSeries::new(&source, &RESPONSE_BYTES),
-            retries: Retries {
-                success: retries("success"),
-                failure: retries("failure"),
-                budget_exhausted: retries("budget_exhausted"),
-            },
+            retries: Retries::new(&source),
+            hedges: Hedges::new(&source),
             shed: Shed::ALL
                 .map(|shed| RouteSeries::of_route(&source, &SHED, ("reason", shed.as_str()))),
             tunnels: TunnelMetrics::new(&source),
@@ -145,14 +133,8 @@ impl RouteMetrics {
         self.in_flight.settle();
         self.request_bytes.settle();
         self.response_bytes.settle();
-        let retries = &self.retries;
-        for counter in [
-            &retries.success,
-            &retries.failure,
-            &retries.budget_exhausted,
-        ] {
-            counter.settle();
-        }
+        self.retries.settle();
+        self.hedges.settle();
         self.shed.iter().for_each(RouteSeries::settle);
         // Our own answers without an upstream are counted under the empty name.
         let stays = |upstream: &str| upstream.is_empty() || exists(upstream);
@@ -222,6 +204,11 @@ impl RouteMetrics {
                 (key, histogram)
             },
         );
+    }
+
+    /// Requests that were turned away for this.
+    pub fn turned_away(&self, shed: Shed) -> u64 {
+        self.shed[shed as usize].value()
     }
 
     /// Counts a response of our own; `shed` if it was made to protect what is running.
@@ -373,13 +360,6 @@ static ERRORS: Family = Family {
 static SHED: Family = Family {
     name: "evenkeel_shed_total",
     help: "Requests that were turned away to protect what is running.",
-    kind: Kind::Counter,
-    buckets: None,
-};
-
-static RETRIES: Family = Family {
-    name: "evenkeel_retries_total",
-    help: "Requests that were tried again.",
     kind: Kind::Counter,
     buckets: None,
 };

@@ -9,6 +9,7 @@
 
 mod action;
 mod build;
+mod bulkhead;
 mod by_name;
 mod clients;
 mod datagrams;
@@ -26,6 +27,7 @@ mod metrics;
 mod probe;
 mod proxied;
 mod relays;
+mod retries;
 mod sessions;
 mod shed;
 mod spoken;
@@ -36,11 +38,12 @@ mod tunnels;
 mod unnamed;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
 
 pub use action::{Action, Choice, Route, Split};
 pub use build::{Ingredients, build};
+pub use bulkhead::{Bulkhead, Within};
 pub use by_name::{ByName, HelloResult, Otherwise, SessionRoute, SessionTarget};
 pub use clients::client_rule;
 pub use datagrams::{DatagramMetrics, Dropped, UdpListener};
@@ -49,11 +52,12 @@ pub use handle::{Cache, Follower, Handle};
 pub use http2::{Http2, Http2Metrics};
 pub use inquiry::{Inquiry, InquiryError};
 pub use late::RouteSeries;
-pub use limits::{Limits, Place, Queue, Refusal, Waiter};
+pub use limits::{Fullest, Limits, Place, Refusal, who_takes_turns};
 pub use listener::{HttpListener, Intercept, Kind, Listener, TcpListener};
-pub use metrics::{ListenerMetrics, Retries, RouteMetrics, UnderWay};
+pub use metrics::{ListenerMetrics, RouteMetrics, UnderWay};
 pub use probe::{Decision, Routing, TestFailure};
 pub use proxied::{HeaderResult, ProxyHeaders};
+pub use retries::{Hedges, Retries};
 pub use sessions::{Denial, Direction, SessionMetrics, SessionResult};
 pub use shed::Shed;
 pub use spoken::{ConnectionGuard, ConnectionProtocol, OpenConnections};
@@ -62,9 +66,10 @@ pub use tls::Termination;
 pub use tunnels::TunnelMetrics;
 pub use unnamed::effective_upstreams;
 
+use self::bulkhead::Counts;
 use crate::config::Config;
 use crate::context::ConnectionFacts;
-use crate::net::Bind;
+use crate::net::{Bind, Sockets};
 use crate::upstream::Upstream;
 use expiries::Expiries;
 
@@ -84,9 +89,16 @@ pub struct Snapshot {
     pub zone: Arc<str>,
     /// In the order of their names.
     pub listeners: Vec<Arc<Listener>>,
+    /// Sockets of datagrams that may still be open, also those of listeners that are gone: what
+    /// comes by them is to be read while anybody has them.
+    pub lingering: Vec<Weak<Sockets>>,
+    /// The addresses that the names of endpoints stood for when it was made.
+    pub hosts: BTreeMap<String, Vec<IpAddr>>,
     /// By name. An unnamed upstream (`to = […]`) has the name `listener.<name>`.
     pub upstreams: Upstreams,
     expiries: Expiries,
+    /// Of requests under way, by route: also those that were counted before.
+    counts: Counts,
     /// Where the admin API is served over TCP.
     admin: Option<Bind>,
     /// Whether requests are logged.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::telemetry::access::End;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 
 /// Handles of one listener that relays, and its upstream.
@@ -124,6 +125,18 @@ impl SessionMetrics {
 }
 
 impl SessionResult {
+    /// The log's word for it.
+    pub fn end(self) -> End {
+        match self {
+            Self::Ok => End::Ok,
+            Self::ClientReset => End::ClientAbort,
+            Self::EndpointReset | Self::ConnectFailed => End::EndpointReset,
+            Self::Idle | Self::Silent | Self::MaxAge => End::Timeout,
+            Self::Denied => End::Denied,
+            Self::Unavailable | Self::Removed | Self::Cut => End::Shed,
+        }
+    }
+
     /// Every result, in the order of their declaration, which is the order of their counters.
     const ALL: [Self; 11] = [
         Self::Ok,

@@ -10,6 +10,7 @@
 //! measures, and handles are resolved when a snapshot is built, never looked up per request.
 
 pub mod access;
+pub mod beats;
 pub mod events;
 pub mod metrics;
 pub mod panics;

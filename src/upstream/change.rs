@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::burst::{Burst, LASTS, Untold};
 use super::table::Table;
-use super::{ResolvedEndpoint, Standing, Upstream};
-use crate::endpoint::{By, Endpoint, Health, Verdict};
+use super::{Notice, ResolvedEndpoint, Standing, Upstream};
+use crate::endpoint::{By, Ejection, Endpoint, Health, Verdict};
 use crate::telemetry::events::Event;
 
 /// A verdict about one endpoint, on its way into the table.
@@ -21,6 +23,8 @@ pub struct HealthChange {
     pub by: By,
     /// Why, in words.
     pub why: String,
+    /// The ejection, if it is one, and the word for its cause.
+    pub ejection: Option<(Ejection, &'static str)>,
 }
 
 impl Upstream {
@@ -31,6 +35,7 @@ impl Upstream {
             health,
             by,
             why,
+            ejection: None,
         }]);
     }
 
@@ -39,15 +44,34 @@ impl Upstream {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let mut transitions = Vec::with_capacity(changes.len());
+        let mut begun = None;
         for change in changes {
             let verdict = Verdict {
                 since: now,
                 why: change.why.as_str().into(),
+                ejection: change.ejection.map(|(ejection, _)| ejection),
             };
             let live = &change.endpoint.live;
             let from = live.health();
             if from != change.health {
+                let is_first = from == Health::Unknown;
+                if is_first {
+                    begun = begun.or_else(|| Some(self.begun(now)));
+                }
+                // What should not have been ejected is as warm as it was.
+                if change.health == Health::Healthy && from != Health::Ejected {
+                    live.set_in_service(begun.filter(|_| is_first).unwrap_or(now));
+                }
+                if is_another_chance(from, change.health) {
+                    live.forget_penalty();
+                }
                 live.set_health(change.health, Some(verdict));
+                // One that probes have hidden for a while was counted when it began.
+                if let Some((_, cause)) = change.ejection
+                    && from != Health::Unhealthy
+                {
+                    self.metrics.ejected(cause);
+                }
                 change
                     .endpoint
                     .metrics
@@ -60,10 +84,15 @@ impl Upstream {
         }
         let panic = self.rebuild();
         let (healthy, of) = self.table.load().count_healthy();
+        let mut burst = self.burst.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publish(self.end_of(&mut burst, now));
         for (from, change) in transitions {
-            self.events
-                .publish(self.transition(from, change, healthy, of));
+            if burst.takes(change.health, now) {
+                self.events
+                    .publish(self.transition(from, change, healthy, of));
+            }
         }
+        drop(burst);
         self.publish(panic); // the cause comes before its consequence
     }
 
@@ -79,7 +108,7 @@ impl Upstream {
             .collect();
         self.adopt(&endpoints);
         let panic = self.put(
-            Table::new(self.rules, endpoints, before.position()),
+            Table::new(self.rules.clone(), endpoints, before.position()),
             before.standing(),
         );
         let now = Instant::now();
@@ -89,6 +118,107 @@ impl Upstream {
             }
         }
         self.publish(panic);
+    }
+
+    /// Whether an endpoint that was picked here was replaced since. Nearly always one load.
+    pub fn has_taken_out(&self, endpoint: &Endpoint) -> bool {
+        let id = endpoint.live.id();
+        // All are retired where the upstream itself was taken out: what is left is to go on.
+        endpoint.live.is_retired() && !self.endpoints().iter().any(|other| other.live.id() == id)
+    }
+
+    /// Takes in whether nothing is ejected since many endpoints fail at once.
+    pub fn set_suspended(&self, is_suspended: bool) {
+        self.metrics.suspend(is_suspended);
+    }
+
+    /// Makes an event of that.
+    pub fn tell(&self, notice: &Notice) {
+        let (kind, why, failing, active) = match notice {
+            Notice::Suspended {
+                failing,
+                active,
+                pardoned,
+            } => (
+                "outlier_suspended",
+                format!(
+                    "{failing} of {active} endpoints with requests fail at once: none is ejected, \
+                     {pardoned} came back"
+                ),
+                failing,
+                active,
+            ),
+            Notice::Resumed {
+                lasted,
+                failing,
+                active,
+            } => (
+                "outlier_resumed",
+                format!(
+                    "{failing} of {active} endpoints with requests fail, after {} s",
+                    lasted.as_secs()
+                ),
+                failing,
+                active,
+            ),
+        };
+        self.events.publish(Event {
+            kind,
+            why,
+            fields: vec![
+                ("upstream", self.name.to_string()),
+                ("failing", failing.to_string()),
+                ("endpoints", active.to_string()),
+            ],
+        });
+    }
+
+    /// Makes an event of it that nothing is ejected in any upstream, or that this is over: in so
+    /// many of so many most endpoints fail.
+    pub fn tell_everywhere(&self, begins: bool, why: String, (failing, active): (usize, usize)) {
+        self.events.publish(Event {
+            kind: if begins {
+                "outlier_suspended"
+            } else {
+                "outlier_resumed"
+            },
+            why,
+            fields: vec![
+                ("failing", failing.to_string()),
+                ("upstreams", active.to_string()),
+            ],
+        });
+    }
+
+    /// Makes an event of those that have not been told one by one, once a burst of changes is over.
+    pub fn tell_of_burst(&self, now: Instant) {
+        let mut burst = self.burst.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publish(self.end_of(&mut burst, now));
+    }
+
+    fn end_of(&self, burst: &mut Burst, now: Instant) -> Option<Event> {
+        let Untold { down, up } = burst.end(now)?;
+        let (healthy, of) = self.table.load().count_healthy();
+        let kind = if down > 0 {
+            "endpoints_down"
+        } else {
+            "endpoints_up"
+        };
+        Some(Event {
+            kind,
+            why: format!(
+                "besides those that were told, {down} went down and {up} came up within {} s: \
+                 {healthy} of {of} are healthy",
+                LASTS.as_secs()
+            ),
+            fields: vec![
+                ("upstream", self.name.to_string()),
+                ("down", down.to_string()),
+                ("up", up.to_string()),
+                ("healthy", healthy.to_string()),
+                ("endpoints", of.to_string()),
+            ],
+        })
     }
 
     /// Makes the table again if a health has changed since it was made by way of another build.
@@ -103,9 +233,9 @@ impl Upstream {
     pub(super) fn take_over(&self, previous: Option<&Arc<Self>>) {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.table.load_full();
-        self.adopt(before.endpoints());
+        let is_new = self.adopt(before.endpoints());
         let stood = previous.map_or(Standing::Healthy, |old| old.standing());
-        let table = if before.is_stale() {
+        let table = if is_new || before.is_stale() {
             Table::again(&before)
         } else {
             Table::clone(&before)
@@ -113,15 +243,42 @@ impl Upstream {
         self.publish(self.put(table, stood));
     }
 
-    /// Marks endpoints as in use. Without health checks they are healthy by definition, and stay so
-    /// when checks are added: an endpoint that has been serving is not new.
-    fn adopt(&self, endpoints: &[Arc<Endpoint>]) {
+    /// Marks endpoints as in use. Without health checks they are healthy by definition, unless they
+    /// are ejected, and stay so when checks are added: an endpoint that has been serving is not
+    /// new. Whether one is.
+    fn adopt(&self, endpoints: &[Arc<Endpoint>]) -> bool {
+        let now = Instant::now();
+        let mut is_new = false;
         for endpoint in endpoints {
             endpoint.live.set_retired(false);
-            if !self.rules.is_checked {
+            let health = endpoint.live.health();
+            if self.rules.health_of(endpoint) != health {
                 endpoint.live.set_health(Health::Healthy, None);
+                endpoint.live.set_in_service(now);
+                is_new = true;
             }
         }
+        is_new
+    }
+
+    /// Since when an endpoint is in service whose first probe has passed now. While all others have
+    /// just begun as well it is one of them, and as far as they are: whose first probe came later
+    /// has not started later.
+    fn begun(&self, now: Instant) -> Instant {
+        let table = self.table.load();
+        let in_service = table.endpoints().iter().filter(|endpoint| {
+            self.health_of(endpoint) == Health::Healthy && endpoint.live.health() == Health::Healthy
+        });
+        let mut first = now;
+        for endpoint in in_service {
+            match endpoint.live.in_service_since() {
+                Some(since) if now.saturating_duration_since(since) < FIRST_PROBES => {
+                    first = first.min(since);
+                }
+                _ => return now,
+            }
+        }
+        first
     }
 
     fn publish(&self, event: Option<Event>) {
@@ -142,6 +299,8 @@ impl Upstream {
         let stands = table.standing();
         let (healthy, of) = table.count_healthy();
         self.table.store(Arc::new(table));
+        // Its endpoints may have other limits, and there may be others of them.
+        self.queue.call_all();
         let kind = match (stood == Standing::Panic, stands == Standing::Panic) {
             (false, true) => "panic_on",
             (true, false) => "panic_off",
@@ -164,12 +323,21 @@ impl Upstream {
     fn transition(&self, from: Health, change: HealthChange, healthy: usize, of: usize) -> Event {
         let kind = match change.health {
             Health::Healthy => "endpoint_up",
+            Health::Ejected => "endpoint_ejected",
+            Health::HalfOpen => "endpoint_half_open",
             Health::Unhealthy | Health::Unknown => "endpoint_down",
         };
+        let ejection = change.ejection.map_or_else(Vec::new, |(ejection, cause)| {
+            vec![
+                ("cause", cause.to_owned()),
+                ("for_s", ejection.length.as_secs().to_string()),
+                ("in_a_row", ejection.count.to_string()),
+            ]
+        });
         Event {
             kind,
             why: change.why,
-            fields: vec![
+            fields: [
                 ("upstream", self.name.to_string()),
                 ("zone", change.endpoint.zone.to_string()),
                 ("endpoint", change.endpoint.name.to_string()),
@@ -178,7 +346,23 @@ impl Upstream {
                 ("by", change.by.as_str().to_owned()),
                 ("healthy", healthy.to_string()),
                 ("endpoints", of.to_string()),
-            ],
+            ]
+            .into_iter()
+            .chain(ejection)
+            .collect(),
         }
     }
 }
+
+/// Whether a verdict gives an endpoint another chance, so that it must be picked to be tried. One
+/// that comes back from its ejection at once, since many fail, is not known to be any better.
+fn is_another_chance(from: Health, to: Health) -> bool {
+    match to {
+        Health::HalfOpen => true,
+        Health::Healthy => from != Health::Ejected,
+        Health::Unknown | Health::Unhealthy | Health::Ejected => false,
+    }
+}
+
+/// The time within which the first probes of a start end, at the usual interval and with one lost.
+const FIRST_PROBES: Duration = Duration::from_secs(5);

@@ -61,6 +61,8 @@ impl Upstream {
             weight: 1,
             backup: false,
             limits: self.limits,
+            blame: Arc::clone(&self.blame),
+            learns_latency: false, // nobody picks among them
             live,
             metrics: Arc::clone(&destinations.metrics),
             logged: OnceLock::new(),

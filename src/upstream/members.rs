@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::Upstream;
 use super::table::Table;
-use crate::config::{self, EndpointEntry};
+use crate::config::{self, Balance, EndpointEntry};
 use crate::endpoint::{Endpoint, Limits, Metrics, Names};
 use crate::net::Address;
 use crate::tls::Peer;
@@ -29,6 +29,22 @@ pub struct ResolvedEndpoint {
     pub max_in_flight: Option<u32>,
     /// Connections here, if other than the upstream's.
     pub max_connections: Option<u32>,
+}
+
+impl ResolvedEndpoint {
+    /// One of which no more is said than where it is, which is what it is called by.
+    pub fn at(address: Address) -> Self {
+        Self {
+            name: address.to_string().into(),
+            address,
+            host: None,
+            zone: "".into(),
+            weight: 1,
+            backup: false,
+            max_in_flight: None,
+            max_connections: None,
+        }
+    }
 }
 
 impl Upstream {
@@ -59,6 +75,8 @@ impl Upstream {
                 proxy_protocol: self.proxy_protocol,
                 protocol: self.protocol,
                 http2: self.http2,
+                blame: Arc::clone(&self.blame),
+                learns_latency: self.rules.balance == Balance::PeakEwma,
                 address: endpoint.address,
                 name: endpoint.name,
                 zone: endpoint.zone,
@@ -66,6 +84,7 @@ impl Upstream {
                 backup: endpoint.backup,
                 limits: Limits {
                     max_in_flight: endpoint.max_in_flight.unwrap_or(self.limits.max_in_flight),
+                    max_together: self.limits.max_together,
                     max_connections: endpoint
                         .max_connections
                         .unwrap_or(self.limits.max_connections),

@@ -5,12 +5,15 @@
 //! had never been.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
 
 use super::Standing;
 use super::queue::QueueMetrics;
 use crate::endpoint::{Endpoint, Flow, Health};
-use crate::telemetry::metrics::{Family, Gauge, Handle as _, Kind, Registry};
+use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Kind, Registry};
 
 /// The series of one upstream, made by the first scrape. Shared by all its builds.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct UpstreamMetrics {
     upstream: Arc<str>,
     shown: Mutex<Shown>,
     flows: Mutex<BTreeMap<FromTo, Arc<Flow>>>,
+    ejections: Mutex<BTreeMap<&'static str, Counter>>,
+    is_suspended: AtomicBool,
     queue: QueueMetrics,
 }
 
@@ -26,6 +31,8 @@ pub(super) struct UpstreamMetrics {
 #[derive(Debug, Default)]
 struct Shown {
     panic: Option<Gauge>,
+    suspended: Option<Gauge>,
+    in_flight: Option<Gauge>,
     /// All zones; or none, where there is no room for all. A part of them would look as if the
     /// upstream had no other endpoints.
     zones: BTreeMap<Arc<str>, Zone>,
@@ -33,11 +40,11 @@ struct Shown {
     is_withdrawn: bool,
 }
 
-/// A gauge per state.
-type Zone = [Gauge; STATES.len()];
+/// A gauge per state, and one for those that are warming.
+type Zone = [Gauge; COUNTED];
 
 /// Endpoints per state, by zone.
-type Counts<'a> = BTreeMap<&'a str, [i64; STATES.len()]>;
+type Counts<'a> = BTreeMap<&'a str, [i64; COUNTED]>;
 
 /// From which zone to which.
 type FromTo = (Arc<str>, Arc<str>);
@@ -49,8 +56,30 @@ impl UpstreamMetrics {
             upstream: upstream.into(),
             shown: Mutex::default(),
             flows: Mutex::default(),
+            ejections: Mutex::default(),
+            is_suspended: AtomicBool::new(false),
             queue: QueueMetrics::default(),
         }
+    }
+
+    /// Counts an ejection, by its cause.
+    pub(super) fn ejected(&self, cause: &'static str) {
+        let mut ejections = lock(&self.ejections);
+        let counter = ejections.entry(cause).or_insert_with(|| {
+            let labels = [self.label(), ("cause", cause)];
+            self.registry.counter(&EJECTIONS, &labels)
+        });
+        counter.inc();
+    }
+
+    /// Takes in whether nothing is ejected.
+    pub(super) fn suspend(&self, is_suspended: bool) {
+        self.is_suspended.store(is_suspended, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is ejected.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.is_suspended.load(Ordering::Relaxed)
     }
 
     /// What is measured about those who wait.
@@ -82,31 +111,44 @@ impl UpstreamMetrics {
     pub(super) fn observe(
         &self,
         endpoints: &[Arc<Endpoint>],
-        standing: Standing,
-        health_of: impl Fn(&Endpoint) -> Health,
+        (standing, now): (Standing, Instant),
+        stands: impl Fn(usize, &Endpoint) -> (Health, bool),
     ) {
         let mut counts = Counts::new();
         if endpoints.is_empty() {
             // None is a number too: an alert on it must not have to look for what is not there.
             counts.entry("").or_default();
         }
-        for endpoint in endpoints {
-            let health = health_of(endpoint);
+        for (place, endpoint) in endpoints.iter().enumerate() {
+            let (health, is_warming) = stands(place, endpoint);
             let live = &endpoint.live;
             endpoint
                 .metrics
                 .observe(health, live.in_flight(), live.connections());
+            let penalty = live.penalty_in_requests(now);
+            endpoint.metrics.observe_penalty(penalty);
             let count = counts.entry(&endpoint.zone).or_default();
-            for (count, state) in count.iter_mut().zip(STATES) {
-                *count += i64::from(state == health);
-            }
+            let state = STATES.iter().position(|state| *state == health);
+            let state = state.filter(|_| !is_warming).unwrap_or(WARMING);
+            count[state] += 1;
         }
         let mut shown = lock(&self.shown);
         if shown.is_withdrawn {
             return; // a reload overtook this scrape
         }
-        self.show_panic(&mut shown, standing == Standing::Panic);
+        let is_panicking = standing == Standing::Panic;
+        self.show_flag(&mut shown.panic, &PANIC, is_panicking);
+        self.show_flag(&mut shown.suspended, &SUSPENDED, self.is_suspended());
         self.show_zones(&mut shown, &counts);
+    }
+
+    /// Shows what is in flight at all endpoints together.
+    pub(super) fn show_in_flight(&self, in_flight: u32) {
+        let mut shown = lock(&self.shown);
+        if !shown.is_withdrawn {
+            let known = shown.in_flight.take();
+            shown.in_flight = self.show(known, &IN_FLIGHT, in_flight.into());
+        }
     }
 
     /// Lets go of what nobody sets any more: a request that is still under way may keep the
@@ -118,33 +160,36 @@ impl UpstreamMetrics {
         };
     }
 
-    fn show_panic(&self, shown: &mut Shown, is_panicking: bool) {
-        let known = shown.panic.take().filter(Gauge::is_own);
-        let panic = known.or_else(|| {
-            let has_room = self.registry.has_room(&PANIC, &["upstream"], 1);
-            has_room.then(|| self.registry.gauge(&PANIC, &[self.label()]))
-        });
-        if let Some(panic) = &panic {
-            panic.set(i64::from(is_panicking));
-        }
-        shown.panic = panic;
+    fn show_flag(&self, shown: &mut Option<Gauge>, family: &'static Family, is_so: bool) {
+        *shown = self.show(shown.take(), family, is_so.into());
+    }
+
+    /// Sets the only gauge of a family, which is made if there is none yet and room for it.
+    fn show(&self, known: Option<Gauge>, family: &'static Family, value: i64) -> Option<Gauge> {
+        let gauge = known.filter(Gauge::is_own).or_else(|| {
+            let has_room = self.registry.has_room(family, &["upstream"], 1);
+            has_room.then(|| self.registry.gauge(family, &[self.label()]))
+        })?;
+        gauge.set(value);
+        Some(gauge)
     }
 
     fn show_zones(&self, shown: &mut Shown, counts: &Counts<'_>) {
         let zones = &mut shown.zones;
         zones.retain(|zone, _| counts.contains_key(&**zone)); // a zone that is gone shows nothing
-        let more = (counts.len() - zones.len()) * STATES.len();
+        let more = (counts.len() - zones.len()) * COUNTED;
         if !self.registry.has_room(&ENDPOINTS, &["upstream"], more) {
             if !std::mem::replace(&mut shown.is_left_out, true) {
-                self.registry.leave_out(counts.len() * STATES.len());
+                self.registry.leave_out(counts.len() * COUNTED);
             }
             return zones.clear();
         }
         shown.is_left_out = false;
         for (zone, count) in counts {
             let gauges = zones.entry((*zone).into()).or_insert_with(|| {
-                STATES.map(|state| {
-                    let labels = [self.label(), ("zone", *zone), ("state", state.as_str())];
+                std::array::from_fn(|state| {
+                    let state = STATES.get(state).map_or("warming", |state| state.as_str());
+                    let labels = [self.label(), ("zone", *zone), ("state", state)];
                     self.registry.gauge(&ENDPOINTS, &labels)
                 })
             });
@@ -165,11 +210,39 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The states that are counted.
-const STATES: [Health; 3] = [Health::Healthy, Health::Unhealthy, Health::Unknown];
+const STATES: [Health; 5] = [
+    Health::Healthy,
+    Health::Unhealthy,
+    Health::Ejected,
+    Health::HalfOpen,
+    Health::Unknown,
+];
+
+/// Behind them: healthy, and does not get its whole share yet.
+const WARMING: usize = STATES.len();
+const COUNTED: usize = STATES.len() + 1;
 
 static ENDPOINTS: Family = Family {
     name: "evenkeel_upstream_endpoints",
-    help: "Endpoints by state.",
+    help: "Endpoints by state; warming: healthy, and by slow_start not at its whole share yet.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
+static EJECTIONS: Family = Family {
+    name: "evenkeel_upstream_ejections_total",
+    help: "Ejections of endpoints, by cause.",
+    kind: Kind::Counter,
+    buckets: None,
+};
+static SUSPENDED: Family = Family {
+    name: "evenkeel_upstream_ejections_suspended",
+    help: "1 while no endpoint is ejected because many fail at once, here or in most upstreams.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
+static IN_FLIGHT: Family = Family {
+    name: "evenkeel_upstream_in_flight",
+    help: "Requests and tunnels in flight at all endpoints of an upstream.",
     kind: Kind::Gauge,
     buckets: None,
 };

@@ -10,19 +10,32 @@
 //! without touching what runs, and [`World::install`] makes them the running ones.
 
 mod budget;
+mod burst;
 mod change;
 mod check;
 mod destinations;
+mod elsewhere;
+mod group;
 mod members;
 mod metrics;
+mod outlier;
 mod pick;
 mod queue;
 mod removal;
 mod standing;
+mod sums;
 mod table;
+mod ties;
+mod usual_wait;
+mod view;
+mod warming;
+mod wish;
 mod world;
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
@@ -30,23 +43,33 @@ use tokio::time::Instant;
 pub use budget::RetryBudget;
 pub use change::HealthChange;
 pub use check::{GrpcProbe, HealthCheck, HealthCheckError, HttpProbe, Probe, Statuses, UdpProbe};
+pub use elsewhere::Elsewhere;
 pub use members::{ResolvedEndpoint, entries};
-pub use pick::{Haste, Pick, PickError};
-pub use queue::{Patience, Waited};
+pub use outlier::{
+    Change, Group, Held, KeptMember, Look, Member, Notice, OutlierDetection, Seen, State,
+};
+pub use pick::{Haste, Pick, PickError, Ties};
+pub use queue::{InQueue, NotQueued, Patience, PushedOut, Waited};
 pub use standing::Standing;
+pub use ties::Mark;
+pub use usual_wait::{KeptWaits, UsualWait};
 pub use world::World;
 
-use crate::config;
-use crate::endpoint::{Endpoint, Health, Http2, Limits, LiveStates, Protocol, Queue};
+use crate::config::{self, Balance};
+use crate::endpoint::{Blame, Endpoint, Health, Http2, Limits, Line, LiveStates, Protocol};
 use crate::net::Connecting;
 use crate::proxy_protocol;
+use crate::queue::Queue;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::Registry;
 use crate::tls::Client;
+use burst::Burst;
 use destinations::Destinations;
 use metrics::UpstreamMetrics;
+use queue::OfRequests;
 use removal::Removal;
 use table::{Rules, Table};
+use ties::Seal;
 
 /// A named group of endpoints.
 #[derive(Debug)]
@@ -69,14 +92,24 @@ pub struct Upstream {
     protocol: Protocol,
     http2: Http2,
     removal: Removal,
+    outlier: OutlierDetection,
+    /// Which outcomes count against its endpoints.
+    blame: Arc<Blame>,
     /// Where connections may go, if not to endpoints that are listed.
     destinations: Option<Destinations>,
     /// Who waits for an endpoint with room; shared by all builds.
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Line>>,
+    /// How requests do.
+    of_requests: OfRequests,
+    /// In flight at all endpoints; shared by all builds.
+    in_flight: Arc<AtomicU32>,
     table: ArcSwap<Table>,
     /// Held while a new table is made, so that two changes at once both count.
     changing: Mutex<()>,
-    budget: Arc<RetryBudget>,
+    /// What was told of such changes lately; shared by all builds.
+    burst: Arc<Mutex<Burst>>,
+    budget: RetryBudget,
+    usual_wait: Arc<UsualWait>,
     metrics: Arc<UpstreamMetrics>,
     live: Arc<LiveStates>,
     registry: Registry,
@@ -103,14 +136,23 @@ impl Upstream {
                 .panic_threshold
                 .map_or(PANIC_THRESHOLD, |ratio| ratio.0),
             is_checked: check.is_some(),
+            max_load: written.max_load.map_or(MAX_LOAD, |load| load.0),
+            slow_start: written.slow_start.map_or(SLOW_START, |time| time.0),
+            seal: written
+                .sticky
+                .as_ref()
+                .map(|sticky| Arc::new(Seal::new(&sticky.secret, &name.into()))),
         };
+        let outlier =
+            OutlierDetection::new(&written.outlier, rules.panic_threshold, is_tied(&rules))?;
         let mut upstream = Self {
             name: name.into(),
             own_zone: own_zone.into(),
             max_idle_per_endpoint: written.max_idle_per_endpoint.unwrap_or(MAX_IDLE),
-            rules,
+            rules: rules.clone(),
             limits: Limits {
                 max_in_flight: written.max_in_flight_per_endpoint.unwrap_or(u32::MAX),
+                max_together: written.max_in_flight.unwrap_or(u32::MAX),
                 max_connections: written.max_connections_per_endpoint.unwrap_or(u32::MAX),
             },
             check,
@@ -120,11 +162,20 @@ impl Upstream {
             protocol: Protocol::new(written),
             http2: Http2::new(written),
             removal: Removal::new(written),
+            blame: Arc::new(outlier.blame),
+            outlier,
             destinations: None,
             queue: world.live.queue(name),
-            table: ArcSwap::from_pointee(Table::new(rules, Arc::from([]), 0)),
+            of_requests: OfRequests::new(&written.queue),
+            in_flight: world.live.in_flight(name),
+            table: ArcSwap::from_pointee(Table::new(rules.clone(), Arc::from([]), 0)),
             changing: Mutex::default(),
-            budget: previous.map_or_else(Arc::default, |old| Arc::clone(&old.budget)),
+            burst: previous.map_or_else(Arc::default, |old| Arc::clone(&old.burst)),
+            budget: RetryBudget::new(&written.retry_budget, previous.map(|old| &old.budget)),
+            usual_wait: previous.map_or_else(
+                || Arc::new(UsualWait::new(Instant::now())),
+                |old| Arc::clone(&old.usual_wait),
+            ),
             metrics: previous.map_or_else(
                 || Arc::new(UpstreamMetrics::new(&world.registry, name)),
                 |old| Arc::clone(&old.metrics),
@@ -148,16 +199,40 @@ impl Upstream {
         Arc::clone(self.table.load().endpoints())
     }
 
+    /// Requests and tunnels in flight at all its endpoints, over all workers and builds.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How many may be; `None` for no limit.
+    pub fn max_in_flight(&self) -> Option<u32> {
+        let most = self.limits.max_together;
+        (most < u32::MAX).then_some(most)
+    }
+
+    /// Whether it is at its own limit, whatever room its endpoints have.
+    fn is_full(&self) -> bool {
+        self.is_full_beside(0)
+    }
+
+    /// The same once so many have ended.
+    fn is_full_beside(&self, ending: u32) -> bool {
+        let most = self.limits.max_together;
+        most < u32::MAX && self.in_flight().saturating_sub(ending) >= most
+    }
+
     /// Whether there is another endpoint that may do now, and has room.
     pub fn has_others(&self, endpoint: &Endpoint, now: Instant) -> bool {
         let table = self.table.load();
         let mut others = table.endpoints().iter();
         others.any(|other| {
-            other.live.id() != endpoint.live.id()
-                && self.health_of(other) != Health::Unhealthy
-                && !other.live.is_backing_off(now)
-                && other.live.in_flight() < other.most_in_flight().now(&other.live)
+            other.live.id() != endpoint.live.id() && self.is_well(other, now) && other.has_room()
         })
+    }
+
+    /// Whether an endpoint is well as far as is known.
+    fn is_well(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        !self.health_of(endpoint).is_out() && !endpoint.live.is_backing_off(now)
     }
 
     /// What an endpoint's health counts as here: without health checks every one is healthy.
@@ -175,14 +250,61 @@ impl Upstream {
         self.standing() == Standing::Panic
     }
 
-    /// Bounds retries to a share of the requests; shared by all builds of this upstream.
+    /// How an endpoint is picked, in the word of the configuration.
+    pub fn balance(&self) -> &'static str {
+        match self.rules.balance {
+            Balance::RoundRobin => "round_robin",
+            Balance::LeastConnections => "least_connections",
+            Balance::PowerOfTwo => "power_of_two",
+            Balance::PeakEwma => "peak_ewma",
+            Balance::Random => "random",
+            Balance::FirstHealthy => "first_healthy",
+            Balance::RingHash => "ring_hash",
+            Balance::Maglev => "maglev",
+        }
+    }
+
+    /// How much of the weight of the endpoint at this place counts by now, in per cent.
+    pub fn warmth(&self, place: usize, now: Instant) -> u32 {
+        u32::try_from(place).map_or(100, |place| self.table.load().warmth(place, now))
+    }
+
+    /// The numbers of those that came into service so lately, after others, that not all of their
+    /// weight counts.
+    pub fn starting(&self, now: Instant) -> BTreeSet<u64> {
+        let table = self.table.load();
+        let groups = [&table.first, &table.reserve].into_iter();
+        let places = groups.flat_map(|group| group.starting(now));
+        let endpoints = table.endpoints();
+        places
+            .map(|place| endpoints[place as usize].live.id())
+            .collect()
+    }
+
+    /// Bounds retries to a share of the requests; what was spent is shared by all builds of this
+    /// upstream.
     pub fn retry_budget(&self) -> &RetryBudget {
         &self.budget
+    }
+
+    /// How long its answers take to begin, of requests that may be hedged; shared by all builds.
+    pub fn usual_wait(&self) -> &UsualWait {
+        &self.usual_wait
     }
 
     /// How its endpoints are spoken to in TLS, if they are.
     pub fn tls(&self) -> Option<&Arc<Client>> {
         self.tls.as_ref()
+    }
+
+    /// How endpoints are judged by what becomes of their requests.
+    pub fn outlier_detection(&self) -> &OutlierDetection {
+        &self.outlier
+    }
+
+    /// Whether nothing is ejected, since many fail at once.
+    pub fn is_suspended(&self) -> bool {
+        self.metrics.is_suspended()
     }
 
     /// How endpoints are probed, if they are.
@@ -196,20 +318,44 @@ impl Upstream {
             return; // that it has no endpoints is no outage
         }
         let table = self.table.load();
+        let now = Instant::now();
+        let stands = (table.standing(), now);
         self.metrics
-            .observe(table.endpoints(), table.standing(), |endpoint| {
-                self.health_of(endpoint)
+            .observe(table.endpoints(), stands, |place, endpoint| {
+                let health = self.health_of(endpoint);
+                let is_warming = || self.warmth(place, now) < 100;
+                (health, health == Health::Healthy && is_warming())
             });
+        self.metrics.show_in_flight(self.in_flight());
         self.metrics.forget_flows(&self.own_zone, table.endpoints());
+    }
+}
+
+/// Whether what goes to one endpoint may be of another kind than what goes to others.
+fn is_tied(rules: &Rules) -> bool {
+    match rules.balance {
+        Balance::FirstHealthy | Balance::RingHash | Balance::Maglev => true,
+        Balance::RoundRobin
+        | Balance::LeastConnections
+        | Balance::PowerOfTwo
+        | Balance::PeakEwma
+        | Balance::Random => rules.seal.is_some(),
     }
 }
 
 /// Below half healthy, the rest would probably drown in the load of all.
 const PANIC_THRESHOLD: f64 = 0.5;
 
+/// Hardly a key moves at an even load, and a hot one costs its endpoint a quarter more at most:
+/// what the authors of bounded loads and their first users run with.
+const MAX_LOAD: f64 = 1.25;
+
+/// Long enough for connections and caches, short against a deploy.
+const SLOW_START: Duration = Duration::from_secs(10);
+
 /// Enough for a burst to find warm connections, bounded since every one costs a
 /// descriptor at either end.
 const MAX_IDLE: u32 = 256;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,22 +1,33 @@
 //! The table that picks read: endpoints, candidates and a balancer for them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::time::Instant;
 
+use super::group::Group;
 use super::standing::{Candidates, Member, Standing, choose};
+use super::ties::{Mark, Marks, Seal};
+use super::view::View;
+use super::wish::Wish;
 use super::{Haste, PickError};
-use crate::balance::{Balancer, identity};
+use crate::balance::{Members as _, WHOLE};
 use crate::config::Balance;
 use crate::endpoint::{Endpoint, Health, InFlight, Live, MostInFlight};
 
 /// What a table is made by, besides the endpoints.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) balance: Balance,
     pub(super) panic_threshold: f64,
     pub(super) is_checked: bool,
+    /// What an endpoint may carry against its share, where a hash decides.
+    pub(super) max_load: f64,
+    pub(super) slow_start: Duration,
+    /// What clients are tied to endpoints by, if they are.
+    pub(super) seal: Option<Arc<Seal>>,
 }
 
 /// One state of an upstream. Immutable but for the balancer's turn.
@@ -27,52 +38,45 @@ pub(super) struct Table {
     /// What a pick asks of each endpoint, side by side: with thousands of endpoints every step
     /// through a pointer is a cache miss.
     slots: Arc<[Slot]>,
+    marks: Option<Arc<Marks>>,
     /// The healths that the candidates were chosen by.
     seen: Arc<[Health]>,
+    /// The most requests that may be in flight at all of them.
+    most: u32,
     standing: Standing,
-    first: Arc<Group>,
-    reserve: Arc<Group>,
+    pub(super) first: Arc<Group>,
+    pub(super) reserve: Arc<Group>,
 }
 
+/// None is in two lines of the cache.
 #[derive(Debug)]
-struct Slot {
-    live: Arc<Live>,
-    most: MostInFlight,
+#[repr(align(32))]
+pub(super) struct Slot {
+    endpoint: Arc<Endpoint>,
+    pub(super) live: Arc<Live>,
+    pub(super) most: MostInFlight,
+    /// A number for each zone; 0 for an endpoint that has none.
+    pub(super) zone: u32,
 }
 
-/// Endpoints that are picked from together.
-#[derive(Debug)]
-struct Group {
-    members: Box<[u32]>,
-    balancer: Balancer,
-}
+/// What stays the same as long as the endpoints do.
+type Kept = (Arc<[Slot]>, Option<Arc<Marks>>);
 
-/// What one pick asks for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Wish<'a> {
-    pub(super) tried: &'a [u64],
-    pub(super) now: Instant,
-    /// The same for all that belongs to one client.
-    pub(super) key: Option<u64>,
-    pub(super) haste: Haste,
-}
-
-/// An endpoint, with the request counted in.
-pub(super) type Found<'a> = (&'a Arc<Endpoint>, InFlight);
+/// A request, counted in at an endpoint.
+pub(super) type Found = InFlight<Arc<Endpoint>>;
 
 /// Whether endpoints that lately could not be reached are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Backoff {
+pub(super) enum Backoff {
     Heed,
     Ignore,
 }
 
 impl Rules {
-    pub(super) fn health_of(self, endpoint: &Endpoint) -> Health {
-        if self.is_checked {
-            endpoint.live.health()
-        } else {
-            Health::Healthy
+    pub(super) fn health_of(&self, endpoint: &Endpoint) -> Health {
+        match endpoint.live.health() {
+            Health::Unknown | Health::Unhealthy if !self.is_checked => Health::Healthy,
+            health => health,
         }
     }
 }
@@ -80,31 +84,32 @@ impl Rules {
 impl Table {
     /// A table of these endpoints by their present healths. `position`: where the turn stands.
     pub(super) fn new(rules: Rules, endpoints: Arc<[Arc<Endpoint>]>, position: usize) -> Self {
+        let mut zones = HashMap::new();
         let slots = endpoints
             .iter()
             .map(|endpoint| Slot {
+                endpoint: Arc::clone(endpoint),
                 live: Arc::clone(&endpoint.live),
                 most: endpoint.most_in_flight(),
+                zone: number_of(&endpoint.zone, &mut zones),
             })
             .collect();
-        Self::with_slots(rules, endpoints, slots, position)
+        let marks = rules.seal.as_ref();
+        let marks = marks.map(|seal| Arc::new(Marks::new(seal, &endpoints)));
+        Self::with(rules, endpoints, (slots, marks), position)
     }
 
     /// The table of the same endpoints by their present healths.
     pub(super) fn again(before: &Self) -> Self {
+        let kept = (Arc::clone(&before.slots), before.marks.clone());
         let endpoints = Arc::clone(&before.endpoints);
-        Self::with_slots(
-            before.rules,
-            endpoints,
-            Arc::clone(&before.slots),
-            before.position(),
-        )
+        Self::with(before.rules.clone(), endpoints, kept, before.position())
     }
 
-    fn with_slots(
+    fn with(
         rules: Rules,
         endpoints: Arc<[Arc<Endpoint>]>,
-        slots: Arc<[Slot]>,
+        (slots, marks): Kept,
         position: usize,
     ) -> Self {
         let seen: Arc<[Health]> = endpoints
@@ -124,28 +129,17 @@ impl Table {
             first,
             reserve,
         } = choose(&members, rules.panic_threshold);
-        let group = |members: Vec<u32>| {
-            let weights: Vec<u32> = members
-                .iter()
-                .map(|&index| endpoints[index as usize].weight)
-                .collect();
-            let balancer = if rules.balance == Balance::Maglev {
-                let named = members.iter().map(|&index| &endpoints[index as usize].name);
-                let identities: Vec<u64> = named.map(|name| identity(name)).collect();
-                Balancer::of_known(rules.balance, &weights, &identities, position)
-            } else {
-                Balancer::new(rules.balance, &weights, position)
-            };
-            Arc::new(Group {
-                members: members.into(),
-                balancer,
-            })
-        };
+        let now = Instant::now();
+        let group =
+            |members: Vec<u32>| Arc::new(Group::new(&rules, &endpoints, members, (position, now)));
         let (first, reserve) = (group(first), group(reserve));
+        let any = endpoints.first();
         Self {
+            most: any.map_or(u32::MAX, |endpoint| endpoint.limits.max_together),
             rules,
             endpoints,
             slots,
+            marks,
             seen,
             standing,
             first,
@@ -185,82 +179,159 @@ impl Table {
         (healthy, self.seen.len())
     }
 
-    /// Picks, in this order: a candidate in a zone where none was tried yet; one that was not tried
-    /// yet and is not backing off; a backup if all candidates were tried or are backing off; one
-    /// that is backing off; at last one that was tried. Never one that is full. Where one that
-    /// would do is merely full, none takes its place that is backing off for who may wait for it:
-    /// he is better served by that. For who may not, one that failed is better than none: it may
-    /// be back.
-    pub(super) fn pick(&self, wish: Wish<'_>, random: &mut Rng) -> Result<Found<'_>, PickError> {
+    /// Picks, in this order: the one that the client is tied to; a candidate in a zone where none
+    /// was tried yet; one that was not tried yet and is not backing off; a backup if any candidate
+    /// was tried or is backing off; one that is backing off; at last one that was tried. Never one
+    /// that is full, nor one that sheds load for a further attempt. Where one that would do is
+    /// merely full, none takes its place that is backing off for who may wait for it: he is better
+    /// served by that. For who may not, one that failed is better than none: it may be back.
+    pub(super) fn pick(&self, wish: Wish<'_>, random: &mut Rng) -> Result<Found, PickError> {
+        if let Some(found) = self.try_tie(wish) {
+            return Ok(found);
+        }
         if let Some(found) = self.try_another_zone(wish, random) {
             return Ok(found);
         }
         if let Some(found) = self.try_pick(&self.first, wish, Backoff::Heed, random) {
             return Ok(found);
         }
+        if let Some(found) = self.stand_in(wish, random) {
+            return Ok(found);
+        }
         let again = Wish { tried: &[], ..wish };
-        let is_full = self.has_one_that_is_only_full(wish);
-        let found = if is_full && wish.haste == Haste::MayWait {
-            self.try_pick(&self.first, again, Backoff::Heed, random)
-        } else {
-            let reserve = if is_full {
-                None
-            } else {
-                self.stand_in(wish, random)
-            };
-            reserve
-                .or_else(|| self.try_pick(&self.first, wish, Backoff::Ignore, random))
-                .or_else(|| self.try_pick(&self.first, again, Backoff::Ignore, random))
+        let found = match (self.has_one_that_is_only_full(wish), wish.haste) {
+            // That has just been looked for.
+            (true, Haste::MayWait) if wish.tried.is_empty() => None,
+            (true, Haste::MayWait) => self.try_pick(&self.first, again, Backoff::Heed, random),
+            (true, Haste::Now) => self.try_pick(&self.first, wish, Backoff::Ignore, random),
+            (false, _) => self
+                .try_pick(&self.first, wish, Backoff::Ignore, random)
+                .or_else(|| self.try_pick(&self.first, again, Backoff::Ignore, random)),
         };
         match found {
             Some(found) => Ok(found),
-            None if self.first.members.is_empty() => Err(PickError::NoEndpoints),
-            None => Err(PickError::AllAtLimit),
+            // He must not wait for these to shed none, in front of first attempts that may go
+            // there.
+            None if wish.spares_shedding && self.takes_first_attempts(wish) => {
+                Err(PickError::NoEndpoints)
+            }
+            None => Err(self.why_none()),
         }
+    }
+
+    /// Picks for an attempt beside another one: a candidate that was not tried, is well as far as
+    /// is known, sheds no load and has room. No backup, which stands in for what fails.
+    pub(super) fn pick_beside(&self, wish: Wish<'_>, random: &mut Rng) -> Option<Found> {
+        self.try_tie(wish)
+            .or_else(|| self.try_another_zone(wish, random))
+            .or_else(|| self.try_pick(&self.first, wish, Backoff::Heed, random))
+    }
+
+    /// Whether a group has a member for this wish.
+    pub(super) fn has_one(&self, group: &Group, (wish, backoff): (Wish<'_>, Backoff)) -> bool {
+        let view = self.view(group, wish, backoff);
+        (0..group.members.len()).any(|member| !view.skips(member))
+    }
+
+    /// Why none can be picked, where none can be.
+    pub(super) fn why_none(&self) -> PickError {
+        if self.first.members.is_empty() {
+            PickError::NoEndpoints
+        } else {
+            PickError::AllAtLimit
+        }
+    }
+
+    /// How much of the weight of the endpoint at this place counts, in per cent.
+    pub(super) fn warmth(&self, place: u32, now: Instant) -> u32 {
+        let groups = [&self.first, &self.reserve];
+        let mut shares = groups.into_iter().filter_map(|group| {
+            let member = group.members.binary_search(&place).ok()?;
+            Some(group.warming.as_ref()?.share(member, now))
+        });
+        shares.next().map_or(100, |share| share * 100 / WHOLE)
+    }
+
+    /// The mark of an endpoint, where clients are tied to them.
+    pub(super) fn mark(&self, endpoint: &Endpoint) -> Option<Mark> {
+        self.marks.as_ref().map(|marks| marks.mark(endpoint))
+    }
+
+    /// Whether a mark is that of an endpoint which may be picked and does not fail at this moment.
+    pub(super) fn is_tied(&self, mark: Mark, now: Instant) -> bool {
+        self.tied(mark).is_some_and(|member| {
+            let place = self.first.members[member] as usize;
+            !self.slots[place].live.is_backing_off(now)
+        })
+    }
+
+    /// The candidate of a mark.
+    fn tied(&self, mark: Mark) -> Option<usize> {
+        let place = self.marks.as_ref()?.place(mark)?;
+        self.first.members.binary_search(&place).ok()
+    }
+
+    /// The endpoint that a client is tied to, unless it fails, is full or was tried.
+    fn try_tie(&self, wish: Wish<'_>) -> Option<Found> {
+        let member = self.tied(wish.tie?)?;
+        let view = self.view(&self.first, wish, Backoff::Heed);
+        if view.skips(member) {
+            return None;
+        }
+        let in_flight = self.begin(&view, member)?;
+        let is_admitted = view.slot(member).live.admit(wish.now);
+        is_admitted.then(|| in_flight.let_through())
     }
 
     /// What fails in a zone often fails with all of it, before any probe can know: the next attempt
     /// should not depend on the same power and the same cable.
-    fn try_another_zone(&self, wish: Wish<'_>, random: &mut Rng) -> Option<Found<'_>> {
+    fn try_another_zone(&self, wish: Wish<'_>, random: &mut Rng) -> Option<Found> {
         if wish.tried.is_empty() {
             return None;
         }
-        let was_tried = |endpoint: &&Arc<Endpoint>| wish.tried.contains(&endpoint.live.id());
-        let zones: Vec<&str> = self
-            .endpoints
+        let was_tried = |slot: &&Slot| slot.zone != 0 && wish.tried.contains(&slot.live.id());
+        let zones: Vec<u32> = self
+            .slots
             .iter()
             .filter(was_tried)
-            .map(|endpoint| &*endpoint.zone)
+            .map(|it| it.zone)
             .collect();
-        if zones.iter().all(|zone| zone.is_empty()) {
+        if zones.is_empty() {
             return None;
         }
-        let shares_zone = |endpoint: &&Arc<Endpoint>| zones.contains(&&*endpoint.zone);
-        let near = self.endpoints.iter().filter(shares_zone);
-        let near: Vec<u64> = near.map(|endpoint| endpoint.live.id()).collect();
         let elsewhere = Wish {
-            tried: &near,
+            far_from: &zones,
             ..wish
         };
         self.try_pick(&self.first, elsewhere, Backoff::Heed, random)
     }
 
-    /// Whether there is a candidate that was not tried yet and does not fail: if none can be
-    /// picked, this one has no room.
-    fn has_one_that_is_only_full(&self, wish: Wish<'_>) -> bool {
-        self.first.members.iter().any(|&index| {
-            let live = &self.slots[index as usize].live;
-            !wish.tried.contains(&live.id()) && !live.is_backing_off(wish.now)
-        })
+    /// Whether there is a candidate that would do: if none can be picked, this one has no room.
+    pub(super) fn has_one_that_is_only_full(&self, wish: Wish<'_>) -> bool {
+        let mut members = self.first.members.iter();
+        members.any(|&member| !self.fails(member, wish))
     }
 
     /// A backup stands in for candidates that fail, not for those that are full: it is there for
     /// outages, and a limit that spills over is none.
-    fn stand_in(&self, wish: Wish<'_>, random: &mut Rng) -> Option<Found<'_>> {
-        if self.reserve.members.is_empty() {
+    fn stand_in(&self, wish: Wish<'_>, random: &mut Rng) -> Option<Found> {
+        if self.reserve.members.is_empty() || !self.is_any_failing(wish) {
             return None;
         }
         self.try_pick(&self.reserve, wish, Backoff::Heed, random)
+    }
+
+    pub(super) fn is_any_failing(&self, wish: Wish<'_>) -> bool {
+        let mut members = self.first.members.iter();
+        members.any(|&member| self.fails(member, wish))
+    }
+
+    /// Whether this one was tried for the wish, lately failed others, or must not be asked for it.
+    fn fails(&self, member: u32, wish: Wish<'_>) -> bool {
+        let live = &self.slots[member as usize].live;
+        wish.tried.contains(&live.id())
+            || live.is_backing_off(wish.now)
+            || wish.spares_shedding && live.is_shedding(wish.now)
     }
 
     fn try_pick(
@@ -269,29 +340,46 @@ impl Table {
         wish: Wish<'_>,
         backoff: Backoff,
         random: &mut Rng,
-    ) -> Option<Found<'_>> {
-        let slot = |member: usize| &self.slots[group.members[member] as usize];
-        let load = |member: usize| slot(member).live.in_flight();
-        let skip = |member: usize| {
-            let Slot { live, most } = slot(member);
-            wish.tried.contains(&live.id())
-                || live.in_flight() >= most.now(live)
-                || (backoff == Backoff::Heed && live.is_backing_off(wish.now))
-        };
+    ) -> Option<Found> {
+        let view = self.view(group, wish, backoff);
         for _ in 0..RACES {
-            let member = group.balancer.pick_for(wish.key, random, load, skip)?;
-            let Slot { live, most } = slot(member);
+            let known = view.known();
+            let member = known.or_else(|| group.balancer.pick(wish.key, &view, random))?;
             // Another worker may have taken the last place, or the one trial after a backoff, since
-            // `skip` looked. It will be skipped in the next round.
-            if backoff == Backoff::Heed && !live.admit(wish.now) {
+            // it was looked at. It will be skipped in the next round. A place is taken first: no
+            // trial is used up by whoever has none.
+            let live = &view.slot(member).live;
+            let Some(in_flight) = self.begin(&view, member) else {
+                if live.together() >= self.most {
+                    return None; // no other one has a place either
+                }
                 continue;
-            }
-            if let Some(in_flight) = live.try_begin(most.now(live)) {
-                return Some((&self.endpoints[group.members[member] as usize], in_flight));
+            };
+            if backoff == Backoff::Ignore || live.admit(wish.now) {
+                return Some(in_flight.let_through());
             }
         }
         None
     }
+
+    fn view<'a>(&'a self, group: &'a Group, wish: Wish<'a>, backoff: Backoff) -> View<'a> {
+        View::new(&self.slots, group, (wish, backoff))
+    }
+
+    /// Counts a request in at a member, if that has room.
+    fn begin(&self, view: &View<'_>, member: usize) -> Option<Found> {
+        let Slot { endpoint, live, .. } = view.slot(member);
+        live.try_begin_at(endpoint, view.most(member), self.most)
+    }
+}
+
+/// The number of a zone, the same for all endpoints in it: 0 if it is none.
+fn number_of<'a>(zone: &'a str, zones: &mut HashMap<&'a str, u32>) -> u32 {
+    if zone.is_empty() {
+        return 0;
+    }
+    let next = u32::try_from(zones.len() + 1).unwrap_or(u32::MAX);
+    *zones.entry(zone).or_insert(next)
 }
 
 /// Races lost in a row after which a pick gives up on a group: with that many, it is

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::drain::Direction;
 use crate::listener::{Accepted, Acceptor, Current, Stop};
 use crate::net::Sockets;
 use crate::snapshot::{Listener, Snapshot};
@@ -52,11 +53,14 @@ impl Accepting {
                 None => self.start(listener, serve()),
             }
         }
+        let accepting = wanted.iter().filter(|one| one.udp().is_none());
+        self.acceptor.follow(accepting);
     }
 
-    /// Stops every loop.
-    pub(super) fn end(&mut self) {
-        self.running.clear();
+    /// Stops the loops of a direction.
+    pub(super) fn end(&mut self, direction: Direction) {
+        self.running
+            .retain(|running| running.current.direction() != direction);
     }
 
     /// Whether a listener could not be started and should be tried again.

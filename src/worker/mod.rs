@@ -29,7 +29,7 @@ use self::accepting::Accepting;
 use self::pulse::Pulse;
 use self::relaying::Relaying;
 use crate::context::ConnectionFacts;
-use crate::drain::Watcher;
+use crate::drain::{Direction, Watchers};
 use crate::endpoint::{IdleInbox, IdleRequests};
 use crate::listener::{Accepted, Acceptor, Balance, Guard, Inbox};
 use crate::net::Stream;
@@ -41,6 +41,7 @@ use crate::snapshot::{
     ByName, ConnectionGuard as _, ConnectionProtocol, Follower, Handle, Kind, Listener,
 };
 use crate::telemetry::access::{FLUSH_EVERY, Sink};
+use crate::telemetry::beats::Beats;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Registry, set_worker_shard};
 use crate::telemetry::panics;
@@ -51,7 +52,7 @@ pub struct Shared {
     /// The snapshot in force.
     pub handle: Handle,
     /// How far the end of the process is.
-    pub drain: Watcher,
+    pub drain: Watchers,
     /// Connections of every worker.
     pub balance: Arc<Balance>,
     /// Idle connections that one worker wants of the others.
@@ -62,6 +63,8 @@ pub struct Shared {
     pub events: Events,
     /// Where it is measured how workers fare.
     pub registry: Registry,
+    /// The workers' heartbeats.
+    pub beats: Beats,
     /// Makes the random choices of all workers; each derives its own.
     pub seed: u64,
 }
@@ -69,6 +72,7 @@ pub struct Shared {
 /// What one worker holds.
 #[derive(Debug)]
 struct Worker {
+    index: usize,
     local: Rc<Local>,
     accepting: Accepting,
     relaying: Relaying,
@@ -128,6 +132,7 @@ pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
         random.u64(..),
     );
     let worker = Worker {
+        index,
         accepting: Accepting::new(acceptor, shared.events.clone()),
         relaying: Relaying::new(index, &local, shared.events.clone()),
         local,
@@ -142,11 +147,21 @@ pub async fn run(index: usize, shared: Shared, inbox: Inbox) {
 impl Worker {
     async fn run(mut self) {
         let mut follower = Some(self.shared.handle.follower());
-        let [mut started, mut closed, mut cut] = [(); 3].map(|()| self.shared.drain.clone());
+        let outbound = self.shared.drain.of(Direction::Outbound);
+        let [
+            mut outbound_started,
+            mut outbound_left,
+            mut outbound_closed,
+            mut cut,
+        ] = [(); 4].map(|()| outbound.clone());
+        let inbound = self.shared.drain.of(Direction::Inbound);
+        let [mut started, mut left, mut closed] = [(); 3].map(|()| inbound.clone());
         let mut tick = interval(FLUSH_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut swept = Instant::now();
-        let (mut is_open, mut is_draining) = (true, false);
+        let (mut is_open, mut is_closed, mut is_draining) = (true, false, false);
+        let (mut is_outbound_open, mut is_outbound_closed, mut is_outbound_draining) =
+            (true, false, false);
         self.follow();
         loop {
             tokio::select! {
@@ -157,11 +172,25 @@ impl Worker {
                     // Those that carry many requests say so at once.
                     self.local.resting.wake_all();
                 }
-                () = closed.closed(), if is_open => {
+                () = left.left(), if is_open => {
                     is_open = false;
                     follower = None; // no reload waits for who follows none any more
-                    self.accepting.end();
-                    self.relaying.end();
+                    self.end(Direction::Inbound);
+                }
+                () = closed.closed(), if !is_closed => {
+                    is_closed = true;
+                    self.local.resting.wake_all();
+                }
+                () = outbound_started.started(), if !is_outbound_draining => {
+                    is_outbound_draining = true;
+                    self.local.resting.wake_all();
+                }
+                () = outbound_left.left(), if is_outbound_open => {
+                    is_outbound_open = false;
+                    self.end(Direction::Outbound);
+                }
+                () = outbound_closed.closed(), if !is_outbound_closed => {
+                    is_outbound_closed = true;
                     self.local.resting.wake_all();
                 }
                 Some(generation) = next_of(&mut follower) => {
@@ -172,10 +201,7 @@ impl Worker {
                 }
                 Some(accepted) = self.inbox.next() => serve(&self.local, accepted),
                 now = tick.tick() => {
-                    self.pulse.beat(now, FLUSH_EVERY);
-                    self.local.access_log.flush();
-                    self.local.sampler.look(now);
-                    self.local.pool.look(now);
+                    self.beat(now);
                     if now - swept >= SWEEP_EVERY {
                         swept = now;
                         self.local.pool.sweep(now);
@@ -188,6 +214,22 @@ impl Worker {
                 Some(request) = self.wanted.next() => self.local.pool.make_room(request),
             }
         }
+    }
+
+    /// What is due many times a second.
+    fn beat(&mut self, now: Instant) {
+        self.pulse.beat(now, FLUSH_EVERY);
+        self.shared.beats.beat(self.index);
+        self.local.access_log.flush();
+        self.local.sampler.look(now);
+        self.local.pool.look(now);
+    }
+
+    /// Takes nothing further at the listeners of a direction.
+    fn end(&mut self, direction: Direction) {
+        self.accepting.end(direction);
+        self.relaying.end(direction);
+        self.local.resting.wake_all();
     }
 
     /// Does what the snapshot in force says about listeners.

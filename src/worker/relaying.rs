@@ -2,14 +2,19 @@
 //!
 //! Unlike connections, datagrams have no place to be accepted from: those of running sessions come
 //! by the same socket as those of new clients. So the loop of a listener that is gone goes on until
-//! its sessions have ended, and takes it up again if the listener comes back meanwhile. If only its
-//! address was written in another way (`0.0.0.0:53`, then `:53`), the kernel goes on giving it what
-//! it gave it before: then it serves what has taken its place, as long as that is there.
+//! its sessions have ended, and takes it up again if the listener comes back meanwhile.
+//!
+//! If it comes back under a wider address (`127.0.0.1:53`, then `:53`), the kernel goes on giving
+//! the sockets of before what it gave them before, as long as any worker has them. So each worker
+//! then reads its own of them, also if it has no session there, and what comes is for the listener
+//! that has taken their place, as long as that is there. The snapshot names them without holding
+//! them: no worker has to know which others do. Once the last has let go, they are closed for all.
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use crate::drain::Direction;
 use crate::net::{Batch, Sockets};
 use crate::protocol::local::Local;
 use crate::protocol::udp::{self, Current};
@@ -30,10 +35,14 @@ pub(super) struct Relaying {
 
 #[derive(Debug)]
 struct Running {
-    /// What identifies the loop: a listener may change in everything else.
+    /// What identifies the loop: a listener may change in everything else. While it has them, they
+    /// are open for every worker.
     sockets: Arc<Sockets>,
     current: Rc<Current>,
 }
+
+/// Sockets that are to be read, and who that is for.
+type Wanted<'a> = (Arc<Sockets>, &'a Arc<Listener>);
 
 impl Relaying {
     pub(super) fn new(worker: usize, local: &Rc<Local>, events: Events) -> Self {
@@ -49,24 +58,29 @@ impl Relaying {
 
     /// Starts loops for new listeners, gives those that stay their new form, closes the others.
     pub(super) fn follow(&mut self, snapshot: &Snapshot) {
+        // Before it is asked who else has their sockets.
         self.running.retain(|running| !running.current.is_over());
-        let wanted = || snapshot.listeners.iter().filter(|one| one.udp().is_some());
+        let wanted = wanted(snapshot);
         for running in &self.running {
-            let own = wanted().find(|listener| running.is_of(listener));
-            let form = own.or_else(|| wanted().find(|one| one.sockets.covers(&running.sockets)));
-            let Some(listener) = form else {
-                running.current.close();
-                continue;
-            };
-            let drain = &self.local.drain;
-            running.current.replace(listener, snapshot, drain);
+            let mut forms = wanted.iter().filter(|(sockets, _)| running.is_at(sockets));
+            match forms.next() {
+                Some((_, listener)) => {
+                    let drain = &self.local.drain;
+                    running.current.replace(listener, snapshot, drain);
+                }
+                None => running.current.close(),
+            }
         }
         let told = std::mem::take(&mut self.lacks_some);
-        for listener in wanted() {
-            if self.running.iter().any(|running| running.is_of(listener)) {
+        for (sockets, listener) in wanted {
+            // systemd may have passed one that no other worker can share.
+            if self.worker >= sockets.workers() {
                 continue;
             }
-            if let Err(error) = self.start(listener, snapshot) {
+            if self.running.iter().any(|running| running.is_at(&sockets)) {
+                continue;
+            }
+            if let Err(error) = self.start(sockets, listener, snapshot) {
                 self.lacks_some = true;
                 if !told {
                     self.events.publish(Event {
@@ -79,10 +93,17 @@ impl Relaying {
         }
     }
 
-    /// Takes no new clients.
-    pub(super) fn end(&mut self) {
+    /// Takes no new clients of a direction.
+    pub(super) fn end(&mut self, direction: Direction) {
         for running in &self.running {
-            running.current.close();
+            if running.current.direction() != direction {
+                continue;
+            }
+            if running.sockets.are_passed_on() {
+                running.current.leave();
+            } else {
+                running.current.close();
+            }
         }
     }
 
@@ -91,22 +112,41 @@ impl Relaying {
         self.lacks_some || self.running.iter().any(|one| one.current.is_over())
     }
 
-    fn start(&mut self, listener: &Arc<Listener>, snapshot: &Snapshot) -> std::io::Result<()> {
-        let socket = listener.sockets.take_datagrams(self.worker)?;
+    fn start(
+        &mut self,
+        sockets: Arc<Sockets>,
+        listener: &Arc<Listener>,
+        snapshot: &Snapshot,
+    ) -> std::io::Result<()> {
+        let socket = sockets.take_datagrams(self.worker)?;
         let socket = socket.ok_or(std::io::ErrorKind::NotConnected)?;
-        let current = Current::new(listener, snapshot, &self.local.drain);
+        let current = Current::new(sockets.local, listener, snapshot, &self.local.drain);
         let batch = Rc::clone(self.batch.get_or_insert_default());
         udp::start(socket, &current, batch, Rc::clone(&self.local))?;
-        self.running.push(Running {
-            sockets: Arc::clone(&listener.sockets),
-            current,
-        });
+        self.running.push(Running { sockets, current });
         Ok(())
     }
 }
 
 impl Running {
-    fn is_of(&self, listener: &Listener) -> bool {
-        Arc::ptr_eq(&self.sockets, &listener.sockets)
+    fn is_at(&self, sockets: &Arc<Sockets>) -> bool {
+        Arc::ptr_eq(&self.sockets, sockets)
     }
+}
+
+/// What has to be read, and who it is for: each listener's own sockets, and those of before that
+/// the kernel gives what is meant for it.
+fn wanted(snapshot: &Snapshot) -> Vec<Wanted<'_>> {
+    let listeners = || snapshot.listeners.iter().filter(|one| one.udp().is_some());
+    let own = listeners().map(|listener| (Arc::clone(&listener.sockets), listener));
+    let lingering = snapshot.lingering.iter().filter_map(Weak::upgrade);
+    let covered = lingering.filter_map(|sockets| {
+        let is_own = |listener: &Arc<Listener>| Arc::ptr_eq(&listener.sockets, &sockets);
+        if listeners().any(is_own) {
+            return None;
+        }
+        let heir = listeners().find(|listener| listener.sockets.covers(&sockets))?;
+        Some((sockets, heir))
+    });
+    own.chain(covered).collect()
 }

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::support::client::{Client, Response};
-use crate::support::clock::Pace;
+use crate::support::clock::{Pace, timed};
 use crate::support::message::Broken;
 
 /// Clients at work.
@@ -29,6 +29,8 @@ pub(crate) struct Tally {
     pub(crate) latencies: Vec<Duration>,
     /// What went wrong, in words.
     pub(crate) failures: Vec<String>,
+    /// Requests that took longer than a second by themselves, whatever came before.
+    pub(crate) stalls: usize,
     /// How often a connection ended after a response that had said so.
     pub(crate) farewells: usize,
 }
@@ -67,6 +69,7 @@ impl Load {
             all.latencies.extend(tally.latencies);
             all.failures.extend(tally.failures);
             all.farewells += tally.farewells;
+            all.stalls += tally.stalls;
         }
         all.latencies.sort_unstable();
         all
@@ -124,8 +127,12 @@ fn run<S: Read + Write>(
     while !stop.load(Ordering::Acquire) {
         let beat = pace.wait();
         let connection = client.get_or_insert_with(&connect);
-        connection.send("GET / HTTP/1.1\r\nHost: load\r\n\r\n");
-        match connection.try_response_to("GET") {
+        let (outcome, took) = timed(|| {
+            connection.send("GET / HTTP/1.1\r\nHost: load\r\n\r\n");
+            connection.try_response_to("GET")
+        });
+        tally.stalls += usize::from(took > STALL);
+        match outcome {
             Ok(response) if response.status == 200 && response.is_whole() => {
                 tally.latencies.push(beat.elapsed());
                 if response.head.list("connection") == ["close"] {
@@ -151,5 +158,8 @@ fn in_words(outcome: Result<Response, Broken>) -> String {
         Err(broken) => format!("{broken:?}"),
     }
 }
+
+/// A person notices.
+const STALL: Duration = Duration::from_secs(1);
 
 const EVERY_DAY: u64 = 20;

@@ -1,5 +1,6 @@
 //! The promises that make the product, proved under load, with their figures printed: reloads and
-//! drains cost nothing, and an endpoint that dies costs nobody who could be served elsewhere.
+//! drains cost nothing, and an endpoint that dies or fails costs nobody who could be served
+//! elsewhere.
 //!
 //! A proof takes its time and wants the machine for itself, so these are a binary of their own, and
 //! one waits for the other. `EVENKEEL_PROOF_SECONDS=60 cargo test --test proofs` is
@@ -8,11 +9,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod control;
 mod datagrams;
+mod failing;
 mod figures;
 mod h2;
 mod kill;
+mod many;
 mod reload;
+mod upgrade;
 
 use std::sync::Mutex;
 

@@ -15,7 +15,7 @@ use crate::support::look::cause;
 use crate::support::message::Broken;
 
 /// A proxy that asks these endpoints in this order, with these lines for its route and upstream.
-fn in_order(route: &str, upstream: &str, endpoints: &[&Endpoint]) -> Evenkeel {
+pub(crate) fn in_order(route: &str, upstream: &str, endpoints: &[&Endpoint]) -> Evenkeel {
     let endpoints: Vec<String> = endpoints
         .iter()
         .map(|endpoint| endpoint.address().to_string())
@@ -128,6 +128,49 @@ fn what_nobody_may_repeat_goes_over_a_connection_that_is_surely_open() {
         assert_eq!(client.send(&request).response().status, 200);
         assert_eq!(endpoint.connections(), 2, "{method}");
     }
+}
+
+#[test]
+fn what_ends_after_a_while_of_work_was_kept_for_no_time_too_long() {
+    let endpoint = Endpoint::start(|peer| {
+        while let Some(request) = peer.request() {
+            if request.target() == "/deadly" && request.head.value("evenkeel-attempt").is_none() {
+                pause(Duration::from_millis(1_200));
+                return;
+            }
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let proxy = in_order("", "", &[&endpoint]);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status, 200);
+    assert_eq!(client.get("/deadly").status, 200);
+    // So it is an attempt, which the budget pays for, and others are told of.
+    assert_eq!(proxy.access_lines(2)[1]["attempts"], 2);
+    let penalty = &proxy.endpoint("app", &endpoint.address().to_string())["penalty"];
+    assert!(penalty.as_u64() > Some(0), "{penalty}");
+}
+
+#[test]
+fn what_a_route_says_may_not_run_twice_does_not_on_a_kept_connection() {
+    let endpoint = Endpoint::start(|peer| {
+        if peer.request().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            peer.request();
+        }
+    });
+    let proxy = in_order("retry.methods = [\"GET\"]", "", &[&endpoint]);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status, 200);
+    client.send("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status, 502);
+    assert_eq!(endpoint.requests().len(), 2);
+    // By default it may.
+    let proxy = in_order("", "", &[&endpoint]);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status, 200);
+    client.send("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status, 200);
 }
 
 #[test]
@@ -297,7 +340,7 @@ fn one_attempt_may_have_a_limit_of_its_own() {
     let proxy = in_order(limit, "", &[&silent, &silent_too]);
     let response = proxy.client().get("/");
     assert_eq!(response.status, 504);
-    assert_eq!(cause(&response), "http_response_timeout");
+    assert_eq!(cause(&response), "try_timeout");
     // Whoever did not answer must not go on working for nobody.
     assert_eq!(silent_too.wait_for_end(), Broken::Closed);
 }
@@ -305,7 +348,7 @@ fn one_attempt_may_have_a_limit_of_its_own() {
 #[test]
 fn beyond_the_limit_of_connections_others_are_asked() {
     let (full, other) = (Gated::answering("full"), Endpoint::says("other"));
-    let limit = "max_connections_per_endpoint = 1";
+    let limit = "max_connections_per_endpoint = 1\nqueue.size = 0";
     let proxy = in_order("", limit, &[full.endpoint(), &other]);
     let mut held = proxy.client();
     held.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::support::client::Client;
 use crate::support::clock::{PATIENCE, eventually};
-use crate::support::endpoint::Endpoint;
+use crate::support::endpoint::{Endpoint, Request};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::gated::Gated;
 use crate::support::tls::{Authority, Hello};
@@ -67,6 +67,33 @@ fn a_client_has_so_many_connections_over_all_workers() {
     eventually("there is room again", || {
         is_served(&mut from([127, 0, 0, 1], web)).then_some(())
     });
+}
+
+#[test]
+fn the_status_tells_who_is_near_a_limit() {
+    let endpoint = Endpoint::echo();
+    let limits = "max_connections = 5\nlimits = { per_client = 3, per_subnet = 50, wait = \"1m\" }";
+    let proxy = Evenkeel::start(&config(&endpoint, limits));
+    let web = proxy.address("web");
+    let mut clients: Vec<_> = (0..5).map(|n| from([127, 0, 0, 1 + n / 3], web)).collect();
+    assert!(clients.iter_mut().all(is_served));
+    let _waiting = [from([127, 0, 0, 3], web), from([127, 0, 0, 4], web)];
+    let listener = eventually("two wait", || {
+        let listener = proxy.admin_json("/v1/listeners")[0].clone();
+        (listener["waiting"] == 2).then_some(listener)
+    });
+    let client = serde_json::json!(
+        { "limit": 3, "connections": 3, "who": "127.0.0.1", "full": 1 }
+    );
+    let network = serde_json::json!(
+        { "limit": 50, "connections": 7, "who": "127.0.0.0/24", "full": 0 }
+    );
+    assert_eq!(listener["per_client"], client, "{listener}");
+    assert_eq!(listener["per_subnet"], network, "{listener}");
+    let screen = proxy.command(&["status"]).stdout;
+    let screen = String::from_utf8_lossy(&screen);
+    let note = "5 / 5        2 waiting, client 127.0.0.1 3 / 3, network 127.0.0.0/24 7 / 50";
+    assert!(screen.contains(note), "{screen}");
 }
 
 #[test]
@@ -201,6 +228,66 @@ fn who_waits_comes_in_when_a_reload_makes_room() {
         (proxy.metric("evenkeel_connections_waiting", &[]) == 3).then_some(())
     });
     proxy.reload(&text(4));
+    assert!(waiting.iter_mut().all(is_served));
+    assert!(is_served(&mut held));
+}
+
+#[test]
+fn those_who_wait_come_in_in_the_order_in_which_they_came() {
+    let endpoint = Endpoint::echo();
+    let lines = "max_connections = 1\nlimits = { wait = \"1h\" }";
+    let proxy = Evenkeel::start(&config(&endpoint, lines));
+    let mut held = proxy.client();
+    assert!(is_served(&mut held));
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        let mut client = proxy.client();
+        client.send(format!(
+            "GET /{number} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        ));
+        waiting.push(client);
+        eventually("it waits", || {
+            (proxy.metric("evenkeel_connections_waiting", &[]) == number + 1).then_some(())
+        });
+    }
+    // Some of them give up, and nobody takes their places but those behind.
+    waiting.remove(7).abort();
+    waiting.remove(0).abort();
+    eventually("they have left", || {
+        (proxy.metric("evenkeel_connections_waiting", &[]) == 18).then_some(())
+    });
+    drop(held);
+    for client in &mut waiting {
+        assert_eq!(client.response().status, 200);
+    }
+    let requests = endpoint.requests();
+    let came = requests.iter().skip(1).map(Request::target);
+    let expected = (1..20).filter(|number| *number != 7);
+    let expected: Vec<String> = expected.map(|number| format!("/{number}")).collect();
+    assert_eq!(came.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn who_was_accepted_on_a_socket_that_is_gone_waits_by_the_limit_in_force() {
+    let endpoint = Endpoint::echo();
+    let text = |most: u32, socket: &str| {
+        let lines = format!("max_connections = {most}\nlimits = {{ wait = \"1h\" }}\n{socket}");
+        config(&endpoint, &lines)
+    };
+    let mut proxy = Evenkeel::start(&text(1, ""));
+    let mut held = proxy.client();
+    assert!(is_served(&mut held));
+    let mut waiting = vec![proxy.client(), proxy.client()];
+    eventually("they wait", || {
+        (proxy.metric("evenkeel_connections_waiting", &[]) == 2).then_some(())
+    });
+    let socket = "socket = { bind_to_device = \"lo\" }";
+    proxy.reload(&text(1, socket));
+    waiting.push(proxy.client());
+    eventually("they wait together", || {
+        (proxy.metric("evenkeel_connections_waiting", &[]) == 3).then_some(())
+    });
+    proxy.reload(&text(4, socket));
     assert!(waiting.iter_mut().all(is_served));
     assert!(is_served(&mut held));
 }

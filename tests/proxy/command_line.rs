@@ -245,6 +245,73 @@ fn secrets_reach_the_endpoint_and_nobody_else() {
     assert!(!proxy.log().contains("from-a-file"));
 }
 
+/// Whatever is asked of an instance, and whatever goes wrong with a secret.
+#[test]
+fn secrets_are_in_no_answer_and_no_finding() {
+    const SECRET: &str = "from-a-file-and-secret";
+    let config = |more: &str| {
+        format!(
+            "[listener.web]\nbind = \"@web\"\n\
+             [route.known]\nheaders = {{ x-key = \"${{file:key}}\" }}\nrespond = {{ status = 204 }}\n\
+             [route.all]\nupstream = \"app\"\n\
+             request_headers = {{ set = {{ x-token = \"Bearer ${{file:key}}\" }} }}\n\
+             [upstream.app]\nendpoints = [\"127.0.0.1:1\"]\n\
+             sticky = {{ secret = \"${{file:key}}${{file:key}}\", cookie = \"at\" }}\n{more}"
+        )
+    };
+    let key = [("key".to_owned(), SECRET.to_owned())];
+    let mut proxy = Evenkeel::start_among(&key, &config(""));
+    let mut seen = Vec::new();
+    for path in [
+        "/v1/status",
+        "/v1/info",
+        "/v1/listeners",
+        "/v1/routes",
+        "/v1/upstreams",
+        "/v1/upstreams/app/endpoints",
+        "/v1/config",
+        "/v1/config?effective",
+        "/v1/route?url=http://a/",
+        "/metrics",
+    ] {
+        seen.push((path.to_owned(), proxy.admin(path).body.text()));
+    }
+    let why = &seen[8].1;
+    assert!(why.contains("field `x-key` is not `***`"), "{why}");
+    let wrong = [
+        "balance = \"${file:key}\"\n",
+        "min_healthy = \"${file:key}\"\n",
+        "health = { http = { path = \"${file:key}\" } }\n",
+        "timeouts = { connect = \"${file:key}\" }\n",
+        "[route.more]\nupstream = \"${file:key}\"\n",
+        "[route.more]\nhosts = [\"${file:key}:\"]\nupstream = \"app\"\n",
+        "[route.more]\nheaders = { x-key = \"~(${file:key}\" }\nupstream = \"app\"\n",
+    ];
+    for more in wrong {
+        proxy.write_config(&config(more));
+        for arguments in [
+            &["check"][..],
+            &["check", "--json"],
+            &["reload"],
+            &["reload", "--json"],
+            &["route", "GET", "http://a/"],
+        ] {
+            let done = Done::from(proxy.command(arguments));
+            assert_ne!(done.code, 0, "{more}: {arguments:?}");
+            seen.push((format!("{more}{arguments:?}"), done.out + &done.err));
+        }
+    }
+    seen.push(("events".to_owned(), proxy.admin("/v1/events").body.text()));
+    seen.push((
+        "status".to_owned(),
+        Done::from(proxy.command(&["status"])).out,
+    ));
+    seen.push(("log".to_owned(), proxy.log()));
+    for (what, text) in seen {
+        assert!(!text.contains(SECRET), "{what}: {text}");
+    }
+}
+
 #[test]
 fn what_is_shown_is_a_configuration_again() {
     let endpoint = Endpoint::echo();
@@ -346,7 +413,10 @@ fn nobody_to_ask_is_exit_code_3() {
     }
 }
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 13] = [
+    "upgrade",
+    "doctor",
+    "bundle",
     "run",
     "check",
     "demo",
@@ -355,5 +425,6 @@ const COMMANDS: [&str; 9] = [
     "status",
     "config",
     "completions",
+    "man",
     "version",
 ];

@@ -22,7 +22,7 @@ fn config(endpoint: &Endpoint, upstream: &str) -> String {
 }
 
 fn limited(endpoint: &Endpoint, limit: u32) -> Evenkeel {
-    let limit = format!("max_connections_per_endpoint = {limit}");
+    let limit = format!("max_connections_per_endpoint = {limit}\nqueue.size = 0");
     Evenkeel::start(&config(endpoint, &limit))
 }
 
@@ -85,7 +85,7 @@ fn nobody_is_refused_while_fewer_ask_than_may() {
 fn what_is_in_use_is_not_waited_for() {
     let gated = Gated::answering("held");
     // Nobody here would live to see the end of a wait.
-    let limits = "max_connections_per_endpoint = 2\ntimeouts.connect = \"1h\"";
+    let limits = "max_connections_per_endpoint = 2\nqueue.size = 0\ntimeouts.connect = \"1h\"";
     let proxy = Evenkeel::start(&config(gated.endpoint(), limits));
     let mut held = [proxy.client(), proxy.client()];
     for client in &mut held {

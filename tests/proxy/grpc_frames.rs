@@ -127,7 +127,11 @@ fn the_client_s_deadline_holds_here() {
     let endpoint = H2Endpoint::start(&[], |peer| {
         let head = peer.head().expect("a call");
         let timeout = crate::support::h2::value(&head.fields, "grpc-timeout");
-        assert_eq!(timeout, Some("200m"), "it is passed on as it came");
+        let left = timeout.and_then(|it| it.strip_suffix('u')?.parse::<u64>().ok());
+        assert!(
+            left.is_some_and(|left| left <= 200_000),
+            "what is left is told: {timeout:?}"
+        );
         peer.expect_reset(head.stream, code::CANCEL);
         let next = peer.head().expect("the connection goes on");
         peer.answer(next.stream, 200, &[GRPC, ("grpc-status", "0")], "");

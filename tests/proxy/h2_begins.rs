@@ -145,7 +145,13 @@ fn without_tls_the_first_bytes_tell() {
 
 /// Requests that were counted as refused with this status.
 fn refused(proxy: &Evenkeel, code: &str) -> u64 {
-    let errors = ["reason=\"http_request_error\""];
+    let late = code == "408";
+    let word = if late {
+        "request_head_timeout"
+    } else {
+        "http_request_error"
+    };
+    let errors = [&*format!("reason=\"{word}\"")];
     let errors = proxy.metric("evenkeel_http_errors_total", &errors);
     let labels = [&*format!("code=\"{code}\""), "method=\"_OTHER\""];
     let requests = proxy.metric("evenkeel_http_requests_total", &labels);

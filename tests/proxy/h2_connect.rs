@@ -53,6 +53,9 @@ fn it_is_a_tunnel_where_a_route_allows_it() {
     client.send(&Frame::data(id, "", true));
     assert_eq!(client.message(id).end, StreamEnd::Whole);
     let lines = proxy.access_lines(2);
+    let sizes = ["http.request.body.size", "http.response.body.size"];
+    assert_eq!(sizes.map(|size| lines[1][size].as_u64()), [Some(20); 2]);
+    assert_eq!(lines[1]["end"], "ok");
     assert_eq!(lines[1]["http.request.method"], "CONNECT");
     assert_eq!(lines[1]["http.response.status_code"], 200);
 }

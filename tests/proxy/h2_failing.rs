@@ -1,6 +1,7 @@
 //! Endpoints that speak HTTP/2 and fail on some of their connections: what a connection does to its
 //! requests it must not do to all that come later.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::support::client::{Client, Response};
@@ -63,17 +64,20 @@ fn refuses(peer: &mut H2Peer) {
     }
 }
 
-/// One that takes so many requests on all its connections, answers none, and refuses the rest.
-fn works_on(most: u64) -> H2Endpoint {
-    let taken = AtomicU64::new(0);
-    H2Endpoint::start(&[], move |peer| {
+/// One that takes so many requests on all its connections, answers none, and refuses the rest. And
+/// how many it has seen.
+fn works_on(most: u64) -> (H2Endpoint, Arc<AtomicU64>) {
+    let seen = Arc::new(AtomicU64::new(0));
+    let taken = Arc::clone(&seen);
+    let endpoint = H2Endpoint::start(&[], move |peer| {
         // What it has taken it keeps, also once it is told to take no more.
         while let Ok(head) = peer.frame_that(|frame| frame.kind == kind::HEADERS) {
             if taken.fetch_add(1, Ordering::Relaxed) >= most {
                 peer.send(&Frame::reset(head.stream, code::REFUSED_STREAM));
             }
         }
-    })
+    });
+    (endpoint, seen)
 }
 
 /// Answers everything.
@@ -106,13 +110,13 @@ fn a_connection_that_answers_ping_and_no_request_is_left() {
         "timeouts = { response_head = \"200ms\" }",
     ));
     assert_eq!(said(&get(&proxy)), "at first");
-    // Three at most: while it is asked for a sign, it is left as well.
-    for _ in 0..3 {
-        get(&proxy);
-    }
-    for _ in 0..3 {
-        assert_eq!(said(&get(&proxy)), "connection 1");
-    }
+    // Three at most, sooner or later: while it is asked for a sign, it is left as well.
+    let responses: Vec<_> = (0..12).map(|_| get(&proxy)).collect();
+    let (failed, answered): (Vec<_>, Vec<_>) = responses
+        .iter()
+        .partition(|response| response.status == 504);
+    assert!(failed.len() <= 3, "{} failed", failed.len());
+    assert!(answered.iter().all(|it| said(it) == "connection 1"));
     assert_eq!(endpoint.connections(), 2);
 }
 
@@ -341,7 +345,7 @@ fn an_endpoint_that_only_finishes_what_it_has_is_left_alone() {
 /// It works on as many requests as it can, over all connections, and has answered none yet.
 #[test]
 fn an_endpoint_that_is_at_work_is_not_left_alone() {
-    let slow = works_on(10);
+    let (slow, _) = works_on(10);
     let other = H2Endpoint::says("elsewhere");
     let config = first_of(&slow, &other, "");
     let proxy = Evenkeel::start(&format!("workers = 1\n{config}"));
@@ -361,7 +365,7 @@ fn an_endpoint_that_is_at_work_is_not_left_alone() {
 /// Where a request is not tried elsewhere, nothing else shows that.
 #[test]
 fn what_the_retry_budget_keeps_from_going_on_is_counted() {
-    let endpoint = works_on(1);
+    let (endpoint, seen) = works_on(1);
     let proxy = Evenkeel::start(&format!(
         "workers = 1\n[listener.web]\nbind = \"@web\"\n\
          [route.all]\nupstream = \"api\"\nretry.attempts = 1\n\
@@ -371,7 +375,7 @@ fn what_the_retry_budget_keeps_from_going_on_is_counted() {
     let mut held = proxy.client();
     held.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     eventually("it is held", || {
-        (proxy.metric("evenkeel_endpoint_in_flight", &[]) == 1).then_some(())
+        (seen.load(Ordering::Relaxed) == 1).then_some(())
     });
     // Each goes on five times, of which the budget pays four: a hundred at first.
     for _ in 0..50 {
@@ -425,7 +429,12 @@ fn what_cannot_be_sent_again_does_not_count_as_sent_again() {
             peer.send(&Frame::reset(request.id, code::REFUSED_STREAM));
         }
     });
-    let proxy = before(&endpoint);
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\n\
+         [route.all]\nupstream = \"api\"\nretry.body = \"16KiB\"\n\
+         [upstream.api]\nprotocol = \"h2c\"\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    ));
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 40000\r\n\r\n");
     client.send("x".repeat(40_000));

@@ -165,6 +165,9 @@ fn streams_below_a_goaway_are_finished_and_new_ones_go_elsewhere() {
     });
     let proxy = before(&endpoint);
     let mut first = ask_all(&proxy, 1);
+    eventually("it is asked", || {
+        (endpoint.connections() == 1).then_some(())
+    });
     eventually("the end is known", || {
         (proxy.client().get("/").status == 200 && endpoint.connections() == 2).then_some(())
     });

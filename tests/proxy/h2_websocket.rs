@@ -185,7 +185,12 @@ fn an_endpoint_is_asked_as_by_a_client_of_http_1_1() {
         client.send(&Frame::data(id, text, false));
         assert_eq!(bytes(&mut client, id, text.len()), text);
     }
+    client.send(&Frame::data(id, "", true));
+    assert_eq!(client.message(id).end, StreamEnd::Whole);
     let lines = proxy.access_lines(1);
+    let sizes = ["http.request.body.size", "http.response.body.size"];
+    assert_eq!(sizes.map(|size| lines[0][size].as_u64()), [Some(30); 2]);
+    assert_eq!(lines[0]["end"], "ok");
     assert_eq!(lines[0]["http.request.method"], "GET");
     assert_eq!(lines[0]["http.response.status_code"], 200);
     assert_eq!(lines[0]["network.protocol.version"], "2");
@@ -476,4 +481,38 @@ fn reloads_leave_tunnels_alone_and_a_drain_cuts_them_at_its_end() {
     assert!(client.is_closed());
     endpoint.wait_for_end();
     proxy.wait_for_exit();
+}
+
+/// By default a route leaves places of its listener to others, and a connection has one for all its
+/// tunnels.
+#[test]
+fn tunnels_of_one_connection_have_one_place_of_their_route() {
+    let endpoint = granting(Peer::send_all_back);
+    let to = format!("endpoints = [\"{}\"]", endpoint.address());
+    let text = config(&to, "[route.more]\npath = \"/more\"\nupstream = \"app\"");
+    let text = text.replace("@web\"", "@web\"\nmax_connections = 20");
+    let proxy = Evenkeel::start(&text);
+    let mut clients = [(); 15].map(|()| client(&proxy));
+    let first = [(); 4].map(|()| open(&mut clients[0]));
+    let others: Vec<u32> = clients[1..].iter_mut().map(open).collect();
+    let mut more = client(&proxy);
+    assert_eq!(refused(&mut more, &asking(&[])).status, 503);
+    more.expect_goaway(code::NO_ERROR);
+    assert!(more.is_closed());
+    // The place comes back with the last of them.
+    for id in &first[1..] {
+        clients[0].send(&Frame::reset(*id, code::CANCEL));
+    }
+    clients[0].sync();
+    assert_eq!(refused(&mut client(&proxy), &asking(&[])).status, 503);
+    clients[0].send(&Frame::reset(first[0], code::CANCEL));
+    eventually("there is a place", || {
+        let mut next = client(&proxy);
+        let id = next.open(&asking(&[]), false);
+        let head = next.frame_that(|frame| (frame.kind, frame.stream) == (kind::HEADERS, id));
+        let head = head.ok()?;
+        (head.fields[0].1 == "200").then_some(())
+    });
+    clients[1].send(&Frame::data(others[0], "still", false));
+    assert_eq!(bytes(&mut clients[1], others[0], 5), b"still");
 }

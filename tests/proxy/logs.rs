@@ -104,7 +104,12 @@ fn a_line_says_what_went_wrong() {
             "http_response_timeout",
         ),
         // The status was out already.
-        (Endpoint::resets_after(head), 200, "endpoint_reset", ""),
+        (
+            Endpoint::resets_after(head),
+            200,
+            "endpoint_reset",
+            "http_response_incomplete",
+        ),
     ] {
         let short = "[defaults.timeouts]\nresponse_head = \"300ms\"\n";
         let proxy = Evenkeel::start(&(config(&endpoint, "") + short));

@@ -300,35 +300,75 @@ fn an_idle_connection_of_http2_within_tls_holds_little() {
 /// also when it has carried much.
 #[test]
 fn an_idle_tcp_session_holds_little() {
-    let endpoint = server(|mut stream| {
+    let endpoint = sends_back();
+    let held = || {
+        let proxy = Evenkeel::start(&format!(
+            "[log]\naccess = false\n[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\n\
+             to = [\"{endpoint}\"]\n"
+        ));
+        held_by_each_session(&proxy, || connect(proxy.address("web")))
+    };
+    // What the allocator has at hand differs from start to start by some pages.
+    let least = (0..3).map(|_| held()).min();
+    assert!(
+        least.is_some_and(|each| each <= 2 * 1024),
+        "{least:?} bytes"
+    );
+}
+
+/// Where TLS ends it holds besides what rustls needs to go on: its keys, and nothing that was read
+/// or is to be written.
+#[test]
+fn an_idle_tcp_session_within_tls_holds_little() {
+    let authority = Authority::new();
+    let files = authority.certify(&["db.test"]).files("a");
+    let endpoint = sends_back();
+    let proxy = Evenkeel::start_among(
+        &files,
+        &format!(
+            "[log]\naccess = false\n[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\n\
+             to = [\"{endpoint}\"]\n[listener.web.tls]\n\
+             certificates = [{{ cert = \"a.pem\", key = \"a.key\" }}]\n"
+        ),
+    );
+    let caller = Hello::to("db.test", &authority).caller();
+    let begin = || caller.begin(proxy.address("web")).into_stream();
+    let each = held_by_each_session(&proxy, begin);
+    assert!(each <= 16 * 1024, "{each} bytes");
+}
+
+/// A server that sends everything back.
+fn sends_back() -> SocketAddr {
+    server(|mut stream| {
         let mut piece = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = stream.read(&mut piece) {
             if stream.write_all(&piece[..count]).is_err() {
                 return;
             }
         }
-    });
-    let proxy = Evenkeel::start(&format!(
-        "[log]\naccess = false\n[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\n\
-         to = [\"{endpoint}\"]\n"
-    ));
-    let begin = |number: usize, size: usize| -> Vec<TcpStream> {
+    })
+}
+
+/// What a session costs that has carried much, to a server that sends it back.
+fn held_by_each_session<S: Read + Write>(proxy: &Evenkeel, begin: impl Fn() -> S) -> usize {
+    let begin = |number: usize| -> Vec<S> {
         let sessions = (0..number).map(|_| {
-            let mut client = connect(proxy.address("web"));
-            send(&mut client, size);
-            let mut back = vec![0; size];
-            client.read_exact(&mut back).expect("all comes back");
+            let mut client = begin();
+            let mut bytes = vec![b'a'; 128 * 1024];
+            client.write_all(&bytes).expect("it reads");
+            client.read_exact(&mut bytes).expect("all comes back");
             client
         });
         sessions.collect()
     };
-    let warm = begin(20, 128 * 1024);
-    let before = memory(&proxy).now;
-    let waiting = begin(WAITING, 128 * 1024);
-    let each = memory(&proxy).now.saturating_sub(before) / WAITING;
+    // Enough that what is made once is there: pipes, pages of each size.
+    let warm = begin(100);
+    let before = memory(proxy).now;
+    let waiting = begin(WAITING);
+    let each = memory(proxy).now.saturating_sub(before) / WAITING;
     tell(each);
-    assert!(each <= 2 * 1024, "{each} bytes");
     drop((warm, waiting));
+    each
 }
 
 /// What a connection costs once it has carried a few requests at once.

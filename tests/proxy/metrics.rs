@@ -117,7 +117,8 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
     let stalled = Endpoint::stalls_after("");
     let dns = UdpEndpoint::sends_back();
     let config = format!(
-        "[listener.web]\nbind = \"@web\"\nlimits = {{ wait = \"1s\" }}\n\
+        "state_dir = \"/proc/none\"\n\
+         [listener.web]\nbind = \"@web\"\nlimits = {{ wait = \"1s\" }}\n\
          [listener.db]\nbind = \"@db\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
          [listener.waits]\nbind = \"@waits\"\nprotocols = [\"tcp\"]\nupstream = \"full\"\n\
          [listener.brought]\nbind = \"@brought\"\nprotocols = [\"tcp\"]\n\
@@ -132,27 +133,39 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
          [route.named]\nlistener = \"safe\"\nserver_name = [\"a\"]\nupstream = \"app\"\n\
          [route.all]\nupstream = \"app\"\n[route.down]\npath = \"/down\"\nupstream = \"down\"\n\
          [route.full]\npath = \"/full\"\nupstream = \"full\"\n\
-         [upstream.full]\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\n\
+         [upstream.full]\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\nmax_in_flight = 100\n\
+         [route.hedged]\npath = \"/hedged\"\nupstream = \"slow\"\nhedge.after = \"10ms\"\n\
+         [upstream.slow]\nbalance = \"first_healthy\"\nendpoints = [\"{}\", \"{}\"]\n\
          [upstream.app.zone.eu-1a]\nendpoints = [\"{}\"]\n\
          [upstream.app.health]\ntcp = {{}}\ninterval = \"100ms\"\ntimeout = \"50ms\"\n\
-         [upstream.down]\nendpoints = [\"{}\", \"{}\"]\n",
+         [upstream.down]\nendpoints = [\"{}\", \"{}\"]\n\
+         [route.flawed]\npath = \"/flawed\"\nupstream = \"flawed\"\n\
+         [upstream.flawed]\nbalance = \"first_healthy\"\n\
+         endpoints = [\"{}\", \"{}\", \"{}\"]\noutlier = {{ consecutive_failures = 1 }}\n",
         dns.address(),
         stalled.address(),
+        stalled.address(),
+        up.address(),
         up.address(),
         down[0].address(),
-        down[1].address()
+        down[1].address(),
+        down[0].address(),
+        up.address(),
+        stalled.address()
     );
     let mut proxy = Evenkeel::start_among(&certificate(), &config);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
     assert_eq!(client.response().status, 200);
     assert_eq!(client.get("/down").status, 502);
+    assert_eq!(client.get("/flawed").status, 200);
     let mut first = proxy.client();
     first.send("GET /full HTTP/1.1\r\nHost: a\r\n\r\n");
     eventually("it is full", || {
         (!stalled.requests().is_empty()).then_some(())
     });
     assert_eq!(client.get("/full").status, 503);
+    assert_eq!(client.get("/hedged").status, 200);
     assert!(Client::connect(proxy.address("waits")).is_quiet());
     let mut caller = H2::connect(proxy.address("inner"));
     let grpc = [("content-type", "application/grpc")];
@@ -323,7 +336,7 @@ fn what_is_turned_away_for_lack_of_room_is_shed() {
     let stalled = Endpoint::stalls_after("");
     let proxy = Evenkeel::start(&format!(
         "[listener.web]\nbind = \"@web\"\n[route.all]\nupstream = \"app\"\n\
-         [upstream.app]\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\n",
+         [upstream.app]\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\nqueue.size = 0\n",
         stalled.address()
     ));
     let labels = [("route", "all"), ("reason", "overload")];

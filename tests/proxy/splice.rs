@@ -14,12 +14,13 @@ use crate::support::client::Client;
 use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::frozen::skipped;
 
 /// More than the buffers of four sockets, so that a read finds as much as it can take.
-const LARGE: usize = 32 * 1024 * 1024;
+pub(crate) const LARGE: usize = 32 * 1024 * 1024;
 
 /// Bytes of which no two stretches are equal.
-fn data() -> Vec<u8> {
+pub(crate) fn data() -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(3);
     let mut bytes = vec![0; LARGE];
     random.fill(&mut bytes);
@@ -27,7 +28,7 @@ fn data() -> Vec<u8> {
 }
 
 /// Ends of pipes that the program has open.
-fn pipes(proxy: &Evenkeel) -> usize {
+pub(crate) fn pipes(proxy: &Evenkeel) -> usize {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", proxy.id())).expect("it runs");
     descriptors
         .filter_map(|descriptor| fs::read_link(descriptor.ok()?.path()).ok())
@@ -93,7 +94,7 @@ fn a_large_request_is_spliced_and_both_connections_go_on() {
 
 /// What a relay asks of the kernel while something passes, by strace; `None` where it is not
 /// installed, or may not look.
-fn calls(proxy: &Evenkeel, during: impl FnOnce()) -> Option<String> {
+pub(crate) fn calls(proxy: &Evenkeel, during: impl FnOnce()) -> Option<String> {
     let report = proxy.path("strace");
     let mut strace = Command::new("strace")
         .args(["-f", "-qq", "-c", "-e", "trace=splice,recvfrom,sendto"])
@@ -130,7 +131,7 @@ fn calls(proxy: &Evenkeel, during: impl FnOnce()) -> Option<String> {
 }
 
 /// How often something was asked, by the report of strace.
-fn times(report: &str, call: &str) -> usize {
+pub(crate) fn times(report: &str, call: &str) -> usize {
     let mut lines = report.lines();
     let line = lines.find(|line| line.split(' ').next_back() == Some(call));
     line.map_or(0, |line| {
@@ -138,14 +139,6 @@ fn times(report: &str, call: &str) -> usize {
         let number = number.and_then(|number| number.parse().ok());
         number.expect("a number of calls")
     })
-}
-
-#[expect(clippy::print_stderr, reason = "a test that does not run must say so")]
-fn skipped<T>(why: &str) -> Option<T> {
-    let required = std::env::var("EVENKEEL_STRACE").is_ok_and(|value| value == "required");
-    assert!(!required, "{why}");
-    eprintln!("skipped: {why}");
-    None
 }
 
 /// Without strace: that much is spliced at all, and that whatever was in a pipe arrives.

@@ -193,6 +193,39 @@ fn requests_are_sampled_as_well() {
     });
 }
 
+/// So few segments may be under way that nothing but the way is the limit, however busy the machine
+/// is: the other side has room for many more.
+#[test]
+fn how_fast_a_way_delivers_is_taken() {
+    let Some(scene) = Scene::new() else { return };
+    let address = "10.8.1.2:8080".parse().expect("an address");
+    let behaviour = |peer: &mut crate::support::endpoint::Peer| peer.drain();
+    let _endpoint = scene.far.within(|| Endpoint::start_at(address, behaviour));
+    scene
+        .near
+        .run("ip route change 10.8.1.0/24 dev slow0 cwnd lock 4");
+    scene.near.within(|| {
+        let proxy = relay();
+        let name = "evenkeel_endpoint_tcp_delivery_rate_bytes_per_second";
+        let is_taken = || value(&proxy, &format!("{name}_count")).is_some_and(|count| count >= 1.0);
+        // The kernel heeds that from the second connection on.
+        assert!(proxy.client().finish().is_closed());
+        // Some four seconds each, in which there is always more to send.
+        for _ in 0..5 {
+            let mut client = proxy.client();
+            client.send(vec![7; 256 * 1024]);
+            client.finish();
+            assert!(client.is_closed());
+            if is_taken() {
+                break;
+            }
+        }
+        let rate = mean(&proxy, name, 1.0);
+        // Four segments in a round trip are 73,000; who is held up sends fewer.
+        assert!(rate > 0.0 && rate < 400_000.0, "{rate} bytes a second");
+    });
+}
+
 /// The network is as fast as it can be, so whatever rate there is would be the endpoint's.
 #[test]
 fn an_endpoint_that_reads_slowly_is_no_slow_network() {

@@ -305,6 +305,54 @@ fn who_finds_one_endpoint_dead_waits_for_the_other() {
 }
 
 #[test]
+fn who_finds_his_endpoint_dead_comes_back_to_where_he_stood() {
+    let dying = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = dying.local_addr().expect("bound");
+    let good = Endpoint::sends_back();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"tcp\"]\nupstream = \"app\"\n\
+         [upstream.app]\nbalance = \"first_healthy\"\nendpoints = [\"{address}\", \"{}\"]\n\
+         max_connections_per_endpoint = 1\ntimeouts = {{ connect = \"60s\" }}\n",
+        good.address()
+    ));
+    let at_dying = proxy.client();
+    let kept = dying.accept().expect("a session");
+    let at_good = greeted(&proxy);
+    let waits = |depth| {
+        eventually("it waits", || {
+            let series = "evenkeel_queue_depth{upstream=\"app\"}";
+            (value(&proxy, series) == Some(depth)).then_some(())
+        });
+    };
+    let mut waiting = Vec::new();
+    for depth in 1..=3 {
+        let mut client = proxy.client();
+        client.send("hello");
+        waits(depth);
+        waiting.push(client);
+    }
+    // The first gets the endpoint that is not there any more.
+    drop(dying);
+    drop((at_dying, kept));
+    let failed = format!(
+        "evenkeel_endpoint_sessions_total{{upstream=\"app\",zone=\"\",endpoint=\"{address}\",\
+         result=\"connect_failed\"}}"
+    );
+    eventually("it fails there", || {
+        value(&proxy, &failed)
+            .is_some_and(|count| count >= 1)
+            .then_some(())
+    });
+    waits(3);
+    drop(at_good);
+    for mut client in waiting {
+        assert_eq!(client.bytes(5), b"hello");
+        // Only now may the next one come in.
+        drop(client);
+    }
+}
+
+#[test]
 fn who_waits_is_served_by_what_a_reload_brings() {
     let (gone, new) = (Endpoint::sends_back(), Endpoint::sends_back());
     let lines = "max_connections_per_endpoint = 1\ntimeouts = { connect = \"60s\" }\n";

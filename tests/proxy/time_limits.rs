@@ -161,7 +161,7 @@ fn the_limit_of_the_whole_request_holds_while_its_body_comes() {
 }
 
 /// A port whose queue of connections is full, so that the kernel leaves the next one unanswered.
-fn deaf() -> (SocketAddr, Socket, Vec<TcpStream>) {
+pub(crate) fn deaf() -> (SocketAddr, Socket, Vec<TcpStream>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     socket.bind(&any.into()).expect("a free port");

@@ -344,7 +344,7 @@ fn what_no_client_would_take_is_left_away() {
         );
         let reload = proxy.command(&["reload"]);
         assert!(reload.status.success(), "{why}");
-        assert!(proxy.log().contains(why), "{why}");
+        eventually("it is logged", || proxy.log().contains(why).then_some(()));
         let status = proxy.admin_json("/v1/status")["warnings"].to_string();
         assert!(status.contains(why), "{status}");
         let listed = &proxy.admin_json("/v1/certificates")[0]["ocsp"];

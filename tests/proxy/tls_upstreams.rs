@@ -314,7 +314,7 @@ fn a_silent_handshake_ends_with_the_time_to_connect() {
     let response = proxy.client().get("/");
     assert_eq!(response.status, 504, "{response:?}");
     let why = response.head.value("proxy-status").expect("why");
-    assert!(why.contains("connection_timeout"), "{why}");
+    assert!(why.contains("tls_handshake_timeout"), "{why}");
 }
 
 #[test]

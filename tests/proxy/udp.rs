@@ -26,7 +26,15 @@ pub(crate) fn start(endpoints: &[&UdpEndpoint], listener: &str, upstream: &str) 
 }
 
 /// The value of the first series with this name and these words among its labels.
+///
+/// # Panics
+/// When there is none: a name that is wrong would be zero for ever.
 pub(crate) fn metric(proxy: &Evenkeel, name: &str, words: &[&str]) -> f64 {
+    series(proxy, name, words).unwrap_or_else(|| panic!("{name} {words:?} is missing"))
+}
+
+/// The same, if there is one.
+pub(crate) fn series(proxy: &Evenkeel, name: &str, words: &[&str]) -> Option<f64> {
     let metrics = proxy.admin("/metrics").body.text();
     let has_all = |line: &&str| {
         words
@@ -36,18 +44,16 @@ pub(crate) fn metric(proxy: &Evenkeel, name: &str, words: &[&str]) -> f64 {
     let mut series = metrics
         .lines()
         .filter(|line| line.starts_with(&format!("{name}{{")));
-    let line = series.find(has_all);
-    line.map_or(0.0, |line| {
-        let value = line.rsplit(' ').next().expect("a value");
-        value.parse().expect("a number")
-    })
+    let line = series.find(has_all)?;
+    let value = line.rsplit(' ').next().expect("a value");
+    Some(value.parse().expect("a number"))
 }
 
 /// Waits until that series has this value.
 pub(crate) fn await_metric(proxy: &Evenkeel, name: &str, words: &[&str], value: f64) {
     eventually(&format!("{name} {words:?} is {value}"), || {
-        let is_it = (metric(proxy, name, words) - value).abs() < 0.5;
-        is_it.then_some(())
+        let is_it = |now: f64| (now - value).abs() < 0.5;
+        series(proxy, name, words).is_some_and(is_it).then_some(())
     });
 }
 

@@ -1,6 +1,6 @@
 //! UDP sessions: how long they last, who has one, and what they survive.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -168,9 +168,20 @@ fn the_only_endpoint_is_tried_again_although_it_is_full() {
 /// Nothing says that it is back but that nothing says that it is not.
 #[test]
 fn an_endpoint_that_never_answers_is_taken_back() {
+    taken_back("", true);
+}
+
+/// A session that tries it stays until it is known.
+#[test]
+fn an_endpoint_that_never_answers_is_taken_back_by_who_asks_once() {
+    taken_back("timeouts = { session_idle = \"300ms\" }", false);
+}
+
+fn taken_back(listener: &str, goes_on: bool) {
     let mut first = UdpEndpoint::keeps_quiet_if_asked();
     let second = UdpEndpoint::keeps_quiet_if_asked();
-    let proxy = start(&[&first, &second], "", "balance = \"first_healthy\"");
+    let balance = "balance = \"first_healthy\"";
+    let proxy = start(&[&first, &second], listener, balance);
     let client = || UdpClient::of(proxy.address("web"));
     let old = client();
     old.send("quiet");
@@ -189,7 +200,9 @@ fn an_endpoint_that_never_answers_is_taken_back() {
         (first.received().len() > before).then_some(new)
     });
     eventually("all go there again", || {
-        trial.send("quiet, and goes on");
+        if goes_on {
+            trial.send("quiet, and goes on");
+        }
         let (before, new) = (first.received().len(), [(); 3].map(|()| client()));
         for one in &new {
             one.send("quiet all");
@@ -388,6 +401,92 @@ fn an_address_that_is_written_in_another_way_takes_new_clients() {
     }
 }
 
+/// Were new sockets bound beside the old ones, the kernel would spread clients over both.
+#[test]
+fn the_same_address_in_other_words_keeps_every_client_at_its_session() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let port = Port::reserve();
+    let at = |address: &str, listener: &str| {
+        let bind = format!("bind = \"{address}:{}\"", port.address().port());
+        let text = config(&[&endpoint], listener, "").replace("bind = \"@web\"", &bind);
+        ["workers = 2\n", &text].concat()
+    };
+    let mut proxy = Evenkeel::start(&at("", ""));
+    let clients: Vec<UdpClient> = (0..32).map(|_| UdpClient::of(port.address())).collect();
+    let all_ask = || {
+        for client in &clients {
+            assert_eq!(client.ask("who"), endpoint.name());
+        }
+        assert_eq!(endpoint.peers().len(), 32, "each has one session");
+    };
+    all_ask();
+    let other_words = at("[::]", "socket = { v6_only = false }");
+    for text in [other_words.as_str(), WITHOUT, &at("", "")] {
+        proxy.reload(text);
+        all_ask();
+    }
+}
+
+/// One worker still has a session by the old sockets, and the other one has none, so that of the
+/// old sockets one would be read and one not.
+#[test]
+fn a_listener_that_comes_back_under_a_wider_address_meets_every_client() {
+    for address in ["0.0.0.0", ""] {
+        let endpoint = UdpEndpoint::tells_its_port();
+        let port = Port::reserve();
+        let at = |address: &str| {
+            let bind = format!("bind = \"{address}:{}\"", port.address().port());
+            let text = config(&[&endpoint], "", "").replace("bind = \"@web\"", &bind);
+            ["workers = 2\n", &text].concat()
+        };
+        let mut proxy = Evenkeel::start(&at("127.0.0.1"));
+        let client = UdpClient::of(port.address());
+        assert_eq!(client.ask("who"), endpoint.name());
+        proxy.reload(WITHOUT);
+        assert_eq!(client.ask("who"), endpoint.name());
+        proxy.reload(&at(address));
+        let clients: Vec<UdpClient> = (0..64).map(|_| UdpClient::of(port.address())).collect();
+        for new in clients.iter().chain([&client]) {
+            assert_eq!(new.ask("who"), endpoint.name(), "{address}");
+        }
+        assert_eq!(
+            endpoint.peers().len(),
+            65,
+            "{address}: each has one session"
+        );
+    }
+}
+
+/// The kernel gives the sockets of before those of IPv6 that come after them too.
+#[test]
+fn a_listener_that_leaves_ipv4_takes_new_clients_of_ipv6_alone() {
+    let endpoint = UdpEndpoint::tells_its_port();
+    let port = Port::reserve();
+    let number = port.address().port();
+    let at = |bind: &str| {
+        let bind = format!("bind = \"{bind}:{number}\"");
+        config(&[&endpoint], "", "").replace("bind = \"@web\"", &bind)
+    };
+    let mut proxy = Evenkeel::start(&at(""));
+    let ipv6 = SocketAddr::from((Ipv6Addr::LOCALHOST, number));
+    let old = [
+        UdpClient::of(port.address()),
+        UdpClient::from(Ipv6Addr::LOCALHOST, ipv6),
+    ];
+    for client in &old {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
+    proxy.reload(&at("[::]"));
+    UdpClient::of(port.address()).send("who");
+    let new = UdpClient::from(Ipv6Addr::LOCALHOST, ipv6);
+    for client in old.iter().chain([&new]) {
+        assert_eq!(client.ask("who"), endpoint.name());
+    }
+    let name = "evenkeel_udp_dropped_total";
+    await_metric(&proxy, name, &["web", "draining"], 1.0);
+    assert_eq!(endpoint.peers().len(), 3);
+}
+
 #[test]
 fn sessions_outlive_their_listener_and_meet_it_again() {
     let endpoint = UdpEndpoint::tells_its_port();
@@ -444,3 +543,6 @@ fn what_is_left_at_the_end_is_cut_and_logged() {
     assert!(log.contains("\"url.scheme\":\"udp\""), "{log}");
     assert!(log.contains("\"cut\":1"), "{log}");
 }
+
+/// No listener for datagrams.
+const WITHOUT: &str = "workers = 2\n[listener.other]\nbind = \"@other\"\nto = [\"127.0.0.1:9\"]\n";

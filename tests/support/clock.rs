@@ -16,16 +16,25 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// When nothing has been found after `PATIENCE`; `what` says what was awaited.
-pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, probe)
+}
+
+/// The same for what takes its time by design.
+///
+/// # Panics
+/// When nothing has been found after `limit`; `what` says what was awaited.
+pub(crate) fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    mut probe: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = probe() {
             return found;
         }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} in vain: {what}"
-        );
+        assert!(start.elapsed() < limit, "waited {limit:?} in vain: {what}");
         thread::sleep(STEP);
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::{env, thread};
+use std::{env, process, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -46,7 +47,9 @@ impl Evenkeel {
     }
 
     /// The same, with these files by name beside the configuration. One that is called
-    /// `environment` has variables for the program, `NAME=value` on each line.
+    /// `environment` has variables for the program, `NAME=value` on each line; one that is called
+    /// `program` makes it be started by a link of that name, or by what is in it: a script, in
+    /// which `PROGRAM` stands for its path.
     pub(crate) fn start_among(files: &[(String, String)], config: &str) -> Self {
         Self::launch(config, files, None)
     }
@@ -64,6 +67,7 @@ impl Evenkeel {
             fs::create_dir_all(parent).expect("a writable directory");
             fs::write(path, content).expect("a writable directory");
         }
+        folder.link_program();
         let mut evenkeel = Self {
             child: folder.run(output),
             killed: false,
@@ -205,6 +209,12 @@ impl Evenkeel {
         })
     }
 
+    /// The same, where that is no failure whatever it ends with.
+    pub(crate) fn wait_for_exit_of_any_kind(&mut self) -> ExitStatus {
+        self.killed = true;
+        self.wait_for_exit()
+    }
+
     fn wait_until_ready(&mut self) {
         let address = self.address(ADMIN);
         eventually("the program is ready", || {
@@ -225,6 +235,7 @@ impl Drop for Evenkeel {
         let ended = self.child.try_wait().expect("our own child");
         drop(self.child.kill());
         drop(self.child.wait());
+        self.folder.end_successors();
         let log = self.log();
         if thread::panicking() {
             // The test framework shows a failed test's output, and only that.
@@ -258,7 +269,13 @@ impl Folder {
         let log = log.expect("the log was created");
         let environment = fs::read_to_string(self.0.join(ENVIRONMENT)).unwrap_or_default();
         let variables = environment.lines().filter_map(|line| line.split_once('='));
-        Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        let link = self.0.join(PROGRAM);
+        let program = if link.exists() {
+            link
+        } else {
+            env!("CARGO_BIN_EXE_evenkeel").into()
+        };
+        Command::new(program)
             .arg("run")
             .arg("--config")
             .arg(self.0.join(CONFIG))
@@ -268,6 +285,46 @@ impl Folder {
             .stdout(output.unwrap_or_else(|| log.into()))
             .spawn()
             .expect("the program was built")
+    }
+
+    /// Where the file asks for it, makes it a link to the program, or a script that starts it.
+    fn link_program(&self) {
+        let link = self.0.join(PROGRAM);
+        let Ok(script) = fs::read_to_string(&link) else {
+            return;
+        };
+        if script.is_empty() {
+            fs::remove_file(&link).expect("a file");
+            symlink(env!("CARGO_BIN_EXE_evenkeel"), link).expect("a writable directory");
+        } else {
+            let script = script.replace("PROGRAM", env!("CARGO_BIN_EXE_evenkeel"));
+            fs::write(&link, script).expect("a writable directory");
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(link, mode).expect("our own file");
+        }
+    }
+
+    /// Ends those that upgrades have put in the program's place: they are nobody's children.
+    fn end_successors(&self) {
+        let config = self.0.join(CONFIG).display().to_string();
+        let running = || {
+            let all = fs::read_dir("/proc").expect("it is there");
+            let ids = all.filter_map(|one| one.ok()?.file_name().to_str()?.parse::<i32>().ok());
+            let is_ours = |id: &i32| {
+                let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+                let mut words = line.split(|byte| *byte == 0);
+                words.any(|word| word == config.as_bytes()) && *id != own_id()
+            };
+            ids.filter(is_ours).collect::<Vec<_>>()
+        };
+        eventually("its successors are gone", || {
+            let left = running();
+            for id in left.iter().filter_map(|id| Pid::from_raw(*id)) {
+                // It may have ended by itself meanwhile.
+                let _ = kill_process(id, Signal::KILL);
+            }
+            left.is_empty().then_some(())
+        });
     }
 
     fn socket(&self) -> String {
@@ -303,6 +360,10 @@ fn complete(config: &str, folder: &Folder, ports: &mut BTreeMap<String, Port>) -
     out.concat()
 }
 
+fn own_id() -> i32 {
+    i32::try_from(process::id()).expect("a process id")
+}
+
 #[expect(clippy::print_stderr, reason = "shown for failed tests only")]
 fn report(log: &str) {
     eprintln!("what the program wrote:\n{log}");
@@ -312,4 +373,5 @@ const ADMIN: &str = "admin";
 const CONFIG: &str = "evenkeel.toml";
 const ENVIRONMENT: &str = "environment";
 const LOG: &str = "log";
+const PROGRAM: &str = "program";
 const SOCKET: &str = "admin.sock";

@@ -63,11 +63,14 @@ impl UdpEndpoint {
         })
     }
 
-    /// One that answers with sixty datagrams, numbered, each of a thousand bytes.
-    pub(crate) fn sends_much() -> Self {
-        Self::start(Port::reserve(), |_, _| {
+    /// One that answers with as many datagrams as it is asked for, numbered, each of a thousand
+    /// bytes.
+    pub(crate) fn sends_so_many() -> Self {
+        Self::start(Port::reserve(), |_, bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let count = text.parse().expect("a number");
             let one = |number: u32| [&number.to_be_bytes()[..], &[7; 996]].concat();
-            (0..60).map(one).collect()
+            (0..count).map(one).collect()
         })
     }
 

@@ -13,21 +13,33 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::at_least_one;
+use fastrand::Rng;
+
+use super::members::takes;
+use super::sample::Sampler;
+use super::{Members, at_least_one};
 
 /// Picks in turn.
 #[derive(Debug)]
 pub(super) struct RoundRobin {
     order: Order,
-    cursor: AtomicUsize,
+    /// Where the turns of those that are skipped go.
+    others: Sampler,
+    cursor: Cursor,
 }
+
+/// All workers write it at each pick, so it has cache lines for itself: what stands beside it is
+/// read as often, and never changes.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Cursor(AtomicUsize);
 
 #[derive(Debug)]
 enum Order {
     /// All weights are equal: one after the other.
     Even { members: usize },
     /// One cycle of turns.
-    Written { turns: Box<[u32]>, members: usize },
+    Written { turns: Box<[u32]> },
 }
 
 /// Members of one weight. They take turns among themselves, so the next of them is always the one
@@ -45,31 +57,29 @@ impl RoundRobin {
     pub(super) fn new(weights: &[u32], position: usize) -> Self {
         Self {
             order: Order::new(weights),
-            cursor: AtomicUsize::new(position),
+            others: Sampler::new(weights),
+            cursor: Cursor(AtomicUsize::new(position)),
         }
     }
 
-    pub(super) fn pick(&self, skip: impl Fn(usize) -> bool) -> Option<usize> {
-        let members = self.order.members();
-        if members == 0 {
+    pub(super) fn pick<M: Members>(&self, members: &M, random: &mut Rng) -> Option<usize> {
+        if self.others.len() == 0 {
             return None;
         }
         // Every look takes a turn of its own: were the turns of a skipped member to fall to the one
-        // after it, that one would get twice its share.
+        // after it, that one would get twice its share. Behind a gap of many (a zone that is dark)
+        // it would get those of all of them: so these are drawn for.
         for _ in 0..LOOKS {
-            let member = self.order.at(self.cursor.fetch_add(1, Ordering::Relaxed));
-            if !skip(member) {
+            let member = self.order.at(self.cursor.0.fetch_add(1, Ordering::Relaxed));
+            if !members.skips(member) && takes(members, member, random) {
                 return Some(member);
             }
         }
-        let start = self.cursor.load(Ordering::Relaxed) % members;
-        (start..members)
-            .chain(0..start)
-            .find(|&member| !skip(member))
+        self.others.draw_usable(members, random)
     }
 
     pub(super) fn position(&self) -> usize {
-        self.cursor.load(Ordering::Relaxed)
+        self.cursor.0.load(Ordering::Relaxed)
     }
 }
 
@@ -83,20 +93,13 @@ impl Order {
         }
         Self::Written {
             turns: smooth(&weights),
-            members,
-        }
-    }
-
-    fn members(&self) -> usize {
-        match self {
-            Self::Even { members } | Self::Written { members, .. } => *members,
         }
     }
 
     fn at(&self, cursor: usize) -> usize {
         match self {
             Self::Even { members } => cursor % members,
-            Self::Written { turns, .. } => turns[cursor % turns.len()] as usize,
+            Self::Written { turns } => turns[cursor % turns.len()] as usize,
         }
     }
 }
@@ -184,7 +187,7 @@ fn smooth(weights: &[u32]) -> Box<[u32]> {
 const LONGEST_CYCLE: u64 = 16_384;
 /// With more members than that allows, turns per member on average: their ratios hold to a quarter.
 const TURNS_PER_MEMBER: u64 = 4;
-/// Turns that are taken before all members are looked at.
+/// Turns that are taken before others are drawn.
 const LOOKS: usize = 16;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::balance::tests::without;
 
 /// nginx's algorithm as it is written down: each gains its weight, the first with the most pays.
 fn nginx(weights: &[u32], steps: usize) -> Vec<usize> {
@@ -53,13 +54,31 @@ fn a_cycle_is_bounded_and_keeps_its_ratios() {
 #[test]
 fn the_turns_of_a_skipped_member_are_shared() {
     let round_robin = RoundRobin::new(&[1, 1, 1, 1], 0);
-    let mut picks = [0; 4];
+    let (mut picks, mut random) = ([0; 4], fastrand::Rng::with_seed(1));
     for _ in 0..300 {
         picks[round_robin
-            .pick(|member| member == 0)
+            .pick(&without(|member| member == 0), &mut random)
             .expect("three are left")] += 1;
     }
     assert_eq!(picks, [0, 100, 100, 100]);
+}
+
+#[test]
+fn the_turns_of_a_gap_are_shared_as_well() {
+    for weights in [vec![1; 80], [1, 3].repeat(40)] {
+        let round_robin = RoundRobin::new(&weights, 0);
+        let (mut picks, mut random) = ([0_u32; 80], fastrand::Rng::with_seed(1));
+        for _ in 0..80_000 {
+            let member = round_robin.pick(&without(|member| member < 40), &mut random);
+            picks[member.expect("forty are left")] += 1;
+        }
+        let total: u32 = weights[40..].iter().sum();
+        for (picks, weight) in picks.iter().zip(&weights).skip(40) {
+            let due = 80_000.0 * f64::from(*weight) / f64::from(total);
+            let error = (f64::from(*picks) / due - 1.0).abs();
+            assert!(error < 0.15, "{picks} picks, due {due}");
+        }
+    }
 }
 
 #[test]
@@ -67,8 +86,10 @@ fn workers_together_keep_the_order() {
     let round_robin = RoundRobin::new(&[3, 2, 1], 0);
     let picks: Vec<AtomicUsize> = (0..3).map(|_| AtomicUsize::new(0)).collect();
     let pick_many = || {
+        let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..2_000 {
-            let member = round_robin.pick(|_| false).expect("three members");
+            let member = round_robin.pick(&without(|_| false), &mut random);
+            let member = member.expect("three members");
             picks[member].fetch_add(1, Ordering::Relaxed);
         }
     };

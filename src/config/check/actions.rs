@@ -131,4 +131,13 @@ fn prefix(route: &Item<'_, Route>, findings: &mut Findings) {
 const ACTIONS: [&str; 4] = ["upstream", "split", "redirect", "respond"];
 
 /// What is done to a request on its way to an endpoint.
-const FOR_ENDPOINTS: [&str; 5] = ["rewrite", "request_headers", "timeouts", "retry", "connect"];
+const FOR_ENDPOINTS: [&str; 8] = [
+    "rewrite",
+    "request_headers",
+    "timeouts",
+    "deadline_field",
+    "retry",
+    "hedge",
+    "max_in_flight",
+    "connect",
+];

@@ -19,7 +19,7 @@ pub(super) fn malformed(
     let title = format!("`{path}` is not {}", fault.what);
     let finding = Diagnostic::new(fault.code, title).at(place, fault.why);
     // What is not the path of a key may be the key.
-    let finding = if fault.code == Code::File {
+    let finding = if matches!(fault.code, Code::File | Code::StickySecret) {
         finding
     } else {
         with_value(finding, text)

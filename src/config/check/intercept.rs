@@ -169,7 +169,7 @@ fn routes(world: &World<'_>, findings: &mut Findings) {
 }
 
 /// Settings that are about endpoints which are known.
-const OF_ENDPOINTS: [&str; 11] = [
+const OF_ENDPOINTS: [&str; 13] = [
     "balance",
     "zone",
     "health",
@@ -178,7 +178,9 @@ const OF_ENDPOINTS: [&str; 11] = [
     "http2",
     "min_healthy",
     "max_idle_per_endpoint",
+    "retry_budget",
     "panic_threshold",
+    "outlier",
     "on_removed",
     "drain",
 ];

@@ -16,6 +16,7 @@ use super::node::Node;
 use super::source::Place;
 
 mod actions;
+mod affinity;
 mod binds;
 mod client_rules;
 mod cover;
@@ -23,10 +24,12 @@ mod endpoints;
 mod fault;
 mod fields;
 mod health;
+mod instance;
 mod intercept;
 mod limits;
 mod listeners;
 mod names;
+mod outlier;
 mod protocols;
 mod proxy_protocol;
 mod retries;
@@ -101,12 +104,15 @@ pub(super) fn relations(root: &Node) -> Vec<Diagnostic> {
     proxy_protocol::check(&world, &mut findings);
     retries::check(&world, &mut findings);
     upstreams::check(&world, &mut findings);
+    affinity::check(&world, &mut findings);
     upstream_tls::check(&world, &mut findings);
     unused::check(&world, &mut findings);
     endpoints::check(&world, &mut findings);
     intercept::check(&world, &mut findings);
+    instance::check(&world, &mut findings);
     zones::check(&world, &mut findings);
     health::check(&world, &mut findings);
+    outlier::check(&world, &mut findings);
     tests_of_routes::check(&world, &mut findings);
     findings.list
 }

@@ -18,6 +18,11 @@ pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
         }
         split(world, route.name, route.node, findings);
     }
+    let ready_when = world.root.at(&["admin", "ready_when"]).map(Node::items);
+    for upstream in ready_when.into_iter().flatten() {
+        let who = "readiness follows upstream";
+        must_exist(who, "upstream", upstream, &world.upstreams, findings);
+    }
     for listener in world.listeners.values() {
         if let Some(upstream) = listener.node.at(&["upstream"]) {
             let who = format!("listener `{}` sends traffic to upstream", listener.name);

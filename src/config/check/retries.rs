@@ -1,15 +1,23 @@
-//! Retries that the time limit of the request cuts off.
+//! Retries that the time limit of the request cuts off, or that nothing leads to; and hedges that
+//! would do harm, or are never made.
 
 use super::{Findings, Item, World};
 use crate::config::codes::Code;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::format::Route;
+use crate::config::format::{Retry, RetryCause, Route, StatusPattern};
 use crate::config::source::Place;
 use crate::config::units::Time;
 
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for route in world.routes.values() {
-        let Some(limit) = request_limit(world, route) else {
+        hedged(route, findings);
+        if let Some(written) = &route.written {
+            statuses(route, &written.retry, findings);
+            without_effect(route, &written.retry, findings);
+        }
+        let limit = request_limit(world, route);
+        never_hedged(route, limit, findings);
+        let Some(limit) = limit else {
             continue;
         };
         let found = per_try(route, limit).or_else(|| connects(world, route, limit));
@@ -110,6 +118,128 @@ fn cut_off(
             )),
     )
 }
+
+fn hedged(route: &Item<'_, Route>, findings: &mut Findings) {
+    let hedge = route.written.as_ref().and_then(|it| it.hedge.as_ref());
+    let Some(methods) = hedge.and_then(|hedge| hedge.methods.as_ref()) else {
+        return;
+    };
+    let Some(method) = methods.iter().find(|it| !IDEMPOTENT.contains(&it.as_str())) else {
+        return;
+    };
+    let title = format!("route `{}` hedges {method}", route.name);
+    findings.push(
+        Diagnostic::new(Code::HedgedMethod, title)
+            .at(
+                route.place(&["hedge", "methods"]),
+                format!("two endpoints may carry out one {method}"),
+            )
+            .help(format!("only {} may be here", IDEMPOTENT.join(", "))),
+    );
+}
+
+/// A hedge that would be asked when there is nothing to wait for any more.
+fn never_hedged(route: &Item<'_, Route>, limit: Option<Written>, findings: &mut Findings) {
+    let Some(written) = &route.written else {
+        return;
+    };
+    let Some(after) = written.hedge.as_ref().and_then(|hedge| hedge.after) else {
+        return;
+    };
+    let per_try = written.retry.per_try_timeout.map(|time| Written {
+        time,
+        place: route.place(&["retry", "per_try_timeout"]),
+    });
+    let limits = [("the request", limit), ("the attempt", per_try)];
+    let passed = limits.into_iter().find_map(|(what, limit)| {
+        let limit = limit.filter(|limit| limit.time <= after)?;
+        Some((what, limit))
+    });
+    let Some((what, limit)) = passed else {
+        return;
+    };
+    let title = format!("route `{}` is never hedged", route.name);
+    let label = format!("a second endpoint is asked after {after}");
+    findings.push(
+        Diagnostic::new(Code::RetryWithoutEffect, title)
+            .at(route.place(&["hedge", "after"]), label)
+            .also(limit.place, format!("{what} ends after {}", limit.time)),
+    );
+}
+
+fn statuses(route: &Item<'_, Route>, retry: &Retry, findings: &mut Findings) {
+    let begins_low = |pattern: &&StatusPattern| match pattern {
+        StatusPattern::Code(code) => *code < 400,
+        StatusPattern::Range(text) => text.starts_with(['1', '2', '3']),
+    };
+    if retry.statuses.iter().any(|it| begins_low(&it)) {
+        let title = format!("route `{}` repeats what has not failed", route.name);
+        findings.push(Diagnostic::new(Code::RetriedStatus, title).at(
+            route.place(&["retry", "statuses"]),
+            "400 to 599 are failures",
+        ));
+    }
+}
+
+fn without_effect(route: &Item<'_, Route>, retry: &Retry, findings: &mut Findings) {
+    if let (Some(first), Some(most)) = (retry.backoff, retry.backoff_at_most)
+        && first > most
+    {
+        let title = format!("route `{}` never pauses for its `backoff`", route.name);
+        findings.push(
+            Diagnostic::new(Code::RetryWithoutEffect, title)
+                .at(
+                    route.place(&["retry", "backoff"]),
+                    "the longest first pause",
+                )
+                .also(
+                    route.place(&["retry", "backoff_at_most"]),
+                    format!("every pause ends after {most}"),
+                ),
+        );
+    }
+    if retry.on.as_deref() == Some(&[RetryCause::Timeout]) && retry.per_try_timeout.is_none() {
+        let title = format!("`route.{}.retry.on` names what never happens", route.name);
+        findings.push(
+            Diagnostic::new(Code::RetryWithoutEffect, title)
+                .at(
+                    route.place(&["retry", "on"]),
+                    "`timeout` is the limit of one attempt",
+                )
+                .help("write `per_try_timeout`, or other causes"),
+        );
+    }
+    if retry.attempts != Some(1) {
+        return;
+    }
+    for key in OF_FURTHER_ATTEMPTS {
+        if route.has(&["retry", key]) {
+            let title = format!("`route.{}.retry.{key}` does nothing", route.name);
+            findings.push(
+                Diagnostic::new(Code::RetryWithoutEffect, title)
+                    .at(
+                        route.key_place(&["retry", key]),
+                        "it is about further attempts",
+                    )
+                    .also(route.place(&["retry", "attempts"]), "there are none"),
+            );
+        }
+    }
+}
+
+/// RFC 9110 §9.2.2, without those that are not passed on.
+const IDEMPOTENT: [&str; 5] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
+
+/// What says when and how an attempt is repeated. A body is kept all the same, for kept connections
+/// that turn out closed.
+const OF_FURTHER_ATTEMPTS: [&str; 6] = [
+    "on",
+    "statuses",
+    "grpc_codes",
+    "methods",
+    "backoff",
+    "backoff_at_most",
+];
 
 /// As documented at `retry.attempts`.
 const DEFAULT_ATTEMPTS: u32 = 2;

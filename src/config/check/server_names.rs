@@ -284,7 +284,7 @@ pub(in crate::config) const WITH_NAMES: [&str; 6] = [
 ];
 
 /// What is about requests: all else that a route can have, as a test makes sure.
-const OF_REQUESTS: [&str; 13] = [
+const OF_REQUESTS: [&str; 16] = [
     "hosts",
     "path",
     "methods",
@@ -296,7 +296,10 @@ const OF_REQUESTS: [&str; 13] = [
     "rewrite",
     "request_headers",
     "response_headers",
+    "deadline_field",
     "retry",
+    "hedge",
+    "max_in_flight",
     "connect",
 ];
 

@@ -168,7 +168,7 @@ impl Walk<'_> {
         place: Place,
         text: &Text,
     ) -> bool {
-        if text.is_secret() {
+        if text.is_secret() || shape.format() == Some("x-secret") {
             self.secrets.insert(path.to_string());
         }
         let words = shape.words();

@@ -128,9 +128,12 @@ fn removal_of_datagrams(world: &World<'_>, findings: &mut Findings) {
     }
 }
 
-/// Without checks every endpoint counts as healthy.
+/// Without checks and outlier detection every endpoint counts as healthy.
 fn panic_threshold(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
-    if upstream.sound && upstream.has(&["panic_threshold"]) && !upstream.has(&["health"]) {
+    let written = upstream.written.as_ref();
+    let ejects = written.is_none_or(|written| written.outlier.enabled.unwrap_or(true));
+    let is_judged = ejects || upstream.has(&["health"]);
+    if upstream.sound && upstream.has(&["panic_threshold"]) && !is_judged {
         let title = format!("`upstream.{}.panic_threshold` does nothing", upstream.name);
         findings.push(
             Diagnostic::new(Code::NoEffect, title)
@@ -138,7 +141,9 @@ fn panic_threshold(upstream: &Item<'_, Upstream>, findings: &mut Findings) {
                     upstream.key_place(&["panic_threshold"]),
                     "a share of healthy endpoints",
                 )
-                .help("without [upstream.<name>.health] no endpoint is ever unhealthy"),
+                .help(
+                    "without [upstream.<name>.health] and outlier detection all count as healthy",
+                ),
         );
     }
 }

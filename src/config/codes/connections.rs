@@ -126,11 +126,46 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
                listener must be for all others: without `hosts`, or with `*`.",
     },
     Explanation {
+        code: Code::EjectionTimes,
+        id: "E0310",
+        summary: "an ejection that is longer than the longest",
+        text: "`eject_for` is how long the first ejection of an endpoint lasts, and each further one in \
+               a row is longer, up to `eject_at_most`.",
+    },
+    Explanation {
         code: Code::OnlyOverUdp,
         id: "E0320",
         summary: "a setting of datagrams on a listener that takes connections",
         text: "`responses` ends a UDP session once its datagrams were answered. A connection is ended by \
                those who speak on it.",
+    },
+    Explanation {
+        code: Code::HashKey,
+        id: "E0321",
+        summary: "not what a key is made of",
+        text: "`hash_by` names what ties requests to an endpoint: `client_address`, `field:` and the name \
+               of a field, `cookie:` and that of a cookie, `query:` and that of a parameter, or `path`.",
+    },
+    Explanation {
+        code: Code::StickySecret,
+        id: "E0322",
+        summary: "a secret that can be guessed",
+        text: "Whoever knows the secret of a sticky cookie can choose which endpoint gets his requests, \
+               and learns which there are. It has at least 16 characters, from a random source: \
+               `openssl rand -hex 32`. Best is a file of its own, `\"${file:…}\"`.",
+    },
+    Explanation {
+        code: Code::CookieForm,
+        id: "E0323",
+        summary: "a cookie that browsers read differently",
+        text: "A cookie's name has letters, digits and a few signs (RFC 6265 §4.1.1), its path begins with \
+               `/` and has no `;`.",
+    },
+    Explanation {
+        code: Code::InsecureSameSite,
+        id: "E0324",
+        summary: "a cookie that browsers refuse",
+        text: "With `same_site = \"none\"` browsers take a cookie only if it is `Secure` as well.",
     },
     Explanation {
         code: Code::AlpnOfRequests,
@@ -139,5 +174,29 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
         text: "A listener for HTTP offers its clients what `protocols` says, and nothing else could be \
                read. `alpn` of a listener's `tls` is for `protocols = [\"tcp\"]`, whose bytes pass \
                unread: there nobody else knows what endpoints speak.",
+    },
+    Explanation {
+        code: Code::HedgedMethod,
+        id: "E0330",
+        summary: "a request that two endpoints would carry out",
+        text: "A hedged request may be at two endpoints at once, and both may carry it out. Only an \
+               idempotent method says that this does no harm (RFC 9110 §9.2.2): GET, HEAD, OPTIONS, PUT \
+               and DELETE.",
+    },
+    Explanation {
+        code: Code::RetriedStatus,
+        id: "E0331",
+        summary: "a status that is no failure",
+        text: "`retry.statuses` are those that are followed by another attempt. Only 400 to 599 say that \
+               one failed.",
+    },
+    Explanation {
+        code: Code::RetryWithoutEffect,
+        id: "E0332",
+        summary: "settings of retries that are never made",
+        text: "With `attempts = 1` no attempt is repeated, and what says how does nothing; and a \
+               `backoff` above `backoff_at_most` is cut to that each time. `on = [\"timeout\"]` is about \
+               `per_try_timeout`, and without it about nothing. A hedge whose `after` is not below the \
+               limit of the attempt, or of the request, is never asked for.",
     },
 ];

@@ -7,10 +7,10 @@ pub(super) const VALUES: &[Explanation] = &[
     Explanation {
         code: Code::Syntax,
         id: "E0101",
-        summary: "this is not valid TOML",
-        text: "The file cannot be read as TOML. Everything that the parser could still make out \
-               was checked, but names and relations were not: they would only repeat the same mistake \
-               in other words.",
+        summary: "this is not valid TOML, or JSON",
+        text: "The file cannot be read as TOML, or as JSON if its name ends in `.json`. Everything \
+               that the parser could still make out was checked, but names and relations were not: \
+               they would only repeat the same mistake in other words.",
     },
     Explanation {
         code: Code::UnknownSetting,
@@ -81,8 +81,9 @@ pub(super) const VALUES: &[Explanation] = &[
         summary: "an environment variable overrides nothing",
         text: "A variable that begins with `EVENKEEL__` names no setting. The rest of its name is the \
                path to the setting in capitals, its parts joined by two underscores: \
-               `EVENKEEL__UPSTREAM__API__BALANCE`. Only strings, numbers and booleans are set in this \
-               way, and only inside listeners, routes, upstreams and zones that a file defines.",
+               `EVENKEEL__UPSTREAM__API__BALANCE`. Only strings, numbers, booleans and lists of them \
+               are set in this way, and only inside listeners, routes, upstreams and zones that a file \
+               defines.",
     },
     Explanation {
         code: Code::VariableSyntax,

@@ -34,6 +34,10 @@ pub struct Listener {
     pub to: Vec<EndpointEntry>,
     /// The upstream that gets everything which no route takes. Default: none, which answers 404.
     pub upstream: Option<String>,
+    /// Whose requests come here: those of others, for the application behind (`inbound`), or those
+    /// of the application beside this instance, for others (`outbound`). It matters for the end:
+    /// `shutdown.wait_for`. Default: inbound.
+    pub direction: Option<Direction>,
     /// Peers whose forwarding fields (X-Forwarded-*, Forwarded, X-Request-Id) are believed, and
     /// whose PROXY headers are, where `proxy_protocol` is set: networks, and `unix` for those that
     /// come by a Unix socket.
@@ -101,6 +105,16 @@ pub enum TrustedProxy {
     Network(IpNet),
     /// Those that come by a Unix socket.
     Unix,
+}
+
+/// Whose requests come to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Those of others, for the application.
+    Inbound,
+    /// Those of the application, for others.
+    Outbound,
 }
 
 /// Which connections of a listener begin with a PROXY header.

@@ -6,43 +6,55 @@
 //! string has to have.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::secrets::Secrets;
+use super::show::show;
 use super::units::Time;
 
 mod http2;
+mod instance;
 mod limits;
 mod listener;
+mod outlier;
+mod retry;
 mod route;
 mod route_test;
 mod socket;
+mod sticky;
 mod tls;
 mod upstream;
 mod upstream_tls;
 
 pub use self::http2::{ListenerHttp2, UpstreamHttp2};
+pub use self::instance::{Capability, Reload, Security, WaitFor};
 pub use self::limits::{ListenerLimits, RateDetails, RateEntry};
-pub use self::listener::{Intercept, Listener, Protocol, ProxyHeaderPolicy, TrustedProxy};
-pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Retry, Rewrite, Route};
+pub use self::listener::{
+    Direction, Intercept, Listener, Protocol, ProxyHeaderPolicy, TrustedProxy,
+};
+pub use self::outlier::{GrpcStatus, Outlier};
+pub use self::retry::{Hedge, Retry, RetryBudget, RetryCause};
+pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};
 pub(super) use self::socket::dscp_of;
 pub use self::socket::{
     DscpEntry, KeepaliveDetails, KeepaliveEntry, ListenerSocket, UpstreamSocket,
 };
+pub use self::sticky::{SameSite, Sticky};
 pub use self::tls::{Certificate, ClientCertificates, Hsts, Tls, TlsVersion};
 pub use self::upstream::{
     Balance, EndpointDetails, EndpointEntry, Endpoints, Health, HealthGrpc, HealthHttp, HealthTcp,
     HealthUdp, OnRemoved, OtherEndpoints, ProxyProtocolVersion, StatusPattern, Upstream,
-    UpstreamProtocol, Zone,
+    UpstreamProtocol, UpstreamQueue, Zone,
 };
 pub use self::upstream_tls::{OwnCertificate, PublicRoots, ServerNameFrom, UpstreamTls};
 
 /// The whole configuration.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The version of the format. Only `1` exists. Default: 1.
@@ -53,10 +65,24 @@ pub struct Config {
     /// The zone (failure domain) that this instance stands in. Default: none.
     #[schemars(extend("format" = "x-name", "examples" = ["eu-1a", "${ZONE:-eu-1a}"]))]
     pub zone: Option<String>,
+    /// The user that the program becomes once its ports are bound, its keys are read and its log is
+    /// open, where it was started as root: a name or number of `/etc/passwd`, with `:group` for
+    /// another group than its own. Taken at a start. Default: none, it stays who it is.
+    #[schemars(extend("format" = "x-user", "examples" = ["evenkeel", "65532:65532"]))]
+    pub user: Option<String>,
+    /// What the program may do once it serves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub security: Security,
     /// Whether the kernel may write the memory of this process to a file when it dies, private keys
     /// and all. Where it may not, debuggers and profilers of the same user are refused too; root's
     /// are not. Once forbidden, it stays so until the process ends. Default: only without `tls`.
     pub core_dumps: Option<bool>,
+    /// The directory in which what was learned is kept over restarts: which endpoints are out and
+    /// for how long, when they close idle connections, what was counted. It is made if it is not
+    /// there, and belongs to one instance. See "State" in operations.md. Default: none, nothing is
+    /// kept.
+    #[schemars(length(min = 1), extend("examples" = ["/var/lib/evenkeel"]))]
+    pub state_dir: Option<PathBuf>,
     /// Further files, as paths or globs (`*` and `?` in file names) relative to this one. They may
     /// hold listeners, routes, upstreams and tests; all else stands in the main file.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -71,6 +97,12 @@ pub struct Config {
     /// What happens after SIGTERM.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shutdown: Shutdown,
+    /// What happens after SIGUSR2 or `evenkeel upgrade`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub upgrade: Upgrade,
+    /// When the configuration is read again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub reload: Reload,
     /// Settings that listeners, routes and upstreams inherit.
     #[serde(default, skip_serializing_if = "is_default")]
     pub defaults: Defaults,
@@ -101,9 +133,40 @@ pub struct Admin {
     /// Path of the Unix socket through which the CLI does everything. Default: none.
     #[schemars(extend("format" = "x-socket", "examples" = ["/run/evenkeel/admin.sock"]))]
     pub socket: Option<PathBuf>,
-    /// Address for probes, metrics and reading; GET only. Default: none.
+    /// Who may connect to the socket, by the mode of its file, in octal. Default: 0600, with
+    /// `group` 0660.
+    #[schemars(extend("format" = "x-mode", "examples" = ["0660"]))]
+    pub mode: Option<String>,
+    /// The group whose the socket's file is, by name or number; who is in it may ask for
+    /// everything. Default: that of this program, of which only its own user may ask.
+    #[schemars(extend("format" = "x-account", "examples" = ["ops"]))]
+    pub group: Option<String>,
+    /// Users that may ask for everything through the socket, by name or number, beside root and
+    /// that of this program, as far as the file's mode lets them in. Default: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("items" = {"type": "string", "format": "x-account"}, "examples" = [["anna"]]))]
+    pub allow_users: Vec<String>,
+    /// Groups whose members may, by name or number. Default: none but `group`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("items" = {"type": "string", "format": "x-account"}, "examples" = [["ops"]]))]
+    pub allow_groups: Vec<String>,
+    /// Address for probes, metrics and reading. Who comes from another machine gets probes and
+    /// metrics alone, unless `token_file` is set. Default: none.
     #[schemars(extend("format" = "x-ip-bind", "examples" = ["127.0.0.1:9901"]))]
     pub http: Option<String>,
+    /// A file with the token that `http` asks for (`Authorization: Bearer …`), at least 16
+    /// characters: for everything but probes, and for metrics unless they are public; changes may
+    /// be made with it. It is read again with each reload. Default: none, and `http` only shows.
+    #[schemars(extend("format" = "x-file", "examples" = ["/run/secrets/evenkeel-token"]))]
+    pub token_file: Option<PathBuf>,
+    /// Whether `http` shows metrics without the token, and to other machines. Default: true.
+    pub public_metrics: Option<bool>,
+    /// Upstreams that each need a healthy endpoint for `/readyz` to say yes: for a sidecar, that of
+    /// the application beside it. Liveness never depends on them. Default: none, readiness is about
+    /// this instance alone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("items" = {"type": "string", "minLength": 1}, "examples" = [["app"]]))]
+    pub ready_when: Vec<String>,
 }
 
 /// `[log]`
@@ -162,6 +225,23 @@ pub struct Shutdown {
     /// How long requests and connections may take to end afterwards. Default: 30s.
     #[schemars(extend("x-zero" = true))]
     pub drain: Option<Time>,
+    /// What listeners with `direction = "outbound"` wait for, within `drain`, before they end too:
+    /// `inbound_idle`, until the last inbound request has ended, and a second more. Default: none,
+    /// they end together with the others.
+    pub wait_for: Option<WaitFor>,
+}
+
+/// `[upgrade]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upgrade {
+    /// How long a new instance may take until it serves. One that is later is ended, and the old
+    /// one goes on as if nothing had been. Default: 30s.
+    pub ready_within: Option<Time>,
+    /// How long requests and connections of the old instance may go on once the new one serves.
+    /// Default: 1h.
+    #[schemars(extend("x-zero" = true))]
+    pub drain: Option<Time>,
 }
 
 /// `[defaults]`
@@ -198,7 +278,8 @@ pub struct Timeouts {
     pub body_idle: Option<Time>,
     /// Until a connection to an endpoint stands. Default: 3s.
     pub connect: Option<Time>,
-    /// From the end of the request to the head of the response. Default: 30s.
+    /// From the end of the request to the head of the response; interim ones do not begin it anew.
+    /// Default: 30s.
     pub response_head: Option<Time>,
     /// The whole request, from its head to the last byte of the response. Default: none.
     pub request: Option<Time>,
@@ -217,6 +298,13 @@ pub struct Timeouts {
     pub first_byte: Option<Time>,
     /// A UDP session in which nothing moves. Default: 60s.
     pub session_idle: Option<Time>,
+}
+
+/// As `config show` has it: without what is secret.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&show(self, false))
+    }
 }
 
 impl Config {

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Timeouts, is_default};
-use crate::config::units::Time;
+use super::{Hedge, Retry, Timeouts, is_default};
 
 /// `[route.<name>]`: which requests, and what happens to them. The most specific match wins.
 /// Exactly one action: `upstream`, `split`, `redirect` or `respond`. A route with `server_name`
@@ -105,9 +104,25 @@ pub struct Route {
     /// Time limits: `request`, `connect`, `response_head`, `body_idle`, `tunnel_idle`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
+    /// The field in which clients say how much time a request has: milliseconds, or a number with
+    /// `ms` or `s`. It can only shorten `timeouts.request`; endpoints are told what is left of
+    /// both. A value that is none of these is refused (400). gRPC's `grpc-timeout` is always
+    /// heeded. Default: none.
+    #[schemars(extend("format" = "x-field-name", "examples" = ["x-request-timeout-ms"]))]
+    pub deadline_field: Option<String>,
     /// How a failed attempt is repeated.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retry: Retry,
+    /// A second attempt where the first takes long. Default: none.
+    pub hedge: Option<Hedge>,
+    /// Requests of this route that are under way at once, and tunnels that they became, at all its
+    /// listeners and over all workers. Beyond it they are answered 503 at once, and nobody else's
+    /// are. Default: where another route or an upstream of the listener's own takes requests too,
+    /// three quarters of a listener's `max_connections` may have such requests there, however many
+    /// a connection of HTTP/2 has, and who is turned away by that loses its connection if it has no
+    /// other request; else no limit.
+    #[schemars(range(min = 1))]
+    pub max_in_flight: Option<u32>,
     /// Whether CONNECT opens a tunnel to an endpoint of the upstream. Default: false.
     pub connect: Option<bool>,
 }
@@ -218,16 +233,4 @@ pub struct FieldEdits {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("items" = {"type": "string", "format": "x-field-name"}))]
     pub remove: Vec<String>,
-}
-
-/// How a failed attempt is repeated: a connection failure when nothing was sent, or a connection
-/// that closed before a byte of the response to a request that may be repeated.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Retry {
-    /// Attempts in all, 1 to 10. Default: 2, which is one retry.
-    #[schemars(range(min = 1, max = 10))]
-    pub attempts: Option<u8>,
-    /// Limit of a single attempt until the response head. Default: none.
-    pub per_try_timeout: Option<Time>,
 }

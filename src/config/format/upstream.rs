@@ -6,8 +6,10 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Timeouts, UpstreamHttp2, UpstreamSocket, UpstreamTls, is_default};
-use crate::config::units::{Ratio, Time};
+use super::{
+    Outlier, RetryBudget, Sticky, Timeouts, UpstreamHttp2, UpstreamSocket, UpstreamTls, is_default,
+};
+use crate::config::units::{Factor, Ratio, Time};
 
 /// `[upstream.<name>]`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,6 +17,26 @@ use crate::config::units::{Ratio, Time};
 pub struct Upstream {
     /// How an endpoint is picked. Default: `power_of_two`.
     pub balance: Option<Balance>,
+    /// What ties requests to an endpoint where `balance` is `ring_hash` or `maglev`:
+    /// `client_address`, which is that behind `trusted_proxies`, `field:<name>`, `cookie:<name>`,
+    /// `query:<name>`, or `path`. What has no such thing goes to any endpoint. Over TCP and UDP
+    /// there is the address only. Default: `client_address`.
+    #[schemars(extend(
+        "format" = "x-hash-key",
+        "examples" = ["client_address", "field:x-user", "cookie:session", "query:id", "path"]
+    ))]
+    pub hash_by: Option<String>,
+    /// What an endpoint may carry against its share of what is in flight, where `balance` is
+    /// `ring_hash` or `maglev`: what is beyond that goes to the next one in an order that follows
+    /// from the key. Default: 125%.
+    pub max_load: Option<Factor>,
+    /// How long endpoints that are new, or back, take to get their whole share, which begins at a
+    /// tenth; so does what they may have in flight, where that is limited. Where all are new,
+    /// nobody is held back. `0s` gives all at once. Default: 10s.
+    #[schemars(extend("x-zero" = true))]
+    pub slow_start: Option<Time>,
+    /// A cookie that ties clients to endpoints. Default: none.
+    pub sticky: Option<Sticky>,
     /// Endpoints without a zone; or `original_dst`: wherever a connection was going that was
     /// brought here by a listener with `intercept`, within `allowed`.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -54,20 +76,34 @@ pub struct Upstream {
     /// zone. Default: none.
     #[schemars(range(min = 1))]
     pub min_healthy: Option<u32>,
-    /// Requests in flight at one endpoint. Default: no limit.
+    /// Requests and tunnels in flight at all endpoints together, over all workers. Beyond it
+    /// requests wait as `queue` says. Default: no limit.
+    #[schemars(range(min = 1))]
+    pub max_in_flight: Option<u32>,
+    /// Requests in flight at one endpoint. While all endpoints have as many, requests wait as
+    /// `queue` says. Default: no limit.
     #[schemars(range(min = 1))]
     pub max_in_flight_per_endpoint: Option<u32>,
     /// Connections to one endpoint, over all workers, probes not counted. Idle ones make room for a
     /// request, whichever worker keeps them. While all are in use, requests go to other endpoints,
-    /// or are refused (503); of TCP, they wait as long as `connect` says for one that ends.
+    /// or wait as `queue` says; TCP sessions wait as long as `connect` says for one that ends.
     /// Default: no limit.
     #[schemars(range(min = 1))]
     pub max_connections_per_endpoint: Option<u32>,
+    /// Bounds retries and hedges.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry_budget: RetryBudget,
+    /// How requests wait that find every endpoint at its limits.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub queue: UpstreamQueue,
     /// Idle connections kept per endpoint and worker; 0 keeps none. Default: 256.
     pub max_idle_per_endpoint: Option<u32>,
     /// Share of healthy endpoints below which health is ignored; `0%` never ignores
     /// it. Default: 50%.
     pub panic_threshold: Option<Ratio>,
+    /// What becomes of endpoints whose requests fail.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub outlier: Outlier,
     /// What becomes of TCP connections and upgraded connections to an endpoint that a reload or a
     /// change of addresses takes out: with `drain` they may go on for as long as `drain` says, with
     /// `close` they end at once. Requests under way end by themselves. Default: drain.
@@ -78,6 +114,19 @@ pub struct Upstream {
     /// `tunnel_max_age`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub timeouts: Timeouts,
+}
+
+/// `[upstream.<name>.queue]`: requests that find every endpoint, or the upstream, at its limits
+/// wait for room. Clients take turns. Once somebody has waited for all of `wait` in vain, the
+/// newest is first, until nobody has waited for half of it. Who waits in vain is answered 503.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamQueue {
+    /// Requests that may wait at once, over all workers; 0 for none. Default: 1024.
+    pub size: Option<u32>,
+    /// How long one may wait, over all its attempts; `0s` for not at all. Default: 1s.
+    #[schemars(extend("x-zero" = true))]
+    pub wait: Option<Time>,
 }
 
 /// `[upstream.<name>.zone.<zone>]`
@@ -146,18 +195,25 @@ pub struct EndpointDetails {
 pub enum Balance {
     /// In turn, interleaved by weight.
     RoundRobin,
-    /// The one with the fewest requests in flight per weight.
+    /// The one with the fewest requests in flight per weight; of more than 64 endpoints, the best
+    /// of eight random ones. Failures, and answers that are far too late, count as requests in
+    /// flight for some seconds.
     LeastConnections,
-    /// The better of two random ones.
+    /// The better of two random ones, by requests in flight, failures and answers that are far
+    /// too late.
     #[default]
     PowerOfTwo,
+    /// The better of two random ones, by how long they take to answer as well.
+    PeakEwma,
     /// Any, by weight.
     Random,
     /// The first healthy one in the order of the file: endpoints without a zone,
     /// then zones by name.
     FirstHealthy,
-    /// By the client's address: the same client gets the same endpoint, at every instance, and
-    /// hardly any moves when endpoints come and go.
+    /// By a hash of what `hash_by` says: the same gets the same endpoint, at every instance, and
+    /// when endpoints come or go, exactly that moves which has to.
+    RingHash,
+    /// The same with more even shares, while a few others move as well.
     Maglev,
 }
 

@@ -5,6 +5,7 @@
 //! and a file more or less changes nothing but what it holds.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::codes::Code;
@@ -14,13 +15,16 @@ use super::interpolate::interpolate;
 use super::load::{parse, read};
 use super::near::nearest;
 use super::node::{Entry, Node, Table, Value};
+use super::readings::Readings;
 use super::source::{Place, Sources};
 
 /// What came of including.
 pub(super) struct Included {
     pub(super) diagnostics: Vec<Diagnostic>,
-    /// Every file was there and was TOML.
+    /// Every file was there and was TOML, or JSON.
     pub(super) readable: bool,
+    /// Which files the globs matched.
+    pub(super) globs: Readings,
 }
 
 /// Merges the files that `include` names into the main file's tree.
@@ -44,6 +48,7 @@ pub(super) fn include(
         diagnostics: Vec::new(),
         readable: true,
         read: BTreeSet::new(),
+        globs: Readings::default(),
     };
     if let Some(main) = merge.sources.names().next() {
         merge.read.insert(PathBuf::from(main));
@@ -54,6 +59,7 @@ pub(super) fn include(
     Included {
         diagnostics: merge.diagnostics,
         readable: merge.readable,
+        globs: merge.globs,
     }
 }
 
@@ -66,6 +72,7 @@ struct Merge<'a> {
     /// Files that are already part of the configuration, so that overlapping patterns, and one that
     /// matches the main file, do no harm.
     read: BTreeSet<PathBuf>,
+    globs: Readings,
 }
 
 impl Merge<'_> {
@@ -83,12 +90,10 @@ impl Merge<'_> {
             self.unreadable(title, place, label);
             return;
         };
-        let folder = if parent.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            parent
-        };
-        let mut names = match self.environment.list(folder) {
+        let found = matching(parent, name, self.environment);
+        self.globs
+            .add_glob(parent, name, found.as_ref().ok().cloned());
+        let names = match found {
             Ok(names) => names,
             Err(error) => {
                 let title = format!("the folder of `{pattern}` cannot be read");
@@ -96,8 +101,6 @@ impl Merge<'_> {
                 return;
             }
         };
-        names.retain(|found| matches(name, found));
-        names.sort();
         if names.is_empty() {
             let title = format!("`{pattern}` matches no file");
             self.diagnostics
@@ -221,6 +224,19 @@ impl Merge<'_> {
     }
 }
 
+/// The names in a folder that match a pattern, in their order.
+pub(super) fn matching(
+    folder: &Path,
+    pattern: &str,
+    environment: &dyn Environment,
+) -> io::Result<Vec<String>> {
+    let here = folder.as_os_str().is_empty();
+    let mut names = environment.list(if here { Path::new(".") } else { folder })?;
+    names.retain(|name| matches(pattern, name));
+    names.sort();
+    Ok(names)
+}
+
 fn is_glob(text: &str) -> bool {
     text.contains(['*', '?'])
 }
@@ -255,8 +271,20 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 const INCLUDED: [&str; 4] = ["listener", "route", "upstream", "test"];
 
-const MAIN_ONLY: [&str; 8] = [
-    "version", "workers", "zone", "include", "admin", "log", "shutdown", "defaults",
+const MAIN_ONLY: [&str; 13] = [
+    "version",
+    "workers",
+    "zone",
+    "state_dir",
+    "user",
+    "security",
+    "include",
+    "admin",
+    "log",
+    "shutdown",
+    "reload",
+    "upgrade",
+    "defaults",
 ];
 
 #[cfg(test)]

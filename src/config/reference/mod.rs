@@ -87,7 +87,7 @@ fn kind(shape: Shape<'_>) -> String {
     match shape.format() {
         Some("x-time") => return "time".to_owned(),
         Some("x-size") => return "size".to_owned(),
-        Some("x-ratio") => return "ratio".to_owned(),
+        Some("x-ratio" | "x-factor") => return "ratio".to_owned(),
         Some("x-rate") => return "rate".to_owned(),
         Some("x-bind" | "x-ip-bind" | "x-address") => return "address".to_owned(),
         Some("x-file") => return "path of a file".to_owned(),
@@ -158,11 +158,14 @@ fn capitalised(text: &str) -> String {
 }
 
 /// The tables in the order in which a reader meets them.
-const TABLES: [(&str, &[&str]); 36] = [
+const TABLES: [(&str, &[&str]); 44] = [
     ("Top level", &[]),
+    ("`[security]`", &["security"]),
     ("`[admin]`", &["admin"]),
     ("`[log]`", &["log"]),
     ("`[shutdown]`", &["shutdown"]),
+    ("`[reload]`", &["reload"]),
+    ("`[upgrade]`", &["upgrade"]),
     ("`[defaults]`", &["defaults"]),
     ("`[defaults.timeouts]`", &["defaults", "timeouts"]),
     ("`[listener.<name>]`", &["listener", "*"]),
@@ -200,6 +203,7 @@ const TABLES: [(&str, &[&str]); 36] = [
         &["route", "*", "request_headers"],
     ),
     ("`[route.<name>.retry]`", &["route", "*", "retry"]),
+    ("`[route.<name>.hedge]`", &["route", "*", "hedge"]),
     ("`[upstream.<name>]`", &["upstream", "*"]),
     (
         "`[upstream.<name>.zone.<zone>]`",
@@ -211,8 +215,15 @@ const TABLES: [(&str, &[&str]); 36] = [
         "`[upstream.<name>.tls.certificate]`",
         &["upstream", "*", "tls", "certificate"],
     ),
+    (
+        "`[upstream.<name>.retry_budget]`",
+        &["upstream", "*", "retry_budget"],
+    ),
+    ("`[upstream.<name>.queue]`", &["upstream", "*", "queue"]),
     ("`[upstream.<name>.http2]`", &["upstream", "*", "http2"]),
     ("`[upstream.<name>.socket]`", &["upstream", "*", "socket"]),
+    ("`[upstream.<name>.outlier]`", &["upstream", "*", "outlier"]),
+    ("`[upstream.<name>.sticky]`", &["upstream", "*", "sticky"]),
     ("`[upstream.<name>.health]`", &["upstream", "*", "health"]),
     (
         "`[upstream.<name>.health.http]`",

@@ -5,9 +5,10 @@
 //! probably meant. It knows nothing of places and settings: the check of the structure adds those.
 
 use super::codes::Code;
-use super::units::{Rate, Ratio, Size, Time, UnitError};
+use super::units::{Factor, Rate, Ratio, Size, Time, UnitError};
 
 pub(super) mod address;
+mod affinity;
 mod field;
 mod file;
 mod grpc;
@@ -77,12 +78,17 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
             .parse::<Rate>()
             .map(drop)
             .map_err(|e| unit("a rate", &e)),
+        "x-factor" => text
+            .parse::<Factor>()
+            .map(drop)
+            .map_err(|e| unit("more than a whole", &e)),
         "x-name" => name(text),
         "x-bind" => address::bind(text).map(drop),
         "x-ip-bind" => address::ip_bind(text),
         "x-proxy" => address::proxy(text),
         "x-mode" => socket::mode(text),
         "x-account" => socket::account(text),
+        "x-user" => socket::user(text),
         "x-address" => address::endpoint(text).map(drop),
         "x-network" => address::network(text),
         "x-file" => file::path(text),
@@ -104,6 +110,10 @@ pub(super) fn check(format: &str, text: &str, bounds: Bounds) -> Result<(), Faul
         "x-method" => field::method(text),
         "x-protocol" => field::protocol(text),
         "x-field-name" => field::name(text),
+        "x-hash-key" => affinity::hash_key(text),
+        "x-cookie-name" => affinity::cookie_name(text),
+        "x-cookie-path" => affinity::cookie_path(text),
+        "x-secret" => affinity::secret(text),
         "x-field-value" => field::value(text),
         "x-value-pattern" => regex::value_pattern(text),
         "x-status-pattern" => status::pattern(text),

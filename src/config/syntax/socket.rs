@@ -65,3 +65,9 @@ pub(super) fn account(text: &str) -> Result<(), Fault> {
     };
     good.then_some(()).ok_or_else(wrong)
 }
+
+/// A user, perhaps with a group behind it.
+pub(super) fn user(text: &str) -> Result<(), Fault> {
+    let (user, group) = text.split_once(':').unwrap_or((text, text));
+    account(user).and_then(|()| account(group))
+}

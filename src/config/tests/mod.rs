@@ -15,18 +15,18 @@ mod unused;
 
 /// Variables and files that a test makes up.
 #[derive(Debug, Default)]
-pub(super) struct Made {
+pub(crate) struct Made {
     variables: BTreeMap<String, String>,
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Made {
-    fn with_variable(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.variables.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    fn with_file(mut self, path: &str, text: &str) -> Self {
+    pub(crate) fn with_file(mut self, path: &str, text: &str) -> Self {
         self.files.insert(path.to_owned(), text.into());
         self
     }

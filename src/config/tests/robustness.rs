@@ -17,7 +17,12 @@ fn holds(text: &str) {
             "conf.d/a.toml",
             "[upstream.api]\nendpoints = ['10.0.0.1:80']\n",
         );
-    let outcome = load_text("any.toml", text, &made);
+    holds_as("any.toml", text, &made);
+    holds_as("any.json", text, &made);
+}
+
+fn holds_as(name: &str, text: &str, made: &Made) {
+    let outcome = load_text(name, text, made);
     assert_eq!(outcome.config.is_none(), outcome.errors() > 0);
     for diagnostic in &outcome.diagnostics {
         assert_ne!(

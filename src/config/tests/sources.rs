@@ -289,6 +289,64 @@ fn secrets_are_not_shown() {
         assert!(shown.contains("visible"));
         assert_eq!(shown.matches("***").count(), 3, "{shown}");
     }
+    let debug = format!("{config:?}");
+    assert!(
+        !debug.contains("hidden") && !debug.contains("plain"),
+        "{debug}"
+    );
+}
+
+/// A finding shows the lines beside what it is about.
+#[test]
+fn secrets_in_variables_are_not_in_findings() {
+    let made = Made::default()
+        .with_variable(
+            "EVENKEEL__UPSTREAM__API__STICKY__SECRET",
+            "hidden-hidden-hidden",
+        )
+        .with_variable("EVENKEEL__UPSTREAM__API__STICKY__SECRETS", "1");
+    let text = format!("{WEB}sticky = {{ secret = 'x', cookie = 'at' }}\n");
+    let outcome = load_text("test.toml", &text, &made);
+    assert_eq!(codes(&outcome), ["E0110"]);
+    let shown = outcome.render(Style::default());
+    assert!(!shown.contains("hidden"), "{shown}");
+}
+
+/// A list is written with commas; each of its items is checked at its place.
+#[test]
+fn lists_are_overridden_too() {
+    let with = |value: &str| {
+        Made::default().with_variable("EVENKEEL__LISTENER__WEB__TRUSTED_PROXIES", value)
+    };
+    let config = good(WEB, &with("10.0.0.0/8, 192.0.2.0/24"));
+    assert_eq!(config.listener["web"].trusted_proxies.len(), 2);
+    assert_eq!(good(WEB, &with("")).listener["web"].trusted_proxies, []);
+    let outcome = load_text("test.toml", WEB, &with("10.0.0.0/8,everyone"));
+    let label = outcome.diagnostics[0].primary.as_ref().unwrap();
+    assert_eq!(outcome.sources.slice(label.place), "everyone");
+    let tables = Made::default().with_variable("EVENKEEL__TEST", "x");
+    assert_eq!(codes(&load_text("test.toml", WEB, &tables)), ["E0110"]);
+}
+
+/// Two names may be one in the environment, which has no dashes.
+#[test]
+fn a_variable_that_may_mean_two_settings_is_refused() {
+    let text = WEB.to_owned()
+        + "[upstream.a-b]\nendpoints = ['a:1']\n[upstream.a_b]\nendpoints = ['a:1']\n";
+    let made = Made::default().with_variable("EVENKEEL__UPSTREAM__A_B__BALANCE", "random");
+    let outcome = load_text("test.toml", &text, &made);
+    assert!(codes(&outcome).contains(&"E0110"), "{:?}", codes(&outcome));
+    assert!(
+        outcome
+            .render(Style::default())
+            .contains("may mean `a-b` or `a_b`")
+    );
+    let text = WEB.to_owned()
+        + "[upstream.a-b]\nendpoints = ['a:1']\n[route.x]\npath = '/x'\nupstream = 'a-b'\n";
+    assert_eq!(
+        good(&text, &made).upstream["a-b"].balance,
+        Some(Balance::Random)
+    );
 }
 
 /// Findings quote values, but not secret ones.

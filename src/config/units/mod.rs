@@ -21,11 +21,13 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+mod factor;
 mod rate;
 mod scale;
 #[cfg(test)]
 mod tests;
 
+pub use self::factor::Factor;
 pub use self::rate::Rate;
 use self::scale::{SIZE, TIME, split};
 

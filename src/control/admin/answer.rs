@@ -27,7 +27,7 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 /// A text.
-pub(super) fn text(status: StatusCode, media: &'static str, body: String) -> Response {
+pub(super) fn text(status: StatusCode, media: &'static str, body: impl Into<Bytes>) -> Response {
     response(status, media, body.into())
 }
 
@@ -59,6 +59,18 @@ impl Problem {
             format!("the methods here are {allow}"),
         );
         problem.with_field("allow", allow)
+    }
+
+    /// It is not known who asks.
+    pub(super) fn unauthorized() -> Self {
+        let detail = "this needs the token of admin.token_file: Authorization: Bearer …";
+        let problem = Self::new(StatusCode::UNAUTHORIZED, detail);
+        problem.with_field("www-authenticate", "Bearer")
+    }
+
+    /// The sentence.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// It cannot be done just now.

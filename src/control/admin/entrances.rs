@@ -2,31 +2,47 @@
 //!
 //! Problem: a socket file outlives a process that was killed, and the next start must neither fail
 //! for it nor take the socket of an instance that lives. So a socket file is replaced only if
-//! nobody answers on it ([`SocketFile`]), and it is this user's alone.
+//! nobody answers on it ([`SocketFile`]), and it is this user's alone unless more was written.
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 
+use super::doors::Doors;
+use super::token::TokenError;
 use crate::config;
-use crate::net::{Access, Bind, SocketFile, SocketFileError, Sockets};
+use crate::control::inherited::Inherited;
+use crate::net::{Access, Bind, SocketFile, SocketFileError, Sockets, UnknownAccount};
 
 /// Where the admin API is served. Dropping it closes the entrances and removes the socket's file.
 #[derive(Debug, Default)]
 pub struct Entrances {
-    pub(super) socket: Option<Socket>,
+    pub(super) socket: Option<UnixListener>,
     pub(super) http: Option<TcpListener>,
-    /// What the latter is bound to.
-    bound: Option<Bind>,
+    /// Who may come in.
+    pub(super) doors: Doors,
+    gates: Vec<Gate>,
+    /// Turns true once another instance serves them.
+    left: watch::Sender<bool>,
 }
 
-/// A listening Unix socket and its file.
+/// What is needed to leave the entrances to another instance.
 #[derive(Debug)]
-pub(super) struct Socket {
-    pub(super) listener: UnixListener,
-    _file: Option<SocketFile>,
+pub struct Gates {
+    pub(crate) gates: Vec<Gate>,
+    left: watch::Sender<bool>,
+}
+
+/// The sockets of one entrance, and its address as it was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate {
+    pub(crate) bind: String,
+    pub(crate) sockets: Arc<Sockets>,
 }
 
 /// Why the admin API cannot be served; says what to do about it.
@@ -54,6 +70,12 @@ pub enum EntranceError {
     /// The system refused the socket.
     #[error("cannot make the admin socket {}: {}", .0.display(), .1)]
     Socket(PathBuf, io::Error),
+    /// A user or group that may come in does not exist.
+    #[error("admin.allow_users, allow_groups, group: {0}")]
+    Account(UnknownAccount),
+    /// There is no token.
+    #[error("admin.token_file: {}: {}", .0.display(), .1)]
+    Token(PathBuf, TokenError),
     /// The system refused the TCP address.
     #[error("admin.http: {0}")]
     Http(io::Error),
@@ -62,52 +84,116 @@ pub enum EntranceError {
 impl Entrances {
     /// Opens the entrances that are written. Needs a tokio runtime.
     pub fn bind(written: &config::Admin) -> Result<Self, EntranceError> {
-        let socket = written.socket.as_deref().map(Socket::bind).transpose()?;
-        let http = written.http.as_deref().map(bind_http).transpose()?;
-        let (http, bound) = http.unzip();
-        Ok(Self {
-            socket,
-            http,
-            bound: bound.flatten(),
-        })
+        Self::open(written, &Inherited::default())
+    }
+
+    /// The same; those that the instance before hands over stay as they are.
+    pub fn open(written: &config::Admin, inherited: &Inherited) -> Result<Self, EntranceError> {
+        let mut entrances = Self {
+            doors: Doors::new(written)?,
+            ..Self::default()
+        };
+        if let Some(path) = &written.socket {
+            let access = Access::own_with(written.mode.as_deref(), written.group.as_deref());
+            let gate = socket(path, &access, inherited)?;
+            let listener = listener(&gate.sockets, UnixListener::from_std);
+            let failed = |error| EntranceError::Socket(path.clone(), error);
+            entrances.socket = Some(listener.map_err(failed)?);
+            entrances.gates.push(gate);
+        }
+        if let Some(bind) = &written.http {
+            let gate = http(bind, inherited).map_err(EntranceError::Http)?;
+            let listener = listener(&gate.sockets, TcpListener::from_std);
+            entrances.http = Some(listener.map_err(EntranceError::Http)?);
+            entrances.gates.push(gate);
+        }
+        Ok(entrances)
+    }
+
+    /// Where the socket's file is.
+    pub fn socket_path(&self) -> Option<&Path> {
+        self.gates
+            .iter()
+            .find_map(|gate| gate.bind.strip_prefix(UNIX))
+            .map(Path::new)
     }
 
     /// What the TCP address is bound to, with the port that it really has.
     pub fn http_bound(&self) -> Option<Bind> {
-        self.bound
+        self.gates.iter().find_map(|gate| gate.sockets.bound)
     }
 
     /// The TCP address with the port that was really bound.
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http.as_ref()?.local_addr().ok()
     }
-}
 
-impl Socket {
-    fn bind(path: &Path) -> Result<Self, EntranceError> {
-        let failed = |error| EntranceError::Socket(path.into(), error);
-        let (listener, file) =
-            SocketFile::listen(path, &Access::OWN, WAITING).map_err(|error| match error {
-                SocketFileError::NoDirectory(path) => EntranceError::NoDirectory(path),
-                SocketFileError::NotASocket(path) => EntranceError::NotASocket(path),
-                SocketFileError::InUse(path) => EntranceError::InUse(path),
-                SocketFileError::Other(_, error) => failed(error),
-            })?;
-        Ok(Self {
-            listener: UnixListener::from_std(listener.into()).map_err(failed)?,
-            _file: file,
-        })
+    /// What is needed to leave them to another instance.
+    pub fn gates(&self) -> Gates {
+        Gates {
+            gates: self.gates.clone(),
+            left: self.left.clone(),
+        }
+    }
+
+    /// What they accept on.
+    pub fn sockets(&self) -> impl Iterator<Item = Arc<Sockets>> {
+        self.gates.iter().map(|gate| Arc::clone(&gate.sockets))
+    }
+
+    /// Turns true once another instance serves them.
+    pub(super) fn left(&self) -> watch::Receiver<bool> {
+        self.left.subscribe()
     }
 }
 
-fn bind_http(written: &str) -> Result<(TcpListener, Option<Bind>), EntranceError> {
-    let bind = || {
-        let sockets = Sockets::bind(written, 1)?;
-        let listener = sockets.take(0)?.ok_or(io::ErrorKind::NotConnected)?;
-        Ok((TcpListener::from_std(listener)?, sockets.bound))
-    };
-    bind().map_err(EntranceError::Http)
+impl Gates {
+    /// Accepts no more: another instance does. Who is connected is answered.
+    pub(crate) fn leave(&self) {
+        for gate in &self.gates {
+            gate.sockets.close(0);
+        }
+        self.left.send_replace(true);
+    }
 }
+
+fn socket(path: &Path, access: &Access, inherited: &Inherited) -> Result<Gate, EntranceError> {
+    let bind = format!("{UNIX}{}", path.display());
+    if let Some(sockets) = inherited.admin(&bind) {
+        return Ok(Gate { bind, sockets });
+    }
+    let failed = |error| EntranceError::Socket(path.into(), error);
+    let (listener, file) =
+        SocketFile::listen(path, access, WAITING).map_err(|error| match error {
+            SocketFileError::NoDirectory(path) => EntranceError::NoDirectory(path),
+            SocketFileError::NotASocket(path) => EntranceError::NotASocket(path),
+            SocketFileError::InUse(path) => EntranceError::InUse(path),
+            SocketFileError::Other(_, error) => failed(error),
+        })?;
+    let sockets = Arc::new(Sockets::of_socket(path, listener, file));
+    Ok(Gate { bind, sockets })
+}
+
+fn http(bind: &str, inherited: &Inherited) -> io::Result<Gate> {
+    let sockets = match inherited.admin(bind) {
+        Some(sockets) => sockets,
+        None => Arc::new(Sockets::bind(bind, 1)?),
+    };
+    let bind = bind.to_owned();
+    Ok(Gate { bind, sockets })
+}
+
+/// What the runtime watches of an entrance.
+fn listener<S: From<OwnedFd>, L>(
+    sockets: &Sockets,
+    watched: impl FnOnce(S) -> io::Result<L>,
+) -> io::Result<L> {
+    let own = sockets.duplicates()?.into_iter().next();
+    watched(own.ok_or(io::ErrorKind::NotConnected)?.into())
+}
+
+/// Before the path of a Unix socket.
+const UNIX: &str = "unix:";
 
 /// Commands that wait to be heard: there are few.
 const WAITING: i32 = 128;
@@ -132,6 +218,7 @@ mod tests {
         config::Admin {
             socket: Some(socket.into()),
             http: None,
+            ..config::Admin::default()
         }
     }
 
@@ -211,6 +298,7 @@ mod tests {
         let written = |port| config::Admin {
             socket: None,
             http: Some(format!("127.0.0.1:{port}")),
+            ..config::Admin::default()
         };
         let first = Entrances::bind(&written(0)).unwrap();
         let port = first.http_address().unwrap().port();

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::Problem;
 use super::target::Query;
-use crate::config::Config;
+use crate::config::{Config, masked};
 use crate::route::Outcome;
 use crate::snapshot::{Decision, Inquiry, Routing};
 
@@ -61,11 +61,12 @@ pub(super) fn explain(config: &Config, query: &Query) -> Result<Explained, Probl
     let routing = routing.map_err(|error| Problem::unavailable(error.to_string()))?;
     let decision = routing.decide(query.first("listener"), &inquiry);
     let decision = decision.map_err(|error| Problem::bad_request(error.to_string()))?;
-    Ok(decision.into())
+    Ok(Explained::new(decision, config))
 }
 
-impl From<Decision> for Explained {
-    fn from(decision: Decision) -> Self {
+impl Explained {
+    /// A decision by this configuration. What a request would have to say may be a secret.
+    pub fn new(decision: Decision, config: &Config) -> Self {
         let lost = decision.candidates.into_iter().filter_map(|candidate| {
             let (matches, why) = match candidate.outcome {
                 Outcome::Wins => return None,
@@ -75,7 +76,7 @@ impl From<Decision> for Explained {
             Some(Lost {
                 route: candidate.name.to_string(),
                 matches,
-                why,
+                why: masked(config, &why),
             })
         });
         Self {

@@ -2,8 +2,8 @@
 //!
 //! It runs on the control plane's runtime and only reads what the data plane shares anyway: the
 //! snapshot in force and the endpoints' atomics. So nothing that is asked here, and nobody who asks
-//! too much, can delay a request. The Unix socket carries all of it, the TCP address
-//! only what reads.
+//! too much, can delay a request. The Unix socket carries all of it, the TCP address only what
+//! reads, unless whoever asks has the token.
 //!
 //! Use: [`Entrances::bind`] while the program starts, then [`Admin::serve`] for as long as it runs.
 
@@ -18,25 +18,32 @@ use serde_json::{Map, Value, json};
 use super::ready::Readiness;
 use super::refusals::Refusals;
 use super::reload::{Requests, Verdict};
+use super::upgrade;
 use crate::config::Config;
 use crate::snapshot::Handle;
-use crate::telemetry::events::Events;
+use crate::telemetry::events::{Event, Events};
 use crate::telemetry::metrics::{Format, Registry};
 use answer::{Problem, Response};
+use doors::{Doors, TurnedAway};
+use scrapes::Scrapes;
 use server::{Entrance, Request};
 use target::{Query, Resource};
 
 mod answer;
+mod doors;
 mod entrances;
 mod explain;
 mod probes;
+mod scrapes;
 mod server;
 pub mod status;
 mod target;
+mod token;
 mod views;
 
-pub use entrances::{EntranceError, Entrances};
+pub use entrances::{EntranceError, Entrances, Gates};
 pub use explain::{Explained, Lost};
+pub use token::TokenError;
 
 /// What the admin API shows and does. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,6 +64,8 @@ pub struct Parts {
     pub readiness: Readiness,
     /// How a reload is asked for.
     pub reload: Requests,
+    /// How an upgrade is asked for.
+    pub upgrades: upgrade::Requests,
     /// Renewals that are refused.
     pub refusals: Refusals,
     /// Data-plane threads.
@@ -66,9 +75,11 @@ pub struct Parts {
 #[derive(Debug)]
 struct Shared {
     parts: Parts,
+    scrapes: Scrapes,
     started: SystemTime,
     started_with: Arc<Config>,
     applied: Mutex<Applied>,
+    turned_away: TurnedAway,
 }
 
 /// When a generation came into force.
@@ -87,9 +98,12 @@ impl Admin {
             generation: snapshot.generation,
             at: now,
         };
+        let turned_away = TurnedAway::new(&parts.registry, parts.events.clone());
         Self {
             shared: Arc::new(Shared {
+                turned_away,
                 parts,
+                scrapes: Scrapes::default(),
                 started: now,
                 started_with: Arc::clone(&snapshot.config),
                 applied: Mutex::new(applied),
@@ -98,31 +112,40 @@ impl Admin {
     }
 
     /// Serves until it is dropped.
-    pub async fn serve(self, entrances: Entrances) -> Infallible {
-        let answering = self.clone();
+    pub async fn serve(self, mut entrances: Entrances) -> Infallible {
+        let doors = Arc::new(std::mem::take(&mut entrances.doors));
+        let (answering, asked) = (self.clone(), Arc::clone(&doors));
         let answers = move |entrance, request: Request| -> server::Answer {
-            let admin = answering.clone();
-            Box::pin(async move { admin.answer(entrance, &request).await })
+            let (admin, doors) = (answering.clone(), Arc::clone(&asked));
+            Box::pin(async move { admin.answer((entrance, &doors), &request).await })
         };
         tokio::select! {
             never = server::serve(entrances, Arc::new(answers)) => never,
-            never = self.note_generations() => never,
+            never = self.note_generations(&doors) => never,
         }
     }
 
-    /// Keeps the time at which each generation came into force.
-    async fn note_generations(&self) -> Infallible {
+    /// Keeps the time at which each generation came into force, and reads the token again.
+    async fn note_generations(&self, doors: &Doors) -> Infallible {
         let mut generations = self.parts().snapshot.subscribe();
         while generations.changed().await.is_ok() {
             self.applied(*generations.borrow_and_update());
+            let Some(token) = &doors.token else { continue };
+            if let Err(why) = token.renew().await {
+                self.parts().events.publish(Event {
+                    kind: "admin_token_rejected",
+                    why: format!("the token before stays in force: {why}"),
+                    fields: Vec::new(),
+                });
+            }
         }
         std::future::pending().await
     }
 
-    async fn answer(&self, entrance: Entrance, request: &Request) -> Response {
+    async fn answer(&self, who: (Entrance, &Doors), request: &Request) -> Response {
         let uri = request.uri();
         self.carry_out(
-            entrance,
+            who,
             request.method(),
             uri.path(),
             uri.query(),
@@ -134,7 +157,7 @@ impl Admin {
 
     async fn carry_out(
         &self,
-        entrance: Entrance,
+        (entrance, doors): (Entrance, &Doors),
         method: &Method,
         path: &str,
         query: Option<&str>,
@@ -146,10 +169,8 @@ impl Admin {
         if !resource.admits(method) {
             return Err(Problem::not_allowed(resource.allow()));
         }
-        if resource.changes() && entrance == Entrance::Http {
-            let detail = "changes are made through the Unix socket (admin.socket) only";
-            return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-        }
+        let judged = doors.judge(entrance, &resource, headers);
+        judged.map_err(|refused| self.shared.turned_away.count(refused))?;
         self.show(&resource, &Query::new(query), headers).await
     }
 
@@ -162,7 +183,7 @@ impl Admin {
         let snapshot = self.parts().snapshot.load();
         match resource {
             Resource::Livez => Ok(probes::livez(query)),
-            Resource::Readyz => Ok(probes::readyz(&self.parts().readiness, query)),
+            Resource::Readyz => Ok(probes::readyz(&self.parts().readiness, &snapshot, query)),
             Resource::Startupz => Ok(probes::startupz(&self.parts().readiness, query)),
             Resource::Metrics => self.metrics(headers).await,
             Resource::Status => Ok(ok(&self.status())),
@@ -176,24 +197,18 @@ impl Admin {
             Resource::Events => views::events(&self.parts().events, query).map(|view| ok(&view)),
             Resource::Route => explain::explain(&snapshot.config, query).map(|view| ok(&view)),
             Resource::Reload => self.reload().await,
+            Resource::Upgrade => self.upgrade().await,
         }
     }
 
-    /// Everything that is measured. Made on a thread of its own: ten thousand series take a while,
-    /// and this runtime has probes to send.
     async fn metrics(&self, headers: &HeaderMap) -> Result<Response, Problem> {
         let accept = headers.get(header::ACCEPT);
         let accept = accept
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
         let format = Format::from_accept(accept);
-        let registry = self.parts().registry.clone();
-        let encode = move || {
-            let mut text = String::new();
-            registry.encode(format, &mut text);
-            text
-        };
-        let text = tokio::task::spawn_blocking(encode).await;
+        let text = self.shared.scrapes.text(&self.parts().registry, format);
+        let text = text.await;
         let text = text
             .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         Ok(answer::text(StatusCode::OK, format.content_type(), text))
@@ -201,17 +216,20 @@ impl Admin {
 
     async fn reload(&self) -> Result<Response, Problem> {
         let report = self.parts().reload.reload("admin").await;
-        let report = report.ok_or_else(|| Problem::unavailable("this instance is about to end"))?;
+        let report = report.ok_or_else(about_to_end)?;
         if report.result == Verdict::Applied {
             return Ok(ok(&report));
         }
-        // The report as it is, so that one reader fits both results, and a problem beside it.
-        let members = match json!(report) {
-            Value::Object(members) => members,
-            _ => Map::new(),
-        };
-        let refused = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, report.why);
-        Err(refused.with_members(members))
+        Err(refused(&report.why, json!(report)))
+    }
+
+    async fn upgrade(&self) -> Result<Response, Problem> {
+        let report = self.parts().upgrades.upgrade("admin").await;
+        let report = report.ok_or_else(about_to_end)?;
+        if report.result == upgrade::Verdict::Succeeded {
+            return Ok(ok(&report));
+        }
+        Err(refused(&report.why, json!(report)))
     }
 
     /// When the generation in force came into force.
@@ -230,6 +248,19 @@ impl Admin {
     fn parts(&self) -> &Parts {
         &self.shared.parts
     }
+}
+
+fn about_to_end() -> Problem {
+    Problem::unavailable("this instance is about to end")
+}
+
+/// The report as it is, so that one reader fits both results, and a problem beside it.
+fn refused(why: &str, report: Value) -> Problem {
+    let members = match report {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    };
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_owned()).with_members(members)
 }
 
 fn ok(value: &impl Serialize) -> Response {

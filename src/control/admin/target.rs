@@ -23,6 +23,7 @@ pub(super) enum Resource {
     Events,
     Route,
     Reload,
+    Upgrade,
 }
 
 /// The parameters of a query, decoded, in the order as written.
@@ -47,6 +48,7 @@ impl Resource {
             "/v1/events" => Some(Self::Events),
             "/v1/route" => Some(Self::Route),
             "/v1/reload" => Some(Self::Reload),
+            "/v1/upgrade" => Some(Self::Upgrade),
             other => {
                 let name = other.strip_prefix("/v1/upstreams/")?;
                 let name = name.strip_suffix("/endpoints")?;
@@ -59,7 +61,7 @@ impl Resource {
     /// The methods that it takes, as `Allow` lists them.
     pub(super) fn allow(&self) -> &'static str {
         match self {
-            Self::Reload => "POST",
+            Self::Reload | Self::Upgrade => "POST",
             Self::Livez
             | Self::Readyz
             | Self::Startupz
@@ -82,7 +84,12 @@ impl Resource {
         self.allow().split(", ").any(|allowed| allowed == method)
     }
 
-    /// Whether it changes something, which only the socket may.
+    /// Whether it is one of the probes, which anybody may ask.
+    pub(super) fn is_probe(&self) -> bool {
+        matches!(self, Self::Livez | Self::Readyz | Self::Startupz)
+    }
+
+    /// Whether it changes something.
     pub(super) fn changes(&self) -> bool {
         self.allow() == "POST"
     }
@@ -188,7 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_reload_changes_something() {
+    fn only_reloads_and_upgrades_change_something() {
+        assert!(Resource::Upgrade.changes() && !Resource::Upgrade.admits(&Method::GET));
         assert!(Resource::Reload.changes() && Resource::Reload.admits(&Method::POST));
         assert!(!Resource::Reload.admits(&Method::GET));
         assert!(!Resource::Status.changes() && !Resource::Status.admits(&Method::POST));

@@ -41,6 +41,14 @@ pub fn available() -> usize {
     available_under(Path::new("/"))
 }
 
+/// The directory of this process's cgroup, where there is one of version 2.
+pub fn cgroup_of(process: &str) -> Option<PathBuf> {
+    let cgroup = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let mount = Version::Two.mount(&mountinfo)?;
+    Some(Path::new("/").join(mount.directory(Version::Two.path(&cgroup)?)))
+}
+
 /// The same, with the kernel's files under `root`.
 fn available_under(root: &Path) -> usize {
     let mask = fs::read_to_string(root.join("proc/self/status"))

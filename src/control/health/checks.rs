@@ -39,12 +39,11 @@ struct Check {
 enum State {
     Waiting {
         due: Instant,
+        /// When it may begin, however urgent it is.
+        earliest: Instant,
     },
     /// A probe is under way. `again`: one was asked for since, and what this one sees may be older.
-    Probing {
-        since: Instant,
-        again: bool,
-    },
+    Probing { since: Instant, again: bool },
 }
 
 /// A probe to carry out.
@@ -95,7 +94,7 @@ impl Checks {
                     Some(check) => check.go_on(&settings, upstream, endpoint, now),
                     None => Check::new(&settings, upstream, endpoint, now),
                 };
-                if let State::Waiting { due } = check.state {
+                if let State::Waiting { due, .. } = check.state {
                     self.due.push(Reverse((due, id)));
                 }
                 self.by_id.insert(id, check);
@@ -144,11 +143,18 @@ impl Checks {
         check.endpoint.live.take_probe_request();
         match &mut check.state {
             State::Probing { again, .. } => *again = true,
-            State::Waiting { due } => {
-                *due = now.min(*due);
+            State::Waiting { due, earliest } => {
+                *due = now.max(*earliest).min(*due);
                 self.due.push(Reverse((*due, id)));
             }
         }
+    }
+
+    /// Whether a probe that ended so has shown that requests get there.
+    pub(super) fn proves_the_way(&self, id: u64, outcome: &Outcome) -> bool {
+        let check = self.by_id.get(&id);
+        let is_on_the_way = check.is_some_and(|check| check.settings.port.is_none());
+        is_on_the_way && outcome.verdict() == Some(ProbeResult::Passed)
     }
 
     /// Takes in how a probe ended.
@@ -168,7 +174,10 @@ impl Checks {
         let transition = verdict.and_then(|result| check.machine.observe(result));
         check.is_judged |= verdict.is_some();
         let due = check.due_after(was_judged, now, &mut self.random);
-        check.state = State::Waiting { due };
+        check.state = State::Waiting {
+            due,
+            earliest: now + check.pause(),
+        };
         self.due.push(Reverse((due, id)));
         let transition = transition?;
         Some(News {
@@ -178,6 +187,7 @@ impl Checks {
                 health: transition.to,
                 by: By::Active,
                 why: in_words(transition, outcome),
+                ejection: None,
             },
         })
     }
@@ -186,7 +196,10 @@ impl Checks {
     pub(super) fn broke_off(&mut self, id: u64, now: Instant) {
         if let Some(check) = self.by_id.get_mut(&id) {
             let due = now + check.settings.interval;
-            check.state = State::Waiting { due };
+            check.state = State::Waiting {
+                due,
+                earliest: now + check.pause(),
+            };
             self.due.push(Reverse((due, id)));
         }
     }
@@ -194,7 +207,7 @@ impl Checks {
     fn is_due(&self, id: u64, at: Instant) -> bool {
         self.by_id
             .get(&id)
-            .is_some_and(|check| matches!(check.state, State::Waiting { due } if due == at))
+            .is_some_and(|check| matches!(check.state, State::Waiting { due, .. } if due == at))
     }
 }
 
@@ -214,7 +227,10 @@ impl Check {
             upstream: Arc::clone(upstream),
             endpoint: Arc::clone(endpoint),
             machine: Machine::resume(health, settings.healthy_after, settings.unhealthy_after),
-            state: State::Waiting { due: now },
+            state: State::Waiting {
+                due: now,
+                earliest: now,
+            },
             is_judged: health != Health::Unknown,
         }
     }
@@ -231,7 +247,10 @@ impl Check {
             self.machine
                 .set_thresholds(settings.healthy_after, settings.unhealthy_after);
             self.state = match self.state {
-                State::Waiting { .. } => State::Waiting { due: now },
+                State::Waiting { .. } => State::Waiting {
+                    due: now,
+                    earliest: now,
+                },
                 State::Probing { since, .. } => State::Probing { since, again: true },
             };
             self.settings = Arc::clone(settings);
@@ -241,14 +260,18 @@ impl Check {
         self
     }
 
+    fn pause(&self) -> Duration {
+        PAUSE.min(self.settings.interval)
+    }
+
     /// When the next probe is due, counted from the start of the last one.
     fn due_after(&self, was_judged: bool, now: Instant, random: &mut Rng) -> Instant {
         let interval = self.settings.interval;
         let (since, again) = match self.state {
             State::Probing { since, again } => (since, again),
-            State::Waiting { due } => (due, false),
+            State::Waiting { due, .. } => (due, false),
         };
-        let pause = PAUSE.min(interval);
+        let pause = self.pause();
         let delay = if again {
             Duration::ZERO
         } else if self.machine.is_changing() {
@@ -271,7 +294,7 @@ fn jitter(random: &mut Rng) -> f64 {
 fn in_words(transition: Transition, outcome: &Outcome) -> String {
     let ended = match transition.to {
         Health::Healthy => "passed",
-        Health::Unhealthy | Health::Unknown => "failed",
+        Health::Unhealthy | Health::Unknown | Health::Ejected | Health::HalfOpen => "failed",
     };
     match (transition.from, transition.after) {
         (Health::Unknown, _) => format!("the first probe {ended}: {outcome}"),

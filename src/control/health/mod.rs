@@ -19,14 +19,15 @@ mod probe;
 mod run;
 mod udp;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::endpoint::ProbeRequests;
-use crate::upstream::Upstream;
+use crate::endpoint::LiveStates;
+use crate::upstream::{KeptMember, State, Upstream};
 
 use h2::H2;
 use run::{Command, Run};
@@ -38,17 +39,41 @@ pub struct Prober {
     task: JoinHandle<()>,
 }
 
+/// Asks the prober what it knows. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Asking {
+    commands: mpsc::UnboundedSender<Command>,
+}
+
 impl Prober {
-    /// Starts on the runtime that this is called on, with nothing to probe yet. `requests` is where
-    /// workers ask for probes ([`LiveStates::probe_requests`](crate::endpoint::LiveStates)).
-    pub fn start(requests: &Arc<ProbeRequests>, random: Rng) -> Self {
+    /// Starts on the runtime that this is called on, with nothing to probe yet. In `live` workers
+    /// ask for probes.
+    /// It owns what endpoints are held for, so it also hears there which of them fail.
+    pub fn start(live: &LiveStates, random: Rng) -> Self {
         let (commands, received) = mpsc::unbounded_channel();
-        let run = Run::new(received, Arc::clone(requests), random);
+        let asked = (
+            Arc::clone(live.probe_requests()),
+            Arc::clone(live.suspects()),
+        );
+        let run = Run::new(received, asked, random);
         let h2 = H2::default();
         let probing = run.until_dropped(move |job| probe::probe(job, h2.clone()));
         Self {
             commands,
             task: tokio::spawn(probing),
+        }
+    }
+
+    /// Goes on from what the process before knew of endpoints, with the upstreams that are told
+    /// next.
+    pub fn resume(&self, known: BTreeMap<u64, State>) {
+        drop(self.commands.send(Command::Resume(known)));
+    }
+
+    /// A way to ask what is to be kept of the endpoints.
+    pub fn asking(&self) -> Asking {
+        Asking {
+            commands: self.commands.clone(),
         }
     }
 
@@ -68,6 +93,16 @@ impl Prober {
             // An error means that the prober has ended: there is nothing to wait for.
             drop(all_judged.await);
         }
+    }
+}
+
+impl Asking {
+    /// What is to be kept of all endpoints over the end of the process, by their numbers; nothing
+    /// once the prober has ended. The caller sets the time limit.
+    pub async fn kept(&self) -> BTreeMap<u64, KeptMember> {
+        let (tell, told) = oneshot::channel();
+        drop(self.commands.send(Command::TellKept(tell)));
+        told.await.unwrap_or_default()
     }
 }
 

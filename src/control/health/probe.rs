@@ -48,7 +48,7 @@ pub(super) async fn probe(job: Job, h2: H2) -> Outcome {
         host: name.as_ref(),
         client: introduction.as_ref(),
     };
-    let opening = connect(&endpoint, &address, purpose, wanted);
+    let opening = connect(&endpoint, &address, purpose, wanted, || ());
     let (stream, secured) = match timeout_at(deadline, opening).await {
         Err(_) => return Outcome::NoConnectionWithin(check.timeout),
         Ok(Err(error)) => {

@@ -11,14 +11,19 @@ use tokio::time::{Instant, sleep_until};
 
 use super::checks::{Checks, Job, News};
 use super::outcome::Outcome;
-use crate::endpoint::ProbeRequests;
-use crate::upstream::{HealthChange, Upstream};
+use crate::control::outlier::Outliers;
+use crate::endpoint::{ProbeRequests, Suspects};
+use crate::upstream::{HealthChange, KeptMember, State, Upstream};
 
 /// What the prober is told.
 #[derive(Debug)]
 pub(super) enum Command {
     /// These are the upstreams now.
     Apply(Vec<Arc<Upstream>>),
+    /// Go on from these with the upstreams that are told next.
+    Resume(BTreeMap<u64, State>),
+    /// Say what is to be kept of all endpoints.
+    TellKept(oneshot::Sender<BTreeMap<u64, KeptMember>>),
     /// Say when every endpoint has had its first verdict.
     TellWhenJudged(oneshot::Sender<()>),
 }
@@ -29,6 +34,9 @@ pub(super) struct Run {
     checks: Checks,
     commands: mpsc::UnboundedReceiver<Command>,
     requests: Arc<ProbeRequests>,
+    /// What becomes of requests; the other half of what an endpoint is held for.
+    outliers: Outliers,
+    suspects: Arc<Suspects>,
     probes: JoinSet<Outcome>,
     /// Which endpoint a probe is for. Kept apart, so that it is known of a probe that panicked.
     probed: HashMap<Id, u64>,
@@ -44,13 +52,15 @@ type Told = (Arc<Upstream>, Vec<HealthChange>);
 impl Run {
     pub(super) fn new(
         commands: mpsc::UnboundedReceiver<Command>,
-        requests: Arc<ProbeRequests>,
-        random: Rng,
+        (requests, suspects): (Arc<ProbeRequests>, Arc<Suspects>),
+        mut random: Rng,
     ) -> Self {
         Self {
+            outliers: Outliers::new(random.fork()),
             checks: Checks::new(random),
             commands,
             requests,
+            suspects,
             probes: JoinSet::new(),
             probed: HashMap::new(),
             waiting: Vec::new(),
@@ -70,9 +80,15 @@ impl Run {
             } else {
                 None
             };
+            let look = self.outliers.next_due();
             tokio::select! {
                 command = self.commands.recv() => match command {
                     Some(Command::Apply(upstreams)) => self.apply(&upstreams),
+                    Some(Command::Resume(known)) => self.outliers.resume(known),
+                    Some(Command::TellKept(kept)) => {
+                        // Whoever has gone does not want to know any more.
+                        drop(kept.send(self.outliers.kept(Instant::now())));
+                    }
                     Some(Command::TellWhenJudged(judged)) => self.waiting.push(judged),
                     None => return,
                 },
@@ -81,6 +97,10 @@ impl Run {
                     for id in ids {
                         self.checks.request(id, now);
                     }
+                }
+                ids = self.suspects.take() => self.outliers.suspect(&ids, Instant::now()),
+                () = sleep_until(look.unwrap_or_else(Instant::now)), if look.is_some() => {
+                    self.outliers.sweep(Instant::now());
                 }
                 Some(ended) = self.probes.join_next_with_id() => self.take_in(ended),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
@@ -117,7 +137,9 @@ impl Run {
     }
 
     fn apply(&mut self, upstreams: &[Arc<Upstream>]) {
-        self.checks.apply(upstreams, Instant::now());
+        let now = Instant::now();
+        self.checks.apply(upstreams, now);
+        self.outliers.apply(upstreams, now);
         // Verdicts that were told to a build which is no longer the running one.
         for upstream in upstreams {
             upstream.refresh();
@@ -130,6 +152,7 @@ impl Run {
         let mut ended = Some(first);
         while let Some(result) = ended {
             if let Some(News { upstream, change }) = self.news_of(result) {
+                let change = self.outliers.probes_say(change, Instant::now());
                 let entry = told.entry(Arc::clone(&upstream.name));
                 entry
                     .or_insert_with(|| (upstream, Vec::new()))
@@ -149,6 +172,9 @@ impl Run {
             Ok((task, outcome)) => {
                 let id = self.probed.remove(&task)?;
                 tracing::debug!(endpoint = id, %outcome, "probed");
+                if self.checks.proves_the_way(id, &outcome) {
+                    self.outliers.probe_passed(id, now);
+                }
                 self.checks.finished(id, &outcome, now)
             }
             Err(error) => {

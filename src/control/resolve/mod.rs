@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +26,27 @@ use crate::net::Address;
 use crate::snapshot::effective_upstreams;
 use crate::upstream::{ResolvedEndpoint, entries};
 
+mod names;
 #[cfg(test)]
 mod tests;
 
 /// The endpoints of every upstream, by its name; the unnamed ones of `to = […]` are among them.
 pub type Resolved = BTreeMap<String, Vec<ResolvedEndpoint>>;
+
+/// The addresses of names.
+pub type Hosts = BTreeMap<String, Vec<IpAddr>>;
+
+/// What the names of a configuration stand for.
+#[derive(Debug, Default)]
+pub struct Names {
+    /// The endpoints.
+    pub endpoints: Resolved,
+    /// The addresses of each name.
+    pub hosts: Hosts,
+    /// Names that could not be looked up, each with the reason, and have the addresses that were
+    /// remembered.
+    pub remembered: Vec<String>,
+}
 
 /// An endpoint whose name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,24 +95,38 @@ impl<'a> Written<'a> {
     }
 }
 
-/// The addresses of all endpoints of a configuration, or every endpoint that has none.
-///
-pub async fn resolve(config: &Config, limit: Duration) -> Result<Resolved, Vec<Unresolved>> {
-    resolve_by(config, limit, look_up).await
+/// The addresses of all endpoints of a configuration, or every endpoint that has none. A name that
+/// cannot be looked up has the addresses that are `remembered` of it, if any are.
+pub async fn resolve(
+    config: &Config,
+    limit: Duration,
+    remembered: &Hosts,
+) -> Result<Names, Vec<Unresolved>> {
+    resolve_by(config, limit, remembered, names::look_up).await
 }
 
 /// The same with a resolver of the caller's choice, which may block.
 async fn resolve_by<L>(
     config: &Config,
     limit: Duration,
+    remembered: &Hosts,
     look_up: L,
-) -> Result<Resolved, Vec<Unresolved>>
+) -> Result<Names, Vec<Unresolved>>
 where
     L: Fn(&str) -> io::Result<Vec<IpAddr>> + Clone + Send + 'static,
 {
     let upstreams = effective_upstreams(config);
-    let found = find(hosts(&upstreams), limit, look_up).await;
-    let mut resolved = Resolved::new();
+    let mut found = find(hosts(&upstreams), limit, look_up).await;
+    let mut names = Names::default();
+    for (host, answer) in &mut found {
+        if let (Err(why), Some(addresses)) = (&answer, remembered.get(host)) {
+            names.remembered.push(format!("{host}: {why}"));
+            *answer = Ok(addresses.clone());
+        }
+        if let Ok(addresses) = answer {
+            names.hosts.insert(host.clone(), addresses.clone());
+        }
+    }
     let mut failures = Vec::new();
     for (name, upstream) in &upstreams {
         let mut endpoints = Vec::new();
@@ -110,13 +140,18 @@ where
                 }),
             }
         }
-        resolved.insert(name.clone(), endpoints);
+        names.endpoints.insert(name.clone(), endpoints);
     }
     if failures.is_empty() {
-        Ok(resolved)
+        Ok(names)
     } else {
         Err(failures)
     }
+}
+
+/// The names that a configuration has looked up, each once.
+pub fn names_of(config: &Config) -> BTreeSet<String> {
+    hosts(&effective_upstreams(config))
 }
 
 /// The names that have to be looked up, each once.
@@ -171,12 +206,6 @@ where
         });
     }
     found
-}
-
-/// What the system's resolver knows: `/etc/hosts`, DNS, and what else `nsswitch.conf` names.
-fn look_up(host: &str) -> io::Result<Vec<IpAddr>> {
-    let addresses = (host, 0).to_socket_addrs()?;
-    Ok(addresses.map(|address| address.ip()).collect())
 }
 
 /// The addresses of one family, in a fixed order: name servers rotate theirs, and an order that

@@ -40,7 +40,9 @@ fn zone_file(host: &str) -> io::Result<Vec<IpAddr>> {
 async fn a_name_without_an_address_has_its_place() {
     let outcome = cases::case("E0122");
     let config = outcome.config.as_ref().unwrap();
-    let failures = resolve_by(config, LIMIT, zone_file).await.unwrap_err();
+    let failures = resolve_by(config, LIMIT, &Hosts::new(), zone_file)
+        .await
+        .unwrap_err();
     let findings: Vec<_> = failures
         .iter()
         .map(|name| name.finding(&outcome.places))
@@ -50,7 +52,10 @@ async fn a_name_without_an_address_has_its_place() {
 
 async fn names(endpoints: &[&str]) -> Vec<(String, String)> {
     let config = config(endpoints);
-    let resolved = resolve_by(&config, LIMIT, zone_file).await.unwrap();
+    let resolved = resolve_by(&config, LIMIT, &Hosts::new(), zone_file)
+        .await
+        .unwrap()
+        .endpoints;
     resolved["api"]
         .iter()
         .map(|endpoint| (endpoint.name.to_string(), endpoint.address.to_string()))
@@ -65,7 +70,10 @@ fn pair(name: &str, address: &str) -> (String, String) {
 async fn literals_and_unix_sockets_need_no_look_up() {
     let never = |_: &str| -> io::Result<Vec<IpAddr>> { panic!("nothing is to be looked up") };
     let config = config(&["10.0.0.1:80", "[fd00::1]:80", "unix:/run/api.sock"]);
-    let resolved = resolve_by(&config, LIMIT, never).await.unwrap();
+    let resolved = resolve_by(&config, LIMIT, &Hosts::new(), never)
+        .await
+        .unwrap()
+        .endpoints;
     let addresses: Vec<String> = resolved["api"]
         .iter()
         .map(|endpoint| endpoint.address.to_string())
@@ -101,7 +109,9 @@ async fn a_name_with_several_addresses_becomes_endpoints_of_one_family() {
 #[tokio::test]
 async fn every_name_without_an_address_is_reported() {
     let config = config(&["one:80", "none:80", "empty:80", "host", "none:81"]);
-    let failures = resolve_by(&config, LIMIT, zone_file).await.unwrap_err();
+    let failures = resolve_by(&config, LIMIT, &Hosts::new(), zone_file)
+        .await
+        .unwrap_err();
     let texts: Vec<String> = failures.iter().map(ToString::to_string).collect();
     assert_eq!(
         texts,
@@ -134,7 +144,10 @@ async fn settings_zones_and_shorthands_are_kept() {
     config
         .listener
         .insert("web".to_owned(), Listener { to, ..listener });
-    let resolved = resolve_by(&config, LIMIT, zone_file).await.unwrap();
+    let resolved = resolve_by(&config, LIMIT, &Hosts::new(), zone_file)
+        .await
+        .unwrap()
+        .endpoints;
     assert_eq!(&*resolved["listener.web"][0].name, "one:81");
     let endpoint = &resolved["api"][0];
     assert_eq!(&*endpoint.zone, "eu-1a");
@@ -156,8 +169,42 @@ async fn a_resolver_that_hangs_is_given_up() {
     };
     let config = config(&["slow:80", "10.0.0.1:80"]);
     let limit = Duration::from_millis(50);
-    let failures = resolve_by(&config, limit, hangs).await.unwrap_err();
+    let failures = resolve_by(&config, limit, &Hosts::new(), hangs)
+        .await
+        .unwrap_err();
     drop(release);
     assert_eq!(failures.len(), 1);
     assert!(failures[0].why.contains("0.05 s"), "{}", failures[0].why);
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_looked_up_has_what_is_remembered_of_it() {
+    let config = config(&["one:80", "gone:81", "lost:82"]);
+    let remembered: Hosts = [
+        ("gone".to_owned(), vec!["10.9.0.1".parse().unwrap()]),
+        ("one".to_owned(), vec!["10.9.0.2".parse().unwrap()]),
+    ]
+    .into();
+    let failures = resolve_by(&config, LIMIT, &remembered, zone_file).await;
+    let failures: Vec<String> = failures
+        .unwrap_err()
+        .into_iter()
+        .map(|one| one.endpoint)
+        .collect();
+    assert_eq!(failures, ["lost:82"]);
+    let config = self::config(&["one:80", "gone:81"]);
+    let names = resolve_by(&config, LIMIT, &remembered, zone_file)
+        .await
+        .unwrap();
+    let addresses: Vec<String> = names.endpoints["api"]
+        .iter()
+        .map(|one| one.address.to_string())
+        .collect();
+    assert_eq!(
+        addresses,
+        ["10.0.0.1:80", "10.9.0.1:81"],
+        "what is known now wins"
+    );
+    assert_eq!(names.remembered.len(), 1);
+    assert!(names.remembered[0].starts_with("gone: "));
 }

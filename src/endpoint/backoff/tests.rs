@@ -78,6 +78,14 @@ fn a_good_probe_lets_the_next_request_try() {
 }
 
 #[test]
+fn a_good_probe_proves_nothing_after_a_connection_that_died() {
+    let backoff = ConnectBackoff::default();
+    backoff.fail(0, Unanswered);
+    backoff.cut_short(100);
+    assert!(!backoff.admit(100) && backoff.admit(1_000));
+}
+
+#[test]
 fn a_connection_that_stands_proves_nothing_after_one_that_died() {
     let backoff = ConnectBackoff::default();
     backoff.fail(0, Connecting);
@@ -92,4 +100,110 @@ fn a_connection_that_stands_proves_nothing_after_one_that_died() {
     assert!(backoff.admit(7_000));
     backoff.succeed();
     assert!(!backoff.has_failed());
+}
+
+#[test]
+fn a_gate_lets_one_at_a_time_through_until_it_is_taken_away() {
+    let backoff = ConnectBackoff::default();
+    backoff.half_open(1_000);
+    assert!(backoff.is_half_open() && !backoff.is_active(1_000));
+    assert!(backoff.admit(1_000));
+    assert!(!backoff.admit(1_000) && backoff.is_active(1_999));
+    // Neither a connection nor an answer opens it: the answer may be a failure.
+    backoff.connected();
+    backoff.succeed();
+    assert!(backoff.is_half_open() && !backoff.admit(1_500));
+    assert!(backoff.admit(2_000), "the first one never began");
+    assert!(backoff.fail(2_100, Connecting));
+    assert!(backoff.is_half_open() && !backoff.admit(3_000));
+    assert!(backoff.admit(3_200) && !backoff.admit(3_200));
+    backoff.open();
+    assert!(backoff.admit(3_200) && backoff.admit(3_200));
+    assert!(!backoff.is_half_open());
+}
+
+#[test]
+fn a_trial_keeps_others_away_until_it_ends_and_for_a_second_at_least() {
+    let backoff = ConnectBackoff::default();
+    assert_eq!(backoff.begin(), None, "there is no gate");
+    backoff.half_open(0);
+    assert!(backoff.admit(0));
+    let trial = backoff.begin().expect("a trial");
+    assert!(!backoff.admit(1_500), "it is under way");
+    backoff.end(trial);
+    assert!(backoff.admit(1_500) && !backoff.admit(1_500));
+    let trial = backoff.begin().expect("a trial");
+    backoff.end(trial);
+    assert!(!backoff.admit(2_499) && backoff.admit(2_500));
+    let _endless = backoff.begin().expect("a trial");
+    assert!(!backoff.admit(12_499) && backoff.admit(12_500));
+    backoff.cut_short(12_600);
+    assert!(!backoff.admit(12_600), "a probe is no trial");
+}
+
+#[test]
+fn only_who_keeps_others_away_lets_them_in_again() {
+    let backoff = ConnectBackoff::default();
+    backoff.half_open(0);
+    assert!(backoff.admit(0));
+    let trial = backoff.begin().expect("a trial");
+    let beside = backoff.begin().expect("nothing else was left for it");
+    backoff.end(beside);
+    assert!(!backoff.admit(1_500), "the trial is under way");
+    backoff.end(trial);
+    assert!(backoff.admit(1_500));
+    let endless = backoff.begin().expect("a trial");
+    assert!(backoff.admit(11_500));
+    let next = backoff.begin().expect("a trial");
+    backoff.end(endless);
+    backoff.end(trial);
+    assert!(!backoff.admit(13_000), "that is under way");
+    // Whoever has had a turn, there are others.
+    backoff.end(next);
+    for turn in 2..200 {
+        let now = turn * 10_000;
+        assert!(backoff.admit(now));
+        let next = backoff.begin().expect("a trial");
+        assert!(!backoff.admit(now + 5_000) && backoff.is_present(next));
+        backoff.end(next);
+        assert!(backoff.admit(now + 5_000));
+    }
+}
+
+#[test]
+fn gates_of_two_milliseconds_are_two() {
+    let backoff = ConnectBackoff::default();
+    let at = |now| {
+        backoff.half_open(now);
+        assert!(backoff.admit(now));
+        backoff.begin().expect("a trial")
+    };
+    let (even, odd) = (at(2_000), at(2_001));
+    assert!(!backoff.is_present(even) && backoff.is_present(odd));
+    backoff.end(even);
+    assert!(!backoff.admit(3_500), "another one's end is not its own");
+    backoff.end(odd);
+    assert!(backoff.admit(3_500));
+}
+
+#[test]
+fn only_what_was_let_through_the_gate_tries() {
+    let backoff = ConnectBackoff::default();
+    backoff.half_open(1_000);
+    assert!(!backoff.may_have_tried(1_000), "nobody has begun");
+    assert!(backoff.admit(1_000));
+    let trial = backoff.begin().expect("a trial");
+    assert!(backoff.is_present(trial));
+    assert!(backoff.may_have_tried(1_000) && !backoff.may_have_tried(999));
+    // Ejected again, and half-open again.
+    backoff.open();
+    assert!(!backoff.is_present(trial) && !backoff.may_have_tried(2_000));
+    backoff.half_open(5_000);
+    assert!(!backoff.is_present(trial));
+    assert!(backoff.admit(5_000));
+    let next = backoff.begin().expect("a trial");
+    backoff.end(trial);
+    assert!(!backoff.admit(6_500), "another one's end is not its own");
+    backoff.end(next);
+    assert!(backoff.admit(6_500));
 }

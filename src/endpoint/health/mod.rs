@@ -5,8 +5,11 @@
 //! the first result decides at once, and from then on only an unbroken row of contrary results
 //! changes the verdict ("rise" and "fall" in `HAProxy`'s words).
 
+use serde::{Deserialize, Serialize};
+
 /// What is known about an endpoint's health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Health {
     /// No probe has ended yet.
@@ -15,6 +18,10 @@ pub enum Health {
     Healthy = 1,
     /// It gets none, unless health is ignored.
     Unhealthy = 2,
+    /// Neither does it: what became of requests speaks against it, whatever probes say.
+    Ejected = 3,
+    /// One request at a time tries whether that is over.
+    HalfOpen = 4,
 }
 
 /// How one probe ended.
@@ -66,13 +73,22 @@ impl Health {
             Self::Unknown => "unknown",
             Self::Healthy => "healthy",
             Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+            Self::HalfOpen => "half_open",
         }
+    }
+
+    /// Whether it gets no traffic, for what probes or requests have shown.
+    pub fn is_out(self) -> bool {
+        matches!(self, Self::Unhealthy | Self::Ejected)
     }
 
     pub(super) fn from_u8(value: u8) -> Self {
         match value {
             1 => Self::Healthy,
             2 => Self::Unhealthy,
+            3 => Self::Ejected,
+            4 => Self::HalfOpen,
             _ => Self::Unknown,
         }
     }
@@ -96,8 +112,13 @@ impl Machine {
         Self::resume(Health::Unknown, healthy_after, unhealthy_after)
     }
 
-    /// A machine that goes on from what is known already.
+    /// A machine that goes on from what is known already. What became of requests is no matter of
+    /// probes.
     pub fn resume(health: Health, healthy_after: u32, unhealthy_after: u32) -> Self {
+        let health = match health {
+            Health::Unknown | Health::Healthy | Health::Unhealthy => health,
+            Health::Ejected | Health::HalfOpen => Health::Healthy,
+        };
         Self {
             healthy_after: healthy_after.max(1),
             unhealthy_after: unhealthy_after.max(1),
@@ -119,7 +140,9 @@ impl Machine {
             (Health::Unknown, ProbeResult::Failed) => (Health::Unhealthy, 1),
             (Health::Healthy, ProbeResult::Failed) => (Health::Unhealthy, self.unhealthy_after),
             (Health::Unhealthy, ProbeResult::Passed) => (Health::Healthy, self.healthy_after),
-            (Health::Healthy, ProbeResult::Passed) | (Health::Unhealthy, ProbeResult::Failed) => {
+            (Health::Healthy, ProbeResult::Passed)
+            | (Health::Unhealthy, ProbeResult::Failed)
+            | (Health::Ejected | Health::HalfOpen, _) => {
                 self.against = 0;
                 return None;
             }

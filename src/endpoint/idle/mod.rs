@@ -12,9 +12,13 @@
 //! confirmed. When belief runs out the caller's default holds again, and a setting that still
 //! stands is seen again at once.
 
+mod kept;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+pub(super) use kept::KeptIdle;
 
 /// What is believed about the idle close time of an endpoint. Times are milliseconds of the epoch.
 #[derive(Debug, Default)]

@@ -1,47 +1,90 @@
 //! The live state of one endpoint: atomics that all workers share.
 
+mod compared;
+mod epoch;
+mod in_flight;
+mod kept;
+mod passive;
 mod removal;
+mod score;
+mod silence;
+mod slowness;
+mod tally;
 mod waiters;
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
+pub use in_flight::{Held, InFlight};
+pub use kept::Kept;
+pub(crate) use passive::Of;
+pub use score::REQUEST;
+pub use slowness::TooSlow;
+pub use tally::{Reading, SLOTS, Trial, times_of};
 pub use waiters::Waiter;
 
+use self::compared::Compared;
+pub(super) use self::epoch::Epoch;
 use self::removal::Removal;
+use self::silence::Silence;
+use self::tally::Tally;
 use self::waiters::Waiters;
 use super::backoff::{ConnectBackoff, Failed};
 use super::health::Health;
 use super::idle::IdleClose;
-use super::{IdleRequests, ProbeRequests, Queue};
+use super::shedding::Shedding;
+use super::{Ejection, IdleRequests, Line, ProbeRequests, Suspects};
+use crate::queue::Queue;
 
 /// What is known about one endpoint of one upstream. Survives reloads.
 ///
 /// Counters are relaxed: each is a fact of its own, nothing is published through them. The count of
 /// connections is not, for somebody may wait for it to change: see [`Waiter`].
+///
+/// What a first attempt reads of it, and counts, is in the first line of the cache. With thousands
+/// of endpoints each further one would be as dear as all else that a pick does.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Live {
-    id: u64,
     in_flight: AtomicU32,
-    /// Who waits for it, or for another of its upstream, to have room.
-    queue: Arc<Queue>,
     /// Requests at once on one connection, as the endpoint said last; `u32::MAX` if it never did.
     carried: AtomicU32,
+    backoff: ConnectBackoff,
+    compared: Compared,
+    /// In flight at all endpoints of its upstream.
+    together: Arc<AtomicU32>,
+    /// Who waits for it, or for another of its upstream, to have room.
+    queue: Arc<Queue<Line>>,
+    // Here the next line begins.
+    id: u64,
+    epoch: Epoch,
+    /// When it came into service, in milliseconds of the epoch and one more; 0 if that is so long
+    /// ago that nobody asks.
+    in_service: AtomicU64,
     waiters: Waiters,
     health: AtomicU8,
     is_probed: AtomicBool,
     probe_is_wanted: AtomicBool,
-    backoff: ConnectBackoff,
+    tally: Tally,
     removal: Removal,
     idle: IdleClose,
+    shedding: Shedding,
+    silence: Silence,
     verdict: Mutex<Option<Verdict>>,
-    epoch: Epoch,
-    requests: Arc<ProbeRequests>,
-    idle_requests: IdleRequests,
+    told: Told,
+}
+
+/// Where other parts of the process are told something, for all endpoints.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    pub(super) requests: Arc<ProbeRequests>,
+    pub(super) suspects: Arc<Suspects>,
+    pub(super) idle_requests: IdleRequests,
 }
 
 /// Why the health is what it is, and since when.
@@ -51,13 +94,8 @@ pub struct Verdict {
     pub since: Instant,
     /// The reason in words.
     pub why: Arc<str>,
-}
-
-/// One request, or tunnel, that is in flight at an endpoint. Dropping it ends the count.
-#[derive(Debug)]
-#[must_use = "dropping it ends the count"]
-pub struct InFlight {
-    live: Arc<Live>,
+    /// The ejection, if it is one.
+    pub ejection: Option<Ejection>,
 }
 
 /// One connection that stands, or is being made, to an endpoint. Dropping it ends the count.
@@ -67,59 +105,40 @@ pub struct OpenConnection {
     live: Arc<Live>,
 }
 
-/// The instant from which milliseconds are counted, so that a time fits an atomic.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Epoch(pub(super) Instant);
-
 impl Live {
     pub(super) fn new(
         id: u64,
         epoch: Epoch,
-        queue: Arc<Queue>,
-        (requests, idle_requests): (Arc<ProbeRequests>, IdleRequests),
+        (together, queue): (Arc<AtomicU32>, Arc<Queue<Line>>),
+        told: Told,
     ) -> Self {
         Self {
-            id,
             in_flight: AtomicU32::new(0),
-            queue,
             carried: AtomicU32::new(u32::MAX),
+            backoff: ConnectBackoff::default(),
+            compared: Compared::default(),
+            together,
+            queue,
+            id,
+            epoch,
+            in_service: AtomicU64::new(0),
             waiters: Waiters::default(),
             health: AtomicU8::new(Health::Unknown as u8),
             is_probed: AtomicBool::new(false),
             probe_is_wanted: AtomicBool::new(false),
-            backoff: ConnectBackoff::default(),
+            tally: Tally::default(),
             removal: Removal::default(),
             idle: IdleClose::default(),
+            shedding: Shedding::default(),
+            silence: Silence::default(),
             verdict: Mutex::new(None),
-            epoch,
-            requests,
-            idle_requests,
+            told,
         }
     }
 
     /// A number that no other endpoint of this process has or had.
     pub fn id(&self) -> u64 {
         self.id
-    }
-
-    /// Requests in flight, over all workers.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Counts a request in.
-    pub fn begin(self: &Arc<Self>) -> InFlight {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight {
-            live: Arc::clone(self),
-        }
-    }
-
-    /// Counts a request in unless `max` are in flight already; `u32::MAX` is no limit.
-    pub fn try_begin(self: &Arc<Self>, max: u32) -> Option<InFlight> {
-        count_in(&self.in_flight, max, Ordering::Relaxed).then(|| InFlight {
-            live: Arc::clone(self),
-        })
     }
 
     /// Requests at once that the endpoint takes on one connection, as it said last; `u32::MAX`
@@ -178,7 +197,19 @@ impl Live {
         if let Ok(mut known) = self.verdict.lock() {
             *known = verdict;
         }
-        Health::from_u8(self.health.swap(health as u8, Ordering::Relaxed))
+        if health == Health::HalfOpen {
+            // Before a table lets anything go there.
+            self.half_open(Instant::now());
+        }
+        let before = Health::from_u8(self.health.swap(health as u8, Ordering::Relaxed));
+        if before == Health::HalfOpen && health != Health::HalfOpen {
+            self.open();
+        }
+        if health == Health::Healthy && before != Health::Healthy {
+            self.forgive();
+            self.shedding.forget();
+        }
+        before
     }
 
     /// Whether a reload removed the endpoint: what runs may finish, idle connections are dropped.
@@ -245,7 +276,18 @@ impl Live {
 
     /// Whether picks should leave the endpoint alone for now.
     pub fn is_backing_off(&self, now: Instant) -> bool {
-        self.backoff.has_failed() && self.backoff.is_active(self.epoch.millis(now))
+        self.is_backing_off_at(|| self.millis(now))
+    }
+
+    /// The same of a time that is known in milliseconds ([`Live::millis`]).
+    #[inline]
+    pub(crate) fn is_backing_off_at(&self, now: impl FnOnce() -> u64) -> bool {
+        self.backoff.has_failed() && self.backoff.is_active(now())
+    }
+
+    /// A time as all endpoints count it: whoever asks many of them asks one for it.
+    pub(crate) fn millis(&self, now: Instant) -> u64 {
+        self.epoch.millis(now)
     }
 
     /// Whether a request may go there: always if nothing failed. After a backoff one caller is let
@@ -270,12 +312,24 @@ impl Live {
         self.idle.learn(idle_for, self.epoch.millis(Instant::now()));
     }
 
+    /// Takes in that the endpoint sheds load, and wants nothing for so long that need not be; a
+    /// minute at most.
+    pub fn sheds_for(&self, time: Duration, now: Instant) {
+        let time = time.min(SHEDS_AT_MOST);
+        self.shedding.until(self.epoch.millis(now + time));
+    }
+
+    /// Whether retries and hedges should leave the endpoint alone.
+    pub fn is_shedding(&self, now: Instant) -> bool {
+        self.shedding.is_active(self.epoch.millis(now))
+    }
+
     /// Asks for a probe at once, if the endpoint is probed at all and none is asked for yet.
     pub fn request_probe(&self) {
         if self.is_probed.load(Ordering::Relaxed)
             && !self.probe_is_wanted.swap(true, Ordering::Relaxed)
         {
-            self.requests.push(self.id);
+            self.told.requests.push(self.id);
         }
     }
 
@@ -291,43 +345,17 @@ impl Live {
     }
 }
 
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        // Before it is asked whether anybody waits for it.
-        self.live.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.live.queue.freed(&self.live);
-    }
-}
-
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.live.waiters.close();
     }
 }
 
-impl Epoch {
-    fn millis(self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.0).as_millis();
-        u64::try_from(since).unwrap_or(u64::MAX >> 8)
-    }
+/// What is behind it is for the end of a request, for the control plane, or told seldom.
+const _: () = assert!(offset_of!(Live, id) == 64);
 
-    /// The inverse, up to a millisecond.
-    fn instant(self, millis: u64) -> Instant {
-        self.0 + Duration::from_millis(millis)
-    }
-}
-
-/// Adds one unless `max` is reached. Never passes `max` even for a moment, which an add that is
-/// taken back would: it would turn others away for nothing.
-fn count_in(counter: &AtomicU32, max: u32, order: Ordering) -> bool {
-    if max == u32::MAX {
-        counter.fetch_add(1, order);
-        return true;
-    }
-    counter
-        .fetch_update(order, order, |count| (count < max).then_some(count + 1))
-        .is_ok()
-}
+/// Who asks for an hour means that he is away; that is for health checks to find out.
+const SHEDS_AT_MOST: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests;

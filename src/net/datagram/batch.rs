@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::ptr;
 
+use rustix::net::RecvFlags;
+
 use super::call::{Message, Piece, Way, many};
 use super::control::{Control, Said, Source};
 use super::heard::{Heard, heard};
@@ -61,13 +63,28 @@ impl Batch {
     /// The same of a connected socket. An error is what was heard of the other side, and is not
     /// about the size of a datagram.
     pub fn receive_few(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<usize> {
-        match self.fill(socket, most, false) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => match heard(socket)? {
-                Heard::Harmless => self.fill(socket, most, false),
-                Heard::Nothing => Err(error),
-            },
-            result => result,
-        }
+        but_harmless(socket, || self.fill(socket, most, false))
+    }
+
+    /// One datagram of a connected socket that [coalesces](super::coalesce) none: so the kernel has
+    /// less to tell, and costs less.
+    pub fn receive_one(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        but_harmless(socket, || {
+            let slot = self.received.len();
+            let Some(room) = self.memory.chunks_exact_mut(LARGEST).nth(slot) else {
+                return Ok(0);
+            };
+            let (_, length) = rustix::net::recv(socket, room, RecvFlags::DONTWAIT)?;
+            self.received.push(Datagram {
+                peer: None,
+                source: None,
+                segment: 0,
+                is_truncated: false, // no datagram is longer than the room
+                slot,
+                length,
+            });
+            Ok(1)
+        })
     }
 
     /// What was received since it was last empty, in its order.
@@ -136,6 +153,20 @@ impl Batch {
             });
         }
         Ok(received)
+    }
+}
+
+/// Receives from a connected socket, once more where an error was not about the other side.
+fn but_harmless(
+    socket: BorrowedFd<'_>,
+    mut receive: impl FnMut() -> io::Result<usize>,
+) -> io::Result<usize> {
+    match receive() {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => match heard(socket)? {
+            Heard::Harmless => receive(),
+            Heard::Nothing => Err(error),
+        },
+        result => result,
     }
 }
 

@@ -133,6 +133,34 @@ fn several_come_and_go_together() {
 }
 
 #[test]
+fn one_comes_whole_however_long_it_is() {
+    let (socket, port) = bound("127.0.0.1:0");
+    let near = connected(([127, 0, 0, 1], port).into(), None).unwrap();
+    let address = near.local_addr().unwrap();
+    let mut batch = Batch::default();
+    let receive = |batch: &mut Batch| batch.receive_one(near.as_fd());
+    let none = receive(&mut batch).unwrap_err();
+    assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
+    let longest = vec![7; 65_507];
+    for sent in [&b""[..], b"x", &longest] {
+        socket.send_to(sent, address).unwrap();
+        assert_eq!(receive(&mut batch).unwrap(), 1);
+        let came = *batch.datagrams().last().unwrap();
+        assert_eq!(batch.bytes(&came), sent);
+        assert_eq!((came.count(), came.is_truncated), (1, false));
+    }
+    while batch.room() > 0 {
+        socket.send_to(b"x", address).unwrap();
+        receive(&mut batch).unwrap();
+    }
+    socket.send_to(b"left", address).unwrap();
+    assert_eq!(receive(&mut batch).unwrap(), 0, "no room");
+    batch.clear();
+    receive(&mut batch).unwrap();
+    assert_eq!(batch.bytes(&batch.datagrams()[0]), b"left");
+}
+
+#[test]
 fn what_was_sent_as_one_comes_and_goes_as_one() {
     let (socket, port) = bound("127.0.0.1:0");
     let client = connected(([127, 0, 0, 1], port).into(), None).unwrap();

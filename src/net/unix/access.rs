@@ -6,7 +6,6 @@
 //! opens nothing behind it (`O_PATH`); it must be the socket that was just made; and it is changed
 //! by that descriptor, whatever becomes of its name.
 
-use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -15,6 +14,7 @@ use rustix::process::{Gid, Uid, geteuid};
 
 use super::place::Place;
 use crate::config::ListenerSocket;
+use crate::net::{Accounts, UnknownAccount};
 
 /// Whom a socket's file is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,22 @@ impl Access {
         }
     }
 
+    /// A mode in octal and a group, of what is otherwise this program's own: whoever may connect
+    /// can do everything, so others have to be written.
+    pub fn own_with(mode: Option<&str>, group: Option<&str>) -> Self {
+        let usual = if group.is_some() {
+            OWNER_AND_GROUP
+        } else {
+            OWNER_ONLY
+        };
+        let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
+        Self {
+            mode: mode.unwrap_or(usual),
+            owner: None,
+            group: group.map(Into::into),
+        }
+    }
+
     /// Whether the file is to be somebody else's than its maker's.
     pub(super) fn gives_away(&self) -> bool {
         self.owner.is_some() || self.group.is_some()
@@ -89,6 +105,31 @@ impl Made {
         })
     }
 
+    /// The socket of these numbers, which another process made. Whose it was then is not known:
+    /// where no other is written, it stays whose it is.
+    pub(super) fn known(place: &Place, (device, inode): (u64, u64)) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(place.directory(), place.name(), flags, Mode::empty())?;
+        let found = rustix::fs::fstat(&file)?;
+        let is_it = FileType::from_raw_mode(found.st_mode) == FileType::Socket
+            && (found.st_dev, found.st_ino) == (device, inode);
+        if !is_it {
+            return Err(io::Error::other("something else is at the socket's path"));
+        }
+        Ok(Self {
+            file,
+            device,
+            inode,
+            owner: found.st_uid,
+            group: found.st_gid,
+        })
+    }
+
+    /// Which file it is.
+    pub(super) fn numbers(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     /// Whether this is the file of these numbers. They belong to no other while it is held.
     pub(super) fn is(&self, device: u64, inode: u64) -> bool {
         (self.device, self.inode) == (device, inode)
@@ -116,8 +157,20 @@ impl Made {
     /// Gives it to those whom it is for. Nobody is let in on the way who may neither before nor
     /// after.
     pub(super) fn give(&self, access: &Access) -> io::Result<()> {
-        let owner = id("/etc/passwd", "owner", access.owner.as_deref())?.unwrap_or(self.owner);
-        let group = id("/etc/group", "group", access.group.as_deref())?.unwrap_or(self.group);
+        let accounts = Accounts::read();
+        let user = |name: &str| {
+            accounts
+                .user(name)
+                .map_err(|error| unknown("owner", &error))
+        };
+        let owner = access.owner.as_deref().map(user).transpose()?;
+        let of_name = |name: &str| {
+            accounts
+                .group(name)
+                .map_err(|error| unknown("group", &error))
+        };
+        let group = access.group.as_deref().map(of_name).transpose()?;
+        let (owner, group) = (owner.unwrap_or(self.owner), group.unwrap_or(self.group));
         let found = rustix::fs::fstat(&self.file)?;
         if (found.st_uid, found.st_gid) != (owner, group) {
             self.set_mode(Mode::from_raw_mode(found.st_mode) & access.mode())?;
@@ -139,27 +192,8 @@ fn not_given(error: rustix::io::Errno) -> io::Error {
 }
 
 /// The number of whom the file is given to, if that was written.
-fn id(file: &str, what: &str, name: Option<&str>) -> io::Result<Option<u32>> {
-    let id = |name| id_of(file, name).ok_or_else(|| unknown(what, name));
-    name.map(id).transpose()
-}
-
-/// The number of a user or group: as written, or by its name.
-fn id_of(file: &str, name: &str) -> Option<u32> {
-    let number = name.parse().ok().or_else(|| {
-        let text = fs::read_to_string(file).ok()?;
-        text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let found = fields.next() == Some(name);
-            found.then(|| fields.nth(1)?.parse().ok()).flatten()
-        })
-    });
-    // To the kernel the last one means that it stays as it is.
-    number.filter(|number| *number != u32::MAX)
-}
-
-fn unknown(what: &str, name: &str) -> io::Error {
-    let why = format!("`socket.{what}`: this machine does not know `{name}`");
+fn unknown(what: &str, error: &UnknownAccount) -> io::Error {
+    let why = format!("`socket.{what}`: {error}");
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 

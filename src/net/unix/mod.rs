@@ -17,6 +17,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -30,7 +31,12 @@ pub use access::Access;
 pub struct SocketFile {
     path: PathBuf,
     made: Made,
+    /// Whether another process is to remove it.
+    left: AtomicBool,
 }
+
+/// Which file a socket's is, whatever its name becomes: its device and its number there.
+pub type FileNumbers = (u64, u64);
 
 /// Why nothing can be accepted at a path; says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +90,41 @@ impl SocketFile {
         beside.socket().listen(backlog).map_err(failed)?;
         let (socket, made) = beside.put(vacancy).map_err(failed)?;
         drop(lock);
-        let path = path.into();
-        Ok((socket, Some(Self { path, made })))
+        let file = Self {
+            path: path.into(),
+            made,
+            left: AtomicBool::new(false),
+        };
+        Ok((socket, Some(file)))
+    }
+
+    /// That of a socket which another process has put there. It is left to that one until it is
+    /// taken ([`SocketFile::take`]).
+    ///
+    /// Fails where something else is there by now.
+    pub fn adopt(path: &Path, numbers: FileNumbers) -> io::Result<Self> {
+        let place = Place::of(path)?;
+        let made = Made::known(&place, numbers)?;
+        Ok(Self {
+            path: path.into(),
+            made,
+            left: AtomicBool::new(true),
+        })
+    }
+
+    /// Leaves it to another process, which removes it.
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// Takes it over from another process.
+    pub fn take(&self) {
+        self.left.store(false, Ordering::Release);
+    }
+
+    /// Which file it is.
+    pub fn numbers(&self) -> FileNumbers {
+        self.made.numbers()
     }
 
     /// Tries what may be refused on a socket of its own, beside the path.
@@ -102,7 +141,7 @@ impl SocketFile {
     }
 
     /// Whether clients still find it: nobody has removed it or put something else there.
-    pub(super) fn is_ours(&self) -> bool {
+    pub fn is_ours(&self) -> bool {
         let there = fs::symlink_metadata(&self.path);
         there.is_ok_and(|file| self.made.is(file.dev(), file.ino()))
     }
@@ -110,6 +149,9 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if *self.left.get_mut() {
+            return;
+        }
         // A successor may be putting its own socket there. Not waited for: this may be a worker,
         // and while the socket is open, nobody takes its place.
         let place = Place::of(&self.path).ok();

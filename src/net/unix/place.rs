@@ -66,6 +66,11 @@ impl Place {
         })
     }
 
+    /// The file's name there.
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }

@@ -13,6 +13,7 @@
 //! | `X-Request-Id` | a new one | kept if well-formed, else a new one |
 //! | other fields of the family (`X-Forwarded-Port`, `X-Real-IP`, …) | removed | kept |
 //! | `X-Client-Cert-*`, `Client-Cert`, `Client-Cert-Chain` | removed; ours, if it showed one | kept, unless it showed one |
+//! | `Evenkeel-Attempt` | removed | kept; a further attempt says its own |
 //! | twins of any of these, as `X_Forwarded_For` | removed | removed |
 //!
 //! Twins go even where the peer is trusted: CGI and its children spell both `HTTP_X_FORWARDED_FOR`,
@@ -152,7 +153,7 @@ fn remove_spoofed(headers: &mut Fields, peer_is_trusted: bool) {
         Standing::Twin => true,
     };
     headers.remove_if(names::INITIALS, is_spoofed);
-    for name in names::CERTIFICATES {
+    for name in names::LOOKED_FOR {
         headers.remove_if_alike(name, is_spoofed);
     }
 }

@@ -1,7 +1,7 @@
 //! Which fields tell an application who asks.
 
 use crate::message::{
-    CLIENT_CERT, CLIENT_CERT_CHAIN, REQUEST_ID, name_is_spelt, name_tells_who_asks,
+    ATTEMPT, CLIENT_CERT, CLIENT_CERT_CHAIN, REQUEST_ID, name_is_spelt, name_tells_who_asks,
 };
 
 /// What a field's name means for trust.
@@ -29,9 +29,10 @@ pub(super) fn standing(name: &[u8]) -> Standing {
     }
 }
 
-/// The letters that names of any standing begin with, but for those of [`CERTIFICATES`]: most names
+/// The letters that names of any standing begin with, but for those of [`LOOKED_FOR`]: most names
 /// are out at that.
 pub(super) const INITIALS: &[u8] = b"ftx";
 
-/// Those that begin with a letter that nearly every request has a field with.
-pub(super) const CERTIFICATES: [&str; 2] = [CLIENT_CERT, CLIENT_CERT_CHAIN];
+/// Those that begin with a letter that nearly every request has a field with; and one that next to
+/// none has, for which no other letter need be looked at.
+pub(super) const LOOKED_FOR: [&str; 3] = [CLIENT_CERT, CLIENT_CERT_CHAIN, ATTEMPT];

@@ -9,6 +9,7 @@ const STRANGER: &str = "203.0.113.9:4711";
 
 fn forwarding(forwarded: bool) -> Forwarding {
     let written = Listener {
+        direction: None,
         proxy_protocol: None,
         bind: ":80".to_owned(),
         protocols: None,

@@ -9,6 +9,7 @@ use http_body::{Body as HttpBody, SizeHint};
 use super::SharedCall;
 use crate::body::{BodyError, Flow, NextFrame};
 use crate::http1::Framing;
+use crate::pool::Receipt;
 use crate::pool::own_call::Sent;
 
 /// A response's body. Dropped before its end, it takes back its stream.
@@ -24,7 +25,7 @@ pub(in crate::pool) struct SharedBody<G> {
     guard: Option<G>,
 }
 
-impl<G> SharedBody<G> {
+impl<G: Receipt> SharedBody<G> {
     /// The body behind a head that a call has brought.
     pub(in crate::pool) fn new(call: Box<SharedCall>, framing: Framing, guard: G) -> Self {
         let mut body = Self {
@@ -52,7 +53,12 @@ impl<G> SharedBody<G> {
                 self.passed += count as u64;
                 self.look_ahead();
             }
-            Some(Err(_)) => self.call = None,
+            Some(Err(_)) => {
+                self.call = None;
+                if let Some(guard) = &mut self.guard {
+                    guard.broke_off();
+                }
+            }
             None => self.finish(),
         }
         Poll::Ready(next)
@@ -67,7 +73,9 @@ impl<G> SharedBody<G> {
 
     /// The response has been received.
     fn finish(&mut self) {
-        drop(self.guard.take());
+        if let Some(mut guard) = self.guard.take() {
+            guard.ended();
+        }
         self.call = None;
     }
 
@@ -81,7 +89,7 @@ impl<G> SharedBody<G> {
     }
 }
 
-impl<G: Unpin> HttpBody for SharedBody<G> {
+impl<G: Receipt> HttpBody for SharedBody<G> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -101,8 +109,15 @@ impl<G: Unpin> HttpBody for SharedBody<G> {
     }
 }
 
-impl<G: Unpin> Flow for SharedBody<G> {
+impl<G: Receipt> Flow for SharedBody<G> {
     fn poll_behind(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         self.get_mut().poll_request(cx);
+    }
+
+    fn fell_silent(self: Pin<&mut Self>) {
+        let body = self.get_mut();
+        if let (Some(_), Some(guard)) = (body.length, &mut body.guard) {
+            guard.fell_silent();
+        }
     }
 }

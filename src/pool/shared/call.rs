@@ -12,7 +12,7 @@ use http_body::Frame;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::body::{Body, BodyError, NextFrame};
+use crate::body::{Body, BodyError, Keeping, NextFrame};
 use crate::endpoint::Endpoint;
 use crate::http1::{Framing, ResponseHead, Trailers};
 use crate::http2::{self, ErrorCode, OpenError, Opening, SendError, Sending, Stream, StreamError};
@@ -51,7 +51,7 @@ impl Call {
         shared: &Rc<Shared>,
         parts: &RequestParts,
         opening: Opening<'_>,
-        body: Body,
+        (body, keeping): (Body, Keeping),
         keep: Keep,
     ) -> Result<(Self, bool), Body> {
         let sent_before = shared.http2.sent();
@@ -64,7 +64,7 @@ impl Call {
         };
         let began = Instant::now();
         shared.enter(began);
-        let sending = Sending::request(body, opening.length).keep_piece();
+        let sending = Sending::request(body, opening.length).keep(keeping);
         let sent = if opening.ends {
             Sent::Wholly
         } else {
@@ -107,9 +107,6 @@ impl SharedCall {
         }
         self.is_judged.set(true);
         self.shared.has_answered();
-        if let Some(sending) = &mut self.sending {
-            sending.keep_nothing();
-        }
         Poll::Ready(Ok(Event::Response(head)))
     }
 
@@ -201,6 +198,19 @@ impl SharedCall {
         self.shared.doubt(self.heard_before);
     }
 
+    /// The request has waited for a while: if nothing has been heard since it was sent, the
+    /// endpoint is asked for a sign. The connection comes into doubt if none comes.
+    pub(in crate::pool) fn ask(&self) {
+        self.shared.wonder(self.heard_before);
+    }
+
+    /// The request was given up before there was time to answer it. Its connection is not to blame,
+    /// but is asked for a sign: where all are given up as early, nobody else would ask.
+    pub(in crate::pool) fn wonder(&self) {
+        self.excuse();
+        self.ask();
+    }
+
     /// It brings no final head, for which its connection answers.
     fn fails(&self) {
         if !self.is_judged.replace(true) {
@@ -235,6 +245,16 @@ impl SharedCall {
         &self.shared.endpoint
     }
 
+    pub(in crate::pool) fn has_whole_body(&self) -> bool {
+        self.sending.as_ref().is_some_and(Sending::has_whole_body)
+    }
+
+    pub(in crate::pool) fn keep_nothing(&mut self) {
+        if let Some(sending) = &mut self.sending {
+            sending.keep_nothing();
+        }
+    }
+
     pub(in crate::pool) fn into_whole_body(mut self) -> Option<Body> {
         self.sending.take()?.into_whole_body()
     }
@@ -258,7 +278,7 @@ impl SharedCall {
             // Whoever gave it up asks for no answer.
             StreamError::GivenUp(_) => CallError::Truncated,
             StreamError::Ended => {
-                shared.lost_one();
+                shared.lost_one(self.began);
                 CallError::Lost {
                     is_unsent: shared.http2.sent() == self.sent_before,
                     refusal: shared.refusal.get(),

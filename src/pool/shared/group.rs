@@ -11,7 +11,7 @@ use super::queue::{Outcome, Queue};
 use super::{Shared, Standing, Task};
 use crate::endpoint::{ConnectFailure, Endpoint, Live};
 use crate::pool::wanted::Kept;
-use crate::pool::{ConnectError, Connection, Wanted};
+use crate::pool::{ConnectError, Connection, Progress, Wanted};
 
 /// The connections to one endpoint, or those of one kind.
 #[derive(Debug)]
@@ -60,8 +60,7 @@ pub(super) enum Worth {
 #[derive(Debug)]
 pub(super) struct Opening {
     pub(super) number: u64,
-    /// When it was allowed, if it has been.
-    pub(super) allowed: Rc<Cell<Option<Instant>>>,
+    pub(super) progress: Rc<Progress>,
     pub(super) _task: Task,
 }
 
@@ -274,10 +273,18 @@ impl Group {
     /// Since when the endpoint is asked for a connection, or for what it allows on one.
     pub(super) fn has_been_asked(&self) -> Option<Instant> {
         let openings = self.openings.borrow();
-        let opening = openings.iter().find_map(|opening| opening.allowed.get());
+        let opening = openings
+            .iter()
+            .find_map(|opening| opening.progress.allowed.get());
         let members = self.members.borrow();
         let unsettled = members.iter().find(|member| member.shared.is_settling());
         opening.or(unsettled.map(|member| member.shared.began))
+    }
+
+    /// Whether a connection to the endpoint stands, and nothing but TLS is missing.
+    pub(super) fn waits_for_tls(&self) -> bool {
+        let openings = self.openings.borrow();
+        openings.iter().any(|opening| opening.progress.stands.get())
     }
 
     /// Whether what is being opened waits for others to close theirs.
@@ -285,7 +292,7 @@ impl Group {
         let openings = self.openings.borrow();
         openings
             .iter()
-            .any(|opening| opening.allowed.get().is_none())
+            .any(|opening| opening.progress.allowed.get().is_none())
     }
 
     /// Looks after its connections, and lets go of those that do not come to their end.

@@ -1,6 +1,5 @@
 //! Waiting for room on a shared connection, or for another one.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use super::queue::Outcome;
 use super::{Shared, Task};
 use crate::endpoint::{Endpoint, OpenConnection};
 use crate::pool::wanted::Kept;
-use crate::pool::{Carrier, ConnectError, Connection, Pool, Wanted};
+use crate::pool::{Carrier, ConnectError, Connection, Pool, Progress, Wanted};
 use crate::telemetry::tcp::TcpSampler;
 use crate::tls::Purpose;
 
@@ -35,7 +34,7 @@ impl Pool {
         endpoint: &Arc<Endpoint>,
         wanted: Wanted<'_>,
         (connect, avoided): (Duration, &[Weak<Shared>]),
-        allowed: &Cell<Option<Instant>>,
+        progress: &Progress,
     ) -> Result<Option<Carrier>, ConnectError> {
         let group = self.groups.group(endpoint, wanted);
         if group.speaks_http1.get() {
@@ -62,10 +61,11 @@ impl Pool {
             while group.lacks_openings(endpoint) && !group.waits_to_open() {
                 self.begin(&group, endpoint, wanted, connect);
             }
-            if allowed.get().is_none() {
+            if progress.allowed.get().is_none() {
                 let since = group.has_been_asked();
-                allowed.set(since.map(|since| since.max(began)));
+                progress.allowed.set(since.map(|since| since.max(began)));
             }
+            progress.stands.set(group.waits_for_tls());
             Poll::Pending
         })
         .await
@@ -79,11 +79,11 @@ impl Pool {
         wanted: Wanted<'_>,
         connect: Duration,
     ) {
-        let allowed = Rc::new(Cell::new(None));
+        let progress = Rc::new(Progress::default());
         let most = endpoint.limits.max_connections;
         let open = endpoint.live.open_connection(most);
         if open.is_some() {
-            allowed.set(Some(Instant::now()));
+            progress.allowed.set(Some(Instant::now()));
         } else {
             self.close_one(endpoint.live.id());
         }
@@ -94,13 +94,13 @@ impl Pool {
             endpoint: Arc::clone(endpoint),
             kept: wanted.keep(),
             connect,
-            allowed: Rc::clone(&allowed),
+            progress: Rc::clone(&progress),
             sampler: Rc::clone(&self.sampler),
         };
         let task = Task(spawn_local(opening.run(open)));
         group.openings.borrow_mut().push(Opening {
             number,
-            allowed,
+            progress,
             _task: task,
         });
     }
@@ -122,7 +122,7 @@ impl Drop for Place<'_> {
         let Some(number) = self.number else { return };
         if self.group.queue.borrow_mut().leave(number) {
             let mut openings = self.group.openings.borrow_mut();
-            let is_on_its_way = |opening: &mut Opening| opening.allowed.get().is_some();
+            let is_on_its_way = |opening: &mut Opening| opening.progress.allowed.get().is_some();
             let waiting: Vec<_> = openings
                 .extract_if(.., |opening| !is_on_its_way(opening))
                 .collect();
@@ -139,7 +139,7 @@ struct Begun {
     endpoint: Arc<Endpoint>,
     kept: Kept,
     connect: Duration,
-    allowed: Rc<Cell<Option<Instant>>>,
+    progress: Rc<Progress>,
     sampler: Rc<TcpSampler>,
 }
 
@@ -157,8 +157,11 @@ impl Begun {
         let (mut tried_since, mut pause) = (None, PAUSE);
         loop {
             let began = Instant::now();
-            let opening = Connection::open(endpoint, self.kept.wanted(), Purpose::Http, open);
+            let wanted = self.kept.wanted();
+            let opening = (open, &*self.progress);
+            let opening = Connection::open(endpoint, wanted, Purpose::Http, opening);
             let opened = timeout(self.connect, opening).await;
+            self.progress.stands.set(false);
             let Some(group) = self.group.upgrade() else {
                 return;
             };
@@ -205,7 +208,11 @@ impl Begun {
             Some(open) => open,
             None => live.wait_for_connection(most).await,
         };
-        if self.allowed.replace(Some(Instant::now())).is_none()
+        if self
+            .progress
+            .allowed
+            .replace(Some(Instant::now()))
+            .is_none()
             && let Some(group) = self.group.upgrade()
         {
             group.wake_all();

@@ -36,7 +36,7 @@ pub(super) use groups::Groups;
 
 use self::watch::Heard;
 use super::{Connection, Keep, RESPONSE_LIMITS};
-use crate::endpoint::{ConnectFailure, Endpoint, OpenConnection, Protocol};
+use crate::endpoint::{ConnectFailure, Endpoint, Of, OpenConnection, Outcome, Protocol};
 use crate::http2::{self, Driven, Ended, ErrorCode, Settings};
 use crate::tls;
 
@@ -286,21 +286,21 @@ impl Shared {
     /// A request that was not taken on it goes elsewhere. If the endpoint has not answered on it,
     /// and takes nothing on another one either, that is one failure, however many requests go: it
     /// would take as little of those that come next.
-    pub fn refused_one(&self) {
+    pub(crate) fn refused_one(&self, of: Of) {
         let (group, now) = (self.group.upgrade(), Instant::now());
         let serves = |group: Rc<Group>| group.serves_beside(self, now);
         let serves = self.is_proven.get() || group.is_some_and(serves);
         if !serves && !self.is_told.replace(true) {
-            self.endpoint
-                .connect_failed(ConnectFailure::Terminated, now);
+            let lost = Outcome::NoConnection(ConnectFailure::Terminated);
+            self.endpoint.learn_of(of, lost, || now);
         }
     }
 
-    /// A request was lost with the connection. For the endpoint that is one failure, however many
-    /// requests were lost; and none if it had brought answers, as with a kept connection of
-    /// HTTP/1.1: connections end, and whether the endpoint is there the next one tells. Unless the
-    /// one before was lost as well, a short while ago.
-    fn lost_one(&self) {
+    /// A request that began then was lost with the connection. For the endpoint that is one
+    /// failure, however many requests were lost; and none if it had brought answers, as with a kept
+    /// connection of HTTP/1.1: connections end, and whether the endpoint is there the next one
+    /// tells. Unless the one before was lost as well, a short while ago.
+    fn lost_one(&self, began: Instant) {
         if self.is_told.replace(true) {
             return;
         }
@@ -309,7 +309,8 @@ impl Shared {
         if is_again || !self.is_proven.get() {
             let refusal = self.refusal.get().map(ConnectFailure::from);
             let failure = refusal.unwrap_or(ConnectFailure::Terminated);
-            self.endpoint.connect_failed(failure, Instant::now());
+            let lost = Outcome::NoConnection(failure);
+            self.endpoint.learn_of(Of::Since(began), lost, Instant::now);
         }
     }
 }

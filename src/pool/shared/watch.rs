@@ -36,19 +36,24 @@ impl Shared {
     /// A request has waited in vain: the endpoint is asked for a sign. If nothing at all has been
     /// heard since the request was sent, the connection is in doubt until something is.
     pub(super) fn doubt(&self, received: u64) {
-        if self.standing.get() == Standing::Ended {
-            return;
+        if self.wonder(received) {
+            self.doubted.set(Some(received));
         }
-        if self.http2.received() != received {
-            return;
+    }
+
+    /// If nothing at all has been heard since a request was sent, the endpoint is asked for a sign,
+    /// and this is true. The connection comes into doubt if none comes.
+    pub(super) fn wonder(&self, received: u64) -> bool {
+        if self.standing.get() == Standing::Ended || self.http2.received() != received {
+            return false;
         }
-        self.doubted.set(Some(received));
         // Servers of gRPC end a connection that asks more often than it says something else.
         let asked = self.asked_in_a_row.get() + 1;
         if asked <= ASKED_IN_A_ROW {
             self.asked_in_a_row.set(asked);
             self.ask(Instant::now());
         }
+        true
     }
 
     /// Asks the endpoint for a sign.

@@ -20,8 +20,8 @@ struct Scene {
     peer: Peer,
     other: TcpStream,
     /// Its other half goes with the request.
-    in_flight: Rc<()>,
-    body: ResponseBody<Rc<()>>,
+    in_flight: Rc<Heard>,
+    body: ResponseBody<Rc<Heard>>,
 }
 
 /// What came of a body.
@@ -34,6 +34,23 @@ struct Outcome {
 
 /// A body of which nothing ever comes.
 struct Never;
+
+/// What a receipt has heard.
+type Heard = Cell<&'static str>;
+
+impl Receipt for Rc<Heard> {
+    fn ended(&mut self) {
+        self.set("ended");
+    }
+
+    fn broke_off(&mut self) {
+        self.set("broke off");
+    }
+
+    fn fell_silent(&mut self) {
+        self.set("fell silent");
+    }
+}
 
 impl Scene {
     /// The endpoint has said this, the head and some of the body.
@@ -49,7 +66,7 @@ impl Scene {
         let Ok(Event::Response(head)) = event(&mut call).await else {
             panic!("no response: {bytes}")
         };
-        let (pool, in_flight) = (Rc::new(Pool::default()), Rc::new(()));
+        let (pool, in_flight) = (Rc::new(Pool::default()), Rc::default());
         let guard = Rc::clone(&in_flight);
         let framing = (head.framing, head.trailers);
         let body = ResponseBody::new(call, framing, head.persistent, home(&pool), guard);
@@ -129,6 +146,30 @@ fn head(lines: &str) -> String {
 
 fn chunked(chunks: &str) -> String {
     head("Transfer-Encoding: chunked") + chunks
+}
+
+#[tokio::test]
+async fn who_holds_a_receipt_hears_how_a_response_ended() {
+    let head = "HTTP/1.1 200 OK\r\n";
+    for (rest, heard) in [
+        ("Content-Length: 5\r\n\r\nwhole", "ended"),
+        ("Content-Length: 4\r\n\r\nha", "fell silent"),
+        ("Transfer-Encoding: chunked\r\n\r\n5\r\nwhole", ""),
+    ] {
+        let mut scene = Scene::new(&format!("{head}{rest}")).await;
+        scene.data().await;
+        Pin::new(&mut scene.body).fell_silent();
+        assert_eq!(scene.in_flight.get(), heard, "{rest}");
+        // That nobody waits for the rest is nothing to hear.
+        let Scene {
+            in_flight, body, ..
+        } = scene;
+        drop(body);
+        assert_eq!(in_flight.get(), heard, "{rest}");
+    }
+    let mut scene = Scene::new(&format!("{head}Transfer-Encoding: chunked\r\n\r\nx\r\n")).await;
+    assert!(scene.rest().await.error.is_some());
+    assert_eq!(scene.in_flight.get(), "broke off");
 }
 
 #[tokio::test]

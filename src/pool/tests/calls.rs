@@ -9,7 +9,7 @@ use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::body::Body;
+use crate::body::{Body, Keeping, ROOM, Room};
 use crate::http1::{Framing, Limits as HeadLimits};
 use crate::net::{BUFFER, Buffer};
 
@@ -21,7 +21,9 @@ pub(super) fn call(connection: Box<Connection>, body: Body, framing: Framing) ->
         head: 16 * 1024,
         fields: 100,
     };
-    OwnCall::new(connection, head, (body, framing), Method::POST, limits)
+    let keeping = Keeping::new(u32::try_from(BUFFER).unwrap(), &Room::new(ROOM), 1);
+    let body = (body, framing, keeping);
+    OwnCall::new(connection, head, body, Method::POST, limits)
 }
 
 pub(super) async fn event(call: &mut OwnCall) -> Result<Event, CallError> {
@@ -190,14 +192,16 @@ async fn a_body_comes_back_while_all_of_it_is_at_hand() {
 }
 
 #[tokio::test]
-async fn a_body_is_given_up_with_its_second_piece() {
+async fn a_body_is_kept_in_pieces_until_it_is_too_long() {
     let peer = Peer::new().await;
-    let (connection, _other) = peer.open().await;
-    let body = Body::full("lo").behind(Bytes::from_static(b"hel"));
-    let mut call = call(connection, body, Framing::Chunked);
-    send(&mut call);
-    assert!(call.is_sent());
-    assert!(call.into_whole_body().is_none());
+    for (length, is_kept) in [(BUFFER - 3, true), (BUFFER - 2, false)] {
+        let (connection, _other) = peer.open().await;
+        let body = Body::full(vec![b'l'; length]).behind(Bytes::from_static(b"hel"));
+        let mut call = call(connection, body, Framing::Chunked);
+        send(&mut call);
+        assert_eq!(call.has_whole_body(), is_kept, "{length}");
+        assert_eq!(call.into_whole_body().is_some(), is_kept, "{length}");
+    }
 }
 
 #[tokio::test]

@@ -389,7 +389,13 @@ async fn no_more_connections_than_allowed_are_opened() {
     drop(peer.listener);
     for _ in 0..2 {
         let open = pool.may_open(&peer.endpoint).await;
-        let refused = Connection::open(&peer.endpoint, Wanted::ANY, Purpose::Http, open).await;
+        let refused = Connection::open(
+            &peer.endpoint,
+            Wanted::ANY,
+            Purpose::Http,
+            (open, &Progress::default()),
+        )
+        .await;
         assert!(refused.is_err());
     }
     assert_eq!(peer.endpoint.live.connections(), 0);
@@ -421,7 +427,13 @@ async fn a_connection_is_used_again_by_whom_it_introduced() {
     let mut ends = Vec::new();
     for client in [&one, &other] {
         let open = pool.may_open(&peer.endpoint).await;
-        let opened = Connection::open(&peer.endpoint, wanted(client), Purpose::Http, open).await;
+        let opened = Connection::open(
+            &peer.endpoint,
+            wanted(client),
+            Purpose::Http,
+            (open, &Progress::default()),
+        )
+        .await;
         let (mut end, _) = peer.listener.accept().await.expect("it was opened");
         let mut header = client.finished();
         let expected = header.clone();

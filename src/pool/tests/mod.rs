@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::*;
-use crate::endpoint::{Flow, Http2, Limits, LiveStates, Metrics, Names, Protocol};
+use crate::endpoint::{Blame, Flow, Http2, Limits, LiveStates, Metrics, Names, Protocol};
 use crate::net::Address;
 use crate::telemetry::metrics::Registry;
 
@@ -56,7 +56,13 @@ impl Peer {
     /// A connection, and the endpoint's side of it.
     async fn open(&self) -> (Box<Connection>, TcpStream) {
         let open = Pool::default().may_open(&self.endpoint).await;
-        let opened = Connection::open(&self.endpoint, Wanted::ANY, Purpose::Http, open).await;
+        let opened = Connection::open(
+            &self.endpoint,
+            Wanted::ANY,
+            Purpose::Http,
+            (open, &Progress::default()),
+        )
+        .await;
         let connection = opened.expect("it listens");
         let (stream, _) = self.listener.accept().await.expect("it was opened");
         (connection, stream)
@@ -85,9 +91,12 @@ fn endpoint(states: &LiveStates, address: Address, max_connections: u32) -> Endp
         weight: 1,
         backup: false,
         limits: Limits {
+            max_together: u32::MAX,
             max_connections,
             ..Limits::NONE
         },
+        blame: Arc::new(Blame::usual(u32::MAX)),
+        learns_latency: false,
         metrics: Arc::new(Metrics::new(&registry, names, Arc::new(flow))),
         logged: OnceLock::new(),
     }

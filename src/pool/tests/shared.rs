@@ -1,6 +1,5 @@
 //! Who shares which connection, and who waits for what.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -10,8 +9,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::*;
-use crate::body::Body;
-use crate::endpoint::IdleRequest;
+use crate::body::{Body, Keeping};
+use crate::endpoint::{Health, IdleRequest};
 use crate::http2::Opening;
 use crate::message::{Fields, RequestParts};
 use crate::proxy_protocol::{Addresses, Introduction, Transport, Version};
@@ -65,8 +64,8 @@ impl Peer {
             return Ok(shared);
         }
         let times = (Instant::now(), SECOND * 3, [].as_slice());
-        let allowed = Cell::new(None);
-        let opening = pool.open(&self.endpoint, Wanted::ANY, Purpose::Http, times, &allowed);
+        let progress = Progress::default();
+        let opening = pool.open(&self.endpoint, Wanted::ANY, Purpose::Http, times, &progress);
         match opening.await? {
             Carrier::Shared(shared) => Ok(shared),
             Carrier::Own(_) => panic!("it speaks HTTP/2"),
@@ -97,7 +96,7 @@ fn call(shared: &Rc<Shared>) -> Call {
         shared,
         &parts,
         opening,
-        Body::empty(),
+        (Body::empty(), Keeping::default()),
         keep(SECOND * 60, 10),
     );
     called.expect("there is room").0
@@ -355,10 +354,66 @@ async fn an_endpoint_that_gives_no_sign_loses_its_connection() {
         }
         pool.sweep(Instant::now());
         settle().await;
-        assert_eq!(peer.endpoint.live.connections(), 0);
+        let live = &peer.endpoint.live;
+        assert_eq!(live.connections(), 0);
+        live.set_health(Health::HalfOpen, None);
+        let _trial = live.begin().let_through();
         let lost = poll_fn(|cx| call.poll_event(cx)).await;
         assert!(matches!(lost, Err(CallError::Lost { .. })), "{lost:?}");
-        assert!(peer.endpoint.live.is_backing_off(Instant::now()));
+        assert!(live.is_backing_off(Instant::now()));
+        assert_eq!(live.take_trial(), None, "it began before");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_had_no_time_is_no_reason_to_leave_its_connection() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        let has_room = || {
+            let shared = pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[]);
+            shared.is_some()
+        };
+        for _ in 0..4 {
+            let call = peer.call(&pool).await;
+            assert!(matches!(call.overdue(false), CallError::TimedOut));
+        }
+        assert_eq!(peer.endpoint.live.connections(), 1);
+        assert!(has_room(), "any client may set a short limit");
+        // But it is asked for a sign.
+        tokio::time::advance(SECOND).await;
+        pool.sweep(Instant::now());
+        assert!(!has_room(), "it gave none");
+
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        let call = peer.call(&pool).await;
+        assert!(matches!(call.overdue(true), CallError::TimedOut));
+        drop(call);
+        let shared = pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[]);
+        assert!(shared.is_none(), "it had its time");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_take_long_are_no_reason_to_leave_their_connection() {
+    within(async {
+        let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
+        // More than there are signs to be asked for.
+        for _ in 0..5 {
+            let call = peer.call(&pool).await;
+            assert!(call.looked_after().is_ok());
+            assert!(matches!(call.overdue(false), CallError::TimedOut));
+        }
+        let has_room = || {
+            let shared = pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[]);
+            shared.is_some()
+        };
+        assert_eq!(peer.endpoint.live.connections(), 1);
+        assert!(has_room(), "it has not had the time for a sign");
+        tokio::time::advance(SECOND).await;
+        pool.sweep(Instant::now());
+        assert!(!has_room(), "it gave none");
     })
     .await;
 }

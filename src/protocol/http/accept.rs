@@ -8,9 +8,11 @@ use super::answer::Answer;
 use super::attempt::{Attempt, protocol_error};
 use super::exchange::Exchange;
 use super::respond::Cause;
+use super::rest::{Judge, Rest, judge, retry_after};
 use super::upgrade::{Counted, Tunnel};
 use super::websocket;
 use crate::body::Body;
+use crate::endpoint::Endpoint;
 use crate::http1::{Framing, ResponseHead, Trailers};
 use crate::http2::ErrorCode;
 use crate::message::{RequestParts, ResponseParts};
@@ -25,7 +27,7 @@ pub(super) enum Accepted {
     /// All of its body was here: its connection is free again.
     Whole(Answer),
     /// Its body is still to come.
-    Streams(ResponseParts, (Framing, Trailers), bool),
+    Streams(ResponseParts, (Framing, Trailers), bool, Judge),
     /// It switches to this protocol.
     Switched(ResponseParts, Box<HeaderValue>),
 }
@@ -36,7 +38,7 @@ impl Accepted {
         self,
         exchange: &Exchange<'_>,
         choice: &Choice,
-        pick: Pick,
+        mut pick: Pick,
         call: Call,
     ) -> Result<Answer, Attempt> {
         let local = &exchange.connection.local;
@@ -44,14 +46,16 @@ impl Accepted {
         let keep = keep(choice);
         Ok(match self {
             Self::Whole(answer) => answer,
-            Self::Streams(parts, framing, persistent) => {
+            Self::Streams(parts, framing, persistent, judge) => {
                 let pool = Rc::clone(pool);
                 let home = Return { pool, keep };
-                Answer::new(parts, call.body(framing, persistent, home, pick))
+                let rest = Rest::new(pick, judge);
+                Answer::new(parts, call.body(framing, persistent, home, rest))
             }
             Self::Switched(parts, chosen) => {
                 let connection = call.into_connection();
                 let connection = connection.ok_or_else(|| protocol_error(Cause::UpgradeFailed))?;
+                pick.answered();
                 let tunnel = Tunnel {
                     upstream: connection.into_tunnel(),
                     limits: local.with_random(|random| choice.timeouts.tunnel(random)),
@@ -59,6 +63,7 @@ impl Accepted {
                     cut: ErrorCode::CANCEL,
                     pick,
                     counted: Counted::of(exchange, choice),
+                    line: None,
                 };
                 Answer {
                     tunnel: Some(Box::new(tunnel)),
@@ -70,22 +75,49 @@ impl Accepted {
     }
 }
 
+/// Takes in what is known of an endpoint once the head of its response is there.
+#[inline]
+pub(super) fn account(
+    exchange: &Exchange<'_>,
+    choice: &Choice,
+    endpoint: &Endpoint,
+    head: &ResponseParts,
+) {
+    let metrics = &exchange.route.metrics;
+    let first_byte = exchange.record.first_byte.get().unwrap_or_default();
+    metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
+    if !head.status.is_server_error() {
+        let local = &exchange.connection.local;
+        local.lately.answered(endpoint.live.id());
+    }
+    // 429 is about who asks (RFC 6585 §4), and no reason to ask less for others.
+    if head.status == StatusCode::SERVICE_UNAVAILABLE
+        && let Some(time) = retry_after(head)
+    {
+        endpoint.live.sheds_for(time, exchange.now.get());
+    }
+}
+
 /// Takes a response's head: what follows is a body, or a tunnel.
 pub(super) fn accept(
     exchange: &Exchange<'_>,
     choice: &Choice,
-    (call, request): (&mut Call, &RequestParts),
+    (pick, call, request): (&Pick, &mut Call, &RequestParts),
     head: ResponseHead,
 ) -> Result<Accepted, Attempt> {
-    let endpoint = call.endpoint();
     let mut parts = head.parts;
-    endpoint.responded(parts.status);
-    let metrics = &exchange.route.metrics;
-    let first_byte = exchange.record.first_byte.get().unwrap_or_default();
-    metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
+    let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let whole = if switches {
+        None
+    } else {
+        call.take_whole_body(head.framing)
+    };
+    let is_whole = switches || whole.is_some();
+    let judge = judge(exchange, pick, (&parts, is_whole));
     Via::response(&mut parts.headers, parts.version);
+    exchange.tell_tie(choice, call.endpoint(), &mut parts);
     exchange.attempt_overdue.set(None);
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+    if switches {
         let asked = exchange.message.upgrade.as_deref();
         return match (asked, head.upgrade) {
             (Some(asked), Some(chosen))
@@ -99,9 +131,9 @@ pub(super) fn accept(
         };
     }
     exchange.route.filters.response(&mut parts);
-    let Some(whole) = call.take_whole_body(head.framing) else {
+    let Some(whole) = whole else {
         let framing = (head.framing, head.trailers);
-        return Ok(Accepted::Streams(parts, framing, head.persistent));
+        return Ok(Accepted::Streams(parts, framing, head.persistent, judge));
     };
     let pool = &exchange.connection.local.pool;
     call.end(head.persistent, pool, keep(choice), exchange.now.get());
@@ -114,7 +146,7 @@ fn is_granted(request: &RequestParts, response: &mut ResponseParts) -> bool {
 }
 
 /// How connections to this upstream are kept.
-fn keep(choice: &Choice) -> Keep {
+pub(super) fn keep(choice: &Choice) -> Keep {
     Keep {
         idle: choice.timeouts.upstream_idle,
         count: choice.upstream.max_idle_per_endpoint as usize,

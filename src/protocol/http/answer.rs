@@ -50,6 +50,9 @@ impl Exchange<'_> {
             }
             Action::NotFound => Some(self.own(&parts.headers, Cause::NoRoute, None)),
             Action::Forward(split) => {
+                if !self.enters_route() {
+                    return Some(self.own(&parts.headers, Cause::ConcurrencyLimitReached, None));
+                }
                 if self.route.filters.request(parts, matched).is_err() {
                     return Some(self.own(&parts.headers, Cause::TargetTooLong, None));
                 }
@@ -58,6 +61,7 @@ impl Exchange<'_> {
                     .connection
                     .local
                     .with_random(|random| split.pick(random));
+                self.read_tie(choice, parts);
                 // In a box, as the exchange is: two that are small are cheaper than a large one.
                 boxed(|| forward::forward(self, choice, parts, body)).await
             }
@@ -86,9 +90,18 @@ impl Exchange<'_> {
         if self.record.call().is_some_and(GrpcCall::is_malformed) {
             return own(parts, Cause::BadRequest);
         }
-        let limit = self.record.call().and_then(GrpcCall::timeout);
+        if let Some(field) = &self.route.deadline {
+            match field.read(&parts.headers) {
+                Ok(given) => self.given.set(given),
+                Err(why) => {
+                    tracing::debug!(%why, "request refused");
+                    return own(parts, Cause::BadRequest);
+                }
+            }
+        }
+        let limit = self.time_given();
         if limit.is_some_and(|limit| self.record.started().elapsed() >= limit) {
-            return own(parts, Cause::ResponseTimeout);
+            return own(parts, Cause::DeadlineExceeded);
         }
         if path::is_ambiguous(parts.uri.path()) {
             return own(parts, Cause::BadRequest);
@@ -151,16 +164,22 @@ impl Exchange<'_> {
     ) -> Answer {
         self.record.cause.set(Some(cause));
         self.record.end.set(cause.end());
+        // Whatever was waited for: the client has given up by now.
+        let is_overdue = self.is_overdue();
+        // What limited the request does not limit what is said of that.
+        self.overdue.set(None);
+        self.attempt_overdue.set(None);
         let asked = Asked {
             accept: headers.get(header::ACCEPT),
             request_id: self.record.request_id.get(),
             details,
+            is_final: self.is_final.get(),
+            drawn: self.connection.local.with_random(|random| random.u32(..)),
         };
         let Some(call) = self.record.call() else {
             return Answer::plain(respond(cause, &asked));
         };
-        // Whatever was waited for: the client has given up by now.
-        let code = if self.is_overdue() {
+        let code = if is_overdue {
             Code::DeadlineExceeded
         } else {
             cause.grpc()

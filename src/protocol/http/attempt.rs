@@ -1,11 +1,14 @@
 //! Why an attempt failed: whose fault it was, what it means for the endpoint, and whether another
 //! attempt may follow.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
+use super::awaited::Waited;
 use super::respond::Cause;
 use crate::body::BodyError;
-use crate::endpoint::{ConnectFailure, Endpoint};
+use crate::endpoint::{ConnectFailure, Endpoint, FAIR, Outcome};
 use crate::http2::ErrorCode;
 use crate::policy::retry::Failure;
 use crate::pool::{CallError, ConnectError};
@@ -19,6 +22,20 @@ pub(super) struct Failed {
     pub(super) failure: Failure,
     /// Whether all of the request's body is still at hand.
     pub(super) is_repeatable: bool,
+    /// The pause before another attempt that has been granted already, where a response was given
+    /// up for it.
+    pub(super) granted: Option<Duration>,
+}
+
+/// What carried a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// A new connection.
+    New,
+    /// One that had brought a response before.
+    Kept,
+    /// One that had been kept for too long: it was closed when the request had just left.
+    Stale,
 }
 
 /// How an attempt ended otherwise than with a response.
@@ -29,20 +46,35 @@ pub(super) enum Attempt {
     ClientGone,
 }
 
-/// A call that brought no response.
+impl Carried {
+    /// By a connection that had brought a response before (`reused`), and was kept for too long.
+    pub(super) fn by(reused: bool, is_stale: bool) -> Self {
+        match reused {
+            _ if is_stale => Self::Stale,
+            true => Self::Kept,
+            false => Self::New,
+        }
+    }
+}
+
+/// A call that brought no response, after the endpoint was waited for as long as this.
 pub(super) fn failed_call(
     pick: &Pick,
-    (reused, try_timed_out): (bool, bool),
-    error: &CallError,
+    (carried, try_timed_out): (Carried, bool),
+    (error, waited): (&CallError, Waited),
     is_repeatable: bool,
 ) -> Attempt {
-    let endpoint = &pick.endpoint;
+    let endpoint = pick.endpoint();
     let before_response = error.is_before_response();
     let timed_out = matches!(error, CallError::TimedOut | CallError::NotTaken);
     let refusal = error.refusal();
-    if before_response && !reused && !error.is_of_shared() {
-        let failure = refusal.map_or(ConnectFailure::Terminated, ConnectFailure::from);
-        endpoint.connect_failed(failure, Instant::now());
+    let outcome = outcome(error, carried).filter(|_| !timed_out || waited.is_fair);
+    let now = Instant::now();
+    if let Some(outcome) = outcome {
+        pick.learn(outcome, now);
+    }
+    if timed_out {
+        endpoint.awaited(waited.time, now);
     }
     endpoint.unanswered();
     let cause = match error {
@@ -64,13 +96,16 @@ pub(super) fn failed_call(
         | CallError::Http1Required
         | CallError::MalformedStream(_) => Cause::ProtocolError,
         CallError::TimedOut => Cause::ResponseTimeout,
+        CallError::Undelivered => Cause::ConnectionTimeout,
         CallError::NotTaken => Cause::ConnectionWriteTimeout,
         CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
             Cause::BadRequest
         }
-        CallError::RequestBody(_) => Cause::RequestTimeout,
+        CallError::RequestBody(_) => Cause::RequestBodyTimeout,
     };
-    let failure = if error.is_unsent() {
+    let failure = if matches!(error, CallError::Unprocessed) {
+        Failure::Unprocessed
+    } else if error.is_unsent() {
         Failure::NotSent
     } else if before_response {
         Failure::NoResponse
@@ -84,25 +119,70 @@ pub(super) fn failed_call(
         cause,
         failure,
         is_repeatable,
+        granted: None,
     })
+}
+
+/// A call whose client left, after the endpoint was waited for as long as this.
+pub(super) fn abandoned_call(pick: &Pick, waited: Waited) {
+    let now = Instant::now();
+    pick.endpoint().awaited(waited.time, now);
+    if waited.time >= FAIR {
+        pick.learn(Outcome::Abandoned, now);
+    }
+}
+
+/// What a call that brought no response says of its endpoint.
+fn outcome(error: &CallError, carried: Carried) -> Option<Outcome> {
+    match error {
+        // The endpoint is told by whom the connection belongs to, or is not to blame.
+        CallError::Unprocessed
+        | CallError::Lost { .. }
+        | CallError::Http1Required
+        | CallError::RequestBody(_)
+        | CallError::RequestLength => None,
+        // It had been kept for too long, or the next one tells.
+        CallError::Unsent(_) | CallError::Closed | CallError::Reset(_) => match carried {
+            Carried::New => {
+                let refusal = error.refusal();
+                let failure = refusal.map_or(ConnectFailure::Terminated, ConnectFailure::from);
+                Some(Outcome::NoConnection(failure))
+            }
+            Carried::Kept => Some(Outcome::Broken),
+            Carried::Stale => None,
+        },
+        // Others say that the request was at fault, or that too much was asked.
+        CallError::StreamReset(code) => {
+            let is_its_own = is_an_end(*code) && *code != ErrorCode::ENHANCE_YOUR_CALM;
+            is_its_own.then_some(Outcome::Broken)
+        }
+        CallError::Truncated
+        | CallError::Malformed(_)
+        | CallError::TooManyInterim
+        | CallError::MalformedStream(_) => Some(Outcome::Broken),
+        // As a connection that could not be made: this one leads nowhere either.
+        CallError::Undelivered => Some(Outcome::NoConnection(ConnectFailure::TimedOut)),
+        CallError::TimedOut | CallError::NotTaken => Some(Outcome::TimedOut),
+    }
 }
 
 /// A connection that could not be had: nothing was sent.
 ///
-/// `in_vain` tells that the endpoint had all the time that a connection may take.
+/// `in_vain` tells that the endpoint had a fair time for one.
 pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -> Failed {
-    tracing::debug!(endpoint = %pick.endpoint.name, why = %error, "no connection");
+    tracing::debug!(endpoint = %pick.endpoint().name, why = %error, "no connection");
     let failure = error.failure();
     let is_told = matches!(error, ConnectError::Joined { .. });
-    let is_asked_for = failure.is_some_and(|failure| is_by_request(&pick.endpoint, failure));
+    let is_asked_for = failure.is_some_and(|failure| is_by_request(pick.endpoint(), failure));
     if let Some(failure) = failure
-        && (in_vain || failure != ConnectFailure::TimedOut)
+        && (in_vain || !failure.is_timeout())
         && !is_told
     {
         if is_asked_for {
-            pick.endpoint.count_failure(failure);
+            pick.endpoint().count_failure(failure);
         } else {
-            pick.endpoint.connect_failed(failure, Instant::now());
+            let outcome = Outcome::NoConnection(failure);
+            pick.learn(outcome, Instant::now());
         }
     }
     let cause = match failure {
@@ -117,6 +197,7 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
         }
         Some(ConnectFailure::TlsAlert) => Cause::TlsAlertReceived,
         Some(ConnectFailure::TlsProtocol) => Cause::TlsProtocolError,
+        Some(ConnectFailure::TlsTimedOut) => Cause::TlsTimeout,
         Some(ConnectFailure::Ours) => Cause::Internal,
     };
     // Another endpoint has no other name.
@@ -129,6 +210,7 @@ pub(super) fn failed_connect(pick: &Pick, error: &ConnectError, in_vain: bool) -
         cause,
         failure,
         is_repeatable,
+        granted: None,
     }
 }
 
@@ -168,5 +250,72 @@ pub(super) fn protocol_error(cause: Cause) -> Attempt {
         cause,
         failure: Failure::Responding,
         is_repeatable: false,
+        granted: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_a_call_says_of_its_endpoint_depends_on_who_is_to_blame() {
+        let lost = Some(Outcome::NoConnection(ConnectFailure::Terminated));
+        let silent = Some(Outcome::NoConnection(ConnectFailure::TimedOut));
+        let broken = Some(Outcome::Broken);
+        let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+        for (error, on_a_new_one, on_a_kept_one) in [
+            (CallError::Closed, lost, None),
+            (CallError::Reset(reset()), lost, None),
+            (CallError::Unsent(reset()), lost, None),
+            (CallError::Truncated, broken, broken),
+            (CallError::TooManyInterim, broken, broken),
+            (
+                CallError::TimedOut,
+                Some(Outcome::TimedOut),
+                Some(Outcome::TimedOut),
+            ),
+            (
+                CallError::NotTaken,
+                Some(Outcome::TimedOut),
+                Some(Outcome::TimedOut),
+            ),
+            (CallError::Undelivered, silent, silent),
+            (
+                CallError::StreamReset(ErrorCode::INTERNAL_ERROR),
+                broken,
+                broken,
+            ),
+            // Too much was asked, or it was asked in a way that it does not take.
+            (
+                CallError::StreamReset(ErrorCode::ENHANCE_YOUR_CALM),
+                None,
+                None,
+            ),
+            (
+                CallError::StreamReset(ErrorCode::PROTOCOL_ERROR),
+                None,
+                None,
+            ),
+            (CallError::Http1Required, None, None),
+            // The connection tells of these, once for all that were on it.
+            (CallError::Unprocessed, None, None),
+            // The client's own.
+            (CallError::RequestBody(BodyError::Truncated), None, None),
+            (CallError::RequestLength, None, None),
+        ] {
+            assert_eq!(outcome(&error, Carried::New), on_a_new_one, "{error:?}");
+            let on_a_stale_one = outcome(&error, Carried::Stale);
+            assert_eq!(on_a_stale_one, on_a_kept_one, "{error:?}");
+            // What ends after a while has broken off, whatever it was.
+            let after_a_while = if on_a_new_one == lost {
+                broken
+            } else {
+                on_a_new_one
+            };
+            assert_eq!(outcome(&error, Carried::Kept), after_a_while, "{error:?}");
+        }
+    }
 }

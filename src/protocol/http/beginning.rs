@@ -59,7 +59,7 @@ pub(super) async fn told(connection: &Connection, member: &Member, terms: &mut T
                 stream: client.stream(),
                 facts: &client.facts,
             };
-            note_refused(terms, &who, Cause::RequestTimeout);
+            note_refused(terms, &who, Cause::RequestHeadTimeout);
             Beginning::Neither
         }
     }

@@ -20,6 +20,15 @@ impl Sender for Exchange<'_> {
     }
 
     fn break_off(&self, outgoing: &mut Outgoing, error: Option<&SendError>) -> bool {
+        if error.is_none() {
+            // Who was waited for last.
+            self.stopped(if outgoing.awaits_body() {
+                self.awaited_in_vain(outgoing);
+                Cause::ConnectionReadTimeout
+            } else {
+                Cause::ResponseNotTaken
+            });
+        }
         let (Some(stream), Outgoing::Http2(sending)) = (self.connection.client.http2(), outgoing)
         else {
             return false;
@@ -45,6 +54,15 @@ impl Sender for Exchange<'_> {
 }
 
 impl Exchange<'_> {
+    /// Tells an endpoint that no more of its response came, if it had a fair time for that; and not
+    /// where it may be the rest of the request that it waits for.
+    fn awaited_in_vain(&self, outgoing: &mut Outgoing) {
+        let had = self.now.get().elapsed();
+        if self.connection.client.has_whole_request() && self.was_fair(had, self.body_idle()) {
+            outgoing.fell_silent();
+        }
+    }
+
     /// Resets the stream of a call that is in the middle of a message.
     fn cut_call(&self, call: &GrpcCall, stream: &Stream, error: Option<&SendError>) {
         let reset = match error {

@@ -6,7 +6,7 @@ use http::Method;
 use http_body::Body as _;
 
 use super::exchange::Exchange;
-use crate::body::Body;
+use crate::body::{Body, Keeping};
 use crate::http1::{Framing, RequestOptions, encode_request};
 use crate::http2::Opening;
 use crate::message::RequestParts;
@@ -48,7 +48,8 @@ pub(super) fn call(
         te_trailers: message.te_trailers,
     };
     encode_request(&mut head, parts, framing, options);
-    let body = (std::mem::take(body), framing);
+    let keeping = keeping(exchange, body);
+    let body = (std::mem::take(body), framing, keeping);
     let method = parts.method.clone();
     let call = OwnCall::new(connection, head, body, method, RESPONSE_LIMITS);
     Some((Call::Own(call), reused))
@@ -60,6 +61,18 @@ fn bodiless(method: &Method) -> Framing {
         Method::POST | Method::PUT | Method::PATCH => Framing::Length(0),
         _ => Framing::None,
     }
+}
+
+/// How much of a body is kept while it is sent: nothing of one that is known to be longer.
+fn keeping(exchange: &Exchange<'_>, body: &Body) -> Keeping {
+    let most = exchange.route.retry.kept_body;
+    if body.is_end_stream() || body.size_hint().lower() > most.into() {
+        return Keeping::default();
+    }
+    let room = &exchange.connection.local.kept_bodies;
+    // A route is the same one over reloads as long as what is measured about it is.
+    let of = std::ptr::from_ref(&*exchange.route.metrics).addr();
+    Keeping::new(most, room, of)
 }
 
 /// Gives a request to a connection that others share.
@@ -85,7 +98,9 @@ fn share(
         idle: choice.timeouts.shared_idle,
         count: choice.upstream.max_idle_per_endpoint as usize,
     };
-    match Call::share(shared, parts, opening, std::mem::take(body), keep) {
+    let keeping = keeping(exchange, body);
+    let body_and_keeping = (std::mem::take(body), keeping);
+    match Call::share(shared, parts, opening, body_and_keeping, keep) {
         Ok(called) => Some(called),
         Err(back) => {
             *body = back;

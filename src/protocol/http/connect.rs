@@ -1,6 +1,5 @@
 //! Gets a connection to the endpoint that was picked.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -10,10 +9,10 @@ use tokio::time::Instant;
 
 use super::attempt::{Attempt, failed_connect};
 use super::exchange::Exchange;
-use crate::endpoint::{Endpoint, Protocol};
+use crate::endpoint::{Endpoint, FAIR, Protocol};
 use crate::message::{RequestParts, Value};
 use crate::policy::RequestId;
-use crate::pool::{Carrier, ConnectError, Wanted};
+use crate::pool::{Carrier, ConnectError, Progress, Wanted};
 use crate::protocol::introduction::{Known, introduction};
 use crate::proxy_protocol::Introduction;
 use crate::snapshot::Choice;
@@ -39,7 +38,7 @@ pub(super) async fn carrier(
     parts: &RequestParts,
     need: Need,
 ) -> Result<Carrier, Attempt> {
-    let endpoint = &pick.endpoint;
+    let endpoint = pick.endpoint();
     let host = host(endpoint, parts);
     let client = introduced(exchange, endpoint);
     let wanted = Wanted {
@@ -113,15 +112,15 @@ async fn open(
     wanted: Wanted<'_>,
     purpose: Purpose,
 ) -> Result<Carrier, Attempt> {
-    let endpoint = &pick.endpoint;
+    let endpoint = pick.endpoint();
     let pool = &exchange.connection.local.pool;
     let began = Instant::now();
     let client = &exchange.connection.client;
     exchange.wait_at_most(choice.timeouts.connect);
-    let allowed = Cell::new(None);
+    let progress = Progress::default();
     let avoided = exchange.avoided();
     let terms = (began, choice.timeouts.connect, avoided.as_slice());
-    let opening = pool.open(endpoint, wanted, purpose, terms, &allowed);
+    let opening = pool.open(endpoint, wanted, purpose, terms, &progress);
     let mut opening = std::pin::pin!(opening);
     let opened = poll_fn(|cx| {
         if let Poll::Ready(result) = opening.as_mut().poll(cx) {
@@ -130,24 +129,31 @@ async fn open(
         if client.poll_gone(cx).is_ready() {
             return Poll::Ready(None);
         }
-        client
-            .deadline
-            .poll_passed(cx)
-            .map(|()| Some(Err(ConnectError::overdue(allowed.get().is_some()))))
+        let passed = exchange.deadline().poll_passed(cx);
+        passed.map(|()| Some(Err(ConnectError::overdue(&progress))))
     })
     .await;
     exchange.wait_over();
     // What passed before was not spent on the endpoint.
-    let took = allowed.get().unwrap_or_else(Instant::now).elapsed();
+    let took = progress
+        .allowed
+        .get()
+        .unwrap_or_else(Instant::now)
+        .elapsed();
     match opened {
-        None => Err(Attempt::ClientGone),
+        None => {
+            // How long that takes is in no client's hands.
+            if took >= FAIR {
+                failed_connect(pick, &ConnectError::overdue(&progress), true);
+            }
+            Err(Attempt::ClientGone)
+        }
         Some(Ok(carrier)) => {
             exchange.record.connect.set(Some(began.elapsed()));
             Ok(carrier)
         }
         Some(Err(error)) => {
-            // A limit of the request that ran out is no fault of the endpoint.
-            let in_vain = took >= choice.timeouts.connect;
+            let in_vain = exchange.was_fair(took, choice.timeouts.connect);
             Err(Attempt::Failed(failed_connect(pick, &error, in_vain)))
         }
     }

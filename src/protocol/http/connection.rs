@@ -179,7 +179,7 @@ impl Rest<'_> {
     /// Ready when there is no more waiting.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Connection { client, local } = self.connection;
-        let is_draining = local.drain.is_closed();
+        let is_draining = local.drain.of(self.terms.listener.direction).is_closed();
         // During the grace of the drain every answer has said so.
         if is_draining && !self.is_new {
             return Poll::Ready(());

@@ -1,8 +1,6 @@
 //! The life of one request: its head, its route, its answer, its record.
 
 use std::cell::{Cell, OnceCell};
-use std::rc::{Rc, Weak};
-use std::time::Duration;
 
 use http::{HeaderValue, Method, Version, header};
 use tokio::time::Instant;
@@ -10,18 +8,19 @@ use tokio::time::Instant;
 use super::connection::{Connection, Next};
 use super::grpc::GrpcCall;
 use super::head::{NoHead, read_head};
+use super::hedge::Interims;
+use super::rare::Rare;
 use super::record::{Record, Who};
 use super::respond::Cause;
 use super::terms::Terms;
-use super::unprocessed::Unprocessed;
+use super::waiting::nanoseconds;
 use crate::body::Body;
 use crate::http1::{Framing, RequestHead};
 use crate::message::{Fields, RequestParts, Value};
+use crate::policy::deadline::Given;
 use crate::policy::{self, Arrival};
-use crate::pool::Shared;
 use crate::route::{Question, host};
-use crate::snapshot::{CallTimeouts, HttpListener, Route, UnderWay};
-use crate::upstream::Upstream;
+use crate::snapshot::{HttpListener, Route, UnderWay};
 
 /// A request that is being served, and what it is served by.
 #[derive(Debug)]
@@ -33,19 +32,27 @@ pub(super) struct Exchange<'a> {
     /// What the head said of the message itself.
     pub(super) message: Message,
     pub(super) peer_is_trusted: bool,
+    /// Whether it is counted within the limit of its route.
+    pub(super) is_within: Cell<bool>,
     /// When the whole request is overdue.
-    overdue: Cell<Option<Instant>>,
+    pub(super) overdue: Cell<Option<Instant>>,
+    /// What a field of the client's said of that.
+    pub(super) given: Cell<Option<Given>>,
     /// When the attempt under way is, until it brings a response.
     pub(super) attempt_overdue: Cell<Option<Instant>>,
     /// In nanoseconds, which take half the room of a [`Duration`].
-    body_idle: Cell<u64>,
+    pub(super) body_idle: Cell<u64>,
     /// The last look at the clock: what need not be exact to the microsecond does without its own.
     pub(super) now: Cell<Instant>,
     /// When the waiting began, for a client or an endpoint.
-    waiting_since: Cell<Option<Instant>>,
-    /// Who took no notice of the request.
-    unprocessed: OnceCell<Box<Unprocessed>>,
-    _under_way: UnderWay<'a>,
+    pub(super) waiting_since: Cell<Option<Instant>>,
+    /// What few have, in a box.
+    pub(super) rare: OnceCell<Box<Rare>>,
+    pub(super) interims: Cell<Interims>,
+    /// Whether others need not try again what fails here.
+    pub(super) is_final: Cell<bool>,
+    /// `None` beside another one of the same request.
+    pub(super) under_way: Option<UnderWay<'a>>,
 }
 
 /// What a request's head says of the message, rather than to its recipient.
@@ -139,7 +146,7 @@ fn set_out<'e, 'a>(
 async fn no_request(connection: &Connection, terms: &Terms, none: NoHead, began: Instant) -> Next {
     let cause = match none {
         NoHead::Gone => return Next::Ended,
-        NoHead::Late => Cause::RequestTimeout,
+        NoHead::Late => Cause::RequestHeadTimeout,
         NoHead::Refused(error) => {
             let peer = connection.client.facts.peer;
             tracing::debug!(%peer, why = %error, "request refused");
@@ -295,6 +302,7 @@ fn find_route<'a>(
 /// A request that a fault of ours ends is told by the fault, and not here.
 impl Drop for Exchange<'_> {
     fn drop(&mut self) {
+        self.leave_route();
         if !self.record.is_finished() && !std::thread::panicking() {
             self.cut();
         }
@@ -318,78 +326,16 @@ impl<'a> Exchange<'a> {
             message,
             peer_is_trusted,
             overdue: Cell::new(None),
+            given: Cell::new(None),
             attempt_overdue: Cell::new(None),
             body_idle: Cell::new(nanoseconds(terms.listener.timeouts.body_idle)),
             now: Cell::new(now),
             waiting_since: Cell::new(None),
-            unprocessed: OnceCell::new(),
-            _under_way: route.metrics.begin(),
+            rare: OnceCell::new(),
+            interims: Cell::default(),
+            is_final: Cell::default(),
+            under_way: Some(route.metrics.begin()),
+            is_within: Cell::new(false),
         }
     }
-
-    /// What was waited for is there.
-    pub(super) fn wait_over(&self) {
-        if let Some(since) = self.waiting_since.take() {
-            let now = Instant::now();
-            self.now.set(now);
-            self.record.waited(now - since);
-        }
-    }
-
-    /// Takes over the limits of the call that the request has become.
-    pub(super) fn limit(&self, timeouts: &CallTimeouts) {
-        let call = self.record.call().and_then(GrpcCall::timeout);
-        let limit = timeouts.request.into_iter().chain(call).min();
-        self.overdue
-            .set(limit.map(|limit| self.record.started() + limit));
-        self.body_idle.set(nanoseconds(timeouts.body_idle));
-    }
-
-    /// How long nothing of a body may move.
-    pub(super) fn body_idle(&self) -> Duration {
-        Duration::from_nanos(self.body_idle.get())
-    }
-
-    /// Shared connections that took no notice of the request.
-    pub(super) fn avoided(&self) -> Vec<Weak<Shared>> {
-        let unprocessed = self.unprocessed.get();
-        unprocessed.map_or_else(Vec::new, |unprocessed| unprocessed.avoided())
-    }
-
-    /// Whether the limit of the whole request has passed.
-    pub(super) fn is_overdue(&self) -> bool {
-        self.overdue.get().is_some_and(|at| Instant::now() >= at)
-    }
-
-    /// Keeps the request, of which an endpoint has surely taken no notice, from the connection that
-    /// it was on, and tells whether it is sent to the same endpoint on another one, if it may be.
-    pub(super) fn avoids(&self, shared: &Rc<Shared>, upstream: &Upstream, may_go_on: bool) -> bool {
-        let unprocessed = self.unprocessed.get_or_init(Box::default);
-        let retries = &self.route.metrics.retries;
-        unprocessed.goes_on(shared, (upstream, retries), may_go_on)
-    }
-
-    /// Whether the attempt under way had a limit of its own, and it has passed.
-    pub(super) fn is_attempt_overdue(&self) -> bool {
-        self.attempt_overdue
-            .get()
-            .is_some_and(|at| Instant::now() >= at)
-            && self.overdue.get().is_none_or(|at| Instant::now() < at)
-    }
-
-    /// Sets the connection's deadline, within the limit of the whole request. From here on the time
-    /// is not ours, until [`Exchange::wait_over`].
-    pub(super) fn wait_at_most(&self, limit: Duration) {
-        let now = Instant::now();
-        self.now.set(now);
-        self.waiting_since
-            .set(self.waiting_since.get().or(Some(now)));
-        let ends = [self.overdue.get(), self.attempt_overdue.get()];
-        let at = ends.into_iter().flatten().fold(now + limit, Instant::min);
-        self.connection.client.deadline.set_at(at);
-    }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

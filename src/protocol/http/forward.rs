@@ -1,34 +1,35 @@
 //! Asks an upstream, and another endpoint of it where that is allowed.
 
-use std::future::poll_fn;
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use super::accept::{Accepted, accept, offers};
+use super::accept::{Accepted, accept, account, offers};
+use super::again::{instead, is_repeated, wait};
 use super::answer::Answer;
-use super::attempt::{Attempt, Failed, failed_call, needs_http1};
+use super::attempt::{Attempt, Carried, abandoned_call, failed_call, needs_http1};
+use super::awaited::{NoHead, response_head};
 use super::calling::call;
 use super::connect::{Need, carrier, wants_http1};
 use super::exchange::Exchange;
-use super::respond::{Cause, Details, PROXY_STATUS, proxy_status};
+use super::hedge::{hedged, may_be_hedged};
+use super::queueing::{Vain, wait as wait_for_room};
+use super::respond::Cause;
+use super::told::{followed, unavailable};
 use super::upgrade::{Counted, Tunnel};
 use super::websocket::WEBSOCKET;
-use crate::balance::client_key;
 use crate::body::Body;
 use crate::endpoint::Protocol;
-use crate::http1::ResponseHead;
 use crate::http2::ErrorCode;
 use crate::message::RequestParts;
-use crate::net::named;
-use crate::policy::retry::Failure;
-use crate::pool::{Call, CallError, Carrier, Connection, Event};
+use crate::policy::retry::{Asked, Failure};
+use crate::pool::{Call, CallError, Carrier, Connection};
 use crate::snapshot::Choice;
 use crate::tls::Purpose;
-use crate::upstream::{Pick, PickError};
+use crate::upstream::{Haste, Pick, PickError, Upstream};
 
 /// Forwards a request, whose body is taken as far as it is needed. `None` if its client has gone.
 ///
@@ -37,7 +38,7 @@ use crate::upstream::{Pick, PickError};
 pub(super) fn forward<'a>(
     exchange: &'a Exchange<'_>,
     choice: &'a Choice,
-    parts: &'a RequestParts,
+    parts: &'a mut RequestParts,
     body: &'a mut Body,
 ) -> impl Future<Output = Option<Answer>> + 'a {
     exchange.limit(&choice.timeouts);
@@ -47,96 +48,112 @@ pub(super) fn forward<'a>(
     {
         stream.may_rest(exchange.body_idle());
     }
-    choice.upstream.retry_budget().deposit();
+    let hedge = exchange.route.hedge.as_deref();
+    let is_hedged = hedge.is_some_and(|hedge| may_be_hedged(exchange, hedge, parts, body));
     async move {
         let mut tried = Vec::new();
         let mut last: Option<Cause> = None;
         loop {
-            let pick = match pick(exchange, choice, &tried) {
+            let pick = match pick(exchange, choice, parts, &tried) {
+                // In a box: few requests wait, and the others do not carry the room for it.
+                Err(PickError::AllAtLimit) => {
+                    Box::pin(wait_for_room(exchange, choice, parts, &tried)).await
+                }
+                picked => picked.map_err(Vain::from),
+            };
+            let pick = match pick {
                 Ok(pick) => pick,
-                Err(error) => return Some(unavailable(exchange, parts, last, error)),
+                Err(Vain::ClientGone) => return None,
+                Err(Vain::Because(cause)) => {
+                    return Some(unavailable(exchange, parts, (last, &tried), cause));
+                }
             };
-            let endpoint = pick.endpoint.live.id();
-            let failed = match attempt(exchange, choice, pick, parts, body).await {
-                Ok(answer) => return Some(answered(exchange, answer, &tried)),
-                Err(Attempt::ClientGone) => return None,
-                Err(Attempt::Failed(failed)) => failed,
-            };
-            tried.push(endpoint);
-            if !take_retry(exchange, choice, parts, &failed) {
-                return Some(failure(exchange, parts, &failed, &tried));
+            // Who is turned away pays for nobody's retries, nor does what is one already, of a
+            // proxy in front.
+            if exchange.record.attempts.get() == 1 && !is_repeated(exchange, parts) {
+                let budget = choice.upstream.retry_budget();
+                budget.deposit(exchange.now.get());
             }
-            last = Some(failed.cause);
-            exchange.now.set(Instant::now());
+            let endpoint = pick.endpoint().live.id();
+            exchange.tell_time_left(parts);
+            let attempted = if is_hedged && tried.is_empty() {
+                Box::pin(hedged(exchange, choice, pick, parts, &mut tried)).await
+            } else {
+                attempt(exchange, choice, pick, parts, body).await
+            };
+            let asked = (&*parts, &mut tried, last.is_some());
+            let pause = match followed(exchange, choice, attempted, endpoint, asked) {
+                Ok((cause, pause)) => {
+                    last = Some(cause);
+                    pause
+                }
+                Err(over) => return over,
+            };
+            if !Box::pin(wait(exchange, parts, pause)).await {
+                return None;
+            }
         }
     }
 }
 
-/// Picks an endpoint for the next attempt, which begins here.
-fn pick(exchange: &Exchange<'_>, choice: &Choice, tried: &[u64]) -> Result<Pick, PickError> {
-    let upstream = &choice.upstream;
-    let now = exchange.now.get();
-    let local = &exchange.connection.local;
-    let key = named(exchange.connection.client.facts.peer).map(client_key);
-    let pick = local.with_random(|random| upstream.pick_for(key, tried, random, now))?;
-    exchange.record.attempt(upstream, &pick.endpoint);
-    let limit = exchange.route.retry.per_try_timeout;
-    exchange.attempt_overdue.set(limit.map(|limit| now + limit));
-    Ok(pick)
-}
-
-/// An attempt has brought an answer. Where others came before, it says so.
-fn answered(exchange: &Exchange<'_>, mut answer: Answer, tried: &[u64]) -> Answer {
-    if !tried.is_empty() {
-        exchange.route.metrics.retries.success.inc();
-        let text = tried_text(tried);
-        let next_hop = exchange.record.endpoint_name();
-        let details = Details::for_peer(exchange.peer_is_trusted, next_hop.as_deref(), &text);
-        let retried = proxy_status(None, details.as_ref());
-        answer.parts.headers.append(&PROXY_STATUS, &retried);
-    }
-    answer
-}
-
-/// Takes another attempt from the budget, if one may follow the one that failed, and counts it.
-fn take_retry(
+/// Picks an endpoint for the next attempt, which begins here; unless others wait for one.
+pub(super) fn pick(
     exchange: &Exchange<'_>,
     choice: &Choice,
     parts: &RequestParts,
-    failed: &Failed,
-) -> bool {
-    let retry = &exchange.route.retry;
-    let retries = &exchange.route.metrics.retries;
-    let attempts = exchange.record.attempts.get();
-    let replayable = failed.is_repeatable;
-    if exchange.is_overdue()
-        || !retry.may_retry(&parts.method, attempts, failed.failure, replayable)
-    {
-        if attempts > 1 {
-            retries.failure.inc();
-        }
-        return false;
+    tried: &[u64],
+) -> Result<Pick, PickError> {
+    let upstream = &choice.upstream;
+    if upstream.lets_requests_wait() && upstream.has_waiting() {
+        return Err(PickError::AllAtLimit);
     }
-    let has_budget = choice.upstream.retry_budget().withdraw();
-    if !has_budget {
-        retries.budget_exhausted.inc();
+    // Where it may not wait, its client does, who is told when to come again.
+    let when = (exchange.now.get(), Haste::MayWait);
+    let pick = look(exchange, (choice, upstream), parts, tried, when)?;
+    begin(exchange, upstream, &pick);
+    Ok(pick)
+}
+
+/// Picks an endpoint, of the upstream as it is now.
+pub(super) fn look(
+    exchange: &Exchange<'_>,
+    (choice, upstream): (&Choice, &Upstream),
+    parts: &RequestParts,
+    tried: &[u64],
+    when: (Instant, Haste),
+) -> Result<Pick, PickError> {
+    let local = &exchange.connection.local;
+    let ties = exchange.ties(choice, parts);
+    if tried.is_empty() {
+        return local.with_random(|random| upstream.pick_in(ties, tried, when, random));
     }
-    has_budget
+    let tried = (tried, &*local.lately.list());
+    local.with_random(|random| upstream.pick_again(ties, tried, when, random))
+}
+
+/// An attempt begins.
+pub(super) fn begin(exchange: &Exchange<'_>, upstream: &Arc<Upstream>, pick: &Pick) {
+    exchange.record.attempt(upstream, pick.endpoint());
+    let (limit, now) = (exchange.route.retry.per_try_timeout, exchange.now.get());
+    exchange.attempt_overdue.set(limit.map(|limit| now + limit));
 }
 
 /// One attempt at one endpoint. Where the body can be sent again, it is there again. A reused
 /// connection that turns out closed is replaced here, and one that took no notice of the request:
 /// that is no failure of the endpoint, and no attempt of the request.
-fn attempt<'a>(
+pub(super) fn attempt<'a>(
     exchange: &'a Exchange<'_>,
     choice: &'a Choice,
     pick: Pick,
     parts: &'a RequestParts,
     body: &'a mut Body,
 ) -> impl Future<Output = Result<Answer, Attempt>> + 'a {
+    let has_body = !body.is_end_stream();
     // A body may turn out to be longer than what is kept of it.
     let mut need = Need {
-        repeatable: parts.method.is_idempotent() && body.is_end_stream(),
+        repeatable: exchange.route.retry.may_run_twice(&parts.method)
+            && !has_body
+            && !is_repeated(exchange, parts),
         may_reuse: parts.method != Method::CONNECT,
         purpose: Purpose::Http,
     };
@@ -153,31 +170,53 @@ fn attempt<'a>(
                 continue;
             };
             let_converse(exchange, &call);
-            let error = match response_head(exchange, choice, &mut call).await {
+            let NoHead { error, waited } = match response_head(exchange, choice, &mut call).await {
                 Ok(head) => {
-                    return Ok(match accept(exchange, choice, (&mut call, parts), head)? {
-                        // Said here, so that a call that has ended is not moved once more.
-                        Accepted::Whole(answer) => answer,
-                        accepted => accepted.answer(exchange, choice, pick, call)?,
-                    });
+                    account(exchange, choice, call.endpoint(), &head.parts);
+                    if exchange.route.retry.looks_at_answers
+                        && let Some(failed) =
+                            instead(exchange, choice, parts, (&pick, &mut call), &head)
+                    {
+                        *body = call.into_whole_body().unwrap_or_default();
+                        return Err(Attempt::Failed(failed));
+                    }
+                    call.keep_nothing();
+                    return Ok(
+                        match accept(exchange, choice, (&pick, &mut call, parts), head)? {
+                            // Said here, so that a call that has ended is not moved once more.
+                            Accepted::Whole(answer) => answer,
+                            accepted => accepted.answer(exchange, choice, pick, call)?,
+                        },
+                    );
                 }
-                Err(None) => return Err(Attempt::ClientGone),
-                Err(Some(error)) => error,
+                Err(no_head) => no_head,
+            };
+            let Some(error) = error else {
+                abandoned_call(&pick, waited);
+                return Err(Attempt::ClientGone);
             };
             let unprocessed =
                 matches!(error, CallError::Unprocessed).then(|| call.shared().cloned());
             let left = call.into_whole_body();
             let is_repeatable = left.is_some();
             *body = left.unwrap_or_default();
-            let state = (reused, exchange.is_attempt_overdue());
+            // What ends after it has worked for a while was no connection that was kept too long.
+            // It may have worked since the first piece of a body.
+            let worked = if has_body {
+                exchange.now.get() - exchange.record.started()
+            } else {
+                waited.time
+            };
+            let is_stale = error.is_stale(reused) && worked < STALE;
+            let state = (Carried::by(reused, is_stale), exchange.is_attempt_overdue());
             let may_go_on = is_repeatable && !state.1 && !exchange.is_overdue();
-            let avoids = |shared| exchange.avoids(&shared, &choice.upstream, may_go_on);
+            let avoids = |shared| exchange.avoids(&shared, (&choice.upstream, &pick), may_go_on);
             let goes_on = unprocessed.flatten().is_some_and(avoids)
-                || goes_on(exchange, &pick, parts, (&error, reused), &mut need);
+                || goes_on(exchange, &pick, parts, (&error, is_stale), &mut need);
             if is_repeatable && goes_on {
                 continue;
             }
-            return Err(failed_call(&pick, state, &error, is_repeatable));
+            return Err(failed_call(&pick, state, (&error, waited), is_repeatable));
         }
     }
 }
@@ -194,7 +233,7 @@ fn let_converse(exchange: &Exchange<'_>, call: &Call) {
 
 /// What has to be spoken with the endpoint.
 fn purpose(exchange: &Exchange<'_>, pick: &Pick, parts: &RequestParts) -> Result<Purpose, Attempt> {
-    let endpoint = &pick.endpoint;
+    let endpoint = pick.endpoint();
     let what = if parts.method == Method::CONNECT {
         "CONNECT"
     } else if let Some(protocol) = exchange.message.upgrade.as_deref() {
@@ -219,97 +258,41 @@ fn goes_on(
     exchange: &Exchange<'_>,
     pick: &Pick,
     parts: &RequestParts,
-    (error, reused): (&CallError, bool),
+    (error, is_stale): (&CallError, bool),
     need: &mut Need,
 ) -> bool {
     // What an endpoint wants to hear in HTTP/1.1 (RFC 9113 §7) it has not acted on, so that any
     // method may be sent again; and it is no failure, so that it costs no attempt. Once in each.
-    let is_choice = pick.endpoint.protocol == Protocol::Either;
+    let is_choice = pick.endpoint().protocol == Protocol::Either;
     if matches!(error, CallError::Http1Required) && is_choice && need.purpose == Purpose::Http {
         need.purpose = Purpose::Http1;
-        wants_http1(exchange, &pick.endpoint, parts);
+        wants_http1(exchange, pick.endpoint(), parts);
         return true;
     }
-    if !need.may_reuse || !error.is_stale(reused) {
+    if !need.may_reuse || !is_stale {
         return false;
     }
     need.may_reuse = false;
-    let (retry, attempts) = (&exchange.route.retry, exchange.record.attempts.get());
     let failure = Failure::Stale {
         unsent: error.is_unsent(),
     };
-    retry.may_retry(&parts.method, attempts, failure, true)
-}
-
-/// Drives a call until its response begins, relaying interim responses. `Err(None)`: the client has
-/// gone.
-fn response_head<'a>(
-    exchange: &'a Exchange<'_>,
-    choice: &'a Choice,
-    call: &'a mut Call,
-) -> impl Future<Output = Result<ResponseHead, Option<CallError>>> + 'a {
-    // The wait that begins then has looked at the clock. Without one it took no time to speak of.
-    let mut sent = None;
-    async move {
-        loop {
-            let mut armed = None;
-            let event = poll_fn(|cx| {
-                if let Poll::Ready(event) = call.poll_event(cx) {
-                    return Poll::Ready(Some(event));
-                }
-                let client = &exchange.connection.client;
-                if client.poll_gone(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                let progress = (call.is_sent(), call.progress());
-                if armed != Some(progress) {
-                    armed = Some(progress);
-                    exchange.wait_at_most(limit(choice, call));
-                    sent = sent.or(call.is_sent().then(|| exchange.now.get()));
-                }
-                client
-                    .deadline
-                    .poll_passed(cx)
-                    .map(|()| Some(Err(call.overdue())))
-            })
-            .await;
-            exchange.wait_over();
-            let interim = match event {
-                None => return Err(None),
-                Some(Err(_)) if exchange.connection.client.has_failed() => return Err(None),
-                Some(Err(error)) => return Err(Some(error)),
-                Some(Ok(Event::Response(head))) => {
-                    let first_byte = sent.map(|sent| exchange.now.get() - sent);
-                    let first_byte = first_byte.unwrap_or_default();
-                    exchange.record.first_byte.set(Some(first_byte));
-                    return Ok(head);
-                }
-                Some(Ok(Event::Interim(head))) => exchange.interim(head.parts),
-            };
-            // In a box: few responses have one, and the others do not carry the room for it.
-            if !Box::pin(exchange.relay_interim(interim)).await {
-                return Err(None);
-            }
-        }
-    }
-}
-
-/// How long the next step of a call may take.
-fn limit(choice: &Choice, call: &Call) -> Duration {
-    if call.is_sent() {
-        choice.timeouts.response_head
-    } else {
-        choice.timeouts.body_idle
-    }
+    let asked = Asked {
+        method: &parts.method,
+        attempt: exchange.record.attempts.get(),
+        is_whole: true,
+        is_repeated: is_repeated(exchange, parts),
+    };
+    exchange.route.retry.may_retry(&asked, failure)
 }
 
 /// CONNECT succeeds with any 2xx, and has no body (RFC 9110 §9.3.6).
 fn connected(
     exchange: &Exchange<'_>,
     choice: &Choice,
-    pick: Pick,
+    mut pick: Pick,
     connection: Connection,
 ) -> Answer {
+    pick.answered();
     let local = &exchange.connection.local;
     let tunnel = Tunnel {
         upstream: connection.into_tunnel(),
@@ -317,6 +300,7 @@ fn connected(
         cut: ErrorCode::CONNECT_ERROR,
         pick,
         counted: Counted::of(exchange, choice),
+        line: None,
     };
     Answer {
         tunnel: Some(Box::new(tunnel)),
@@ -324,41 +308,6 @@ fn connected(
     }
 }
 
-/// The answer to a request all of whose attempts failed.
-fn failure(
-    exchange: &Exchange<'_>,
-    parts: &RequestParts,
-    failed: &Failed,
-    tried: &[u64],
-) -> Answer {
-    let text = tried_text(tried);
-    let next_hop = exchange.record.endpoint_name();
-    let details = Details::for_peer(exchange.peer_is_trusted, next_hop.as_deref(), &text);
-    exchange.own(&parts.headers, failed.cause, details)
-}
-
-/// The answer to a request that no endpoint can be picked for, or none any more.
-fn unavailable(
-    exchange: &Exchange<'_>,
-    parts: &RequestParts,
-    last: Option<Cause>,
-    error: PickError,
-) -> Answer {
-    if last.is_some() {
-        exchange.route.metrics.retries.failure.inc();
-    }
-    let cause = match (last, error) {
-        (Some(cause), _) => cause,
-        (None, PickError::NoEndpoints) => Cause::DestinationUnavailable,
-        (None, PickError::AllAtLimit) => Cause::Overload,
-    };
-    exchange.own(&parts.headers, cause, None)
-}
-
-fn tried_text(tried: &[u64]) -> String {
-    format!(
-        "tried {} endpoint{}",
-        tried.len(),
-        if tried.len() == 1 { "" } else { "s" }
-    )
-}
+/// How soon after a request a kept connection ends that had been idle for too long: the close was
+/// on its way already, so that a packet which is lost and sent again is all that can delay it.
+const STALE: Duration = Duration::from_secs(1);

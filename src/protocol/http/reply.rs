@@ -88,7 +88,11 @@ impl Exchange<'_> {
         } = answer;
         self.complete(&mut parts);
         let status = parts.status.as_u16();
-        if self.connection.client.http2().is_some() {
+        if let Some(stream) = self.connection.client.http2() {
+            // Where others of its requests are under way, these have the place.
+            if !self.keeps_its_connection() && stream.connection().streams() <= 1 {
+                stream.connection().end_gently();
+            }
             let sending = if tunnel.is_some() {
                 http2::Sending::tunnel(parts)
             } else {
@@ -134,7 +138,7 @@ impl Exchange<'_> {
         let goes_on = sending.persistent && self.connection.client.has_whole_request();
         let next = match sent {
             Ok(()) => match sending.tunnel.take() {
-                Some(tunnel) => Next::Tunnel(tunnel),
+                Some(tunnel) => Next::Tunnel(self.hand_over(tunnel, sending.status)),
                 None if goes_on => Next::Again,
                 None => Next::Close,
             },
@@ -149,11 +153,22 @@ impl Exchange<'_> {
         next
     }
 
+    /// Leaves the line of the access log to a tunnel.
+    fn hand_over(&self, mut tunnel: Box<Tunnel>, status: u16) -> Box<Tunnel> {
+        let served = (&*self.terms.snapshot, self.route);
+        tunnel.line = self.record.hand_over(self.connection, served, status);
+        tunnel
+    }
+
     /// Keeps the record of a request that is dropped before its end, as all are at the end of a
     /// drain that took too long.
     pub(super) fn cut(&self) {
         self.wait_over();
-        self.connection.local.drain.request_cut();
+        self.connection
+            .local
+            .drain
+            .of(self.terms.listener.direction)
+            .request_cut();
         self.record.end.set(End::Shed);
         let nothing_sent = Ending {
             status: Cause::Draining.status().as_u16(),
@@ -183,15 +198,40 @@ impl Exchange<'_> {
         poll_fn(move |cx| {
             let sent = ready!(Pin::new(&mut sending).poll(cx));
             self.wait_over();
-            Poll::Ready(match sent {
-                Some(Ok(())) => Ok(()),
-                Some(Err(SendError::Gone)) => Err(self.end_of_gone()),
-                Some(Err(SendError::Body(BodyError::Idle | BodyError::Deadline))) | None => {
-                    Err(End::Timeout)
-                }
-                Some(Err(SendError::Body(_) | SendError::Length)) => Err(End::EndpointReset),
-            })
+            let error = match sent {
+                Some(Ok(())) => return Poll::Ready(Ok(())),
+                Some(Err(SendError::Gone)) => return Poll::Ready(Err(self.end_of_gone())),
+                Some(Err(error)) => Some(error),
+                None => None,
+            };
+            Poll::Ready(Err(match error {
+                // What was waited for has been told where it was.
+                None => End::Timeout,
+                Some(error) => self.broke_off(&error),
+            }))
         })
+    }
+
+    /// How a request ends whose answer could not be sent whole, and why: also where it has begun,
+    /// somebody will ask.
+    fn broke_off(&self, error: &SendError) -> End {
+        let cause = match error {
+            SendError::Body(BodyError::Idle | BodyError::Deadline) => Cause::ConnectionReadTimeout,
+            SendError::Body(BodyError::Malformed) | SendError::Length => Cause::ProtocolError,
+            SendError::Body(BodyError::Truncated | BodyError::Reset(_)) | SendError::Gone => {
+                Cause::ResponseIncomplete
+            }
+        };
+        self.stopped(cause)
+    }
+
+    /// Keeps why a response stopped on its way, if nothing else is known to be wrong.
+    pub(super) fn stopped(&self, cause: Cause) -> End {
+        let cause = self.late(cause);
+        if self.record.cause.get().is_none() {
+            self.record.cause.set(Some(cause));
+        }
+        cause.end()
     }
 
     /// The fields that every response gets, whoever made it.
@@ -220,7 +260,13 @@ impl Exchange<'_> {
             && framing != ResponseFraming::UntilClose
             && self.connection.client.has_whole_request()
             && !self.connection.client.has_failed()
-            && !self.connection.local.drain.is_draining()
+            && self.keeps_its_connection()
+            && !self
+                .connection
+                .local
+                .drain
+                .of(self.terms.listener.direction)
+                .is_draining()
             && self
                 .terms
                 .hold(&self.connection.client.facts, &self.connection.local)

@@ -130,14 +130,8 @@ fn snapshot(
 ) -> Snapshot {
     let config: Config = toml::from_str(config).expect("a configuration");
     let itself = ResolvedEndpoint {
-        address: Address::Ip(sockets.local),
         name: "itself".into(),
-        host: None,
-        zone: "".into(),
-        weight: 1,
-        backup: false,
-        max_in_flight: None,
-        max_connections: None,
+        ..ResolvedEndpoint::at(Address::Ip(sockets.local))
     };
     build(Ingredients {
         generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
@@ -244,7 +238,8 @@ async fn a_request_that_is_cut_is_counted() {
             ] {
                 assert!(metrics.contains(line), "{line} is not in {metrics}");
             }
-            assert_eq!(rig.local.drain.cut_requests(), 1);
+            let drain = rig.local.drain.of(drain::Direction::Inbound);
+            assert_eq!(drain.cut_requests(), 1);
         })
         .await;
 }
@@ -342,6 +337,7 @@ fn break_unrouted(snapshot: &mut Snapshot) {
             request: Some(Duration::MAX),
             ..CallTimeouts::new(&nothing, &nothing, &nothing)
         },
+        affinity: None,
     };
     let listener = Arc::get_mut(&mut snapshot.listeners[0]).expect("it is new");
     let Kind::Http(http) = &mut listener.kind else {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::pool::Shared;
 use crate::snapshot::Retries;
-use crate::upstream::Upstream;
+use crate::upstream::{Pick, Upstream};
 
 /// What one request has met.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Unprocessed {
     pub(super) fn goes_on(
         &self,
         shared: &Rc<Shared>,
-        (upstream, retries): (&Upstream, &Retries),
+        (upstream, retries, pick): (&Upstream, &Retries, &Pick),
         may_go_on: bool,
     ) -> bool {
         let is_used_up = shared.is_used_up();
@@ -63,14 +63,14 @@ impl Unprocessed {
             self.avoided.borrow_mut().push(Rc::downgrade(shared));
         }
         if may_go_on && self.may_once_more(shared, is_used_up, upstream) {
-            if self.is_free(is_used_up) || upstream.retry_budget().withdraw() {
+            if self.is_free(is_used_up) || upstream.retry_budget().withdraw(Instant::now()) {
                 shared.endpoint().unprocessed();
                 return true;
             }
             retries.budget_exhausted.inc();
         }
         if !is_used_up {
-            shared.refused_one();
+            shared.refused_one(pick.of());
         }
         false
     }

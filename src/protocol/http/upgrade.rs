@@ -4,8 +4,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::bulkhead::Stay;
 use super::client::{Client, Left};
 use super::exchange::Exchange;
+use super::record::{Last, Line};
+use crate::context::ConnectionFacts;
 use crate::http2::ErrorCode;
 use crate::pool::Tunnelled;
 use crate::protocol::tunnel::{End, Meters, Passed, Places, Prefix, Watch, tunnel};
@@ -22,6 +25,8 @@ pub(super) struct Tunnel {
     /// The request stays in flight until the tunnel ends, or the endpoint is gone.
     pub(super) pick: Pick,
     pub(super) counted: Counted,
+    /// What the access log tells when it ends, if anything.
+    pub(super) line: Option<Box<Line>>,
 }
 
 /// Where a tunnel is counted.
@@ -29,13 +34,20 @@ pub(super) struct Tunnel {
 pub(super) struct Counted {
     metrics: Arc<RouteMetrics>,
     upstream: Arc<str>,
+    /// Within the limit of the route.
+    _within: Option<Stay>,
 }
 
-/// Counts a tunnel when it is dropped, so that one that is cut by a drain is seen as well.
+/// Counts and logs a tunnel when it is dropped, so that one that is cut by a drain is seen as well.
 #[derive(Debug)]
-struct Begun {
+struct Begun<'a> {
     counted: Counted,
     result: SessionResult,
+    error: Option<&'static str>,
+    line: Option<Box<Line>>,
+    client: &'a Left,
+    facts: &'a ConnectionFacts,
+    passed: &'a Passed,
 }
 
 impl Tunnel {
@@ -57,19 +69,25 @@ impl Tunnel {
             cut,
             pick,
             counted,
+            line,
         } = self;
         let bytes = |direction| counted.metrics.tunnels.bytes(&counted.upstream, direction);
         let (sent, received_bytes) = (bytes(Direction::Sent), bytes(Direction::Received));
+        let passed = Passed::default();
         let mut begun = Begun {
             counted,
             result: SessionResult::Cut,
+            error: None,
+            line,
+            client: &client,
+            facts: &facts,
+            passed: &passed,
         };
         let prefix = Prefix {
             sent: received,
             received: early.into_bytes(),
         };
-        let passed = Passed::default();
-        let known = Arc::clone(&pick.endpoint);
+        let known = Arc::clone(pick.endpoint());
         let places = Places::of(open, pick);
         let watch = Watch {
             limits,
@@ -87,6 +105,7 @@ impl Tunnel {
         };
         let outcome = tunnel(end, End::Socket(&endpoint), prefix, watch).await;
         begun.result = outcome.end.result();
+        begun.error = outcome.end.error();
         drop((endpoint, places)); // in this order: whoever counts must find what is still there
         tracing::debug!(peer = %facts.peer, ?outcome, "tunnel ended");
     }
@@ -98,13 +117,25 @@ impl Counted {
         Self {
             metrics: Arc::clone(&exchange.route.metrics),
             upstream: Arc::clone(&choice.upstream.name),
+            _within: exchange.stay_within(),
         }
     }
 }
 
-impl Drop for Begun {
+impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        let Counted { metrics, upstream } = &self.counted;
+        let Counted {
+            metrics, upstream, ..
+        } = &self.counted;
         metrics.tunnels.count(upstream, self.result);
+        if let Some(line) = &self.line {
+            let last = Last {
+                sent: self.passed.sent.get(),
+                received: self.passed.received.get(),
+                end: self.result.end(),
+                error: self.error,
+            };
+            line.write(self.client.stream(), self.facts, last);
+        }
     }
 }

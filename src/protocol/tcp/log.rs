@@ -66,13 +66,8 @@ impl Session {
 
 /// The log's word for how a session ended.
 fn end(result: SessionResult, error: Option<Cause>) -> End {
-    match result {
-        SessionResult::Ok => End::Ok,
-        SessionResult::ClientReset => End::ClientAbort,
-        SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle | SessionResult::Silent | SessionResult::MaxAge => End::Timeout,
-        SessionResult::Unavailable if error != Some(Cause::LimitReached) => End::EndpointReset,
-        SessionResult::Denied => End::Denied,
-        SessionResult::Unavailable | SessionResult::Removed | SessionResult::Cut => End::Shed,
+    if result == SessionResult::Unavailable && error != Some(Cause::LimitReached) {
+        return End::EndpointReset;
     }
+    result.end()
 }

@@ -25,7 +25,7 @@ use self::opening::Standing;
 use super::local::Local;
 use super::tunnel::{End, Ended, Meters, Outcome, Passed, Prefix, Watch, tunnel};
 use crate::context::{ConnectionFacts, Proxied};
-use crate::endpoint::{ConnectFailure, Endpoint, SessionEnd};
+use crate::endpoint::{self, ConnectFailure, Endpoint, SessionEnd};
 use crate::net::{Known, Stream};
 use crate::policy::RequestId;
 use crate::snapshot::{SessionMetrics, SessionResult, SessionRoute, SessionTarget, TcpListener};
@@ -199,11 +199,11 @@ impl Session {
             };
             let ends = (End::Socket(client), End::Socket(&opened.stream));
             let outcome = tunnel(ends.0, ends.1, prefix, watch).await;
-            self.conclude(&outcome);
+            self.conclude(&outcome, opened.places.of_attempt());
         }
     }
 
-    fn conclude(&mut self, outcome: &Outcome) {
+    fn conclude(&mut self, outcome: &Outcome, of: endpoint::Of) {
         (self.result, self.error) = match outcome.end {
             Ended::Closed => (SessionResult::Ok, None),
             Ended::Idle => (SessionResult::Idle, Some(Cause::Silence)),
@@ -222,7 +222,8 @@ impl Session {
         self.end_there = match outcome.end {
             // It took the connection and never said a word: the next clients should go elsewhere.
             Ended::EndpointReset if outcome.received == 0 => {
-                endpoint.connect_failed(ConnectFailure::Terminated, Instant::now());
+                let died = endpoint::Outcome::NoConnection(ConnectFailure::Terminated);
+                endpoint.learn_of(of, died, Instant::now);
                 SessionEnd::ResetUnanswered
             }
             Ended::EndpointReset => SessionEnd::Reset,
@@ -230,7 +231,7 @@ impl Session {
                 // Who ends a connection on which nothing was said has proved nothing. Who only
                 // listens is well if he took what there was: else his end would be a reset.
                 if outcome.received > 0 || outcome.sent > 0 {
-                    endpoint.live.connect_succeeded();
+                    endpoint.learn_of(of, endpoint::Outcome::Proved, Instant::now);
                 }
                 SessionEnd::Ended
             }

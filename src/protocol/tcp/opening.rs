@@ -1,28 +1,28 @@
 //! How a session is connected: to where it goes, and to another endpoint as often as that fails.
 //!
 //! Who finds every endpoint at its limit waits for a moment, and so does who finds one that fails
-//! while the others are at their limits. A reload may come meanwhile: who looks, looks at the
-//! upstream of that name that is in force.
+//! while the others are at their limits, where he stood before. A reload may come meanwhile: who
+//! looks, looks at the upstream of that name that is in force.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::super::introduction::{Known as Introduced, introduction};
-use super::super::local::Local;
 use super::super::tunnel::Places;
 use super::cause::Cause;
 use super::{Session, Start, destination};
 use crate::balance::client_key;
 use crate::context::{Brought, ConnectionFacts};
-use crate::endpoint::{ConnectFailure, Endpoint, Line, OpenConnection, SessionEnd};
+use crate::endpoint::{ConnectFailure, Endpoint, Line, OpenConnection, Outcome, SessionEnd};
 use crate::net::{Known, Stream, named};
 use crate::pool::{Wanted, connect};
 use crate::proxy_protocol::Introduction;
 use crate::snapshot::{Denial, SessionResult, TunnelTimeouts};
 use crate::tls::Purpose;
-use crate::upstream::{Patience, Pick, PickError, Upstream};
+use crate::upstream::{Patience, Pick, PickError};
 
 /// A connection to an endpoint, and what is said once, when it begins to be relayed.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Session {
         start: &Start,
     ) -> Result<Opened, SessionResult> {
         let choice = start.target.choice();
-        let begun = running(&self.local, &choice.upstream);
+        let begun = self.local.running(&choice.upstream);
         let found = destination::destination(
             start.facts.brought.as_deref(),
             &begun,
@@ -116,7 +116,7 @@ impl Session {
         };
         let local = &self.local;
         let pick = |_| {
-            let upstream = running(local, &begun);
+            let upstream = local.running(&begun);
             if Arc::ptr_eq(&upstream, &begun) {
                 return Pick::only(&endpoint);
             }
@@ -125,6 +125,7 @@ impl Session {
         let patience = Patience {
             limit: choice.timeouts.connect,
             waited: &mut self.waited,
+            arrival: &mut None,
         };
         // In a line of its own: who is going elsewhere is not held up by it.
         let line = Line::Only(endpoint.live.id());
@@ -155,18 +156,21 @@ impl Session {
         let choice = start.target.choice();
         let key = named(self.peer).map(client_key);
         let mut tried = Vec::new();
+        // Whoever comes while an endpoint is tried stands behind.
+        let mut arrival = None;
         let mut result = None;
         for _ in 0..ATTEMPTS {
             let waited = self.waited;
             let local = &self.local;
             let pick = |haste| {
-                let upstream = running(local, &choice.upstream);
+                let upstream = local.running(&choice.upstream);
                 let when = (Instant::now(), haste);
                 local.with_random(|random| upstream.pick_by(key, &tried, when, random))
             };
             let patience = Patience {
                 limit: choice.timeouts.connect,
                 waited: &mut self.waited,
+                arrival: &mut arrival,
             };
             let turn = choice.upstream.pick_in_turn(Line::Any, patience, pick);
             let pick = match turn.await {
@@ -176,7 +180,7 @@ impl Session {
                     return Err(result.unwrap_or(unavailable));
                 }
             };
-            let id = pick.endpoint.live.id();
+            let id = pick.endpoint().live.id();
             if !tried.contains(&id) {
                 tried.push(id);
             } else if self.waited == waited {
@@ -197,7 +201,7 @@ impl Session {
         start: &Start,
         pick: Pick,
     ) -> Result<Opened, SessionResult> {
-        let endpoint = Arc::clone(&pick.endpoint);
+        let endpoint = Arc::clone(pick.endpoint());
         let introduction = self.introduction(&endpoint, client, &start.facts);
         self.endpoint = Some(Arc::clone(&endpoint));
         // One limit for both: a place among its connections, and the connection.
@@ -213,7 +217,9 @@ impl Session {
             host: None,
             client: introduction.as_deref(),
         };
-        let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, wanted);
+        let stands = Cell::new(false);
+        let stood = || stands.set(true);
+        let opening = connect(&endpoint, &endpoint.address, Purpose::Raw, wanted, stood);
         let failure = match timeout_at(end, opening).await {
             Ok(Ok((stream, _))) => {
                 let brought = start.facts.brought.as_deref();
@@ -223,11 +229,11 @@ impl Session {
                 tracing::debug!(endpoint = %endpoint.name, why = %error, "no connection");
                 ConnectFailure::of(&error)
             }
-            Err(_) => ConnectFailure::TimedOut,
+            Err(_) => ConnectFailure::timed_out(stands.get()),
         };
         // Waiting for a place is no fault of the endpoint.
-        let had_its_time = failure != ConnectFailure::TimedOut || began.elapsed() >= limit;
-        if had_its_time && endpoint.connect_failed(failure, Instant::now()) {
+        let had_its_time = !failure.is_timeout() || began.elapsed() >= limit;
+        if had_its_time && pick.learn(Outcome::NoConnection(failure), Instant::now()) {
             endpoint.metrics.session_ended(SessionEnd::ConnectFailed);
         }
         self.error = Some(Cause::Failed(failure));
@@ -258,7 +264,7 @@ impl Session {
         (open, pick): (OpenConnection, Pick),
         began: Instant,
     ) -> Result<Opened, SessionResult> {
-        let endpoint: &Endpoint = &pick.endpoint;
+        let endpoint: &Endpoint = pick.endpoint();
         let measures = endpoint.metrics.tcp();
         self.local.sampler.watch(&mut stream, measures);
         let took = began.elapsed();
@@ -272,7 +278,7 @@ impl Session {
         self.error = None;
         Ok(Opened {
             stream,
-            endpoint: Arc::clone(&pick.endpoint),
+            endpoint: Arc::clone(pick.endpoint()),
             places: Places::of(open, pick),
             _made: made,
         })
@@ -285,12 +291,6 @@ impl Drop for Unserved<'_> {
             self.client.reset_on_close();
         }
     }
-}
-
-/// The upstream of this name that is in force; the same, if a reload took it out.
-fn running(local: &Local, known: &Arc<Upstream>) -> Arc<Upstream> {
-    let snapshot = local.snapshot();
-    Arc::clone(snapshot.upstreams.get(&known.name).unwrap_or(known))
 }
 
 /// Endpoints that one session tries. With half of them dead and none known to be, one client in 32

@@ -29,7 +29,7 @@ use bytes::Bytes;
 use self::direction::{Broken, Direction};
 use self::ends::{Breaks, Ends, Of, Side};
 use self::limits::Limits;
-use crate::endpoint::{Live, OpenConnection};
+use crate::endpoint::{self, ConnectFailure, Live, OpenConnection};
 use crate::snapshot::{SessionResult, TunnelTimeouts};
 use crate::telemetry::metrics::Counter;
 use crate::upstream::Pick;
@@ -79,6 +79,16 @@ impl Ended {
             Self::EndpointReset => SessionResult::EndpointReset,
         }
     }
+
+    /// The cause, where that is a failure: a word of RFC 9209.
+    pub fn error(self) -> Option<&'static str> {
+        match self {
+            Self::Closed | Self::MaxAge | Self::ClientReset => None,
+            Self::Idle | Self::Silent => Some("connection_read_timeout"),
+            Self::Removed => Some("destination_unavailable"),
+            Self::EndpointReset => Some(ConnectFailure::Terminated.as_str()),
+        }
+    }
 }
 
 /// What was read from the streams before the tunnel began; it is written first.
@@ -103,7 +113,11 @@ pub struct Passed {
 /// What counts a tunnel at its endpoint: until it ends, or the endpoint is gone, however long its
 /// client takes for what came from there.
 #[derive(Debug, Default)]
-pub struct Places(RefCell<Option<(OpenConnection, Pick)>>);
+pub struct Places {
+    held: RefCell<Option<(OpenConnection, Pick)>>,
+    /// Which attempt it is, also when they have been given back.
+    of: endpoint::Of,
+}
 
 /// Counters that move while the bytes do: an hour-long tunnel must not show up at its end only.
 #[derive(Debug, Clone, Copy)]
@@ -133,11 +147,19 @@ pub struct Watch<'a> {
 impl Places {
     /// One more of an endpoint's connections, and one more in flight there.
     pub fn of(open: OpenConnection, pick: Pick) -> Self {
-        Self(RefCell::new(Some((open, pick))))
+        Self {
+            of: pick.of(),
+            held: RefCell::new(Some((open, pick))),
+        }
+    }
+
+    /// Which attempt the tunnel is, for who tells how it ended.
+    pub(crate) fn of_attempt(&self) -> endpoint::Of {
+        self.of
     }
 
     fn give_back(&self) {
-        drop(self.0.take());
+        drop(self.held.take());
     }
 }
 
@@ -278,7 +300,7 @@ impl Relay<'_> {
             self.limits.restart(&self.ends);
             if !self.is_answered && received > 0 {
                 self.is_answered = true;
-                self.limits.endpoint().connect_succeeded();
+                self.limits.endpoint().proved(self.places.of);
             }
         }
         let over = ready!(self.limits.poll_over(cx, &self.ends));

@@ -131,7 +131,7 @@ impl Relay {
         let Some((first, mut from)) = stopped else {
             return;
         };
-        let mut held = Held::new(socket).ok();
+        let mut held = Held::new(socket, now).ok();
         for (at, answer) in leaving.iter().enumerate().skip(first) {
             let message = message(at);
             if let Some(held) = &mut held {

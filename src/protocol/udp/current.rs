@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use crate::drain::{Blocker, Watcher};
+use crate::drain::{Blocker, Direction, Watcher, Watchers};
+use crate::net::canonical;
 use crate::snapshot::{ConnectionProtocol, Listener, ListenerMetrics, Snapshot};
 
 /// What a loop is told from outside.
@@ -27,11 +28,15 @@ pub(super) struct Form {
     pub(super) generation: u64,
     /// The address of the loop's own socket: that of the listener, or one within it.
     pub(super) local: SocketAddr,
+    /// Whether the listener is for clients of IPv4; a socket of before may be for more than it is.
+    takes_ipv4: bool,
     /// Where this instance takes datagrams.
     pub(super) own: Rc<[SocketAddr]>,
     pub(super) ledger: Rc<Ledger>,
     /// Whether there are no further sessions.
-    pub(super) is_closed: bool,
+    is_closed: bool,
+    /// Whether what clients send is another process's.
+    is_left: bool,
 }
 
 /// What the sessions of a listener are entered into.
@@ -51,10 +56,15 @@ pub(super) struct Seat {
 }
 
 impl Current {
-    /// The form of a listener in a snapshot.
-    pub fn new(listener: &Arc<Listener>, snapshot: &Snapshot, drain: &Watcher) -> Rc<Self> {
+    /// The form of a listener in a snapshot, for a loop at a socket that is bound to `local`.
+    pub fn new(
+        local: SocketAddr,
+        listener: &Arc<Listener>,
+        snapshot: &Snapshot,
+        drain: &Watchers,
+    ) -> Rc<Self> {
         Rc::new(Self {
-            form: RefCell::new(Form::new(listener, snapshot, drain)),
+            form: RefCell::new(Form::new(local, listener, snapshot, drain)),
             is_changed: Cell::new(false),
             is_over: Cell::new(false),
             waker: RefCell::default(),
@@ -62,10 +72,9 @@ impl Current {
     }
 
     /// Puts a listener's new form in force: sessions see it with their next datagram.
-    pub fn replace(&self, listener: &Arc<Listener>, snapshot: &Snapshot, drain: &Watcher) {
+    pub fn replace(&self, listener: &Arc<Listener>, snapshot: &Snapshot, drain: &Watchers) {
         let local = self.form.borrow().local;
-        let form = Form::new(listener, snapshot, drain);
-        *self.form.borrow_mut() = Form { local, ..form };
+        *self.form.borrow_mut() = Form::new(local, listener, snapshot, drain);
         self.change();
     }
 
@@ -73,6 +82,28 @@ impl Current {
     pub fn close(&self) {
         self.form.borrow_mut().is_closed = true;
         self.change();
+    }
+
+    /// Leaves what clients send to another process that has the socket. What endpoints still answer
+    /// goes out, until the last session has ended.
+    pub fn leave(&self) {
+        self.form.borrow_mut().is_left = true;
+        self.close();
+    }
+
+    /// Whether what clients send is another process's.
+    pub(super) fn is_left(&self) -> bool {
+        self.form.borrow().is_left
+    }
+
+    /// Whose datagrams come.
+    pub fn direction(&self) -> Direction {
+        self.form.borrow().listener.direction
+    }
+
+    /// Whether no further sessions are taken.
+    pub(super) fn is_closed(&self) -> bool {
+        self.form.borrow().is_closed
     }
 
     /// Whether the loop has ended.
@@ -116,22 +147,34 @@ impl Current {
 }
 
 impl Form {
-    fn new(listener: &Arc<Listener>, snapshot: &Snapshot, drain: &Watcher) -> Self {
+    fn new(
+        local: SocketAddr,
+        listener: &Arc<Listener>,
+        snapshot: &Snapshot,
+        drain: &Watchers,
+    ) -> Self {
         let listeners = snapshot.listeners.iter();
         let own = listeners.filter(|listener| listener.udp().is_some());
         Self {
             listener: Arc::clone(listener),
             generation: snapshot.generation,
-            local: listener.sockets.local,
+            local,
+            takes_ipv4: listener.sockets.takes_ipv4(),
             own: own.map(|listener| listener.sockets.local).collect(),
             ledger: Rc::new(Ledger {
                 sessions: Arc::clone(&listener.connections),
                 most: listener.max_connections,
                 metrics: listener.metrics.clone(),
-                drain: drain.clone(),
+                drain: drain.of(listener.direction).clone(),
             }),
             is_closed: false,
+            is_left: false,
         }
+    }
+
+    /// Whether this client gets no session any more.
+    pub(super) fn is_closed_to(&self, peer: SocketAddr) -> bool {
+        self.is_closed || !self.takes_ipv4 && canonical(peer).is_ipv4()
     }
 
     /// Whether datagrams to this address arrive here again. `arrived` is where one of them did.

@@ -5,21 +5,29 @@
 //! rest of what was received is kept (some dozens of messages at most), and nothing more is taken
 //! from endpoints until it has left: what they send waits in the buffers of their sessions, each
 //! of which loses its own.
+//!
+//! What was sent to a neighbour that is dead keeps its room until the kernel has asked for it in
+//! vain, for three seconds. If that is more than half of the buffer, the kernel does not say that
+//! there is room, though there may be: so it is tried again every few milliseconds. If it is all of
+//! it, nobody can be answered, and what has waited for long is dropped and counted: an answer that
+//! comes that late helps nobody.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Relay;
 use super::answers::Counting;
 use super::ready::writable;
 use crate::net::{Outgoing, Source, send};
+use crate::snapshot::Dropped;
 
 /// What waits, and the socket.
 #[derive(Debug)]
@@ -28,6 +36,10 @@ pub(super) struct Held {
     /// not to be woken for it while there is any.
     socket: AsyncFd<OwnedFd>,
     waiting: VecDeque<Waiting>,
+    /// When it is tried whatever the kernel says.
+    retry: Interval,
+    /// When anything left last, or the first began to wait.
+    moved: Instant,
 }
 
 /// One that waits.
@@ -42,10 +54,14 @@ pub(super) struct Waiting {
 
 impl Held {
     /// Nothing yet.
-    pub(super) fn new(socket: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(super) fn new(socket: BorrowedFd<'_>, now: Instant) -> io::Result<Self> {
+        let mut retry = interval_at(now + RETRY, RETRY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             socket: writable(socket.try_clone_to_owned()?)?,
             waiting: VecDeque::new(),
+            retry,
+            moved: now,
         })
     }
 
@@ -54,24 +70,46 @@ impl Held {
     }
 
     /// Whether there may be room.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket.poll_write_ready(cx).map(drop)
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let is_told = self.socket.poll_write_ready(cx).is_ready();
+        if self.retry.poll_tick(cx).is_ready() || is_told {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Whether nothing has left for so long that nothing is waited for.
+    fn is_stuck(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.moved) >= PATIENCE
+    }
+
+    /// How many datagrams wait.
+    fn count(&self) -> u64 {
+        let counts = self.waiting.iter().map(|one| one.outgoing().count());
+        counts.sum()
+    }
+}
+
+impl Waiting {
+    fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing {
+            bytes: &self.bytes,
+            segment: self.segment,
+            to: Some(self.peer),
+            from: self.source,
+        }
     }
 }
 
 impl Relay {
-    /// Sends what waits, as far as there is room.
+    /// Sends what waits, as far as there is room, and drops what has waited for too long.
     pub(super) fn send_held(&mut self, now: Instant) {
         let Some(mut held) = self.held.take() else {
             return;
         };
         while let Some(mut one) = held.waiting.pop_front() {
-            let message = Outgoing {
-                bytes: &one.bytes,
-                segment: one.segment,
-                to: Some(one.peer),
-                from: one.source,
-            };
+            let message = one.outgoing();
             let of = (one.place, one.peer);
             let (table, udp) = (&mut self.table, self.form.listener.udp());
             let mut counting = Counting { table, udp };
@@ -86,9 +124,18 @@ impl Relay {
                     true
                 },
             );
+            if left != Some(0) {
+                held.moved = now;
+            }
             let Some(from) = left else { continue };
             one.bytes = one.bytes[from..].into();
             held.waiting.push_front(one);
+            if held.is_stuck(now) {
+                if let Some(udp) = self.form.listener.udp() {
+                    udp.metrics.drop(Dropped::SendBuffer, held.count());
+                }
+                return;
+            }
             let none = |_: &OwnedFd| Err::<(), _>(io::ErrorKind::WouldBlock.into());
             drop(held.socket.try_io(Interest::WRITABLE, none));
             self.held = Some(held);
@@ -96,3 +143,10 @@ impl Relay {
         }
     }
 }
+
+/// How often it is tried: rarely enough to cost nothing, and in time for a network that is so slow
+/// that answers wait for it.
+const RETRY: Duration = Duration::from_millis(5);
+/// How long nothing may leave: what a full frame takes at 120 kbit/s, and longer than any network
+/// that is worth waiting for.
+const PATIENCE: Duration = Duration::from_millis(100);

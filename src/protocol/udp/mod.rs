@@ -115,7 +115,7 @@ impl Relay {
     async fn run(&mut self, batch: &RefCell<Batch>) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !(self.form.is_closed && self.table.is_empty()) {
+        while !(self.current.is_closed() && self.table.is_empty()) {
             let turn = poll_fn(|cx| self.poll(&mut tick, cx)).await;
             if self.take(turn, &mut batch.borrow_mut()) {
                 // There is more at once, and others are waiting for this thread.
@@ -140,13 +140,13 @@ impl Relay {
         is_full || self.is_behind
     }
 
-    fn poll(&self, tick: &mut Interval, cx: &mut Context<'_>) -> Poll<Turn> {
+    fn poll(&mut self, tick: &mut Interval, cx: &mut Context<'_>) -> Poll<Turn> {
         let is_changed = self.current.poll_changed(cx).is_ready();
         // Without sessions no time is waited for.
         let is_time = !self.table.is_empty() && tick.poll_tick(cx).is_ready();
         let turn = Turn {
-            clients: self.socket.poll_read_ready(cx).is_ready(),
-            endpoints: match &self.held {
+            clients: !self.current.is_left() && self.socket.poll_read_ready(cx).is_ready(),
+            endpoints: match &mut self.held {
                 None => self.ready.poll(cx).is_ready(),
                 // What they send waits with the kernel while nothing can be sent on.
                 Some(held) => held.poll(cx).is_ready(),
@@ -198,14 +198,14 @@ impl Relay {
             let Some(session) = self.table.get_mut(place) else {
                 break;
             };
-            let is_new = match session.look(&self.form, now) {
-                Ok(is_new) => is_new,
-                Err(why) => return self.count_drop(why, rest),
-            };
-            if is_new && self.ready.watch(session.socket(), place).is_err() {
+            let looked = session.look(&self.form, now);
+            if session.watch(&self.ready, place).is_err() {
                 // What comes by it would not be seen; the next datagram begins another.
                 self.end(place, Ending::Cut);
                 return self.count_drop(Dropped::Error, rest);
+            }
+            if let Err(why) = looked {
+                return self.count_drop(why, rest);
             }
             let Some(udp) = self.form.listener.udp() else {
                 break;
@@ -235,7 +235,7 @@ impl Relay {
         if self.form.is_own(peer, arrived) {
             return Err(Dropped::Loop);
         }
-        if self.form.is_closed {
+        if self.form.is_closed_to(peer) {
             return Err(Dropped::Draining);
         }
         let network = Network::of(peer.ip());
@@ -252,7 +252,7 @@ impl Relay {
         let session = Session::begin((peer, first.source), &self.form, &self.local, seat, now)?;
         let place = self.table.insert((key, network), now, session);
         let session = self.table.get_mut(place);
-        if session.is_some_and(|session| self.ready.watch(session.socket(), place).is_err()) {
+        if session.is_some_and(|session| session.watch(&self.ready, place).is_err()) {
             self.end(place, Ending::Cut);
             return Err(Dropped::Error);
         }
@@ -262,11 +262,18 @@ impl Relay {
 
     fn end_idle(&mut self, now: Instant) {
         let limit = self.idle_limit();
+        let is_closed = self.current.is_closed();
         for _ in 0..ENDED {
             let Some(place) = self.table.overdue(limit, now) else {
                 self.is_behind = false;
                 return;
             };
+            let session = self.table.get_mut(place);
+            if !is_closed && session.is_some_and(|session| session.is_trying(now)) {
+                // What may yet be said of its endpoint would be heard by nobody.
+                self.table.keep(place, now);
+                continue;
+            }
             self.end(place, Ending::Idle);
         }
         self.is_behind = true;

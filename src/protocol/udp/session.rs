@@ -14,12 +14,13 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::current::{Form, Seat};
-use super::link::{Link, Wish};
-use crate::endpoint::{ConnectFailure, Direction, Health};
+use super::link::{Link, Way, Wish};
+use super::ready::Ready;
+use crate::endpoint::{ConnectFailure, Direction};
 use crate::net::{self, Batch, Source, heard};
 use crate::protocol::local::Local;
 use crate::snapshot::{Dropped, SessionResult, SessionTarget};
-use crate::telemetry::access::{End, Entry, Origin, Target};
+use crate::telemetry::access::{Entry, Origin, Target};
 
 /// A session. It is counted and logged when it is dropped.
 #[derive(Debug)]
@@ -75,13 +76,15 @@ impl Session {
             source,
             now,
         };
-        let (link, attempts) = wish.link(&target, None)?;
+        let (Way::Other(link), attempts) = wish.link(&target, None)? else {
+            return Err(Dropped::NoEndpoint); // there is none yet that it could be
+        };
         target.metrics().active.inc();
         Ok(Self {
             peer,
             source,
             ending: Ending::Cut,
-            link: link.ok_or(Dropped::NoEndpoint)?,
+            link,
             target,
             listener: Arc::clone(&form.listener.name),
             generation: form.generation,
@@ -107,37 +110,54 @@ impl Session {
         self.link.header.clone()
     }
 
-    /// Goes to another endpoint if this one will not do any more. `true` if the socket is new.
-    pub(super) fn look(&mut self, form: &Form, now: Instant) -> Result<bool, Dropped> {
-        let is_changed = self.generation != form.generation && self.adopt(form, now);
+    /// Goes to another endpoint if this one will not do any more. Its socket may be a new one
+    /// then, also if it fails.
+    pub(super) fn look(&mut self, form: &Form, now: Instant) -> Result<(), Dropped> {
+        if self.generation != form.generation {
+            self.adopt(form, now);
+        }
         let upstream = &self.target.choice().upstream;
         let endpoint = &self.link.endpoint;
-        let is_unhealthy =
-            upstream.health_of(endpoint) == Health::Unhealthy && !upstream.is_panicking();
-        if !self.link.is_gone && !self.link.has_failed && !is_unhealthy {
-            return Ok(is_changed);
+        let is_gone = self.link.is_gone || upstream.has_taken_out(endpoint);
+        let is_unhealthy = upstream.health_of(endpoint).is_out() && !upstream.is_panicking();
+        if !is_gone && !self.link.has_failed && !is_unhealthy {
+            return Ok(());
         }
         let wish = self.wish(form, now);
-        let (link, attempts) = match wish.link(&self.target, Some(endpoint)) {
-            Ok(found) => found,
+        let (way, attempts) = match wish.link(&self.target, Some(endpoint)) {
+            Ok((way, attempts)) => (Some(way), attempts),
             // Nothing else can be had, and so what was had is tried again.
-            Err(_) if !self.link.is_gone && !is_unhealthy => (None, 0),
+            Err(_) if !is_gone && !is_unhealthy => (None, 0),
             Err(why) => return Err(why),
         };
         self.attempts += attempts;
         self.link.has_failed = false;
-        let is_new = link.is_some();
-        if let Some(link) = link {
-            self.link = link;
+        match way {
+            Some(Way::Other(link)) => {
+                self.link = link;
+                // What was said of the one before is not true of this one.
+                self.error = None;
+            }
+            Some(Way::Same(pick)) => self.link.tries_again(pick),
+            None => {}
         }
-        Ok(is_new || is_changed)
+        Ok(())
     }
 
-    /// Goes over to another build of the configuration. `true` if the socket is new.
-    fn adopt(&mut self, form: &Form, now: Instant) -> bool {
+    /// Has it heard of what comes by its socket, if nobody listens there yet.
+    pub(super) fn watch(&mut self, ready: &Ready, place: usize) -> io::Result<()> {
+        if !self.link.coming.is_watched {
+            ready.watch(self.link.socket.as_fd(), place)?;
+            self.link.coming.is_watched = true;
+        }
+        Ok(())
+    }
+
+    /// Goes over to another build of the configuration.
+    fn adopt(&mut self, form: &Form, now: Instant) {
         self.generation = form.generation;
         let Some(target) = target(form, &self.local) else {
-            return false;
+            return;
         };
         self.target.metrics().active.dec();
         target.metrics().active.inc();
@@ -147,7 +167,7 @@ impl Session {
         let same = endpoints.iter().find(|endpoint| endpoint.live.id() == id);
         self.link.is_gone = same.is_none();
         let Some(same) = same else {
-            return false;
+            return;
         };
         let wish = Wish {
             local: &self.local,
@@ -156,7 +176,7 @@ impl Session {
             source: self.source,
             now,
         };
-        self.link.adopt(same, &wish)
+        self.link.adopt(same, &wish);
     }
 
     fn wish<'a>(&'a self, form: &'a Form, now: Instant) -> Wish<'a> {
@@ -173,6 +193,11 @@ impl Session {
     /// on, but keeps nothing alive.
     pub(super) fn is_retired(&self) -> bool {
         self.link.endpoint.live.is_retired()
+    }
+
+    /// Whether it is being tried whether its endpoint is back.
+    pub(super) fn is_trying(&self, now: Instant) -> bool {
+        self.link.is_trying(now) && !self.is_retired()
     }
 
     /// Datagrams were sent to the endpoint.
@@ -287,7 +312,7 @@ impl Session {
             first_byte: self.first_byte,
             total,
             overhead: None,
-            end: end(result),
+            end: result.end(),
             error,
             generation: self.generation,
         });
@@ -297,7 +322,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.ending == Ending::Idle {
-            self.link.trial_passed();
+            self.link.end_trial(Instant::now());
         }
         let result = self.result();
         let metrics = self.target.metrics();
@@ -311,16 +336,4 @@ impl Drop for Session {
 fn target(form: &Form, local: &Local) -> Option<SessionTarget> {
     let udp = form.listener.udp()?;
     Some(local.with_random(|random| udp.route.pick(random)))
-}
-
-/// The log's word for how a session ended.
-fn end(result: SessionResult) -> End {
-    match result {
-        SessionResult::Ok => End::Ok,
-        SessionResult::ClientReset => End::ClientAbort,
-        SessionResult::EndpointReset | SessionResult::ConnectFailed => End::EndpointReset,
-        SessionResult::Idle | SessionResult::Silent | SessionResult::MaxAge => End::Timeout,
-        SessionResult::Denied => End::Denied,
-        SessionResult::Unavailable | SessionResult::Removed | SessionResult::Cut => End::Shed,
-    }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use super::action::{Action, Choice, Route, Split};
+use super::bulkhead::{Bulkheads, bulkhead_of, bulkheads};
 use super::clients;
 use super::expiries::Expiries;
 use super::failure::{BuildError, refused};
@@ -26,7 +27,10 @@ use super::{Snapshot, Upstreams};
 use crate::config::{self, Config};
 use crate::http1;
 use crate::net::{Listening, Sockets, Transport};
-use crate::policy::{Filters, Fixed, Forwarding, Hsts, Redirect, RetryPolicy, Via};
+use crate::policy::{
+    Affinity, DeadlineField, Filters, Fixed, Forwarding, HedgePolicy, Hsts, Redirect, RetryPolicy,
+    Via,
+};
 use crate::route::{RouteTable, Rule};
 use crate::tls::{Credentials, Material};
 use crate::upstream::{ResolvedEndpoint, World};
@@ -60,7 +64,9 @@ pub struct Ingredients<'a> {
 pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
     let written = effective_upstreams(&ingredients.config);
     let upstreams = upstreams::build_upstreams(&mut ingredients, &written)?;
+    let (bulkheads, counts) = bulkheads(&ingredients.config, ingredients.previous);
     let builder = Builder {
+        bulkheads,
         ingredients: &ingredients,
         written: &written,
         upstreams: &upstreams,
@@ -79,7 +85,10 @@ pub fn build(mut ingredients: Ingredients<'_>) -> Result<Snapshot, BuildError> {
         access_log: config.log.access.unwrap_or(true),
         log_query: config.log.query.unwrap_or(false),
         listeners,
+        lingering: Vec::new(),
+        hosts: BTreeMap::new(),
         upstreams,
+        counts,
         config,
     })
 }
@@ -97,6 +106,7 @@ pub(super) struct Builder<'a> {
     pub(super) ingredients: &'a Ingredients<'a>,
     written: &'a BTreeMap<String, config::Upstream>,
     upstreams: &'a Upstreams,
+    bulkheads: Bulkheads,
 }
 
 impl Builder<'_> {
@@ -116,12 +126,13 @@ impl Builder<'_> {
         let tls = self.tls(name, written, previous)?;
         let by_name = self.by_name(&shared, written, &kind)?;
         let spoken = kind.protocols(by_name.is_some());
-        let max_connections = written.max_connections.unwrap_or(MAX_CONNECTIONS);
+        let max_connections = written.max_connections();
         Ok(Listener {
             bind: written.bind.as_str().into(),
             sockets: Arc::clone(sockets),
             options: Listening::of(written),
             proxy_headers: self.proxy_headers(name, written),
+            direction: written.direction.into(),
             tls,
             by_name,
             intercept: written
@@ -227,6 +238,7 @@ impl Builder<'_> {
             .then(|| Http2::new(registry, name, &written.http2, limits));
         Ok(HttpListener {
             name: Arc::clone(name),
+            direction: written.direction.into(),
             http1: spoken.http1,
             http2: http2.map(Arc::new),
             limits,
@@ -270,6 +282,12 @@ impl Builder<'_> {
             action: self.action(&name, written)?,
             filters: Filters::new(written).map_err(|error| refused(&name, &error.to_string()))?,
             retry: RetryPolicy::new(&written.retry),
+            deadline: written
+                .deadline_field
+                .as_deref()
+                .and_then(DeadlineField::new),
+            hedge: written.hedge.as_ref().map(HedgePolicy::new).map(Box::new),
+            bulkhead: bulkhead_of(&self.bulkheads, &name, listener),
             connect: written.connect.unwrap_or(false),
             metrics: self.route_metrics(listener, &name, before),
             name,
@@ -351,6 +369,7 @@ impl Builder<'_> {
             weight,
             upstream: Arc::clone(upstream),
             timeouts: CallTimeouts::new(timeouts, &written.timeouts, defaults),
+            affinity: Affinity::new(written).map(Arc::new),
         })
     }
 
@@ -361,15 +380,15 @@ impl Builder<'_> {
             action: Action::NotFound,
             filters: filters.map_err(|error| refused(&name, &error.to_string()))?,
             retry: RetryPolicy::default(),
+            deadline: None,
+            hedge: None,
+            bulkhead: None,
             connect: false,
             metrics: self.route_metrics(listener, &name, before),
             name,
         })
     }
 }
-
-/// Half of the descriptors that a container usually gets, so that each may have an upstream side.
-const MAX_CONNECTIONS: u32 = 10_000;
 
 /// Cookies of a large site fit; nginx and HAProxy allow about the same.
 const HEAD_SIZE: usize = 16 * 1024;

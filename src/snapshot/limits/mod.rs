@@ -1,16 +1,18 @@
-//! Limits on a listener's connections: by client, by network, by time, and who waits for a place.
+//! Limits on a listener's connections: by client, by network, by time; and how long one may wait
+//! for a place.
 //!
 //! What is settled (the limits) belongs to a configuration; what is known (who is connected, how
 //! fast who came) is kept over reloads, as the number of connections is. Both are looked at once
 //! for each connection, before it has cost anything.
 
+mod fullest;
 mod pace;
-mod queue;
 mod table;
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ use self::table::{Bounds, Entered, Table};
 use crate::config;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Kind, Registry};
 
-pub use queue::{Queue, Waiter};
+pub use fullest::Fullest;
 
 /// What a listener's connections are held to, beside their number.
 #[derive(Debug)]
@@ -89,14 +91,15 @@ pub enum Refusal {
 }
 
 impl Limits {
-    /// What was written; none if nothing was. What `before` knew is kept.
+    /// What was written; none if nothing ever was. What `before` knew is kept, also while nothing
+    /// is: a limit that is taken out and put back counts those that are still there.
     pub(super) fn new(
         registry: &Registry,
         listener: &str,
         (written, max_connections): (&config::ListenerLimits, u32),
         before: Option<&Arc<Self>>,
     ) -> Option<Arc<Self>> {
-        if *written == config::ListenerLimits::default() {
+        if *written == config::ListenerLimits::default() && before.is_none() {
             return None;
         }
         // Twice the connections, since a table has parts that are not filled evenly.
@@ -318,6 +321,19 @@ impl Refusal {
             Self::QueueTimeout => "queue_timeout",
         }
     }
+}
+
+/// Who takes turns with others where requests wait: a client by its address, and of IPv6 by its
+/// network, since one host may use all addresses of that. Those without an address are one.
+///
+/// Nobody outside can tell who is who: else one could take the turns of another.
+pub fn who_takes_turns(client: Option<IpAddr>) -> u64 {
+    static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let prefix = Prefix {
+        v4: ADDRESS_V4,
+        v6: NETWORK_V6,
+    };
+    client.map_or(0, |client| SEED.hash_one(prefix.of(client.to_canonical())))
 }
 
 /// An address as IPv6 has it.

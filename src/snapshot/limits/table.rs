@@ -111,6 +111,20 @@ impl Table {
         }
     }
 
+    /// The one with the most connections, and their number, which is 0 without any; and how many
+    /// have as many as the limit. One part after the other: each is held up for no longer than a
+    /// newcomer holds it who finds no room.
+    pub(super) fn fullest(&self, limit: u32) -> (u128, u32, usize) {
+        let (mut most, mut full) = ((0, 0), 0);
+        for shard in &self.shards {
+            let shard = lock(shard);
+            full += shard.having(limit).count();
+            let more = shard.having(most.1 + 1);
+            most = more.max_by_key(|(_, number)| *number).unwrap_or(most);
+        }
+        (most.0, most.1, full)
+    }
+
     /// Those that are remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
@@ -126,6 +140,13 @@ impl Table {
 }
 
 impl Shard {
+    /// Those that have so many connections at least, and how many.
+    fn having(&self, least: u32) -> impl Iterator<Item = (u128, u32)> {
+        let all = self.known.iter();
+        let all = all.map(|(key, entry)| (*key, entry.connections));
+        all.filter(move |(_, connections)| *connections >= least)
+    }
+
     /// Sees that another one can be remembered, and tells how many were forgotten for it that still
     /// said something; none if there is no room.
     fn make_room(&mut self, room: usize, now: u64) -> Option<usize> {

@@ -1,6 +1,5 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::queue::MOST_WAITING;
 use super::*;
 
 fn limits(text: &str) -> Arc<Limits> {
@@ -37,6 +36,54 @@ fn nothing_written_is_nothing_held() {
 }
 
 #[test]
+fn a_limit_that_was_taken_out_and_is_put_back_counts_who_is_still_there() {
+    let again = |text: &str, before: &Arc<Limits>| {
+        let written = toml::from_str(text).expect("good");
+        let made = Limits::new(&Registry::new(1), "web", (&written, 100), Some(before));
+        made.expect("something was written once")
+    };
+    let first = limits("per_client = 1");
+    let (held, _) = refusals(&first, &["10.0.0.1"]);
+    let without = again("", &first);
+    let (more, free) = refusals(&without, &["10.0.0.1", "10.0.0.1"]);
+    assert_eq!(free, [None, None]);
+    let back = again("per_client = 1", &without);
+    assert_eq!(refusals(&back, &["10.0.0.1"]).1, [Some(Refusal::PerClient)]);
+    drop((held, more));
+    assert_eq!(refusals(&back, &["10.0.0.1"]).1, [None]);
+}
+
+#[test]
+fn turns_are_taken_by_address_and_of_ipv6_by_network() {
+    let who = |text: &str| who_takes_turns(Some(text.parse().expect("an address")));
+    assert_eq!(who("10.0.0.1"), who("::ffff:10.0.0.1"));
+    assert_ne!(who("10.0.0.1"), who("10.0.0.2"));
+    assert_eq!(who("2001:db8:1:2::1"), who("2001:db8:1:2:ffff::9"));
+    assert_ne!(who("2001:db8:1:2::1"), who("2001:db8:1:3::1"));
+    assert_eq!(who_takes_turns(None), who_takes_turns(None));
+}
+
+/// By arithmetic on addresses one client can not make itself another one.
+#[test]
+fn whose_turn_it_is_cannot_be_made_up() {
+    let who = |address: IpAddr| who_takes_turns(Some(address));
+    let number = u64::from(Ipv4Addr::new(10, 0, 0, 1).to_bits());
+    let same = [
+        Ipv6Addr::from(u128::from(number)),
+        Ipv6Addr::from(u128::from(number) << 64),
+    ];
+    for made_up in same {
+        assert_ne!(who(made_up.into()), who(Ipv4Addr::new(10, 0, 0, 1).into()));
+    }
+    let known = crate::balance::client_key(Ipv4Addr::new(10, 0, 0, 1).into());
+    assert_ne!(
+        who(Ipv4Addr::new(10, 0, 0, 1).into()),
+        known,
+        "it has a seed"
+    );
+}
+
+#[test]
 fn a_client_is_its_address_however_it_is_written() {
     let limits = limits("per_client = 1");
     let (_places, refused) = refusals(
@@ -66,6 +113,35 @@ fn how_much_of_an_address_is_one_client_can_be_written() {
         &["2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:100::1"],
     );
     assert_eq!(refused, [None, Some(Refusal::RatePerClient), None]);
+}
+
+#[test]
+fn who_comes_nearest_to_a_limit_is_told() {
+    let limits = limits("per_client = 2\nper_subnet = 7\nclient_v6 = 128");
+    let told = |fullest: Option<Fullest>| {
+        let fullest = fullest.expect("a limit");
+        let Fullest { who, full, .. } = fullest;
+        (fullest.connections, fullest.limit, who, full)
+    };
+    assert_eq!(told(limits.clients()), (0, 2, String::new(), 0));
+    let mut addresses = vec!["2001:db8::1"];
+    addresses.extend(["192.0.2.1", "192.0.2.2", "192.0.2.3"].repeat(3));
+    let (places, _) = refusals(&limits, &addresses);
+    let (connections, limit, who, full) = told(limits.clients());
+    assert_eq!((connections, limit, full), (2, 2, 3));
+    assert!(who.starts_with("192.0.2."), "{who}");
+    assert_eq!(told(limits.networks()), (6, 7, "192.0.2.0/24".into(), 0));
+    drop(places);
+    let (_places, _) = refusals(&limits, &["2001:db8::1"]);
+    assert_eq!(told(limits.clients()), (1, 2, "2001:db8::1".into(), 0));
+    assert_eq!(told(limits.networks()), (1, 7, "2001:db8::/64".into(), 0));
+}
+
+#[test]
+fn where_nothing_is_limited_nobody_is_near() {
+    let limits = limits("rate_per_client = '9/s'");
+    let (_places, _) = refusals(&limits, &["192.0.2.1"]);
+    assert_eq!((limits.clients(), limits.networks()), (None, None));
 }
 
 #[test]
@@ -155,33 +231,6 @@ fn what_is_known_outlives_a_configuration() {
     assert_eq!(refused.err(), Some(Refusal::PerClient));
     drop((first, place));
     assert!(second.enter(Some(address("192.0.2.1")), now).is_ok());
-}
-
-#[tokio::test]
-async fn who_waits_comes_in_when_somebody_leaves_and_no_more_wait_than_may() {
-    let queue = Queue::default();
-    let waiter = queue.join(None).expect("the first");
-    let mut places = 0;
-    let mut tries = 0;
-    {
-        let waiting = waiter.until(|| {
-            tries += 1;
-            (places > 0 || tries > 2).then_some(())
-        });
-        let leaving = async {
-            queue.left();
-            tokio::task::yield_now().await;
-            queue.left();
-        };
-        tokio::join!(waiting, leaving);
-    }
-    places += 1;
-    assert_eq!((tries, places), (3, 1));
-    drop(waiter);
-    assert!(queue.is_empty());
-    let all: Vec<_> = (0..MOST_WAITING).map_while(|_| queue.join(None)).collect();
-    assert_eq!(all.len(), MOST_WAITING as usize);
-    assert!(queue.join(None).is_none());
 }
 
 #[test]

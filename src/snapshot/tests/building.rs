@@ -105,16 +105,7 @@ fn endpoints(config: &Config) -> BTreeMap<String, Vec<ResolvedEndpoint>> {
         let EndpointEntry::Address(text) = entry else {
             panic!("only addresses are needed here")
         };
-        ResolvedEndpoint {
-            address: Address::Ip(text.parse().expect("an address")),
-            name: text.as_str().into(),
-            host: None,
-            zone: "".into(),
-            weight: 1,
-            backup: false,
-            max_in_flight: None,
-            max_connections: None,
-        }
+        ResolvedEndpoint::at(Address::Ip(text.parse().expect("an address")))
     };
     effective_upstreams(config)
         .into_iter()

@@ -27,6 +27,7 @@ fn split(weights: &[u32]) -> Option<Split> {
             weight: *weight,
             upstream: upstream.expect("valid settings"),
             timeouts: CallTimeouts::new(&none, &none, &none),
+            affinity: None,
         }
     });
     Split::new(choices.collect())

@@ -18,9 +18,11 @@ use writer::Stream;
 
 mod combined;
 mod json;
+mod opened;
 mod settings;
 pub(super) mod writer;
 
+pub use opened::Opened;
 pub use settings::{Format, Output, Settings};
 pub use writer::{Sink, Writer};
 

@@ -1,14 +1,12 @@
 //! What `[log]` means.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use tracing::level_filters::LevelFilter;
 
+use super::opened::Opened;
 use crate::config;
 
 /// What is logged, in which form, and where to.
@@ -82,18 +80,24 @@ impl Output {
         }
     }
 
-    /// Opens it for writing. A file is made with mode 0640: others have no business in it.
-    pub(super) fn open(&self) -> io::Result<File> {
+    /// The file that it is, if it is one.
+    pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Stdout => Ok(io::stdout().as_fd().try_clone_to_owned()?.into()),
-            Self::Stderr => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
-            Self::File(path) => OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o640)
-                // So that a named pipe without a reader does not hold up the start.
-                .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-                .open(path),
+            Self::Stdout | Self::Stderr => None,
+            Self::File(path) => Some(path),
+        }
+    }
+
+    /// Opens it for writing. May take as long as a disk does.
+    pub fn open(&self) -> io::Result<Opened> {
+        let given = |descriptor: BorrowedFd<'_>| {
+            let file = descriptor.try_clone_to_owned()?.into();
+            Ok(Opened::given(self.clone(), file))
+        };
+        match self {
+            Self::Stdout => given(io::stdout().as_fd()),
+            Self::Stderr => given(io::stderr().as_fd()),
+            Self::File(path) => Opened::at(path),
         }
     }
 }

@@ -208,6 +208,11 @@ fn a_combined_line_is_what_nginx_writes() {
     );
 }
 
+fn apply(sink: &Sink, settings: &Settings) -> io::Result<()> {
+    sink.apply(settings, Some(settings.output.open()?));
+    Ok(())
+}
+
 #[test]
 fn lines_reach_the_file_and_the_query_stays_out() {
     let path = file("reach");
@@ -295,7 +300,7 @@ fn a_full_disk_costs_only_lines_and_is_tried_again() {
     assert_eq!(dropped(&registry, "access"), 200);
 
     let path = file("after-full");
-    sink.apply(&settings(Output::File(path.clone()))).unwrap();
+    apply(&sink, &settings(Output::File(path.clone()))).unwrap();
     log.record(&entry());
     log.flush();
     assert!(sink.finish(PATIENCE));
@@ -334,13 +339,13 @@ fn settings_change_while_it_runs() {
     let sink = Writer::spawn(&settings, &registry).unwrap();
     let log = sink.access_log();
     settings.access = false;
-    sink.apply(&settings).unwrap();
+    apply(&sink, &settings).unwrap();
     assert!(!log.is_on());
     log.record(&entry());
     settings.access = true;
     settings.format = Format::Combined;
     settings.query = true;
-    sink.apply(&settings).unwrap();
+    apply(&sink, &settings).unwrap();
     assert!(log.is_on());
     log.record(&entry());
     log.flush();
@@ -351,7 +356,7 @@ fn settings_change_while_it_runs() {
 
     let missing = std::env::temp_dir().join("evenkeel-no-such-directory/access.log");
     settings.output = Output::File(missing);
-    assert!(sink.apply(&settings).is_err());
+    assert!(apply(&sink, &settings).is_err());
     std::fs::remove_file(path).unwrap();
 }
 

@@ -3,17 +3,19 @@
 //! Problem: writing to a log can take forever (a stopped pipe, a hung disk) or fail (a full disk, a
 //! reader that has gone). Only this thread writes; everyone else puts blocks into a queue that is
 //! bounded in bytes and never waits for room. A block that cannot be queued or written is dropped,
-//! its lines are counted, and the next block is tried anew.
+//! its lines are counted, and the next block is tried anew. So is one that waits for a pipe without
+//! room when another output is asked for, or the same one anew: what is stuck must not keep the log
+//! from where there is room.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::{AccessLog, Format, Output, Settings};
+use super::{AccessLog, Format, Opened, Settings};
 use crate::telemetry::metrics::{Counter, Family, Kind, Registry};
 
 /// The way to the log. Cheap to clone; the writing thread ends when the last one is dropped.
@@ -28,8 +30,7 @@ pub struct Sink {
 pub struct Writer {
     queue: Receiver<Message>,
     shared: Arc<Shared>,
-    output: Output,
-    file: File,
+    out: Opened,
     /// The last thing written was a part of a line.
     torn: bool,
 }
@@ -73,7 +74,7 @@ struct Shared {
     waiting: AtomicUsize,
     form: AtomicU8,
     reopen: AtomicBool,
-    next_output: Mutex<Option<(Output, File)>>,
+    next_output: Mutex<Option<Opened>>,
     idle: Mutex<()>,
     became_idle: Condvar,
     dropped: Dropped,
@@ -92,13 +93,16 @@ impl Sink {
         AccessLog::new(self.clone())
     }
 
-    /// Takes over new settings. If the new output cannot be opened, nothing changes.
-    pub fn apply(&self, settings: &Settings) -> io::Result<()> {
-        let file = settings.output.open()?;
+    /// Takes over new settings, and their output; without one, lines go on to where they went.
+    pub fn apply(&self, settings: &Settings, output: Option<Opened>) {
         self.shared.set_form(settings);
-        *lock(&self.shared.next_output) = Some((settings.output.clone(), file));
-        self.wake();
-        Ok(())
+        if output.is_some() {
+            let unused = mem::replace(&mut *lock(&self.shared.next_output), output);
+            self.wake();
+            if let Some(unused) = unused {
+                close_aside(unused);
+            }
+        }
     }
 
     /// Opens the output anew, for log rotation (SIGUSR1). Returns at once.
@@ -177,8 +181,7 @@ impl Writer {
         let writer = Self {
             queue: receiver,
             shared: Arc::clone(&shared),
-            file: settings.output.open()?,
-            output: settings.output.clone(),
+            out: settings.output.open()?,
             torn: false,
         };
         thread::Builder::new()
@@ -207,21 +210,22 @@ impl Writer {
     /// Changes the output if that was asked for.
     fn obey(&mut self) {
         let next = lock(&self.shared.next_output).take();
-        if let Some((output, file)) = next {
-            self.output = output;
-            self.file = file;
-            self.torn = false;
+        if let Some(next) = next {
+            self.write_to(next);
         }
         if self.shared.reopen.swap(false, Ordering::AcqRel) {
-            match self.output.open() {
-                Ok(file) => {
-                    self.file = file;
-                    self.torn = false;
-                }
+            let output = &self.out.output;
+            match output.open() {
+                Ok(next) => self.write_to(next),
                 // The old file still takes lines: better in the wrong place than nowhere.
-                Err(error) => tracing::warn!(output = ?self.output, %error, "log not reopened"),
+                Err(error) => tracing::warn!(?output, %error, "log not reopened"),
             }
         }
+    }
+
+    fn write_to(&mut self, next: Opened) {
+        self.torn = self.torn && next.is_same(&self.out);
+        self.out = next;
     }
 
     /// Writes a block and returns how many of its lines were lost.
@@ -246,15 +250,16 @@ impl Writer {
         memchr::memchr_iter(b'\n', rest).count() as u64
     }
 
-    /// One write, however long it takes.
+    /// One write, however long it takes, unless another output is asked for.
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match self.file.write(bytes) {
+            match self.out.write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Someone with the same pipe made it non-blocking. For this thread,
-                // waiting is fine.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    thread::park_timeout(FULL_PIPE_RETRY);
+                    if self.shared.wants_another_output() {
+                        return Err(error);
+                    }
+                    self.out.wait();
                 }
                 result => return result,
             }
@@ -269,6 +274,11 @@ impl Shared {
             | bit(settings.format == Format::Combined, COMBINED)
             | bit(settings.query, QUERY);
         self.form.store(bits, Ordering::Relaxed);
+    }
+
+    /// Whether lines are to go to another output, or the same one opened anew.
+    fn wants_another_output(&self) -> bool {
+        self.reopen.load(Ordering::Acquire) || lock(&self.next_output).is_some()
     }
 
     fn done(&self, size: usize) {
@@ -289,6 +299,13 @@ impl Dropped {
     }
 }
 
+/// To close a file may take as long as its disk does, and whoever asks for another one must not
+/// wait. Without a thread for it, it is closed here.
+fn close_aside(unused: Opened) {
+    let closing = thread::Builder::new().name("log-closer".into());
+    drop(closing.spawn(move || drop(unused)));
+}
+
 /// A panic of another thread cannot leave these values half-changed.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -301,9 +318,6 @@ const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Blocks that may wait. Blocks of the program's own log are single lines, hence more than
 /// [`QUEUE_BYTES`] over the size of a full block.
 const QUEUE_BLOCKS: usize = 1024;
-
-/// Pause before a full non-blocking pipe is tried again: far below what a person notices.
-const FULL_PIPE_RETRY: Duration = Duration::from_millis(10);
 
 const ON: u8 = 1;
 const COMBINED: u8 = 2;

@@ -25,6 +25,7 @@ use state::State;
 mod cells;
 mod encode;
 mod handle;
+mod kept;
 mod late;
 mod room;
 mod state;
@@ -32,6 +33,7 @@ mod state;
 pub use cells::set_worker_shard;
 pub use encode::Format;
 pub use handle::{Counter, Gauge, Handle, Histogram};
+pub use kept::Counts;
 pub use late::Late;
 
 /// A metric's name, meaning and kind: what all its series have in common.

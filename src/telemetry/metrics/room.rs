@@ -71,9 +71,10 @@ pub(super) fn fold<'a>(asked: Asked<'a>) -> Option<Vec<Label<'a>>> {
     is_sum.then(|| asked.labels.iter().map(fold).collect())
 }
 
-/// Series in one family, each a set of labels: a thousand routes with four statuses each. With
-/// every family at its limit a scrape is roughly 15 MB, and the series take 25 MB of memory.
-pub(super) const SERIES: usize = 4_000;
+/// Series in one family, each a set of labels: a thousand upstreams and a few, with as many states
+/// each as an endpoint can be shown in. With every family at its limit a scrape is roughly 25 MB,
+/// and the series take 40 MB of memory.
+pub(super) const SERIES: usize = 6_200;
 
 /// Labels whose values grow with the configuration and the fleet.
 const NUMEROUS: [&str; 6] = [ROUTE, "upstream", "zone", "from_zone", "to_zone", DETAIL];

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use super::cells::Slots;
+use super::kept::Counts;
 use super::room::{Place, Room};
 use super::{Asked, Family, Series, Shared};
 
@@ -15,6 +16,8 @@ pub(super) struct State {
     pub(super) room: Room,
     /// What hidden series share, by width: they count on, but nobody reads them.
     pub(super) hidden: BTreeMap<usize, Arc<Series>>,
+    /// What the process before had counted of series that nobody has asked for yet.
+    pub(super) unclaimed: Counts,
 }
 
 pub(super) struct Members {
@@ -50,6 +53,7 @@ impl State {
         registry: &Arc<Shared>,
     ) -> Arc<Series> {
         let series = self.make(asked, Arc::clone(&text), place, registry);
+        self.unclaimed.claim(&series);
         let members = self.families.entry(asked.family.name).or_insert(Members {
             family: asked.family,
             series: BTreeMap::new(),

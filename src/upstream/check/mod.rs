@@ -206,9 +206,12 @@ impl Statuses {
 
     /// Whether a status is one of them.
     pub fn contains(&self, status: StatusCode) -> bool {
-        self.ranges
-            .iter()
-            .any(|range| range.contains(&status.as_u16()))
+        self.has(status.as_u16())
+    }
+
+    /// The same by its number.
+    pub(super) fn has(&self, status: u16) -> bool {
+        self.ranges.iter().any(|range| range.contains(&status))
     }
 }
 

@@ -1,13 +1,25 @@
 //! Waiting for an endpoint that has room: bounded in time and in number, in the order in which they
 //! came.
+//!
+//! Who was let in and could not be connected comes back to where he stood, with what is left of his
+//! time: others came later, and would make him wait for as long again.
+//!
+//! So it is for TCP sessions. Requests have a line of their own, in another order: see [`InQueue`].
+
+mod requests;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+pub use requests::{InQueue, NotQueued, PushedOut};
+
+pub(super) use requests::OfRequests;
+
 use super::{Haste, Pick, PickError, Upstream};
 use crate::endpoint::Line;
+use crate::queue::Arrival;
 use crate::telemetry::metrics::{Counter, Family, Gauge, Histogram, Kind, Registry};
 
 /// For how long somebody waits, over all that he tries.
@@ -17,6 +29,8 @@ pub struct Patience<'a> {
     pub limit: Duration,
     /// So far.
     pub waited: &'a mut Waited,
+    /// When he came, once that is known.
+    pub arrival: &'a mut Option<Arrival>,
 }
 
 /// How long somebody has waited. Small, since every session keeps it: an hour at most, to the
@@ -58,54 +72,42 @@ struct Waiting<'a> {
 
 impl Upstream {
     /// Picks by `pick`. While that finds everything at its limit, waits in this line for its turn
-    /// to pick again, for as long as the patience lasts; then picks for the last time.
+    /// to pick again, for as long as the patience lasts; then picks for the last time, whoever is
+    /// first by then: it may be one that lately failed, which those do not want who may wait.
     pub async fn pick_in_turn(
         &self,
         line: Line,
         patience: Patience<'_>,
         mut pick: impl FnMut(Haste) -> Result<Pick, PickError>,
     ) -> Result<Pick, PickError> {
-        if self.queue.is_empty(line) {
-            match pick(Haste::MayWait) {
-                Err(PickError::AllAtLimit) => {}
-                picked => return picked,
-            }
+        let arrival = patience.arrival.get_or_insert_with(|| self.queue.arrive());
+        let mut look = || match pick(Haste::MayWait) {
+            Err(PickError::AllAtLimit) => None,
+            picked => Some(picked),
+        };
+        if self.queue.is_next(line, *arrival)
+            && let Some(picked) = look()
+        {
+            return picked;
         }
         let series = self.metrics.queue().series(&self.registry, &self.name);
-        let Some(place) = self.queue.join(line) else {
+        let Some(in_line) = self.queue.join(line, *arrival, AT_MOST) else {
             series.refuse(Refusal::Full);
             return Err(PickError::AllAtLimit);
         };
+        *arrival = in_line.arrival();
         let left = patience.limit.saturating_sub(patience.waited.time());
         let waiting = series.begin(patience.waited);
-        let end = waiting.began + left;
-        loop {
-            let is_first = place.is_first();
-            let now = Instant::now();
-            let haste = if now < end {
-                Haste::MayWait
-            } else {
-                Haste::Now
-            };
-            if is_first || haste == Haste::Now {
-                match pick(haste) {
-                    Err(PickError::AllAtLimit) => {}
-                    picked => return picked,
-                }
-            }
-            if haste == Haste::Now {
-                series.refuse(Refusal::Timeout);
-                return Err(PickError::AllAtLimit);
-            }
-            // Who comes to the front meanwhile is called.
-            let until = if is_first {
-                end.min(now + LOOK_AGAIN)
-            } else {
-                end
-            };
-            // Over is over: then all look for the last time.
-            drop(timeout_at(until, place.called()).await);
+        let turn = in_line.turn(Some(LOOK_AGAIN), look);
+        // From this line nobody is pushed out: it is in the order of arrival.
+        if let Ok(Some(picked)) = timeout_at(waiting.began + left, turn).await {
+            return picked;
         }
+        let last = pick(Haste::Now);
+        if let Err(PickError::AllAtLimit) = last {
+            series.refuse(Refusal::Timeout);
+        }
+        last
     }
 }
 
@@ -115,6 +117,11 @@ impl Waited {
         Duration::from_micros(self.micros.into())
     }
 
+    /// The time, if there was any.
+    pub fn some(self) -> Option<Duration> {
+        (self.micros > 0).then(|| self.time())
+    }
+
     fn add(&mut self, time: Duration) {
         let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
         // Who has waited has waited for something.
@@ -122,7 +129,20 @@ impl Waited {
     }
 }
 
+impl Upstream {
+    /// Those that were turned away from the queue since the start: too many waited, or it took too
+    /// long.
+    pub fn turned_away(&self) -> u64 {
+        self.metrics.queue().turned_away()
+    }
+}
+
 impl QueueMetrics {
+    fn turned_away(&self) -> u64 {
+        let series = self.series.get();
+        series.map_or(0, |series| series.refused.iter().map(Counter::value).sum())
+    }
+
     fn series(&self, registry: &Registry, upstream: &Arc<str>) -> &Series {
         self.series.get_or_init(|| {
             let labels = [("upstream", &**upstream)];
@@ -175,27 +195,30 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A reload may have raised a limit, and a health check found another endpoint: nobody says so to
-/// those who wait.
+/// That an endpoint has been left alone for long enough after a failure, nobody says.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Those who wait at most, for one upstream. As many as wait for a place at a listener: who comes
+/// behind a thousand has little to hope for within some seconds.
+const AT_MOST: usize = 1_024;
 
 static QUEUE_DEPTH: Family = Family {
     name: "evenkeel_queue_depth",
-    help: "TCP sessions that wait for an endpoint with room.",
+    help: "Requests and TCP sessions that wait for an endpoint with room.",
     kind: Kind::Gauge,
     buckets: None,
 };
 
 static QUEUE_WAIT: Family = Family {
     name: "evenkeel_queue_wait_seconds",
-    help: "How long TCP sessions have waited for an endpoint with room.",
+    help: "How long requests and TCP sessions have waited for an endpoint with room.",
     kind: Kind::Histogram,
     buckets: None,
 };
 
 static QUEUE_REFUSED: Family = Family {
     name: "evenkeel_queue_refused_total",
-    help: "TCP sessions that found no endpoint with room, since too many waited or it took too long.",
+    help: "Requests and TCP sessions that got no endpoint: too many waited, or it took too long.",
     kind: Kind::Counter,
     buckets: None,
 };

@@ -51,11 +51,18 @@ impl Standing {
 
 /// Chooses who may be picked. Below `panic_threshold` (a share of those that have been judged) the
 /// health of the primaries is ignored; a new endpoint still waits for its first probe as long as
-/// any is healthy.
+/// any is healthy. What is ejected is not healthy, and neither is what is half-open: that carries
+/// no load yet, but must be picked to be tried.
 pub(super) fn choose(members: &[Member], panic_threshold: f64) -> Candidates {
     let of = |backup: bool, health: Health| {
         select(members, |member| {
             member.backup == backup && member.health == health
+        })
+    };
+    let usable = |backup: bool| {
+        select(members, |member| {
+            let is_usable = matches!(member.health, Health::Healthy | Health::HalfOpen);
+            member.backup == backup && is_usable
         })
     };
     let healthy = of(false, Health::Healthy);
@@ -70,12 +77,20 @@ pub(super) fn choose(members: &[Member], panic_threshold: f64) -> Candidates {
             } else {
                 Standing::Panic
             },
-            first: if suffices { healthy } else { judged },
-            reserve: of(true, Health::Healthy),
+            first: if suffices { usable(false) } else { judged },
+            reserve: usable(true),
         };
     }
+    if !of(true, Health::Healthy).is_empty() {
+        // Primaries that are half-open would never be tried otherwise.
+        let first = select(members, |member| match member.health {
+            Health::Healthy => true,
+            Health::HalfOpen => !member.backup,
+            Health::Unknown | Health::Unhealthy | Health::Ejected => false,
+        });
+        return Candidates::of(Standing::Backup, first);
+    }
     let next_best = [
-        (Standing::Backup, of(true, Health::Healthy)),
         (Standing::Unproven, of(false, Health::Unknown)),
         (Standing::Unproven, of(true, Health::Unknown)),
     ];
@@ -93,13 +108,18 @@ fn none_is_healthy(members: &[Member], panic_threshold: f64) -> Candidates {
         return Candidates::of(Standing::Empty, Vec::new());
     }
     if panic_threshold <= 0.0 {
-        return Candidates::of(Standing::Down, Vec::new());
+        let tried = select(members, |member| member.health == Health::HalfOpen);
+        return Candidates::of(Standing::Down, tried);
     }
-    let primaries = select(members, |member| !member.backup);
-    if primaries.is_empty() {
+    if members.iter().all(|member| member.backup) {
         return Candidates::of(Standing::Panic, select(members, |_| true));
     }
-    Candidates::of(Standing::Panic, primaries)
+    // Backups that are half-open would never be tried otherwise, and may be the only ones that
+    // work.
+    let first = select(members, |member| {
+        !member.backup || member.health == Health::HalfOpen
+    });
+    Candidates::of(Standing::Panic, first)
 }
 
 /// The places of those that are wanted.

@@ -4,7 +4,7 @@ use proptest::prelude::{Strategy, any, prop, proptest};
 use proptest::{prop_assert, prop_assert_eq};
 
 use super::*;
-use Health::{Healthy, Unhealthy, Unknown};
+use Health::{Ejected, HalfOpen, Healthy, Unhealthy, Unknown};
 
 fn primaries(healths: &[Health]) -> Vec<Member> {
     let member = |&health| Member {
@@ -43,6 +43,27 @@ fn half_healthy_is_enough_and_less_is_panic() {
     assert_first(&primaries(&[Healthy, Unhealthy]), Standing::Healthy, &[0]);
     let third = primaries(&[Healthy, Unhealthy, Unhealthy]);
     assert_first(&third, Standing::Panic, &[0, 1, 2]);
+}
+
+#[test]
+fn what_is_ejected_is_out_and_what_is_half_open_can_be_tried() {
+    let members = primaries(&[Healthy, Healthy, HalfOpen, Ejected]);
+    assert_first(&members, Standing::Healthy, &[0, 1, 2]);
+    // It carries no load yet: that does not keep health from being ignored.
+    let members = primaries(&[Healthy, HalfOpen, Unhealthy]);
+    assert_first(&members, Standing::Panic, &[0, 1, 2]);
+    let members = primaries(&[Ejected, Unhealthy]);
+    assert_first(&members, Standing::Panic, &[0, 1]);
+}
+
+#[test]
+fn primaries_that_are_half_open_are_tried_beside_backups() {
+    let members = with_backup(&[HalfOpen, Unhealthy, Ejected], Healthy);
+    assert_first(&members, Standing::Backup, &[0, 3]);
+    let down = choose(&primaries(&[HalfOpen, Unhealthy]), 0.0);
+    assert_eq!((down.standing, &*down.first), (Standing::Down, &[0][..]));
+    let reserve = choose(&with_backup(&[Healthy], HalfOpen), 0.5).reserve;
+    assert_eq!(reserve, [1], "it is tried when it is needed");
 }
 
 #[test]
@@ -101,6 +122,12 @@ fn when_all_are_down_all_primaries_are_tried() {
         &[0, 1],
     );
     assert_first(&with_backup(&[], Unhealthy), Standing::Panic, &[0]);
+    // One that is half-open may be the only one that works, and has to be tried.
+    assert_first(
+        &with_backup(&[Unhealthy, Unhealthy], HalfOpen),
+        Standing::Panic,
+        &[0, 1, 2],
+    );
 }
 
 #[test]

@@ -18,18 +18,20 @@ use super::{Shared, spawn};
 use crate::config::Config;
 use crate::drain::{self, Trigger};
 use crate::listener::{Accepted, Acceptor, Balance, Guard, Stop};
-use crate::net::{Address, Sockets};
+use crate::net::{Address, Sockets, Transport};
 use crate::protocol::{http, tcp};
 use crate::snapshot::{Handle, Ingredients, Listener, Snapshot, build};
 use crate::telemetry::access::{Settings, Sink, Writer};
+use crate::telemetry::beats::Beats;
 use crate::telemetry::events::Events;
 use crate::telemetry::metrics::{Format, Registry};
 use crate::telemetry::panics;
 use crate::upstream::{ResolvedEndpoint, World};
 
+mod relaying;
 mod sessions;
 
-/// Workers that serve TCP listeners, all to the upstream `u`.
+/// Workers that serve listeners of TCP or UDP, all to the upstream `u`.
 struct Rig {
     handle: Handle,
     trigger: Trigger,
@@ -59,12 +61,13 @@ impl Rig {
         let (balance, inboxes) = Balance::new(workers);
         let shared = Shared {
             handle: handle.clone(),
-            drain: watcher,
+            drain: watcher.into(),
             balance,
             idle_requests: world.live.idle_requests().clone(),
             sink: sink.clone(),
             events,
             registry,
+            beats: Beats::new(workers),
             seed: 1,
         };
         let threads = inboxes
@@ -120,27 +123,19 @@ fn snapshot(
     let mut text = String::from(
         "[upstream.u]\nbalance = \"first_healthy\"\ntimeouts = { connect = \"1s\" }\n",
     );
-    for (name, _, max_connections) in listeners {
+    for (name, sockets, max_connections) in listeners {
         let limit = format!("max_connections = {max_connections}");
-        let lines = [
-            "bind = \":0\"",
-            "protocols = [\"tcp\"]",
-            "upstream = \"u\"",
-            &limit,
-        ];
+        let protocol = match sockets.transport {
+            Transport::Udp => "protocols = [\"udp\"]",
+            Transport::Tcp | Transport::Unix => "protocols = [\"tcp\"]",
+        };
+        let lines = ["bind = \":0\"", protocol, "upstream = \"u\"", &limit];
         text.push_str(&["[listener.", name, "]\n", &lines.join("\n"), "\n"].concat());
     }
     let config: Config = toml::from_str(&text).expect("a configuration");
-    let endpoints = endpoints.iter().map(|address| ResolvedEndpoint {
-        address: Address::Ip(*address),
-        name: address.to_string().into(),
-        host: None,
-        zone: "".into(),
-        weight: 1,
-        backup: false,
-        max_in_flight: None,
-        max_connections: None,
-    });
+    let endpoints = endpoints
+        .iter()
+        .map(|address| ResolvedEndpoint::at(Address::Ip(*address)));
     build(Ingredients {
         generation: previous.map_or(1, |snapshot| snapshot.generation + 1),
         sha256: "".into(),

@@ -1,7 +1,9 @@
-//! What a session keeps, and what is learned by its end.
+//! What a session keeps, when it goes elsewhere, and what is learned by its end.
 
 use super::*;
 use crate::endpoint::Endpoint;
+use crate::net::Listening;
+use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 /// An endpoint that ends each connection at once, or once the client has finished.
@@ -98,5 +100,44 @@ async fn an_endpoint_that_takes_all_without_a_word_is_well() {
     endpoint.live.died_unanswered(later);
     ends_well(&rig, &sockets, b"a line of a log").await;
     assert!(!endpoint.live.is_backing_off(Instant::now()));
+    drop(rig.end());
+}
+
+/// An endpoint of UDP that answers with its port.
+async fn tells_its_port() -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
+    let address = socket.local_addr().expect("address");
+    tokio::spawn(async move {
+        let mut buffer = [0; 16];
+        while let Ok((_, peer)) = socket.recv_from(&mut buffer).await {
+            let port = address.port().to_be_bytes();
+            drop(socket.send_to(&port, peer).await);
+        }
+    });
+    address
+}
+
+/// Which endpoint answers.
+async fn asked(client: &UdpSocket) -> u16 {
+    client.send(b"who").await.expect("it leaves");
+    let mut port = [0; 2];
+    let answer = timeout(LONG, client.recv(&mut port)).await;
+    assert_eq!(answer.expect("in time").expect("an answer"), 2);
+    u16::from_be_bytes(port)
+}
+
+/// No reload says so: the upstream is the same.
+#[tokio::test]
+async fn datagrams_leave_an_endpoint_that_was_replaced() {
+    let (one, two) = (tells_its_port().await, tells_its_port().await);
+    let sockets = Sockets::open(Transport::Udp, "127.0.0.1:0", &Listening::default(), 1);
+    let sockets = Arc::new(sockets.expect("bind"));
+    let rig = Rig::start(1, &[("l", Arc::clone(&sockets), 10)], &[one]);
+    let client = UdpSocket::bind("127.0.0.1:0").await.expect("bind");
+    client.connect(sockets.local).await.expect("an address");
+    assert_eq!(asked(&client).await, one.port());
+    let other = ResolvedEndpoint::at(Address::Ip(two));
+    rig.handle.load().upstreams["u"].replace_endpoints(vec![other]);
+    assert_eq!(asked(&client).await, two.port());
     drop(rig.end());
 }

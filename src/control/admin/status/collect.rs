@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
-use super::{Endpoint, Listener, Route, Upstream};
+use super::{Endpoint, Fullest, Listener, Route, Upstream};
 use crate::endpoint::Health;
 use crate::snapshot::{self, Action, HttpListener, Kind, Snapshot};
 use crate::{endpoint, upstream};
@@ -25,8 +25,34 @@ pub(crate) fn listeners(snapshot: &Snapshot) -> Vec<Listener> {
         },
         connections: listener.connections.load(Ordering::Relaxed),
         max_connections: listener.max_connections,
+        waiting: u32::try_from(listener.queue.waiting()).unwrap_or(u32::MAX),
+        per_client: limits(listener)
+            .and_then(snapshot::Limits::clients)
+            .map(view_fullest),
+        per_subnet: limits(listener)
+            .and_then(snapshot::Limits::networks)
+            .map(view_fullest),
     };
     snapshot.listeners.iter().map(view).collect()
+}
+
+fn limits(listener: &snapshot::Listener) -> Option<&snapshot::Limits> {
+    listener.limits.as_deref()
+}
+
+fn view_fullest(fullest: snapshot::Fullest) -> Fullest {
+    let snapshot::Fullest {
+        limit,
+        connections,
+        who,
+        full,
+    } = fullest;
+    Fullest {
+        limit,
+        connections,
+        who,
+        full,
+    }
 }
 
 /// The versions of HTTP that a listener speaks, as the configuration names them, the best first.
@@ -74,8 +100,11 @@ fn view_by_name(listener: &str, route: &snapshot::SessionRoute) -> Route {
         action: "pass_through".to_owned(),
         upstreams: names.collect(),
         in_flight: route.active(),
+        max_in_flight: None,
+        is_full: false,
         requests: 0,
         retries: 0,
+        hedges: 0,
         mean_s: None,
     }
 }
@@ -99,8 +128,14 @@ fn view_route(listener: &str, route: &snapshot::Route) -> Route {
         action: action.to_owned(),
         upstreams,
         in_flight: metrics.in_flight(),
+        max_in_flight: route.bulkhead.as_ref().map(snapshot::Bulkhead::most),
+        is_full: route
+            .bulkhead
+            .as_ref()
+            .is_some_and(snapshot::Bulkhead::is_full),
         requests: metrics.requests(),
         retries: retries.success.value() + retries.failure.value(),
+        hedges: metrics.hedges.won.value() + metrics.hedges.lost.value(),
         mean_s: metrics.duration.mean_seconds(),
     }
 }
@@ -131,10 +166,19 @@ pub(crate) fn upstream(upstream: &upstream::Upstream) -> Upstream {
             Some(tls) if tls.verifies() => VERIFIED.to_owned(),
             Some(_) => UNVERIFIED.to_owned(),
         },
+        ejections_suspended: upstream.is_suspended(),
+        balance: upstream.balance().to_owned(),
+        in_flight: upstream.in_flight(),
+        max_in_flight: upstream.max_in_flight(),
+        waiting: upstream.waiting(),
         healthy: healths.filter(|health| *health == Health::Healthy).count(),
         endpoints: endpoints
             .iter()
-            .map(|endpoint| view_endpoint(endpoint, upstream.health_of(endpoint), now))
+            .enumerate()
+            .map(|(place, endpoint)| Endpoint {
+                weight_percent: upstream.warmth(place, now),
+                ..view_endpoint(endpoint, upstream.health_of(endpoint), now)
+            })
             .collect(),
     }
 }
@@ -143,6 +187,8 @@ fn view_endpoint(endpoint: &endpoint::Endpoint, health: Health, now: Instant) ->
     let live = &endpoint.live;
     let verdict = live.verdict();
     let since = verdict.as_ref().map(|verdict| verdict.since);
+    let ejection = verdict.as_ref().and_then(|verdict| verdict.ejection);
+    let ejection = ejection.filter(|_| health == Health::Ejected);
     Endpoint {
         name: endpoint.name.to_string(),
         address: endpoint.address.to_string(),
@@ -152,9 +198,18 @@ fn view_endpoint(endpoint: &endpoint::Endpoint, health: Health, now: Instant) ->
         why: verdict
             .map(|verdict| verdict.why.to_string())
             .unwrap_or_default(),
+        ejected_for_s: ejection.map(|ejection| {
+            let left = ejection.until.saturating_duration_since(now);
+            left.as_secs()
+        }),
+        ejections_in_a_row: ejection.map_or(0, |ejection| ejection.count),
         backing_off: live.is_backing_off(now),
         backup: endpoint.backup,
         weight: endpoint.weight,
+        weight_percent: 100,
+        penalty: live.penalty_in_requests(now),
+        late_in_a_row: live.read().late,
+        sheds: live.is_shedding(now),
         in_flight: live.in_flight(),
         connections: live.connections(),
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Admin;
 use crate::control::changes::only_at_start;
 use crate::control::prepare::logs_tls_keys;
+use crate::control::ready::followed;
 use crate::telemetry::events::{Events, Recorded};
 use crate::telemetry::process::BUILD;
 use crate::telemetry::rfc3339;
@@ -16,6 +17,8 @@ use crate::telemetry::rfc3339;
 mod certificates;
 mod collect;
 mod render;
+#[cfg(test)]
+mod tests;
 mod warnings;
 
 pub(super) use certificates::certificates;
@@ -68,6 +71,9 @@ pub struct Configuration {
     pub applied_at: String,
     /// Time since then.
     pub applied_s: u64,
+    /// Whether its files are looked at, and taken when they change.
+    #[serde(default)]
+    pub watched: bool,
     /// Who asked for it; empty for the start, or if it is too long ago to be known.
     pub by: String,
 }
@@ -102,6 +108,28 @@ pub struct Listener {
     pub connections: u32,
     /// Connections that it takes at once.
     pub max_connections: u32,
+    /// Connections that wait for a place.
+    #[serde(default)]
+    pub waiting: u32,
+    /// How near clients come to `limits.per_client`; none without that.
+    #[serde(default)]
+    pub per_client: Option<Fullest>,
+    /// How near networks come to `limits.per_subnet`; none without that.
+    #[serde(default)]
+    pub per_subnet: Option<Fullest>,
+}
+
+/// How near those come to a limit on connections that it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fullest {
+    /// Connections that each may have.
+    pub limit: u32,
+    /// Connections of the one that has most.
+    pub connections: u32,
+    /// Which one that is: an address, or a network with its length; empty without any.
+    pub who: String,
+    /// How many have as many as they may.
+    pub full: usize,
 }
 
 /// A route at one listener.
@@ -117,10 +145,20 @@ pub struct Route {
     pub upstreams: Vec<String>,
     /// Requests under way.
     pub in_flight: i64,
+    /// How many may be, at all listeners and with the tunnels that they became, or how many of this
+    /// listener's connections may have any; none for no limit.
+    #[serde(default)]
+    pub max_in_flight: Option<u32>,
+    /// Whether as many are.
+    #[serde(default)]
+    pub is_full: bool,
     /// Requests since the start.
     pub requests: u64,
     /// Retries since the start.
     pub retries: u64,
+    /// Requests since the start that a second endpoint was asked as well.
+    #[serde(default)]
+    pub hedges: u64,
     /// Mean duration since the start; none without a request.
     pub mean_s: Option<f64>,
 }
@@ -139,8 +177,23 @@ pub struct Upstream {
     /// who they are, else empty.
     #[serde(default)]
     pub tls: String,
+    /// Whether no endpoint is ejected, since many fail at once.
+    #[serde(default)]
+    pub ejections_suspended: bool,
+    /// How an endpoint is picked.
+    #[serde(default)]
+    pub balance: String,
     /// Endpoints that are healthy.
     pub healthy: usize,
+    /// Requests and tunnels in flight at all endpoints.
+    #[serde(default)]
+    pub in_flight: u32,
+    /// How many may be; none for no limit.
+    #[serde(default)]
+    pub max_in_flight: Option<u32>,
+    /// Requests and TCP sessions that wait for an endpoint with room.
+    #[serde(default)]
+    pub waiting: usize,
     /// In the order of the file.
     pub endpoints: Vec<Endpoint>,
 }
@@ -154,18 +207,37 @@ pub struct Endpoint {
     pub address: String,
     /// Its failure domain; empty for none.
     pub zone: String,
-    /// `healthy`, `unhealthy` or `unknown`.
+    /// `healthy`, `unhealthy`, `ejected`, `half_open` (one request at a time tries it) or
+    /// `unknown`.
     pub state: String,
     /// Time since it is so; none if it always was.
     pub for_s: Option<u64>,
-    /// Why it is so; empty if no check has said.
+    /// Why it is so; empty if nobody has said.
     pub why: String,
+    /// For how long it stays ejected at most; none if it is not.
+    #[serde(default)]
+    pub ejected_for_s: Option<u64>,
+    /// The how manieth ejection in a row that is; 0 if it is none.
+    #[serde(default)]
+    pub ejections_in_a_row: u32,
     /// Whether it is backing off: a pause in picks, since connections to it failed.
     pub backing_off: bool,
     /// Whether it is used only when no other is healthy.
     pub backup: bool,
     /// Share of the traffic.
     pub weight: u32,
+    /// How much of that counts by now, in per cent: less than 100 while it is warming.
+    #[serde(default)]
+    pub weight_percent: u32,
+    /// What its failures count as beside requests under way, rounded up to requests.
+    #[serde(default)]
+    pub penalty: u32,
+    /// Answers in a row that came far later than usual.
+    #[serde(default)]
+    pub late_in_a_row: u32,
+    /// Whether it has asked to be left alone for a while (503 or 429 with `Retry-After`).
+    #[serde(default)]
+    pub sheds: bool,
     /// Requests under way.
     pub in_flight: u32,
     /// Open connections.
@@ -180,6 +252,7 @@ impl Admin {
         let started = self.shared.started;
         let applied = self.applied(snapshot.generation);
         let listeners = listeners(&snapshot);
+        let routes = routes(&snapshot);
         let upstreams = upstreams(&snapshot);
         let certificates = certificates(&snapshot);
         let last = last_reload(&parts.events);
@@ -188,7 +261,7 @@ impl Admin {
             version: BUILD.version.into(),
             revision: BUILD.revision.into(),
             zone: snapshot.zone.to_string(),
-            ready: parts.readiness.is_ready(),
+            ready: parts.readiness.is_ready() && followed(&snapshot).iter().all(|one| one.holds),
             draining: parts.readiness.is_draining(),
             started_at: rfc3339(started),
             uptime_s: since(started),
@@ -198,10 +271,12 @@ impl Admin {
                 sha256: snapshot.sha256.to_string(),
                 applied_at: rfc3339(applied),
                 applied_s: since(applied),
+                watched: snapshot.config.reload.watch == Some(true),
                 by: by.map(|event| field(event, "by")).unwrap_or_default(),
             },
             warnings: warnings::find(&warnings::Seen {
                 listeners: &listeners,
+                routes: &routes,
                 upstreams: &upstreams,
                 certificates: &certificates,
                 last_reload: last.as_deref(),
@@ -210,7 +285,7 @@ impl Admin {
                 logs_tls_keys: logs_tls_keys(&snapshot.config),
                 readiness: &parts.readiness,
             }),
-            routes: routes(&snapshot),
+            routes,
             listeners,
             upstreams,
             certificates,

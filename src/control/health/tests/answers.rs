@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{health, prober, tcp, upstream, world};
 use crate::config::Time;
 use crate::config::{self, StatusPattern};
-use crate::endpoint::{By, ConnectFailure, Health};
+use crate::endpoint::{By, ConnectFailure, Health, Outcome};
 use crate::net::Address;
 use crate::telemetry::metrics::Format;
 
@@ -347,7 +347,10 @@ async fn a_worker_that_cannot_connect_brings_the_probe_forward() {
             .unwrap_or(0)
     };
     assert_eq!(checks(), 1, "the next one is due in an hour");
-    endpoint.connect_failed(ConnectFailure::Refused, Instant::now());
+    endpoint.learn(
+        Outcome::NoConnection(ConnectFailure::Refused),
+        Instant::now(),
+    );
     until("a second probe has ended", || checks() >= 2).await;
 }
 

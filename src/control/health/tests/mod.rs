@@ -41,16 +41,7 @@ fn tcp() -> config::Health {
 }
 
 fn resolved(address: &Address) -> ResolvedEndpoint {
-    ResolvedEndpoint {
-        address: address.clone(),
-        name: address.to_string().into(),
-        host: None,
-        zone: "".into(),
-        weight: 1,
-        backup: false,
-        max_in_flight: None,
-        max_connections: None,
-    }
+    ResolvedEndpoint::at(address.clone())
 }
 
 fn upstream(
@@ -71,5 +62,5 @@ fn upstream(
 }
 
 fn prober(world: &World) -> Prober {
-    Prober::start(world.live.probe_requests(), Rng::with_seed(1))
+    Prober::start(&world.live, Rng::with_seed(1))
 }

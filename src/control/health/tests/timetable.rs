@@ -180,8 +180,14 @@ fn a_request_brings_a_probe_forward_and_repeats_one_under_way() {
     checks.request(id, now);
     checks.finished(id, &passed(), now);
     assert_eq!(checks.next_due(), Some(now + Duration::from_millis(100)));
+    // Not at once: what fails while probes pass would be probed without end.
     checks.request(id, now + Duration::from_millis(1));
-    assert_eq!(checks.next_due(), Some(now + Duration::from_millis(1)));
+    assert_eq!(checks.next_due(), Some(now + Duration::from_millis(100)));
+    let now = now + Duration::from_millis(100);
+    checks.take_due(now).expect("the second");
+    checks.finished(id, &passed(), now);
+    checks.request(id, now + Duration::from_millis(110));
+    assert_eq!(checks.next_due(), Some(now + Duration::from_millis(110)));
     checks.request(u64::MAX, now); // of an endpoint that is gone: nothing happens
 }
 
@@ -236,7 +242,10 @@ async fn simulated(world: &World, upstream: &Arc<Upstream>, probe: Duration) -> 
     let (commands, received) = mpsc::unbounded_channel();
     let run = Run::new(
         received,
-        Arc::clone(world.live.probe_requests()),
+        (
+            Arc::clone(world.live.probe_requests()),
+            Arc::clone(world.live.suspects()),
+        ),
         Rng::with_seed(1),
     );
     let peak = Arc::clone(&most);

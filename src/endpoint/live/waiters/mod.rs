@@ -33,7 +33,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::{Live, OpenConnection, count_in};
+use super::in_flight::count_in;
+use super::{Live, OpenConnection};
 
 /// The connections of one endpoint, over all workers, and who waits for one.
 #[derive(Debug, Default)]
@@ -185,7 +186,7 @@ impl Future for Waiter {
         }
         if waiters.is_waiting(number, cx.waker()) {
             if is_new {
-                waiter.live.idle_requests.push(waiter.live.id);
+                waiter.live.told.idle_requests.push(waiter.live.id);
             }
             return Poll::Pending;
         }

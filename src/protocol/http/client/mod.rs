@@ -24,6 +24,7 @@ use crate::time::Deadline;
 
 use self::http1::{BodyState, RequestBody};
 use self::http2::StreamBody;
+use super::bulkhead::Routes;
 
 pub(super) use self::http1::Http1;
 pub(super) use self::outgoing::{Outgoing, SendError};
@@ -45,8 +46,8 @@ pub(super) struct Client {
 enum Transport {
     /// A connection: one after the other.
     Http1(Http1),
-    /// A stream: this one.
-    Http2(Http2),
+    /// A stream: this one, and the routes of all of its connection.
+    Http2(Http2, Rc<Routes>),
 }
 
 /// What a client was when it left HTTP.
@@ -56,6 +57,16 @@ pub(super) enum Left {
     Connection(Stream),
     /// One stream.
     Stream(Http2),
+}
+
+impl Left {
+    /// The socket, which may be that of many streams.
+    pub(super) fn stream(&self) -> &Stream {
+        match self {
+            Self::Connection(stream) => stream,
+            Self::Stream(stream) => stream.connection().stream(),
+        }
+    }
 }
 
 /// Who sends a message.
@@ -83,9 +94,9 @@ impl Client {
         Self::of(Transport::Http1(Http1::new(stream)), facts)
     }
 
-    /// A stream on which one request has come.
-    pub(super) fn on_stream(stream: Http2, facts: ConnectionFacts) -> Self {
-        Self::of(Transport::Http2(stream), facts)
+    /// A stream on which one request has come, beside those of these routes.
+    pub(super) fn on_stream(stream: Http2, routes: Rc<Routes>, facts: ConnectionFacts) -> Self {
+        Self::of(Transport::Http2(stream, routes), facts)
     }
 
     fn of(transport: Transport, facts: ConnectionFacts) -> Self {
@@ -104,7 +115,7 @@ impl Client {
     pub(super) fn stream(&self) -> &Stream {
         match &self.transport {
             Transport::Http1(http1) => &http1.stream,
-            Transport::Http2(stream) => stream.connection().stream(),
+            Transport::Http2(stream, _) => stream.connection().stream(),
         }
     }
 
@@ -112,7 +123,7 @@ impl Client {
     pub(super) fn version(&self) -> Version {
         match &self.transport {
             Transport::Http1(_) => Version::HTTP_11,
-            Transport::Http2(_) => Version::HTTP_2,
+            Transport::Http2(..) => Version::HTTP_2,
         }
     }
 
@@ -120,7 +131,7 @@ impl Client {
     pub(super) fn http1(&self) -> Option<&Http1> {
         match &self.transport {
             Transport::Http1(http1) => Some(http1),
-            Transport::Http2(_) => None,
+            Transport::Http2(..) => None,
         }
     }
 
@@ -128,7 +139,15 @@ impl Client {
     pub(super) fn http2(&self) -> Option<&Http2> {
         match &self.transport {
             Transport::Http1(_) => None,
-            Transport::Http2(stream) => Some(stream),
+            Transport::Http2(stream, _) => Some(stream),
+        }
+    }
+
+    /// The routes of all requests on its connection, where that carries many.
+    pub(super) fn routes(&self) -> Option<&Rc<Routes>> {
+        match &self.transport {
+            Transport::Http1(_) => None,
+            Transport::Http2(_, routes) => Some(routes),
         }
     }
 
@@ -139,7 +158,7 @@ impl Client {
             Transport::Http1(Http1 {
                 stream, received, ..
             }) => Some((stream, received.into_inner().into_bytes(), self.facts)),
-            Transport::Http2(_) => None,
+            Transport::Http2(..) => None,
         }
     }
 
@@ -153,7 +172,7 @@ impl Client {
                 let received = received.into_inner().into_bytes();
                 (Left::Connection(stream), received, self.facts)
             }
-            Transport::Http2(stream) => (Left::Stream(stream), Bytes::new(), self.facts),
+            Transport::Http2(stream, _) => (Left::Stream(stream), Bytes::new(), self.facts),
         }
     }
 
@@ -184,8 +203,8 @@ impl Client {
                 let decoder = Decoder::with_trailers(framing, trailers);
                 Body::stream(RequestBody::new(Rc::clone(self), decoder))
             }
-            Transport::Http2(_) if !has_body => Body::empty(),
-            Transport::Http2(_) => Body::stream(StreamBody::new(Rc::clone(self))),
+            Transport::Http2(..) if !has_body => Body::empty(),
+            Transport::Http2(..) => Body::stream(StreamBody::new(Rc::clone(self))),
         }
     }
 
@@ -198,7 +217,7 @@ impl Client {
     pub(super) fn has_whole_request(&self) -> bool {
         match &self.transport {
             Transport::Http1(http1) => http1.has_whole_request(),
-            Transport::Http2(stream) => stream.has_ended(),
+            Transport::Http2(stream, _) => stream.has_ended(),
         }
     }
 
@@ -227,7 +246,7 @@ impl Client {
     pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.transport {
             Transport::Http1(http1) => ready!(http1.poll_gone(cx)),
-            Transport::Http2(stream) => drop(ready!(stream.poll_broken(cx))),
+            Transport::Http2(stream, _) => drop(ready!(stream.poll_broken(cx))),
         }
         self.fail();
         Poll::Ready(())
@@ -250,7 +269,7 @@ impl Client {
     fn sent_behind(&self) -> u64 {
         match &self.transport {
             Transport::Http1(http1) => http1.stream.sent_behind(),
-            Transport::Http2(_) => 0,
+            Transport::Http2(..) => 0,
         }
     }
 
@@ -258,7 +277,7 @@ impl Client {
     pub(super) fn cut(&self) {
         match &self.transport {
             Transport::Http1(http1) => http1.stream.reset_on_close(),
-            Transport::Http2(stream) => stream.cut(),
+            Transport::Http2(stream, _) => stream.cut(),
         }
     }
 
@@ -267,7 +286,7 @@ impl Client {
     pub(super) async fn linger(&self) {
         match &self.transport {
             Transport::Http1(http1) => http1.linger(&self.deadline).await,
-            Transport::Http2(stream) => http2::linger(stream, &self.deadline).await,
+            Transport::Http2(stream, _) => http2::linger(stream, &self.deadline).await,
         }
     }
 

@@ -37,10 +37,10 @@ impl Outgoing {
             (Self::Http1(outgoing), Transport::Http1(http1)) => outgoing
                 .poll_send(cx, &http1.stream)
                 .map_err(SendError::from),
-            (Self::Http2(sending), Transport::Http2(stream)) => {
+            (Self::Http2(sending), Transport::Http2(stream, _)) => {
                 sending.poll_send(cx, stream).map_err(SendError::from)
             }
-            (Self::Http1(_), Transport::Http2(_)) | (Self::Http2(_), Transport::Http1(_)) => {
+            (Self::Http1(_), Transport::Http2(..)) | (Self::Http2(_), Transport::Http1(_)) => {
                 Poll::Ready(Err(SendError::Gone))
             }
         }
@@ -51,6 +51,22 @@ impl Outgoing {
         match self {
             Self::Http1(outgoing) => outgoing.poll_behind(cx),
             Self::Http2(sending) => sending.poll_behind(cx),
+        }
+    }
+
+    /// Takes in that no more of the body came in time.
+    pub(in crate::protocol::http) fn fell_silent(&mut self) {
+        match self {
+            Self::Http1(outgoing) => outgoing.fell_silent(),
+            Self::Http2(sending) => sending.fell_silent(),
+        }
+    }
+
+    /// Whether everything that was there has left, and more of the body is to come.
+    pub(in crate::protocol::http) fn awaits_body(&self) -> bool {
+        match self {
+            Self::Http1(outgoing) => outgoing.awaits_body(),
+            Self::Http2(sending) => sending.awaits_body(),
         }
     }
 

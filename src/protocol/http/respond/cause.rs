@@ -5,9 +5,12 @@ use http::StatusCode;
 use crate::snapshot::Shed;
 use crate::telemetry::access::End;
 
-/// Why a request is answered by us. The words and statuses are RFC 9209 §2.3's; where it knows no
-/// word for what happened ([`Self::Overload`], [`Self::Draining`], [`Self::RateLimited`]), the
-/// word is our own.
+/// Why a request is answered by us, or why its response could not be finished. The words and
+/// statuses are RFC 9209 §2.3's; where it knows no word for what happened ([`Self::Overload`],
+/// [`Self::Draining`], [`Self::RateLimited`]) or has one for several time limits, of which somebody
+/// who is to change one must know which it was, the word is our own.
+/// `connection_limit_reached` is about connections to an endpoint; so the limit of a route and the
+/// queue have words of their own as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// The name of an endpoint was not resolved in time.
@@ -24,11 +27,11 @@ pub enum Cause {
     ConnectionRefused,
     /// The endpoint closed or reset the connection before its response was complete.
     ConnectionTerminated,
-    /// The endpoint did not take the connection in time.
+    /// The endpoint did not take the connection in time (`connect`).
     ConnectionTimeout,
-    /// The endpoint fell silent in the middle of its response head.
+    /// The endpoint fell silent in the middle of its response (`body_idle`).
     ConnectionReadTimeout,
-    /// The endpoint stopped taking the request.
+    /// The endpoint stopped taking the request (`body_idle`).
     ConnectionWriteTimeout,
     /// All endpoints are at their limits.
     ConnectionLimitReached,
@@ -38,10 +41,17 @@ pub enum Cause {
     TlsAlertReceived,
     /// What the endpoint speaks is no TLS, or none that is taken here.
     TlsProtocolError,
+    /// The endpoint took the connection, and did not finish the handshake in time (`connect`).
+    TlsTimeout,
     /// The request cannot be read, or could be read in two ways.
     BadRequest,
-    /// The request did not arrive in time.
-    RequestTimeout,
+    /// The head of the request did not arrive in time (`request_head`).
+    RequestHeadTimeout,
+    /// The client stopped sending the request's body (`body_idle`).
+    RequestBodyTimeout,
+    /// The client stopped taking the response (`body_idle`). There is nobody to tell: it is logged
+    /// and counted.
+    ResponseNotTaken,
     /// The method is not passed on.
     MethodNotAllowed,
     /// The target is too long.
@@ -66,8 +76,14 @@ pub enum Cause {
     ResponseHeadTooLarge,
     /// The response has a transfer coding that cannot be decoded.
     ResponseTransferCoding,
-    /// The endpoint did not answer in time.
+    /// The endpoint did not answer in time (`response_head`).
     ResponseTimeout,
+    /// The last attempt had no response in time (`per_try_timeout`).
+    TryTimeout,
+    /// The request was not over in time (`request`).
+    RequestTimeout,
+    /// The request was not over within what its client gave it.
+    DeadlineExceeded,
     /// The endpoint switched protocols otherwise than it was asked to.
     UpgradeFailed,
     /// What the endpoint sent is not HTTP, or could be read in two ways.
@@ -78,6 +94,12 @@ pub enum Cause {
     LoopDetected,
     /// There is more to do than can be done.
     Overload,
+    /// As many requests of its route are under way as may be (`max_in_flight`).
+    ConcurrencyLimitReached,
+    /// As many requests wait for an endpoint with room as may (`queue.size`).
+    QueueFull,
+    /// No endpoint had room in time (`queue.wait`).
+    QueueTimeout,
     /// The instance is about to stop.
     Draining,
     /// The client asks too often.
@@ -90,7 +112,7 @@ type Row = (&'static str, StatusCode, &'static str, bool);
 impl Cause {
     /// Every cause, in the order of the type, so that `cause as usize` is its place here: what
     /// keeps one thing for each cause needs no map.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 45] = [
         Self::DnsTimeout,
         Self::DnsError,
         Self::NoRoute,
@@ -105,8 +127,11 @@ impl Cause {
         Self::TlsCertificateError,
         Self::TlsAlertReceived,
         Self::TlsProtocolError,
+        Self::TlsTimeout,
         Self::BadRequest,
-        Self::RequestTimeout,
+        Self::RequestHeadTimeout,
+        Self::RequestBodyTimeout,
+        Self::ResponseNotTaken,
         Self::MethodNotAllowed,
         Self::TargetTooLong,
         Self::HeadTooLarge,
@@ -120,11 +145,17 @@ impl Cause {
         Self::ResponseHeadTooLarge,
         Self::ResponseTransferCoding,
         Self::ResponseTimeout,
+        Self::TryTimeout,
+        Self::RequestTimeout,
+        Self::DeadlineExceeded,
         Self::UpgradeFailed,
         Self::ProtocolError,
         Self::Internal,
         Self::LoopDetected,
         Self::Overload,
+        Self::ConcurrencyLimitReached,
+        Self::QueueFull,
+        Self::QueueTimeout,
         Self::Draining,
         Self::RateLimited,
     ];
@@ -144,9 +175,16 @@ impl Cause {
         self.row().2
     }
 
-    /// After how many seconds the client may ask again, where that is likely to help.
-    pub fn retry_after(self) -> Option<u32> {
-        self.row().3.then_some(RETRY_AFTER)
+    /// After how many seconds the client may ask again, where that is likely to help. `drawn` is a
+    /// random number: those that are turned away at once must not come back at once.
+    pub fn retry_after(self, drawn: u32) -> Option<u32> {
+        let spread = match self.shed() {
+            Some(Shed::Draining) | None => 1,
+            Some(Shed::Overload | Shed::Concurrency | Shed::QueueFull | Shed::QueueTimeout) => {
+                RETRY_SPREAD
+            }
+        };
+        self.row().3.then_some(RETRY_AFTER + drawn % spread)
     }
 
     /// What the request was turned away for, if nothing was wrong with it, nor with an endpoint.
@@ -154,6 +192,9 @@ impl Cause {
         let reasons = [
             (Self::ConnectionLimitReached, Shed::Overload),
             (Self::Overload, Shed::Overload),
+            (Self::ConcurrencyLimitReached, Shed::Concurrency),
+            (Self::QueueFull, Shed::QueueFull),
+            (Self::QueueTimeout, Shed::QueueTimeout),
             (Self::Draining, Shed::Draining),
         ];
         let found = reasons.into_iter().find(|(cause, _)| *cause == self);
@@ -164,13 +205,24 @@ impl Cause {
     pub fn end(self) -> End {
         match self {
             Self::NoRoute => End::Ok, // asking for what is not there is answered like any other
-            Self::ConnectionLimitReached | Self::Overload | Self::Draining => End::Shed,
+            Self::ConnectionLimitReached
+            | Self::Overload
+            | Self::ConcurrencyLimitReached
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Draining => End::Shed,
             Self::DnsTimeout
             | Self::ConnectionTimeout
             | Self::ConnectionReadTimeout
             | Self::ConnectionWriteTimeout
+            | Self::TlsTimeout
+            | Self::RequestHeadTimeout
+            | Self::RequestBodyTimeout
+            | Self::ResponseNotTaken
+            | Self::ResponseTimeout
+            | Self::TryTimeout
             | Self::RequestTimeout
-            | Self::ResponseTimeout => End::Timeout,
+            | Self::DeadlineExceeded => End::Timeout,
             Self::BadRequest
             | Self::MethodNotAllowed
             | Self::TargetTooLong
@@ -203,7 +255,7 @@ impl Cause {
     /// The cause for a request that could not be read, from the status that the parser chose.
     pub fn of_bad_request(status: StatusCode) -> Self {
         match status {
-            StatusCode::REQUEST_TIMEOUT => Self::RequestTimeout,
+            StatusCode::REQUEST_TIMEOUT => Self::RequestHeadTimeout,
             StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::URI_TOO_LONG => Self::TargetTooLong,
@@ -216,9 +268,10 @@ impl Cause {
         }
     }
 
-    /// The table. `http_request_error` covers every fault of the client's (RFC 9209 §2.3.16), and
-    /// the status tells them apart. A request without a route is 404 where the RFC proposes 500:
-    /// for a gateway with many hosts, asking for one that is not there is the client's mistake.
+    /// The table. `http_request_error` covers every fault of the client's but slowness (RFC 9209
+    /// §2.3.16), and the status tells them apart. A request without a route is 404 where the RFC
+    /// proposes 500: for a gateway with many hosts, asking for one that is not there is the
+    /// client's mistake.
     #[rustfmt::skip]
     fn row(self) -> Row {
         match self {
@@ -236,8 +289,11 @@ impl Cause {
             Self::TlsCertificateError => ("tls_certificate_error", StatusCode::BAD_GATEWAY, "The service could not prove who it is", false),
             Self::TlsAlertReceived => ("tls_alert_received", StatusCode::BAD_GATEWAY, "The service refused a secure connection", false),
             Self::TlsProtocolError => ("tls_protocol_error", StatusCode::BAD_GATEWAY, "The service could not be spoken to securely", false),
+            Self::TlsTimeout => ("tls_handshake_timeout", StatusCode::GATEWAY_TIMEOUT, "The service did not answer in time", false),
             Self::BadRequest => ("http_request_error", StatusCode::BAD_REQUEST, "The request is malformed", false),
-            Self::RequestTimeout => ("http_request_error", StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time", false),
+            Self::RequestHeadTimeout => ("request_head_timeout", StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time", false),
+            Self::RequestBodyTimeout => ("request_body_timeout", StatusCode::REQUEST_TIMEOUT, "The request's content did not arrive in time", false),
+            Self::ResponseNotTaken => ("response_not_taken", StatusCode::REQUEST_TIMEOUT, "The answer was not taken in time", false),
             Self::MethodNotAllowed => ("http_request_error", StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed", false),
             Self::TargetTooLong => ("http_request_error", StatusCode::URI_TOO_LONG, "The address is too long", false),
             Self::HeadTooLarge => ("http_request_error", StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The request's fields are too large", false),
@@ -251,11 +307,17 @@ impl Cause {
             Self::ResponseHeadTooLarge => ("http_response_header_section_size", StatusCode::BAD_GATEWAY, "The service's answer has too large a head", false),
             Self::ResponseTransferCoding => ("http_response_transfer_coding", StatusCode::BAD_GATEWAY, "The service's answer is encoded in an unknown way", false),
             Self::ResponseTimeout => ("http_response_timeout", StatusCode::GATEWAY_TIMEOUT, "The service did not answer in time", false),
+            Self::TryTimeout => ("try_timeout", StatusCode::GATEWAY_TIMEOUT, "The service did not answer in time", false),
+            Self::RequestTimeout => ("request_timeout", StatusCode::GATEWAY_TIMEOUT, "The request took too long", false),
+            Self::DeadlineExceeded => ("deadline_exceeded", StatusCode::GATEWAY_TIMEOUT, "The request took longer than it was given", false),
             Self::UpgradeFailed => ("http_upgrade_failed", StatusCode::BAD_GATEWAY, "The service did not switch protocols as asked", false),
             Self::ProtocolError => ("http_protocol_error", StatusCode::BAD_GATEWAY, "The service's answer is malformed", false),
             Self::Internal => ("proxy_internal_error", StatusCode::INTERNAL_SERVER_ERROR, "The proxy made a mistake", false),
             Self::LoopDetected => ("proxy_loop_detected", StatusCode::BAD_GATEWAY, "The request went in a circle", false),
             Self::Overload => ("overload", StatusCode::SERVICE_UNAVAILABLE, "There is too much to do at the moment", true),
+            Self::ConcurrencyLimitReached => ("concurrency_limit_reached", StatusCode::SERVICE_UNAVAILABLE, "There is too much to do at the moment", true),
+            Self::QueueFull => ("queue_full", StatusCode::SERVICE_UNAVAILABLE, "There is too much to do at the moment", true),
+            Self::QueueTimeout => ("queue_timeout", StatusCode::SERVICE_UNAVAILABLE, "There is too much to do at the moment", true),
             Self::Draining => ("draining", StatusCode::SERVICE_UNAVAILABLE, "This instance is about to stop", true),
             Self::RateLimited => ("rate_limited", StatusCode::TOO_MANY_REQUESTS, "There were too many requests", true),
         }
@@ -264,3 +326,6 @@ impl Cause {
 
 /// One second: what is short passes by then, and what is long is checked about that often.
 const RETRY_AFTER: u32 = 1;
+
+/// Seconds, of which each has its share of those that are turned away: one to three.
+const RETRY_SPREAD: u32 = 3;

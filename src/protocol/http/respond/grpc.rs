@@ -7,7 +7,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-use super::{Asked, Cause, PROXY_STATUS, proxy_status, set_request_id};
+use super::{Asked, Cause, PROXY_STATUS, set_request_id};
 use crate::body::Body;
 use crate::policy::grpc::{Code, message};
 
@@ -17,10 +17,7 @@ pub fn respond_grpc(cause: Cause, code: Code, asked: &Asked<'_>) -> Response<Bod
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     set_status(headers, cause, code);
-    headers.insert(
-        &PROXY_STATUS,
-        proxy_status(Some(cause), asked.details.as_ref()),
-    );
+    headers.insert(&PROXY_STATUS, asked.proxy_status(cause));
     set_request_id(headers, asked.request_id);
     response
 }
@@ -58,15 +55,24 @@ impl Cause {
             | Self::TlsCertificateError
             | Self::TlsAlertReceived
             | Self::TlsProtocolError
+            | Self::TlsTimeout
             | Self::ResponseIncomplete
             | Self::Misdirected
             | Self::Overload
+            | Self::ConcurrencyLimitReached
+            | Self::QueueFull
+            | Self::QueueTimeout
             | Self::Draining
             | Self::RateLimited => Code::Unavailable,
             Self::ConnectionReadTimeout
             | Self::ConnectionWriteTimeout
+            | Self::RequestHeadTimeout
+            | Self::RequestBodyTimeout
+            | Self::ResponseNotTaken
+            | Self::ResponseTimeout
+            | Self::TryTimeout
             | Self::RequestTimeout
-            | Self::ResponseTimeout => Code::DeadlineExceeded,
+            | Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::NoRoute
             | Self::MethodNotAllowed
             | Self::NotImplemented

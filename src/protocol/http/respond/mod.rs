@@ -27,7 +27,7 @@ mod proxy_status;
 use self::accept::Media;
 pub use self::cause::Cause;
 pub use self::grpc::{grpc_trailers, respond_grpc};
-pub use self::proxy_status::{Details, proxy_status};
+pub use self::proxy_status::{Details, Said, proxy_status};
 
 /// What is known of the request that is answered.
 #[derive(Debug, Clone, Copy, Default)]
@@ -38,6 +38,22 @@ pub struct Asked<'a> {
     pub request_id: Option<&'a RequestId>,
     /// What a trusted peer is told besides.
     pub details: Option<Details<'a>>,
+    /// Whether others need not try again what failed.
+    pub is_final: bool,
+    /// A random number, for what should not be the same for all.
+    pub drawn: u32,
+}
+
+impl Asked<'_> {
+    /// What the answer for a cause says in `Proxy-Status`.
+    fn proxy_status(&self, cause: Cause) -> HeaderValue {
+        let said = Said {
+            cause: Some(cause),
+            is_final: self.is_final,
+            ..Said::default()
+        };
+        proxy_status(said, self.details.as_ref())
+    }
 }
 
 /// The answer for a cause. A HEAD request gets the same; the encoder leaves the body out.
@@ -54,11 +70,8 @@ pub fn respond(cause: Cause, asked: &Asked<'_>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        &PROXY_STATUS,
-        proxy_status(Some(cause), asked.details.as_ref()),
-    );
-    if let Some(seconds) = cause.retry_after() {
+    headers.insert(&PROXY_STATUS, asked.proxy_status(cause));
+    if let Some(seconds) = cause.retry_after(asked.drawn) {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     if cause == Cause::MethodNotAllowed {

@@ -1,9 +1,10 @@
 //! `Proxy-Status` (RFC 9209), with the quoting of structured fields (RFC 8941 §3.3.3).
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::Cause;
+use crate::policy::retry::layers::NO_RETRY;
 
 /// What a peer that may know is told: where we went and what happened.
 #[derive(Debug, Clone, Copy)]
@@ -20,12 +21,31 @@ impl<'a> Details<'a> {
     }
 }
 
+/// What is said of an answer, besides the details.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said {
+    /// Why it is ours, if it is.
+    pub cause: Option<Cause>,
+    /// The status of the endpoint's, where that says that the endpoint failed.
+    pub received: Option<StatusCode>,
+    /// That others need not try again: see [`layers`](crate::policy::retry::layers).
+    pub is_final: bool,
+}
+
 /// The field: on our own answers with their cause, on relayed ones (after a retry) without.
-pub fn proxy_status(cause: Option<Cause>, details: Option<&Details<'_>>) -> HeaderValue {
+pub fn proxy_status(said: Said, details: Option<&Details<'_>>) -> HeaderValue {
     let mut line = String::from("evenkeel");
-    if let Some(cause) = cause {
+    if let Some(cause) = said.cause {
         line.push_str("; error=");
         line.push_str(cause.word());
+    }
+    if let Some(status) = said.received {
+        line.push_str("; received-status=");
+        line.push_str(status.as_str());
+    }
+    if said.is_final {
+        line.push_str("; ");
+        line.push_str(NO_RETRY);
     }
     if let Some(details) = details {
         if let Some(next_hop) = details.next_hop {

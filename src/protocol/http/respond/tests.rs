@@ -14,6 +14,8 @@ fn answer(cause: Cause, accept: &str, id: &str) -> (Response<Body>, String) {
         accept: Some(Value::from(&accept)),
         request_id: Some(&id),
         details: None,
+        is_final: false,
+        drawn: 0,
     };
     let mut response = respond(cause, &asked);
     let body = response.body_mut().take_full().unwrap();
@@ -73,11 +75,25 @@ fn the_table_has_the_statuses_of_rfc_9209() {
             502,
         ),
         (Cause::ResponseTimeout, "http_response_timeout", 504),
+        (Cause::TryTimeout, "try_timeout", 504),
+        (Cause::RequestTimeout, "request_timeout", 504),
+        (Cause::DeadlineExceeded, "deadline_exceeded", 504),
+        (Cause::TlsTimeout, "tls_handshake_timeout", 504),
+        (Cause::RequestHeadTimeout, "request_head_timeout", 408),
+        (Cause::RequestBodyTimeout, "request_body_timeout", 408),
+        (Cause::ResponseNotTaken, "response_not_taken", 408),
         (Cause::UpgradeFailed, "http_upgrade_failed", 502),
         (Cause::ProtocolError, "http_protocol_error", 502),
         (Cause::Internal, "proxy_internal_error", 500),
         (Cause::LoopDetected, "proxy_loop_detected", 502),
         (Cause::Overload, "overload", 503),
+        (
+            Cause::ConcurrencyLimitReached,
+            "concurrency_limit_reached",
+            503,
+        ),
+        (Cause::QueueFull, "queue_full", 503),
+        (Cause::QueueTimeout, "queue_timeout", 503),
         (Cause::Draining, "draining", 503),
         (Cause::RateLimited, "rate_limited", 429),
     ] {
@@ -127,7 +143,13 @@ fn a_fault_of_the_clients_is_told_by_its_status() {
     for status in [400, 405, 408, 413, 414, 417, 421, 431, 501, 505] {
         let cause = Cause::of_bad_request(StatusCode::from_u16(status).unwrap());
         assert_eq!(cause.status(), status);
-        assert_eq!(cause.word(), "http_request_error");
+        let is_late = status == 408;
+        let word = if is_late {
+            "request_head_timeout"
+        } else {
+            "http_request_error"
+        };
+        assert_eq!(cause.word(), word);
     }
     assert_eq!(
         Cause::of_bad_request(StatusCode::IM_A_TEAPOT),
@@ -246,8 +268,17 @@ fn details_are_for_trusted_peers_and_quoted() {
 fn a_relayed_response_has_no_error() {
     let details = Details::for_peer(true, Some("10.1.0.12:80"), "second attempt");
     assert_eq!(
-        proxy_status(None, details.as_ref()),
+        proxy_status(Said::default(), details.as_ref()),
         "evenkeel; next-hop=\"10.1.0.12:80\"; details=\"second attempt\""
+    );
+    let said = Said {
+        received: Some(StatusCode::BAD_GATEWAY),
+        is_final: true,
+        ..Said::default()
+    };
+    assert_eq!(
+        proxy_status(said, None),
+        "evenkeel; received-status=502; no-retry"
     );
 }
 
@@ -274,10 +305,26 @@ proptest! {
             accept: accept.as_ref().map(Value::from),
             request_id: None,
             details: Details::for_peer(true, Some(&text), &text),
+            is_final: false,
+            drawn: 0,
         };
         let response = respond(Cause::Internal, &asked);
         let field = response.headers()["proxy-status"].to_str().unwrap();
         prop_assert!(field.starts_with("evenkeel; error=proxy_internal_error; next-hop=\""));
+    }
+}
+
+#[test]
+fn who_is_turned_away_for_lack_of_room_comes_back_at_a_time_of_his_own() {
+    let after = |cause: Cause| [0, 1, 2, u32::MAX].map(|drawn| cause.retry_after(drawn));
+    for cause in Cause::ALL {
+        let waits = match cause.shed() {
+            Some(Shed::Draining) | None => [Some(1); 4],
+            Some(_) => [Some(1), Some(2), Some(3), Some(1)],
+        };
+        let again = matches!(cause.status().as_u16(), 429 | 503);
+        let expected = if again { waits } else { [None; 4] };
+        assert_eq!(after(cause), expected, "{}", cause.word());
     }
 }
 
@@ -290,6 +337,9 @@ fn only_what_protects_the_running_is_shed() {
     let expected = [
         (Cause::ConnectionLimitReached, Shed::Overload),
         (Cause::Overload, Shed::Overload),
+        (Cause::ConcurrencyLimitReached, Shed::Concurrency),
+        (Cause::QueueFull, Shed::QueueFull),
+        (Cause::QueueTimeout, Shed::QueueTimeout),
         (Cause::Draining, Shed::Draining),
     ];
     assert_eq!(shed, expected);

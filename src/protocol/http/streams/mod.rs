@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use self::request::Held;
 use self::watch::{Leaves, Limits, Seen, Step, Watch};
+use super::bulkhead::Routes;
 use super::client::Client;
 use super::connection::Connection;
 use super::exchange::note_refused;
@@ -49,6 +50,7 @@ struct Streams<G> {
     /// What of its greatest age it does not reach.
     early: f64,
     held: Rc<Held<G>>,
+    routes: Rc<Routes>,
     watch: Watch,
     deadline: Deadline,
     /// Requests that have come.
@@ -82,6 +84,7 @@ pub(super) async fn serve<G: 'static>(
     let mut streams = Streams {
         connection: http2::Connection::server(stream, &received, spoken.settings, now),
         held: Rc::new(Held::new(guard, &spoken)),
+        routes: Rc::default(),
         watch: Watch::new(now, age),
         early,
         deadline: Deadline::default(),
@@ -178,7 +181,7 @@ impl<G: 'static> Streams<G> {
     }
 
     fn leaves(&self) -> Leaves {
-        let drain = &self.local.drain;
+        let drain = self.local.drain.of(self.terms.listener.direction);
         let is_over = self.terms.is_over() || self.terms.listener.http2.is_none();
         match drain.is_draining() || is_over {
             _ if drain.is_closed() => Leaves::Now,
@@ -204,7 +207,7 @@ impl<G: 'static> Streams<G> {
                 self.is_told = true;
                 let state = self.connection.state();
                 if state == State::Head || (state == State::Beginning && self.has_begun()) {
-                    note_refused(&self.terms, &self.who(), Cause::RequestTimeout);
+                    note_refused(&self.terms, &self.who(), Cause::RequestHeadTimeout);
                 }
                 self.connection.end_now(code, why);
             }

@@ -87,7 +87,11 @@ impl<G: 'static> Streams<G> {
 
     fn request(&self, stream: Stream) -> (Hold<G>, Connection) {
         let request = Connection {
-            client: Rc::new(Client::on_stream(stream, self.facts.clone())),
+            client: Rc::new(Client::on_stream(
+                stream,
+                Rc::clone(&self.routes),
+                self.facts.clone(),
+            )),
             local: Rc::clone(&self.local),
         };
         (Hold(Rc::clone(&self.held)), request)
@@ -131,7 +135,7 @@ async fn is_ended(request: &Connection, terms: &Terms) -> bool {
         }
         Ok(Some(Err(_))) => false,
         Err(_) => {
-            drop(exchange::refuse(request, terms, Cause::RequestTimeout, began).await);
+            drop(exchange::refuse(request, terms, Cause::RequestBodyTimeout, began).await);
             false
         }
     }

@@ -85,6 +85,23 @@ async fn reset_behind_much_on_a_stream() -> (TcpStream, JoinHandle<Outcome>) {
     (client, tunnel)
 }
 
+/// An endpoint that is slow to take anything, and the tunnel from a client that has said [`ALL`]
+/// and then reset its connection.
+async fn reset_behind_requests() -> (TcpStream, JoinHandle<Outcome>) {
+    let (client, client_stream) = pair().await;
+    let (endpoint, endpoint_stream) = narrow_pair().await;
+    let relay = between(
+        client_stream,
+        endpoint_stream,
+        live(),
+        LIMITS,
+        Prefix::default(),
+    );
+    let tunnel = tokio::task::spawn_local(relay);
+    say_all_and_reset(client).await;
+    (endpoint, tunnel)
+}
+
 /// Reads to the end, which is a reset, and rests before each piece as it is told.
 async fn count(client: &mut TcpStream, mut rest: impl AsyncFnMut(usize)) -> usize {
     let (mut count, mut piece) = (0, [0; 4096]);
@@ -97,6 +114,13 @@ async fn count(client: &mut TcpStream, mut rest: impl AsyncFnMut(usize)) -> usiz
                 return count;
             }
         }
+    }
+}
+
+/// Rests so many seconds before the first piece.
+async fn rest_at_first(count: usize, seconds: u64) {
+    if count == 0 {
+        skip(Duration::from_secs(seconds)).await;
     }
 }
 
@@ -151,6 +175,27 @@ async fn what_came_before_a_reset_waits_for_a_minute_in_all() {
         assert!(count.await < ALL, "it had all the time it wanted");
         assert!(begun.elapsed() > Duration::from_secs(55), "it was reading");
         assert_eq!(tunnel.await.expect("no panic").end, Ended::EndpointReset);
+    })
+    .await;
+}
+
+/// Its client counts as connected until then.
+#[tokio::test]
+async fn what_a_client_said_before_its_reset_waits_for_seconds() {
+    locally(async {
+        for (pause, is_taken) in [(1, true), (4, false)] {
+            let (mut endpoint, tunnel) = reset_behind_requests().await;
+            let count = count(&mut endpoint, async |count| {
+                rest_at_first(count, pause).await;
+            });
+            assert_eq!(count.await == ALL, is_taken, "after {pause} s");
+            assert_eq!(tunnel.await.expect("no panic").end, Ended::ClientReset);
+        }
+        // However steadily it is taken: ten times in all, and not sixty.
+        let (mut endpoint, tunnel) = reset_behind_requests().await;
+        let count = count(&mut endpoint, async |_| skip(Duration::from_secs(1)).await);
+        assert!(count.await < ALL / 2, "it had more time than it has");
+        assert_eq!(tunnel.await.expect("no panic").end, Ended::ClientReset);
     })
     .await;
 }

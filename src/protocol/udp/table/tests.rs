@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::net::Source;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -51,6 +52,26 @@ fn a_session_belongs_to_an_address_and_to_ours() {
     assert_eq!(who("[::ffff:10.0.0.1]:9").1, who("10.0.0.77:1").1);
     assert_ne!(who("10.0.0.1:9").1, who("10.0.1.1:9").1);
     assert_eq!(who("[2001:db8:1:2:3::]:9").1, who("[2001:db8:1:99::]:9").1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_kept_stays_and_is_not_proved_by_that() {
+    let mut table = Table::new();
+    let start = Instant::now();
+    let second = Duration::from_secs(1);
+    let kept = add(&mut table, "10.0.0.1:1", start);
+    let other = add(&mut table, "10.0.1.1:1", start);
+    table.used(kept, true, start);
+    let now = start + LIMIT;
+    assert_eq!(table.overdue(LIMIT, now), Some(kept));
+    table.keep(kept, now);
+    assert_eq!(table.overdue(LIMIT, now), Some(other));
+    table.remove(other);
+    assert_eq!(table.overdue(LIMIT, now + LIMIT - second), None);
+    assert_eq!(table.overdue(LIMIT, now + LIMIT), Some(kept));
+    let proved = add_proved(&mut table, "10.0.2.1:1", start);
+    table.remove(proved);
+    assert_eq!(victims(&mut table, "10.0.3.1:1", now), ["10.0.0.1:1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,6 +173,64 @@ async fn newcomers_have_time_to_become_proved() {
     );
 }
 
+/// As who forges two datagrams round an answer, slowly or fast.
+#[tokio::test(start_paused = true)]
+async fn a_flood_takes_a_part_of_the_others_at_most() {
+    const HOUR: Duration = Duration::from_hours(1);
+    for pause in [1, 20, 300, 1_000, 2_500].map(Duration::from_millis) {
+        let mut table = Table::new();
+        let start = Instant::now();
+        for number in 0..40 {
+            let place = table.insert(who(&format!("1.0.{number}.1:1")), start, "old");
+            table.used(place, true, start);
+            table.used(place, false, start);
+        }
+        let mut now = start + LATELY_FOR;
+        for number in 0..400 {
+            now += pause;
+            let forged = who(&format!("2.{}.{}.1:1", number / 200, number % 200));
+            if let Some(place) = table.victim(forged.1, HOUR, now) {
+                table.remove(place);
+                let place = table.insert(forged, now, "forged");
+                table.used(place, true, now);
+                table.used(place, false, now);
+            }
+        }
+        let slots = table.slots.iter().flatten();
+        let left = slots.filter(|slot| slot.session == "old").count();
+        assert!(
+            left >= 40 - 40 / SHARES,
+            "{left} are left by one per {pause:?}"
+        );
+        // Those that were there are let be, and newcomers are not.
+        assert!(left < 40, "none made room");
+        let lately = table.walk(LATELY).into_iter();
+        assert!(lately.into_iter().all(|(_, slot)| slot.session == "forged"));
+        assert_eq!(table.len(), 40);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_proved_is_so_lately_for_a_while() {
+    let mut table = Table::new();
+    let start = Instant::now();
+    let (first, second) = ("1.0.0.1:1", "1.0.1.1:1");
+    let place = add_proved(&mut table, first, start);
+    let second = add_proved(&mut table, second, start + GRACE);
+    assert_eq!(table.lists[LATELY].count, 2);
+    table.used(place, false, start + GRACE);
+    table.age_news(start + LATELY_FOR);
+    assert_eq!(table.lists[LATELY].count, 1);
+    assert_eq!(table.walk(LATELY)[0].0, second);
+    table.remove(second);
+    assert_eq!(table.lists[LATELY].count, 0);
+    assert!(table.walk(LATELY).is_empty());
+    // No more than once.
+    table.used(place, true, start + LATELY_FOR);
+    table.used(place, false, start + LATELY_FOR);
+    assert_eq!(table.lists[LATELY].count, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_network_with_its_share_makes_room_for_itself() {
     let mut table = Table::new();
@@ -216,7 +295,7 @@ async fn the_order_of_use_is_kept_whatever_happens() {
         for list in [0, 1] {
             let wanted = model.iter().filter(|(.., stage)| stage.list() == list);
             let wanted: Vec<usize> = wanted.map(|(place, ..)| *place).take(LOOKS).collect();
-            let walked = table.walk(&table.lists[list]);
+            let walked = table.walk(list);
             let walked: Vec<usize> = walked.into_iter().map(|(place, _)| place).collect();
             assert_eq!(walked, wanted, "after {step} steps");
         }

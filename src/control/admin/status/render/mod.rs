@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Endpoint, Route, Status, Upstream, Warning};
+use super::{Endpoint, Fullest, Listener, Route, Status, Upstream, Warning};
 
 /// Draws a status. Ends with a line feed; no colours.
 pub fn render(status: &Status) -> String {
@@ -36,6 +36,11 @@ fn headline(status: &Status) -> String {
         "" => String::new(),
         by => format!(" by {by}"),
     };
+    let watched = if configuration.watched {
+        ", watched"
+    } else {
+        ""
+    };
     let mut parts = vec![format!("evenkeel {}", status.version)];
     if !status.zone.is_empty() {
         parts.push(status.zone.clone());
@@ -44,7 +49,7 @@ fn headline(status: &Status) -> String {
     let generation = configuration.generation;
     let age = span(configuration.applied_s);
     parts.push(format!(
-        "configuration {generation} (applied {age} ago{by})"
+        "configuration {generation} (applied {age} ago{by}{watched})"
     ));
     parts.join("   ") + "\n"
 }
@@ -63,17 +68,58 @@ fn draw_warning(warning: &Warning, screen: &mut String) {
 }
 
 fn listeners(status: &Status) -> Vec<Vec<String>> {
-    let mut table = vec![row(["listener", "address", "protocol", "connections"])];
+    let head = ["listener", "address", "protocol", "connections", "note"];
+    let mut table = vec![row(head)];
     table.extend(status.listeners.iter().map(|listener| {
-        let connections = listener.connections.to_string();
+        let connections = held(listener.connections, listener.max_connections);
         row([
             &listener.name,
             &listener.address,
             &listener.protocol,
             &connections,
+            &note_listener(listener),
         ])
     }));
     table
+}
+
+/// Who waits, and how near those who are connected come to their limits.
+fn note_listener(listener: &Listener) -> String {
+    let waiting = match listener.waiting {
+        0 => None,
+        waiting => Some(format!("{} waiting", grouped(waiting.into()))),
+    };
+    let limits = [
+        ("client", &listener.per_client),
+        ("network", &listener.per_subnet),
+    ];
+    let limits = limits.into_iter().filter_map(|(what, fullest)| {
+        let fullest = fullest.as_ref()?;
+        Some(note_fullest(what, fullest))
+    });
+    waiting
+        .into_iter()
+        .chain(limits)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn note_fullest(what: &str, fullest: &Fullest) -> String {
+    let most = held(fullest.connections, fullest.limit);
+    match (fullest.connections, fullest.full) {
+        (0, _) => format!("{what} {most}"),
+        (_, 0 | 1) => format!("{what} {} {most}", fullest.who),
+        (_, full) => format!(
+            "{what} {} and {} more {most}",
+            fullest.who,
+            grouped(full as u64 - 1)
+        ),
+    }
+}
+
+/// So many of so many.
+fn held(now: u32, most: u32) -> String {
+    format!("{} / {}", grouped(now.into()), grouped(most.into()))
 }
 
 fn certificates(status: &Status) -> Vec<Vec<String>> {
@@ -102,6 +148,7 @@ fn routes(status: &Status) -> Vec<Vec<String>> {
         "listener",
         "requests",
         "retries",
+        "hedges",
         "mean",
         "in flight",
     ])];
@@ -117,8 +164,9 @@ fn routes(status: &Status) -> Vec<Vec<String>> {
             &route.listener,
             &grouped(route.requests),
             &grouped(route.retries),
+            &grouped(route.hedges),
             &mean,
-            &route.in_flight.to_string(),
+            &of_most(route.in_flight, route.max_in_flight),
         ])
     }));
     table
@@ -185,11 +233,45 @@ fn note(upstream: &Upstream) -> String {
             "{backing_off} backing off after failed connections"
         ));
     }
+    let shedding = count(&|endpoint| endpoint.sheds);
+    if shedding > 0 {
+        notes.push(format!("{shedding} shedding load"));
+    }
+    let held = count(&|endpoint| endpoint.penalty > 0);
+    if held > 0 {
+        notes.push(format!("{held} with less traffic for its failures"));
+    }
+    let warming = count(&|endpoint| endpoint.weight_percent < 100);
+    if warming > 0 {
+        notes.push(format!("{warming} warming"));
+    }
+    let ejected = count(&|endpoint| matches!(endpoint.state.as_str(), "ejected" | "half_open"));
+    if ejected > 0 {
+        notes.push(format!("{ejected} ejected"));
+    }
+    if upstream.ejections_suspended {
+        notes.push("none ejected: many fail at once".to_owned());
+    }
     let unknown = count(&|endpoint| endpoint.state == "unknown");
     if unknown > 0 {
         notes.push(format!("{unknown} not checked yet"));
     }
+    if let Some(most) = upstream.max_in_flight {
+        let in_flight = of_most(upstream.in_flight.into(), Some(most));
+        notes.push(format!("{in_flight} in flight"));
+    }
+    if upstream.waiting > 0 {
+        notes.push(format!("{} waiting for room", upstream.waiting));
+    }
     notes.join(", ")
+}
+
+/// A number, and what it may be at most.
+fn of_most(number: i64, most: Option<u32>) -> String {
+    match most {
+        Some(most) => format!("{number} / {most}"),
+        None => number.to_string(),
+    }
 }
 
 fn draw_table(table: &[Vec<String>], screen: &mut String) {

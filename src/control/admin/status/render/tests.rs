@@ -1,35 +1,6 @@
-use super::super::{Certificate, Configuration, Listener};
+use super::super::tests::{endpoint, upstream};
+use super::super::{Certificate, Configuration};
 use super::*;
-
-fn endpoint(name: &str, zone: &str, state: &str) -> Endpoint {
-    Endpoint {
-        name: name.into(),
-        address: name.into(),
-        zone: zone.into(),
-        state: state.into(),
-        for_s: None,
-        why: String::new(),
-        backing_off: false,
-        backup: false,
-        weight: 1,
-        in_flight: 0,
-        connections: 0,
-    }
-}
-
-fn upstream(name: &str, endpoints: Vec<Endpoint>) -> Upstream {
-    Upstream {
-        name: name.into(),
-        standing: "healthy".into(),
-        is_checked: true,
-        tls: String::new(),
-        healthy: endpoints
-            .iter()
-            .filter(|endpoint| endpoint.state == "healthy")
-            .count(),
-        endpoints,
-    }
-}
 
 fn status() -> Status {
     Status {
@@ -42,6 +13,7 @@ fn status() -> Status {
         uptime_s: 12 * 86_400 + 4 * 3_600 + 59,
         workers: 4,
         configuration: Configuration {
+            watched: false,
             generation: 41,
             sha256: String::new(),
             applied_at: String::new(),
@@ -56,6 +28,9 @@ fn status() -> Status {
             protocol: "http/1.1".into(),
             connections: 61,
             max_connections: 10_000,
+            waiting: 0,
+            per_client: None,
+            per_subnet: None,
         }],
         routes: vec![
             route("api", "forward", 3_410_000),
@@ -83,8 +58,11 @@ fn route(name: &str, action: &str, requests: u64) -> Route {
         action: action.into(),
         upstreams: Vec::new(),
         in_flight: 61,
+        max_in_flight: None,
+        is_full: false,
         requests,
         retries: 12,
+        hedges: 3,
         mean_s: (requests > 0).then_some(0.0124),
     }
 }
@@ -100,11 +78,11 @@ evenkeel 1.4.2   eu-1a   up 12d 4h   configuration 41 (applied 2h 5min ago by SI
 
 everything is as it should be
 
-  listener  address    protocol  connections
-  web       [::]:8080  http/1.1  61
+  listener  address    protocol  connections  note
+  web       [::]:8080  http/1.1  61 / 10 000
 
-  route  listener  requests   retries  mean  in flight
-  api    web       3 410 000  12       12ms  61
+  route  listener  requests   retries  hedges  mean  in flight
+  api    web       3 410 000  12       3       12ms  61
 
   upstream  healthy  eu-1a  eu-1b  note
   api       2 / 3    2 / 2  0 / 1
@@ -135,6 +113,43 @@ fn what_is_wrong_comes_first_with_its_reasons() {
 ";
     assert!(screen.contains(warning), "{screen}");
     assert!(!screen.contains("as it should be"));
+}
+
+#[test]
+fn a_listener_tells_who_waits_and_who_is_near_a_limit() {
+    let mut status = status();
+    let note = |status: &Status| {
+        let screen = render(status);
+        let line = screen.lines().find(|line| line.starts_with("  web  "));
+        let (_, note) = line
+            .expect("its row")
+            .split_once(" / 10 000")
+            .expect("a bound");
+        note.trim().to_owned()
+    };
+    let fullest = |connections, who: &str, full| {
+        Some(Fullest {
+            limit: 1_000,
+            connections,
+            who: who.into(),
+            full,
+        })
+    };
+    status.listeners[0].per_client = fullest(0, "", 0);
+    assert_eq!(note(&status), "client 0 / 1 000");
+    status.listeners[0].per_client = fullest(999, "192.0.2.7", 0);
+    status.listeners[0].per_subnet = fullest(1_000, "2001:db8::/64", 1);
+    assert_eq!(
+        note(&status),
+        "client 192.0.2.7 999 / 1 000, network 2001:db8::/64 1 000 / 1 000"
+    );
+    status.listeners[0].waiting = 1_024;
+    status.listeners[0].per_client = None;
+    status.listeners[0].per_subnet = fullest(1_000, "192.0.2.0/24", 3);
+    assert_eq!(
+        note(&status),
+        "1 024 waiting, network 192.0.2.0/24 and 2 more 1 000 / 1 000"
+    );
 }
 
 #[test]

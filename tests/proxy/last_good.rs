@@ -1,0 +1,151 @@
+//! A start from the last good configuration, where the file's cannot be put in force; told
+//! everywhere, until a reload takes the file.
+
+use std::fs;
+
+use crate::support::clock::eventually;
+use crate::support::command::Files;
+use crate::support::endpoint::Endpoint;
+use crate::support::evenkeel::Evenkeel;
+
+/// An instance that may start with its last good configuration, with a route in another file.
+struct Scene {
+    proxy: Evenkeel,
+    files: Files,
+    config: String,
+}
+
+impl Scene {
+    fn new(endpoint: &Endpoint) -> Self {
+        let files = Files::new(&[("token", "planted-in-a-file\n")]);
+        let address = endpoint.address();
+        let state = files.path("state").display().to_string();
+        let token = files.path("token").display().to_string();
+        let config = format!(
+            "state_dir = \"{state}\"\ninclude = [\"conf.d/*.toml\"]\n\
+             [listener.web]\nbind = \"@web\"\n"
+        );
+        let route = format!(
+            "[route.all]\nupstream = \"app\"\n\
+             [route.all.request_headers.set]\nx-inner = \"${{file:{token}}}\"\n\
+             [upstream.app]\nendpoints = [\"{address}\"]\n"
+        );
+        let environment = "EVENKEEL_LAST_GOOD=true".to_owned();
+        let beside = [
+            ("conf.d/app.toml".to_owned(), route),
+            ("environment".to_owned(), environment),
+        ];
+        let proxy = Evenkeel::start_among(&beside, &config);
+        let copy = files.path("state").join("last-good");
+        eventually("it is kept", || copy.exists().then_some(()));
+        Self {
+            proxy,
+            files,
+            config,
+        }
+    }
+
+    fn serves(&self) -> bool {
+        let mut client = self.proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.response().status == 200
+    }
+
+    /// Starts again with this file, and with the last good configuration for it.
+    fn starts_instead(&mut self, text: &str, reason: &str) {
+        self.proxy.kill();
+        fs::write(self.proxy.path("evenkeel.toml"), text).expect("writable");
+        self.proxy.restart();
+        assert!(self.serves());
+        let checks = self.proxy.admin("/readyz?verbose");
+        assert_eq!(checks.status, 200);
+        let checks = checks.body.text();
+        assert!(
+            checks.contains("[+]last-good-configuration in force"),
+            "{checks}"
+        );
+        // Whoever may ask for that may not be shown the configuration.
+        let place = self.proxy.path("evenkeel.toml").display().to_string();
+        assert!(!checks.contains(&place), "{checks}");
+        assert_eq!(self.proxy.metric("evenkeel_config_is_last_good", &[]), 1);
+        assert_eq!(
+            self.proxy
+                .metric("evenkeel_config_last_reload_success", &[]),
+            0
+        );
+        let events = self.proxy.events("last_good_in_force");
+        let why = events[0]["why"].as_str().expect("words");
+        assert!(why.contains(reason), "{why}");
+        let status = self.proxy.command(&["status"]);
+        let status = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert!(status.contains(reason), "{status}");
+        assert!(
+            status.contains("is the last good one") && status.contains("evenkeel reload"),
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn a_broken_file_is_served_around_until_it_is_mended() {
+    let endpoint = Endpoint::echo();
+    let mut scene = Scene::new(&endpoint);
+    let good = fs::read_to_string(scene.proxy.path("evenkeel.toml")).expect("readable");
+    scene.starts_instead(
+        &format!("{good}\n[listener.other]\nbnd = 7\n"),
+        "the configuration has",
+    );
+    // Not even that much of it can be read; but the environment names the directory.
+    let state = scene.files.path("state").display().to_string();
+    let environment = format!("EVENKEEL_LAST_GOOD=true\nSTATE_DIRECTORY={state}");
+    fs::write(scene.proxy.path("environment"), environment).expect("writable");
+    scene.starts_instead("[[[", "the configuration has");
+    // Neither the file nor what it included is needed.
+    fs::remove_dir_all(scene.proxy.path("conf.d")).expect("it was there");
+    scene.starts_instead("", "it has no listener");
+    let config = scene.config.replace("include = [\"conf.d/*.toml\"]\n", "");
+    let address = endpoint.address();
+    scene
+        .proxy
+        .reload(&format!("{config}to = [\"{address}\"]\n"));
+    assert!(scene.serves());
+    let checks = scene.proxy.admin("/readyz?verbose").body.text();
+    assert!(!checks.contains("last-good"), "{checks}");
+    assert_eq!(scene.proxy.metric("evenkeel_config_is_last_good", &[]), 0);
+}
+
+#[test]
+fn failing_tests_and_names_without_addresses_are_served_around() {
+    let endpoint = Endpoint::echo();
+    let mut scene = Scene::new(&endpoint);
+    let good = fs::read_to_string(scene.proxy.path("evenkeel.toml")).expect("readable");
+    let test = "[[test]]\nrequest = \"GET http://a/\"\nexpect = { status = 404 }\n";
+    scene.starts_instead(&format!("{good}\n{test}"), "1 test failed");
+    let name = "[upstream.far]\nendpoints = [\"nowhere.invalid:80\"]\n\
+                [route.far]\npath = \"/far\"\nupstream = \"far\"\n";
+    scene.starts_instead(&format!("{good}\n{name}"), "nowhere.invalid");
+}
+
+#[test]
+fn the_copy_holds_no_secret_that_was_not_in_the_file() {
+    let endpoint = Endpoint::echo();
+    let scene = Scene::new(&endpoint);
+    let copy = fs::read_to_string(scene.files.path("state").join("last-good")).expect("it is text");
+    assert!(copy.contains("${file:") && copy.contains("conf.d/app.toml"));
+    assert!(!copy.contains("planted-in-a-file"));
+}
+
+#[test]
+fn without_a_copy_a_broken_file_is_refused_and_that_is_said() {
+    let files = Files::new(&[("evenkeel.toml", "[listener.web]\nbnd = 7\n")]);
+    let mut command = files.command(&["run", "--config", "evenkeel.toml", "--last-good"]);
+    command.env("STATE_DIRECTORY", files.path("state"));
+    let output = command.output().expect("the program was built");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("there is no last good configuration in"),
+        "{said}"
+    );
+    assert!(said.contains("bnd"), "{said}");
+}
