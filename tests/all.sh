@@ -62,7 +62,28 @@ step_test() {
     command -v promtool >/dev/null || [[ ${EVENKEEL_PROMTOOL:-} == required ]] \
         || echo "skipped: without promtool the alert rules and the dashboard's queries are not run"
     bring_peers
-    cargo test --locked
+    mkdir -p "$target"
+    local log=$target/tests.log
+    cargo test --locked --no-fail-fast 2>&1 | tee "$log" || once_more "$log"
+}
+
+# Some 2,400 tests start processes and wait for them, on machines that others use too. One or two that failed
+# get a second chance, by themselves, and are named; who fails then, or a third, has failed.
+once_more() {
+    local log=$1 failed
+    mapfile -t failed < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log" | sort -u)
+    # Nothing else may have failed: what does not compile names no test.
+    ((${#failed[@]} > 0 && ${#failed[@]} <= 2)) || return 1
+    [[ $(grep -c '^test result: FAILED' "$log") -le ${#failed[@]} ]] || return 1
+    ! grep -q '^error: could not compile\|^error: doctest failed' "$log" || return 1
+    echo "WARNING: failed, and tried again alone: ${failed[*]}" >&2
+    cargo test --locked --lib --test proxy --test proofs --test deploy --test config_files \
+        --test architecture -- --exact "${failed[@]}" --test-threads 1 2>&1 | tee "$log"
+    local name
+    for name in "${failed[@]}"; do
+        grep -qxF "test $name ... ok" "$log" || return 1
+    done
+    echo "WARNING: FLAKY, passed alone only: ${failed[*]}" >&2
 }
 
 # The benches must not rot. The profile of the tests is enough for that, and already built.

@@ -1,5 +1,7 @@
 //! What an instance says about itself: its events, metrics, upstreams, log.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::clock::eventually;
@@ -9,7 +11,26 @@ impl Evenkeel {
     /// The sum of the series of this family whose labels contain all of these, 0 if there is none.
     /// For what counts things:
     /// `metric("evenkeel_endpoint_state", &["state=\"healthy\""])`.
+    ///
+    /// A request is counted after its client has the answer, which a busy machine can make long: what is told
+    /// has come to rest.
     pub(crate) fn metric(&self, family: &str, labels: &[&str]) -> u64 {
+        let mut told = self.metric_now(family, labels);
+        let mut rests = 0;
+        for _ in 0..40 {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = self.metric_now(family, labels);
+            rests = if now == told { rests + 1 } else { 0 };
+            told = now;
+            if rests == 2 {
+                break;
+            }
+        }
+        told
+    }
+
+    /// The same at this moment, for what does not rest.
+    pub(crate) fn metric_now(&self, family: &str, labels: &[&str]) -> u64 {
         self.admin("/metrics")
             .body
             .text()
