@@ -36,7 +36,7 @@ fn what_becomes_slow_is_hardly_asked() {
             let normal = during(&group.proxy, || pause(a_while()));
             group.be("delay 1000", slow);
             let is_told = number == 2 && balance == "power_of_two";
-            let penalty = |proxy: &Evenkeel| proxy.metric("evenkeel_endpoint_penalty", &[]);
+            let penalty = |proxy: &Evenkeel| proxy.metric_now("evenkeel_endpoint_penalty", &[]);
             let after = during(&group.proxy, || {
                 pause(2 * a_while());
                 if is_told {
@@ -112,7 +112,7 @@ fn what_hangs_now_and_then_costs_nobody_else() {
         let held_up = hanging.stalls.saturating_sub(failed);
         assert!(held_up * 100 <= all, "{held_up} of {all} came late");
         eventually("nothing is in flight", || {
-            let in_flight = group.proxy.metric("evenkeel_upstream_in_flight", &[]);
+            let in_flight = group.proxy.metric_now("evenkeel_upstream_in_flight", &[]);
             (in_flight == 0).then_some(())
         });
         let after = during(&group.proxy, || pause(Duration::from_secs(1)));
