@@ -12,7 +12,7 @@
 # Python 3.11 (EVENKEEL_VALGRIND), Python with grpcio (EVENKEEL_GRPC) and with
 # websockets, wsproto and h2 (EVENKEEL_WEBSOCKET), podman with runc, skopeo and umoci
 # (EVENKEEL_CONTAINERS), dpkg, lintian and man (EVENKEEL_DEB, which also installs the package and purges it),
-# systemd-analyze (EVENKEEL_SYSTEMD), Helm and the schemas of Kubernetes (EVENKEEL_KUBERNETES). Nothing is
+# systemd-analyze (EVENKEEL_SYSTEMD), a systemd that can be booted in namespaces (EVENKEEL_BOOT), Helm and the schemas of Kubernetes (EVENKEEL_KUBERNETES). Nothing is
 # downloaded but crates, the database of advisories and, once, cargo-deny, what tests/support/requirements.txt
 # and tests/shipped/requirements.txt list, and Helm.
 set -euo pipefail

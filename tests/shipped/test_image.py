@@ -223,9 +223,9 @@ class Container:
     """A container that runs, with its log and its end."""
 
     def __init__(self, storage: Storage, folder: Path, *options: str, command: tuple = ()) -> None:
-        self.storage, self.log = storage, folder / "log"
+        self.storage, self.log, self.errors = storage, folder / "log", folder / "errors"
         self.name = f"evenkeel-test-{os.getpid()}-{next(NUMBERS)}"
-        with self.log.open("wb") as log:
+        with self.log.open("wb") as log, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [
                     *storage.podman, "run", "--rm", "--name", self.name, "--sig-proxy=false",
@@ -235,7 +235,7 @@ class Container:
                     "--security-opt=no-new-privileges", "--tmpfs=/run/evenkeel",
                     f"--volume={folder}/config:/etc/evenkeel:ro", "--pull=never", *options, NAME, *command,
                 ],
-                stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=errors, stdin=subprocess.DEVNULL,
             )
 
     def asked(self, *command: str) -> str:
@@ -250,8 +250,13 @@ class Container:
     def ended(self) -> int:
         return self.process.wait(60)
 
-    def said(self) -> str:
+    def logged(self) -> str:
+        """What it wrote to stdout."""
         return self.log.read_text(errors="replace")
+
+    def said(self) -> str:
+        """That, and what is told of errors, also by podman."""
+        return self.logged() + self.errors.read_text(errors="replace")
 
 
 def children(pid: str) -> str:
@@ -367,7 +372,7 @@ class Running(InFolder):
             self.assertEqual(got, ["hello"])
             self.assertEqual(container.ended(), 0)
 
-        lines = [json.loads(line) for line in container.said().splitlines()]
+        lines = [json.loads(line) for line in container.logged().splitlines()]
         kinds = {line.get("kind") for line in lines}
         self.assertLessEqual({"access", "event"}, kinds)
 
