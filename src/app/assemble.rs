@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::fallback::Plan;
 use super::succeed::Heir;
@@ -231,6 +231,7 @@ impl Ground {
         let (refusals, renewals, fullness) = self.lookouts(&handle, &readiness);
         let (driving, upgrades, handed_over) = Upgrader::new(parts);
         let (read, seen) = watch::channel(read);
+        let passed_on = Arc::<Notify>::default();
         let (reloader, requests) = Reloader::new(reload::Parts {
             file: options.file,
             workshop: self.workshop,
@@ -241,6 +242,7 @@ impl Ground {
             copies: copies.clone(),
             one_change,
             read,
+            passed_on: Arc::clone(&passed_on),
         });
         let watching = Watching::new(handle.clone(), readiness.clone(), requests.clone(), seen);
         Machine {
@@ -264,6 +266,8 @@ impl Ground {
                 signals,
                 upgrades: upgrades.clone(),
                 handed_over,
+                passed_on,
+                end: Arc::default(),
                 stop,
             },
             reloader,

@@ -12,8 +12,8 @@ impl Evenkeel {
     /// For what counts things:
     /// `metric("evenkeel_endpoint_state", &["state=\"healthy\""])`.
     ///
-    /// A request is counted after its client has the answer, which a busy machine can make long: what is told
-    /// has come to rest.
+    /// A request is counted after its client has the answer, which a busy machine can make long:
+    /// what is told has come to rest.
     pub(crate) fn metric(&self, family: &str, labels: &[&str]) -> u64 {
         let mut told = self.metric_now(family, labels);
         let mut rests = 0;

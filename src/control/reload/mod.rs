@@ -5,7 +5,9 @@
 //! new snapshot does not have is retired; it ends on its own.
 //!
 //! Reloads run one after another in one task. Whoever asks while one runs is answered by the next
-//! one, together with all who asked meanwhile, since it reads the file after they asked.
+//! one, together with all who asked meanwhile, since it reads the file after they asked. Who asks
+//! while an upgrade runs is meant for whoever serves after it: a signal is passed on to that one
+//! ([`Parts::passed_on`]), and who waits for an answer is told to ask again, there.
 
 mod metrics;
 
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 
 use self::metrics::Metrics;
 use super::health::Prober;
@@ -66,6 +68,8 @@ pub struct Parts {
     pub one_change: Arc<Mutex<()>>,
     /// Is told what was read.
     pub read: watch::Sender<Readings>,
+    /// Is told of a reload that is for the instance that has taken over.
+    pub passed_on: Arc<Notify>,
 }
 
 /// What of the log a configuration changes.
@@ -121,7 +125,8 @@ struct Change {
 }
 
 impl Requests {
-    /// Asks for a reload and waits for its end. `None` when the process is about to end.
+    /// Asks for a reload and waits for its end. `None` when the process is about to end, or when
+    /// another one serves by now.
     pub async fn reload(&self, by: &'static str) -> Option<Report> {
         let (answer, report) = oneshot::channel();
         let request = Request {
@@ -168,6 +173,13 @@ impl Reloader {
             while let Ok(next) = self.requests.try_recv() {
                 waiting.push(next);
             }
+            if self.parts.readiness.has_left() {
+                drop(changing);
+                if waiting.iter().any(|request| request.answer.is_none()) {
+                    self.parts.passed_on.notify_one();
+                }
+                continue;
+            }
             let report = self.reload(by).await;
             drop(changing);
             for answer in waiting.into_iter().filter_map(|request| request.answer) {
@@ -178,6 +190,11 @@ impl Reloader {
     }
 
     async fn reload(&mut self, by: &'static str) -> Report {
+        // The service manager waits for the end of what it is told of, and is told of no other end
+        // than this process's own once that is under way.
+        if self.parts.readiness.is_draining() {
+            return self.rejected(&Rejection::Draining, None, by);
+        }
         notify::reloading();
         let report = match self.read().await {
             Ok(mut outcome) => match self.apply(&outcome).await {
@@ -203,9 +220,6 @@ impl Reloader {
 
     /// Reads and checks the file.
     async fn read(&self) -> Result<Outcome, Rejection> {
-        if self.parts.readiness.is_draining() {
-            return Err(Rejection::Draining);
-        }
         let file = self.parts.file.clone().ok_or(Rejection::NoFile)?;
         let read = reading::read(file, System).await;
         let told = |outcome: &Outcome| drop(self.parts.read.send_replace(outcome.readings.clone()));
