@@ -43,7 +43,7 @@ mod views;
 
 pub use entrances::{EntranceError, Entrances, Gates};
 pub use explain::{Explained, Lost};
-pub use token::TokenError;
+pub use token::{TokenError, read as read_token};
 
 /// What the admin API shows and does. Cheap to clone.
 #[derive(Debug, Clone)]
