@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::fallback::Plan;
 use super::succeed::Heir;
@@ -219,9 +219,8 @@ impl Ground {
         let (trigger, drain) = drain::both();
         let (balance, inboxes) = Balance::new(self.workshop.workers);
         let sink = self.log.sink.clone();
-        let random = fastrand::Rng::with_seed(seed());
         let idle_requests = self.workshop.world.live.idle_requests().clone();
-        let prober = Prober::start(&self.workshop.world.live, random);
+        let prober = Prober::start(&self.workshop.world.live, fastrand::Rng::with_seed(seed()));
         let keeper = beginning.keeper(&handle, &prober, &self.workshop.world);
         let workers = self.workshop.workers;
         let at = (&handle, &readiness, drain.of(Direction::Inbound));
@@ -231,7 +230,6 @@ impl Ground {
         let (refusals, renewals, fullness) = self.lookouts(&handle, &readiness);
         let (driving, upgrades, handed_over) = Upgrader::new(parts);
         let (read, seen) = watch::channel(read);
-        let passed_on = Arc::<Notify>::default();
         let (reloader, requests) = Reloader::new(reload::Parts {
             file: options.file,
             workshop: self.workshop,
@@ -242,7 +240,6 @@ impl Ground {
             copies: copies.clone(),
             one_change,
             read,
-            passed_on: Arc::clone(&passed_on),
         });
         let watching = Watching::new(handle.clone(), readiness.clone(), requests.clone(), seen);
         Machine {
@@ -266,7 +263,6 @@ impl Ground {
                 signals,
                 upgrades: upgrades.clone(),
                 handed_over,
-                passed_on,
                 end: Arc::default(),
                 stop,
             },

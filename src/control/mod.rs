@@ -76,8 +76,6 @@ pub struct Control {
     pub upgrades: upgrade::Requests,
     /// Tells that another instance serves in this one's place.
     pub handed_over: oneshot::Receiver<upgrade::Handover>,
-    /// Tells of reloads that were asked for here and are for the one that serves by now.
-    pub passed_on: Arc<Notify>,
     /// Tells of an end that the instance before was asked for.
     pub end: Arc<Notify>,
     /// Turns true, or goes, when the embedding program wants the end.
@@ -106,7 +104,6 @@ impl Control {
             mut signals,
             upgrades,
             mut handed_over,
-            passed_on,
             end,
             mut stop,
         } = self;
@@ -114,6 +111,7 @@ impl Control {
         let mut is_twice = false;
         let end = loop {
             tokio::select! {
+                biased; // an end that was asked for before a handover is not that of this one alone
                 request = next(&mut signals) => match request {
                     Request::Reload => requests.request("SIGHUP"),
                     Request::ReopenLogs => sink.reopen(),
@@ -136,49 +134,30 @@ impl Control {
                 Some(task) = tasks.join_next() => mourn(task),
             }
         };
-        let by = match end {
-            End::Asked(by) => by,
-            End::HandedOver(handover, early) => {
-                let leaving = Leaving::from(&*handle.load().config);
-                tracing::info!(successor = handover.pid, ?leaving, "leaving");
-                if early.is_some() && handover.caretaker.is_none() {
-                    handover.remainder.end().await;
-                }
-                let mut asked = Asked {
-                    early,
-                    is_twice: false,
-                    passed_on,
-                    signals,
-                    sink,
-                    // A caretaker takes leave of all that end, and ends with the service anyway.
-                    successor: handover.caretaker.is_none().then_some(handover.successor),
-                    is_alone: false,
-                    stay: handover.caretaker.map(Stay::new),
-                };
-                let remainder = handover.remainder.clone();
-                tasks.spawn(async move { match remainder.run().await {} });
-                let drained = leaving.run(&trigger, &readiness, &mut asked).await;
-                let over = Over::HandedOver {
-                    remainder: handover.remainder,
-                    is_alone: asked.is_alone,
-                    stay: asked.kept(),
-                };
-                return (drained, over);
-            }
-        };
-        let shutdown = Shutdown::from(&handle.load().config.shutdown);
-        let Shutdown { grace, drain, .. } = shutdown;
-        tracing::info!(by, ?grace, ?drain, "draining");
         let mut asked = Asked {
             early: None,
             is_twice,
-            passed_on,
+            requests,
             signals,
             sink,
             successor: None,
             is_alone: false,
             stay: None,
         };
+        let by = match end {
+            End::Asked(by) => by,
+            End::HandedOver(handover, early) => {
+                let leaving = Leaving::from(&*handle.load().config);
+                tracing::info!(successor = handover.pid, ?leaving, "leaving");
+                asked.early = early;
+                let remainder = handover.remainder.clone();
+                tasks.spawn(async move { match remainder.run().await {} });
+                return asked.leave(handover, leaving, (&trigger, &readiness)).await;
+            }
+        };
+        let shutdown = Shutdown::from(&handle.load().config.shutdown);
+        let Shutdown { grace, drain, .. } = shutdown;
+        tracing::info!(by, ?grace, ?drain, "draining");
         let drained = shutdown.run(&trigger, &readiness, asked.next()).await;
         (drained, Over::Ended)
     }
@@ -191,7 +170,7 @@ struct Asked {
     early: Option<Request>,
     /// Whether the next signal may be the one that the end was asked for by.
     is_twice: bool,
-    passed_on: Arc<Notify>,
+    requests: Requests,
     signals: Option<Signals>,
     sink: Sink,
     /// Who serves instead, where nobody else sees its end.
@@ -227,6 +206,28 @@ pub struct Stay {
 }
 
 impl Asked {
+    /// Ends as one that another instance has taken over from.
+    async fn leave(
+        mut self,
+        handover: upgrade::Handover,
+        leaving: Leaving,
+        (trigger, readiness): (&Triggers, &Readiness),
+    ) -> (Drained, Over) {
+        if self.early.is_some() && handover.caretaker.is_none() {
+            handover.remainder.end().await;
+        }
+        // A caretaker takes leave of all that end, and ends with the service anyway.
+        self.successor = handover.caretaker.is_none().then_some(handover.successor);
+        self.stay = handover.caretaker.map(Stay::new);
+        let drained = leaving.run(trigger, readiness, &mut self).await;
+        let over = Over::HandedOver {
+            remainder: handover.remainder,
+            is_alone: self.is_alone,
+            stay: self.kept(),
+        };
+        (drained, over)
+    }
+
     /// What is left to do.
     fn kept(self) -> Option<Stay> {
         let mut stay = self.stay?;
@@ -289,7 +290,7 @@ impl Asked {
         };
         tokio::select! {
             request = next(&mut self.signals) => Some(request),
-            () = self.passed_on.notified() => Some(Request::Reload),
+            () = self.requests.passed_on() => Some(Request::Reload),
             () = service => None,
             status = died => {
                 tracing::error!(

@@ -102,7 +102,6 @@ impl Instance {
             copies: Copies::new(),
             read: tokio::sync::watch::Sender::default(),
             one_change: Arc::default(),
-            passed_on: Arc::default(),
         });
         let admin = Admin::new(Parts {
             snapshot: handle,

@@ -7,7 +7,7 @@
 //! Reloads run one after another in one task. Whoever asks while one runs is answered by the next
 //! one, together with all who asked meanwhile, since it reads the file after they asked. Who asks
 //! while an upgrade runs is meant for whoever serves after it: a signal is passed on to that one
-//! ([`Parts::passed_on`]), and who waits for an answer is told to ask again, there.
+//! ([`Requests::passed_on`]), and who waits for an answer is told to ask again, there.
 
 mod metrics;
 
@@ -35,6 +35,8 @@ use crate::telemetry::events::Event;
 #[derive(Debug, Clone)]
 pub struct Requests {
     sender: mpsc::Sender<Request>,
+    /// Told of a reload that is for the instance that has taken over.
+    passed_on: Arc<Notify>,
 }
 
 /// Carries reloads out, one after another.
@@ -45,6 +47,7 @@ pub struct Reloader {
     started: Arc<Config>,
     metrics: Metrics,
     requests: mpsc::Receiver<Request>,
+    passed_on: Arc<Notify>,
 }
 
 /// What a reload acts on.
@@ -68,8 +71,6 @@ pub struct Parts {
     pub one_change: Arc<Mutex<()>>,
     /// Is told what was read.
     pub read: watch::Sender<Readings>,
-    /// Is told of a reload that is for the instance that has taken over.
-    pub passed_on: Arc<Notify>,
 }
 
 /// What of the log a configuration changes.
@@ -141,6 +142,11 @@ impl Requests {
     pub fn request(&self, by: &'static str) {
         drop(self.sender.try_send(Request { by, answer: None }));
     }
+
+    /// Completes when a reload was asked for that is for the instance that has taken over.
+    pub(super) async fn passed_on(&self) {
+        self.passed_on.notified().await;
+    }
 }
 
 impl Reloader {
@@ -154,13 +160,15 @@ impl Reloader {
             metrics.serves_instead();
         }
         parts.prober.apply(snapshot.upstreams.values());
+        let passed_on = Arc::<Notify>::default();
         let reloader = Self {
+            passed_on: Arc::clone(&passed_on),
             started: Arc::clone(&snapshot.config),
             parts,
             metrics,
             requests,
         };
-        (reloader, Requests { sender })
+        (reloader, Requests { sender, passed_on })
     }
 
     /// Serves requests until nobody can ask any more.
@@ -176,7 +184,7 @@ impl Reloader {
             if self.parts.readiness.has_left() {
                 drop(changing);
                 if waiting.iter().any(|request| request.answer.is_none()) {
-                    self.parts.passed_on.notify_one();
+                    self.passed_on.notify_one();
                 }
                 continue;
             }

@@ -234,6 +234,7 @@ mod tests {
             Frame::Commit,
             Frame::Serving,
             Frame::Done,
+            Frame::End,
         ];
         for frame in frames {
             assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);

@@ -110,6 +110,7 @@ impl Legacy {
                         Err(error) => tracing::warn!(%error, "{UNREAD}"),
                     }
                 }
+                Ok((Frame::Done, _)) => {}
                 Ok((Frame::End, _)) => end.notify_one(),
                 Err(ChannelError::Gone) => return,
                 Ok(_) => return tracing::warn!("{UNREAD}"),
