@@ -219,9 +219,8 @@ impl Ground {
         let (trigger, drain) = drain::both();
         let (balance, inboxes) = Balance::new(self.workshop.workers);
         let sink = self.log.sink.clone();
-        let random = fastrand::Rng::with_seed(seed());
         let idle_requests = self.workshop.world.live.idle_requests().clone();
-        let prober = Prober::start(&self.workshop.world.live, random);
+        let prober = Prober::start(&self.workshop.world.live, fastrand::Rng::with_seed(seed()));
         let keeper = beginning.keeper(&handle, &prober, &self.workshop.world);
         let workers = self.workshop.workers;
         let at = (&handle, &readiness, drain.of(Direction::Inbound));
@@ -264,6 +263,7 @@ impl Ground {
                 signals,
                 upgrades: upgrades.clone(),
                 handed_over,
+                end: Arc::default(),
                 stop,
             },
             reloader,

@@ -1,5 +1,6 @@
 //! The parts of a process at work, from the first connection to the last line of the log.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -71,7 +72,8 @@ impl Machine {
         drop(self.shared); // the drain counts who still watches it
         let mut tasks = JoinSet::new();
         if let Some(legacy) = legacy {
-            tasks.spawn(legacy.add_to(self.registry.clone()));
+            let end = Arc::clone(&self.control.end);
+            tasks.spawn(legacy.add_to(self.registry.clone(), end));
         }
         tasks.spawn(self.reloader.run());
         tasks.spawn(self.upgrader.run());

@@ -9,9 +9,12 @@ use std::time::SystemTime;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::run::wants_last_good;
 use super::source::Source;
 use super::{Exit, Failure, Global, Output, show};
 use crate::config::{Diagnostic, Outcome};
+use crate::control::admin::read_token;
+use crate::control::aside::at_once;
 use crate::control::certificates::{expiring, read_at_once};
 use crate::control::client_authorities;
 use crate::control::core_dumps;
@@ -50,8 +53,13 @@ impl Check {
         if let Some(config) = &outcome.config {
             core_dumps::forbid(config);
         }
-        let findings = [certificates(&outcome), client_authorities(&outcome)].concat();
-        outcome.add(findings);
+        let findings = [
+            certificates(&outcome),
+            client_authorities(&outcome),
+            token(&outcome),
+            keeps_nothing(&outcome, wants_last_good()),
+        ];
+        outcome.add(findings.concat());
         let is_valid = outcome.config.is_some()
             && outcome.errors() == 0
             && failures.is_empty()
@@ -134,6 +142,30 @@ fn client_authorities(outcome: &Outcome) -> Vec<Diagnostic> {
             doubts.iter().map(|one| one.finding(places)).collect()
         }
     }
+}
+
+/// What is wrong with the token of the admin API.
+fn token(outcome: &Outcome) -> Vec<Diagnostic> {
+    let written = outcome.config.as_ref();
+    let Some(file) = written.and_then(|config| config.admin.token_file.clone()) else {
+        return Vec::new();
+    };
+    let why = match at_once(move || read_token(&file)) {
+        Ok(Ok(_)) => return Vec::new(),
+        Ok(Err(error)) => error.to_string(),
+        Err(why) => why,
+    };
+    vec![outcome.places.token_file(&why)]
+}
+
+/// Whether the last good configuration is asked for, and there is no place to keep it in.
+pub(super) fn keeps_nothing(outcome: &Outcome, is_asked_for: bool) -> Vec<Diagnostic> {
+    let written = outcome.config.as_ref();
+    let is_kept = written.is_none_or(|config| config.state_dir.is_some());
+    if is_kept || !is_asked_for {
+        return Vec::new();
+    }
+    vec![outcome.places.keeps_nothing()]
 }
 
 fn tests(run: usize, failures: &[TestFailure]) -> Value {

@@ -16,11 +16,11 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::answer::Answer;
 use super::source::Source;
 use super::{Exit, Failure, Global};
 use crate::config;
@@ -38,13 +38,6 @@ pub enum AdminAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected a path, unix:path, http://host:port or host:port")]
 pub struct AdminAddressError;
-
-/// What an instance answered.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
-}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +141,11 @@ impl AdminAddress {
         path: &str,
         limit: Duration,
     ) -> Result<T, Failure> {
-        let answer = self.call(Method::POST, path, limit)?;
+        let mut answer = self.call(Method::POST, path, limit)?;
+        if answer.is_to_ask_again() {
+            // The instance that was asked has left its address to the one that serves.
+            answer = self.call(Method::POST, path, limit)?;
+        }
         match answer.status {
             StatusCode::UNPROCESSABLE_ENTITY => answer.json(),
             _ => answer.success()?.json(),
@@ -241,31 +238,6 @@ impl AdminAddress {
             address: self.clone(),
             detail: error.to_string(),
         }
-    }
-}
-
-impl Answer {
-    /// The answer, if it is a success; else what the instance said against it.
-    pub(super) fn success(self) -> Result<Self, Failure> {
-        if self.status.is_success() {
-            return Ok(self);
-        }
-        let problem: Option<Value> = serde_json::from_slice(&self.body).ok();
-        let detail = problem
-            .as_ref()
-            .and_then(|problem| problem["detail"].as_str());
-        let detail = detail.unwrap_or("without a reason");
-        let message = format!("the instance refused with status {}: {detail}", self.status);
-        Err(Failure::new(Exit::Refused, message))
-    }
-
-    /// The body as JSON.
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            let message = format!("the instance answered something else than expected: {error}");
-            Failure::new(Exit::NoInstance, message)
-                .hint("is it another version? `evenkeel version` and its /v1/status tell")
-        })
     }
 }
 

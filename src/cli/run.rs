@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::check::keeps_nothing;
 use super::client::DEFAULT_SOCKET;
 use super::source::Source;
 use super::{AdminAddress, Exit, Failure, Global, Output, show};
@@ -21,7 +22,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "HOST:PORT", requires = "listen")]
     to: Vec<String>,
     /// Start with the last good configuration where the file's cannot be put in force
-    #[arg(long, env = "EVENKEEL_LAST_GOOD")]
+    #[arg(long, env = LAST_GOOD)]
     last_good: bool,
 }
 
@@ -32,7 +33,8 @@ impl Run {
         let inheritance = Inheritance::of_this_process();
         let refused = |error: SuccessionError| Failure::new(Exit::Refused, error.to_string());
         let inheritance = inheritance.map_err(refused)?;
-        let (outcome, file) = self.configuration(global)?;
+        let (mut outcome, file) = self.configuration(global)?;
+        outcome.add(keeps_nothing(&outcome, last_good));
         let options = Options {
             file,
             signals: true,
@@ -100,6 +102,14 @@ fn written(listen: &str, to: &[String]) -> String {
     let (listen, to) = (quoted(listen), to.join(", "));
     format!("[listener.web]\nbind = {listen}\nto = [{to}]\n")
 }
+
+/// Whether the environment asks for the last good configuration, by the words that the flag takes.
+pub(super) fn wants_last_good() -> bool {
+    let written = std::env::var(LAST_GOOD).unwrap_or_default().to_lowercase();
+    !matches!(&*written, "" | "n" | "no" | "f" | "false" | "off" | "0")
+}
+
+const LAST_GOOD: &str = "EVENKEEL_LAST_GOOD";
 
 #[cfg(test)]
 mod tests {

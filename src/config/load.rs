@@ -1,6 +1,6 @@
 //! From a file, or a text, to a configuration or to everything that is wrong with it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -101,7 +101,13 @@ fn understand(name: &str, text: &str, environment: &dyn Environment) -> Outcome 
     if render::count(&diagnostics, Severity::Error) == 0 {
         files::resolve(&mut root, schema.root(), &sources);
         match typed(&root) {
-            Ok(typed) => config = Some(Config { secrets, ..typed }),
+            Ok(typed) => {
+                config = Some(Config {
+                    state_dir: typed.state_dir.or_else(|| state_directory(environment)),
+                    secrets,
+                    ..typed
+                });
+            }
             Err(unforeseen) => diagnostics.push(*unforeseen),
         }
     }
@@ -113,6 +119,14 @@ fn understand(name: &str, text: &str, environment: &dyn Environment) -> Outcome 
         places: Places::new(root),
         readings: included.globs,
     }
+}
+
+/// Where systemd has the state of a unit (`StateDirectory=`), the first of them: what the file
+/// says comes before it.
+fn state_directory(environment: &dyn Environment) -> Option<PathBuf> {
+    let all = environment.variable(STATE_DIRECTORY)?;
+    let first = all.split(':').next().filter(|first| !first.is_empty());
+    first.map(PathBuf::from)
 }
 
 impl Outcome {
@@ -244,3 +258,6 @@ fn typed(root: &Node) -> Result<Config, Box<Diagnostic>> {
 
 /// After these, a file is not TOML at all, and more of the same helps nobody.
 const SYNTAX_ERRORS: usize = 20;
+
+/// See `systemd.exec(5)`.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";

@@ -223,6 +223,23 @@ impl Places {
         }
     }
 
+    /// The finding about the file with the token of the admin API, which cannot be used.
+    pub fn token_file(&self, why: &str) -> Diagnostic {
+        let title = "the token of the admin API cannot be used";
+        let finding =
+            Diagnostic::new(Code::TokenFile, title).help("correct the path, or mend the file");
+        match self.root.at(&["admin", "token_file"]) {
+            Some(written) => finding.at(written.place, why),
+            None => finding,
+        }
+    }
+
+    /// The finding about a last good configuration that is asked for and kept nowhere.
+    pub fn keeps_nothing(&self) -> Diagnostic {
+        let title = "the last good configuration is asked for, and kept nowhere";
+        Diagnostic::new(Code::KeepsNothing, title).help("set `state_dir`")
+    }
+
     /// What is written at a setting of an upstream's TLS, or else the whole of it.
     fn upstream_tls(&self, upstream: &str, setting: &[&str]) -> Option<&Node> {
         let tls = self.root.at(&["upstream", upstream, "tls"])?;

@@ -4,7 +4,9 @@
 //! swaps the snapshot, replaces an upstream's endpoints, sets an endpoint's health, and renews a
 //! listener's certificates. If it stands still, traffic flows on with what is known.
 
-use tokio::sync::{oneshot, watch};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 pub mod admin;
@@ -74,6 +76,8 @@ pub struct Control {
     pub upgrades: upgrade::Requests,
     /// Tells that another instance serves in this one's place.
     pub handed_over: oneshot::Receiver<upgrade::Handover>,
+    /// Tells of an end that the instance before was asked for.
+    pub end: Arc<Notify>,
     /// Turns true, or goes, when the embedding program wants the end.
     pub stop: watch::Receiver<bool>,
 }
@@ -83,8 +87,8 @@ pub struct Control {
 enum End {
     /// Somebody wants it to.
     Asked(&'static str),
-    /// Another instance serves.
-    HandedOver(upgrade::Handover),
+    /// Another instance serves. Who asked for this before knowing of it means that one.
+    HandedOver(upgrade::Handover, Option<Request>),
 }
 
 impl Control {
@@ -100,59 +104,60 @@ impl Control {
             mut signals,
             upgrades,
             mut handed_over,
+            end,
             mut stop,
         } = self;
         let mut can_hand_over = true;
+        let mut is_twice = false;
         let end = loop {
             tokio::select! {
+                biased; // an end that was asked for before a handover is not that of this one alone
                 request = next(&mut signals) => match request {
                     Request::Reload => requests.request("SIGHUP"),
                     Request::ReopenLogs => sink.reopen(),
                     Request::Upgrade => upgrades.request("SIGUSR2"),
-                    Request::Stop(stop) => break End::Asked(stop.name()),
+                    Request::Stop(stop) => break match handed_over.try_recv() {
+                        Ok(handover) => End::HandedOver(handover, Some(request)),
+                        Err(_) => End::Asked(stop.name()),
+                    },
                 },
                 handover = &mut handed_over, if can_hand_over => match handover {
-                    Ok(handover) => break End::HandedOver(handover),
+                    Ok(handover) => break End::HandedOver(handover, None),
                     Err(_) => can_hand_over = false,
                 },
+                () = end.notified() => {
+                    // Whoever signals a whole group of processes has signalled this one as well.
+                    is_twice = true;
+                    break End::Asked("the instance before");
+                }
                 _ = stop.wait_for(|stop| *stop) => break End::Asked("the embedding program"),
                 Some(task) = tasks.join_next() => mourn(task),
             }
         };
-        let by = match end {
-            End::Asked(by) => by,
-            End::HandedOver(handover) => {
-                let leaving = Leaving::from(&*handle.load().config);
-                tracing::info!(successor = handover.pid, ?leaving, "leaving");
-                let mut asked = Asked {
-                    signals,
-                    sink,
-                    // A caretaker takes leave of all that end, and ends with the service anyway.
-                    successor: handover.caretaker.is_none().then_some(handover.successor),
-                    is_alone: false,
-                    stay: handover.caretaker.map(Stay::new),
-                };
-                let remainder = handover.remainder.clone();
-                tasks.spawn(async move { match remainder.run().await {} });
-                let drained = leaving.run(&trigger, &readiness, &mut asked).await;
-                let over = Over::HandedOver {
-                    remainder: handover.remainder,
-                    is_alone: asked.is_alone,
-                    stay: asked.kept(),
-                };
-                return (drained, over);
-            }
-        };
-        let shutdown = Shutdown::from(&handle.load().config.shutdown);
-        let Shutdown { grace, drain, .. } = shutdown;
-        tracing::info!(by, ?grace, ?drain, "draining");
         let mut asked = Asked {
+            early: None,
+            is_twice,
+            requests,
             signals,
             sink,
             successor: None,
             is_alone: false,
             stay: None,
         };
+        let by = match end {
+            End::Asked(by) => by,
+            End::HandedOver(handover, early) => {
+                let leaving = Leaving::from(&*handle.load().config);
+                tracing::info!(successor = handover.pid, ?leaving, "leaving");
+                asked.early = early;
+                let remainder = handover.remainder.clone();
+                tasks.spawn(async move { match remainder.run().await {} });
+                return asked.leave(handover, leaving, (&trigger, &readiness)).await;
+            }
+        };
+        let shutdown = Shutdown::from(&handle.load().config.shutdown);
+        let Shutdown { grace, drain, .. } = shutdown;
+        tracing::info!(by, ?grace, ?drain, "draining");
         let drained = shutdown.run(&trigger, &readiness, asked.next()).await;
         (drained, Over::Ended)
     }
@@ -161,6 +166,11 @@ impl Control {
 /// Who asks for the end, while it is under way.
 #[derive(Debug)]
 struct Asked {
+    /// What was asked for at the moment of the handover.
+    early: Option<Request>,
+    /// Whether the next signal may be the one that the end was asked for by.
+    is_twice: bool,
+    requests: Requests,
     signals: Option<Signals>,
     sink: Sink,
     /// Who serves instead, where nobody else sees its end.
@@ -196,6 +206,28 @@ pub struct Stay {
 }
 
 impl Asked {
+    /// Ends as one that another instance has taken over from.
+    async fn leave(
+        mut self,
+        handover: upgrade::Handover,
+        leaving: Leaving,
+        (trigger, readiness): (&Triggers, &Readiness),
+    ) -> (Drained, Over) {
+        if self.early.is_some() && handover.caretaker.is_none() {
+            handover.remainder.end().await;
+        }
+        // A caretaker takes leave of all that end, and ends with the service anyway.
+        self.successor = handover.caretaker.is_none().then_some(handover.successor);
+        self.stay = handover.caretaker.map(Stay::new);
+        let drained = leaving.run(trigger, readiness, &mut self).await;
+        let over = Over::HandedOver {
+            remainder: handover.remainder,
+            is_alone: self.is_alone,
+            stay: self.kept(),
+        };
+        (drained, over)
+    }
+
     /// What is left to do.
     fn kept(self) -> Option<Stay> {
         let mut stay = self.stay?;
@@ -210,30 +242,12 @@ impl Stops for Asked {
             if self.is_alone {
                 return;
             }
-            let died = async {
-                match &mut self.successor {
-                    Some(successor) => successor.has_died().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let service = async {
-                match &mut self.stay {
-                    Some(stay) => stay.service_ended().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let request = tokio::select! {
-                request = next(&mut self.signals) => request,
-                () = service => return,
-                status = died => {
-                    tracing::error!(
-                        %status,
-                        "the instance that took over has died, and nobody serves: this one ends \
-                         too, so that whoever started it starts it anew"
-                    );
-                    self.is_alone = true;
-                    return;
-                }
+            let request = match self.early.take() {
+                Some(request) => request,
+                None => match self.request().await {
+                    Some(request) => request,
+                    None => return,
+                },
             };
             if request == Request::ReopenLogs {
                 self.sink.reopen();
@@ -242,14 +256,50 @@ impl Stops for Asked {
                 stay.pass_on(request);
             }
             match request {
+                Request::Stop(_) if std::mem::take(&mut self.is_twice) => {}
                 Request::Stop(stop) => {
                     tracing::info!(by = stop.name(), "the wait is ended");
                     return;
                 }
                 Request::ReopenLogs => {}
                 Request::Reload | Request::Upgrade if self.stay.is_some() => {}
+                Request::Reload if let Some(successor) = &self.successor => {
+                    successor.pass_on(request.signal());
+                }
                 Request::Reload => tracing::warn!("no reload while draining"),
                 Request::Upgrade => tracing::warn!("no upgrade while draining"),
+            }
+        }
+    }
+}
+
+impl Asked {
+    /// What is asked for next; `None` where nobody serves any more.
+    async fn request(&mut self) -> Option<Request> {
+        let died = async {
+            match &mut self.successor {
+                Some(successor) => successor.has_died().await,
+                None => std::future::pending().await,
+            }
+        };
+        let service = async {
+            match &mut self.stay {
+                Some(stay) => stay.service_ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            request = next(&mut self.signals) => Some(request),
+            () = self.requests.passed_on() => Some(Request::Reload),
+            () = service => None,
+            status = died => {
+                tracing::error!(
+                    %status,
+                    "the instance that took over has died, and nobody serves: this one ends too, \
+                     so that whoever started it starts it anew"
+                );
+                self.is_alone = true;
+                None
             }
         }
     }

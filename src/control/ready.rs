@@ -39,6 +39,7 @@ struct State {
     listening: AtomicBool,
     configured: AtomicBool,
     draining: AtomicBool,
+    left: AtomicBool,
 }
 
 /// One condition of readiness.
@@ -82,6 +83,12 @@ impl Readiness {
         self.state.draining.store(true, Ordering::Release);
     }
 
+    /// The process is about to end, and another instance serves.
+    pub fn left(&self) {
+        self.state.left.store(true, Ordering::Release);
+        self.draining();
+    }
+
     /// Every condition, in the order in which a start fulfils them.
     pub fn checks(&self) -> [Check; 3] {
         let read = |flag: &AtomicBool| flag.load(Ordering::Acquire);
@@ -109,6 +116,11 @@ impl Readiness {
     /// Whether the process is about to end.
     pub fn is_draining(&self) -> bool {
         self.state.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether another instance serves.
+    pub fn has_left(&self) -> bool {
+        self.state.left.load(Ordering::Acquire)
     }
 }
 

@@ -1,9 +1,10 @@
 //! `evenkeel bundle`: what is in it, and what must not be.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::command::Files;
+use crate::support::command::{Done, Files};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 
@@ -75,6 +76,21 @@ fn unpacked(files: &Files, archive: &str) -> Vec<(String, String)> {
         .collect()
 }
 
+/// What a bundle with this configuration and these variables has in it, which is no secret.
+fn bundled(
+    files: &Files,
+    archive: &str,
+    config: &str,
+    environment: &[(&str, PathBuf)],
+) -> Vec<(String, String)> {
+    let mut command = files.command(&["bundle", "--config", config, "--output", archive]);
+    command.envs(environment.iter().map(|(name, value)| (*name, value)));
+    let done = Done::from(command.output().expect("the program was built"));
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert_clean(files, archive);
+    unpacked(files, archive)
+}
+
 fn assert_clean(files: &Files, archive: &str) {
     for (name, text) in unpacked(files, archive) {
         for secret in PLANTED {
@@ -110,20 +126,10 @@ fn of_a_running_instance_it_has_all_but_the_secrets() {
         sent.contains("planted-override-value"),
         "the secrets are in use: {sent}"
     );
-    let mut command = files.command(&["bundle", "--output", "a.tar"]);
-    let done = command
-        .env("EVENKEEL_ADMIN", proxy.socket())
-        .env("EVENKEEL_CONFIG", proxy.path("evenkeel.toml"))
-        // Whoever makes it does not have the variables of the instance.
-        .output()
-        .expect("the program was built");
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-    assert_clean(&files, "a.tar");
-    let unpacked = unpacked(&files, "a.tar");
+    // Whoever makes it does not have the variables of the instance.
+    let config = proxy.path("evenkeel.toml").display().to_string();
+    let at = ("EVENKEEL_ADMIN", proxy.socket());
+    let unpacked = bundled(&files, "a.tar", &config, &[at]);
     assert!(text_of(&unpacked, "config/0.toml").contains("[upstream.app]"));
     assert!(text_of(&unpacked, "instance/config.toml").contains("[listener.web"));
     assert!(text_of(&unpacked, "instance/status.json").contains("\"uptime_s\""));
@@ -150,19 +156,11 @@ fn without_an_instance_and_with_a_broken_file_it_is_made_as_well() {
         format!("{text}\n[listener.web]\nbnd = 7\n"),
     )
     .expect("writable");
-    let mut command = files.command(&["bundle", "--config", "a.toml", "--output", "b.tar"]);
-    let done = command
-        .env("EVENKEEL_ADMIN", files.path("none.sock"))
-        .env("PLANTED_TOKEN", "planted-variable-value")
-        .output()
-        .expect("the program was built");
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-    assert_clean(&files, "b.tar");
-    let unpacked = unpacked(&files, "b.tar");
+    let environment = [
+        ("EVENKEEL_ADMIN", files.path("none.sock")),
+        ("PLANTED_TOKEN", "planted-variable-value".into()),
+    ];
+    let unpacked = bundled(&files, "b.tar", "a.toml", &environment);
     assert!(text_of(&unpacked, "missing.txt").contains("none answers"));
     assert!(text_of(&unpacked, "config/check.json").contains("bnd"));
 }
@@ -181,8 +179,6 @@ fn the_log_is_part_of_it_if_it_is_a_file() {
          GET /?access_token=planted-variable-value\nAuthorization: Bearer planted-inline-authorization\n",
     )
     .expect("writable");
-    let done = files.run(&["bundle", "--config", "a.toml", "--output", "c.tar"]);
-    assert_eq!(done.code, 0, "{}", done.err);
-    assert_clean(&files, "c.tar");
-    assert!(text_of(&unpacked(&files, "c.tar"), "log.txt").contains("first line"));
+    let unpacked = bundled(&files, "c.tar", "a.toml", &[]);
+    assert!(text_of(&unpacked, "log.txt").contains("first line"));
 }

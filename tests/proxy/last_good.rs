@@ -149,3 +149,49 @@ fn without_a_copy_a_broken_file_is_refused_and_that_is_said() {
     );
     assert!(said.contains("bnd"), "{said}");
 }
+
+/// Whoever asks for it and has no place for it would find out on the day that it is needed.
+#[test]
+fn without_a_place_to_keep_it_in_a_start_and_the_commands_say_so() {
+    let endpoint = Endpoint::echo();
+    let config = format!(
+        "[listener.web]\nbind = \"@web\"\nto = [\"{}\"]\n",
+        endpoint.address()
+    );
+    let asks = |environment: &str| {
+        let environment = ("environment".to_owned(), environment.to_owned());
+        Evenkeel::start_among(&[environment], &config)
+    };
+    let proxy = asks("EVENKEEL_LAST_GOOD=true");
+    assert!(proxy.log().contains("W0343"), "{}", proxy.log());
+    let file = proxy.path("evenkeel.toml").display().to_string();
+    let files = Files::new(&[]);
+    let says = |command: &str, environment: &[(&str, &str)]| {
+        let mut command = files.command(&[command, "--config", &file]);
+        command.envs(environment.iter().copied());
+        let output = command.output().expect("the program was built");
+        let said = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&said).contains("kept nowhere")
+    };
+    let asked = ("EVENKEEL_LAST_GOOD", "true");
+    for command in ["check", "doctor"] {
+        assert!(says(command, &[asked]), "{command}");
+        assert!(!says(command, &[]), "{command}");
+        assert!(
+            !says(command, &[("EVENKEEL_LAST_GOOD", "off")]),
+            "{command}"
+        );
+        let state = ("STATE_DIRECTORY", "/var/lib/evenkeel");
+        assert!(!says(command, &[asked, state]), "{command}");
+    }
+    // The service manager has a place for it.
+    let state = files.path("state");
+    let environment = format!(
+        "EVENKEEL_LAST_GOOD=true\nSTATE_DIRECTORY={}",
+        state.display()
+    );
+    let proxy = asks(&environment);
+    assert!(!proxy.log().contains("W0343"), "{}", proxy.log());
+    let copy = state.join("last-good");
+    eventually("it is kept", || copy.exists().then_some(()));
+}

@@ -110,6 +110,7 @@ mod udp_sessions;
 mod unix_sockets;
 mod upgrade;
 mod upgrade_managed;
+mod upgrade_moments;
 mod upstreams;
 mod websocket;
 mod wire_connection;

@@ -14,7 +14,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from support import DEPLOY, InFolder, free_port, get, needs, program, ran
+from support import DEPLOY, InFolder, eventually, free_port, get, needs, program, ran
 
 PROGRAM: Path
 
@@ -70,7 +70,11 @@ def started(root: Path, user: pwd.struct_passwd, folder: Path, unit: dict, argum
         str(root / binary.lstrip("/")), *options, *arguments,
     ]
     log = (folder / "log").open("wb")
-    environment = {"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": str(folder / "notify")}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "NOTIFY_SOCKET": str(folder / "notify"),
+        "STATE_DIRECTORY": str(folder / unit["StateDirectory"]),
+    }
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         yield process, manager
@@ -189,6 +193,84 @@ class InstallingHere(InFolder):
             self.assertFalse(Path(path).exists(), path)
 
 
+@unittest.skipUnless(os.geteuid() == 0, "only root may mount")
+class Scripts(InFolder):
+    """What the scripts ask of systemd, which only seems to run: in mounts that nobody else sees."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        if shutil.which("unshare"):
+            tried = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/run"]
+            if subprocess.run(tried, capture_output=True, check=False).returncode:
+                self.skipTest("this machine does not allow mounts")
+
+    def asked(
+        self, script: str, *arguments: str, policy: int = 0, active: bool = True, upgrade: int = 0
+    ) -> list[str]:
+        """What a script does, and with what it asks the machine's policy, which answers with a code."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as place:
+            place = Path(place)
+            log = place / "log"
+            log.touch()
+            for name, ends in {
+                "bin/systemctl": f'case "$*" in *is-enabled*) echo enabled;; *is-active*) exit {3 * (not active)};; esac',
+                "bin/evenkeel": f"exit {upgrade}",
+                "bin/deb-systemd-helper": "",
+                "bin/systemd-sysusers": "",
+                "sbin/policy-rc.d": f"exit {policy}",
+            }.items():
+                path = place / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(f'#!/bin/sh\necho "{path.name} $*" >>{log}\n{ends}\n')
+                path.chmod(0o755)
+            seems = (
+                "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && "
+                f"mount -t overlay overlay -o lowerdir={place}/sbin:/usr/sbin /usr/sbin && exec \"$@\""
+            )
+            ran(
+                "unshare", "--mount", "sh", "-c", seems, "sh", "sh", DEPLOY / "debian" / script, *arguments,
+                env={"PATH": f"{place}/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+            )
+            return log.read_text().splitlines()
+
+    def assert_asked(self, wanted: list[str], *arguments: str, **machine: object) -> None:
+        """Of what changes the service, exactly this is done."""
+        done = self.asked(*arguments, **machine)
+        harmless = ("is-enabled", "is-active", "daemon-reload", "systemd-sysusers", "deb-systemd-helper")
+        self.assertEqual([one for one in done if not any(word in one for word in harmless)], wanted, done)
+
+    @needs("EVENKEEL_DEB", "unshare", "deb-systemd-invoke")
+    def test_a_first_installation_enables_and_starts_it_if_it_may(self) -> None:
+        done = self.asked("postinst", "configure", "")
+        self.assertIn("deb-systemd-helper enable evenkeel.service", done)
+        self.assertIn("systemctl --system daemon-reload", done)
+        asks, starts = "policy-rc.d evenkeel.service start", "systemctl --quiet --system start evenkeel.service"
+        self.assert_asked([asks, starts], "postinst", "configure", "")
+        self.assert_asked([asks, starts], "postinst", "abort-remove")
+        self.assert_asked([asks], "postinst", "configure", "", policy=101)
+
+    @needs("EVENKEEL_DEB", "unshare", "deb-systemd-invoke")
+    def test_a_later_version_takes_the_running_ones_place_if_it_may(self) -> None:
+        later = ("postinst", "configure", "1.0.0")
+        asks, upgrades = "policy-rc.d evenkeel.service restart", "evenkeel upgrade"
+        self.assert_asked([asks, upgrades], *later)
+        self.assert_asked([asks, upgrades], *later, policy=104)
+        self.assert_asked([asks, upgrades], *later, upgrade=1)
+        self.assert_asked([asks], *later, policy=101)
+        self.assert_asked([], *later, active=False)
+
+    @needs("EVENKEEL_DEB", "unshare", "deb-systemd-invoke")
+    def test_a_removal_stops_it_if_it_may_and_an_upgrade_does_not(self) -> None:
+        asks, stops = "policy-rc.d evenkeel.service stop", "systemctl stop evenkeel.service"
+        self.assert_asked([asks, stops], "prerm", "remove")
+        self.assert_asked([asks], "prerm", "remove", policy=101)
+        self.assert_asked([], "prerm", "upgrade", "1.0.1")
+        self.assertEqual(
+            self.asked("postrm", "remove"),
+            ["systemctl --system daemon-reload", "deb-systemd-helper mask evenkeel.service"],
+        )
+
+
 def has_user() -> bool:
     with contextlib.suppress(KeyError):
         return bool(pwd.getpwnam("evenkeel"))
@@ -203,9 +285,12 @@ def runs_as_its_unit(
     text = written.replace("127.0.0.1:8080", f"127.0.0.1:{port}").replace(":9901", f":{admin}")
     text += '[shutdown]\ngrace = "100ms"\n'
     config.write_text(text)
-    runtime = test.folder / "runtime"
-    runtime.mkdir()
-    os.chown(runtime, user.pw_uid, user.pw_gid)
+    # Where the state is comes from StateDirectory= alone, so that what the file says comes before it.
+    test.assertNotIn("EVENKEEL__", (DEPLOY / "evenkeel.service").read_text())
+    runtime, state = test.folder / "runtime", test.folder / unit["StateDirectory"]
+    for made in (runtime, state):
+        made.mkdir()
+        os.chown(made, user.pw_uid, user.pw_gid)
     arguments = ["--config", str(config), "--admin", str(runtime / "admin.sock")]
     try:
         with started(root, user, test.folder, unit, arguments) as (process, manager):
@@ -213,6 +298,7 @@ def runs_as_its_unit(
             test.assertEqual(ready["READY"], "1")
             test.assertIn("Evenkeel is installed", get(port))
             test.assertIn("evenkeel_build_info", get(admin, "/metrics"))
+            eventually(lambda: (state / "last-good").exists())
             status = Path(f"/proc/{process.pid}/status").read_text()
             test.assertRegex(status, rf"(?m)^Uid:\s+{user.pw_uid}\s")
             test.assertRegex(status, r"(?m)^CapEff:\s+0*400$")

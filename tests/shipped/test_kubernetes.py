@@ -112,6 +112,12 @@ class Objects(InFolder):
                 self.assertEqual({str(port["containerPort"]) for port in own["ports"]}, bound)
                 needed = sum(seconds(shown["shutdown"][word]) for word in ("grace", "drain"))
                 self.assertGreater(pod["spec"]["terminationGracePeriodSeconds"], needed)
+                # A directory for the state is there if it is used, and only then.
+                places = {mount["mountPath"] for mount in own["volumeMounts"]} - {"/run/evenkeel"}
+                state = shown.get("state_dir")
+                self.assertEqual(state is not None, "/var/lib/evenkeel" in places)
+                self.assertIn(state, places | {None})
+                self.assertEqual(state is not None, "--last-good" in own.get("args", []))
 
     def checked(self, name: str, text: str) -> str:
         """The configuration as the program shows it, once it has found nothing to say about it."""

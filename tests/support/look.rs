@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::clock::eventually;
+use super::clock::{eventually, pause};
 use super::evenkeel::Evenkeel;
 
 impl Evenkeel {
@@ -18,7 +18,7 @@ impl Evenkeel {
         let mut told = self.metric_now(family, labels);
         let mut rests = 0;
         for _ in 0..40 {
-            std::thread::sleep(Duration::from_millis(20));
+            pause(Duration::from_millis(20));
             let now = self.metric_now(family, labels);
             rests = if now == told { rests + 1 } else { 0 };
             told = now;

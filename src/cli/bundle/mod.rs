@@ -155,7 +155,7 @@ impl Contents {
             let answer = subject.admin.call(Method::GET, path, LIMIT);
             match answer
                 .map_err(Failure::from)
-                .and_then(super::client::Answer::success)
+                .and_then(super::answer::Answer::success)
             {
                 Ok(answer) => {
                     let text = String::from_utf8_lossy(&answer.body);

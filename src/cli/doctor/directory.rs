@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{Finding, Subject};
+use crate::cli::run::wants_last_good;
 
 /// Writes a file there, and removes it.
 pub(super) fn check(subject: &Subject) -> Vec<Finding> {
@@ -11,6 +12,13 @@ pub(super) fn check(subject: &Subject) -> Vec<Finding> {
         return Vec::new();
     };
     let Some(directory) = &config.state_dir else {
+        if wants_last_good() {
+            return vec![Finding::warn(
+                CHECK,
+                "the last good configuration is kept nowhere (EVENKEEL_LAST_GOOD): state_dir is not set",
+                "set state_dir: until then a broken file keeps the next start from serving",
+            )];
+        }
         let what = "nothing is kept over restarts: state_dir is not set";
         return vec![Finding::ok(CHECK, what)];
     };

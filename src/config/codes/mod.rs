@@ -49,6 +49,7 @@ pub enum Code {
     File,
     Certificate,
     ClientAuthority,
+    TokenFile,
     UnknownName,
     DoubleBind,
     NoAction,
@@ -144,6 +145,7 @@ pub enum Code {
     HiddenLimit,
     TrustsLocal,
     AllAllowed,
+    KeepsNothing,
 }
 
 /// What there is to say about a code.
@@ -230,7 +232,7 @@ const PARTS: [&[Explanation]; 4] = [
 ];
 
 /// As many as the enum has; its last one says so.
-const COUNT: usize = Code::AllAllowed as usize + 1;
+const COUNT: usize = Code::KeepsNothing as usize + 1;
 
 /// The explanations stand in the order of the enum; a build in which they do not fails here.
 const _: () = {

@@ -201,4 +201,11 @@ pub(super) const VALUES: &[Explanation] = &[
                revoked. It is found by `evenkeel check`, at a start and at a reload, where what is in \
                force stays.",
     },
+    Explanation {
+        code: Code::TokenFile,
+        id: "E0126",
+        summary: "a token that cannot be used",
+        text: "`admin.token_file` names a file that cannot be read, or in which there is no token: one \
+               line of visible ASCII, of 16 characters at least. `openssl rand -hex 32` makes one.",
+    },
 ];

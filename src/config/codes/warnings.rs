@@ -239,4 +239,12 @@ pub(super) const WARNINGS: &[Explanation] = &[
         text: "`allowed` has every address there is, and so this machine's own and those of its cloud's \
                metadata service. Whoever can connect to the listener can reach them as this machine.",
     },
+    Explanation {
+        code: Code::KeepsNothing,
+        id: "W0343",
+        summary: "a last good configuration that is kept nowhere",
+        text: "With `--last-good` or `EVENKEEL_LAST_GOOD` a start may go on with the last good configuration, \
+               which is kept in `state_dir`. There is none, and the environment has no `STATE_DIRECTORY`, \
+               which systemd sets: nothing is kept, and a broken file keeps the next start from serving.",
+    },
 ];

@@ -79,8 +79,8 @@ pub struct Config {
     pub core_dumps: Option<bool>,
     /// The directory in which what was learned is kept over restarts: which endpoints are out and
     /// for how long, when they close idle connections, what was counted. It is made if it is not
-    /// there, and belongs to one instance. See "State" in operations.md. Default: none, nothing is
-    /// kept.
+    /// there, and belongs to one instance. See "State" in operations.md. Default: what systemd
+    /// names in `STATE_DIRECTORY` (`StateDirectory=`); else none, nothing is kept.
     #[schemars(length(min = 1), extend("examples" = ["/var/lib/evenkeel"]))]
     pub state_dir: Option<PathBuf>,
     /// Further files, as paths or globs (`*` and `?` in file names) relative to this one. They may

@@ -172,11 +172,13 @@ fn snapshot(name: &str, text: &str) {
 }
 
 /// Found by the router and the resolver, where the tests that draw their cases stand.
-const FOUND_ELSEWHERE: [Code; 11] = [
+const FOUND_ELSEWHERE: [Code; 13] = [
     Code::NoAddress,
     Code::FailedTest,
     Code::Certificate,
     Code::ClientAuthority,
+    Code::TokenFile,
+    Code::KeepsNothing,
     Code::Expiry,
     Code::OldRevocations,
     Code::NoRevocations,

@@ -85,6 +85,23 @@ fn the_environment_overrides_scalars() {
     );
 }
 
+/// What the service manager says is less than what the file says, and that less than an override.
+#[test]
+fn the_directory_of_the_state_may_be_that_of_the_service_manager() {
+    let of = |text: &str, made: &Made| good(&format!("{text}{WEB}"), made).state_dir;
+    let written = "state_dir = \"/written\"\n";
+    let made = Made::default();
+    assert_eq!(of("", &made), None);
+    assert_eq!(of(written, &made), Some("/written".into()));
+    let made = made.with_variable("STATE_DIRECTORY", "/var/lib/one:/var/lib/two");
+    assert_eq!(of("", &made), Some("/var/lib/one".into()));
+    assert_eq!(of(written, &made), Some("/written".into()));
+    let made = made.with_variable("EVENKEEL__STATE_DIR", "/over");
+    assert_eq!(of(written, &made), Some("/over".into()));
+    let made = Made::default().with_variable("STATE_DIRECTORY", "");
+    assert_eq!(of("", &made), None);
+}
+
 /// `-` and `.` in a name are `_` in a variable's.
 #[test]
 fn names_are_found_in_their_environment_form() {

@@ -43,7 +43,7 @@ mod views;
 
 pub use entrances::{EntranceError, Entrances, Gates};
 pub use explain::{Explained, Lost};
-pub use token::TokenError;
+pub use token::{TokenError, read as read_token};
 
 /// What the admin API shows and does. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -216,7 +216,7 @@ impl Admin {
 
     async fn reload(&self) -> Result<Response, Problem> {
         let report = self.parts().reload.reload("admin").await;
-        let report = report.ok_or_else(about_to_end)?;
+        let report = report.ok_or_else(|| self.not_here())?;
         if report.result == Verdict::Applied {
             return Ok(ok(&report));
         }
@@ -230,6 +230,15 @@ impl Admin {
             return Ok(ok(&report));
         }
         Err(refused(&report.why, json!(report)))
+    }
+
+    /// This instance does nothing any more, but another one may.
+    fn not_here(&self) -> Problem {
+        if !self.parts().readiness.has_left() {
+            return about_to_end();
+        }
+        let members = Map::from_iter([(ASK_AGAIN.to_owned(), Value::Bool(true))]);
+        Problem::unavailable(LEFT).with_members(members)
     }
 
     /// When the generation in force came into force.
@@ -262,6 +271,11 @@ fn refused(why: &str, report: Value) -> Problem {
     };
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_owned()).with_members(members)
 }
+
+/// Tells that the same request is heard by another instance, on a new connection.
+pub const ASK_AGAIN: &str = "ask_again";
+
+const LEFT: &str = "another instance serves by now: ask again, on a new connection";
 
 fn ok(value: &impl Serialize) -> Response {
     answer::json(StatusCode::OK, value)

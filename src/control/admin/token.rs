@@ -74,8 +74,8 @@ impl fmt::Debug for TokenFile {
     }
 }
 
-/// The token in a file; `check` asks too.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TokenError> {
+/// The token in a file. Blocks; `check` asks too.
+pub fn read(path: &Path) -> Result<Vec<u8>, TokenError> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file").into());
     }

@@ -5,7 +5,9 @@
 //! new snapshot does not have is retired; it ends on its own.
 //!
 //! Reloads run one after another in one task. Whoever asks while one runs is answered by the next
-//! one, together with all who asked meanwhile, since it reads the file after they asked.
+//! one, together with all who asked meanwhile, since it reads the file after they asked. Who asks
+//! while an upgrade runs is meant for whoever serves after it: a signal is passed on to that one
+//! ([`Requests::passed_on`]), and who waits for an answer is told to ask again, there.
 
 mod metrics;
 
@@ -15,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 
 use self::metrics::Metrics;
 use super::health::Prober;
@@ -33,6 +35,8 @@ use crate::telemetry::events::Event;
 #[derive(Debug, Clone)]
 pub struct Requests {
     sender: mpsc::Sender<Request>,
+    /// Told of a reload that is for the instance that has taken over.
+    passed_on: Arc<Notify>,
 }
 
 /// Carries reloads out, one after another.
@@ -43,6 +47,7 @@ pub struct Reloader {
     started: Arc<Config>,
     metrics: Metrics,
     requests: mpsc::Receiver<Request>,
+    passed_on: Arc<Notify>,
 }
 
 /// What a reload acts on.
@@ -121,7 +126,8 @@ struct Change {
 }
 
 impl Requests {
-    /// Asks for a reload and waits for its end. `None` when the process is about to end.
+    /// Asks for a reload and waits for its end. `None` when the process is about to end, or when
+    /// another one serves by now.
     pub async fn reload(&self, by: &'static str) -> Option<Report> {
         let (answer, report) = oneshot::channel();
         let request = Request {
@@ -136,6 +142,11 @@ impl Requests {
     pub fn request(&self, by: &'static str) {
         drop(self.sender.try_send(Request { by, answer: None }));
     }
+
+    /// Completes when a reload was asked for that is for the instance that has taken over.
+    pub(super) async fn passed_on(&self) {
+        self.passed_on.notified().await;
+    }
 }
 
 impl Reloader {
@@ -149,13 +160,15 @@ impl Reloader {
             metrics.serves_instead();
         }
         parts.prober.apply(snapshot.upstreams.values());
+        let passed_on = Arc::<Notify>::default();
         let reloader = Self {
+            passed_on: Arc::clone(&passed_on),
             started: Arc::clone(&snapshot.config),
             parts,
             metrics,
             requests,
         };
-        (reloader, Requests { sender })
+        (reloader, Requests { sender, passed_on })
     }
 
     /// Serves requests until nobody can ask any more.
@@ -168,6 +181,13 @@ impl Reloader {
             while let Ok(next) = self.requests.try_recv() {
                 waiting.push(next);
             }
+            if self.parts.readiness.has_left() {
+                drop(changing);
+                if waiting.iter().any(|request| request.answer.is_none()) {
+                    self.passed_on.notify_one();
+                }
+                continue;
+            }
             let report = self.reload(by).await;
             drop(changing);
             for answer in waiting.into_iter().filter_map(|request| request.answer) {
@@ -178,6 +198,11 @@ impl Reloader {
     }
 
     async fn reload(&mut self, by: &'static str) -> Report {
+        // The service manager waits for the end of what it is told of, and is told of no other end
+        // than this process's own once that is under way.
+        if self.parts.readiness.is_draining() {
+            return self.rejected(&Rejection::Draining, None, by);
+        }
         notify::reloading();
         let report = match self.read().await {
             Ok(mut outcome) => match self.apply(&outcome).await {
@@ -203,9 +228,6 @@ impl Reloader {
 
     /// Reads and checks the file.
     async fn read(&self) -> Result<Outcome, Rejection> {
-        if self.parts.readiness.is_draining() {
-            return Err(Rejection::Draining);
-        }
         let file = self.parts.file.clone().ok_or(Rejection::NoFile)?;
         let read = reading::read(file, System).await;
         let told = |outcome: &Outcome| drop(self.parts.read.send_replace(outcome.readings.clone()));

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::caretaker::{Caretaker, Line};
 use super::channel::{Channel, ChannelError};
+use super::commit::served;
 use super::frame::{Frame, Hello, PROTOCOL, Ready};
 use super::offer::Offers;
 use super::program::Program;
@@ -90,7 +91,7 @@ pub struct Handover {
 
 /// Why an upgrade came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("this instance does not know which program it is, so there is nothing to start")]
     NoProgram,
     #[error("this instance is about to end")]
@@ -157,11 +158,15 @@ impl Upgrader {
                 Err(failure) => (self.failed(&failure), None),
             };
             if let Some(serving) = serving {
-                let handover = self.leave(serving).await;
-                drop(changing);
+                // From its last look at whether this instance is to end until that is handed over,
+                // nothing else happens on this thread: the end is either before it or after it.
+                let handover = self.leave(serving);
+                let remainder = handover.remainder.clone();
                 // First: whoever has the answer finds that this instance takes its leave. The
                 // control plane ends with this process at the latest.
                 drop(self.handed_over.send(handover));
+                remainder.done().await;
+                drop(changing);
                 if let Some(answer) = answer {
                     drop(answer.send(report));
                 }
@@ -200,26 +205,32 @@ impl Upgrader {
             prepared = timeout_at(deadline, self.prepare(&channel, &offers, generation)) => prepared,
             () = drain.started() => return Err(Failure::Draining),
         };
-        match prepared {
-            Ok(Ok((ready, counts))) => Ok(Serving {
+        let served = match prepared {
+            Ok(Ok(prepared)) => served(&mut spawned, &channel, drain, deadline)
+                .await
+                .map(|()| prepared),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(Failure::Late(limit)),
+        };
+        match served {
+            Ok((ready, counts)) => Ok(Serving {
                 spawned,
                 channel,
                 offers,
                 ready,
                 counts,
             }),
-            Ok(Err(Failure::Ended(_))) => {
+            Err(Failure::Ended(_)) => {
                 let status = spawned.ended().await;
                 let how = status.map(|status| status.to_string());
                 let how = how.unwrap_or_else(|| "it let go of its line".to_owned());
                 Err(Failure::Ended(how))
             }
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure::Late(limit)),
+            Err(failure) => Err(failure),
         }
     }
 
-    /// Hands everything over and waits until it is served.
+    /// Hands everything over, and the word to serve. Until that is said, this may be dropped.
     async fn prepare(
         &self,
         channel: &Channel,
@@ -248,10 +259,7 @@ impl Upgrader {
             channel.say(&piece).await?;
         }
         channel.say(&Frame::Commit).await?;
-        match heard(channel).await? {
-            Frame::Serving => Ok((ready, counts)),
-            _ => Err(ChannelError::OutOfTurn.into()),
-        }
+        Ok((ready, counts))
     }
 
     /// What is known of the endpoints.
@@ -261,7 +269,7 @@ impl Upgrader {
     }
 
     /// The new instance serves: leaves everything to it.
-    async fn leave(&mut self, serving: Serving) -> Handover {
+    fn leave(&mut self, serving: Serving) -> Handover {
         let Serving {
             spawned,
             channel,
@@ -269,15 +277,13 @@ impl Upgrader {
             ready,
             counts,
         } = serving;
-        self.parts.readiness.draining();
+        self.parts.readiness.left();
         offers.pass_on(&ready.takes);
         self.parts.gates.leave();
         let pid = spawned.pid();
         // Only this process may say so, and before the new one says anything.
         notify::main_pid(pid);
         let successor = spawned.set_free();
-        // It serves, whether it hears this or not.
-        drop(channel.say(&Frame::Done).await);
         let registry = self.parts.registry.clone();
         Handover {
             pid,
@@ -346,7 +352,7 @@ impl From<ChannelError> for Failure {
 }
 
 /// What the new instance says, unless that is that it ends.
-async fn heard(channel: &Channel) -> Result<Frame, Failure> {
+pub(super) async fn heard(channel: &Channel) -> Result<Frame, Failure> {
     match channel.hear().await?.0 {
         Frame::Failed(why) => Err(Failure::Refused(why)),
         frame => Ok(frame),

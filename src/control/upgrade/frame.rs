@@ -33,6 +33,8 @@ pub(super) enum Frame {
     Serving,
     /// Old to new: it is yours; tell the service manager.
     Done,
+    /// Old to new: the service is to end, which the old one alone was told.
+    End,
 }
 
 /// Who hands over.
@@ -126,6 +128,7 @@ impl Frame {
             Self::Commit => vec![COMMIT],
             Self::Serving => vec![SERVING],
             Self::Done => vec![DONE],
+            Self::End => vec![END],
         }
     }
 
@@ -143,6 +146,7 @@ impl Frame {
             COMMIT => Self::Commit,
             SERVING => Self::Serving,
             DONE => Self::Done,
+            END => Self::End,
             kind => return Err(FrameError::Kind(kind)),
         })
     }
@@ -184,6 +188,7 @@ const COUNTED: u8 = b'e';
 const COMMIT: u8 = b'c';
 const SERVING: u8 = b'a';
 const DONE: u8 = b'd';
+const END: u8 = b'x';
 
 #[cfg(test)]
 mod tests {
@@ -229,6 +234,7 @@ mod tests {
             Frame::Commit,
             Frame::Serving,
             Frame::Done,
+            Frame::End,
         ];
         for frame in frames {
             assert_eq!(Frame::decode(&frame.encode()).unwrap(), frame);

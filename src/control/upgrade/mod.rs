@@ -9,13 +9,15 @@
 //! as at any start, and says that it is ready. Then it gets the live state and the word to serve;
 //! and only when it says that it accepts does the old one leave: it accepts no more, and goes on
 //! with what runs (`drive`). Until then each of the steps can fail, and the old one has done
-//! nothing that would have to be undone. [`Succession`] is the successor's side of it.
+//! nothing that would have to be undone. Between the word and the answer both accept, and the old
+//! one waits without a limit (`commit`). [`Succession`] is the successor's side of it.
 //!
 //! Where the old one is the first process of a container, its end would end the container. So it
 //! stays behind as a *caretaker* ([`Caretaker`]).
 
 mod caretaker;
 mod channel;
+mod commit;
 mod drive;
 mod frame;
 mod offer;

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::channel::{Channel, ChannelError};
@@ -30,6 +30,8 @@ pub struct Remainder {
 #[derive(Debug)]
 pub struct Legacy {
     channel: Channel,
+    /// Whether it said that the service is to end, instead of its leave.
+    is_end: bool,
 }
 
 #[derive(Debug)]
@@ -44,6 +46,17 @@ impl Remainder {
             told: Arc::new(Mutex::new(Told { channel, until })),
             registry,
         }
+    }
+
+    /// Says that this instance has left. The other one serves, whether it hears that or not.
+    pub(super) async fn done(&self) {
+        drop(self.told.lock().await.channel.say(&Frame::Done).await);
+    }
+
+    /// Says that the service is to end: this instance alone was told. Not a signal, which may have
+    /// reached both, as from a terminal or a service manager, and ends the wait if it comes twice.
+    pub(in crate::control) async fn end(&self) {
+        drop(self.told.lock().await.channel.say(&Frame::End).await);
     }
 
     /// Says it now and then, until it is dropped.
@@ -77,12 +90,15 @@ impl Remainder {
 }
 
 impl Legacy {
-    pub(super) fn new(channel: Channel) -> Self {
-        Self { channel }
+    pub(super) fn new(channel: Channel, is_end: bool) -> Self {
+        Self { channel, is_end }
     }
 
-    /// Adds what is said, until nobody says more.
-    pub async fn add_to(self, registry: Registry) {
+    /// Adds what is said, until nobody says more. `end` is told if the service is to end.
+    pub async fn add_to(self, registry: Registry, end: Arc<Notify>) {
+        if self.is_end {
+            end.notify_one();
+        }
         let mut counted = Vec::new();
         loop {
             match self.channel.hear().await {
@@ -94,6 +110,8 @@ impl Legacy {
                         Err(error) => tracing::warn!(%error, "{UNREAD}"),
                     }
                 }
+                Ok((Frame::Done, _)) => {}
+                Ok((Frame::End, _)) => end.notify_one(),
                 Err(ChannelError::Gone) => return,
                 Ok(_) => return tracing::warn!("{UNREAD}"),
                 Err(error) => return tracing::warn!(%error, "{UNREAD}"),

@@ -7,7 +7,8 @@ use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use tokio::time::{Instant, sleep};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{sleep, timeout};
 
 use super::channel::Channel;
 use super::program::Program;
@@ -60,16 +61,18 @@ impl Spawned {
 
     /// How it ended, if it does so within a moment.
     pub(super) async fn ended(&mut self) -> Option<ExitStatus> {
-        let deadline = Instant::now() + MOMENT;
+        timeout(MOMENT, self.has_ended()).await.ok()?
+    }
+
+    /// Waits for its end. How it was is not known where somebody else has taken leave of it.
+    pub(super) async fn has_ended(&mut self) -> Option<ExitStatus> {
         let child = self.child.as_mut()?;
         loop {
-            if let Ok(Some(status)) = child.try_wait() {
-                return Some(status);
+            match child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) => sleep(STEP).await,
+                Err(_) => return None,
             }
-            if Instant::now() >= deadline {
-                return None;
-            }
-            sleep(STEP).await;
         }
     }
 }
@@ -94,6 +97,22 @@ impl Successor {
             }
         }
         std::future::pending().await
+    }
+
+    /// Passes a signal on to it, unless it has ended.
+    pub(in crate::control) fn pass_on(&self, signal: Signal) {
+        // Not waited for yet, so the number is still its own.
+        let id = self
+            .0
+            .as_ref()
+            .and_then(|child| Pid::from_raw(i32::try_from(child.id()).ok()?));
+        match id.map(|id| (id.as_raw_nonzero(), kill_process(id, signal))) {
+            Some((id, Ok(()))) => tracing::info!(?signal, serving = id, "passed on"),
+            Some((id, Err(error))) => {
+                tracing::warn!(%error, ?signal, serving = id, "not passed on");
+            }
+            None => tracing::warn!(?signal, "not passed on: who took over has left, or ended"),
+        }
     }
 }
 

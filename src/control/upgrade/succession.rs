@@ -216,13 +216,15 @@ impl Succession {
             self.channel.hear().await
         };
         // This instance serves. Whatever has become of the other one, that is what counts.
-        if let Ok(Err(error)) = timeout(PATIENCE, said).await {
+        let said = timeout(PATIENCE, said).await;
+        if let Ok(Err(error)) = &said {
             tracing::warn!(%error, "the instance before did not take its leave");
         }
+        let is_end = matches!(said, Ok(Ok((Frame::End, _))));
         registry
             .counter(&UPGRADES, &[("result", "succeeded")])
             .inc();
-        Legacy::new(self.channel)
+        Legacy::new(self.channel, is_end)
     }
 }
 
