@@ -52,6 +52,10 @@ class Machine:
             raise OSError("it has not begun yet")
         return children[0]
 
+    def files(self) -> str:
+        """Where this machine finds its files."""
+        return f"/proc/{self.first()}/root"
+
     def is_up(self) -> bool:
         if self.process.poll() is not None:
             raise RuntimeError((self.folder.parent / "boot.log").read_text())
@@ -82,17 +86,17 @@ class Machine:
         return self.runs("curl", "-sS", "--max-time", "5", f"http://127.0.0.1:8080{path}").stdout
 
     def write(self, path: str, text: str) -> None:
-        place = Path(f"/proc/{self.first()}/root{path}")
+        place = Path(f"{self.files()}{path}")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
 
     def read(self, path: str) -> str:
-        return Path(f"/proc/{self.first()}/root{path}").read_text()
+        return Path(f"{self.files()}{path}").read_text()
 
     def bring(self, package: Path) -> str:
         """The package, where the machine has it."""
-        shutil.copy(package, f"/proc/{self.first()}/root/root/{package.name}")
-        return f"/root/{package.name}"
+        shutil.copy(package, f"{self.files()}/opt/{package.name}")
+        return f"/opt/{package.name}"
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -236,7 +240,7 @@ class Managed(InFolder):
         self.assertEqual(machine.ran("systemctl", "is-active", UNIT).strip(), "active")
         self.assertEqual(machine.shown("NRestarts"), "0")
         # The one before has nothing left to do.
-        eventually(lambda: not Path(f"/proc/{machine.first()}/root/proc/{before}").exists())
+        eventually(lambda: not Path(f"{machine.files()}/proc/{before}").exists())
 
     def is_restarted_when_it_hangs(self) -> None:
         machine = self.machine
