@@ -65,7 +65,12 @@ impl Readings {
         self.files.keys().map(PathBuf::as_path)
     }
 
-    /// Those that could not be read.
+    /// The folders that globs look into, whether or not they match anything by now.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.globs.keys().map(|(folder, _)| folder.as_path())
+    }
+
+    /// The files that could not be read.
     pub fn unread(&self) -> impl Iterator<Item = &Path> {
         let files = self.files.iter();
         let unread = files.filter(|(_, digest)| digest.is_none());

@@ -313,6 +313,8 @@ fn what_was_kept_as_root_is_read_as_the_user() {
         return;
     }
     let files = Files::new(&[("linked", ""), ("named", "")]);
+    let own = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(files.path("named"), own).expect("our own file");
     let state = files.path("state");
     let config = format!("state_dir = \"{}\"\n{WEB}", state.display());
     let mut proxy = Evenkeel::start(&config);
@@ -337,6 +339,31 @@ fn what_was_kept_as_root_is_read_as_the_user() {
     assert_eq!(owner(&state), USER);
     assert_eq!(owner(&files.path("linked")), 0);
     assert_eq!(owner(&files.path("named")), 0);
+
+    // What is not given is told of, with what to do.
+    proxy.kill();
+    fs::remove_file(state.join("state")).expect("it is there");
+    fs::hard_link(files.path("named"), state.join("state")).expect("root may");
+    proxy.restart();
+    let ignored = proxy.events("state_ignored");
+    let why = ignored[0]["why"].as_str().expect("words");
+    assert!(why.contains(&format!("chown -R {USER} ")), "{why}");
+}
+
+/// The first file that an empty folder of an `include` gets.
+#[test]
+fn a_folder_that_is_included_from_is_in_reach_while_it_is_empty() {
+    let elsewhere = Files::new(&[("apps/none", "")]);
+    let apps = elsewhere.path("apps").display().to_string();
+    let config = format!(
+        "include = [\"{apps}/*.toml\"]\n[security]\nlandlock = true\n\
+         [listener.web]\nbind = \"@web\"\n"
+    );
+    let mut proxy = Evenkeel::start(&config);
+    let route = "[route.all]\nrespond = { status = 204 }\n";
+    fs::write(elsewhere.path("apps/a.toml"), route).expect("writable");
+    proxy.reload(&config);
+    assert_eq!(proxy.client().get("/").status, 204);
 }
 
 /// Whichever mistake the file has: it must not be what leaves the process root.

@@ -70,7 +70,10 @@ impl Copy {
         let place = directory.display();
         let copy = file::read(&directory.join(LAST_GOOD)).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!("there is no last good configuration in {place}"),
-            _ => format!("the last good configuration in {place} cannot be read: {error}"),
+            _ => {
+                let why = file::unreadable(directory, &error);
+                format!("the last good configuration in {place} cannot be read: {why}")
+            }
         })?;
         let copy = Self::from_bytes(&copy)
             .map_err(|why| format!("the last good configuration in {place} is of no use: {why}"))?;

@@ -101,9 +101,10 @@ impl Rules {
             let touched = Touched::at_start(config, options);
             let files = touched.read.iter().map(PathBuf::as_path);
             read.extend(files.chain(outcome.readings.files()).flat_map(folders_of));
-            for path in &config.security.allow_paths {
-                read.extend(std::path::absolute(path));
-                read.extend(path.canonicalize());
+            let allowed = config.security.allow_paths.iter().map(PathBuf::as_path);
+            for folder in allowed.chain(outcome.readings.folders()) {
+                read.extend(std::path::absolute(folder));
+                read.extend(folder.canonicalize());
             }
             written.extend(touched.written.iter().flat_map(|file| folders_of(file)));
             written.extend(config.state_dir.clone());

@@ -168,6 +168,15 @@ pub(in crate::control) fn give(directory: &Path, (user, group): (u32, u32)) {
     }
 }
 
+/// Why what is there cannot be read, and what to do if it is somebody else's.
+pub(in crate::control) fn unreadable(directory: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let (user, place) = (geteuid().as_raw(), directory.display());
+    format!("{error}: what another user has left there, root perhaps: `chown -R {user} {place}`")
+}
+
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
