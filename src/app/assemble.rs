@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use super::fallback::Plan;
 use super::succeed::Heir;
 use super::{BindError, Facts, Options};
-use crate::config::{Admin as AdminSettings, Config, Outcome, Readings};
+use crate::config::{Admin as AdminSettings, Config, Readings};
 use crate::control::admin::{Entrances, Gates};
 use crate::control::fullness::Fullness;
 use crate::control::health::Prober;
 use crate::control::inherited::Inherited;
 use crate::control::last_good::Copies;
-use crate::control::privileges::Privileges;
+use crate::control::privileges::confined::Confined;
+use crate::control::privileges::{Privileges, Touched};
 use crate::control::refusals::Refusals;
 use crate::control::reload::{self, Log, Reloader};
 use crate::control::renewal::Renewals;
@@ -26,8 +27,7 @@ use crate::control::state::{Beginning, Keeper};
 use crate::control::upgrade::{self, LastWord, Program, Upgrader};
 use crate::control::watching::Watching;
 use crate::control::{
-    Bound, Control, Gentle, Readiness, Requests, Signals, Workshop, cpus, files, log_output,
-    mistakes,
+    Bound, Control, Gentle, Readiness, Requests, Signals, Workshop, cpus, files, log_output, reach,
 };
 use crate::drain::{self, Direction};
 use crate::listener::{Balance, Inbox};
@@ -72,15 +72,21 @@ struct Ground {
     workshop: Workshop,
 }
 
+/// What was decided while there was one thread, and the mistakes of the file.
+type Decided = (Result<(Plan, Privileges), BindError>, Vec<String>);
+
 /// Makes everything up to the listening sockets.
 pub(super) async fn assemble(
-    outcome: Outcome,
-    (options, privileges): (Options, Privileges),
+    (decided, mistakes): Decided,
+    options: Options,
     stop: watch::Receiver<bool>,
 ) -> Result<(Facts, Machine), BindError> {
     let mut heir = Heir::new(&options.inheritance).await?;
-    let mistakes = mistakes(&outcome);
-    match assemble_for(&mut heir, outcome, (options, privileges), stop).await {
+    let assembled = match decided {
+        Ok(decided) => assemble_for(&mut heir, decided, options, stop).await,
+        Err(error) => Err(error),
+    };
+    match assembled {
         Ok((facts, mut machine)) => {
             machine.heir = heir;
             Ok((facts, machine))
@@ -94,21 +100,16 @@ pub(super) async fn assemble(
 
 async fn assemble_for(
     heir: &mut Heir,
-    outcome: Outcome,
-    (options, mut privileges): (Options, Privileges),
+    (mut plan, mut privileges): (Plan, Privileges),
+    options: Options,
     stop: watch::Receiver<bool>,
 ) -> Result<(Facts, Machine), BindError> {
-    let options = heir.limit(options);
-    let readings = outcome.readings.clone();
-    let mut plan = Plan::new(outcome, &options, heir.generation()).await?;
-    if options.privileges && plan.instead.is_some() {
-        // The file says nothing of whom to become, or nothing that can be believed. The main
-        // thread, which only waits, and one that reads files are there already: the user is
-        // theirs too.
-        privileges = Privileges::begin(&plan.outcome)?;
-    }
+    plan.candidate.generation = heir.generation();
     files::raise_limit();
+    let touched = Touched::at_start(&plan.candidate.config, &options.admin);
+    reach(&privileges.confined, touched).await?;
     let mut ground = Ground::new(&plan.candidate.config, heir)?;
+    ground.workshop.confined = privileges.confined.clone();
     // Before a listener can take a connection: where this fails, no client has noticed.
     let admin = &plan.candidate.config.admin;
     let mut entrances = open_entrances(admin, &options, &heir.inherited)?;
@@ -120,9 +121,10 @@ async fn assemble_for(
         Ok(snapshot) => snapshot,
         Err(rejection) => {
             let before = plan.candidate.config.clone();
-            let original = plan.or_last_good(rejection, &options).await?;
+            let original = plan.or_last_good(rejection)?;
             if options.privileges {
-                privileges = Privileges::begin(&plan.outcome)?;
+                privileges = privileges.instead(&plan.outcome, &options.admin)?;
+                ground.workshop.confined = privileges.confined.clone();
             }
             let config = &plan.candidate.config;
             if config.admin != before.admin {
@@ -141,13 +143,12 @@ async fn assemble_for(
         // All is bound, read and open; nothing is served yet.
         privileges.give_up(entrances.socket_path())?;
     }
-    ground.workshop.confined = privileges.confined;
     let beginning = heir.beginning(&snapshot, &ground.workshop.world).await;
     ground.workshop.world.install(snapshot.upstreams.values());
     let addresses = addresses(&snapshot);
     heir.prepared(&plan.candidate.config, &snapshot, &entrances);
     let last_word = heir.last_word();
-    let options = (options, heir.caretaker.take(), readings);
+    let options = (options, heir.caretaker.take(), plan.read.clone());
     let begun = (snapshot, beginning, plan);
     let mut machine = ground.machine(options, begun, entrances, signals, stop);
     machine.last_word = last_word;
@@ -181,7 +182,7 @@ impl Ground {
                 seed: seed(),
                 datagrams: Bound::default(),
                 inherited: heir.inherit(workers)?,
-                confined: None,
+                confined: Confined::default(),
             },
             registry,
             log: Log { sink, level },
@@ -316,6 +317,7 @@ impl Ground {
             events: self.events.clone(),
             registry: self.registry.clone(),
             workers: self.workshop.workers,
+            confined: self.workshop.confined.clone(),
         }
     }
 }

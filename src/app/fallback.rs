@@ -6,8 +6,9 @@ use std::time::SystemTime;
 
 use super::succeed::FIRST;
 use super::{BindError, Options};
-use crate::config::Outcome;
+use crate::config::{Outcome, Readings};
 use crate::control::last_good::{Copies, Copy, directory};
+use crate::control::privileges::{self, PrivilegeError, Privileges, Touched};
 use crate::control::{Candidate, Instead, Readiness, Rejection, aside, reload};
 use crate::snapshot::Handle;
 use crate::telemetry::events::{Event, Events};
@@ -18,8 +19,12 @@ use crate::telemetry::rfc3339;
 pub(super) struct Plan {
     pub(super) outcome: Outcome,
     pub(super) candidate: Candidate,
+    /// What the file was read from, whatever serves.
+    pub(super) read: Readings,
     /// That it is the last good one.
-    pub(super) instead: Option<Reason>,
+    instead: Option<Reason>,
+    /// The last good one, while it may have to serve instead.
+    spare: Option<Spare>,
 }
 
 /// Why it is the last good one.
@@ -33,55 +38,86 @@ pub(super) struct Reason {
 #[derive(Debug)]
 pub(super) struct Original(Rejection);
 
+/// The last good configuration, or why there is none. It is read before anything is given up, since
+/// it may name a user and files of its own.
+#[derive(Debug)]
+struct Spare {
+    file: PathBuf,
+    found: Result<(Copy, Outcome), String>,
+}
+
 impl Plan {
-    /// What was read, or what there is instead.
-    pub(super) async fn new(
-        outcome: Outcome,
-        options: &Options,
-        generation: u64,
-    ) -> Result<Self, BindError> {
-        let file = file(options);
-        match (Candidate::new(&outcome, generation), file) {
-            (Ok(candidate), Some(file)) if candidate.config.listener.is_empty() => {
+    /// What was read, or what there is instead. To be called while there is one thread: whom the
+    /// process becomes depends on it.
+    pub(super) fn new(outcome: Outcome, options: &Options) -> Result<Self, BindError> {
+        let spare = Spare::of(&outcome, options);
+        let read = outcome.readings.clone();
+        let (candidate, spare) = match (candidate(&outcome, options), spare) {
+            (Ok(candidate), Some(spare)) if candidate.config.listener.is_empty() => {
                 // It may have been cut off as it was written. Without a copy it is what is meant.
-                let good = Self::last_good(&outcome, file, &Rejection::NothingListens).await;
-                let listens = |plan: &Self| !plan.candidate.config.listener.is_empty();
-                Ok(good.ok().filter(listens).unwrap_or(Self {
-                    outcome,
-                    candidate,
-                    instead: None,
-                }))
+                let good = spare.plan(&outcome, &Rejection::NothingListens);
+                let good = good.ok().filter(|(good, _, _)| {
+                    let config = good.config.as_ref();
+                    config.is_some_and(|config| !config.listener.is_empty())
+                });
+                if let Some(good) = good {
+                    return Ok(Self::last_good(good, read));
+                }
+                (candidate, None)
             }
-            (Ok(candidate), _) => Ok(Self {
-                outcome,
-                candidate,
-                instead: None,
-            }),
-            (Err(rejection), None) => Err(rejection.into()),
-            (Err(rejection), Some(file)) => {
-                let good = Self::last_good(&outcome, file, &rejection).await;
-                good.map_err(|why| BindError::NothingGood { rejection, why })
+            (Ok(candidate), spare) => (candidate, spare),
+            (Err(rejection), None) => return Err(rejection.into()),
+            (Err(rejection), Some(spare)) => {
+                return match spare.plan(&outcome, &rejection) {
+                    Ok(good) => Ok(Self::last_good(good, read)),
+                    Err(why) => Err(BindError::NothingGood { rejection, why }),
+                };
             }
+        };
+        Ok(Self {
+            outcome,
+            candidate,
+            read,
+            instead: None,
+            spare,
+        })
+    }
+
+    /// Gives up what neither this one nor what may serve instead needs.
+    pub(super) fn privileges(&self, options: &Options) -> Result<Privileges, PrivilegeError> {
+        if !options.privileges {
+            return Ok(Privileges::none());
         }
+        let spare = self.spare.as_ref();
+        let spare = spare.and_then(|spare| spare.found.as_ref().ok());
+        let spare = spare.map(|(_, outcome)| outcome);
+        let confined = options.inheritance.confined().clone();
+        Privileges::begin(&self.outcome, spare, (&options.admin, confined))
     }
 
     /// The last good one, since this one is refused. Fails where it is that already.
-    pub(super) async fn or_last_good(
-        &mut self,
-        rejection: Rejection,
-        options: &Options,
-    ) -> Result<Original, BindError> {
-        let Some(file) = file(options).filter(|_| self.instead.is_none()) else {
+    pub(super) fn or_last_good(&mut self, rejection: Rejection) -> Result<Original, BindError> {
+        let Some(spare) = self.spare.take() else {
             return Err(rejection.into());
         };
         let findings = rejection.findings(&self.outcome.places);
         self.outcome.add(findings);
-        match Self::last_good(&self.outcome, file, &rejection).await {
-            Ok(plan) => {
-                *self = plan;
+        match spare.plan(&self.outcome, &rejection) {
+            Ok(good) => {
+                *self = Self::last_good(good, std::mem::take(&mut self.read));
                 Ok(Original(rejection))
             }
             Err(why) => Err(BindError::NothingGood { rejection, why }),
+        }
+    }
+
+    fn last_good((outcome, candidate, reason): Good, read: Readings) -> Self {
+        Self {
+            outcome,
+            candidate,
+            read,
+            instead: Some(reason),
+            spare: None,
         }
     }
 
@@ -102,38 +138,57 @@ impl Plan {
         }
         copies
     }
+}
 
-    async fn last_good(
-        outcome: &Outcome,
-        file: PathBuf,
-        rejection: &Rejection,
-    ) -> Result<Self, String> {
-        let directory = directory(&file, outcome);
-        let (place, main) = (directory.clone(), file.clone());
-        let found = aside::aside([&*directory], move || {
+/// A last good configuration that serves, and why.
+type Good = (Outcome, Candidate, Reason);
+
+impl Spare {
+    /// The one that may serve by these options.
+    fn of(outcome: &Outcome, options: &Options) -> Option<Self> {
+        let file = options.file.clone().filter(|_| options.last_good)?;
+        let (place, main) = (directory(&file, outcome), file.clone());
+        let found = aside::at_once(move || {
             let copy = Copy::find(&place, &main)?;
             let outcome = copy.load();
-            Ok::<_, String>((copy, outcome))
+            Ok((copy, outcome))
         });
-        let (copy, good) = found.await??;
+        let found = found.and_then(|found| found);
+        Some(Self { file, found })
+    }
+
+    /// Has it serve, since the configuration of the file is refused.
+    fn plan(self, refused: &Outcome, rejection: &Rejection) -> Result<Good, String> {
+        let (copy, good) = self.found?;
         let neither = |error| format!("{NEITHER}: {error}");
         let mut candidate = Candidate::new(&good, FIRST).map_err(neither)?;
         candidate.remembered = copy.hosts();
         let mut why = vec![rejection.to_string()];
-        why.extend(reload::mistakes(outcome));
+        why.extend(reload::mistakes(refused));
         let instead = Instead {
             why,
-            file: file.display().to_string(),
+            file: self.file.display().to_string(),
             since: SystemTime::now(),
             kept: copy.at(),
         };
         let sha256 = Arc::clone(&candidate.sha256);
-        Ok(Self {
-            outcome: good,
-            candidate,
-            instead: Some(Reason { instead, sha256 }),
-        })
+        Ok((good, candidate, Reason { instead, sha256 }))
     }
+}
+
+/// The configuration that was read, if it can be put in force as far as is known while there is one
+/// thread.
+fn candidate(outcome: &Outcome, options: &Options) -> Result<Candidate, Rejection> {
+    let candidate = Candidate::new(outcome, FIRST).map_err(|rejection| {
+        let unread = Touched::unread(&outcome.readings);
+        let confined = options.inheritance.confined();
+        let out_of_reach = confined.out_of_reach(&unread);
+        out_of_reach.map_or(rejection, Rejection::OutOfReach)
+    })?;
+    if options.privileges {
+        privileges::account(&candidate.config)?;
+    }
+    Ok(candidate)
 }
 
 impl Reason {
@@ -167,11 +222,6 @@ impl Original {
             why: format!("{NEITHER}: {error}"),
         }
     }
-}
-
-/// The file whose last good configuration may serve.
-fn file(options: &Options) -> Option<PathBuf> {
-    options.file.clone().filter(|_| options.last_good)
 }
 
 const NEITHER: &str = "the last good configuration cannot be put in force either";

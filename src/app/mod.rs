@@ -34,9 +34,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::{self, Outcome};
 use crate::control::admin::EntranceError;
-use crate::control::privileges::{PrivilegeError, Privileges};
+use crate::control::privileges::PrivilegeError;
 use crate::control::upgrade::{Inheritance, Program, SuccessionError};
-use crate::control::{Ended, Rejection, Requests};
+use crate::control::{Ended, Rejection, Requests, mistakes};
 use crate::telemetry::events::Events;
 
 mod assemble;
@@ -45,6 +45,8 @@ mod serve;
 mod succeed;
 #[cfg(test)]
 mod tests;
+
+use fallback::Plan;
 
 /// Puts the program together.
 #[derive(Debug)]
@@ -145,11 +147,16 @@ impl App {
     /// Does all that can fail, up to the listening sockets. Blocks for as long as the endpoints'
     /// names take to be looked up.
     pub fn bind(outcome: Outcome, options: Options) -> Result<Bound, BindError> {
-        let privileges = if options.privileges {
-            Privileges::begin(&outcome)?
-        } else {
-            Privileges::none()
-        };
+        let mut options = options;
+        // At a start only: where the instance before serves, a file that cannot be put in force is
+        // a reason to leave it at that.
+        options.last_good &= !options.inheritance.is_succession();
+        let mistakes = mistakes(&outcome);
+        // What fails by now is told to the instance before, where there is one.
+        let plan = Plan::new(outcome, &options).and_then(|plan| {
+            let privileges = plan.privileges(&options)?;
+            Ok((plan, privileges))
+        });
         let (report, reported) = mpsc::channel();
         let (start, started) = oneshot::channel();
         let (stop, stopped) = watch::channel(false);
@@ -160,7 +167,7 @@ impl App {
             .build()
             .map_err(system("the control plane's runtime"))?;
         let serve = async move {
-            match assemble::assemble(outcome, (options, privileges), stopped).await {
+            match assemble::assemble((plan, mistakes), options, stopped).await {
                 Err(error) => {
                     drop(report.send(Err(error))); // the caller waits for it
                     None

@@ -24,6 +24,7 @@ impl Machine {
         let snapshot = self.shared.handle.load();
         let heir = std::mem::take(&mut self.heir);
         let predecessor = heir.take_over(&snapshot, &self.registry).await?;
+        self.entrances.settle();
         let generation = snapshot.generation;
         drop(snapshot);
         let workers = self.inboxes.len();

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::{BindError, Options};
+use super::BindError;
 use crate::config::Config;
 use crate::control::admin::Entrances;
 use crate::control::inherited::{Activation, Inherited};
@@ -50,15 +50,6 @@ impl Heir {
     pub(super) fn generation(&self) -> u64 {
         let before = self.succession.as_ref();
         before.map_or(FIRST, |before| before.hello.generation + 1)
-    }
-
-    /// What is done at a start only: where the instance before serves, a file that cannot be put
-    /// in force is a reason to leave it at that.
-    pub(super) fn limit(&self, options: Options) -> Options {
-        Options {
-            last_good: options.last_good && self.succession.is_none(),
-            ..options
-        }
     }
 
     /// How many workers there have to be: each socket of the instance before may have connections

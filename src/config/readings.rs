@@ -65,6 +65,18 @@ impl Readings {
         self.files.keys().map(PathBuf::as_path)
     }
 
+    /// The folders that globs look into, whether or not they match anything by now.
+    pub fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.globs.keys().map(|(folder, _)| folder.as_path())
+    }
+
+    /// The files that could not be read.
+    pub fn unread(&self) -> impl Iterator<Item = &Path> {
+        let files = self.files.iter();
+        let unread = files.filter(|(_, digest)| digest.is_none());
+        unread.map(|(file, _)| file.as_path())
+    }
+
     pub(super) fn add_files(&mut self, others: Self) {
         self.files.extend(others.files);
     }

@@ -44,7 +44,7 @@ pub mod upgrade;
 pub mod watchdog;
 pub mod watching;
 
-pub use prepare::{Candidate, Rejection, Workshop};
+pub use prepare::{Candidate, Rejection, Workshop, reach};
 pub use ready::{Check, Instead, Readiness};
 pub use reload::{Report, Requests, Verdict, mistakes};
 pub use shutdown::{Drained, Ended, Shutdown};

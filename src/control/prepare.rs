@@ -10,12 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use super::aside::aside;
 use super::certificates::{self, Unusable};
 use super::client_authorities;
 use super::core_dumps;
 use super::inherited::Inherited;
 use super::materials::{self, UnusableMaterial};
 use super::privileges::confined::Confined;
+use super::privileges::{PrivilegeError, Touched};
 use super::resolve::{self, Hosts, Unresolved};
 use super::sockets::{Bound, rehearse};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
@@ -36,8 +38,8 @@ pub struct Workshop {
     pub datagrams: Bound,
     /// Sockets that this process did not open itself.
     pub inherited: Inherited,
-    /// Where files may be read, if that is limited.
-    pub confined: Option<Confined>,
+    /// What this process is confined to.
+    pub confined: Confined,
 }
 
 /// A configuration that is to be put in force.
@@ -110,11 +112,15 @@ pub enum Rejection {
     Log(io::Error),
     /// It names files that the process has shut itself off from.
     #[error(
-        "{} is out of reach since the start (Landlock): put it beside the files that were named then, or \
-         name its folder in security.allow_paths and start the instance anew",
+        "{} is out of reach since the start (Landlock): put it beside the files that were named \
+         then, or restart the instance, for an upgrade hands on what it is confined to; \
+         security.allow_paths names folders to be read beforehand",
         .0.display()
     )]
     OutOfReach(std::path::PathBuf),
+    /// It names a user that the process cannot become.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegeError),
     /// The process is about to end.
     #[error("this instance is about to end")]
     Draining,
@@ -160,6 +166,7 @@ impl Rejection {
             | Self::NothingListens
             | Self::Log(_)
             | Self::OutOfReach(_)
+            | Self::Privileges(_)
             | Self::Draining
             | Self::NoFile
             | Self::Fault(_) => Vec::new(),
@@ -175,10 +182,7 @@ impl Workshop {
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, Rejection> {
         let config = candidate.config;
-        let confined = self.confined.as_ref();
-        if let Some(file) = confined.and_then(|it| it.out_of_reach(&config).pop()) {
-            return Err(Rejection::OutOfReach(file));
-        }
+        reach(&self.confined, Touched::by(&config)).await?;
         let failures = Routing::new(&config)?.failures();
         if !failures.is_empty() {
             return Err(Rejection::Tests(failures));
@@ -238,6 +242,18 @@ impl Workshop {
         snapshot.hosts = names.hosts;
         Ok(snapshot)
     }
+}
+
+/// Fails where one of these files is out of reach: of the kernel there would be no reason.
+pub async fn reach(confined: &Confined, touched: Touched) -> Result<(), Rejection> {
+    if !confined.is_so() {
+        return Ok(());
+    }
+    let (confined, looked) = (confined.clone(), touched.clone());
+    let found = aside(touched.files(), move || confined.out_of_reach(&looked)).await;
+    // A disk that hangs is told of by whoever reads from it.
+    let file = found.ok().flatten();
+    file.map_or(Ok(()), |file| Err(Rejection::OutOfReach(file)))
 }
 
 /// Whether somebody asked for the secrets of sessions, and there are such.

@@ -23,7 +23,7 @@ use super::bind::Bind;
 use super::datagram;
 use super::options::Listening;
 use super::sockets::{Sockets, Transport};
-use super::unix::{FileNumbers, SocketFile};
+use super::unix::{Access, FileNumbers, SocketFile};
 
 /// What is to be known of sockets beside their descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,6 +200,13 @@ impl Sockets {
         if let Some(file) = &*self.file() {
             file.take();
         }
+    }
+
+    /// Gives the file of a Unix socket to others.
+    pub fn give_file(&self, access: &Access) -> io::Result<()> {
+        self.file()
+            .as_ref()
+            .map_or(Ok(()), |file| file.give(access))
     }
 
     /// Leaves them to a process that has them too. Their queue and their file are that one's.

@@ -2,6 +2,7 @@
 //! everywhere, until a reload takes the file.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 
 use crate::support::clock::eventually;
 use crate::support::command::Files;
@@ -124,6 +125,47 @@ fn failing_tests_and_names_without_addresses_are_served_around() {
     let name = "[upstream.far]\nendpoints = [\"nowhere.invalid:80\"]\n\
                 [route.far]\npath = \"/far\"\nupstream = \"far\"\n";
     scene.starts_instead(&format!("{good}\n{name}"), "nowhere.invalid");
+    // Nor is a user that the machine does not know a reason to stand still.
+    scene.starts_instead(&format!("user = \"no-such-user\"\n{good}"), "no-such-user");
+}
+
+/// The kernel takes nothing back: what a broken file is confined to must not be what the last good
+/// configuration is.
+#[test]
+fn files_of_the_last_good_configuration_are_in_reach_whatever_the_broken_one_names() {
+    let files = Files::new(&[("logs/none", ""), ("sockets/none", "")]);
+    let path = |name: &str| files.path(name).display().to_string();
+    let landlock = "[security]\nlandlock = true\n";
+    let good = format!(
+        "{landlock}[log]\noutput = \"{}\"\n[listener.web]\nbind = \"@web\"\n\
+         [listener.path]\nbind = \"unix:{}\"\n[route.all]\nrespond = {{ status = 204 }}\n",
+        path("logs/evenkeel.log"),
+        path("sockets/path")
+    );
+    let environment = format!(
+        "EVENKEEL_LAST_GOOD=true\nEVENKEEL__STATE_DIR={}",
+        path("state")
+    );
+    let environment = ("environment".to_owned(), environment);
+    let mut proxy = Evenkeel::start_among(&[environment], &good);
+    let copy = files.path("state").join("last-good");
+    eventually("it is kept", || copy.exists().then_some(()));
+    let wrong = "[listener.web]\nbind = \"@web\"\nto = [\"nowhere.invalid:80\"]\n";
+    for broken in [format!("{landlock}bnd = 7\n"), format!("{landlock}{wrong}")] {
+        proxy.kill();
+        proxy.write_config(&broken);
+        for file in ["logs/evenkeel.log", "sockets/path"] {
+            fs::remove_file(files.path(file)).expect("it was made");
+        }
+        proxy.restart();
+        assert_eq!(proxy.client().get("/").status, 204);
+        let socket = UnixStream::connect(files.path("sockets/path"));
+        assert!(socket.is_ok(), "{socket:?}");
+        eventually("it writes its log", || {
+            let log = fs::read_to_string(files.path("logs/evenkeel.log")).ok()?;
+            log.contains("last_good_in_force").then_some(())
+        });
+    }
 }
 
 #[test]

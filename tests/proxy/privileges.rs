@@ -3,7 +3,8 @@
 //! Only root can give anything up, so these tests need it, and are nothing elsewhere.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
 
 use rustix::process::{Signal, geteuid};
 
@@ -227,6 +228,144 @@ fn a_confined_instance_can_be_upgraded() {
     }
 }
 
+/// The kernel lays sixteen rules over each other and no more.
+#[test]
+fn upgrades_lay_no_rules_over_those_that_are_there() {
+    let elsewhere = Files::new(&[("token", "a")]);
+    let config = format!("[security]\nlandlock = true\n{WEB}");
+    let mut proxy = Evenkeel::start_replaceable(&config);
+    if proxy.log().contains("not confined by Landlock") {
+        return; // the kernel has none
+    }
+    for _ in 0..17 {
+        proxy.upgrade_well();
+    }
+    assert_eq!(proxy.client().get("/").status, 204);
+    let log = proxy.log();
+    assert!(!log.contains("Landlock"), "{log}");
+
+    // It is confined all the same, knows it, and so does one that comes after it.
+    let token = elsewhere.path("token").display().to_string();
+    let secret =
+        format!("[route.b]\npath = \"/b\"\nrespond = {{ body = \"${{file:{token}}}\" }}\n");
+    let log = format!("[log]\noutput = \"{}\"\n", elsewhere.path("log").display());
+    for more in [secret, log] {
+        proxy.write_config(&format!("{config}{more}"));
+        let refused = proxy.command(&["reload"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(
+            said.contains("(Landlock)") && said.contains("restart"),
+            "{said}"
+        );
+        let upgraded = proxy.upgrade();
+        assert_eq!(upgraded.code, 1, "{upgraded:?}");
+        let why = upgraded.report["why"].as_str().expect("words");
+        assert!(
+            why.contains("(Landlock)") && why.contains("restart"),
+            "{why}"
+        );
+    }
+
+    // What is not asked for any more holds until a restart, and that is said.
+    proxy.write_config(WEB);
+    proxy.upgrade_well();
+    eventually("it is told", || {
+        let told = "although `security.landlock` is not on any more";
+        proxy.log().contains(told).then_some(())
+    });
+}
+
+/// It is named by an option, or by the environment, and by no file.
+#[test]
+fn the_admin_socket_of_an_option_is_in_reach() {
+    let elsewhere = Files::new(&[("none", "")]);
+    let socket = elsewhere.path("admin.sock");
+    let environment = format!("EVENKEEL_ADMIN={}", socket.display());
+    let files = [("environment".to_owned(), environment)];
+    let proxy = Evenkeel::start_among(&files, &format!("[security]\nlandlock = true\n{WEB}"));
+    assert!(socket.exists());
+    assert_eq!(proxy.client().get("/").status, 204);
+}
+
+#[test]
+fn the_group_of_the_admin_socket_stays_as_written() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let mut proxy = Evenkeel::start(&format!("user = \"{USER}\"\n{WEB}"));
+    let path = proxy.socket();
+    let admin = format!(
+        "[admin]\nsocket = \"{}\"\nhttp = \"@admin\"\ngroup = \"54322\"\n",
+        path.display()
+    );
+    proxy.kill();
+    proxy.write_config(&format!("user = \"{USER}\"\n{WEB}{admin}"));
+    proxy.restart();
+    let socket = fs::metadata(&path).expect("it is there");
+    assert_eq!((socket.uid(), socket.gid()), (USER, 54_322));
+    assert_eq!(socket.permissions().mode() & 0o777, 0o660);
+}
+
+/// An instance that was root has left files behind that only root reads.
+#[test]
+fn what_was_kept_as_root_is_read_as_the_user() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let files = Files::new(&[("linked", ""), ("named", "")]);
+    let own = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(files.path("named"), own).expect("our own file");
+    let state = files.path("state");
+    let config = format!("state_dir = \"{}\"\n{WEB}", state.display());
+    let mut proxy = Evenkeel::start(&config);
+    eventually("it is kept", || {
+        state.join("last-good").exists().then_some(())
+    });
+    proxy.signal(Signal::TERM);
+    assert!(proxy.wait_for_exit().success());
+    for name in ["state", "state.ended", "last-good"] {
+        let there = fs::metadata(state.join(name)).expect("it was written");
+        assert_eq!((there.uid(), there.mode() & 0o777), (0, 0o600), "{name}");
+    }
+    // Neither kind of link gives a file away that lies elsewhere.
+    fs::remove_file(state.join("state.ended")).expect("it was written");
+    symlink(files.path("linked"), state.join("state.ended")).expect("root may");
+    fs::hard_link(files.path("named"), state.join("state.unreadable")).expect("root may");
+    proxy.write_config(&format!("user = \"{USER}\"\n{config}"));
+    proxy.restart();
+    let restored = proxy.events("state_restored");
+    assert_eq!(restored.len(), 1, "{}", proxy.log());
+    let owner = |path: &Path| fs::metadata(path).expect("it is there").uid();
+    assert_eq!(owner(&state), USER);
+    assert_eq!(owner(&files.path("linked")), 0);
+    assert_eq!(owner(&files.path("named")), 0);
+
+    // What is not given is told of, with what to do.
+    proxy.kill();
+    fs::remove_file(state.join("state")).expect("it is there");
+    fs::hard_link(files.path("named"), state.join("state")).expect("root may");
+    proxy.restart();
+    let ignored = proxy.events("state_ignored");
+    let why = ignored[0]["why"].as_str().expect("words");
+    assert!(why.contains(&format!("chown -R {USER} ")), "{why}");
+}
+
+/// The first file that an empty folder of an `include` gets.
+#[test]
+fn a_folder_that_is_included_from_is_in_reach_while_it_is_empty() {
+    let elsewhere = Files::new(&[("apps/none", "")]);
+    let apps = elsewhere.path("apps").display().to_string();
+    let config = format!(
+        "include = [\"{apps}/*.toml\"]\n[security]\nlandlock = true\n\
+         [listener.web]\nbind = \"@web\"\n"
+    );
+    let mut proxy = Evenkeel::start(&config);
+    let route = "[route.all]\nrespond = { status = 204 }\n";
+    fs::write(elsewhere.path("apps/a.toml"), route).expect("writable");
+    proxy.reload(&config);
+    assert_eq!(proxy.client().get("/").status, 204);
+}
+
 /// Whichever mistake the file has: it must not be what leaves the process root.
 #[test]
 fn the_last_good_configuration_says_whom_to_become() {
@@ -256,5 +395,6 @@ fn the_last_good_configuration_says_whom_to_become() {
         assert_eq!(proxy.client().get("/").status, 204);
         assert_all(&proxy, "Uid", &user);
         assert_all(&proxy, "CapEff", "0000000000000000");
+        assert_all(&proxy, "NoNewPrivs", "1");
     }
 }

@@ -114,6 +114,29 @@ fn what_is_open_goes_on_and_what_rests_is_told_to_go() {
     wait_until_ended(old);
 }
 
+#[test]
+fn the_admin_socket_is_for_whom_the_new_one_says() {
+    let endpoint = Endpoint::echo();
+    let mut proxy = start(&endpoint, "");
+    let path = proxy.socket();
+    let mode = || {
+        fs::metadata(&path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o777
+    };
+    assert_eq!(mode(), 0o600);
+    let (address, socket) = (endpoint.address(), path.display());
+    proxy.write_config(&format!(
+        "[listener.web]\nbind = \"@web\"\nto = [\"{address}\"]\n\
+         [admin]\nsocket = \"{socket}\"\nhttp = \"@admin\"\nmode = \"0640\"\n"
+    ));
+    proxy.upgrade_well();
+    assert_eq!(mode(), 0o640);
+    assert!(proxy.command(&["status"]).status.success());
+}
+
 /// Nobody else would see it: a service manager watches its own children, and this is the old one's.
 #[test]
 fn when_the_new_one_dies_the_old_one_does_not_stay_behind() {

@@ -27,6 +27,8 @@ pub struct Entrances {
     /// Who may come in.
     pub(super) doors: Doors,
     gates: Vec<Gate>,
+    /// Whom the file of a socket that was handed over is to be for.
+    access: Option<Access>,
     /// Turns true once another instance serves them.
     left: watch::Sender<bool>,
 }
@@ -87,7 +89,8 @@ impl Entrances {
         Self::open(written, &Inherited::default())
     }
 
-    /// The same; those that the instance before hands over stay as they are.
+    /// The same; those that the instance before hands over stay as they are, until this one serves
+    /// ([`Entrances::settle`]).
     pub fn open(written: &config::Admin, inherited: &Inherited) -> Result<Self, EntranceError> {
         let mut entrances = Self {
             doors: Doors::new(written)?,
@@ -95,7 +98,8 @@ impl Entrances {
         };
         if let Some(path) = &written.socket {
             let access = Access::own_with(written.mode.as_deref(), written.group.as_deref());
-            let gate = socket(path, &access, inherited)?;
+            let (gate, is_new) = socket(path, &access, inherited)?;
+            entrances.access = (!is_new).then_some(access);
             let listener = listener(&gate.sockets, UnixListener::from_std);
             let failed = |error| EntranceError::Socket(path.clone(), error);
             entrances.socket = Some(listener.map_err(failed)?);
@@ -108,6 +112,23 @@ impl Entrances {
             entrances.gates.push(gate);
         }
         Ok(entrances)
+    }
+
+    /// Gives the file of a socket that was handed over to whom it is for by now. Once this instance
+    /// serves: until then it is the other one's.
+    pub fn settle(&self) {
+        let Some((access, path)) = self.access.as_ref().zip(self.socket_path()) else {
+            return;
+        };
+        for gate in self.gates.iter().filter(|gate| gate.bind.starts_with(UNIX)) {
+            if let Err(error) = gate.sockets.give_file(access) {
+                tracing::warn!(
+                    %error,
+                    "{} stays for whom it was: admin.mode and admin.group are taken at the next restart",
+                    path.display()
+                );
+            }
+        }
     }
 
     /// Where the socket's file is.
@@ -157,10 +178,15 @@ impl Gates {
     }
 }
 
-fn socket(path: &Path, access: &Access, inherited: &Inherited) -> Result<Gate, EntranceError> {
+/// The socket at a path, and whether it is a new one.
+fn socket(
+    path: &Path,
+    access: &Access,
+    inherited: &Inherited,
+) -> Result<(Gate, bool), EntranceError> {
     let bind = format!("{UNIX}{}", path.display());
     if let Some(sockets) = inherited.admin(&bind) {
-        return Ok(Gate { bind, sockets });
+        return Ok((Gate { bind, sockets }, false));
     }
     let failed = |error| EntranceError::Socket(path.into(), error);
     let (listener, file) =
@@ -171,7 +197,7 @@ fn socket(path: &Path, access: &Access, inherited: &Inherited) -> Result<Gate, E
             SocketFileError::Other(_, error) => failed(error),
         })?;
     let sockets = Arc::new(Sockets::of_socket(path, listener, file));
-    Ok(Gate { bind, sockets })
+    Ok((Gate { bind, sockets }, true))
 }
 
 fn http(bind: &str, inherited: &Inherited) -> io::Result<Gate> {

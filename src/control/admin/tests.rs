@@ -14,6 +14,7 @@ use crate::control::health::Prober;
 use crate::control::inherited::Inherited;
 use crate::control::last_good::Copies;
 use crate::control::prepare::{Candidate, Workshop};
+use crate::control::privileges::confined::Confined;
 use crate::control::reload::{self, Log, Reloader};
 use crate::control::upgrade::{self, Upgrader};
 use crate::net::Stream;
@@ -190,7 +191,7 @@ fn workshop(registry: &Registry, events: &Events) -> Workshop {
         seed: 1,
         datagrams: crate::control::Bound::default(),
         inherited: Inherited::default(),
-        confined: None,
+        confined: Confined::default(),
     }
 }
 
@@ -214,6 +215,7 @@ fn upgrade_parts(
         registry: registry.clone(),
         workers: 1,
         caretaker: None,
+        confined: Confined::default(),
     }
 }
 

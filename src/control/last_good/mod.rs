@@ -68,9 +68,12 @@ impl Copy {
     /// The copy of this file in this directory, or why there is none.
     pub fn find(directory: &Path, main: &Path) -> Result<Self, String> {
         let place = directory.display();
-        let copy = file::read(&directory.join(LAST_GOOD)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("there is no last good configuration in {place}"),
-            _ => format!("the last good configuration in {place} cannot be read: {error}"),
+        let copy = file::read(&directory.join(LAST_GOOD)).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                return format!("there is no last good configuration in {place}");
+            }
+            let why = file::unreadable(directory, &error);
+            format!("the last good configuration in {place} cannot be read: {why}")
         })?;
         let copy = Self::from_bytes(&copy)
             .map_err(|why| format!("the last good configuration in {place} is of no use: {why}"))?;

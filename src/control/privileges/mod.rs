@@ -6,7 +6,9 @@
 //!
 //! 1. Before there is a second thread ([`Privileges::begin`]): no program that is started may gain
 //!    anything (`no_new_privs`), what nobody will need goes out of reach (the bounding set), and
-//!    the kernel confines the process to its files (Landlock). Threads inherit all of it.
+//!    the kernel confines the process to its files (Landlock). Threads inherit all of it. So it
+//!    is known by then which configuration will serve; or, where that is seen only once names are
+//!    looked up and files are read, which two there are: no more is given up than neither needs.
 //! 2. Once all is bound, read and open ([`Privileges::give_up`]), on the control thread: the C
 //!    library changes the user of every thread at once, and the kernel takes the powers of each
 //!    that has not asked to keep them. The control thread alone asks, keeps what is written or
@@ -26,12 +28,16 @@ use rustix::thread::{
 };
 
 use super::state::file;
-use crate::config::{self, Capability, Config, Outcome};
+use crate::config::{self, Admin, Capability, Config, Outcome};
 use crate::net::{Account, Accounts, UnknownAccount};
 
 pub mod confined;
+mod rules;
+
+pub use rules::Touched;
 
 use confined::Confined;
+use rules::Rules;
 
 /// What is left to do before the program serves.
 #[derive(Debug)]
@@ -41,10 +47,14 @@ pub struct Privileges {
     keep: CapabilitySet,
     /// Files that were made on the way and are to be that user's.
     given: Vec<PathBuf>,
-    /// Where it may read, if that is limited.
-    pub confined: Option<Confined>,
-    /// Why that is not limited although it should be. The log is not open yet.
-    unconfined: Option<String>,
+    /// The directory of what is known, whose files are to be that user's.
+    state: Option<PathBuf>,
+    /// Whether the group of the admin socket is written.
+    has_admin_group: bool,
+    /// What it is confined to.
+    pub confined: Confined,
+    /// What is not as it should be. The log is not open yet.
+    doubts: Vec<String>,
 }
 
 /// Why the program cannot become who it should be.
@@ -71,36 +81,48 @@ pub enum PrivilegeError {
 
 impl Privileges {
     /// Gives up what nothing after this needs. To be called while there is one thread.
-    pub fn begin(outcome: &Outcome) -> Result<Self, PrivilegeError> {
+    ///
+    /// `spare` is what may have to serve instead, once it is too late to take anything back.
+    /// `options` say more of the admin API than the configuration, and `confined` is what the
+    /// process is confined to from its start.
+    pub fn begin(
+        outcome: &Outcome,
+        spare: Option<&Outcome>,
+        (options, confined): (&Admin, Confined),
+    ) -> Result<Self, PrivilegeError> {
+        let none = Self {
+            confined,
+            ..Self::none()
+        };
         let Some(config) = &outcome.config else {
-            return Ok(Self::none()); // nothing will be served
+            return Ok(none); // nothing will be served
         };
-        let user = account(config)?;
-        // Also of a successor, which is that user already.
-        let landlock = config.security.landlock.unwrap_or(config.user.is_some());
-        let mut privileges = Self {
-            keep: kept(config),
-            given: made(config),
-            confined: None,
-            unconfined: None,
-            user,
-        };
-        if let Some(directory) = &config.state_dir {
-            // While it can be made, and before rules are made for what is there. Who keeps what is
-            // known tells why it is not.
-            drop(file::make(directory));
-        }
-        if user.is_some() || landlock {
+        let mut privileges = none.of(config)?;
+        let spare_config = spare.and_then(|spare| spare.config.as_ref());
+        let limits = |config: &Config| config.user.is_some() || is_confined(config);
+        if limits(config) || spare_config.is_some_and(limits) {
             set_no_new_privs(true).map_err(refused("no_new_privs"))?;
         }
-        if user.is_some() {
-            privileges.bound();
+        if privileges.user.is_some() {
+            bound(privileges.keep | spare_config.map_or(CapabilitySet::empty(), kept));
         }
-        if landlock {
-            match Confined::begin(config, &outcome.readings) {
-                Ok(confined) => privileges.confined = Some(confined),
-                Err(why) => privileges.unconfined = Some(why),
-            }
+        let outcomes = [Some(outcome), spare].into_iter().flatten();
+        privileges.confine(config, || Rules::new(outcomes, options));
+        Ok(privileges)
+    }
+
+    /// The same for what serves instead: what is given up by now stays so.
+    pub fn instead(self, outcome: &Outcome, options: &Admin) -> Result<Self, PrivilegeError> {
+        let Some(config) = &outcome.config else {
+            return Ok(self);
+        };
+        let mut privileges = self.of(config)?;
+        if privileges.user.is_some() {
+            bound(privileges.keep);
+        }
+        if !privileges.confined.is_so() {
+            let outcomes = [outcome].into_iter();
+            privileges.confine(config, || Rules::new(outcomes, options));
         }
         Ok(privileges)
     }
@@ -111,27 +133,59 @@ impl Privileges {
             user: None,
             keep: CapabilitySet::empty(),
             given: Vec::new(),
-            confined: None,
-            unconfined: None,
+            state: None,
+            has_admin_group: false,
+            confined: Confined::default(),
+            doubts: Vec::new(),
         }
     }
 
-    /// Takes what will not be kept out of reach of every program that could be started. It is a
-    /// second lock behind `no_new_privs`: one that cannot be closed (some containers) is no reason
-    /// not to start.
-    fn bound(&self) {
-        for capability in CapabilitySet::all().iter() {
-            if !self.keep.contains(capability) {
-                _ = remove_capability_from_bounding_set(capability);
-            }
+    /// What this configuration asks for.
+    fn of(self, config: &Config) -> Result<Self, PrivilegeError> {
+        Ok(Self {
+            user: account(config)?,
+            keep: kept(config),
+            given: made(config),
+            state: config.state_dir.clone(),
+            has_admin_group: config.admin.group.is_some(),
+            ..self
+        })
+    }
+
+    /// Confines the process, if the configuration has it confined. Also a successor, which is the
+    /// user already.
+    fn confine(&mut self, config: &Config, rules: impl FnOnce() -> Rules) {
+        if let Some(directory) = &self.state {
+            // While it can be made, and before rules are made for what is there. Who keeps what is
+            // known tells why it is not.
+            drop(file::make(directory));
+        }
+        if is_confined(config) {
+            self.confined.begin(rules(), &mut self.doubts);
+        } else if self.confined.is_so() {
+            self.doubts.push(
+                "files are confined by Landlock as they were in the instance before, although \
+                 `security.landlock` is not on any more: restart the instance, an upgrade hands on \
+                 what it is confined to"
+                    .to_owned(),
+            );
+        }
+        if let Some(directory) = &self.state
+            && !self.confined.may_write_in(directory)
+        {
+            self.doubts.push(format!(
+                "{} is out of reach since the start (Landlock): what is known is kept there after \
+                 a restart of the instance",
+                directory.display()
+            ));
         }
     }
 
     /// Becomes the user, in all threads, and keeps what is to be kept in this one and those that it
     /// starts. `admin` is the socket of the admin API, which is to be that user's.
     pub fn give_up(&self, admin: Option<&Path>) -> Result<(), PrivilegeError> {
-        if let Some(why) = &self.unconfined {
-            tracing::warn!("files are not confined by Landlock: {why}");
+        for doubt in &self.doubts {
+            tracing::warn!("{doubt}");
         }
         let Some(Account { user, group }) = self.user else {
             if geteuid().is_root() {
@@ -142,10 +196,15 @@ impl Privileges {
             }
             return Ok(());
         };
-        for path in self.given.iter().map(PathBuf::as_path).chain(admin) {
+        if let Some(directory) = &self.state {
+            file::give(directory, (user, group));
+        }
+        let own = self.given.iter().map(|path| (path.as_path(), Some(group)));
+        let admin = admin.map(|path| (path, (!self.has_admin_group).then_some(group)));
+        for (path, group) in own.chain(admin) {
             // What is not there, or not ours, stays as it is; so do devices, which are everybody's.
             if may_be_given(path) {
-                drop(std::os::unix::fs::lchown(path, Some(user), Some(group)));
+                drop(std::os::unix::fs::lchown(path, Some(user), group));
             }
         }
         let is_dumpable = dumpable_behavior().is_ok_and(|it| it == DumpableBehavior::Dumpable);
@@ -176,15 +235,31 @@ impl Privileges {
         if !missing.is_empty() {
             tracing::warn!("does not have what it should keep: {}", names(missing));
         }
-        let confined = self.confined.is_some();
+        let confined = self.confined.is_so();
         let kept = names(kept);
         tracing::info!(user, group, kept, confined, "is root no more");
         Ok(())
     }
 }
 
+/// Whether a configuration has the process confined to its files.
+fn is_confined(config: &Config) -> bool {
+    config.security.landlock.unwrap_or(config.user.is_some())
+}
+
+/// Takes all but these powers out of reach of every program that could be started. It is a second
+/// lock behind `no_new_privs`: one that cannot be closed (some containers) is no reason not to
+/// start.
+fn bound(keep: CapabilitySet) {
+    for capability in CapabilitySet::all().iter() {
+        if !keep.contains(capability) {
+            _ = remove_capability_from_bounding_set(capability);
+        }
+    }
+}
+
 /// Whom the program is to become; `None` if it is that already.
-fn account(config: &Config) -> Result<Option<Account>, PrivilegeError> {
+pub fn account(config: &Config) -> Result<Option<Account>, PrivilegeError> {
     let Some(written) = &config.user else {
         return Ok(None);
     };

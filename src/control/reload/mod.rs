@@ -22,7 +22,8 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use self::metrics::Metrics;
 use super::health::Prober;
 use super::last_good::Copies;
-use super::prepare::{Candidate, Rejection, Workshop};
+use super::prepare::{Candidate, Rejection, Workshop, reach};
+use super::privileges::Touched;
 use super::ready::Readiness;
 use super::{changes, log_output, notify, reading, sockets};
 use crate::config::{Config, Outcome, Readings, Severity, Style, System};
@@ -237,6 +238,10 @@ impl Reloader {
     /// Puts a configuration in force, or finds out why that cannot be.
     async fn apply(&mut self, outcome: &Outcome) -> Result<Change, Rejection> {
         let previous = self.parts.handle.load();
+        if outcome.config.is_none() {
+            let unread = Touched::unread(&outcome.readings);
+            reach(&self.parts.workshop.confined, unread).await?;
+        }
         let candidate = Candidate::new(outcome, previous.generation + 1)?;
         let listeners = previous.config.listener.len();
         if candidate.config.listener.is_empty() && listeners > 0 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::file::Sought;
+use super::file::{self, Sought};
 use super::keeper::publish;
 use super::{Found, Keeper, Moment, Place, Restored, State};
 use crate::control::aside::aside;
@@ -77,7 +77,7 @@ async fn find(place: &Place, world: &World) -> Option<Found> {
         Ok(Ok(Sought::Found(found))) => return Some(*found),
         Ok(Ok(Sought::Nothing)) => return None,
         Ok(Ok(Sought::Useless(why))) => format!("{why}; it is set aside as state.unreadable"),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => file::unreadable(place.directory(), &error),
         Err(why) => why,
     };
     let why = format!("what was kept is not gone on from: {why}");

@@ -10,6 +10,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, openat};
+use rustix::process::geteuid;
+
 use super::State;
 use super::format::{Unreadable, first_line};
 
@@ -138,6 +141,40 @@ pub(in crate::control) fn replace(directory: &Path, name: &str, bytes: &[u8]) ->
 /// Makes durable what was renamed in a directory.
 pub(in crate::control) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// Gives a user the files in a directory that root has written as this program, so that it reads
+/// them when it is root no more. What else is there stays whose it is: whoever may write to the
+/// directory can put links into it, of both kinds.
+pub(in crate::control) fn give(directory: &Path, (user, group): (u32, u32)) {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let Ok(directory) = openat(CWD, directory, flags | OFlags::DIRECTORY, Mode::empty()) else {
+        return;
+    };
+    for name in [STATE, ENDED, ASIDE, LAST_GOOD] {
+        let Ok(file) = openat(&directory, name, flags | OFlags::NOFOLLOW, Mode::empty()) else {
+            continue;
+        };
+        let is_ours = fstat(&file).is_ok_and(|found| {
+            FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+                && found.st_nlink == 1
+                && found.st_uid == geteuid().as_raw()
+        });
+        if is_ours {
+            let ids = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
+            // Whoever reads it tells why that cannot be.
+            _ = chownat(&file, c"", ids.0, ids.1, AtFlags::EMPTY_PATH);
+        }
+    }
+}
+
+/// Why what is there cannot be read, and what to do if it is somebody else's.
+pub(in crate::control) fn unreadable(directory: &Path, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return error.to_string();
+    }
+    let (user, place) = (geteuid().as_raw(), directory.display());
+    format!("{error}: what another user has left there, root perhaps: `chown -R {user} {place}`")
 }
 
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {

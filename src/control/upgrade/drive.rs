@@ -21,6 +21,7 @@ use crate::control::admin::Gates;
 use crate::control::health::Asking;
 use crate::control::inherited::Inherited;
 use crate::control::notify;
+use crate::control::privileges::confined::Confined;
 use crate::control::ready::Readiness;
 use crate::control::state::State;
 use crate::drain::Watcher;
@@ -74,6 +75,8 @@ pub struct Parts {
     pub workers: usize,
     /// The line to the caretaker of this container, if this process inherited one.
     pub caretaker: Option<OwnedFd>,
+    /// What this process is confined to, and so whatever it starts.
+    pub confined: Confined,
 }
 
 /// Another instance serves in this one's place.
@@ -194,7 +197,7 @@ impl Upgrader {
         let offers = Offers::of(&snapshot, &self.parts.inherited, &self.parts.gates);
         let offers = offers.map_err(Failure::Sockets)?;
         let caretaker = self.caretaker.as_ref().map(Line::end);
-        let started = Spawned::start(program, caretaker);
+        let started = Spawned::start(program, caretaker, &self.parts.confined);
         let (mut spawned, channel) = started.map_err(|source| Failure::Start {
             path: program.path.display().to_string(),
             source,

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::channel::Channel;
 use super::program::Program;
+use crate::control::privileges::confined::Confined;
 
 /// A successor that has not taken over. It is ended with this value.
 #[derive(Debug)]
@@ -21,10 +22,11 @@ pub(super) struct Spawned {
 
 impl Spawned {
     /// Starts the program with one end of a line, and with the line to the caretaker if there is
-    /// one.
+    /// one; it is told what it is confined to.
     pub(super) fn start(
         program: &Program,
         caretaker: Option<BorrowedFd<'_>>,
+        confined: &Confined,
     ) -> io::Result<(Self, Channel)> {
         let (channel, other) = Channel::pair()?;
         let mut command = Command::new(&program.path);
@@ -32,6 +34,7 @@ impl Spawned {
         for name in OF_THIS_PROCESS {
             command.env_remove(name);
         }
+        command.envs(confined.tell().map(|confined| (CONFINED, confined)));
         let mut given: Vec<OwnedFd> = vec![other];
         command.env(UPGRADE_FD, given[0].as_raw_fd().to_string());
         if let Some(caretaker) = caretaker {
@@ -132,14 +135,19 @@ pub(super) const UPGRADE_FD: &str = "EVENKEEL_UPGRADE_FD";
 /// Names the descriptor of the line to the caretaker.
 pub(super) const CARETAKER_FD: &str = "EVENKEEL_CARETAKER_FD";
 
+/// What the process is confined to, which it is from its first moment: before it could hear of it
+/// on its line.
+pub(super) const CONFINED: &str = "EVENKEEL_CONFINED";
+
 /// What was said to this process alone.
-const OF_THIS_PROCESS: [&str; 6] = [
+const OF_THIS_PROCESS: [&str; 7] = [
     "LISTEN_PID",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",
     "WATCHDOG_PID",
     UPGRADE_FD,
     CARETAKER_FD,
+    CONFINED,
 ];
 
 /// Between two looks at the one that serves.

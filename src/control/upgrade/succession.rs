@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -13,8 +13,9 @@ use super::channel::{Channel, ChannelError};
 use super::drive::UPGRADES;
 use super::frame::{Frame, Hello, Offer, PROTOCOL, Ready};
 use super::remainder::Legacy;
-use super::spawn::{CARETAKER_FD, UPGRADE_FD};
+use super::spawn::{CARETAKER_FD, CONFINED, UPGRADE_FD};
 use crate::control::inherited::{Activation, Inherited};
+use crate::control::privileges::confined::Confined;
 use crate::net::{AdoptError, descriptor};
 use crate::telemetry::metrics::Registry;
 use crate::telemetry::process::BUILD;
@@ -23,6 +24,7 @@ use crate::telemetry::process::BUILD;
 #[derive(Debug, Clone, Default)]
 pub struct Inheritance {
     parts: Arc<Mutex<Inherits>>,
+    confined: Confined,
 }
 
 /// What there is to inherit.
@@ -107,13 +109,28 @@ impl Inheritance {
                 .map_err(SuccessionError::NoSockets)?,
         };
         let parts = Arc::new(Mutex::new(parts));
-        Ok(Self { parts })
+        let confined = Confined::told(variable(CONFINED));
+        Ok(Self { parts, confined })
+    }
+
+    /// Whether there is an instance that this one takes over from.
+    pub fn is_succession(&self) -> bool {
+        self.lock().predecessor.is_some()
+    }
+
+    /// What this process is confined to from its start.
+    pub fn confined(&self) -> &Confined {
+        &self.confined
     }
 
     /// Gives it to whom it is for.
     pub fn take_all(&self) -> Inherits {
-        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *parts)
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// A panic elsewhere cannot leave it half-changed.
+    fn lock(&self) -> MutexGuard<'_, Inherits> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
