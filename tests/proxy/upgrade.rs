@@ -327,7 +327,7 @@ fn a_unix_socket_keeps_its_file() {
     // With the last one it is gone.
     end(pid);
     unix::wait_until_gone(&path);
-    // That of the admin API as well.
+    // That of the admin API as well, in whichever order.
     unix::wait_until_gone(&proxy.socket());
 }
 
