@@ -17,7 +17,7 @@ use super::core_dumps;
 use super::inherited::Inherited;
 use super::materials::{self, UnusableMaterial};
 use super::privileges::confined::Confined;
-use super::privileges::{PrivilegeError, Touched};
+use super::privileges::{self, PrivilegeError, Touched};
 use super::resolve::{self, Hosts, Unresolved};
 use super::sockets::{Bound, rehearse};
 use crate::config::{Config, Diagnostic, Outcome, Places, Sources};
@@ -242,6 +242,17 @@ impl Workshop {
         snapshot.hosts = names.hosts;
         Ok(snapshot)
     }
+}
+
+/// That the machine knows the user that a configuration names: it is for the next start, and kept
+/// for that as a good one.
+pub(super) async fn user_is_known(config: &Arc<Config>) -> Result<(), Rejection> {
+    if config.user.is_none() {
+        return Ok(());
+    }
+    let config = Arc::clone(config);
+    let found = aside([], move || privileges::is_known(&config)).await;
+    Ok(found.map_err(Rejection::Fault)??)
 }
 
 /// Fails where one of these files is out of reach: of the kernel there would be no reason.

@@ -56,6 +56,8 @@ fn a_refused_configuration_changes_nothing() {
             format!("{bad}[log]\noutput = \"/dev/null/log\"\n"),
             "the log cannot be written to",
         ),
+        // It is for the next start, which would end with it.
+        (format!("user = \"no-such-user\"\n{bad}"), "no-such-user"),
         // Cut off as it was written, or a disk that is full.
         (String::new(), "no listener"),
     ];

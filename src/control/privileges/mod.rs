@@ -273,6 +273,14 @@ pub fn account(config: &Config) -> Result<Option<Account>, PrivilegeError> {
     }
 }
 
+/// That the machine knows whom a start with this would become.
+pub fn is_known(config: &Config) -> Result<(), PrivilegeError> {
+    let user = config.user.as_ref();
+    let account = user.map(|written| Accounts::read().account(written));
+    account.transpose().map_err(PrivilegeError::Unknown)?;
+    Ok(())
+}
+
 /// What is written, and what traffic needs.
 fn kept(config: &Config) -> CapabilitySet {
     let written = config.security.keep_capabilities.iter();

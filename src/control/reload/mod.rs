@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use self::metrics::Metrics;
 use super::health::Prober;
 use super::last_good::Copies;
-use super::prepare::{Candidate, Rejection, Workshop, reach};
+use super::prepare::{Candidate, Rejection, Workshop, reach, user_is_known};
 use super::privileges::Touched;
 use super::ready::Readiness;
 use super::{changes, log_output, notify, reading, sockets};
@@ -243,6 +243,7 @@ impl Reloader {
             reach(&self.parts.workshop.confined, unread).await?;
         }
         let candidate = Candidate::new(outcome, previous.generation + 1)?;
+        user_is_known(&candidate.config).await?;
         let listeners = previous.config.listener.len();
         if candidate.config.listener.is_empty() && listeners > 0 {
             return Err(Rejection::NoListener(listeners));
