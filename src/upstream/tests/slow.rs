@@ -118,8 +118,7 @@ impl Simulation {
                     Manner::Fails => (self.exponential(MILLISECOND), true),
                     Manner::Stands { from, until } => {
                         let took = self.exponential(USUAL);
-                        let is_caught = at < until && at + took >= from;
-                        (if is_caught { until - at + took } else { took }, false)
+                        (took + held_up(at, took, (from, until)), false)
                     }
                 };
                 under_way.push(Reverse((at + took, ended.len())));
@@ -214,6 +213,15 @@ impl Simulation {
 
     fn exponential(&mut self, mean: Duration) -> Duration {
         mean.mul_f64(-(1.0 - self.random.f64()).ln())
+    }
+}
+
+/// For how long one is held up by an endpoint that stands still meanwhile.
+fn held_up(at: Duration, took: Duration, (from, until): (Duration, Duration)) -> Duration {
+    if at + took >= from {
+        until.saturating_sub(at)
+    } else {
+        Duration::ZERO
     }
 }
 
