@@ -158,8 +158,8 @@ fn lightest_of_some<M: Members>(
 /// Members up to which all are looked at: some hundred nanoseconds.
 const EXACT: usize = 64;
 
-/// Members that are drawn at once where there are more: what a pick costs is that each of them is in
-/// another line of the cache, and mostly in none that is at hand.
+/// Members that are drawn at once where there are more: each of them is in another line of the
+/// cache, which is what a pick costs.
 const DRAWN: usize = 4;
 
 /// How often, as long as the lightest one has failed lately.
