@@ -95,6 +95,23 @@ impl Balancer {
     }
 }
 
+/// Each third member has failed lately; the others are busy.
+struct ThirdFails;
+
+impl Members for ThirdFails {
+    fn skips(&self, _: usize) -> bool {
+        false
+    }
+
+    fn load(&self, member: usize) -> Load {
+        let fails = member.is_multiple_of(3);
+        Load {
+            in_flight: if fails { 0 } else { 2 },
+            penalty: if fails { 1_000 } else { 0 },
+        }
+    }
+}
+
 /// How often each member is picked, of `picks`, when nothing ever ends.
 fn fill(balancer: &Balancer, members: usize, picks: u32, random: &mut Rng) -> Vec<u32> {
     let mut loads = vec![0_u32; members];
@@ -126,6 +143,22 @@ fn assert_shares(counts: &[u32], weights: &[u32], of: &str) {
         let due = f64::from(picks) * f64::from(*weight) / f64::from(total);
         let error = (f64::from(*count) - due).abs() / due;
         assert!(error < 0.1, "{of}: {counts:?} for weights {weights:?}");
+    }
+}
+
+#[test]
+fn of_many_those_that_fail_are_hardly_picked() {
+    const PICKS: usize = 100_000;
+    for (balance, most) in [
+        (Balance::PowerOfTwo, PICKS / 500),
+        (Balance::LeastConnections, PICKS / 4_000),
+    ] {
+        let balancer = Balancer::of(balance, &[1; 3_000]);
+        let mut random = Rng::with_seed(7);
+        let picked = (0..PICKS).filter_map(|_| balancer.pick(None, &ThirdFails, &mut random));
+        let failing = picked.filter(|member| member.is_multiple_of(3)).count();
+        // All that were drawn fail: six, or eight.
+        assert!(failing <= most, "{balance:?}: {failing}");
     }
 }
 
