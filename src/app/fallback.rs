@@ -148,9 +148,14 @@ impl Spare {
     fn of(outcome: &Outcome, options: &Options) -> Option<Self> {
         let file = options.file.clone().filter(|_| options.last_good)?;
         let (place, main) = (directory(&file, outcome), file.clone());
+        let becomes = options.privileges;
         let found = aside::at_once(move || {
             let copy = Copy::find(&place, &main)?;
             let outcome = copy.load();
+            if becomes && let Some(config) = &outcome.config {
+                let whom = privileges::account(config);
+                whom.map_err(|error| format!("{NEITHER}: {error}"))?;
+            }
             Ok((copy, outcome))
         });
         let found = found.and_then(|found| found);

@@ -22,17 +22,19 @@ impl Machine {
     /// Serves until the end.
     pub(super) async fn run(mut self) -> Result<Ended, BindError> {
         let snapshot = self.shared.handle.load();
-        let heir = std::mem::take(&mut self.heir);
-        let predecessor = heir.take_over(&snapshot, &self.registry).await?;
-        self.entrances.settle();
-        let generation = snapshot.generation;
-        drop(snapshot);
+        let mut heir = std::mem::take(&mut self.heir);
+        heir.take_over(&self.registry).await?;
         let workers = self.inboxes.len();
         let mut threads = Vec::with_capacity(workers);
         for (index, inbox) in self.inboxes.drain(..).enumerate() {
             let thread = worker::spawn(index, self.shared.clone(), inbox);
             threads.push(thread.map_err(system("the workers cannot be started"))?);
         }
+        // Nothing can fail from here on: until then files of sockets are the other one's.
+        let predecessor = heir.settle(&snapshot);
+        self.entrances.settle();
+        let generation = snapshot.generation;
+        drop(snapshot);
         self.control.readiness.listening();
         self.control.readiness.configured();
         tracing::info!(

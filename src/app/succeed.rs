@@ -112,31 +112,32 @@ impl Heir {
         }
     }
 
-    /// Waits for the word to serve, and makes everything this instance's own. The instance before
-    /// is to be told once it serves.
-    pub(super) async fn take_over(
-        self,
-        snapshot: &Snapshot,
-        registry: &Registry,
-    ) -> Result<Option<Succession>, BindError> {
+    /// Waits for the word to serve.
+    pub(super) async fn take_over(&mut self, registry: &Registry) -> Result<(), BindError> {
         if let Some(succession) = &self.succession {
             for note in &self.notes {
                 tracing::warn!("{note}");
             }
             let taken = self.inherited.taken(&self.sockets);
-            let counted = succession.ready(taken, self.notes).await?;
+            let notes = std::mem::take(&mut self.notes);
+            let counted = succession.ready(taken, notes).await?;
             // What cannot be read was counted in vain, and is told.
             match State::from_bytes(&counted) {
                 Ok(mut state) => registry.resume(&state.take_counts()),
                 Err(error) => tracing::warn!(%error, "what was counted before is not gone on from"),
             }
         }
+        Ok(())
+    }
+
+    /// Makes everything this instance's own, once it serves. The instance before is to be told.
+    pub(super) fn settle(self, snapshot: &Snapshot) -> Option<Succession> {
         for sockets in &self.sockets {
             sockets.take_file();
         }
         self.inherited.settle();
         settle(snapshot);
-        Ok(self.succession)
+        self.succession
     }
 }
 

@@ -54,14 +54,16 @@ impl Leaving {
         // Whoever asked for the upgrade is still to be told of it.
         sleep(LAST_WORDS).await;
         let asked = tokio::select! {
-            _ = timeout(self.drain, trigger.wait()) => false,
+            biased; // what was asked for by now is heard, and passed on, though nothing may run
             () = stops.next() => true,
+            _ = timeout(self.drain, trigger.wait()) => false,
         };
         trigger.close();
         let hurried = asked
             && tokio::select! {
-                _ = timeout(self.asked, trigger.wait()) => false,
+                biased;
                 () = stops.next() => true,
+                _ = timeout(self.asked, trigger.wait()) => false,
             };
         Drained::of(trigger, start, (hurried, hurried || !asked)).await
     }

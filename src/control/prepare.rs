@@ -244,14 +244,14 @@ impl Workshop {
     }
 }
 
-/// That the machine knows the user that a configuration names: it is for the next start, and kept
-/// for that as a good one.
-pub(super) async fn user_is_known(config: &Arc<Config>) -> Result<(), Rejection> {
+/// That the next start could become the user that a configuration names, who is of no use before:
+/// as a good one it is kept for that start.
+pub(super) async fn user_is_possible(config: &Arc<Config>, root: bool) -> Result<(), Rejection> {
     if config.user.is_none() {
         return Ok(());
     }
     let config = Arc::clone(config);
-    let found = aside([], move || privileges::is_known(&config)).await;
+    let found = aside([], move || privileges::could_become(&config, root)).await;
     Ok(found.map_err(Rejection::Fault)??)
 }
 

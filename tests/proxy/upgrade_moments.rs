@@ -19,12 +19,21 @@ use crate::support::python::python;
 use crate::support::upgrade::{Upgraded, children_of, end, end_at_once, wait_until_ended};
 
 fn start(address: SocketAddr, environment: &str) -> Evenkeel {
+    start_with(address, environment, "60s")
+}
+
+/// One that soon tells that the new one is late.
+fn start_impatient(address: SocketAddr) -> Evenkeel {
+    start_with(address, "", "8s")
+}
+
+fn start_with(address: SocketAddr, environment: &str, patience: &str) -> Evenkeel {
     let files = [("environment", environment), ("program", "")];
     let files = files.map(|(name, text)| (name.to_owned(), text.to_owned()));
     Evenkeel::start_among(
         &files,
         &format!(
-            "[upgrade]\nready_within = \"2s\"\n[shutdown]\ngrace = \"0s\"\n\
+            "[upgrade]\nready_within = \"{patience}\"\n[shutdown]\ngrace = \"0s\"\n\
              [listener.web]\nbind = \"@web\"\nto = [\"{address}\"]\n"
         ),
     )
@@ -66,7 +75,7 @@ fn is_told_of(proxy: &Evenkeel) {
 #[test]
 fn who_has_the_word_to_serve_is_not_killed_for_being_late() {
     let endpoint = Endpoint::echo();
-    let mut proxy = start(endpoint.address(), "");
+    let mut proxy = start_impatient(endpoint.address());
     let done = while_it_dawdles(&proxy, DAWDLES, |_| {
         is_told_of(&proxy);
         // The old one goes on, with what was there and what is new.
@@ -84,7 +93,7 @@ fn who_has_the_word_to_serve_is_not_killed_for_being_late() {
 #[test]
 fn who_dies_with_the_word_to_serve_is_as_if_it_had_never_been() {
     let endpoint = Endpoint::echo();
-    let proxy = start(endpoint.address(), "");
+    let proxy = start_impatient(endpoint.address());
     let (pid, generation) = (proxy.serving(), proxy.generation());
     let mut rests = proxy.client();
     assert_eq!(rests.get("/").status, 200);
@@ -192,6 +201,23 @@ fn a_reload_by_signal_during_an_upgrade_is_passed_on() {
     let (_, before) = manager.hear_of("READY=1");
     let reloading = before.iter().any(|message| message.contains("RELOADING"));
     assert!(!reloading, "{before:?}");
+}
+
+/// Which is over as soon as it has begun to leave, for it has nothing to finish.
+#[test]
+fn so_it_is_by_one_that_has_nothing_to_do() {
+    let endpoint = Endpoint::echo();
+    for _ in 0..4 {
+        let proxy = start(endpoint.address(), "");
+        let generation = proxy.generation();
+        while_it_runs(&proxy, || {
+            proxy.signal(Signal::HUP);
+            None
+        });
+        eventually("the new one reads its file once more", || {
+            (proxy.generation() == generation + 2).then_some(())
+        });
+    }
 }
 
 #[test]

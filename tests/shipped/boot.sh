@@ -35,6 +35,8 @@ mount -t tmpfs -o mode=1777 tmp tmp
 
 # Nothing of this machine's own services, and nobody who says that none may be started.
 rm -f usr/sbin/policy-rc.d
+: >etc/fstab
+: >etc/crypttab
 rm -rf etc/systemd/system/*.wants etc/systemd/system/*.requires
 for name in systemd-udevd systemd-udev-trigger systemd-logind systemd-networkd systemd-resolved \
     systemd-timesyncd systemd-modules-load systemd-sysctl networking; do

@@ -37,7 +37,7 @@ class Machine:
         self.cgroup = cgroups / f"evenkeel-test-{os.getpid()}"
         self.cgroup.mkdir()
         # Its processes begin in the group that is their root.
-        enter = f"echo $$ >{self.cgroup}/cgroup.procs; exec "
+        enter = f"echo $$ >{self.cgroup}/cgroup.procs && exec "
         spaces = "unshare --pid --fork --kill-child --mount --net --uts --ipc --cgroup"
         command = f"{enter}{spaces} sh {BOOT} {folder} {self.cgroup} {TARGET}"
         self.log = (folder.parent / "boot.log").open("wb")
@@ -82,8 +82,11 @@ class Machine:
     def shown(self, name: str) -> str:
         return self.ran("systemctl", "show", "--value", f"--property={name}", UNIT).strip()
 
-    def get(self, path: str = "/") -> str:
-        return self.runs("curl", "-sS", "--max-time", "5", f"http://127.0.0.1:8080{path}").stdout
+    def asks(self) -> subprocess.CompletedProcess:
+        return self.runs("curl", "-sS", "--max-time", "5", "http://127.0.0.1:8080/")
+
+    def get(self) -> str:
+        return self.asks().stdout
 
     def write(self, path: str, text: str) -> None:
         place = Path(f"{self.files()}{path}")
@@ -117,7 +120,7 @@ def why_none() -> str | None:
     """Why no such machine can be had here."""
     if os.geteuid() != 0:
         return "only root can boot one"
-    needed = ("systemctl", "unshare", "nsenter", "ip", "dpkg", "deb-systemd-invoke", "curl")
+    needed = ("systemctl", "unshare", "nsenter", "ip", "dpkg", "deb-systemd-invoke", "curl", "pgrep")
     missing = [tool for tool in needed if shutil.which(tool) is None]
     if missing or not Path("/lib/systemd/systemd").exists():
         return f"without {', '.join(missing) or 'systemd'}"
@@ -148,7 +151,8 @@ class Asking:
 
     def ask(self) -> None:
         while not self.is_over.is_set():
-            said = self.machine.get()
+            done = self.machine.asks()
+            said = done.stdout + done.stderr
             if "Evenkeel is" in said:
                 self.answered += 1
             else:
@@ -245,12 +249,12 @@ class Managed(InFolder):
     def is_restarted_when_it_hangs(self) -> None:
         machine = self.machine
         drop_in = f"/etc/systemd/system/{UNIT}.d/watchdog.conf"
-        machine.write(drop_in, "[Service]\nWatchdogSec=2s\nTimeoutAbortSec=1s\nRestartSec=100ms\n")
+        machine.write(drop_in, "[Service]\nWatchdogSec=5s\nTimeoutAbortSec=1s\nRestartSec=100ms\n")
         machine.ran("systemctl", "daemon-reload")
         machine.ran("systemctl", "restart", UNIT)
         hangs = machine.shown("MainPID")
         machine.ran("kill", "-STOP", hangs)
-        eventually(lambda: machine.shown("NRestarts") == "1")
+        eventually(lambda: machine.shown("NRestarts") != "0")
         eventually(lambda: "Evenkeel is installed" in machine.get())
         self.assertNotEqual(machine.shown("MainPID"), hangs)
 

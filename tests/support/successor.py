@@ -40,8 +40,11 @@ signal.signal(signal.SIGTERM, finish)
 line.settimeout(0.02)
 while not (beside / "go").exists():
     try:
-        if line.recv(1 << 18) == b"x":
+        heard = line.recv(1 << 18)
+        if heard == b"x":
             finish()
+        if not heard:
+            sys.exit("the line is gone")
     except TimeoutError:
         pass
 line.send(b"a")

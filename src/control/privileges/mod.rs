@@ -17,10 +17,10 @@
 //! So there is no moment at which a thread is forgotten, and a test looks at each of them.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use rustix::fs::CWD;
 use rustix::process::{DumpableBehavior, dumpable_behavior, geteuid, set_dumpable_behavior};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, configure_capability_in_ambient_set,
@@ -202,10 +202,7 @@ impl Privileges {
         let own = self.given.iter().map(|path| (path.as_path(), Some(group)));
         let admin = admin.map(|path| (path, (!self.has_admin_group).then_some(group)));
         for (path, group) in own.chain(admin) {
-            // What is not there, or not ours, stays as it is; so do devices, which are everybody's.
-            if may_be_given(path) {
-                drop(std::os::unix::fs::lchown(path, Some(user), group));
-            }
+            file::give_one((CWD, path), (user, group));
         }
         let is_dumpable = dumpable_behavior().is_ok_and(|it| it == DumpableBehavior::Dumpable);
         set_keep_capabilities(true).map_err(refused("capabilities"))?;
@@ -273,12 +270,13 @@ pub fn account(config: &Config) -> Result<Option<Account>, PrivilegeError> {
     }
 }
 
-/// That the machine knows whom a start with this would become.
-pub fn is_known(config: &Config) -> Result<(), PrivilegeError> {
-    let user = config.user.as_ref();
-    let account = user.map(|written| Accounts::read().account(written));
-    account.transpose().map_err(PrivilegeError::Unknown)?;
-    Ok(())
+/// That the next start could become the user of this configuration. `began_as_root` says that it
+/// will be made by root, as the last one was.
+pub fn could_become(config: &Config, began_as_root: bool) -> Result<(), PrivilegeError> {
+    match account(config) {
+        Err(PrivilegeError::NotRoot(..)) if began_as_root => Ok(()),
+        other => other.map(|_| ()),
+    }
 }
 
 /// What is written, and what traffic needs.
@@ -301,15 +299,6 @@ fn kept(config: &Config) -> CapabilitySet {
         kept |= CapabilitySet::NET_ADMIN;
     }
     kept
-}
-
-/// Whether a path is of a kind that a start makes: a file, a directory or a socket.
-fn may_be_given(path: &Path) -> bool {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else {
-        return false;
-    };
-    let kind = metadata.file_type();
-    kind.is_file() || kind.is_dir() || kind.is_socket()
 }
 
 /// Capabilities by their names.

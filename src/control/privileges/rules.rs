@@ -62,6 +62,14 @@ impl Touched {
         }
     }
 
+    /// One that is read.
+    pub fn read(file: PathBuf) -> Self {
+        Self {
+            read: vec![file],
+            written: Vec::new(),
+        }
+    }
+
     /// One that is written.
     pub(super) fn written(file: PathBuf) -> Self {
         Self {

@@ -7,7 +7,7 @@
 //! Reloads run one after another in one task. Whoever asks while one runs is answered by the next
 //! one, together with all who asked meanwhile, since it reads the file after they asked. Who asks
 //! while an upgrade runs is meant for whoever serves after it: a signal is passed on to that one
-//! ([`Requests::passed_on`]), and who waits for an answer is told to ask again, there.
+//! (`Requests::passed_on`), and who waits for an answer is told to ask again, there.
 
 mod metrics;
 
@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
 use self::metrics::Metrics;
 use super::health::Prober;
 use super::last_good::Copies;
-use super::prepare::{Candidate, Rejection, Workshop, reach, user_is_known};
+use super::prepare::{Candidate, Rejection, Workshop, reach, user_is_possible};
 use super::privileges::Touched;
 use super::ready::Readiness;
 use super::{changes, log_output, notify, reading, sockets};
@@ -243,7 +243,9 @@ impl Reloader {
             reach(&self.parts.workshop.confined, unread).await?;
         }
         let candidate = Candidate::new(outcome, previous.generation + 1)?;
-        user_is_known(&candidate.config).await?;
+        // Whoever has a user was started by root, or as that user, whose next start tells.
+        let began_as_root = self.started.user.is_some() || rustix::process::geteuid().is_root();
+        user_is_possible(&candidate.config, began_as_root).await?;
         let listeners = previous.config.listener.len();
         if candidate.config.listener.is_empty() && listeners > 0 {
             return Err(Rejection::NoListener(listeners));

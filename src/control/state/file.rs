@@ -7,6 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -152,19 +153,31 @@ pub(in crate::control) fn give(directory: &Path, (user, group): (u32, u32)) {
         return;
     };
     for name in [STATE, ENDED, ASIDE, LAST_GOOD] {
-        let Ok(file) = openat(&directory, name, flags | OFlags::NOFOLLOW, Mode::empty()) else {
-            continue;
+        give_one((&directory, Path::new(name)), (user, Some(group)));
+    }
+}
+
+/// Gives a user what a start has made: a file that has no other name, a directory or a socket, if
+/// it is ours. All else stays whose it is: devices are everybody's.
+pub(in crate::control) fn give_one(
+    (directory, path): (impl AsFd, &Path),
+    (user, group): (u32, Option<u32>),
+) {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let Ok(file) = openat(directory, path, flags, Mode::empty()) else {
+        return;
+    };
+    let is_ours = fstat(&file).is_ok_and(|found| {
+        let is_such = match FileType::from_raw_mode(found.st_mode) {
+            FileType::RegularFile => found.st_nlink == 1,
+            kind => matches!(kind, FileType::Directory | FileType::Socket),
         };
-        let is_ours = fstat(&file).is_ok_and(|found| {
-            FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
-                && found.st_nlink == 1
-                && found.st_uid == geteuid().as_raw()
-        });
-        if is_ours {
-            let ids = (Some(Uid::from_raw(user)), Some(Gid::from_raw(group)));
-            // Whoever reads it tells why that cannot be.
-            _ = chownat(&file, c"", ids.0, ids.1, AtFlags::EMPTY_PATH);
-        }
+        is_such && found.st_uid == geteuid().as_raw()
+    });
+    if is_ours {
+        let (user, group) = (Some(Uid::from_raw(user)), group.map(Gid::from_raw));
+        // Whoever reads it tells why that cannot be.
+        _ = chownat(&file, c"", user, group, AtFlags::EMPTY_PATH);
     }
 }
 

@@ -7,12 +7,14 @@
 //! never been. Where the service is to end meanwhile, both have to, and the new one is no service
 //! manager's child: it is told, and its end is waited for as for a connection's.
 
-use tokio::time::{Instant, sleep_until};
+use std::process::Child;
+
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::channel::{Channel, ChannelError};
 use super::drive::{Failure, heard};
 use super::frame::Frame;
-use super::spawn::Spawned;
+use super::spawn::{STEP, Spawned};
 use crate::drain::Watcher;
 
 /// Waits until a new instance that has the word to serve says that it does. The end of this one,
@@ -52,6 +54,10 @@ pub(super) async fn served(
 /// Asks the new instance for its end, and waits for it for as long as the drain allows.
 async fn end_both(spawned: &mut Spawned, channel: &Channel, drain: &Watcher) {
     let _until_then = drain.hold();
+    // Its drain began a little later than ours: where ours is over first, it goes on by itself.
+    let mut child = spawned.spare();
     drop(channel.say(&Frame::End).await);
-    spawned.has_ended().await;
+    while let Some(Ok(None)) = child.as_mut().map(Child::try_wait) {
+        sleep(STEP).await;
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::control::admin::Gates;
 use crate::control::health::Asking;
 use crate::control::inherited::Inherited;
 use crate::control::notify;
+use crate::control::privileges::Touched;
 use crate::control::privileges::confined::Confined;
 use crate::control::ready::Readiness;
 use crate::control::state::State;
@@ -101,6 +103,12 @@ pub(super) enum Failure {
     Draining,
     #[error("{path} cannot be started: {source}")]
     Start { path: String, source: io::Error },
+    #[error(
+        "{} lies where this instance cannot read since its start (Landlock): put it where the \
+         program was then, or name its folder in security.allow_paths and restart the instance",
+        .0.display()
+    )]
+    OutOfReach(PathBuf),
     #[error("what this instance listens on cannot be handed over: {0}")]
     Sockets(io::Error),
     #[error("the new instance refused: {0}")]
@@ -193,11 +201,15 @@ impl Upgrader {
         if let Some(doubt) = program.doubt() {
             tracing::warn!("{doubt}");
         }
+        let confined = &self.parts.confined;
+        if let Some(path) = confined.out_of_reach(&Touched::read(program.path.clone())) {
+            return Err(Failure::OutOfReach(path));
+        }
         let snapshot = self.parts.handle.load();
         let offers = Offers::of(&snapshot, &self.parts.inherited, &self.parts.gates);
         let offers = offers.map_err(Failure::Sockets)?;
         let caretaker = self.caretaker.as_ref().map(Line::end);
-        let started = Spawned::start(program, caretaker, &self.parts.confined);
+        let started = Spawned::start(program, caretaker, confined);
         let (mut spawned, channel) = started.map_err(|source| Failure::Start {
             path: program.path.display().to_string(),
             source,
@@ -325,6 +337,7 @@ impl Upgrader {
             Failure::NoProgram
             | Failure::Draining
             | Failure::Start { .. }
+            | Failure::OutOfReach(_)
             | Failure::Sockets(_)
             | Failure::Refused(_)
             | Failure::Ended(_)

@@ -67,6 +67,11 @@ impl Spawned {
         timeout(MOMENT, self.has_ended()).await.ok()?
     }
 
+    /// It may serve by now, so it is not ended with this value.
+    pub(super) fn spare(&mut self) -> Option<Child> {
+        self.child.take()
+    }
+
     /// Waits for its end. How it was is not known where somebody else has taken leave of it.
     pub(super) async fn has_ended(&mut self) -> Option<ExitStatus> {
         let child = self.child.as_mut()?;
@@ -156,4 +161,4 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// From the end of its line to its own end.
 const MOMENT: Duration = Duration::from_secs(1);
 
-const STEP: Duration = Duration::from_millis(5);
+pub(super) const STEP: Duration = Duration::from_millis(5);

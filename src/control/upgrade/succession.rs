@@ -108,8 +108,10 @@ impl Inheritance {
             activation: Activation::take(&variable, std::process::id())
                 .map_err(SuccessionError::NoSockets)?,
         };
+        // Nobody else says so.
+        let told = variable(CONFINED).filter(|_| parts.predecessor.is_some());
+        let confined = Confined::told(told);
         let parts = Arc::new(Mutex::new(parts));
-        let confined = Confined::told(variable(CONFINED));
         Ok(Self { parts, confined })
     }
 
