@@ -46,6 +46,8 @@ def built() -> Path:
     environment = os.environ | {
         "CARGO_TARGET_DIR": str(target),
         "EVENKEEL_REVISION": revision(),
+        # What C code says of when it was compiled (`__TIME__`), which is then.
+        "SOURCE_DATE_EPOCH": "0",
         # The separator of the one that takes spaces.
         "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(["-Ctarget-feature=+crt-static", *remapped(target)]),
         "CFLAGS": " ".join([c_flags(), *c_remapped(target)]),

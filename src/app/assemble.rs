@@ -106,7 +106,8 @@ async fn assemble_for(
 ) -> Result<(Facts, Machine), BindError> {
     plan.candidate.generation = heir.generation();
     files::raise_limit();
-    let touched = Touched::at_start(&plan.candidate.config, &options.admin);
+    let config = &plan.candidate.config;
+    let touched = || Touched::at_start(config, &options.admin);
     reach(&privileges.confined, touched).await?;
     let mut ground = Ground::new(&plan.candidate.config, heir)?;
     ground.workshop.confined = privileges.confined.clone();

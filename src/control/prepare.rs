@@ -182,7 +182,7 @@ impl Workshop {
         previous: Option<&Snapshot>,
     ) -> Result<Snapshot, Rejection> {
         let config = candidate.config;
-        reach(&self.confined, Touched::by(&config)).await?;
+        reach(&self.confined, || Touched::by(&config)).await?;
         let failures = Routing::new(&config)?.failures();
         if !failures.is_empty() {
             return Err(Rejection::Tests(failures));
@@ -255,11 +255,16 @@ pub(super) async fn user_is_possible(config: &Arc<Config>, root: bool) -> Result
     Ok(found.map_err(Rejection::Fault)??)
 }
 
-/// Fails where one of these files is out of reach: of the kernel there would be no reason.
-pub async fn reach(confined: &Confined, touched: Touched) -> Result<(), Rejection> {
+/// Fails where one of these files is out of reach: of the kernel there would be no reason. They are
+/// asked for only where anything is, since that takes the schema, and more than a megabyte.
+pub async fn reach(
+    confined: &Confined,
+    touched: impl FnOnce() -> Touched,
+) -> Result<(), Rejection> {
     if !confined.is_so() {
         return Ok(());
     }
+    let touched = touched();
     let (confined, looked) = (confined.clone(), touched.clone());
     let found = aside(touched.files(), move || confined.out_of_reach(&looked)).await;
     // A disk that hangs is told of by whoever reads from it.

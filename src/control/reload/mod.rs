@@ -239,7 +239,7 @@ impl Reloader {
     async fn apply(&mut self, outcome: &Outcome) -> Result<Change, Rejection> {
         let previous = self.parts.handle.load();
         if outcome.config.is_none() {
-            let unread = Touched::unread(&outcome.readings);
+            let unread = || Touched::unread(&outcome.readings);
             reach(&self.parts.workshop.confined, unread).await?;
         }
         let candidate = Candidate::new(outcome, previous.generation + 1)?;
