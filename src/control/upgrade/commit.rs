@@ -7,14 +7,12 @@
 //! never been. Where the service is to end meanwhile, both have to, and the new one is no service
 //! manager's child: it is told, and its end is waited for as for a connection's.
 
-use std::process::Child;
-
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::channel::{Channel, ChannelError};
 use super::drive::{Failure, heard};
 use super::frame::Frame;
-use super::spawn::{STEP, Spawned};
+use super::spawn::{Spawned, wait_for};
 use crate::drain::Watcher;
 
 /// Waits until a new instance that has the word to serve says that it does. The end of this one,
@@ -57,7 +55,7 @@ async fn end_both(spawned: &mut Spawned, channel: &Channel, drain: &Watcher) {
     // Its drain began a little later than ours: where ours is over first, it goes on by itself.
     let mut child = spawned.spare();
     drop(channel.say(&Frame::End).await);
-    while let Some(Ok(None)) = child.as_mut().map(Child::try_wait) {
-        sleep(STEP).await;
+    if let Some(child) = &mut child {
+        wait_for(child).await;
     }
 }

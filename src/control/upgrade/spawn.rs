@@ -72,15 +72,19 @@ impl Spawned {
         self.child.take()
     }
 
-    /// Waits for its end. How it was is not known where somebody else has taken leave of it.
-    pub(super) async fn has_ended(&mut self) -> Option<ExitStatus> {
-        let child = self.child.as_mut()?;
-        loop {
-            match child.try_wait() {
-                Ok(Some(status)) => return Some(status),
-                Ok(None) => sleep(STEP).await,
-                Err(_) => return None,
-            }
+    /// Waits for its end.
+    async fn has_ended(&mut self) -> Option<ExitStatus> {
+        wait_for(self.child.as_mut()?).await
+    }
+}
+
+/// Waits for the end of a child; its status, unless somebody else has taken leave of it.
+pub(super) async fn wait_for(child: &mut Child) -> Option<ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) => sleep(STEP).await,
+            Err(_) => return None,
         }
     }
 }
@@ -161,4 +165,4 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// From the end of its line to its own end.
 const MOMENT: Duration = Duration::from_secs(1);
 
-pub(super) const STEP: Duration = Duration::from_millis(5);
+const STEP: Duration = Duration::from_millis(5);
