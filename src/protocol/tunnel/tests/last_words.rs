@@ -38,19 +38,18 @@ async fn say_all_and_reset(mut endpoint: TcpStream) {
     endpoint.reset_on_close();
 }
 
+/// A tunnel between these, which runs.
+fn spawn_between(client: Stream, endpoint: Stream) -> JoinHandle<Outcome> {
+    let relay = between(client, endpoint, live(), LIMITS, Prefix::default());
+    tokio::task::spawn_local(relay)
+}
+
 /// A client that is slow to take anything, and the tunnel to an endpoint that has said [`ALL`]
 /// and then reset its connection.
 async fn reset_behind_much() -> (TcpStream, JoinHandle<Outcome>) {
     let (client, client_stream) = narrow_pair().await;
     let (endpoint, endpoint_stream) = pair().await;
-    let relay = between(
-        client_stream,
-        endpoint_stream,
-        live(),
-        LIMITS,
-        Prefix::default(),
-    );
-    let tunnel = tokio::task::spawn_local(relay);
+    let tunnel = spawn_between(client_stream, endpoint_stream);
     say_all_and_reset(endpoint).await;
     (client, tunnel)
 }
@@ -90,14 +89,7 @@ async fn reset_behind_much_on_a_stream() -> (TcpStream, JoinHandle<Outcome>) {
 async fn reset_behind_requests() -> (TcpStream, JoinHandle<Outcome>) {
     let (client, client_stream) = pair().await;
     let (endpoint, endpoint_stream) = narrow_pair().await;
-    let relay = between(
-        client_stream,
-        endpoint_stream,
-        live(),
-        LIMITS,
-        Prefix::default(),
-    );
-    let tunnel = tokio::task::spawn_local(relay);
+    let tunnel = spawn_between(client_stream, endpoint_stream);
     say_all_and_reset(client).await;
     (endpoint, tunnel)
 }
