@@ -1,5 +1,6 @@
 """The package: built, installed, run as its unit would, upgraded, removed and purged."""
 
+import atexit
 import contextlib
 import functools
 import os
@@ -26,9 +27,9 @@ def setUpModule() -> None:
 
 @functools.cache
 def package(version: str = "1.0.0") -> Path:
-    """Built once: packing takes some seconds."""
+    """Built once, for all modules: packing takes some seconds."""
     into = tempfile.TemporaryDirectory(prefix="evenkeel-shipped-")
-    unittest.addModuleCleanup(into.cleanup)
+    atexit.register(into.cleanup)
     return build(Path(into.name), version)
 
 

@@ -23,8 +23,6 @@ CONFIG = "/etc/evenkeel/evenkeel.toml"
 
 def setUpModule() -> None:
     test_deb.setUpModule()
-    # What another module has built is gone with it.
-    test_deb.package.cache_clear()
 
 
 class Machine:
