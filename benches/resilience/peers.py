@@ -1,8 +1,8 @@
 """The proxies that are compared, each with what its open-source edition offers against bad endpoints.
 
 `defaults` has nothing written but where to listen and where to go; `tuned` is what its documentation
-recommends for this purpose, with the same limits for all: connecting 1 s, an answer 2 s, and at most
-one retry of what may be repeated.
+recommends for this purpose, with the same limits for all: connecting 1 s, an answer 2 s (but where a
+scenario leaves each proxy its own), and at most one retry of what may be repeated.
 """
 
 import shutil
@@ -20,6 +20,16 @@ class Site:
     endpoints: tuple
     other: tuple  # the endpoints of another route, /other
     options: dict
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether an answer may take 2 s, or what each proxy allows by itself."""
+        return self.options.get("limits", True)
+
+    @property
+    def has_checks(self) -> bool:
+        """Whether endpoints are asked for their health, where a proxy does that at all."""
+        return self.options.get("checks", True)
 
 
 @dataclass(frozen=True)
@@ -59,11 +69,10 @@ def quoted(endpoints) -> str:
 
 
 def evenkeel_file(site: Site, balance="", retry=False, hedge=False) -> str:
-    # The others' limits, so that all have the same time.
-    timeouts = 'connect = "1s"\nresponse_head = "2s"' if site.options.get("limits", True) else ""
+    timeouts = 'connect = "1s"\nresponse_head = "2s"' if site.has_limits else ""
     retries = '[route.all.retry]\nstatuses = [500, 502, 503]' if retry else ""
     hedges = "[route.all.hedge]" if hedge else ""
-    checks = "" if site.options.get("checks", True) is False else '[upstream.app.health]\nhttp = { path = "/" }'
+    checks = '[upstream.app.health]\nhttp = { path = "/" }' if site.has_checks else ""
     return f"""
 version = 1
 workers = 2
@@ -97,8 +106,9 @@ endpoints = [{quoted(site.other)}]
 
 def haproxy_file(site: Site, tuned: bool) -> str:
     servers = "\n".join(
-        f"    server e{number} {endpoint} check inter 2s fall 3 rise 2"
-        + (" observe layer7 error-limit 5 on-error mark-down slowstart 10s" if tuned else "")
+        f"    server e{number} {endpoint}"
+        + (" check inter 2s fall 3 rise 2" if site.has_checks else "")
+        + (" observe layer7 error-limit 5 on-error mark-down slowstart 10s" if site.has_checks and tuned else "")
         for number, endpoint in enumerate(site.endpoints)
     )
     more = ("    balance leastconn\n    retries 1\n    option redispatch 1\n"
@@ -112,7 +122,7 @@ defaults
     mode http
     timeout connect {"1s" if tuned else "5s"}
     timeout client 50s
-    timeout server {"2s" if tuned else "50s"}
+    timeout server {"2s" if tuned and site.has_limits else "50s"}
 frontend web
     bind 127.0.0.1:{site.port}
     use_backend other if {{ path_beg /other }}
@@ -130,7 +140,8 @@ def nginx_file(site: Site, tuned: bool) -> str:
     servers = " ".join(
         f"server {endpoint}{' max_fails=5 fail_timeout=10s' if tuned else ''};" for endpoint in site.endpoints
     )
-    more = ("proxy_connect_timeout 1s; proxy_read_timeout 2s; proxy_next_upstream error timeout http_500 http_502 http_503;"
+    limit = "proxy_read_timeout 2s;" if site.has_limits else ""
+    more = (f"proxy_connect_timeout 1s; {limit} proxy_next_upstream error timeout http_500 http_502 http_503;"
             "proxy_next_upstream_tries 2;" if tuned else "")
     return f"""
 user root;
@@ -162,14 +173,16 @@ def envoy_file(site: Site, tuned: bool) -> str:
             for endpoint in endpoints
         )
 
+    checks = ("health_checks: [{timeout: 1s, interval: 2s, unhealthy_threshold: 3, healthy_threshold: 2, http_health_check: {path: /}}]"
+              if site.has_checks else "")
     cluster = """
     lb_policy: LEAST_REQUEST
     outlier_detection: {consecutive_5xx: 5, interval: 1s, base_ejection_time: 30s, max_ejection_percent: 34, split_external_local_origin_errors: false}
     circuit_breakers: {thresholds: [{max_connections: 8000, max_pending_requests: 8000, max_requests: 8000, retry_budget: {budget_percent: {value: 20}, min_retry_concurrency: 10}}]}
-    slow_start: 0
-    health_checks: [{timeout: 1s, interval: 2s, unhealthy_threshold: 3, healthy_threshold: 2, http_health_check: {path: /}}]
-""".replace("    slow_start: 0\n", "") if tuned else ""
-    route = ("timeout: 10s, retry_policy: {retry_on: '5xx,reset,connect-failure', num_retries: 1, per_try_timeout: 2s,"
+    CHECKS
+""".replace("CHECKS", checks) if tuned else ""
+    limit = " per_try_timeout: 2s," if site.has_limits else ""
+    route = ("timeout: 10s, retry_policy: {retry_on: '5xx,reset,connect-failure', num_retries: 1," + limit +
              " retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config:"
              " {'@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}],"
              " host_selection_retry_max_attempts: 3}" if tuned else "timeout: 15s")

@@ -14,7 +14,6 @@ use crate::wire::{Field, Message};
 
 /// A difference, and the answer that it is about.
 #[derive(Debug)]
-#[expect(dead_code, reason = "all of it is shown where no rule accepts it")]
 pub(super) struct Case<'a> {
     pub(super) what: What<'a>,
     /// The answer as the endpoint sent it, without interim ones before it.
@@ -223,6 +222,16 @@ const RULES: &[Rule<Holds>] = &[
             // Of an answer until the close it is not known whether it was cut.
             let is_cut = matches!(case.stop, Stop::Body(_)) || !case.is_old;
             is_cut && matches!(case.what, What::WeRelayed { ours } if !ours.is_whole)
+        },
+    },
+    Rule {
+        what: "204 to HEAD loses its Content-Length, and hyper relays it",
+        because: "RFC 9110 §8.6: a server MUST NOT send one in any response with 204",
+        holds: |case| {
+            let is_bare = matches!(case.what, What::WeRelayed { ours }
+                if ours.status() == 204 && ours.is_whole
+                    && ours.values("content-length").next().is_none());
+            is_bare && case.is_head && case.raw.count("content-length") > 0
         },
     },
     Rule {
