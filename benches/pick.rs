@@ -93,6 +93,7 @@ fn balancer(balance: Balance, weights: &[u32]) -> Balancer {
         identities: (0..weights.len())
             .map(|member| identity(&format!("10.0.0.{member}:80")))
             .collect(),
+        total: weights.iter().map(|&weight| u64::from(weight)).sum(),
         max_load: 1.25,
     })
 }

@@ -59,6 +59,8 @@ enum Algorithm {
 pub struct Hashed {
     /// What each member is known by, which stays when others come and go ([`identity`]).
     pub identities: Vec<u64>,
+    /// The weight of all that might be members, also of those that are none just now.
+    pub total: u64,
     /// What a member may carry, against its share: 1.25 is a quarter more.
     pub max_load: f64,
 }
@@ -86,14 +88,16 @@ impl Balancer {
             Balance::RingHash => {
                 let Hashed {
                     identities,
+                    total,
                     max_load,
                 } = hashed();
-                Algorithm::RingHash(RingHash::new(weights, &identities, max_load))
+                Algorithm::RingHash(RingHash::new(weights, total, &identities, max_load))
             }
             Balance::Maglev => {
                 let Hashed {
                     identities,
                     max_load,
+                    ..
                 } = hashed();
                 Algorithm::Maglev(Maglev::new(weights, &identities, max_load))
             }

@@ -4,7 +4,9 @@
 //! al., "Consistent Hashing and Random Trees", 1997; the form of `libketama`). Without a member
 //! exactly its keys move, to the members of the next points, and no others; where one is added, it
 //! takes `1/n` of all keys. That is what it has over `maglev`, whose shares are more even. Names
-//! make the points, not the order of the file, so instances agree on every key.
+//! make the points, not the order of the file, so instances agree on every key. Where the weights
+//! would make too many points, each member has that part of them that the weight of all makes:
+//! of all that are written, whoever is a member just now, so that who falls ill moves no more.
 //!
 //! A hash is one of [`PLACES`] on the ring. A place belongs to the next point, so all of the above
 //! holds for places as it does for hashes. Rings of many points are therefore written down as the
@@ -46,12 +48,13 @@ struct Points {
 
 impl RingHash {
     /// Members with these weights and identities: hashes of their names.
-    pub(super) fn new(weights: &[u32], identities: &[u64], max_load: f64) -> Self {
+    ///
+    /// `total` is the weight of all that might be members, which is no less than that of these.
+    pub(super) fn new(weights: &[u32], total: u64, identities: &[u64], max_load: f64) -> Self {
         let bound = Bound::new(weights, identities, max_load);
         let mut points: Vec<(u64, u32)> = Vec::new();
-        let each = points_each(bound.weights());
         for ((member, &weight), &identity) in (0_u32..).zip(bound.weights()).zip(identities) {
-            let count = (u64::from(weight) * each.0 / each.1).max(1);
+            let count = points_of(weight, identity, total);
             points.extend((0..count).map(|point| (spread(identity ^ spread(point)), member)));
         }
         points.sort_unstable_by_key(|&(point, member)| (point, identities[member as usize]));
@@ -145,16 +148,21 @@ fn owners_of_places(points: &[(u64, u32)]) -> Box<[u16]> {
     places.collect()
 }
 
-/// Points for one unit of weight, as a fraction. It is halved as long as there would be more than
-/// [`MOST_POINTS`]: then half of the points go and the others stay where they are, so that only
-/// the keys of those that go move.
-fn points_each(weights: &[u32]) -> (u64, u64) {
-    let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
-    let mut parts = 1;
-    while total * POINTS / parts > MOST_POINTS {
-        parts *= 2;
+/// The points of a member: those of its weight, or its part of [`MOST_POINTS`].
+///
+/// What is left of a point makes one more for as many members as it is worth, always the same ones.
+/// So where the weight of all grows by a hundredth, a hundredth of the points of the others goes,
+/// and only the keys of those move.
+fn points_of(weight: u32, identity: u64, total: u64) -> u64 {
+    let weight = u64::from(weight);
+    if total * POINTS <= MOST_POINTS {
+        return weight * POINTS;
     }
-    (POINTS, parts)
+    let parts = (u128::from(weight * MOST_POINTS) << u32::BITS) / u128::from(total);
+    let rounding = u128::from(spread(!identity) >> u32::BITS);
+    u64::try_from((parts + rounding) >> u32::BITS)
+        .unwrap_or(MOST_POINTS)
+        .max(1)
 }
 
 /// Points for one unit of weight: shares differ by some `1/√POINTS`, 8 %, as in libketama.
@@ -193,5 +201,49 @@ mod tests {
             let place = usize::try_from(hash >> SHIFT).unwrap();
             assert_eq!(u32::from(written[place]), searched.owners[point]);
         }
+    }
+
+    /// Owners of keys, by name, of these members of seven with a weight of 1,000 each.
+    fn owners(weights: &[u32], total: u64) -> Vec<usize> {
+        struct All;
+        impl Members for All {
+            fn skips(&self, _: usize) -> bool {
+                false
+            }
+
+            fn load(&self, _: usize) -> crate::balance::Load {
+                0.into()
+            }
+        }
+        let there = (0_u64..).zip(weights).filter(|(_, weight)| **weight > 0);
+        let (identities, weights): (Vec<u64>, Vec<u32>) =
+            there.map(|(name, weight)| (spread(name), weight)).unzip();
+        let ring = RingHash::new(&weights, total, &identities, 1.25);
+        let names: Vec<usize> = (0..8).collect();
+        let owner = |key| {
+            let member = ring.pick(key, &All).expect("there are some");
+            names
+                .iter()
+                .find(|name| spread(**name as u64) == identities[member])
+        };
+        (0..20_000)
+            .map(|key| *owner(key).expect("one of these"))
+            .collect()
+    }
+
+    /// More points than there may be, for the weights: whose keys move when one falls ill, and when
+    /// one more is written.
+    #[test]
+    fn weights_beyond_all_points_move_no_more_keys() {
+        let all = owners(&[1000; 7], 7000);
+        let without = owners(&[1000, 1000, 1000, 0, 1000, 1000, 1000], 7000);
+        for (before, after) in all.iter().zip(&without) {
+            assert!(before == after || *before == 3, "{before} to {after}");
+        }
+        let more = owners(&[1000; 8], 8000);
+        let moved = all.iter().zip(&more).filter(|(one, other)| one != other);
+        let moved = moved.count();
+        println!("{moved} of 20,000 moved to the eighth, or since there are fewer points");
+        assert!((2_000..2 * 2_900).contains(&moved), "{moved}");
     }
 }

@@ -31,7 +31,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -43,7 +43,7 @@ mod line;
 
 pub use line::Order;
 
-use line::Line;
+use line::{Left, Line};
 
 /// Those that wait at one limit, in lines that `L` names.
 #[derive(Debug)]
@@ -74,9 +74,16 @@ pub struct InLine<L: Copy + Ord = ()> {
     client: u64,
     arrival: Arrival,
     call: Arc<Notify>,
-    /// Whether it found what it waited for.
-    has_found: AtomicBool,
+    /// What came of it: [`WAITS`], [`FOUND`] or [`LATE`].
+    end: AtomicU8,
 }
+
+/// Still.
+const WAITS: u8 = 0;
+/// It has what it waited for.
+const FOUND: u8 = 1;
+/// Its time was over first.
+const LATE: u8 = 2;
 
 /// None of them is empty.
 type Lines<L> = BTreeMap<L, Line<Waiter>>;
@@ -181,7 +188,7 @@ impl<L: Copy + Ord> Queue<L> {
                 ..arrival
             },
             call,
-            has_found: AtomicBool::new(false),
+            end: AtomicU8::new(WAITS),
         })
     }
 
@@ -254,7 +261,12 @@ impl<L: Copy + Ord> InLine<L> {
 
     /// That it has found what it waited for although nobody asked whether it is its turn.
     pub fn has_found(&self) {
-        self.has_found.store(true, Relaxed);
+        self.end.store(FOUND, Relaxed);
+    }
+
+    /// That its time is over, before it was its turn.
+    pub fn is_late(&self) {
+        self.end.store(LATE, Relaxed);
     }
 
     /// Looks by `look` once this one is the first, and again whenever it is called, until that
@@ -329,8 +341,12 @@ impl<L: Copy + Ord> Drop for InLine<L> {
         };
         let number = self.arrival.number;
         let before = line.first();
-        let has_found = self.has_found.load(Relaxed);
-        let Some(Waiter { thread, .. }) = line.leave(number, self.client, has_found, now) else {
+        let why = match self.end.load(Relaxed) {
+            FOUND => Left::Served,
+            LATE => Left::Late,
+            _ => Left::Gone,
+        };
+        let Some(Waiter { thread, .. }) = line.leave(number, self.client, why, now) else {
             return;
         };
         line.wake(|other| other.thread == thread);

@@ -83,6 +83,11 @@ impl Upstream {
             return;
         }
         let panic = self.rebuild();
+        for (from, change) in &transitions {
+            if *from == Health::HalfOpen {
+                change.endpoint.live.open();
+            }
+        }
         let (healthy, of) = self.table.load().count_healthy();
         let mut burst = self.burst.lock().unwrap_or_else(PoisonError::into_inner);
         self.publish(self.end_of(&mut burst, now));
@@ -254,6 +259,7 @@ impl Upstream {
             let health = endpoint.live.health();
             if self.rules.health_of(endpoint) != health {
                 endpoint.live.set_health(Health::Healthy, None);
+                endpoint.live.open();
                 endpoint.live.set_in_service(now);
                 is_new = true;
             }

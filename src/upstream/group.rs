@@ -34,6 +34,10 @@ impl Group {
         let weights: Vec<u32> = those().map(|endpoint| endpoint.weight).collect();
         let balancer = Balancer::new(rules.balance, &weights, position, || Hashed {
             identities: those().map(|endpoint| identity(&endpoint.name)).collect(),
+            total: endpoints
+                .iter()
+                .map(|one| u64::from(one.weight.max(1)))
+                .sum(),
             max_load: rules.max_load,
         });
         let healths = those().map(|one| (one, rules.health_of(one) == Health::Healthy));

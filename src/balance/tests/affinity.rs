@@ -11,6 +11,7 @@ fn names(members: usize) -> Vec<u64> {
 fn hashed(balance: Balance, weights: &[u32], identities: Vec<u64>, max_load: f64) -> Balancer {
     Balancer::new(balance, weights, 0, || Hashed {
         identities,
+        total: weights.iter().map(|&weight| u64::from(weight)).sum(),
         max_load,
     })
 }

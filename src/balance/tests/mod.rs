@@ -80,6 +80,7 @@ impl Balancer {
     fn of(balance: Balance, weights: &[u32]) -> Self {
         Self::new(balance, weights, 0, || Hashed {
             identities: (0..weights.len() as u64).collect(),
+            total: weights.iter().map(|&weight| u64::from(weight)).sum(),
             max_load: 1.25,
         })
     }

@@ -10,6 +10,7 @@
 //! any of them: that is something they share, most likely this instance or its network.
 
 mod scope;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 use self::scope::{Part, Scope};
+use self::told::Told;
 use crate::endpoint::{By, Endpoint, Reading};
 use crate::upstream::{
-    Change, Group, HealthChange, KeptMember, Look, Member, Notice, OutlierDetection, Seen, State,
-    Upstream,
+    Change, Group, HealthChange, KeptMember, Look, Member, OutlierDetection, Seen, State, Upstream,
 };
 
 /// All endpoints of all upstreams.
@@ -54,7 +55,7 @@ struct Watched {
     /// Whether requests went there, when it was looked at last.
     is_active: bool,
     /// Whether people were told that nothing is ejected.
-    is_told: bool,
+    told: Told,
 }
 
 impl Outliers {
@@ -98,6 +99,7 @@ impl Outliers {
                 let ids = watched.endpoints.keys();
                 self.places.extend(ids.map(|id| (*id, key.clone())));
                 watched.carry_out(changes);
+                watched.tell_of_an_end(now);
                 self.watched.insert(key, watched);
             }
         }
@@ -122,7 +124,8 @@ impl Outliers {
     }
 
     fn find_due(&mut self) {
-        self.due = self.watched.values().map(|watched| watched.due).min();
+        let due = |watched: &Watched| watched.told.next().into_iter().chain([watched.due]).min();
+        self.due = self.watched.values().filter_map(due).min();
     }
 
     /// Looks at the groups for which it is time.
@@ -144,8 +147,13 @@ impl Outliers {
             }
             self.look(&key, true, now);
         }
-        self.find_due();
         self.survey(now);
+        for watched in self.watched.values_mut() {
+            if let Some(notice) = watched.told.due(now) {
+                watched.upstream.tell(&notice);
+            }
+        }
+        self.find_due();
     }
 
     /// Looks at the groups of these endpoints, of which workers have told.
@@ -155,6 +163,8 @@ impl Outliers {
         for key in keys {
             self.look(&key, false, now);
         }
+        self.survey(now);
+        self.find_due();
     }
 
     /// Takes in what probes say, and makes of it what the endpoint is held for.
@@ -223,10 +233,8 @@ impl Outliers {
             watched.due = now + watched.interval;
         }
         watched.carry_out(changes);
-        if let Some(notice) = notice {
-            // It may be part of something greater.
-            self.survey(now);
-            self.tell(key, &notice);
+        if let Some(told) = notice.and_then(|notice| watched.told.notices(notice, now)) {
+            watched.upstream.tell(&told);
         }
     }
 
@@ -240,34 +248,34 @@ impl Outliers {
         };
         if is_everywhere != self.everywhere.is_some() {
             self.everywhere = is_everywhere.then_some(now);
+            if is_everywhere {
+                self.pardon(now);
+            }
             if let Some(watched) = self.watched.values().next() {
                 scope.tell(&watched.upstream, is_everywhere);
             }
         }
-        let mut suspended: Option<(&Arc<Upstream>, bool)> = None;
-        for watched in self.watched.values() {
+        let mut suspended: Option<(Arc<Upstream>, bool)> = None;
+        for watched in self.watched.values_mut() {
+            if is_everywhere {
+                watched.told.drop_what_is_due();
+            }
             let upstream = &watched.upstream;
-            let other = suspended.filter(|(other, _)| Arc::ptr_eq(other, upstream));
+            let other = suspended.take_if(|(other, _)| Arc::ptr_eq(other, upstream));
             let is_suspended = watched.is_suspended(is_everywhere) || other.is_some_and(|it| it.1);
             upstream.set_suspended(is_suspended);
-            suspended = Some((upstream, is_suspended));
+            suspended = Some((Arc::clone(upstream), is_suspended));
         }
     }
 
-    /// Tells of one burst once: nothing of single upstreams while it is everywhere.
-    fn tell(&mut self, key: &Key, notice: &Notice) {
-        let is_everywhere = self.everywhere.is_some();
-        let Some(watched) = self.watched.get_mut(key) else {
-            return;
-        };
-        let is_news = match notice {
-            Notice::Suspended { .. } => watched.group.is_suspended() && !is_everywhere,
-            Notice::Resumed { .. } => watched.is_told,
-        };
-        if is_news {
-            watched.upstream.tell(notice);
+    /// Nothing is ejected anywhere, and what the last seconds have ejected comes back.
+    fn pardon(&mut self, now: Instant) {
+        for watched in self.watched.values_mut() {
+            let why = "it is not alone: endpoints of other upstreams fail as well";
+            let changes = watched.group.pardon(why, now);
+            watched.carry_out(changes);
+            watched.told.drop_what_is_due();
         }
-        watched.is_told = is_news && matches!(notice, Notice::Suspended { .. });
     }
 
     /// Those that stand in for each other, upstream by upstream.
@@ -302,7 +310,7 @@ impl Watched {
             due: now + interval,
             interval,
             is_active: false,
-            is_told: false,
+            told: Told::Nothing,
         });
         Self {
             upstream: Arc::clone(upstream),
@@ -326,6 +334,17 @@ impl Watched {
     fn is_suspended(&self, is_everywhere: bool) -> bool {
         let is_enabled = self.upstream.outlier_detection().is_enabled;
         self.group.is_suspended() || (is_enabled && is_everywhere)
+    }
+
+    /// A reload may have ended what people were told of: it ejects nothing any more.
+    fn tell_of_an_end(&mut self, now: Instant) {
+        if self.upstream.outlier_detection().is_enabled {
+            return;
+        }
+        if let Told::Suspended(since) = std::mem::take(&mut self.told) {
+            let notice = self.group.not_suspended(since, now);
+            self.upstream.tell(&notice);
+        }
     }
 
     /// Whether nothing was ever asked of its endpoints, nor is any ejected since before.

@@ -200,8 +200,8 @@ async fn what_upstreams_share_is_told_of_as_such() {
             .all(|one| healths(one) == [Health::Healthy; 6])
     );
     assert!(upstreams.iter().all(|one| one.is_suspended()));
-    assert_eq!(scene.events(), ["outlier_suspended", "outlier_suspended"]);
-    let last = scene.world.events.list(1);
+    assert_eq!(scene.events(), ["outlier_suspended"], "for all of them");
+    let last = scene.world.events.list(0);
     assert!(
         last[0].event.why.contains("in 2 of 2 upstreams"),
         "{}",
@@ -267,10 +267,79 @@ async fn what_is_everywhere_begins_and_ends_once() {
     }
     scene.seconds(5);
     assert!(upstreams.iter().all(|one| !one.is_suspended()));
-    let begun = ["outlier_suspended"; 2].map(str::to_owned);
-    let events = scene.events();
-    assert_eq!(events[..2], begun, "of one, and of all");
-    assert_eq!(events.len(), 4, "{events:?}");
+    assert_eq!(scene.events(), ["outlier_suspended", "outlier_resumed"]);
+}
+
+/// However many upstreams it takes until it is everywhere, it is one event.
+#[tokio::test(start_paused = true)]
+async fn twenty_upstreams_that_fail_are_one_event() {
+    let mut scene = Scene::new();
+    let upstream = |number| {
+        let name = format!("u{number}");
+        scene.upstream(&name, 3, config::Outlier::default(), None)
+    };
+    let upstreams: Vec<_> = (0..20).map(upstream).collect();
+    scene.run(&upstreams);
+    let all = |status, count| {
+        for endpoint in upstreams.iter().flat_map(|one| one.endpoints().to_vec()) {
+            answer(&endpoint, status, count);
+        }
+    };
+    all(200, 20);
+    scene.seconds(1);
+    // In the first one it begins with one endpoint, which is ejected as any other.
+    answer(&upstreams[0].endpoints()[0], 502, 5);
+    scene.hear().await;
+    assert_eq!(healths(&upstreams[0])[0], Health::Ejected);
+    for upstream in &upstreams {
+        for endpoint in upstream.endpoints().iter() {
+            answer(endpoint, 502, 5);
+        }
+        scene.hear().await;
+    }
+    assert!(upstreams.iter().all(|one| one.is_suspended()));
+    assert!(
+        upstreams
+            .iter()
+            .all(|one| healths(one) == [Health::Healthy; 3])
+    );
+    scene.seconds(5);
+    let begun = scene.events();
+    let begun: Vec<&String> = begun
+        .iter()
+        .filter(|kind| kind.starts_with("outlier"))
+        .collect();
+    assert_eq!(begun, ["outlier_suspended"]);
+    all(200, 500);
+    scene.seconds(10);
+    let ended = scene.events();
+    let ended: Vec<&String> = ended
+        .iter()
+        .filter(|kind| kind.starts_with("outlier"))
+        .collect();
+    assert_eq!(ended, ["outlier_suspended", "outlier_resumed"]);
+}
+
+/// What a reload ends is told of as well.
+#[tokio::test(start_paused = true)]
+async fn a_reload_without_detection_ends_what_was_suspended() {
+    let mut scene = Scene::new();
+    let api = scene.upstream("api", 6, config::Outlier::default(), None);
+    scene.run(std::slice::from_ref(&api));
+    for endpoint in api.endpoints().iter() {
+        answer(endpoint, 500, 5);
+    }
+    scene.hear().await;
+    scene.seconds(3);
+    assert_eq!(scene.events(), ["outlier_suspended"]);
+    let off = config::Outlier {
+        enabled: Some(false),
+        ..config::Outlier::default()
+    };
+    let api = scene.upstream("api", 6, off, Some(&api));
+    scene.run(std::slice::from_ref(&api));
+    assert!(!api.is_suspended());
+    assert_eq!(scene.events(), ["outlier_suspended", "outlier_resumed"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -191,8 +191,8 @@ impl Live {
         self.verdict.lock().ok()?.clone()
     }
 
-    /// Sets the verdict without telling anybody. Only the upstream does so, which
-    /// rebuilds its table.
+    /// Sets the verdict without telling anybody. Only the upstream does so, which rebuilds its
+    /// table, and then lets all requests go there if it is half-open no more ([`Live::open`]).
     pub(crate) fn set_health(&self, health: Health, verdict: Option<Verdict>) -> Health {
         if let Ok(mut known) = self.verdict.lock() {
             *known = verdict;
@@ -202,9 +202,6 @@ impl Live {
             self.half_open(Instant::now());
         }
         let before = Health::from_u8(self.health.swap(health as u8, Ordering::Relaxed));
-        if before == Health::HalfOpen && health != Health::HalfOpen {
-            self.open();
-        }
         if health == Health::Healthy && before != Health::Healthy {
             self.forgive();
             self.shedding.forget();

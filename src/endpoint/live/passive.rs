@@ -126,8 +126,9 @@ impl Live {
         self.backoff.half_open(self.epoch.millis(now));
     }
 
-    /// Lets all requests go there.
-    pub(super) fn open(&self) {
+    /// Lets all requests go there: it is half-open no more, in the table neither. Before that, all
+    /// for whom it is picked would go to one whose trial has just failed.
+    pub(crate) fn open(&self) {
         self.backoff.open();
     }
 }

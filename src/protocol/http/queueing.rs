@@ -92,9 +92,13 @@ pub(super) async fn wait(
             End::Looked(Err(PushedOut)) => Err(Vain::Because(Cause::QueueFull)),
             End::ClientGone => Err(Vain::ClientGone),
             End::TimeOver if exchange.is_overdue() => {
+                in_queue.is_late();
                 Err(Vain::Because(exchange.late(Cause::ResponseTimeout)))
             }
-            End::TimeOver => at_last().inspect(|_| in_queue.has_found()),
+            End::TimeOver => {
+                in_queue.is_late();
+                at_last().inspect(|_| in_queue.has_found())
+            }
         },
         Err(NotQueued::TimeOver) => at_last(),
         Err(NotQueued::Full) => Err(Vain::Because(Cause::QueueFull)),

@@ -8,8 +8,9 @@
 //! So clients take turns, one of theirs at each, in the order in which they began to wait, and
 //! among those of one client the oldest is first. That everybody waits a little is no reason to
 //! change it: near its capacity a service has a line nearly always, and serves it in time. But once
-//! somebody has waited in vain ([`Order::stale_after`]) more comes than can be done, and the newest
-//! is first, of the clients as of what each has waiting, until nobody has waited for half as long:
+//! somebody has waited in vain ([`Order::stale_after`]; or for as long as he had, if that is no less
+//! than a tenth of it) more comes than can be done, and the newest is first, of the clients as of
+//! what each has waiting, until nobody has waited for half as long as he:
 //! most are served at once then, and who has waited longest is who waits in vain (adaptive LIFO: B.
 //! Maurer, "Fail at Scale", ACM Queue 13/8, 2015; that the wait of the oldest tells a bad queue
 //! from a good one, and not its length nor its age, is from K. Nichols and V. Jacobson,
@@ -43,8 +44,8 @@ pub struct Order {
 #[derive(Debug)]
 pub(super) struct Line<W> {
     stale_after: Option<Duration>,
-    /// Whether the newest is first.
-    is_stale: bool,
+    /// How long he had waited who waited in vain, while the newest is first since that.
+    in_vain: Option<Duration>,
     /// Since when each has waited, by number: the oldest is at the front.
     since: BTreeMap<u64, Instant>,
     /// None of them is empty; each in the order of arrival.
@@ -70,6 +71,17 @@ pub(super) struct Line<W> {
     asleep: BTreeSet<u64>,
 }
 
+/// Why one has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// It was served.
+    Served,
+    /// Its time was over.
+    Late,
+    /// Whoever waited has gone, or another one needed the place.
+    Gone,
+}
+
 #[derive(Debug)]
 pub(super) struct Waiting<W> {
     number: u64,
@@ -89,7 +101,7 @@ impl<W> Line<W> {
     pub(super) fn new() -> Self {
         Self {
             stale_after: None,
-            is_stale: false,
+            in_vain: None,
             since: BTreeMap::new(),
             clients: BTreeMap::new(),
             sizes: BTreeSet::new(),
@@ -109,7 +121,11 @@ impl<W> Line<W> {
 
     /// Puts one in its place, by its number among those of its client.
     pub(super) fn join(&mut self, number: u64, order: Order, told: W, now: Instant) {
-        self.stale_after = order.stale_after;
+        if self.stale_after != order.stale_after {
+            // A reload gives everybody more time, or less.
+            self.stale_after = order.stale_after;
+            self.in_vain = self.in_vain.and(order.stale_after);
+        }
         self.since.insert(number, now);
         let client = order.client;
         let of_client = self.clients.entry(client).or_default();
@@ -121,7 +137,7 @@ impl<W> Line<W> {
         if size == 1 && !self.had_turn.contains(&client) {
             self.turns.push_back(client);
             self.left += usize::from(self.may_come_again.remove(&client));
-        } else if self.is_stale
+        } else if self.is_stale()
             && let Some(place) = position(&self.turns, client)
         {
             // What it has that is newest is the newest of all.
@@ -130,14 +146,13 @@ impl<W> Line<W> {
         }
     }
 
-    /// Takes one out, if it still waits; `had_turn` if it was served.
-    pub(super) fn leave(
-        &mut self,
-        number: u64,
-        client: u64,
-        had_turn: bool,
-        now: Instant,
-    ) -> Option<W> {
+    /// Whether the newest is first.
+    pub(super) fn is_stale(&self) -> bool {
+        self.in_vain.is_some()
+    }
+
+    /// Takes one out, if it still waits.
+    pub(super) fn leave(&mut self, number: u64, client: u64, why: Left, now: Instant) -> Option<W> {
         let of_client = self.clients.get_mut(&client)?;
         let place = of_client.partition_point(|other| other.number < number);
         if of_client.get(place)?.number != number {
@@ -154,16 +169,20 @@ impl<W> Line<W> {
         } else {
             self.clients.remove(&client);
         }
-        if had_turn {
+        if why == Left::Served {
             self.turn_over(client, size > 0);
         } else if size == 0
             && let Some(place) = position(&self.turns, client)
         {
             self.turns.remove(place);
         }
-        let in_vain = self.stale_after.is_some_and(|limit| waited >= Some(limit));
-        if in_vain && !had_turn && !self.is_stale {
-            self.is_stale = true;
+        let in_vain = match (why, self.stale_after, waited) {
+            (Left::Late, Some(limit), Some(waited)) => waited >= limit / SHORT,
+            (Left::Gone, Some(limit), Some(waited)) => waited >= limit,
+            _ => false,
+        };
+        if in_vain && !self.is_stale() {
+            self.in_vain = waited.min(self.stale_after);
             self.begin_round();
         }
         Some(gone.told)
@@ -178,12 +197,12 @@ impl<W> Line<W> {
             return None;
         }
         let of_client = self.clients.get(&client)?;
-        let last = if self.is_stale {
+        let last = if self.is_stale() {
             of_client.front()?
         } else {
             of_client.back()?
         };
-        self.leave(last.number, client, false, now)
+        self.leave(last.number, client, Left::Gone, now)
     }
 
     /// The number of the one whose turn it is.
@@ -202,7 +221,7 @@ impl<W> Line<W> {
     /// made, is for him.
     pub(super) fn choose(&mut self, now: Instant) -> Option<&W> {
         self.judge(now);
-        if self.is_stale && (self.left == 0 || self.turns.is_empty()) {
+        if self.is_stale() && (self.left == 0 || self.turns.is_empty()) {
             self.begin_round();
         }
         let (client, number) = self.next()?;
@@ -261,7 +280,7 @@ impl<W> Line<W> {
                 .iter()
                 .map(|waiting| waiting.number)
                 .filter(|number| !skips || !self.asleep.contains(number));
-            let first = if self.is_stale {
+            let first = if self.is_stale() {
                 can_look.next_back()
             } else {
                 can_look.next()
@@ -270,7 +289,7 @@ impl<W> Line<W> {
         };
         let next = |skips: bool| {
             let mut turns = self.turns.iter();
-            if self.is_stale {
+            if self.is_stale() {
                 turns.rev().find_map(|client| turn_of(client, skips))
             } else {
                 turns.find_map(|client| turn_of(client, skips))
@@ -282,14 +301,14 @@ impl<W> Line<W> {
 
     /// The newest is first no more once nobody has waited for long.
     fn judge(&mut self, now: Instant) {
-        if !self.is_stale {
+        if !self.is_stale() {
             return;
         }
         let oldest = self.since.values().next();
         let longest = oldest.map(|since| now.saturating_duration_since(*since));
-        let limit = self.stale_after.map(|limit| limit / 2);
+        let limit = self.in_vain.map(|limit| limit / 2);
         if limit.is_none_or(|limit| longest.is_none_or(|longest| longest < limit)) {
-            self.is_stale = false;
+            self.in_vain = None;
             self.begin_round();
         }
     }
@@ -297,7 +316,7 @@ impl<W> Line<W> {
     /// Every client that waits has its turn again: next is whose newest came last while the newest
     /// is first, and else whose oldest came first.
     fn begin_round(&mut self) {
-        let is_stale = self.is_stale;
+        let is_stale = self.is_stale();
         let mut turns: Vec<(u64, u64)> = Vec::with_capacity(self.clients.len());
         turns.extend(self.clients.iter().filter_map(|(client, waiting)| {
             let of_client = if is_stale {
@@ -322,7 +341,7 @@ impl<W> Line<W> {
             return; // the round is another one by now
         };
         self.turns.remove(place);
-        if self.is_stale {
+        if self.is_stale() {
             self.left = self.left.saturating_sub(1);
             self.had_turn.insert(client);
         } else if waits {
@@ -330,6 +349,10 @@ impl<W> Line<W> {
         }
     }
 }
+
+/// Who had less time than that part of what one may wait at most, and waited in vain, says nothing
+/// of the line: clients with hardly any time would keep it turned around for all others.
+const SHORT: u32 = 10;
 
 /// There are no more clients than may wait, and numbers side by side are looked through fast.
 fn position(clients: &VecDeque<u64>, client: u64) -> Option<usize> {

@@ -159,10 +159,13 @@ impl Group {
             let extent = self.extent(now);
             look.notice = self.course.observe(extent, turns, now);
             if self.fails_since().is_some() {
-                let pardoned = self.pardon(extent, now, &mut look);
-                if let Some(Notice::Suspended { pardoned: told, .. }) = &mut look.notice {
-                    *told = pardoned;
+                let (failing, active) = (extent.failing, extent.active);
+                let why = format!("it is not alone: {failing} of {active} endpoints fail");
+                let changes = self.pardon(&why, now);
+                if let Some(Notice::Suspended { pardoned, .. }) = &mut look.notice {
+                    *pardoned = changes.len();
                 }
+                look.changes.extend(changes);
             } else if may_eject {
                 self.eject_outliers(turns, now, random, &mut look);
             }
@@ -293,25 +296,31 @@ impl Group {
         extent
     }
 
-    /// Brings back what this burst has ejected.
-    fn pardon(&mut self, extent: Extent, now: Instant, look: &mut Look) -> usize {
-        let before = look.changes.len();
-        let Extent {
-            failing, active, ..
-        } = extent;
+    /// Brings back what was ejected in the last seconds, since it was nothing of its own.
+    pub fn pardon(&mut self, why: &str, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
         for (id, state) in &mut self.members {
-            if !state.is_freshly_ejected(now) {
-                continue;
+            if state.is_freshly_ejected(now) {
+                state.condition.pardon(now);
+                changes.push(Change {
+                    id: *id,
+                    health: state.condition.health(),
+                    why: why.to_owned(),
+                    ejection: None,
+                });
             }
-            state.condition.pardon(now);
-            look.changes.push(Change {
-                id: *id,
-                health: state.condition.health(),
-                why: format!("it is not alone: {failing} of {active} endpoints fail"),
-                ejection: None,
-            });
         }
-        look.changes.len() - before
+        changes
+    }
+
+    /// What there is to tell once nothing is suspended any more, whatever fails.
+    pub fn not_suspended(&self, since: Instant, now: Instant) -> Notice {
+        let extent = self.extent(now);
+        Notice::Resumed {
+            lasted: now.saturating_duration_since(since),
+            failing: extent.failing,
+            active: extent.active,
+        }
     }
 
     /// Those that should be out, the worst first.

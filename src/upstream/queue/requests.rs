@@ -107,6 +107,11 @@ impl InQueue<'_> {
         self.in_line.has_found();
     }
 
+    /// That its own time is over, before it was its turn.
+    pub fn is_late(&self) {
+        self.in_line.is_late();
+    }
+
     /// Waits until it is its turn and `look` finds something. The caller sets the time limit.
     pub async fn turn<T>(&self, look: impl FnMut() -> Option<T>) -> Result<T, PushedOut> {
         let found = self.in_line.turn(Some(LOOK_AGAIN), look).await;

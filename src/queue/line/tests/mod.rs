@@ -40,9 +40,19 @@ impl Model {
 
     fn leave(&mut self, place: usize, had_turn: bool) -> (u64, u64) {
         let (number, client) = self.members.swap_remove(place);
-        let gone = self.line.leave(number, client, had_turn, self.now);
+        let gone = self.line.leave(
+            number,
+            client,
+            if had_turn { Left::Served } else { Left::Gone },
+            self.now,
+        );
         assert!(gone.is_some(), "{number} of {client} waits");
-        let again = self.line.leave(number, client, had_turn, self.now);
+        let again = self.line.leave(
+            number,
+            client,
+            if had_turn { Left::Served } else { Left::Gone },
+            self.now,
+        );
         assert!(again.is_none(), "{number} of {client} has left");
         self.line.choose(self.now);
         (number, client)
@@ -66,7 +76,7 @@ impl Model {
         self.join(u64::MAX);
         self.now += STALE;
         self.leave(self.members.len() - 1, false);
-        assert!(self.line.is_stale);
+        assert!(self.line.is_stale());
     }
 
     fn check(&self) {
@@ -115,7 +125,7 @@ fn of_one_client_they_are_in_the_order_of_arrival() {
     for number in 0..4 {
         assert!(line.choose(now).is_some());
         assert_eq!(line.first(), number, "it is never stale");
-        line.leave(number, 0, true, now);
+        line.leave(number, 0, Left::Served, now);
     }
 }
 
@@ -263,7 +273,7 @@ proptest! {
                 6 => model.now += STALE / 20,
                 _ => {
                     model.line.choose(model.now);
-                    let was_stale = model.line.is_stale;
+                    let was_stale = model.line.is_stale();
                     if let Some((_, client)) = model.serve() {
                         passed.remove(&client);
                         let twice = passed.values().any(|served| served.contains(&client));
@@ -280,7 +290,7 @@ proptest! {
             let waits = |client: &u64| model.members.iter().any(|(_, other)| other == client);
             passed.retain(|client, _| waits(client));
             model.check();
-            if model.line.is_stale {
+            if model.line.is_stale() {
                 passed.clear();
                 continue;
             }
@@ -311,7 +321,7 @@ proptest! {
             if random.bool() {
                 model.join(random.u64(..clients));
             }
-            if !model.line.is_stale {
+            if !model.line.is_stale() {
                 model.grow_stale();
                 ago = (0..clients).map(|client| (client, 0)).collect();
             }

@@ -27,6 +27,8 @@ struct Service {
     /// When what is being served ends.
     ends: BinaryHeap<Reverse<Duration>>,
     takes: Duration,
+    /// How long each waits at most.
+    patience: Duration,
     /// How long each has waited that was served, with its client.
     served: Vec<(u64, Duration)>,
     refused: Vec<u64>,
@@ -45,6 +47,7 @@ impl Service {
             free: capacity.places,
             ends: BinaryHeap::new(),
             takes: capacity.takes,
+            patience: WAIT,
             served: Vec::new(),
             refused: Vec::new(),
         }
@@ -85,7 +88,7 @@ impl Service {
         loop {
             let end = self.ends.peek().map(|Reverse(end)| *end);
             let oldest = self.waiting.first_key_value();
-            let over = oldest.map(|(_, (_, since))| *since + WAIT);
+            let over = oldest.map(|(_, (_, since))| *since + self.patience);
             let next = end.into_iter().chain(over).min();
             let Some(next) = next.filter(|next| *next <= until) else {
                 self.now = until;
@@ -95,7 +98,7 @@ impl Service {
             if over == Some(next) {
                 let (number, (client, _)) = self.waiting.pop_first().expect("the oldest");
                 self.refused.push(client);
-                self.leave(number, client, false);
+                self.leave(number, client, Left::Late);
             } else {
                 self.ends.pop();
                 self.free += 1;
@@ -108,7 +111,7 @@ impl Service {
         while self.free > 0 && self.line.choose(self.at()).is_some() {
             let number = self.line.first();
             let (client, since) = self.waiting.remove(&number).expect("it waits");
-            self.leave(number, client, true);
+            self.leave(number, client, Left::Served);
             self.served.push((client, self.now.saturating_sub(since)));
             self.free -= 1;
             let takes = self.random_time(self.takes);
@@ -116,8 +119,8 @@ impl Service {
         }
     }
 
-    fn leave(&mut self, number: u64, client: u64, had_turn: bool) {
-        let gone = self.line.leave(number, client, had_turn, self.at());
+    fn leave(&mut self, number: u64, client: u64, why: Left) {
+        let gone = self.line.leave(number, client, why, self.at());
         assert!(gone.is_some(), "{number} waits");
         self.line.choose(self.at());
     }
@@ -196,6 +199,31 @@ fn at_twice_the_capacity_whoever_is_served_is_served_at_once() {
         // But for the first second, until somebody has waited in vain.
         assert!(waited[2] <= Duration::from_millis(200), "{waited:?}");
         assert!(in_order.waited(50) >= Duration::from_millis(900));
+    }
+}
+
+/// Clients whose own time is over before that of the queue are no less served: in the order of
+/// arrival each would get its turn when it has no time left for being served.
+#[test]
+fn whoever_has_less_time_than_the_queue_allows_is_served_at_once_too() {
+    let capacity = Capacity {
+        places: 8,
+        takes: Duration::from_millis(80),
+    };
+    for patience in [WAIT / 2, WAIT / 5] {
+        let [built, in_order] = [Some(WAIT), None].map(|stale_after| {
+            let mut service = Service::new(capacity, stale_after, 1);
+            service.patience = patience;
+            service.offer(2.0, 120);
+            service
+        });
+        let waited = [50, 90].map(|percent| built.waited(percent));
+        let last = in_order.waited(50);
+        println!("of {patience:?}: waited {waited:?}, in the order of arrival {last:?}");
+        assert!(built.refused_per_mille() <= 520, "half of them");
+        assert!(waited[0] <= Duration::from_millis(20), "{waited:?}");
+        assert!(waited[1] <= patience * 6 / 10, "{waited:?}");
+        assert!(last >= patience * 7 / 10, "{last:?}");
     }
 }
 
