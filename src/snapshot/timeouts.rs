@@ -22,8 +22,9 @@ pub struct CallTimeouts {
     pub connect: Duration,
     /// From the end of the request to the head of the response.
     pub response_head: Duration,
-    /// A body of which nothing moves.
-    pub body_idle: Duration,
+    /// A body of which nothing moves, if that is said of the route or the upstream; or else it is
+    /// the listener's.
+    pub body_idle: Option<Duration>,
     /// An upgraded or TCP connection on which nothing moves.
     pub tunnel_idle: Duration,
     /// An upgraded or TCP connection at all, if that is limited.
@@ -72,7 +73,7 @@ impl CallTimeouts {
         Self {
             connect: limit(|t| t.connect, CONNECT),
             response_head: limit(|t| t.response_head, RESPONSE_HEAD),
-            body_idle: limit(|t| t.body_idle, BODY_IDLE),
+            body_idle: nearest(|t| t.body_idle, &[route, upstream]),
             tunnel_idle: limit(|t| t.tunnel_idle, TUNNEL_IDLE),
             tunnel_max_age: nearest(|t| t.tunnel_max_age, &order),
             first_byte: limit(|t| t.first_byte, FIRST_BYTE),

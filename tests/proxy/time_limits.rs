@@ -232,3 +232,33 @@ fn a_listener_has_limits_on_its_clients() {
     client.send(": a\r\n\r\n");
     assert_eq!(client.response().status, 200);
 }
+
+/// What moves between a client and its endpoint is limited by the listener too, unless it is said
+/// otherwise of the route or the upstream.
+#[test]
+fn a_listener_limits_bodies_where_nothing_nearer_does() {
+    let endpoint = Endpoint::start(|peer| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone");
+        }
+    });
+    let address = endpoint.address();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nupstream = \"app\"\ntimeouts.body_idle = \"200ms\"\n\
+         [route.patient]\npath = \"/patient\"\nupstream = \"app\"\ntimeouts.body_idle = \"20s\"\n\
+         [upstream.app]\nendpoints = [\"{address}\"]\n"
+    ));
+    let half = |path: &str| {
+        let mut client = proxy.client();
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab"
+        ));
+        client
+    };
+    let mut patient = half("/patient");
+    let response = half("/").response();
+    assert_eq!(response.status, 408, "{response:?}");
+    assert_eq!(reason(&response), "request_body_timeout");
+    patient.send("cd");
+    assert_eq!(patient.response().status, 200);
+}

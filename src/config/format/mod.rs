@@ -260,7 +260,7 @@ pub struct Defaults {
 
 /// Time limits. All but `request` and `tunnel_max_age` are about progress: every byte that moves
 /// starts them afresh.
-/// What a route sets wins over its upstream, and that over the defaults.
+/// What a route sets wins over its upstream, that over the listener, and that over the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {

@@ -59,14 +59,15 @@ pub(super) fn response_head<'a>(
                 if armed != progress {
                     armed = progress;
                     exchange.take_turns(call);
-                    let limit = limit(choice, call, sent);
+                    let limit = limit(exchange, choice, call, sent);
                     exchange.wait_at_most(limit.min(choice.timeouts.connect));
                     sent = sent.or(call.is_sent().then(|| exchange.now.get()));
                 }
                 let since = sent.unwrap_or_else(|| exchange.now.get());
                 let passed = ready!(poll_passed(cx, exchange, (choice, call), since));
                 let late = || {
-                    is_fair = exchange.was_fair(since.elapsed(), whole_limit(choice, call));
+                    is_fair =
+                        exchange.was_fair(since.elapsed(), whole_limit(exchange, choice, call));
                     call.overdue(is_fair)
                 };
                 Poll::Ready(Some(Err(passed.err().unwrap_or_else(late))))
@@ -119,7 +120,7 @@ fn poll_passed(
 ) -> Poll<Result<(), CallError>> {
     loop {
         ready!(exchange.deadline().poll_passed(cx));
-        let (now, end) = (Instant::now(), since + whole_limit(choice, call));
+        let (now, end) = (Instant::now(), since + whole_limit(exchange, choice, call));
         if now >= end || exchange.is_overdue() || exchange.is_attempt_overdue() {
             return Poll::Ready(Ok(()));
         }
@@ -130,16 +131,16 @@ fn poll_passed(
 
 /// How long the next step of a call may take, whose request was sent then. Interim responses do not
 /// begin the wait for the head anew: an endpoint could go on with them for as long as it likes.
-fn limit(choice: &Choice, call: &Call, sent: Option<Instant>) -> Duration {
+fn limit(exchange: &Exchange<'_>, choice: &Choice, call: &Call, sent: Option<Instant>) -> Duration {
     let passed = sent.map_or(Duration::ZERO, |sent| sent.elapsed());
-    whole_limit(choice, call).saturating_sub(passed)
+    whole_limit(exchange, choice, call).saturating_sub(passed)
 }
 
-fn whole_limit(choice: &Choice, call: &Call) -> Duration {
+fn whole_limit(exchange: &Exchange<'_>, choice: &Choice, call: &Call) -> Duration {
     if call.is_sent() {
         choice.timeouts.response_head
     } else {
-        choice.timeouts.body_idle
+        exchange.body_idle()
     }
 }
 

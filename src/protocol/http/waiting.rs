@@ -24,7 +24,9 @@ impl Exchange<'_> {
         let limit = timeouts.request.into_iter().chain(given).min();
         self.overdue
             .set(limit.map(|limit| self.record.started() + limit));
-        self.body_idle.set(nanoseconds(timeouts.body_idle));
+        let of_client = self.terms.listener.timeouts.body_idle;
+        let body_idle = timeouts.body_idle.unwrap_or(of_client);
+        self.body_idle.set(nanoseconds(body_idle));
     }
 
     /// How long nothing of a body may move.

@@ -90,19 +90,13 @@ type Limit = fn(&CallTimeouts) -> Option<Duration>;
 type Row = (&'static str, Setting, Limit, Option<u64>);
 
 /// Each limit of a call, what sets it, and its default.
-const LIMITS: [Row; 7] = [
+const LIMITS: [Row; 6] = [
     ("connect", |t| &mut t.connect, |t| Some(t.connect), Some(3)),
     (
         "response_head",
         |t| &mut t.response_head,
         |t| Some(t.response_head),
         Some(30),
-    ),
-    (
-        "body_idle",
-        |t| &mut t.body_idle,
-        |t| Some(t.body_idle),
-        Some(60),
     ),
     (
         "tunnel_idle",
@@ -160,6 +154,22 @@ fn the_nearest_time_limit_counts() {
             }
         }
     }
+}
+
+/// It is about clients as well: what no route and no upstream says of it is the listener's.
+#[test]
+fn a_call_has_the_limit_of_a_body_that_is_written_for_it() {
+    let none = Timeouts::default();
+    let of = |seconds| Timeouts {
+        body_idle: Some(Time(Duration::from_secs(seconds))),
+        ..Timeouts::default()
+    };
+    let body_idle = |route: &Timeouts, upstream: &Timeouts| {
+        CallTimeouts::new(route, upstream, &of(9)).body_idle
+    };
+    assert_eq!(body_idle(&none, &none), None);
+    assert_eq!(body_idle(&none, &of(2)), Some(Duration::from_secs(2)));
+    assert_eq!(body_idle(&of(1), &of(2)), Some(Duration::from_secs(1)));
 }
 
 #[test]
