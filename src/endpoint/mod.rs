@@ -215,15 +215,15 @@ impl Endpoint {
         self.live.ended();
         match failure {
             ConnectFailure::Terminated => self.live.died_unanswered(now),
+            ConnectFailure::TimedOut | ConnectFailure::TlsTimedOut | ConnectFailure::Unroutable => {
+                self.live.connect_timed_out(now)
+            }
             ConnectFailure::Refused
-            | ConnectFailure::TimedOut
-            | ConnectFailure::Unroutable
             | ConnectFailure::Unavailable
             | ConnectFailure::TlsCertificate
             | ConnectFailure::TlsName
             | ConnectFailure::TlsAlert
             | ConnectFailure::TlsProtocol
-            | ConnectFailure::TlsTimedOut
             | ConnectFailure::Ours => self.live.connect_failed(now),
         }
     }

@@ -11,7 +11,7 @@ use super::group::Group;
 use super::standing::{Candidates, Member, Standing, choose};
 use super::ties::{Mark, Marks, Seal};
 use super::view::View;
-use super::wish::Wish;
+use super::wish::{Takes, Wish};
 use super::{Haste, PickError};
 use crate::balance::{Members as _, WHOLE};
 use crate::config::Balance;
@@ -215,6 +215,9 @@ impl Table {
             None if wish.spares_shedding && self.takes_first_attempts(wish) => {
                 Err(PickError::NoEndpoints)
             }
+            None if self.view(&self.first, wish, Backoff::Ignore).is_given_up() => {
+                Err(PickError::NoEndpoints)
+            }
             None => Err(self.why_none()),
         }
     }
@@ -355,7 +358,11 @@ impl Table {
                 }
                 continue;
             };
-            if backoff == Backoff::Ignore || live.admit(wish.now) {
+            let is_admitted = match backoff {
+                Backoff::Heed => live.admit(wish.now),
+                Backoff::Ignore => wish.takes == Takes::Connection || live.try_it(wish.now),
+            };
+            if is_admitted {
                 return Some(in_flight.let_through());
             }
         }

@@ -71,6 +71,18 @@ impl<'a> View<'a> {
         any.map_or(0, |slot| slot.live.millis(self.wish.now))
     }
 
+    /// Whether nothing is heard of any member, and somebody waits in vain at each.
+    pub(super) fn is_given_up(&self) -> bool {
+        (0..self.group.members.len()).all(|member| self.waits_in_vain(&self.slot(member).live))
+    }
+
+    /// Whether another one waits in vain there already, for a request that might do so too.
+    fn waits_in_vain(&self, live: &endpoint::Live) -> bool {
+        self.wish.takes == Takes::Request
+            && live.is_backing_off_at(|| self.millis())
+            && !live.may_be_tried_at(|| self.millis())
+    }
+
     /// The most requests that may be in flight at a member: not all of them as long as it is new.
     #[inline]
     pub(super) fn most(&self, member: usize) -> u32 {
@@ -94,7 +106,10 @@ impl Members for View<'_> {
         let Slot { live, zone, .. } = self.slot(member);
         live.in_flight() >= self.most(member)
             || self.wish.tried.contains(&live.id())
-            || (self.backoff == Backoff::Heed && live.is_backing_off_at(|| self.millis()))
+            || match self.backoff {
+                Backoff::Heed => live.is_backing_off_at(|| self.millis()),
+                Backoff::Ignore => self.waits_in_vain(live),
+            }
             || (self.wish.spares_shedding && live.is_shedding(self.wish.now))
             || self.wish.far_from.contains(zone)
     }

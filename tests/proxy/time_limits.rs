@@ -7,7 +7,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::cases::get;
 use crate::support::client::{Client, Response};
-use crate::support::clock::pause;
+use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
 
@@ -187,6 +187,37 @@ fn a_connection_has_a_limit() {
     let response = ask(&proxy, "/");
     assert_eq!(response.status, 504, "{response:?}");
     assert_eq!(reason(&response), "connection_timeout");
+}
+
+/// Where nothing is heard of any endpoint it is enough that one request waits for one in vain.
+#[test]
+fn where_everybody_would_wait_in_vain_others_are_told_at_once() {
+    let (address, _listening, _queued) = deaf();
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\n[route.all]\nupstream = \"app\"\n\
+         [route.patient]\npath = \"/patient\"\nupstream = \"app\"\ntimeouts.connect = \"20s\"\n\
+         [upstream.app]\nendpoints = [\"{address}\"]\ntimeouts.connect = \"200ms\"\n"
+    ));
+    let response = ask(&proxy, "/");
+    assert_eq!(
+        (response.status, reason(&response)),
+        (504, "connection_timeout")
+    );
+    // It was tried twice. From now on one a second may try it.
+    let refused = eventually("somebody is told at once", || {
+        let mut waits = proxy.client();
+        waits.send("GET /patient HTTP/1.1\r\nHost: a\r\n\r\n");
+        let response = ask(&proxy, "/");
+        (response.status == 503).then_some(response)
+    });
+    assert_eq!(reason(&refused), "destination_unavailable");
+    let after: u32 = refused
+        .head
+        .value("retry-after")
+        .unwrap_or_default()
+        .parse()
+        .expect("seconds");
+    assert!((1..=3).contains(&after), "{after}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod score;
 mod silence;
 mod slowness;
 mod tally;
+mod unreachable;
 mod waiters;
 
 use std::mem::offset_of;
@@ -33,6 +34,7 @@ pub(super) use self::epoch::Epoch;
 use self::removal::Removal;
 use self::silence::Silence;
 use self::tally::Tally;
+use self::unreachable::Unreachable;
 use self::waiters::Waiters;
 use super::backoff::{ConnectBackoff, Failed};
 use super::health::Health;
@@ -75,6 +77,7 @@ pub struct Live {
     idle: IdleClose,
     shedding: Shedding,
     silence: Silence,
+    unreachable: Unreachable,
     verdict: Mutex<Option<Verdict>>,
     told: Told,
 }
@@ -131,6 +134,7 @@ impl Live {
             idle: IdleClose::default(),
             shedding: Shedding::default(),
             silence: Silence::default(),
+            unreachable: Unreachable::default(),
             verdict: Mutex::new(None),
             told,
         }
@@ -254,7 +258,31 @@ impl Live {
         self.fail(now, Failed::Unanswered);
     }
 
+    /// The same where nothing was heard of it at all: those who try it as long as nothing else is
+    /// left wait in vain, so that hardly anybody should ([`Live::may_be_tried`]).
+    pub fn connect_timed_out(&self, now: Instant) {
+        if self
+            .backoff
+            .fail(self.epoch.millis(now), Failed::Connecting)
+        {
+            self.request_probe();
+        }
+        self.unreachable.begin(self.tally.heads(), self.millis(now));
+    }
+
+    /// Whether nobody else waits in vain already at an endpoint of which nothing is heard.
+    #[inline]
+    pub(crate) fn may_be_tried_at(&self, now: impl FnOnce() -> u64) -> bool {
+        self.unreachable.may_be_tried(now)
+    }
+
+    /// Whether this one may try it, as the only one for a while.
+    pub(crate) fn try_it(&self, now: Instant) -> bool {
+        self.unreachable.try_it(self.millis(now))
+    }
+
     fn fail(&self, now: Instant, how: Failed) {
+        self.unreachable.end();
         if self.backoff.fail(self.epoch.millis(now), how) {
             self.request_probe();
         }

@@ -106,6 +106,41 @@ fn who_is_back_has_not_asked_to_be_left_alone() {
     assert!(!endpoint.live.is_shedding(now));
 }
 
+/// Where packets vanish on the way to all of them, one request at a time finds out whether that is
+/// so still. A refusal costs nothing, so anybody may get one.
+#[test]
+fn where_nothing_is_heard_of_any_one_at_a_time_waits_in_vain() {
+    let upstream = running(&world(), &unchecked(), all(2), None);
+    let endpoints = upstream.endpoints();
+    let now = Instant::now();
+    let fail = |failure, now| {
+        for endpoint in endpoints.iter() {
+            endpoint.learn(Outcome::NoConnection(failure), now);
+        }
+    };
+    let tries = |now| {
+        let mut random = Rng::with_seed(1);
+        let pick = |_| upstream.pick(&[], &mut random, now);
+        let (found, not): (Vec<_>, Vec<_>) = (0..5).map(pick).partition(Result::is_ok);
+        let error = |it: Result<_, PickError>| it.err() == Some(PickError::NoEndpoints);
+        assert!(not.into_iter().all(error));
+        found.len()
+    };
+    fail(ConnectFailure::TimedOut, now);
+    assert_eq!(tries(now), 5, "it was one at each");
+    fail(ConnectFailure::TimedOut, now);
+    assert_eq!(tries(now), 2, "one at each");
+    assert_eq!(tries(now + Duration::from_millis(900)), 0);
+    fail(ConnectFailure::TimedOut, now + Duration::from_millis(950));
+    assert_eq!(
+        tries(now + Duration::from_millis(950)),
+        2,
+        "those have ended"
+    );
+    fail(ConnectFailure::Refused, now + Duration::from_millis(960));
+    assert_eq!(tries(now + Duration::from_millis(960)), 5);
+}
+
 /// As where another worker takes the last place after it was looked for.
 #[test]
 fn no_trial_is_used_up_by_who_has_no_room() {

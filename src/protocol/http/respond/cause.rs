@@ -179,6 +179,7 @@ impl Cause {
     /// random number: those that are turned away at once must not come back at once.
     pub fn retry_after(self, drawn: u32) -> Option<u32> {
         let spread = match self.shed() {
+            None if self == Self::DestinationUnavailable => RETRY_SPREAD,
             Some(Shed::Draining) | None => 1,
             Some(Shed::Overload | Shed::Concurrency | Shed::QueueFull | Shed::QueueTimeout) => {
                 RETRY_SPREAD
