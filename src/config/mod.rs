@@ -60,11 +60,11 @@ pub use self::format::{
     Defaults, Direction, DscpEntry, EndpointDetails, EndpointEntry, Endpoints, FieldEdits,
     GrpcStatus, Health, HealthGrpc, HealthHttp, HealthTcp, HealthUdp, Hedge, Hsts, Intercept,
     KeepaliveDetails, KeepaliveEntry, Listener, ListenerHttp2, ListenerLimits, ListenerSocket, Log,
-    LogFormat, LogLevel, OnRemoved, OtherEndpoints, Outlier, OwnCertificate, Protocol,
-    ProxyHeaderPolicy, ProxyProtocolVersion, PublicRoots, RateDetails, RateEntry, Redirect, Reload,
-    Respond, Retry, RetryBudget, RetryCause, Rewrite, Route, RouteExpectation, RouteTest, SameSite,
-    Security, ServerNameFrom, Shutdown, StatusPattern, Sticky, Timeouts, Tls, TlsVersion,
-    TrustedProxy, Upgrade, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamQueue,
+    LogFormat, LogLevel, OnRemoved, OtherEndpoints, Outlier, OutlierCause, OwnCertificate,
+    Protocol, ProxyHeaderPolicy, ProxyProtocolVersion, PublicRoots, RateDetails, RateEntry,
+    Redirect, Reload, Respond, Retry, RetryBudget, RetryCause, Rewrite, Route, RouteExpectation,
+    RouteTest, SameSite, Security, ServerNameFrom, Shutdown, StatusPattern, Sticky, Timeouts, Tls,
+    TlsVersion, TrustedProxy, Upgrade, Upstream, UpstreamHttp2, UpstreamProtocol, UpstreamQueue,
     UpstreamSocket, UpstreamTls, WaitFor, Zone,
 };
 pub use self::load::{Outcome, load, load_text};

@@ -56,7 +56,7 @@ pub use live::{
     Waiter, times_of,
 };
 pub use metrics::{Metrics, Names};
-pub use outcome::{Blame, FAIR, Fault, Outcome};
+pub use outcome::{Blame, Ends, FAIR, Fault, Outcome};
 pub use probes::ProbeRequests;
 pub use protocol::{Http2, Protocol};
 pub use states::LiveStates;

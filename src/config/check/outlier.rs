@@ -11,6 +11,7 @@ use crate::config::units::Time;
 pub(super) fn check(world: &World<'_>, findings: &mut Findings) {
     for upstream in world.upstreams.values() {
         findings.list.extend(times(upstream));
+        findings.list.extend(looks(upstream));
     }
 }
 
@@ -34,6 +35,28 @@ fn times(upstream: &Item<'_, Upstream>) -> Option<Diagnostic> {
         None => finding.help(format!("`eject_at_most` is {longest} unless it is set")),
     })
 }
+
+/// Whoever is out comes back at a look, so that there has to be one within the time.
+fn looks(upstream: &Item<'_, Upstream>) -> Option<Diagnostic> {
+    let written = &upstream.written.as_ref()?.outlier;
+    let interval = written.interval?;
+    let most = written.eject_at_most.unwrap_or(AT_MOST).0;
+    let first = Time(written.eject_for.unwrap_or(FIRST).0.min(most));
+    if interval <= first {
+        return None;
+    }
+    let title = format!(
+        "endpoints of upstream `{}` stay out for longer than they are ejected",
+        upstream.name
+    );
+    let place = upstream.place(&["outlier", "interval"]);
+    let label = format!("it is looked once in {interval}, and ejected for {first}");
+    let finding = Diagnostic::new(Code::EjectionTimes, title).at(place, label);
+    Some(finding.help("make `interval` shorter than the first ejection, or that longer"))
+}
+
+/// As documented at `outlier.eject_for`.
+const FIRST: Time = Time(Duration::from_secs(30));
 
 /// As documented at `outlier.eject_at_most`.
 const AT_MOST: Time = Time(Duration::from_mins(5));

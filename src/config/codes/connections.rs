@@ -128,9 +128,10 @@ pub(super) const CONNECTIONS: &[Explanation] = &[
     Explanation {
         code: Code::EjectionTimes,
         id: "E0310",
-        summary: "an ejection that is longer than the longest",
+        summary: "times of an ejection that do not fit together",
         text: "`eject_for` is how long the first ejection of an endpoint lasts, and each further one in \
-               a row is longer, up to `eject_at_most`.",
+               a row is longer, up to `eject_at_most`. It ends when it is looked at, once an \
+               `interval`.",
     },
     Explanation {
         code: Code::OnlyOverUdp,

@@ -36,7 +36,7 @@ pub use self::limits::{ListenerLimits, RateDetails, RateEntry};
 pub use self::listener::{
     Direction, Intercept, Listener, Protocol, ProxyHeaderPolicy, TrustedProxy,
 };
-pub use self::outlier::{GrpcStatus, Outlier};
+pub use self::outlier::{GrpcStatus, Outlier, OutlierCause};
 pub use self::retry::{Hedge, Retry, RetryBudget, RetryCause};
 pub use self::route::{CertificateMatch, FieldEdits, Redirect, Respond, Rewrite, Route};
 pub use self::route_test::{RouteExpectation, RouteTest};

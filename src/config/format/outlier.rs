@@ -46,12 +46,28 @@ pub struct Outlier {
     /// `0%` ejects none. Never the last one, one from three endpoints on, and never so many that
     /// less than `panic_threshold` are healthy, whatever is written here. Default: a third.
     pub max_ejected: Option<Ratio>,
+    /// What is a failure besides answers: `connect` (no connection, or one that ended before a byte
+    /// of the first response), `reset` (a request or a response that broke off, or is no message)
+    /// and `timeout` (nothing came in a fair time). Default: all of them.
+    pub on: Option<Vec<OutlierCause>>,
     /// Statuses that are failures: `500`, `"5xx"`, `"502-504"`. Default: 5xx but 501, 505, 506,
     /// 510, 511, and those with a Retry-After.
     #[schemars(extend("examples" = [["5xx", 429]]))]
     pub statuses: Option<Vec<StatusPattern>>,
     /// Statuses of gRPC that are failures. Default: UNKNOWN, INTERNAL, UNAVAILABLE, `DATA_LOSS`.
     pub grpc_codes: Option<Vec<GrpcStatus>>,
+}
+
+/// A failure that is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutlierCause {
+    /// No connection, or one that ended before a byte of the first response.
+    Connect,
+    /// A request or a response that broke off, or is no message.
+    Reset,
+    /// Nothing came in a fair time.
+    Timeout,
 }
 
 /// A status of gRPC.

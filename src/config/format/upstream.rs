@@ -196,7 +196,7 @@ pub enum Balance {
     /// In turn, interleaved by weight.
     RoundRobin,
     /// The one with the fewest requests in flight per weight; of more than 64 endpoints, the best
-    /// of eight random ones. Failures, and answers that are far too late, count as requests in
+    /// of four random ones. Failures, and answers that are far too late, count as requests in
     /// flight for some seconds.
     LeastConnections,
     /// The better of two random ones, by requests in flight, failures and answers that are far

@@ -64,8 +64,21 @@ pub struct Blame {
     is_strict: bool,
     /// A bit for each status of gRPC.
     grpc: u32,
+    /// What counts besides answers.
+    ends: Ends,
     /// Failures in a row with which the endpoint is told to the control plane; `u32::MAX`: never.
     pub row: u32,
+}
+
+/// Which ends of attempts are failures that brought no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// No connection, or one that ended before a byte of the first response.
+    pub connect: bool,
+    /// What broke off, or is no message.
+    pub reset: bool,
+    /// What did not come in a fair time.
+    pub timeout: bool,
 }
 
 /// A failure that counts against an endpoint.
@@ -113,9 +126,12 @@ impl Outcome {
             } => (blame.has_status(status.as_u16()) && (blame.is_strict || retry_after.is_none()))
                 .then(|| Fault::Status(status.as_u16())),
             Self::GrpcEnded(code) => blame.has_grpc(code).then_some(Fault::Grpc(code)),
-            Self::CutShort | Self::Broken => Some(Fault::Broken),
-            Self::NoConnection(failure) => (!failure.is_ours()).then_some(Fault::Connect(failure)),
-            Self::TimedOut | Self::FellSilent => Some(Fault::TimedOut),
+            Self::CutShort | Self::Broken => blame.ends.reset.then_some(Fault::Broken),
+            Self::NoConnection(failure) => {
+                let counts = blame.ends.connect && !failure.is_ours();
+                counts.then_some(Fault::Connect(failure))
+            }
+            Self::TimedOut | Self::FellSilent => blame.ends.timeout.then_some(Fault::TimedOut),
             Self::Ended | Self::Proved | Self::Abandoned => None,
         }
     }
@@ -192,6 +208,7 @@ impl Blame {
             statuses: [0; 8],
             is_strict: true,
             grpc: 0,
+            ends: Ends::ALL,
             row,
         };
         for status in statuses {
@@ -211,6 +228,7 @@ impl Blame {
         let other = Self::of(self.row, statuses, []);
         Self {
             grpc: self.grpc,
+            ends: self.ends,
             ..other
         }
     }
@@ -224,6 +242,12 @@ impl Blame {
         }
     }
 
+    /// The same, with other ends that brought no answer.
+    #[must_use]
+    pub fn with_ends(self, ends: Ends) -> Self {
+        Self { ends, ..self }
+    }
+
     #[inline]
     fn has_status(&self, status: u16) -> bool {
         place(status).is_some_and(|(word, bit)| self.statuses[word] & bit != 0)
@@ -232,6 +256,15 @@ impl Blame {
     fn has_grpc(&self, code: u8) -> bool {
         self.grpc.checked_shr(u32::from(code)).unwrap_or(0) & 1 == 1
     }
+}
+
+impl Ends {
+    /// All of them.
+    pub const ALL: Self = Self {
+        connect: true,
+        reset: true,
+        timeout: true,
+    };
 }
 
 impl Fault {

@@ -77,6 +77,49 @@ fn other_ends_count_as_the_table_says() {
 }
 
 #[test]
+fn what_counts_besides_answers_can_be_chosen() {
+    let none = Ends {
+        connect: false,
+        reset: false,
+        timeout: false,
+    };
+    let refused = Outcome::NoConnection(ConnectFailure::Refused);
+    let kinds: [(Ends, &[Outcome]); 3] = [
+        (
+            Ends {
+                connect: true,
+                ..none
+            },
+            &[refused],
+        ),
+        (
+            Ends {
+                reset: true,
+                ..none
+            },
+            &[Outcome::Broken, Outcome::CutShort],
+        ),
+        (
+            Ends {
+                timeout: true,
+                ..none
+            },
+            &[Outcome::TimedOut, Outcome::FellSilent],
+        ),
+    ];
+    for (ends, counted) in kinds {
+        let blame = Blame::usual(5).with_ends(ends).with_statuses([500]);
+        for (_, outcomes) in kinds {
+            for outcome in outcomes {
+                let counts = outcome.fault(&blame).is_some();
+                assert_eq!(counts, counted.contains(outcome), "{outcome:?} at {ends:?}");
+            }
+        }
+        assert!(answered(500, None).fault(&blame).is_some());
+    }
+}
+
+#[test]
 fn a_probe_refutes_only_connections_that_could_not_be_made() {
     let refuted: Vec<ConnectFailure> = ConnectFailure::ALL
         .into_iter()

@@ -30,7 +30,7 @@ pub use state::{Member, Seen, State};
 
 use super::check::{HealthCheckError, Statuses};
 use crate::config::{self, Time};
-use crate::endpoint::{Blame, Terms};
+use crate::endpoint::{Blame, Ends, Terms};
 
 /// How the endpoints of an upstream are judged by what becomes of their requests.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +81,13 @@ impl OutlierDetection {
         }
         if let Some(codes) = &written.grpc_codes {
             blame = blame.with_grpc(codes.iter().map(|code| *code as u8));
+        }
+        if let Some(causes) = &written.on {
+            blame = blame.with_ends(Ends {
+                connect: causes.contains(&config::OutlierCause::Connect),
+                reset: causes.contains(&config::OutlierCause::Reset),
+                timeout: causes.contains(&config::OutlierCause::Timeout),
+            });
         }
         let time = |time: Option<Time>, usual| time.map_or(usual, |time| time.0);
         let at_most = time(written.eject_at_most, EJECT_AT_MOST);
