@@ -130,6 +130,11 @@ impl<L: Copy + Ord> Queue<L> {
         self.waiting.load(SeqCst)
     }
 
+    /// Whether the newest is first in a line, since somebody waited there in vain.
+    pub fn is_newest_first(&self, line: L) -> bool {
+        self.is_used() && self.lines().get(&line).is_some_and(Line::is_stale)
+    }
+
     /// Whether nobody who waits in a line came earlier, in one that is in the order of arrival.
     pub fn is_next(&self, line: L, arrival: Arrival) -> bool {
         if !self.is_used() {

@@ -46,6 +46,17 @@ impl Retries {
         }
     }
 
+    /// Those that were wanted and not made.
+    pub fn refused(&self) -> u64 {
+        let refused = [
+            &self.budget_exhausted,
+            &self.shed,
+            &self.body_gone,
+            &self.no_time,
+        ];
+        refused.iter().map(|counter| counter.value()).sum()
+    }
+
     pub(super) fn settle(&self) {
         let Self {
             success,

@@ -84,6 +84,19 @@ impl RetryBudget {
         self.with_window(now, |window| window.withdraw(self.terms))
     }
 
+    /// The retries of the last ten seconds, and how many these seconds allow.
+    pub fn spent(&self, now: Instant) -> (u32, u32) {
+        self.with_window(now, |window| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a sum of counts and a share of one"
+            )]
+            let allowed = window.allowed(self.terms) as u32;
+            (window.retries.iter().sum(), allowed)
+        })
+    }
+
     fn with_window<T>(&self, now: Instant, with: impl FnOnce(&mut Window) -> T) -> T {
         let Shared { origin, window, .. } = &*self.shared;
         let second = now.saturating_duration_since(*origin).as_secs();
@@ -172,6 +185,7 @@ mod tests {
         }
         let allowed = (0..requests).take_while(|_| budget.withdraw(now)).count();
         assert_eq!(allowed, 10 * 10 + requests / 5);
+        assert_eq!(budget.spent(now), (420, 420));
         // They come back with time, and not at once.
         assert!(!budget.withdraw(now + Duration::from_secs(9)));
         let later = now + Duration::from_secs(11);

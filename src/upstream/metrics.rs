@@ -33,6 +33,8 @@ struct Shown {
     panic: Option<Gauge>,
     suspended: Option<Gauge>,
     in_flight: Option<Gauge>,
+    newest_first: Option<Gauge>,
+    retries_left: Option<Gauge>,
     /// All zones; or none, where there is no room for all. A part of them would look as if the
     /// upstream had no other endpoints.
     zones: BTreeMap<Arc<str>, Zone>,
@@ -142,12 +144,16 @@ impl UpstreamMetrics {
         self.show_zones(&mut shown, &counts);
     }
 
-    /// Shows what is in flight at all endpoints together.
-    pub(super) fn show_in_flight(&self, in_flight: u32) {
+    /// Shows what is in flight at all endpoints together, whether the queue is turned around, and
+    /// how many retries the budget has left.
+    pub(super) fn show_load(&self, in_flight: u32, newest_first: bool, retries_left: u32) {
         let mut shown = lock(&self.shown);
         if !shown.is_withdrawn {
             let known = shown.in_flight.take();
             shown.in_flight = self.show(known, &IN_FLIGHT, in_flight.into());
+            let known = shown.retries_left.take();
+            shown.retries_left = self.show(known, &RETRIES_LEFT, retries_left.into());
+            self.show_flag(&mut shown.newest_first, &NEWEST_FIRST, newest_first);
         }
     }
 
@@ -243,6 +249,18 @@ static SUSPENDED: Family = Family {
 static IN_FLIGHT: Family = Family {
     name: "evenkeel_upstream_in_flight",
     help: "Requests and tunnels in flight at all endpoints of an upstream.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
+static NEWEST_FIRST: Family = Family {
+    name: "evenkeel_queue_newest_first",
+    help: "1 while the newest request that waits is served first, since more come than can be.",
+    kind: Kind::Gauge,
+    buckets: None,
+};
+static RETRIES_LEFT: Family = Family {
+    name: "evenkeel_upstream_retries_left",
+    help: "Retries and hedges that the budget of these ten seconds allows still.",
     kind: Kind::Gauge,
     buckets: None,
 };

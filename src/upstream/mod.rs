@@ -326,7 +326,11 @@ impl Upstream {
                 let is_warming = || self.warmth(place, now) < 100;
                 (health, health == Health::Healthy && is_warming())
             });
-        self.metrics.show_in_flight(self.in_flight());
+        let (spent, allowed) = self.budget.spent(now);
+        let retries_left = allowed.saturating_sub(spent);
+        let in_flight = self.in_flight();
+        self.metrics
+            .show_load(in_flight, self.is_newest_first(), retries_left);
         self.metrics.forget_flows(&self.own_zone, table.endpoints());
     }
 }

@@ -61,7 +61,7 @@ fn a_session_ends_by_its_age_whatever_moves() {
     let line = &proxy.access_lines(1)[0];
     assert_eq!(
         (&line["end"], &line["error.type"]),
-        (&"timeout".into(), &serde_json::Value::Null)
+        (&"timeout".into(), &"tunnel_max_age".into())
     );
 }
 

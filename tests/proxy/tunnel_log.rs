@@ -137,8 +137,8 @@ fn a_side_that_breaks_off() {
 fn a_limit_of_time() {
     for kind in Kind::BOTH {
         for (limit, error) in [
-            ("tunnel_idle", json!("connection_read_timeout")),
-            ("tunnel_max_age", Value::Null),
+            ("tunnel_idle", "tunnel_idle_timeout"),
+            ("tunnel_max_age", "tunnel_max_age"),
         ] {
             let limit = format!("timeouts = {{ {limit} = \"600ms\" }}");
             let told = after(kind, &limit, |_, mut client| assert!(client.is_reset()));

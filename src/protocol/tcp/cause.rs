@@ -16,8 +16,12 @@ pub(super) enum Cause {
     Failed(ConnectFailure),
     /// It was going where it may not.
     Denied(Denial),
-    /// Nothing moved.
+    /// Nothing moved for too long.
+    Idle,
+    /// Nothing moved at all.
     Silence,
+    /// It lasted for too long.
+    MaxAge,
 }
 
 impl Cause {
@@ -28,7 +32,9 @@ impl Cause {
             Self::LimitReached => "connection_limit_reached",
             Self::Failed(failure) => failure.as_str(),
             Self::Denied(refusal) => refusal.error(),
-            Self::Silence => "connection_read_timeout",
+            Self::Idle => "tunnel_idle_timeout",
+            Self::Silence => "first_byte_timeout",
+            Self::MaxAge => "tunnel_max_age",
         }
     }
 }

@@ -206,8 +206,8 @@ impl Session {
     fn conclude(&mut self, outcome: &Outcome, of: endpoint::Of) {
         (self.result, self.error) = match outcome.end {
             Ended::Closed => (SessionResult::Ok, None),
-            Ended::Idle => (SessionResult::Idle, Some(Cause::Silence)),
-            Ended::MaxAge => (SessionResult::MaxAge, None),
+            Ended::Idle => (SessionResult::Idle, Some(Cause::Idle)),
+            Ended::MaxAge => (SessionResult::MaxAge, Some(Cause::MaxAge)),
             Ended::Removed => (SessionResult::Removed, Some(Cause::NoEndpoint)),
             Ended::Silent => (SessionResult::Silent, Some(Cause::Silence)),
             Ended::ClientReset => (SessionResult::ClientReset, None),

@@ -80,11 +80,13 @@ impl Ended {
         }
     }
 
-    /// The cause, where that is a failure: a word of RFC 9209.
+    /// The cause, where that is a failure or a limit of time: a word of RFC 9209, or our own.
     pub fn error(self) -> Option<&'static str> {
         match self {
-            Self::Closed | Self::MaxAge | Self::ClientReset => None,
-            Self::Idle | Self::Silent => Some("connection_read_timeout"),
+            Self::Closed | Self::ClientReset => None,
+            Self::Idle => Some("tunnel_idle_timeout"),
+            Self::Silent => Some("first_byte_timeout"),
+            Self::MaxAge => Some("tunnel_max_age"),
             Self::Removed => Some("destination_unavailable"),
             Self::EndpointReset => Some(ConnectFailure::Terminated.as_str()),
         }

@@ -58,6 +58,11 @@ impl Upstream {
         self.queue.waiting()
     }
 
+    /// Whether requests are served the newest first, since more come than can be served.
+    pub fn is_newest_first(&self) -> bool {
+        self.queue.is_newest_first(Line::Requests)
+    }
+
     /// Joins those requests that wait, for this client. `waited` is how long this one has waited
     /// before, and will have.
     pub fn join_queue<'a>(

@@ -104,6 +104,7 @@ fn view_by_name(listener: &str, route: &snapshot::SessionRoute) -> Route {
         is_full: false,
         requests: 0,
         retries: 0,
+        retries_refused: 0,
         hedges: 0,
         mean_s: None,
     }
@@ -135,6 +136,7 @@ fn view_route(listener: &str, route: &snapshot::Route) -> Route {
             .is_some_and(snapshot::Bulkhead::is_full),
         requests: metrics.requests(),
         retries: retries.success.value() + retries.failure.value(),
+        retries_refused: retries.refused(),
         hedges: metrics.hedges.won.value() + metrics.hedges.lost.value(),
         mean_s: metrics.duration.mean_seconds(),
     }
@@ -150,6 +152,8 @@ pub(crate) fn upstreams(snapshot: &Snapshot) -> Vec<Upstream> {
 pub(crate) fn upstream(upstream: &upstream::Upstream) -> Upstream {
     let now = Instant::now();
     let endpoints = upstream.endpoints();
+    let (spent, allowed) = upstream.retry_budget().spent(now);
+    let hedge_after = upstream.usual_wait().usual(now);
     let healths = endpoints
         .iter()
         .map(|endpoint| upstream.health_of(endpoint));
@@ -171,6 +175,10 @@ pub(crate) fn upstream(upstream: &upstream::Upstream) -> Upstream {
         in_flight: upstream.in_flight(),
         max_in_flight: upstream.max_in_flight(),
         waiting: upstream.waiting(),
+        newest_first: upstream.is_newest_first(),
+        retries: spent,
+        retries_allowed: allowed,
+        hedge_after_ms: hedge_after.and_then(|after| u64::try_from(after.as_millis()).ok()),
         healthy: healths.filter(|health| *health == Health::Healthy).count(),
         endpoints: endpoints
             .iter()

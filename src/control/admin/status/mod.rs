@@ -156,6 +156,9 @@ pub struct Route {
     pub requests: u64,
     /// Retries since the start.
     pub retries: u64,
+    /// Retries since the start that were wanted and not made: `evenkeel_retries_total` has why.
+    #[serde(default)]
+    pub retries_refused: u64,
     /// Requests since the start that a second endpoint was asked as well.
     #[serde(default)]
     pub hedges: u64,
@@ -194,6 +197,19 @@ pub struct Upstream {
     /// Requests and TCP sessions that wait for an endpoint with room.
     #[serde(default)]
     pub waiting: usize,
+    /// Whether the newest of the requests is served first, since more come than can be served.
+    #[serde(default)]
+    pub newest_first: bool,
+    /// Retries and hedges of the last ten seconds.
+    #[serde(default)]
+    pub retries: u32,
+    /// How many of them the budget allows.
+    #[serde(default)]
+    pub retries_allowed: u32,
+    /// After how long a request is hedged where its route hedges and says no time: what 95 % of
+    /// such requests took lately. None while too little is known, or nothing is hedged.
+    #[serde(default)]
+    pub hedge_after_ms: Option<u64>,
     /// In the order of the file.
     pub endpoints: Vec<Endpoint>,
 }

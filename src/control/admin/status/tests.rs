@@ -35,6 +35,10 @@ pub(super) fn upstream(name: &str, endpoints: Vec<Endpoint>) -> Upstream {
         in_flight: 0,
         max_in_flight: None,
         waiting: 0,
+        newest_first: false,
+        retries: 0,
+        retries_allowed: 100,
+        hedge_after_ms: None,
         healthy: endpoints
             .iter()
             .filter(|endpoint| endpoint.state == "healthy")

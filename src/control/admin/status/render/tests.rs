@@ -62,6 +62,7 @@ fn route(name: &str, action: &str, requests: u64) -> Route {
         is_full: false,
         requests,
         retries: 12,
+        retries_refused: 0,
         hedges: 3,
         mean_s: (requests > 0).then_some(0.0124),
     }

@@ -39,6 +39,7 @@ pub(super) fn find(seen: &Seen<'_>) -> Vec<Warning> {
     );
     found.extend(seen.routes.iter().filter_map(full_route));
     found.extend(seen.upstreams.iter().filter_map(full_upstream));
+    found.extend(seen.upstreams.iter().filter_map(no_more_retries));
     found.extend(seen.certificates.iter().filter_map(certificate));
     found.extend(seen.certificates.iter().filter_map(staple));
     found.extend(
@@ -124,6 +125,9 @@ fn full_upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
         .filter(|most| upstream.in_flight >= *most);
     let what = match (waiting, limit) {
         (0, None) => return None,
+        (waiting, _) if upstream.newest_first => {
+            format!("has {waiting} waiting, the newest first: more come than can be served")
+        }
         (0, Some(most)) => format!("has {most} requests in flight, as many as it may"),
         (waiting, None) => format!("has {waiting} waiting for an endpoint with room"),
         (waiting, Some(most)) => {
@@ -277,6 +281,17 @@ fn upstream(upstream: &Upstream) -> Option<(Gravity, Warning)> {
         ..warning(&format!("upstream {}", upstream.name), &what, effect)
     };
     Some((gravity, warning))
+}
+
+/// What a budget is there for: retries would be more than the upstream should bear.
+fn no_more_retries(upstream: &Upstream) -> Option<(Gravity, Warning)> {
+    let (made, allowed) = (upstream.retries, upstream.retries_allowed);
+    (allowed > 0 && made >= allowed).then(|| {
+        let about = format!("upstream {}", upstream.name);
+        let what = format!("has had {made} retries in ten seconds, as many as it may");
+        let effect = "what fails is not tried again: see what fails, and retry_budget";
+        (Gravity::Weakened, warning(&about, &what, effect))
+    })
 }
 
 fn unverified(upstream: &Upstream) -> Option<(Gravity, Warning)> {

@@ -51,6 +51,7 @@ fn who_has_no_room_is_told_of() {
         is_full: false,
         requests: 9,
         retries: 0,
+        retries_refused: 0,
         hedges: 0,
         mean_s: None,
     };
