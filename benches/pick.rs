@@ -94,6 +94,7 @@ fn balancer(balance: Balance, weights: &[u32]) -> Balancer {
             .map(|member| identity(&format!("10.0.0.{member}:80")))
             .collect(),
         total: weights.iter().map(|&weight| u64::from(weight)).sum(),
+        beyond: Arc::default(),
         max_load: 1.25,
     })
 }

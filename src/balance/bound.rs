@@ -10,9 +10,12 @@
 //! Penalties count on both sides: a member's own as load, those of the others as what is usual. So
 //! keys leave one that fails, and stay at home where all fail now and then.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::key::spread;
 use super::members::{Together, WHOLE};
-use super::{Load, Members, REQUEST};
+use super::{Hashed, Load, Members, REQUEST};
 
 /// The bound of one balancer's members.
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub(super) struct Bound {
     /// All weights.
     total: f64,
     max_load: f64,
+    beyond: Arc<AtomicU64>,
 }
 
 /// What a walk from a key's own member on has seen.
@@ -38,7 +42,13 @@ pub(super) struct Walk {
 impl Bound {
     /// `max_load`: what a member may carry, against its share. As many members count as have both
     /// a weight and an identity.
-    pub(super) fn new(weights: &[u32], identities: &[u64], max_load: f64) -> Self {
+    pub(super) fn new(weights: &[u32], hashed: Hashed) -> Self {
+        let Hashed {
+            identities,
+            max_load,
+            beyond,
+            ..
+        } = hashed;
         let members = weights.len().min(identities.len());
         let weights = super::at_least_one(&weights[..members]);
         let total: u64 = weights.iter().map(|&weight| u64::from(weight)).sum();
@@ -47,6 +57,7 @@ impl Bound {
             max_load,
             weights,
             identities: identities[..members].into(),
+            beyond,
         }
     }
 
@@ -86,6 +97,9 @@ impl Bound {
         let load = lossy(u64::from(in_flight) * REQUEST) + penalty;
         if load < most {
             return true;
+        }
+        if walk.full == 0 {
+            self.beyond.fetch_add(1, Ordering::Relaxed);
         }
         walk.saw(member, load / weight);
         false

@@ -20,6 +20,9 @@ mod ring_hash;
 mod round_robin;
 mod sample;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use fastrand::Rng;
 
 pub use self::key::{client_key, identity, text_key};
@@ -63,6 +66,8 @@ pub struct Hashed {
     pub total: u64,
     /// What a member may carry, against its share: 1.25 is a quarter more.
     pub max_load: f64,
+    /// Counts the picks for which a member was full that a key came by.
+    pub beyond: Arc<AtomicU64>,
 }
 
 impl Balancer {
@@ -85,22 +90,8 @@ impl Balancer {
             Balance::PeakEwma => Algorithm::PeakEwma(PeakEwma::new(weights)),
             Balance::Random => Algorithm::Random(Random::new(weights)),
             Balance::FirstHealthy => Algorithm::FirstHealthy(FirstHealthy::new(weights.len())),
-            Balance::RingHash => {
-                let Hashed {
-                    identities,
-                    total,
-                    max_load,
-                } = hashed();
-                Algorithm::RingHash(RingHash::new(weights, total, &identities, max_load))
-            }
-            Balance::Maglev => {
-                let Hashed {
-                    identities,
-                    max_load,
-                    ..
-                } = hashed();
-                Algorithm::Maglev(Maglev::new(weights, &identities, max_load))
-            }
+            Balance::RingHash => Algorithm::RingHash(RingHash::new(weights, hashed())),
+            Balance::Maglev => Algorithm::Maglev(Maglev::new(weights, hashed())),
         };
         Self { algorithm }
     }

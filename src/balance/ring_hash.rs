@@ -16,9 +16,9 @@
 //! each of as many intervals as there are points, and a look-up reads two or three points whatever
 //! their number.
 
-use super::Members;
 use super::bound::{Bound, Walk};
 use super::key::spread;
+use super::{Hashed, Members};
 
 /// Picks by the next point.
 #[derive(Debug)]
@@ -48,10 +48,10 @@ struct Points {
 
 impl RingHash {
     /// Members with these weights and identities: hashes of their names.
-    ///
-    /// `total` is the weight of all that might be members, which is no less than that of these.
-    pub(super) fn new(weights: &[u32], total: u64, identities: &[u64], max_load: f64) -> Self {
-        let bound = Bound::new(weights, identities, max_load);
+    pub(super) fn new(weights: &[u32], hashed: Hashed) -> Self {
+        let total = hashed.total;
+        let bound = Bound::new(weights, hashed);
+        let identities = bound.identities();
         let mut points: Vec<(u64, u32)> = Vec::new();
         for ((member, &weight), &identity) in (0_u32..).zip(bound.weights()).zip(identities) {
             let count = points_of(weight, identity, total);
@@ -218,7 +218,13 @@ mod tests {
         let there = (0_u64..).zip(weights).filter(|(_, weight)| **weight > 0);
         let (identities, weights): (Vec<u64>, Vec<u32>) =
             there.map(|(name, weight)| (spread(name), weight)).unzip();
-        let ring = RingHash::new(&weights, total, &identities, 1.25);
+        let hashed = Hashed {
+            identities: identities.clone(),
+            total,
+            max_load: 1.25,
+            beyond: std::sync::Arc::default(),
+        };
+        let ring = RingHash::new(&weights, hashed);
         let names: Vec<usize> = (0..8).collect();
         let owner = |key| {
             let member = ring.pick(key, &All).expect("there are some");

@@ -39,6 +39,7 @@ impl Group {
                 .map(|one| u64::from(one.weight.max(1)))
                 .sum(),
             max_load: rules.max_load,
+            beyond: Arc::clone(&rules.ties.beyond),
         });
         let healths = those().map(|one| (one, rules.health_of(one) == Health::Healthy));
         let warming = Warming::new(healths, rules.slow_start, now);

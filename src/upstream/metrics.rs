@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Standing;
 use super::queue::QueueMetrics;
+use super::ties::TieCounts;
 use crate::endpoint::{Endpoint, Flow, Health};
 use crate::telemetry::metrics::{Counter, Family, Gauge, Handle as _, Kind, Registry};
 
@@ -35,6 +36,7 @@ struct Shown {
     in_flight: Option<Gauge>,
     newest_first: Option<Gauge>,
     retries_left: Option<Gauge>,
+    ties: Option<[Gauge; 3]>,
     /// All zones; or none, where there is no room for all. A part of them would look as if the
     /// upstream had no other endpoints.
     zones: BTreeMap<Arc<str>, Zone>,
@@ -157,6 +159,27 @@ impl UpstreamMetrics {
         }
     }
 
+    /// Shows what has become of ties, where there are any.
+    pub(super) fn show_ties(&self, counts: &TieCounts) {
+        let mut shown = lock(&self.shown);
+        if shown.is_withdrawn {
+            return;
+        }
+        let known = shown.ties.take().or_else(|| {
+            let has_room = self.registry.has_room(&TIES, &["upstream", "result"], 3);
+            let gauge = |result| {
+                self.registry
+                    .gauge(&TIES, &[self.label(), ("result", result)])
+            };
+            has_room.then(|| ["new", "again", "beyond"].map(gauge))
+        });
+        let TieCounts { new, again, beyond } = counts;
+        for (gauge, count) in known.iter().flatten().zip([new, again, &**beyond]) {
+            gauge.set(i64::try_from(count.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+        }
+        shown.ties = known;
+    }
+
     /// Lets go of what nobody sets any more: a request that is still under way may keep the
     /// upstream itself for long.
     pub(super) fn withdraw(&self) {
@@ -250,6 +273,12 @@ static IN_FLIGHT: Family = Family {
     name: "evenkeel_upstream_in_flight",
     help: "Requests and tunnels in flight at all endpoints of an upstream.",
     kind: Kind::Gauge,
+    buckets: None,
+};
+static TIES: Family = Family {
+    name: "evenkeel_upstream_ties_total",
+    help: "Clients that were tied to an endpoint, or to another one; keys that met a full one.",
+    kind: Kind::Counter,
     buckets: None,
 };
 static NEWEST_FIRST: Family = Family {

@@ -138,6 +138,7 @@ impl Upstream {
             is_checked: check.is_some(),
             max_load: written.max_load.map_or(MAX_LOAD, |load| load.0),
             slow_start: written.slow_start.map_or(SLOW_START, |time| time.0),
+            ties: previous.map_or_else(Arc::default, |old| Arc::clone(&old.rules.ties)),
             seal: written
                 .sticky
                 .as_ref()
@@ -331,6 +332,10 @@ impl Upstream {
         let in_flight = self.in_flight();
         self.metrics
             .show_load(in_flight, self.is_newest_first(), retries_left);
+        let has_keys = matches!(self.rules.balance, Balance::RingHash | Balance::Maglev);
+        if has_keys || self.rules.seal.is_some() {
+            self.metrics.show_ties(&self.rules.ties);
+        }
         self.metrics.forget_flows(&self.own_zone, table.endpoints());
     }
 }

@@ -1,6 +1,7 @@
 //! The pick: which endpoint gets this request.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 use tokio::time::Instant;
@@ -222,6 +223,12 @@ impl Upstream {
         let table = self.table.load();
         let mark = table.mark(endpoint)?;
         let is_kept = tied.is_some_and(|tied| tied == mark || table.is_tied(tied, now));
-        (!is_kept).then_some(mark)
+        if is_kept {
+            return None;
+        }
+        let counts = &self.rules.ties;
+        let count = tied.map_or(&counts.new, |_| &counts.again);
+        count.fetch_add(1, Ordering::Relaxed);
+        Some(mark)
     }
 }

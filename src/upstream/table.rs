@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::group::Group;
 use super::standing::{Candidates, Member, Standing, choose};
-use super::ties::{Mark, Marks, Seal};
+use super::ties::{Mark, Marks, Seal, TieCounts};
 use super::view::View;
 use super::wish::{Takes, Wish};
 use super::{Haste, PickError};
@@ -26,6 +26,8 @@ pub(super) struct Rules {
     /// What an endpoint may carry against its share, where a hash decides.
     pub(super) max_load: f64,
     pub(super) slow_start: Duration,
+    /// What becomes of ties; shared by all builds.
+    pub(super) ties: Arc<TieCounts>,
     /// What clients are tied to endpoints by, if they are.
     pub(super) seal: Option<Arc<Seal>>,
 }

@@ -12,10 +12,22 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use aws_lc_rs::hmac;
 
 use crate::endpoint::Endpoint;
+
+/// What became of ties, of all builds of an upstream.
+#[derive(Debug, Default)]
+pub(super) struct TieCounts {
+    /// Clients without one that were tied.
+    pub(super) new: AtomicU64,
+    /// Clients that were tied to another endpoint, since theirs was gone or failed.
+    pub(super) again: AtomicU64,
+    /// Keys that came by an endpoint which was at its bound.
+    pub(super) beyond: Arc<AtomicU64>,
+}
 
 /// The mark of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -133,7 +133,7 @@ fn eventful() -> (Evenkeel, Vec<Endpoint>) {
          [route.named]\nlistener = \"safe\"\nserver_name = [\"a\"]\nupstream = \"app\"\n\
          [route.all]\nupstream = \"app\"\n[route.down]\npath = \"/down\"\nupstream = \"down\"\n\
          [route.full]\npath = \"/full\"\nupstream = \"full\"\n\
-         [upstream.full]\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\nmax_in_flight = 100\n\
+         [upstream.full]\nbalance = \"ring_hash\"\nendpoints = [\"{}\"]\nmax_in_flight_per_endpoint = 1\nmax_in_flight = 100\n\
          [route.hedged]\npath = \"/hedged\"\nupstream = \"slow\"\nhedge.after = \"10ms\"\n\
          [upstream.slow]\nbalance = \"first_healthy\"\nendpoints = [\"{}\", \"{}\"]\n\
          [upstream.app.zone.eu-1a]\nendpoints = [\"{}\"]\n\

@@ -10,9 +10,9 @@
 //! Names make the table, not the order of the file, and no secret is in it: instances that know
 //! the same members agree on every client.
 
-use super::Members;
 use super::bound::{Bound, Walk};
 use super::key::spread;
+use super::{Hashed, Members};
 
 /// Picks by a hash.
 #[derive(Debug)]
@@ -34,10 +34,10 @@ struct Claim {
 
 impl Maglev {
     /// Members with these weights and identities: hashes of their names.
-    pub(super) fn new(weights: &[u32], identities: &[u64], max_load: f64) -> Self {
+    pub(super) fn new(weights: &[u32], hashed: Hashed) -> Self {
         // More than there are places would get none: those behind are left out.
         let members = weights.len().min(usize::from(u16::MAX));
-        let bound = Bound::new(&weights[..members], identities, max_load);
+        let bound = Bound::new(&weights[..members], hashed);
         let mut known: Vec<(u64, u32, u16)> = (0_u16..)
             .zip(bound.identities().iter().zip(bound.weights()))
             .map(|(member, (identity, weight))| (*identity, *weight, member))

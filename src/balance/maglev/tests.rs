@@ -1,13 +1,22 @@
 use super::*;
 use crate::balance::tests::without;
 
+fn hashed(identities: &[u64]) -> Hashed {
+    Hashed {
+        identities: identities.to_vec(),
+        total: 0,
+        max_load: 1.25,
+        beyond: std::sync::Arc::default(),
+    }
+}
+
 fn identities(members: u64) -> Vec<u64> {
     (0..members).map(|member| spread(member + 1_000)).collect()
 }
 
 fn table(members: u64) -> Maglev {
     let weights = vec![1; usize::try_from(members).unwrap()];
-    Maglev::new(&weights, &identities(members), 1.25)
+    Maglev::new(&weights, hashed(&identities(members)))
 }
 
 fn shares(maglev: &Maglev) -> Vec<usize> {
@@ -30,7 +39,7 @@ fn shares_are_even_to_a_place() {
 
 #[test]
 fn weights_are_shares() {
-    let maglev = Maglev::new(&[1, 2, 7], &identities(3), 1.25);
+    let maglev = Maglev::new(&[1, 2, 7], hashed(&identities(3)));
     for (share, tenths) in shares(&maglev).into_iter().zip([1, 2, 7]) {
         let wanted = 65_537 * tenths / 10;
         assert!(share.abs_diff(wanted) <= 10, "{share} instead of {wanted}");
@@ -43,7 +52,7 @@ fn without_a_member_hardly_anybody_else_moves() {
     let (mut weights, mut names) = (vec![1; 10], identities(10));
     weights.remove(3);
     names.remove(3);
-    let rest = Maglev::new(&weights, &names, 1.25);
+    let rest = Maglev::new(&weights, hashed(&names));
     let mut moved = 0;
     for (before, after) in all.places.iter().zip(&rest.places) {
         let after = after + u16::from(*after >= 3);
@@ -58,8 +67,8 @@ fn the_order_of_members_does_not_matter() {
     let names = identities(5);
     let turned: Vec<u64> = names.iter().rev().copied().collect();
     let (one, other) = (
-        Maglev::new(&[1; 5], &names, 1.25),
-        Maglev::new(&[1; 5], &turned, 1.25),
+        Maglev::new(&[1; 5], hashed(&names)),
+        Maglev::new(&[1; 5], hashed(&turned)),
     );
     let differing = one.places.iter().zip(&other.places);
     let differing = differing.filter(|(a, b)| names[usize::from(**a)] != turned[usize::from(**b)]);
@@ -70,7 +79,7 @@ fn the_order_of_members_does_not_matter() {
 fn the_lightest_among_many_has_a_place() {
     let mut weights = [1_000; 71];
     weights[35] = 1;
-    let maglev = Maglev::new(&weights, &identities(71), 1.25);
+    let maglev = Maglev::new(&weights, hashed(&identities(71)));
     assert_eq!(shares(&maglev)[35], 1);
 }
 

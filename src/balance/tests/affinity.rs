@@ -12,6 +12,7 @@ fn hashed(balance: Balance, weights: &[u32], identities: Vec<u64>, max_load: f64
     Balancer::new(balance, weights, 0, || Hashed {
         identities,
         total: weights.iter().map(|&weight| u64::from(weight)).sum(),
+        beyond: Arc::default(),
         max_load,
     })
 }

@@ -81,6 +81,7 @@ impl Balancer {
         Self::new(balance, weights, 0, || Hashed {
             identities: (0..weights.len() as u64).collect(),
             total: weights.iter().map(|&weight| u64::from(weight)).sum(),
+            beyond: Arc::default(),
             max_load: 1.25,
         })
     }
