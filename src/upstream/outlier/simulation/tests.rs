@@ -70,20 +70,66 @@ fn nothing_is_ejected_from_two_unless_that_is_written() {
     assert_eq!(simulation.outcome.most_out, 1);
 }
 
+/// One request of so many fails, in turn, from five seconds on, where one comes each `step`.
+fn one_of(every: u64, step: u64) -> impl Fn(u64) -> Answer + Copy {
+    move |now| {
+        let is_it = now >= 5_000 && (now / step).is_multiple_of(every);
+        fails(if is_it { 1.0 } else { 0.0 })(now)
+    }
+}
+
+/// What is ejected within a minute where the last of so many is like that.
+fn ejections_of(
+    seed: u64,
+    (count, last): (usize, Behaviour),
+    written: &config::Outlier,
+) -> Vec<(u64, u64, &'static str)> {
+    let mut behaviours = many(count - 1, well);
+    behaviours.push(last);
+    let mut simulation = Simulation::with(seed, behaviours, written);
+    simulation.load = 4;
+    simulation.run(60);
+    simulation.ejections()
+}
+
 #[test]
 fn what_fails_in_part_is_found() {
+    let usual = config::Outlier::default();
     for seed in 0..20 {
-        // One in two never fails five times in a row for long; the share tells.
-        for (share, within) in [(0.65, 12_000), (0.25, 40_000)] {
-            let mut behaviours = many(7, well);
-            behaviours.push(Box::new(between(5_000, u64::MAX, share)));
-            let mut simulation = Simulation::new(seed, behaviours);
-            simulation.load = 4;
-            simulation.run(60);
-            let ejections = simulation.ejections();
-            assert!(!ejections.is_empty(), "seed {seed}, {share}");
-            assert_eq!(ejections[0].1, 7, "seed {seed}, {share}");
-            assert!(ejections[0].0 <= 5_000 + within, "{ejections:?}");
+        for (share, within) in [(0.65, 2_000), (0.25, 5_000)] {
+            let last: Behaviour = Box::new(between(5_000, u64::MAX, share));
+            let ejections = ejections_of(seed, (8, last), &usual);
+            let (at, id, cause) = *ejections.first().expect("it is ejected");
+            assert_eq!(id, 7, "seed {seed}, {share}");
+            // By chance one of these comes first.
+            assert!(
+                ["consecutive_failures", "success_rate"].contains(&cause),
+                "{cause}"
+            );
+            assert!(at <= 5_000 + within, "{ejections:?}");
+        }
+    }
+}
+
+/// Where no row ever tells, since no failure follows another.
+#[test]
+fn a_share_tells_where_no_row_does() {
+    let usual = config::Outlier::default();
+    let blind = config::Outlier {
+        failure_ratio: Some(config::Ratio(0.0)),
+        success_rate_deviation: Some(0),
+        ..config::Outlier::default()
+    };
+    // Of four, too few to compare their rates, each is asked every 10 ms; of eight every 20 ms.
+    for (count, every, cause) in [(4, 2, "failure_ratio"), (8, 4, "success_rate")] {
+        for seed in 0..20 {
+            let last = || Box::new(one_of(every, 10 * count as u64 / 4)) as Behaviour;
+            let ejections = ejections_of(seed, (count, last()), &usual);
+            let (at, id, found) = *ejections.first().expect("it is ejected");
+            assert_eq!((id, found), (count as u64 - 1, cause), "seed {seed}");
+            // When the seconds before, in which it was well, weigh little enough.
+            assert!((6_000..=16_000).contains(&at), "{ejections:?}");
+            assert_eq!(ejections_of(seed, (count, last()), &blind), []);
         }
     }
 }
