@@ -300,17 +300,7 @@ fn when_all_are_gone_others_go_on_and_all_come_back() {
         back.figures(),
         untouched.figures(),
     ));
-    assert!(!app.failures.is_empty(), "nothing was gone");
-    // Each client hears that it is the service, and at once; and not that it is we who have nobody.
-    let kinds = app.failures_by_kind();
-    assert!(
-        kinds.keys().all(|it| it.starts_with("answered 502")),
-        "{kinds:?}"
-    );
-    assert!(
-        app.stalls * 100 <= app.requests(),
-        "who is refused is told at once"
-    );
+    is_told_at_once(&app);
     assert!(untouched.failures.is_empty(), "{:?}", untouched.failures);
     assert!(back.failures.is_empty(), "{:?}", back.failures);
     let sum: u64 = first.iter().sum();
@@ -319,6 +309,18 @@ fn when_all_are_gone_others_go_on_and_all_come_back() {
     // A quarter is its due. It gets a tenth of that at first, a third after two seconds.
     let sum: u64 = last.iter().sum();
     assert!(last[3] > 0 && last[3] * 100 < sum * 17, "{last:?}");
+}
+
+/// Each client hears that it is the service, and does so at once.
+fn is_told_at_once(app: &Tally) {
+    assert!(!app.failures.is_empty(), "nothing was gone");
+    let kinds = app.failures_by_kind();
+    assert!(
+        kinds.keys().all(|it| it.starts_with("answered 502")),
+        "{kinds:?}"
+    );
+    let (late, all) = (app.stalls, app.requests());
+    assert!(late * 100 <= all, "{late} of {all} came late");
 }
 
 /// Whether so many endpoints have.

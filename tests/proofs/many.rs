@@ -352,7 +352,7 @@ const MANY: usize = 2_000;
 const FAST: u32 = 1_500;
 
 /// How long a slow machine may take for them.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// Two for each endpoint and worker, and some.
 const FILES: u64 = 16_000;

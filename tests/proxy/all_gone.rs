@@ -75,7 +75,7 @@ fn ask(proxy: &Evenkeel, scene: &Scene) -> Vec<Response> {
         let all: Vec<_> = (0..20)
             .map(|number| scope.spawn(move || one(number)))
             .collect();
-        let all = all.into_iter().map(|one| one.join());
+        let all = all.into_iter().map(thread::ScopedJoinHandle::join);
         all.map(|answer| answer.expect("each is answered"))
             .collect()
     })

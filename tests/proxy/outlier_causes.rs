@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::client::Client;
 use crate::support::clock::{eventually, pause};
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
@@ -159,6 +160,22 @@ fn who_succeeds_less_often_than_its_peers_is_ejected() {
     is_blind(&fails_one_of(4), &peers, &off, sent);
 }
 
+/// Says that it is over, also where the test fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+fn ask_until_over(proxy: &Evenkeel, is_over: &AtomicBool) {
+    let mut client = proxy.client();
+    while !is_over.load(Ordering::Acquire) {
+        assert_eq!(client.get("/").status, 200);
+    }
+}
+
 #[test]
 fn who_answers_far_more_slowly_than_its_peers_is_ejected() {
     let peers = [(); 3].map(|()| Endpoint::answers(WELL));
@@ -170,22 +187,15 @@ fn who_answers_far_more_slowly_than_its_peers_is_ejected() {
     let blind = Evenkeel::start(&part("web", all(), &off));
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        for proxy in [&proxy, &blind] {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    let mut client = proxy.client();
-                    while !is_over.load(Ordering::Acquire) {
-                        assert_eq!(client.get("/").status, 200);
-                    }
-                });
-            }
+        let _ends = Ends(&is_over);
+        for proxy in [&proxy, &blind].repeat(8) {
+            scope.spawn(|| ask_until_over(proxy, &is_over));
         }
         eventually("it is ejected", || {
             (!proxy.events("endpoint_ejected").is_empty()).then_some(())
         });
         // Nor is it by the other one, a few looks later.
         pause(3 * LOOK);
-        is_over.store(true, Ordering::Release);
     });
     let event = ejected(&proxy, &bad, "latency");
     let why = event["why"].as_str().expect("words");
@@ -197,65 +207,72 @@ fn who_answers_far_more_slowly_than_its_peers_is_ejected() {
     assert_eq!(proxy.metric("evenkeel_endpoint_requests_total", &failed), 0);
 }
 
+/// The events of this kind that are about all upstreams: of a single one they name that.
+fn of_all(proxy: &Evenkeel, kind: &str) -> Vec<Value> {
+    let events = proxy.events(kind).into_iter();
+    events.filter(|it| it["upstreams"].is_string()).collect()
+}
+
+/// Whether nothing is ejected in an upstream, as the metric has it.
+fn suspended(proxy: &Evenkeel, name: &str) -> u64 {
+    let label = format!("upstream=\"{name}\"");
+    proxy.metric_now("evenkeel_upstream_ejections_suspended", &[&label])
+}
+
+/// Whether this one has been ejected.
+fn is_ejected(proxy: &Evenkeel, endpoint: &Endpoint) -> bool {
+    let address = endpoint.address().to_string();
+    let events = proxy.events("endpoint_ejected");
+    events.iter().any(|event| event["endpoint"] == *address)
+}
+
+type Told = (Endpoint, Arc<AtomicBool>);
+
 #[test]
 fn where_several_upstreams_fail_nothing_is_ejected_in_any() {
+    const NAMES: [&str; 3] = ["one", "other", "third"];
     let three = || [(); 3].map(|()| told());
-    let (one, other) = (three(), three());
-    let third = [(); 4].map(|()| told());
-    let settings = "interval = \"200ms\"";
-    let of = |name: &str, all: &[(Endpoint, Arc<AtomicBool>)]| {
-        part(name, all.iter().map(|(endpoint, _)| endpoint), settings)
-    };
-    let parts = [of("one", &one), of("other", &other), of("third", &third)];
-    let proxy = Evenkeel::start(&parts.concat());
-    let names = ["one", "other", "third"];
-    let connect = |name: &str| crate::support::client::Client::connect(proxy.address(name));
-    let mut clients = names.map(connect);
+    let (one, other, third) = (three(), three(), [(); 4].map(|()| told()));
+    let all: [&[Told]; 3] = [&one, &other, &third];
+    let parts = NAMES.iter().zip(all).map(|(name, all)| {
+        let endpoints = all.iter().map(|(endpoint, _)| endpoint);
+        part(name, endpoints, "interval = \"200ms\"")
+    });
+    let proxy = Evenkeel::start(&parts.collect::<String>());
+    let mut clients = NAMES.map(|name| Client::connect(proxy.address(name)));
     let mut ask = |times: usize| {
         for client in &mut clients {
             (0..times).for_each(|_| drop(client.get("/")));
         }
     };
-    let of_all = |kind: &str| -> Vec<Value> {
-        let events = proxy.events(kind).into_iter();
-        // Of a single upstream they name that.
-        events.filter(|it| it["upstreams"].is_string()).collect()
+    let set = |fails: bool| {
+        let both = one.iter().chain(&other);
+        both.for_each(|(_, told)| told.store(fails, Ordering::Release));
     };
     ask(30);
-    let set = |fails: bool| {
-        for (_, told) in one.iter().chain(&other) {
-            told.store(fails, Ordering::Release);
-        }
-    };
     set(true);
-    eventually("it is everywhere", || {
+    let event = eventually("it is everywhere", || {
         ask(3);
-        (!of_all("outlier_suspended").is_empty()).then_some(())
+        of_all(&proxy, "outlier_suspended").pop()
     });
-    let event = of_all("outlier_suspended").remove(0);
     assert_eq!(event["failing"], "2");
     let why = event["why"].as_str().expect("words");
     // It may not have been looked yet whether the third one has requests.
     let fail = "upstreams most endpoints fail (one, other)";
     let extents = [2, 3].map(|all| format!("in 2 of {all} {fail}"));
     assert!(extents.iter().any(|it| why.starts_with(it)), "{why}");
+
     // One of the third does as well, which would cost it its place at any other time.
-    let bad = &third[0];
-    bad.1.store(true, Ordering::Release);
-    let before = bad.0.requests().len();
+    let (bad, fails) = &third[0];
+    fails.store(true, Ordering::Release);
+    let before = bad.requests().len();
     eventually("it has failed often", || {
         ask(4);
-        (bad.0.requests().len() >= before + 40).then_some(())
+        (bad.requests().len() >= before + 40).then_some(())
     });
-    let suspended = |name: &str| {
-        let label = format!("upstream=\"{name}\"");
-        proxy.metric_now("evenkeel_upstream_ejections_suspended", &[&label])
-    };
-    assert_eq!(names.map(suspended), [1; 3]);
-    let address = bad.0.address().to_string();
-    let is_of = |event: &Value| event["endpoint"] == *address;
-    assert!(!proxy.events("endpoint_ejected").iter().any(is_of));
-    for (name, all) in [("one", &one[..]), ("other", &other), ("third", &third)] {
+    assert_eq!(NAMES.map(|name| suspended(&proxy, name)), [1; 3]);
+    assert!(!is_ejected(&proxy, bad));
+    for (name, all) in NAMES.iter().zip(all) {
         for (endpoint, _) in all {
             let view = proxy.endpoint(name, &endpoint.address().to_string());
             assert_eq!(view["state"], "healthy", "{name}: {view}");
@@ -264,21 +281,15 @@ fn where_several_upstreams_fail_nothing_is_ejected_in_any() {
     let status = proxy.command(&["status"]);
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("none is ejected"), "{status}");
+
     // Once the others are well again, it is.
     set(false);
-    eventually("it is over", || {
+    eventually("it is over, and it is ejected", || {
         ask(3);
-        (!of_all("outlier_resumed").is_empty()).then_some(())
+        let is_over = !of_all(&proxy, "outlier_resumed").is_empty();
+        (is_over && is_ejected(&proxy, bad)).then_some(())
     });
-    eventually("it is ejected", || {
-        ask(3);
-        proxy
-            .events("endpoint_ejected")
-            .iter()
-            .any(is_of)
-            .then_some(())
-    });
-    let told = ["outlier_suspended", "outlier_resumed"].map(|kind| of_all(kind).len());
+    let told = ["outlier_suspended", "outlier_resumed"].map(|kind| of_all(&proxy, kind).len());
     assert_eq!(told, [1, 1], "one event tells of all");
-    assert_eq!(names.map(suspended), [0; 3]);
+    assert_eq!(NAMES.map(|name| suspended(&proxy, name)), [0; 3]);
 }
