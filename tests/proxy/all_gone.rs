@@ -1,5 +1,5 @@
-//! What clients are told when every endpoint is gone: refused, or with all packets dropped, and what
-//! health checks make of it. In namespaces.
+//! What clients are told when every endpoint is gone: refused, or with all packets dropped, and
+//! what health checks make of it. In namespaces.
 
 use std::thread;
 
