@@ -291,5 +291,9 @@ fn where_several_upstreams_fail_nothing_is_ejected_in_any() {
     });
     let told = ["outlier_suspended", "outlier_resumed"].map(|kind| of_all(&proxy, kind).len());
     assert_eq!(told, [1, 1], "one event tells of all");
-    assert_eq!(NAMES.map(|name| suspended(&proxy, name)), [0; 3]);
+    // One of the two may take a moment longer by itself.
+    eventually("nothing is kept from ejections", || {
+        ask(3);
+        (NAMES.map(|name| suspended(&proxy, name)) == [0; 3]).then_some(())
+    });
 }
