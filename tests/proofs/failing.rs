@@ -107,7 +107,7 @@ fn an_endpoint_that_stops_and_goes_on_is_not_waited_for_with_hedges() {
     assert!(late <= most, "{late} of {}", stopped.requests());
     // Unhedged it is more than a second: those that wait, and what their clients would have sent.
     let (p99, usual) = (stopped.quantile(990), normal.quantile(990));
-    let most = (2 * usual).max(Duration::from_millis(500));
+    let most = (2 * usual).max(Duration::from_millis(800));
     assert!(p99 <= most, "{p99:?}, normal {usual:?}");
 }
 
