@@ -4,6 +4,7 @@
 //! got round to sending: a stall then costs all the requests that should have been sent meanwhile,
 //! as it costs real clients, instead of one.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ pub(crate) struct Load {
 pub(crate) struct Tally {
     /// From the beat to the last byte of the response, of each request that was answered.
     pub(crate) latencies: Vec<Duration>,
+    /// The same from the moment at which it was sent: what held up the client itself, which waits
+    /// for each answer before it goes on, does not count.
+    pub(crate) waits: Vec<Duration>,
     /// What went wrong, in words.
     pub(crate) failures: Vec<String>,
     /// Requests that took longer than a second by themselves, whatever came before.
@@ -67,11 +71,13 @@ impl Load {
         for client in self.clients {
             let tally = client.join().expect("a client does not fail");
             all.latencies.extend(tally.latencies);
+            all.waits.extend(tally.waits);
             all.failures.extend(tally.failures);
             all.farewells += tally.farewells;
             all.stalls += tally.stalls;
         }
         all.latencies.sort_unstable();
+        all.waits.sort_unstable();
         all
     }
 }
@@ -89,6 +95,36 @@ impl Tally {
     pub(crate) fn quantile(&self, per_mille: usize) -> Duration {
         let last = self.latencies.len() - 1;
         self.latencies[last * per_mille / 1000]
+    }
+
+    /// The time in which 99 % of those that were answered had their answer, once they were sent.
+    ///
+    /// # Panics
+    /// When nothing was answered.
+    pub(crate) fn usual_wait(&self) -> Duration {
+        self.waits[(self.waits.len() - 1) * 99 / 100]
+    }
+
+    /// Wants that wait to be about what it was at another time: twice as long at the most, or no
+    /// longer than a busy machine may take for anything.
+    pub(crate) fn waits_as_in(&self, normal: &Self) {
+        let (wait, usual) = (self.usual_wait(), normal.usual_wait());
+        say(&format!(
+            "  p99 of those answered {wait:.1?}, normal {usual:.1?}"
+        ));
+        assert!(
+            wait <= (2 * usual).max(BUSY),
+            "{wait:?} instead of {usual:?}"
+        );
+    }
+
+    /// How many failed, by how.
+    pub(crate) fn failures_by_kind(&self) -> BTreeMap<&str, usize> {
+        let mut kinds = BTreeMap::new();
+        for failure in &self.failures {
+            *kinds.entry(&**failure).or_default() += 1;
+        }
+        kinds
     }
 
     /// The figures, on one line.
@@ -135,6 +171,7 @@ fn run<S: Read + Write>(
         match outcome {
             Ok(response) if response.status == 200 && response.is_whole() => {
                 tally.latencies.push(beat.elapsed());
+                tally.waits.push(took);
                 if response.head.list("connection") == ["close"] {
                     tally.farewells += 1;
                     client = None;
@@ -161,5 +198,8 @@ fn in_words(outcome: Result<Response, Broken>) -> String {
 
 /// A person notices.
 const STALL: Duration = Duration::from_secs(1);
+
+/// What two cores with something else to do let anybody wait, and far below any limit of time.
+const BUSY: Duration = Duration::from_millis(250);
 
 const EVERY_DAY: u64 = 20;

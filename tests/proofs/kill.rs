@@ -152,7 +152,14 @@ pub(crate) fn addresses<const N: usize>(endpoints: &[Process; N]) -> [String; N]
 /// Starts this very program again, as an endpoint.
 fn spawn(body: &str, address: SocketAddr, said: &Arc<Mutex<Vec<String>>>) -> Child {
     let mut child = Command::new(env::current_exe().expect("a running program"))
-        .args(["--exact", body, "--ignored", "--nocapture"])
+        // With one thread, as on one core, its name would stand before the first line that it says.
+        .args([
+            "--exact",
+            body,
+            "--ignored",
+            "--nocapture",
+            "--test-threads=2",
+        ])
         .env(ADDRESS, address.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

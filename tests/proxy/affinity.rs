@@ -2,8 +2,10 @@
 
 use crate::cases::get;
 use crate::support::client::Response;
+use crate::support::clock::eventually;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::gated::Gated;
 
 /// Endpoints that say their number.
 fn numbered(count: usize) -> Vec<Endpoint> {
@@ -96,6 +98,50 @@ fn what_has_no_key_goes_anywhere_and_only_what_has_to_moves() {
             after < 3 && (before == 3 || after == before),
             "{one}: {before}, {after}"
         );
+    }
+}
+
+/// All that is asked for has one key, and nothing is answered: its endpoint fills up to
+/// `max_load` times its share of what is in flight, and the others take what is beyond that.
+#[test]
+fn a_hot_key_fills_its_endpoint_up_to_its_bound() {
+    const ALL: usize = 80;
+    for balance in ["ring_hash", "maglev"] {
+        for (max_load, most) in [("125%", 25), ("200%", 40), ("400%", ALL)] {
+            let gated = [(); 4].map(|()| Gated::answering(""));
+            let addresses = gated.each_ref().map(|one| one.address().to_string());
+            let proxy = Evenkeel::start(&format!(
+                "[listener.web]\nbind = \"@web\"\nupstream = \"app\"\n[upstream.app]\n\
+                 endpoints = {addresses:?}\nbalance = \"{balance}\"\nhash_by = \"path\"\n\
+                 max_load = \"{max_load}\"\n"
+            ));
+            let counts = || gated.each_ref().map(Gated::count);
+            let mut clients = Vec::new();
+            let mut home = 0;
+            for asked in 1..=ALL {
+                clients.push(proxy.client());
+                clients[asked - 1].send(get(""));
+                let counts = eventually("it is at an endpoint", || {
+                    let counts = counts();
+                    (counts.iter().sum::<usize>() == asked).then_some(counts)
+                });
+                if asked == 16 {
+                    // A few always have room at home.
+                    let at = counts.iter().position(|count| *count == asked);
+                    home = at.expect("all are at one endpoint");
+                }
+            }
+            let counts = counts();
+            assert_eq!(counts[home], most, "{balance}, {max_load}: {counts:?}");
+            assert!(counts.iter().all(|count| *count <= most), "{counts:?}");
+            gated.iter().for_each(Gated::open);
+            for client in &mut clients {
+                assert_eq!(client.response().status, 200);
+            }
+            // With room there it is at home again.
+            assert_eq!(clients[0].send(get("")).response().status, 200);
+            assert_eq!(gated[home].count(), most + 1, "{balance}, {max_load}");
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::cases::get;
 use crate::support::clock::pause;
 use crate::support::endpoint::Endpoint;
 use crate::support::evenkeel::Evenkeel;
+use crate::support::gated::Gated;
 
 fn config(lines: &str, endpoints: &[&Endpoint]) -> String {
     let addresses: Vec<String> = endpoints
@@ -92,5 +95,54 @@ fn an_endpoint_that_a_reload_adds_begins_slowly() {
         } else {
             assert_eq!(asked, 150);
         }
+    }
+}
+
+#[test]
+fn what_a_new_endpoint_may_have_in_flight_grows_from_a_tenth() {
+    const MOST: usize = 20;
+    let get = |proxy: &Evenkeel| {
+        let mut client = proxy.client();
+        client.send(get(""));
+        client
+    };
+    for slow_start in [0, 4] {
+        let lines = format!(
+            "balance = \"round_robin\"\nslow_start = \"{slow_start}s\"\n\
+             max_in_flight_per_endpoint = {MOST}\nqueue.size = 0"
+        );
+        let (old, new) = (Gated::answering("old"), Gated::answering("new"));
+        let mut proxy = Evenkeel::start(&config(&lines, &[old.endpoint()]));
+        // Until the old one is as far as it gets; then it is full.
+        pause(Duration::from_millis(slow_start * 1_000 + 200));
+        let mut held: Vec<_> = (0..MOST).map(|_| get(&proxy)).collect();
+        old.wait_for(MOST);
+        assert_eq!(get(&proxy).response().status, 503);
+        let began = Instant::now();
+        proxy.reload(&config(&lines, &[old.endpoint(), new.endpoint()]));
+        let mut refused = 0;
+        while new.count() < MOST {
+            let mut client = get(&proxy);
+            if client.is_quiet() {
+                held.push(client);
+            } else {
+                refused += 1;
+                pause(Duration::from_millis(20));
+            }
+            // It cannot be in service for longer than that.
+            let (has, passed) = (new.count(), began.elapsed());
+            let whole = Duration::from_secs(slow_start);
+            let ramp = if passed >= whole {
+                1.0
+            } else {
+                passed.div_duration_f64(whole).max(0.1)
+            };
+            #[expect(clippy::cast_precision_loss, reason = "twenty at most")]
+            let (has, most) = (has as f64, (MOST as f64 * ramp).ceil());
+            assert!(has <= most, "{has} after {passed:?}");
+        }
+        assert_eq!(old.count(), MOST, "it has been full all along");
+        assert_eq!(refused == 0, slow_start == 0, "{refused} were turned away");
+        assert_eq!(get(&proxy).response().status, 503);
     }
 }
