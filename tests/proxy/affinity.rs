@@ -138,6 +138,12 @@ fn a_hot_key_fills_its_endpoint_up_to_its_bound() {
             for client in &mut clients {
                 assert_eq!(client.response().status, 200);
             }
+            let beyond = ["result=\"beyond\""];
+            let beyond = proxy.metric("evenkeel_upstream_ties_total", &beyond);
+            assert!(
+                beyond >= u64::try_from(ALL - most).expect("few"),
+                "{beyond}"
+            );
             // With room there it is at home again.
             assert_eq!(clients[0].send(get("")).response().status, 200);
             assert_eq!(gated[home].count(), most + 1, "{balance}, {max_load}");
@@ -188,6 +194,11 @@ fn a_cookie_ties_a_client_to_its_endpoint() {
     let secure = exchange(&proxy, get("X-Forwarded-Proto: https"));
     let (_, attributes) = set(&secure).expect("it is tied");
     assert!(attributes.ends_with("; Secure"), "{attributes}");
+    let tied = |result: &str| {
+        let result = format!("result=\"{result}\"");
+        proxy.metric("evenkeel_upstream_ties_total", &[&result])
+    };
+    assert!(tied("new") >= 20);
 }
 
 #[test]

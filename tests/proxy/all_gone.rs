@@ -93,7 +93,7 @@ fn are_all(answers: &[Response], status: u16, word: &str) {
 }
 
 #[test]
-fn what_is_refused_is_502_and_what_is_not_answered_504() {
+fn what_is_refused_is_502_and_who_need_not_wait_is_told_503() {
     let Some(scene) = Scene::new() else { return };
     for (verdict, status, word) in [
         ("reject with tcp reset", 502, "connection_refused"),
@@ -124,12 +124,23 @@ fn what_is_refused_is_502_and_what_is_not_answered_504() {
                 // What is sent on the connection that was kept breaks off, which is another word.
                 assert!(is_well().is_none());
                 let answers = ask(&proxy, &scene);
+                let says_when = |it: &Response| it.head.value("retry-after").is_some();
                 if standing == "down" {
                     are_all(&answers, 503, "destination_unavailable");
-                    let says_when = |it: &Response| it.head.value("retry-after").is_some();
                     assert!(answers.iter().all(says_when), "{answers:?}");
-                } else {
+                } else if status == 502 {
                     are_all(&answers, status, word);
+                } else {
+                    // Whoever was on his way has waited in vain. Now one at a time does.
+                    let is_told = |it: &&Response| cause(it) == "destination_unavailable";
+                    let later = ask(&proxy, &scene);
+                    let told: Vec<Response> = later.iter().filter(is_told).cloned().collect();
+                    assert!(told.len() >= 10, "{later:?}");
+                    are_all(&told, 503, "destination_unavailable");
+                    assert!(told.iter().all(says_when), "{told:?}");
+                    let waited = answers.iter().chain(&later).filter(|it| !is_told(it));
+                    let waited: Vec<Response> = waited.cloned().collect();
+                    are_all(&waited, status, word);
                 }
                 scene.be_back();
                 eventually("they answer again", is_well);
