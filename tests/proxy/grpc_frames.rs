@@ -268,14 +268,38 @@ fn what_breaks_off_between_messages_ends_with_a_status() {
 
 #[test]
 fn a_limit_that_passes_behind_the_head_is_told_as_a_status() {
-    let endless = with_each(|peer, id| {
-        peer.begin_answer(id, 200, &[GRPC], false);
-        peer.expect_reset(id, code::CANCEL);
-    });
-    let proxy = before(&endless, "timeouts = { request = \"300ms\" }");
-    let answer = call(&proxy, "/s/", &[]);
-    assert_eq!(answer.trailer("grpc-status"), Some("4"), "{answer:?}");
-    is_counted(&proxy, "DEADLINE_EXCEEDED");
+    for (limits, given, ends, word) in [
+        ("request = \"300ms\"", "1H", true, "request_timeout"),
+        ("request = \"1h\"", "300m", true, "deadline_exceeded"),
+        (
+            "body_idle = \"300ms\"",
+            "1H",
+            true,
+            "connection_read_timeout",
+        ),
+        // It is the rest of the call that does not come.
+        ("body_idle = \"300ms\"", "1H", false, "request_body_timeout"),
+    ] {
+        let endless = H2Endpoint::start(&[], |peer| {
+            let id = peer.head().expect("a call").stream;
+            peer.begin_answer(id, 200, &[GRPC], false);
+            peer.expect_reset(id, code::CANCEL);
+        });
+        let proxy = before(&endless, &format!("timeouts = {{ {limits} }}"));
+        let mut client = H2::connect(proxy.address("web"));
+        let fields = [GRPC, ("grpc-timeout", given)];
+        let id = client.open(&request_with("POST", "/s/", &fields), ends);
+        let answer = client.message(id);
+        assert_eq!(answer.trailer("grpc-status"), Some("4"), "{answer:?}");
+        let message = answer.trailer("grpc-message").unwrap_or_default();
+        assert!(message.ends_with(&format!("({word})")), "{word}: {message}");
+        is_counted(&proxy, "DEADLINE_EXCEEDED");
+        // In the log and the metric it is the same word.
+        let line = &proxy.access_lines(1)[0];
+        assert_eq!(line["error.type"], word, "{line}");
+        let reason = format!("reason=\"{word}\"");
+        assert_eq!(proxy.metric("evenkeel_http_errors_total", &[&reason]), 1);
+    }
 
     let cut = with_each(|peer, id| {
         peer.begin_answer(id, 200, &[GRPC], false);
