@@ -311,3 +311,34 @@ fn a_limit_that_passes_behind_the_head_is_told_as_a_status() {
     assert_eq!(answer.end, StreamEnd::Reset(code::CANCEL), "{answer:?}");
     is_counted(&proxy, "CANCELLED");
 }
+
+/// In a conversation the answer may begin before the request has ended: that is no time of the
+/// endpoint's, and none is told, counted or learned.
+#[test]
+fn an_answer_that_begins_before_the_end_of_its_request_took_no_time() {
+    let converses = H2Endpoint::start(&[], |peer| {
+        while let Some(head) = peer.head() {
+            peer.begin_answer(head.stream, 200, &[GRPC], false);
+            peer.wait_for_release();
+            peer.send(&Frame::headers(head.stream, &[("grpc-status", "0")], true));
+        }
+    });
+    let proxy = before(&converses, "");
+    let counted = || {
+        let family = "evenkeel_http_endpoint_duration_seconds_count";
+        proxy.metric(family, &["upstream=\"app\""])
+    };
+    for (ends, times) in [(false, 0), (true, 1)] {
+        let mut client = H2::connect(proxy.address("web"));
+        let id = client.open(&request_with("POST", "/s/", &[GRPC]), ends);
+        client.expect(kind::HEADERS, id);
+        if !ends {
+            client.send(&Frame::data(id, "", true));
+        }
+        converses.release();
+        client.expect(kind::HEADERS, id);
+        let line = &proxy.access_lines(1 + times)[times];
+        assert_eq!(line["first_byte_s"].is_number(), ends, "{line}");
+        assert_eq!(counted(), times as u64);
+    }
+}

@@ -41,7 +41,8 @@ pub(super) fn response_head<'a>(
     choice: &'a Choice,
     call: &'a mut Call,
 ) -> impl Future<Output = Result<ResponseHead, NoHead>> + 'a {
-    // The wait that begins then has looked at the clock. Without one it took no time to speak of.
+    // The wait that begins then has looked at the clock. Where there was none after the whole
+    // request had left in one go, it took no time to speak of.
     let mut sent = None;
     async move {
         loop {
@@ -88,9 +89,12 @@ pub(super) fn response_head<'a>(
                 }
                 Some(Err(error)) => return no_head(Some(error), call),
                 Some(Ok(Event::Response(head))) => {
-                    let first_byte = sent.map(|sent| exchange.now.get() - sent);
-                    let first_byte = first_byte.unwrap_or_default();
-                    exchange.record.first_byte.set(Some(first_byte));
+                    // An answer that came before the end of its request, as in a conversation it
+                    // may, was waited for by nobody: how long it took is not known.
+                    let was_there = armed == u64::MAX && call.is_sent();
+                    let since = sent.or(was_there.then(|| exchange.now.get()));
+                    let first_byte = since.map(|since| exchange.now.get() - since);
+                    exchange.record.first_byte.set(first_byte);
                     return Ok(head);
                 }
                 Some(Ok(Event::Interim(_))) if !exchange.relays_interims() => continue,

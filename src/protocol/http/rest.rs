@@ -75,7 +75,7 @@ pub(super) fn judge(
     pick: &Pick,
     (parts, is_whole): (&ResponseParts, bool),
 ) -> Judge {
-    let took = exchange.record.first_byte.get().unwrap_or_default();
+    let took = exchange.record.first_byte.get();
     let of_call = exchange.record.call().filter(|_| is_of_call(parts));
     let outcome = Outcome::Answered {
         status: parts.status,
@@ -109,7 +109,7 @@ pub(super) fn judge_given_up(
     };
     let outcome = Outcome::Answered {
         status: parts.status,
-        took: exchange.record.first_byte.get().unwrap_or_default(),
+        took: exchange.record.first_byte.get(),
         retry_after: retry_after(parts),
         is_whole: code.is_none(),
     };
