@@ -288,3 +288,38 @@ fn an_answer_that_the_time_is_over_comes_through() {
     pause(Duration::from_millis(500));
     assert_eq!(client.message(late).status, 504);
 }
+
+/// What a request waits for a place says nothing of the connection that it then meets.
+#[test]
+fn a_connection_that_was_kept_too_long_blames_nobody_after_a_long_wait() {
+    let endpoint = Arc::new(Endpoint::start(|peer| {
+        let first = peer.request().expect("a request");
+        if first.target() == "/first" {
+            peer.wait_for_release();
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            // It is closed when the next request has just left.
+            peer.head();
+            return;
+        }
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    }));
+    let one = "max_in_flight_per_endpoint = 1\nqueue = { size = 9, wait = \"60s\" }";
+    let proxy = in_order("", one, &[&endpoint]);
+    let mut first = proxy.client();
+    first.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("it is there", || {
+        (endpoint.requests().len() == 1).then_some(())
+    });
+    let mut waits = proxy.client();
+    waits.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+    pause(Duration::from_millis(1200));
+    endpoint.release("");
+    assert_eq!(first.response().status, 200);
+    assert_eq!(waits.response().status, 200);
+    assert_eq!(penalty(&proxy, endpoint.address()), 0);
+    let lines = proxy.access_lines(2);
+    let put = lines
+        .iter()
+        .find(|line| line["http.request.method"] == "PUT");
+    assert_eq!(put.expect("its line")["attempts"], 1, "{lines:?}");
+}
