@@ -169,10 +169,10 @@ impl Call {
         }
     }
 
-    /// Whom a call that has taken too long has waited for. `is_fair`: it says something about the
-    /// endpoint, and so about a connection that others share.
-    pub fn overdue(&self, is_fair: bool) -> CallError {
-        let awaits_client = !self.is_sent() && self.awaits_body();
+    /// Whom a call that has taken too long has waited for: its client, who has not sent its body,
+    /// or the endpoint. `is_fair`: it says something about the endpoint, and so about a connection
+    /// that others share.
+    pub fn overdue(&self, is_fair: bool, awaits_client: bool) -> CallError {
         if let Self::Shared(call) = self {
             if awaits_client {
                 call.excuse();
@@ -182,10 +182,10 @@ impl Call {
                 call.wonder();
             }
         }
-        if self.is_sent() {
-            CallError::TimedOut
-        } else if awaits_client {
+        if awaits_client {
             CallError::RequestBody(BodyError::Idle)
+        } else if self.is_sent() || self.awaits_body() {
+            CallError::TimedOut
         } else {
             CallError::NotTaken
         }
@@ -199,7 +199,7 @@ impl Call {
         }
     }
 
-    /// Whether it is the client that is waited for: the rest of its body.
+    /// Whether nothing is left to be sent until more of the client's body comes.
     pub fn awaits_body(&self) -> bool {
         match self {
             Self::Own(call) => call.awaits_body(),

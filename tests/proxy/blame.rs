@@ -12,11 +12,11 @@ use std::time::Duration;
 use crate::attempts::in_order;
 use crate::support::client::{Client, connected};
 use crate::support::clock::{eventually, pause};
-use crate::support::endpoint::Endpoint;
+use crate::support::endpoint::{Endpoint, Peer};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::H2;
 use crate::support::h2::client::request_with;
-use crate::support::h2::endpoint::H2Endpoint;
+use crate::support::h2::endpoint::{H2Endpoint, H2Peer};
 use crate::support::h2::frame::{Frame, setting};
 use crate::support::look::cause;
 use crate::time_limits::deaf;
@@ -322,4 +322,75 @@ fn a_connection_that_was_kept_too_long_blames_nobody_after_a_long_wait() {
         .iter()
         .find(|line| line["http.request.method"] == "PUT");
     assert_eq!(put.expect("its line")["attempts"], 1, "{lines:?}");
+}
+
+/// Who waits for a 100 has nothing else to do: it is the endpoint that is waited for. Over HTTP/1.1
+/// and HTTP/2.
+#[test]
+fn an_endpoint_that_does_not_say_that_it_wants_a_body_is_blamed() {
+    let endpoint = silent();
+    let route = "timeouts = { response_head = \"1200ms\", body_idle = \"30s\" }";
+    let upload = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    let proxy = in_order(route, "", &[&endpoint]);
+    let response = proxy.client().send(upload).response();
+    assert_eq!(response.status, 504, "{response:?}");
+    assert_eq!(cause(&response), "http_response_timeout");
+    assert!(penalty(&proxy, endpoint.address()) > 0);
+
+    let endpoint = H2Endpoint::start(&[], H2Peer::drain);
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\n\
+         [route.all]\nupstream = \"app\"\n{route}\n\
+         [upstream.app]\nprotocol = \"h2c\"\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    ));
+    let mut client = H2::connect(proxy.address("web"));
+    let expect = [("content-length", "4"), ("expect", "100-continue")];
+    let id = client.open(&request_with("PUT", "/", &expect), false);
+    assert_eq!(client.message(id).status, 504);
+    assert!(penalty(&proxy, endpoint.address()) > 0);
+}
+
+#[test]
+fn who_waits_for_leave_to_send_a_body_is_sent_elsewhere() {
+    let (first, second) = (silent(), Endpoint::start(takes_a_body));
+    let proxy = in_order("retry.per_try_timeout = \"300ms\"", "", &[&first, &second]);
+    let mut client = proxy.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    let interim = client.head().expect("a head");
+    assert_eq!(interim.start, "HTTP/1.1 100 Continue");
+    // From here on it is the client that is waited for.
+    pause(Duration::from_millis(500));
+    assert_eq!(client.send("body").response().status, 200);
+}
+
+/// Answers once all of a body has come that it has asked for.
+fn takes_a_body(peer: &mut Peer) {
+    if peer.head().is_some() {
+        peer.send("HTTP/1.1 100 Continue\r\n\r\n");
+        peer.bytes(4);
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
+}
+
+#[test]
+fn a_client_that_may_send_its_body_and_does_not_is_to_blame() {
+    let asks = Endpoint::start(takes_a_body);
+    let says_nothing = silent();
+    for (endpoint, begun) in [(&asks, ""), (&says_nothing, "b")] {
+        let route = "timeouts = { response_head = \"30s\", body_idle = \"1200ms\" }";
+        let proxy = in_order(route, "", &[endpoint]);
+        let mut client = proxy.client();
+        client
+            .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+        if begun.is_empty() {
+            client.head().expect("it may go on");
+        } else {
+            client.send(begun);
+        }
+        let response = client.response();
+        assert_eq!(response.status, 408, "{response:?}");
+        assert_eq!(cause(&response), "request_body_timeout");
+        assert_eq!(penalty(&proxy, endpoint.address()), 0);
+    }
 }
