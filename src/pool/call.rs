@@ -62,9 +62,13 @@ pub enum CallError {
     /// The endpoint did not take the request in time. Said by who waits.
     #[error("the endpoint stopped taking the request")]
     NotTaken,
-    /// Nothing of what was sent arrives there, so far as is known. Said by who waits.
+    /// Nothing of what was sent arrives there, so far as is known. Said by who waits, or by another
+    /// call on the same connection, which has the endpoint told.
     #[error("nothing that was sent has been acknowledged")]
-    Undelivered,
+    Undelivered {
+        /// Whether it was another one.
+        is_told: bool,
+    },
     /// The head is not what RFC 9112 allows, or too large.
     #[error(transparent)]
     Malformed(#[from] ResponseError),
@@ -157,15 +161,15 @@ impl Call {
     }
 
     /// What is known to have failed after as much time as a connection has to be made: what was
-    /// sent does not arrive. On a connection that it shares the endpoint is asked for a sign.
+    /// sent does not arrive. A connection that is shared is lost with that, for all that are on it;
+    /// else its endpoint is asked for a sign.
     pub fn looked_after(&self) -> Result<(), CallError> {
         match self {
-            Self::Own(call) if call.is_sent_in_vain() => Err(CallError::Undelivered),
-            Self::Own(_) => Ok(()),
-            Self::Shared(call) => {
-                call.ask();
-                Ok(())
+            Self::Own(call) if call.is_sent_in_vain() => {
+                Err(CallError::Undelivered { is_told: false })
             }
+            Self::Own(_) => Ok(()),
+            Self::Shared(call) => call.looked_after(),
         }
     }
 
@@ -294,7 +298,7 @@ impl CallError {
             | Self::Reset(_)
             | Self::Unprocessed
             | Self::StreamReset(_)
-            | Self::Undelivered
+            | Self::Undelivered { .. }
             | Self::Lost { .. } => true,
             Self::Truncated
             | Self::TimedOut

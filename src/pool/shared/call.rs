@@ -211,6 +211,16 @@ impl SharedCall {
         self.ask();
     }
 
+    /// The request has waited for as long as a connection has to be made.
+    pub(in crate::pool) fn looked_after(&self) -> Result<(), CallError> {
+        if self.shared.leads_nowhere() {
+            self.excuse();
+            return Err(CallError::Undelivered { is_told: false });
+        }
+        self.ask();
+        Ok(())
+    }
+
     /// It brings no final head, for which its connection answers.
     fn fails(&self) {
         if !self.is_judged.replace(true) {
@@ -277,6 +287,7 @@ impl SharedCall {
             StreamError::Malformed(code) => CallError::MalformedStream(code),
             // Whoever gave it up asks for no answer.
             StreamError::GivenUp(_) => CallError::Truncated,
+            StreamError::Ended if shared.led_nowhere() => CallError::Undelivered { is_told: true },
             StreamError::Ended => {
                 shared.lost_one(self.began);
                 CallError::Lost {

@@ -59,6 +59,8 @@ pub struct Shared {
     standing: Cell<Standing>,
     /// Whether its endpoint has said GOAWAY before we have.
     is_left: Cell<bool>,
+    /// Whether it was given up since nothing that was sent on it arrived.
+    led_nowhere: Cell<bool>,
     /// Why its endpoint refused it, where that is known.
     refusal: Cell<Option<tls::Failure>>,
     /// Whether the endpoint has been told that requests were lost with it, or not taken on it.
@@ -140,6 +142,7 @@ impl Shared {
             is_proven: Cell::new(false),
             standing: Cell::new(Standing::Open),
             is_left: Cell::new(false),
+            led_nowhere: Cell::new(false),
             refusal: Cell::new(None),
             is_told: Cell::new(false),
             rest: Cell::new(Rest {

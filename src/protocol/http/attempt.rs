@@ -96,7 +96,7 @@ pub(super) fn failed_call(
         | CallError::Http1Required
         | CallError::MalformedStream(_) => Cause::ProtocolError,
         CallError::TimedOut => Cause::ResponseTimeout,
-        CallError::Undelivered => Cause::ConnectionTimeout,
+        CallError::Undelivered { .. } => Cause::ConnectionTimeout,
         CallError::NotTaken => Cause::ConnectionWriteTimeout,
         CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
             Cause::BadRequest
@@ -138,6 +138,7 @@ fn outcome(error: &CallError, carried: Carried) -> Option<Outcome> {
         // The endpoint is told by whom the connection belongs to, or is not to blame.
         CallError::Unprocessed
         | CallError::Lost { .. }
+        | CallError::Undelivered { is_told: true }
         | CallError::Http1Required
         | CallError::RequestBody(_)
         | CallError::RequestLength => None,
@@ -161,7 +162,9 @@ fn outcome(error: &CallError, carried: Carried) -> Option<Outcome> {
         | CallError::TooManyInterim
         | CallError::MalformedStream(_) => Some(Outcome::Broken),
         // As a connection that could not be made: this one leads nowhere either.
-        CallError::Undelivered => Some(Outcome::NoConnection(ConnectFailure::TimedOut)),
+        CallError::Undelivered { is_told: false } => {
+            Some(Outcome::NoConnection(ConnectFailure::TimedOut))
+        }
         CallError::TimedOut | CallError::NotTaken => Some(Outcome::TimedOut),
     }
 }
@@ -282,7 +285,8 @@ mod tests {
                 Some(Outcome::TimedOut),
                 Some(Outcome::TimedOut),
             ),
-            (CallError::Undelivered, silent, silent),
+            (CallError::Undelivered { is_told: false }, silent, silent),
+            (CallError::Undelivered { is_told: true }, None, None),
             (
                 CallError::StreamReset(ErrorCode::INTERNAL_ERROR),
                 broken,
