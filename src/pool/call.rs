@@ -94,6 +94,9 @@ pub enum CallError {
         is_unsent: bool,
         /// Why its endpoint refused it, where that is known.
         refusal: Option<tls::Failure>,
+        /// It had been at work for this one for a while, and ended without having said so: as a
+        /// connection of its own would have broken.
+        broke_off: bool,
     },
     /// The client's body failed: the endpoint is not to blame.
     #[error(transparent)]

@@ -289,10 +289,13 @@ impl SharedCall {
             StreamError::GivenUp(_) => CallError::Truncated,
             StreamError::Ended if shared.led_nowhere() => CallError::Undelivered { is_told: true },
             StreamError::Ended => {
-                shared.lost_one(self.began);
+                let is_unsent = shared.http2.sent() == self.sent_before;
+                let is_told = shared.lost_one(self.began);
+                let was_at_work = !is_unsent && self.began.elapsed() >= AT_WORK;
                 CallError::Lost {
-                    is_unsent: shared.http2.sent() == self.sent_before,
+                    is_unsent,
                     refusal: shared.refusal.get(),
+                    broke_off: was_at_work && !is_told && !shared.was_announced(),
                 }
             }
         }
@@ -331,6 +334,10 @@ fn body_error(error: StreamError) -> BodyError {
         }
     }
 }
+
+/// What a connection had been at work for as long as this was none that had been kept for too long:
+/// as for one that carries a single request.
+const AT_WORK: Duration = Duration::from_secs(1);
 
 /// A call that was given up after so long has waited in vain: most answers take less.
 const LONG: Duration = Duration::from_secs(2);

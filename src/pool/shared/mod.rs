@@ -302,19 +302,22 @@ impl Shared {
     /// A request that began then was lost with the connection. For the endpoint that is one
     /// failure, however many requests were lost; and none if it had brought answers, as with a kept
     /// connection of HTTP/1.1: connections end, and whether the endpoint is there the next one
-    /// tells. Unless the one before was lost as well, a short while ago.
-    fn lost_one(&self, began: Instant) {
+    /// tells. Unless the one before was lost as well, a short while ago. Whether it was told; if
+    /// not, those that it had been at work for count by themselves.
+    fn lost_one(&self, began: Instant) -> bool {
         if self.is_told.replace(true) {
-            return;
+            return false;
         }
         let group = self.group.upgrade();
         let is_again = group.is_some_and(|group| group.loses_another(Instant::now()));
-        if is_again || !self.is_proven.get() {
+        let tells = is_again || !self.is_proven.get();
+        if tells {
             let refusal = self.refusal.get().map(ConnectFailure::from);
             let failure = refusal.unwrap_or(ConnectFailure::Terminated);
             let lost = Outcome::NoConnection(failure);
             self.endpoint.learn_of(Of::Since(began), lost, Instant::now);
         }
+        tells
     }
 }
 

@@ -77,6 +77,11 @@ impl Shared {
         self.led_nowhere.get()
     }
 
+    /// Whether its end had been announced, by its endpoint or by us.
+    pub(super) fn was_announced(&self) -> bool {
+        self.is_left.get() || self.closed.get().is_some()
+    }
+
     /// Asks the endpoint for a sign.
     fn ask(&self, now: Instant) {
         let mut heard = self.heard.get();

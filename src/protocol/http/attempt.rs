@@ -137,7 +137,9 @@ fn outcome(error: &CallError, carried: Carried) -> Option<Outcome> {
     match error {
         // The endpoint is told by whom the connection belongs to, or is not to blame.
         CallError::Unprocessed
-        | CallError::Lost { .. }
+        | CallError::Lost {
+            broke_off: false, ..
+        }
         | CallError::Undelivered { is_told: true }
         | CallError::Http1Required
         | CallError::RequestBody(_)
@@ -158,6 +160,9 @@ fn outcome(error: &CallError, carried: Carried) -> Option<Outcome> {
             is_its_own.then_some(Outcome::Broken)
         }
         CallError::Truncated
+        | CallError::Lost {
+            broke_off: true, ..
+        }
         | CallError::Malformed(_)
         | CallError::TooManyInterim
         | CallError::MalformedStream(_) => Some(Outcome::Broken),
@@ -287,6 +292,24 @@ mod tests {
             ),
             (CallError::Undelivered { is_told: false }, silent, silent),
             (CallError::Undelivered { is_told: true }, None, None),
+            (
+                CallError::Lost {
+                    is_unsent: false,
+                    refusal: None,
+                    broke_off: false,
+                },
+                None,
+                None,
+            ),
+            (
+                CallError::Lost {
+                    is_unsent: false,
+                    refusal: None,
+                    broke_off: true,
+                },
+                broken,
+                broken,
+            ),
             (
                 CallError::StreamReset(ErrorCode::INTERNAL_ERROR),
                 broken,
