@@ -87,7 +87,7 @@ fn a_connection_that_does_not_come_is_blamed_although_a_shorter_limit_cuts_it() 
     let second = quick.address();
     let proxy = Evenkeel::start(&format!(
         "[listener.web]\nbind = \"@web\"\n[route.all]\nupstream = \"app\"\n\
-         retry.per_try_timeout = \"300ms\"\n\
+         retry.per_try_timeout = \"1s\"\n\
          [upstream.app]\nbalance = \"first_healthy\"\nendpoints = [\"{address}\", \"{second}\"]\n"
     ));
     assert_eq!(ask(&proxy, "").response().status, 200);
@@ -325,7 +325,7 @@ fn who_waits_for_leave_to_send_a_body_is_sent_elsewhere() {
     let interim = client.head().expect("a head");
     assert_eq!(interim.start, "HTTP/1.1 100 Continue");
     // From here on it is the client that is waited for.
-    pause(Duration::from_millis(500));
+    pause(Duration::from_millis(1500));
     assert_eq!(client.send("body").response().status, 200);
 }
 

@@ -7,7 +7,8 @@
 //! that has room, so that those which a peak has opened become idle and are closed. Where none has,
 //! it joins those who wait, and one of them opens another for all. A connection takes no new
 //! streams once its endpoint has said that it ends (GOAWAY), or once a request has waited on it in
-//! vain while nothing else was heard: then the endpoint is asked whether it is still there (PING).
+//! vain while nothing else was heard: then the endpoint is asked whether it is still there (PING);
+//! and where nothing arrives that is sent there, it is lost for all that are on it.
 //! Nor does one that a few requests in a row have failed on ([`watch`]).
 //! A connection is driven by a task of its own, which belongs to the group.
 
