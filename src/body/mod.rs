@@ -81,6 +81,11 @@ pub trait Flow: HttpBody<Data = Bytes, Error = BodyError> {
     /// Takes in that no more of it came in time: whoever waited for it gives it up.
     fn fell_silent(self: Pin<&mut Self>) {}
 
+    /// Whether what is behind this body waits for its own client: for the rest of a request.
+    fn awaits_request(&self) -> bool {
+        false
+    }
+
     /// Whether the next bytes are many, all of them the body's, and may be drawn.
     fn can_be_drawn(&self) -> bool {
         false
@@ -177,6 +182,14 @@ impl Body {
         }
     }
 
+    /// [`Flow::awaits_request`] of a body that streams.
+    pub fn awaits_request(&self) -> bool {
+        match &self.kind {
+            Kind::Empty | Kind::Full(_) => false,
+            Kind::Stream(body) => body.awaits_request(),
+        }
+    }
+
     /// [`Flow::poll_behind`] of a body that streams.
     pub fn poll_behind(&mut self, cx: &mut Context<'_>) {
         if let Kind::Stream(body) = &mut self.kind {
@@ -264,6 +277,10 @@ impl Flow for Behind {
 
     fn fell_silent(mut self: Pin<&mut Self>) {
         self.rest.fell_silent();
+    }
+
+    fn awaits_request(&self) -> bool {
+        self.rest.awaits_request()
     }
 
     fn can_be_drawn(&self) -> bool {

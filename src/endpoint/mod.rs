@@ -162,7 +162,7 @@ impl Endpoint {
                 if is_well && is_whole {
                     self.live.went_well(of);
                 }
-                if is_well && self.learns_latency {
+                if let Some(took) = took.filter(|_| is_well && self.learns_latency) {
                     self.live.took(now(), took);
                 }
             }

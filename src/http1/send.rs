@@ -134,6 +134,11 @@ impl Outgoing {
         self.body.fell_silent();
     }
 
+    /// Whether what is behind the body waits for the rest of a request.
+    pub fn awaits_request(&self) -> bool {
+        self.body.awaits_request()
+    }
+
     /// Whether everything that was there has left, and more of the body is to come.
     pub fn awaits_body(&self) -> bool {
         !self.ended && self.is_flushed()

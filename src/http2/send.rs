@@ -301,6 +301,11 @@ impl Sending {
         self.body.fell_silent();
     }
 
+    /// Whether what is behind the body waits for the rest of a request.
+    pub fn awaits_request(&self) -> bool {
+        self.body.awaits_request()
+    }
+
     /// Whether everything that was there has left, and more of the body is to come.
     pub fn awaits_body(&self) -> bool {
         self.head.is_none() && self.piece.is_empty() && !self.ended

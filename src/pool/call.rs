@@ -62,9 +62,13 @@ pub enum CallError {
     /// The endpoint did not take the request in time. Said by who waits.
     #[error("the endpoint stopped taking the request")]
     NotTaken,
-    /// Nothing of what was sent arrives there, so far as is known. Said by who waits.
+    /// Nothing of what was sent arrives there, so far as is known. Said by who waits, or by another
+    /// call on the same connection, which has the endpoint told.
     #[error("nothing that was sent has been acknowledged")]
-    Undelivered,
+    Undelivered {
+        /// Whether it was another one.
+        is_told: bool,
+    },
     /// The head is not what RFC 9112 allows, or too large.
     #[error(transparent)]
     Malformed(#[from] ResponseError),
@@ -90,6 +94,9 @@ pub enum CallError {
         is_unsent: bool,
         /// Why its endpoint refused it, where that is known.
         refusal: Option<tls::Failure>,
+        /// It had been at work for this one for a while, and ended without having said so: as a
+        /// connection of its own would have broken.
+        broke_off: bool,
     },
     /// The client's body failed: the endpoint is not to blame.
     #[error(transparent)]
@@ -157,22 +164,22 @@ impl Call {
     }
 
     /// What is known to have failed after as much time as a connection has to be made: what was
-    /// sent does not arrive. On a connection that it shares the endpoint is asked for a sign.
+    /// sent does not arrive. A connection that is shared is lost with that, for all that are on it;
+    /// else its endpoint is asked for a sign.
     pub fn looked_after(&self) -> Result<(), CallError> {
         match self {
-            Self::Own(call) if call.is_sent_in_vain() => Err(CallError::Undelivered),
-            Self::Own(_) => Ok(()),
-            Self::Shared(call) => {
-                call.ask();
-                Ok(())
+            Self::Own(call) if call.is_sent_in_vain() => {
+                Err(CallError::Undelivered { is_told: false })
             }
+            Self::Own(_) => Ok(()),
+            Self::Shared(call) => call.looked_after(),
         }
     }
 
-    /// Whom a call that has taken too long has waited for. `is_fair`: it says something about the
-    /// endpoint, and so about a connection that others share.
-    pub fn overdue(&self, is_fair: bool) -> CallError {
-        let awaits_client = !self.is_sent() && self.awaits_body();
+    /// Whom a call that has taken too long has waited for: its client, who has not sent its body,
+    /// or the endpoint. `is_fair`: it says something about the endpoint, and so about a connection
+    /// that others share.
+    pub fn overdue(&self, is_fair: bool, awaits_client: bool) -> CallError {
         if let Self::Shared(call) = self {
             if awaits_client {
                 call.excuse();
@@ -182,10 +189,10 @@ impl Call {
                 call.wonder();
             }
         }
-        if self.is_sent() {
-            CallError::TimedOut
-        } else if awaits_client {
+        if awaits_client {
             CallError::RequestBody(BodyError::Idle)
+        } else if self.is_sent() || self.awaits_body() {
+            CallError::TimedOut
         } else {
             CallError::NotTaken
         }
@@ -199,7 +206,7 @@ impl Call {
         }
     }
 
-    /// Whether it is the client that is waited for: the rest of its body.
+    /// Whether nothing is left to be sent until more of the client's body comes.
     pub fn awaits_body(&self) -> bool {
         match self {
             Self::Own(call) => call.awaits_body(),
@@ -294,7 +301,7 @@ impl CallError {
             | Self::Reset(_)
             | Self::Unprocessed
             | Self::StreamReset(_)
-            | Self::Undelivered
+            | Self::Undelivered { .. }
             | Self::Lost { .. } => true,
             Self::Truncated
             | Self::TimedOut

@@ -239,4 +239,8 @@ impl<G: Receipt> Flow for ResponseBody<G> {
             guard.fell_silent();
         }
     }
+
+    fn awaits_request(&self) -> bool {
+        self.call.as_ref().is_some_and(OwnCall::awaits_body)
+    }
 }

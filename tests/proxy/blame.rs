@@ -12,12 +12,12 @@ use std::time::Duration;
 use crate::attempts::in_order;
 use crate::support::client::{Client, connected};
 use crate::support::clock::{eventually, pause};
-use crate::support::endpoint::Endpoint;
+use crate::support::endpoint::{Endpoint, Peer};
 use crate::support::evenkeel::Evenkeel;
 use crate::support::h2::H2;
 use crate::support::h2::client::request_with;
-use crate::support::h2::endpoint::H2Endpoint;
-use crate::support::h2::frame::{Frame, setting};
+use crate::support::h2::endpoint::{H2Endpoint, H2Peer};
+use crate::support::h2::frame::{Frame, code, setting};
 use crate::support::look::cause;
 use crate::time_limits::deaf;
 
@@ -87,7 +87,7 @@ fn a_connection_that_does_not_come_is_blamed_although_a_shorter_limit_cuts_it() 
     let second = quick.address();
     let proxy = Evenkeel::start(&format!(
         "[listener.web]\nbind = \"@web\"\n[route.all]\nupstream = \"app\"\n\
-         retry.per_try_timeout = \"300ms\"\n\
+         retry.per_try_timeout = \"1s\"\n\
          [upstream.app]\nbalance = \"first_healthy\"\nendpoints = [\"{address}\", \"{second}\"]\n"
     ));
     assert_eq!(ask(&proxy, "").response().status, 200);
@@ -287,4 +287,150 @@ fn an_answer_that_the_time_is_over_comes_through() {
     });
     pause(Duration::from_millis(500));
     assert_eq!(client.message(late).status, 504);
+}
+
+/// Who waits for a 100 has nothing else to do: it is the endpoint that is waited for. Over HTTP/1.1
+/// and HTTP/2.
+#[test]
+fn an_endpoint_that_does_not_say_that_it_wants_a_body_is_blamed() {
+    let endpoint = silent();
+    let route = "timeouts = { response_head = \"1200ms\", body_idle = \"30s\" }";
+    let upload = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    let proxy = in_order(route, "", &[&endpoint]);
+    let response = proxy.client().send(upload).response();
+    assert_eq!(response.status, 504, "{response:?}");
+    assert_eq!(cause(&response), "http_response_timeout");
+    assert!(penalty(&proxy, endpoint.address()) > 0);
+
+    let endpoint = H2Endpoint::start(&[], H2Peer::drain);
+    let proxy = Evenkeel::start(&format!(
+        "[listener.web]\nbind = \"@web\"\nprotocols = [\"h2c\"]\n\
+         [route.all]\nupstream = \"app\"\n{route}\n\
+         [upstream.app]\nprotocol = \"h2c\"\nendpoints = [\"{}\"]\n",
+        endpoint.address()
+    ));
+    let mut client = H2::connect(proxy.address("web"));
+    let expect = [("content-length", "4"), ("expect", "100-continue")];
+    let id = client.open(&request_with("PUT", "/", &expect), false);
+    assert_eq!(client.message(id).status, 504);
+    assert!(penalty(&proxy, endpoint.address()) > 0);
+}
+
+#[test]
+fn who_waits_for_leave_to_send_a_body_is_sent_elsewhere() {
+    let (first, second) = (silent(), Endpoint::start(takes_a_body));
+    let proxy = in_order("retry.per_try_timeout = \"300ms\"", "", &[&first, &second]);
+    let mut client = proxy.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    let interim = client.head().expect("a head");
+    assert_eq!(interim.start, "HTTP/1.1 100 Continue");
+    // From here on it is the client that is waited for.
+    pause(Duration::from_millis(1500));
+    assert_eq!(client.send("body").response().status, 200);
+}
+
+/// Answers once all of a body has come that it has asked for.
+fn takes_a_body(peer: &mut Peer) {
+    if peer.head().is_some() {
+        peer.send("HTTP/1.1 100 Continue\r\n\r\n");
+        peer.bytes(4);
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    }
+}
+
+#[test]
+fn a_client_that_may_send_its_body_and_does_not_is_to_blame() {
+    let asks = Endpoint::start(takes_a_body);
+    let says_nothing = silent();
+    for (endpoint, begun) in [(&asks, ""), (&says_nothing, "b")] {
+        let route = "timeouts = { response_head = \"30s\", body_idle = \"1200ms\" }";
+        let proxy = in_order(route, "", &[endpoint]);
+        let mut client = proxy.client();
+        client
+            .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+        if begun.is_empty() {
+            client.head().expect("it may go on");
+        } else {
+            client.send(begun);
+        }
+        let response = client.response();
+        assert_eq!(response.status, 408, "{response:?}");
+        assert_eq!(cause(&response), "request_body_timeout");
+        assert_eq!(penalty(&proxy, endpoint.address()), 0);
+    }
+}
+
+/// What a request waits for a place says nothing of the connection that it then meets.
+#[test]
+fn a_connection_that_was_kept_too_long_blames_nobody_after_a_long_wait() {
+    let endpoint = Arc::new(Endpoint::start(|peer| {
+        let first = peer.request().expect("a request");
+        if first.target() == "/first" {
+            peer.wait_for_release();
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            // It is closed when the next request has just left.
+            peer.head();
+            return;
+        }
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    }));
+    let one = "max_in_flight_per_endpoint = 1\nqueue = { size = 9, wait = \"60s\" }";
+    let proxy = in_order("", one, &[&endpoint]);
+    let mut first = proxy.client();
+    first.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("it is there", || {
+        (endpoint.requests().len() == 1).then_some(())
+    });
+    let mut waits = proxy.client();
+    waits.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+    pause(Duration::from_millis(1200));
+    endpoint.release("");
+    assert_eq!(first.response().status, 200);
+    assert_eq!(waits.response().status, 200);
+    assert_eq!(penalty(&proxy, endpoint.address()), 0);
+    let lines = proxy.access_lines(2);
+    let put = lines
+        .iter()
+        .find(|line| line["http.request.method"] == "PUT");
+    assert_eq!(put.expect("its line")["attempts"], 1, "{lines:?}");
+}
+
+/// A connection that others share breaks as one that a request has for itself: those that it had
+/// been at work for count, each of them; unless its end was announced, or it had just been kept.
+#[test]
+fn calls_that_a_dying_connection_takes_along_count_as_if_each_had_its_own() {
+    for (how, long, expected) in [("", true, 2), ("", false, 0), ("goaway", true, 0)] {
+        let endpoint = H2Endpoint::start(&[], move |peer| {
+            let first = peer.request().expect("a request");
+            peer.answer(first.id, 200, &[], "");
+            let held = [peer.head(), peer.head()];
+            if let [Some(_), Some(last)] = held {
+                peer.wait_for_release();
+                if how == "goaway" {
+                    peer.send(&Frame::goaway(last.stream, code::NO_ERROR, "bye"));
+                    pause(Duration::from_millis(100));
+                }
+                peer.stream().close();
+            }
+        });
+        let proxy = Evenkeel::start(&format!(
+            "workers = 1\n[listener.web]\nbind = \"@web\"\nupstream = \"app\"\n\
+             [upstream.app]\nprotocol = \"h2c\"\nendpoints = [\"{}\"]\n",
+            endpoint.address()
+        ));
+        assert_eq!(proxy.client().get("/").status, 200);
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+        let mut clients = [proxy.client(), proxy.client()];
+        for client in &mut clients {
+            client.send(post);
+        }
+        pause(Duration::from_millis(if long { 1200 } else { 100 }));
+        endpoint.release();
+        for client in &mut clients {
+            assert_eq!(client.response().status, 502);
+        }
+        let penalty = penalty(&proxy, endpoint.address());
+        let is_as_expected = (penalty >= expected) && (expected > 0 || penalty == 0);
+        assert!(is_as_expected, "{how} {long}: {penalty}");
+    }
 }

@@ -268,14 +268,38 @@ fn what_breaks_off_between_messages_ends_with_a_status() {
 
 #[test]
 fn a_limit_that_passes_behind_the_head_is_told_as_a_status() {
-    let endless = with_each(|peer, id| {
-        peer.begin_answer(id, 200, &[GRPC], false);
-        peer.expect_reset(id, code::CANCEL);
-    });
-    let proxy = before(&endless, "timeouts = { request = \"300ms\" }");
-    let answer = call(&proxy, "/s/", &[]);
-    assert_eq!(answer.trailer("grpc-status"), Some("4"), "{answer:?}");
-    is_counted(&proxy, "DEADLINE_EXCEEDED");
+    for (limits, given, ends, word) in [
+        ("request = \"300ms\"", "1H", true, "request_timeout"),
+        ("request = \"1h\"", "300m", true, "deadline_exceeded"),
+        (
+            "body_idle = \"300ms\"",
+            "1H",
+            true,
+            "connection_read_timeout",
+        ),
+        // It is the rest of the call that does not come.
+        ("body_idle = \"300ms\"", "1H", false, "request_body_timeout"),
+    ] {
+        let endless = H2Endpoint::start(&[], |peer| {
+            let id = peer.head().expect("a call").stream;
+            peer.begin_answer(id, 200, &[GRPC], false);
+            peer.expect_reset(id, code::CANCEL);
+        });
+        let proxy = before(&endless, &format!("timeouts = {{ {limits} }}"));
+        let mut client = H2::connect(proxy.address("web"));
+        let fields = [GRPC, ("grpc-timeout", given)];
+        let id = client.open(&request_with("POST", "/s/", &fields), ends);
+        let answer = client.message(id);
+        assert_eq!(answer.trailer("grpc-status"), Some("4"), "{answer:?}");
+        let message = answer.trailer("grpc-message").unwrap_or_default();
+        assert!(message.ends_with(&format!("({word})")), "{word}: {message}");
+        is_counted(&proxy, "DEADLINE_EXCEEDED");
+        // In the log and the metric it is the same word.
+        let line = &proxy.access_lines(1)[0];
+        assert_eq!(line["error.type"], word, "{line}");
+        let reason = format!("reason=\"{word}\"");
+        assert_eq!(proxy.metric("evenkeel_http_errors_total", &[&reason]), 1);
+    }
 
     let cut = with_each(|peer, id| {
         peer.begin_answer(id, 200, &[GRPC], false);
@@ -286,4 +310,35 @@ fn a_limit_that_passes_behind_the_head_is_told_as_a_status() {
     let answer = call(&proxy, "/s/", &[]);
     assert_eq!(answer.end, StreamEnd::Reset(code::CANCEL), "{answer:?}");
     is_counted(&proxy, "CANCELLED");
+}
+
+/// In a conversation the answer may begin before the request has ended: that is no time of the
+/// endpoint's, and none is told, counted or learned.
+#[test]
+fn an_answer_that_begins_before_the_end_of_its_request_took_no_time() {
+    let converses = H2Endpoint::start(&[], |peer| {
+        while let Some(head) = peer.head() {
+            peer.begin_answer(head.stream, 200, &[GRPC], false);
+            peer.wait_for_release();
+            peer.send(&Frame::headers(head.stream, &[("grpc-status", "0")], true));
+        }
+    });
+    let proxy = before(&converses, "");
+    let counted = || {
+        let family = "evenkeel_http_endpoint_duration_seconds_count";
+        proxy.metric(family, &["upstream=\"app\""])
+    };
+    for (ends, times) in [(false, 0), (true, 1)] {
+        let mut client = H2::connect(proxy.address("web"));
+        let id = client.open(&request_with("POST", "/s/", &[GRPC]), ends);
+        client.expect(kind::HEADERS, id);
+        if !ends {
+            client.send(&Frame::data(id, "", true));
+        }
+        converses.release();
+        client.expect(kind::HEADERS, id);
+        let line = &proxy.access_lines(1 + times)[times];
+        assert_eq!(line["first_byte_s"].is_number(), ends, "{line}");
+        assert_eq!(counted(), times as u64);
+    }
 }

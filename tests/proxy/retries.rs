@@ -345,6 +345,19 @@ fn who_sheds_load_is_asked_no_second_time() {
     assert_eq!(first.requests().len() + second.requests().len(), 3);
 }
 
+/// As many servers say it that are about to be maintained.
+#[test]
+fn who_sheds_load_until_a_date_is_asked_no_second_time() {
+    let later = jiff::Timestamp::now() + Duration::from_secs(30);
+    let date = later.strftime("%a, %d %b %Y %H:%M:%S GMT");
+    let away = format!("HTTP/1.1 503 X\r\nRetry-After: {date}\r\nContent-Length: 4\r\n\r\naway");
+    let alone = Endpoint::answers(away);
+    let proxy = in_order("retry = { statuses = [503], attempts = 5 }", "", &[&alone]);
+    assert_eq!(proxy.client().get("/").status, 503);
+    assert_eq!(alone.requests().len(), 1);
+    assert_eq!(outcomes(&proxy, "shed"), 1);
+}
+
 #[test]
 fn what_one_client_may_not_is_no_reason_to_ask_less_for_others() {
     let limited = || {

@@ -135,6 +135,33 @@ fn what_stops_a_response_on_its_way_is_logged() {
     }
 }
 
+/// An endpoint answers before it has the request, and then waits for the rest of it, which does not
+/// come; or it takes no more of it, which is no fault of its client's.
+#[test]
+fn a_request_that_does_not_go_on_behind_its_answer_is_told_apart() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc";
+    for (length, word) in [
+        (3, "request_body_timeout"),
+        (64_000_000, "connection_read_timeout"),
+    ] {
+        let endpoint = Endpoint::start(move |peer| {
+            if peer.head().is_some() {
+                peer.send(head);
+                peer.wait_for_release();
+            }
+        });
+        let proxy = before(&endpoint, "timeouts.body_idle = \"500ms\"", "");
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n");
+        client.send_until_blocked(&vec![b'a'; length], Duration::from_millis(300));
+        let line = &proxy.access_lines(1)[0];
+        assert_eq!(line["http.response.status_code"], 200, "{line}");
+        assert_eq!(line["error.type"], word, "{line}");
+        assert_eq!(line["end"], "timeout", "{line}");
+        endpoint.release("");
+    }
+}
+
 #[test]
 fn a_client_that_takes_no_more_is_told_apart() {
     let much = "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n";

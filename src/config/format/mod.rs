@@ -279,6 +279,7 @@ pub struct Timeouts {
     /// Until a connection to an endpoint stands. Default: 3s.
     pub connect: Option<Time>,
     /// From the end of the request to the head of the response; interim ones do not begin it anew.
+    /// Also until a client that waits for that is told to send its body (`Expect: 100-continue`).
     /// Default: 30s.
     pub response_head: Option<Time>,
     /// The whole request, from its head to the last byte of the response. Default: none.

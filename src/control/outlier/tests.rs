@@ -407,7 +407,7 @@ async fn only_a_trial_decides_and_not_what_was_sent_before() {
     before[1].learn(Outcome::Ended, now);
     let late = Outcome::Answered {
         status: http::StatusCode::OK,
-        took: Duration::from_mins(1),
+        took: Some(Duration::from_mins(1)),
         retry_after: None,
         is_whole: true,
     };

@@ -27,9 +27,14 @@ impl Default for Of {
 
 impl Live {
     /// The head of a response came. What it says is told apart. Whether it is one of several in a
-    /// row that came far later than is usual.
+    /// row that came far later than is usual: one of which nobody knows how long it took neither is
+    /// one of these nor ends the row.
     #[inline]
-    pub(crate) fn answered(&self, took: Duration) -> bool {
+    pub(crate) fn answered(&self, took: Option<Duration>) -> bool {
+        let Some(took) = took else {
+            self.tally.answered_untimed();
+            return false;
+        };
         self.compared.slowness.heard(self.tally.answered(took))
     }
 

@@ -14,6 +14,8 @@ use crate::endpoint::Fault;
 pub(super) struct Tally {
     /// Heads of responses by the time until their first byte: each slot is twice the one before.
     answers: [AtomicU32; SLOTS],
+    /// Heads of responses of which nobody knows how long they took.
+    untimed: AtomicU32,
     /// What has ended without a head.
     others: AtomicU32,
     failures: AtomicU32,
@@ -30,7 +32,7 @@ pub(super) struct Tally {
 pub struct Reading {
     /// Heads of responses, by the time until their first byte.
     pub answers: [u32; SLOTS],
-    /// What has ended without a head.
+    /// What has ended without a head, or with one of which nobody knows how long it took.
     pub others: u32,
     /// What of both was a failure.
     pub failures: u32,
@@ -62,6 +64,11 @@ impl Tally {
         let slot = slot(took);
         self.answers[slot].fetch_add(1, Relaxed);
         slot
+    }
+
+    /// The same of a head of which nobody knows how long it took.
+    pub(super) fn answered_untimed(&self) {
+        self.untimed.fetch_add(1, Relaxed);
     }
 
     /// An attempt ended without one.
@@ -114,14 +121,15 @@ impl Tally {
 
     /// Heads of responses so far.
     pub(super) fn heads(&self) -> u32 {
-        let heads = self.answers.iter().map(|slot| slot.load(Relaxed));
+        let heads = self.answers.iter().chain([&self.untimed]);
+        let heads = heads.map(|slot| slot.load(Relaxed));
         heads.fold(0, u32::wrapping_add)
     }
 
     /// Whether nothing has been counted yet.
     pub(super) fn is_empty(&self) -> bool {
         let is_none = |count: &AtomicU32| count.load(Relaxed) == 0;
-        is_none(&self.others) && self.answers.iter().all(is_none)
+        is_none(&self.others) && is_none(&self.untimed) && self.answers.iter().all(is_none)
     }
 
     /// Begins a new row.
@@ -133,7 +141,7 @@ impl Tally {
         let row = self.row.load(Relaxed);
         Reading {
             answers: self.answers.each_ref().map(|slot| slot.load(Relaxed)),
-            others: self.others.load(Relaxed),
+            others: (self.others.load(Relaxed)).wrapping_add(self.untimed.load(Relaxed)),
             failures: self.failures.load(Relaxed),
             row: row & COUNT,
             row_is_of_connections: row != 0 && row & MIXED == 0,

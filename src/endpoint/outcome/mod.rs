@@ -24,8 +24,9 @@ pub enum Outcome {
     Answered {
         /// Its status.
         status: StatusCode,
-        /// From the request's being sent to the first byte.
-        took: Duration,
+        /// From the request's being sent to the first byte; `None` where the answer began before
+        /// that: it waited for nothing that could be measured.
+        took: Option<Duration>,
         /// How long the endpoint asks to be left alone (RFC 9110 §10.2.3), where it says so with
         /// 429 or 503.
         retry_after: Option<Duration>,
@@ -101,7 +102,7 @@ impl Outcome {
     pub fn answered(status: StatusCode) -> Self {
         Self::Answered {
             status,
-            took: Duration::ZERO,
+            took: Some(Duration::ZERO),
             retry_after: None,
             is_whole: true,
         }
@@ -110,7 +111,7 @@ impl Outcome {
     /// When the attempt began that ends now, as far as that is known.
     pub(super) fn began(self, now: Instant) -> Option<Instant> {
         if let Self::Answered { took, .. } = self {
-            now.checked_sub(took)
+            now.checked_sub(took?)
         } else {
             None
         }

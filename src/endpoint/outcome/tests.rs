@@ -3,7 +3,7 @@ use super::*;
 fn answered(status: u16, retry_after: Option<u64>) -> Outcome {
     Outcome::Answered {
         status: StatusCode::from_u16(status).expect("a status"),
-        took: Duration::ZERO,
+        took: Some(Duration::ZERO),
         retry_after: retry_after.map(Duration::from_secs),
         is_whole: true,
     }

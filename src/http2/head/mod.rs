@@ -25,6 +25,10 @@ use crate::message::{RequestParts, ResponseParts};
 
 /// A request head that was read and checked.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four things that a head says, each by itself"
+)]
 pub struct RequestHead {
     /// As HTTP/1.1 has it: the URI is path and query, or `*`, or for CONNECT the authority. There
     /// is exactly one `Host`, `:authority` or what stood in its place. Lines of `Cookie` are one.
@@ -34,6 +38,8 @@ pub struct RequestHead {
     pub length: Option<u64>,
     /// Whether no body follows, not even an empty one.
     pub ends: bool,
+    /// Whether the client may wait with its body for a 100 (RFC 9110 §10.1.1).
+    pub expect_continue: bool,
     /// Whether the client takes trailers: `TE: trailers`.
     pub te_trailers: bool,
     /// What `:scheme` says: whether it is `https`.

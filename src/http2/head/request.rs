@@ -30,6 +30,7 @@ pub struct RequestReader {
     crumbs: Vec<u8>,
     length: Option<u64>,
     te_trailers: bool,
+    expects_continue: bool,
     /// Whether something is expected that is not known.
     expects_other: bool,
 }
@@ -59,6 +60,7 @@ impl RequestReader {
             crumbs: Vec::new(),
             length: None,
             te_trailers: false,
+            expects_continue: false,
             expects_other: false,
         }
     }
@@ -104,6 +106,7 @@ impl RequestReader {
             },
             length: self.length,
             ends,
+            expect_continue: self.expects_continue,
             te_trailers: self.te_trailers,
             is_https: self.pseudo.is_https == Some(true),
             protocol: self.pseudo.protocol,
@@ -156,8 +159,11 @@ impl RequestReader {
         match role(name) {
             role @ (Role::EndToEnd | Role::Expect) => {
                 // Endpoints and we know one expectation; of another, nobody can say who answers it.
-                self.expects_other |=
-                    role == Role::Expect && !value.as_bytes().eq_ignore_ascii_case(CONTINUE);
+                if role == Role::Expect {
+                    let is_known = value.as_bytes().eq_ignore_ascii_case(CONTINUE);
+                    self.expects_continue |= is_known;
+                    self.expects_other |= !is_known;
+                }
                 self.fields.append_decoded(name, value, role);
             }
             Role::Host => self.host(value)?,

@@ -120,4 +120,8 @@ impl<G: Receipt> Flow for SharedBody<G> {
             guard.fell_silent();
         }
     }
+
+    fn awaits_request(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.awaits_body())
+    }
 }

@@ -211,6 +211,16 @@ impl SharedCall {
         self.ask();
     }
 
+    /// The request has waited for as long as a connection has to be made.
+    pub(in crate::pool) fn looked_after(&self) -> Result<(), CallError> {
+        if self.shared.leads_nowhere() {
+            self.excuse();
+            return Err(CallError::Undelivered { is_told: false });
+        }
+        self.ask();
+        Ok(())
+    }
+
     /// It brings no final head, for which its connection answers.
     fn fails(&self) {
         if !self.is_judged.replace(true) {
@@ -277,11 +287,15 @@ impl SharedCall {
             StreamError::Malformed(code) => CallError::MalformedStream(code),
             // Whoever gave it up asks for no answer.
             StreamError::GivenUp(_) => CallError::Truncated,
+            StreamError::Ended if shared.led_nowhere() => CallError::Undelivered { is_told: true },
             StreamError::Ended => {
-                shared.lost_one(self.began);
+                let is_unsent = shared.http2.sent() == self.sent_before;
+                let is_told = shared.lost_one(self.began);
+                let was_at_work = !is_unsent && self.began.elapsed() >= AT_WORK;
                 CallError::Lost {
-                    is_unsent: shared.http2.sent() == self.sent_before,
+                    is_unsent,
                     refusal: shared.refusal.get(),
+                    broke_off: was_at_work && !is_told && !shared.was_announced(),
                 }
             }
         }
@@ -320,6 +334,10 @@ fn body_error(error: StreamError) -> BodyError {
         }
     }
 }
+
+/// What a connection had been at work for as long as this was none that had been kept for too long:
+/// as for one that carries a single request.
+const AT_WORK: Duration = Duration::from_secs(1);
 
 /// A call that was given up after so long has waited in vain: most answers take less.
 const LONG: Duration = Duration::from_secs(2);

@@ -7,7 +7,8 @@
 //! that has room, so that those which a peak has opened become idle and are closed. Where none has,
 //! it joins those who wait, and one of them opens another for all. A connection takes no new
 //! streams once its endpoint has said that it ends (GOAWAY), or once a request has waited on it in
-//! vain while nothing else was heard: then the endpoint is asked whether it is still there (PING).
+//! vain while nothing else was heard: then the endpoint is asked whether it is still there (PING);
+//! and where nothing arrives that is sent there, it is lost for all that are on it.
 //! Nor does one that a few requests in a row have failed on ([`watch`]).
 //! A connection is driven by a task of its own, which belongs to the group.
 
@@ -59,6 +60,8 @@ pub struct Shared {
     standing: Cell<Standing>,
     /// Whether its endpoint has said GOAWAY before we have.
     is_left: Cell<bool>,
+    /// Whether it was given up since nothing that was sent on it arrived.
+    led_nowhere: Cell<bool>,
     /// Why its endpoint refused it, where that is known.
     refusal: Cell<Option<tls::Failure>>,
     /// Whether the endpoint has been told that requests were lost with it, or not taken on it.
@@ -140,6 +143,7 @@ impl Shared {
             is_proven: Cell::new(false),
             standing: Cell::new(Standing::Open),
             is_left: Cell::new(false),
+            led_nowhere: Cell::new(false),
             refusal: Cell::new(None),
             is_told: Cell::new(false),
             rest: Cell::new(Rest {
@@ -299,19 +303,22 @@ impl Shared {
     /// A request that began then was lost with the connection. For the endpoint that is one
     /// failure, however many requests were lost; and none if it had brought answers, as with a kept
     /// connection of HTTP/1.1: connections end, and whether the endpoint is there the next one
-    /// tells. Unless the one before was lost as well, a short while ago.
-    fn lost_one(&self, began: Instant) {
+    /// tells. Unless the one before was lost as well, a short while ago. Whether it was told; if
+    /// not, those that it had been at work for count by themselves.
+    fn lost_one(&self, began: Instant) -> bool {
         if self.is_told.replace(true) {
-            return;
+            return false;
         }
         let group = self.group.upgrade();
         let is_again = group.is_some_and(|group| group.loses_another(Instant::now()));
-        if is_again || !self.is_proven.get() {
+        let tells = is_again || !self.is_proven.get();
+        if tells {
             let refusal = self.refusal.get().map(ConnectFailure::from);
             let failure = refusal.unwrap_or(ConnectFailure::Terminated);
             let lost = Outcome::NoConnection(failure);
             self.endpoint.learn_of(Of::Since(began), lost, Instant::now);
         }
+        tells
     }
 }
 

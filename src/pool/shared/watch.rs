@@ -56,6 +56,32 @@ impl Shared {
         true
     }
 
+    /// Whether nothing that is sent on it arrives: it was sent again, and nothing of it has been
+    /// acknowledged. Then nothing else will: it ends, and all that wait on it go elsewhere. It
+    /// costs a system call.
+    pub(super) fn leads_nowhere(&self) -> bool {
+        if self.standing.get() == Standing::Ended || !self.http2.stream().writes_in_vain() {
+            return false;
+        }
+        let (name, calls) = (&self.endpoint.name, self.calls.get());
+        tracing::debug!(endpoint = %name, calls, "nothing that is sent arrives: connection given up");
+        self.led_nowhere.set(true);
+        self.standing.set(Standing::Ended);
+        let why = "nothing that was sent has been acknowledged";
+        self.http2.end_now(ErrorCode::NO_ERROR, why);
+        true
+    }
+
+    /// Whether it was given up for that.
+    pub(super) fn led_nowhere(&self) -> bool {
+        self.led_nowhere.get()
+    }
+
+    /// Whether its end had been announced, by its endpoint or by us.
+    pub(super) fn was_announced(&self) -> bool {
+        self.is_left.get() || self.closed.get().is_some()
+    }
+
     /// Asks the endpoint for a sign.
     fn ask(&self, now: Instant) {
         let mut heard = self.heard.get();

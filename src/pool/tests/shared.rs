@@ -376,7 +376,7 @@ async fn a_call_that_had_no_time_is_no_reason_to_leave_its_connection() {
         };
         for _ in 0..4 {
             let call = peer.call(&pool).await;
-            assert!(matches!(call.overdue(false), CallError::TimedOut));
+            assert!(matches!(call.overdue(false, false), CallError::TimedOut));
         }
         assert_eq!(peer.endpoint.live.connections(), 1);
         assert!(has_room(), "any client may set a short limit");
@@ -387,7 +387,7 @@ async fn a_call_that_had_no_time_is_no_reason_to_leave_its_connection() {
 
         let (peer, pool) = (Peer::of_http2(u32::MAX, 100).await, Pool::default());
         let call = peer.call(&pool).await;
-        assert!(matches!(call.overdue(true), CallError::TimedOut));
+        assert!(matches!(call.overdue(true, false), CallError::TimedOut));
         drop(call);
         let shared = pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[]);
         assert!(shared.is_none(), "it had its time");
@@ -403,7 +403,7 @@ async fn calls_that_take_long_are_no_reason_to_leave_their_connection() {
         for _ in 0..5 {
             let call = peer.call(&pool).await;
             assert!(call.looked_after().is_ok());
-            assert!(matches!(call.overdue(false), CallError::TimedOut));
+            assert!(matches!(call.overdue(false, false), CallError::TimedOut));
         }
         let has_room = || {
             let shared = pool.share(&peer.endpoint, Wanted::ANY, Instant::now(), &[]);

@@ -84,8 +84,10 @@ pub(super) fn account(
     head: &ResponseParts,
 ) {
     let metrics = &exchange.route.metrics;
-    let first_byte = exchange.record.first_byte.get().unwrap_or_default();
-    metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
+    // One that began before its request had ended took no time that says anything.
+    if let Some(first_byte) = exchange.record.first_byte.get() {
+        metrics.observe_first_byte(&choice.upstream.name, &endpoint.zone, first_byte);
+    }
     if !head.status.is_server_error() {
         let local = &exchange.connection.local;
         local.lately.answered(endpoint.live.id());

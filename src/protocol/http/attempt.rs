@@ -96,7 +96,7 @@ pub(super) fn failed_call(
         | CallError::Http1Required
         | CallError::MalformedStream(_) => Cause::ProtocolError,
         CallError::TimedOut => Cause::ResponseTimeout,
-        CallError::Undelivered => Cause::ConnectionTimeout,
+        CallError::Undelivered { .. } => Cause::ConnectionTimeout,
         CallError::NotTaken => Cause::ConnectionWriteTimeout,
         CallError::RequestBody(BodyError::Malformed) | CallError::RequestLength => {
             Cause::BadRequest
@@ -137,7 +137,10 @@ fn outcome(error: &CallError, carried: Carried) -> Option<Outcome> {
     match error {
         // The endpoint is told by whom the connection belongs to, or is not to blame.
         CallError::Unprocessed
-        | CallError::Lost { .. }
+        | CallError::Lost {
+            broke_off: false, ..
+        }
+        | CallError::Undelivered { is_told: true }
         | CallError::Http1Required
         | CallError::RequestBody(_)
         | CallError::RequestLength => None,
@@ -157,11 +160,16 @@ fn outcome(error: &CallError, carried: Carried) -> Option<Outcome> {
             is_its_own.then_some(Outcome::Broken)
         }
         CallError::Truncated
+        | CallError::Lost {
+            broke_off: true, ..
+        }
         | CallError::Malformed(_)
         | CallError::TooManyInterim
         | CallError::MalformedStream(_) => Some(Outcome::Broken),
         // As a connection that could not be made: this one leads nowhere either.
-        CallError::Undelivered => Some(Outcome::NoConnection(ConnectFailure::TimedOut)),
+        CallError::Undelivered { is_told: false } => {
+            Some(Outcome::NoConnection(ConnectFailure::TimedOut))
+        }
         CallError::TimedOut | CallError::NotTaken => Some(Outcome::TimedOut),
     }
 }
@@ -282,7 +290,26 @@ mod tests {
                 Some(Outcome::TimedOut),
                 Some(Outcome::TimedOut),
             ),
-            (CallError::Undelivered, silent, silent),
+            (CallError::Undelivered { is_told: false }, silent, silent),
+            (CallError::Undelivered { is_told: true }, None, None),
+            (
+                CallError::Lost {
+                    is_unsent: false,
+                    refusal: None,
+                    broke_off: false,
+                },
+                None,
+                None,
+            ),
+            (
+                CallError::Lost {
+                    is_unsent: false,
+                    refusal: None,
+                    broke_off: true,
+                },
+                broken,
+                broken,
+            ),
             (
                 CallError::StreamReset(ErrorCode::INTERNAL_ERROR),
                 broken,

@@ -20,15 +20,10 @@ impl Sender for Exchange<'_> {
     }
 
     fn break_off(&self, outgoing: &mut Outgoing, error: Option<&SendError>) -> bool {
-        if error.is_none() {
-            // Who was waited for last.
-            self.stopped(if outgoing.awaits_body() {
-                self.awaited_in_vain(outgoing);
-                Cause::ConnectionReadTimeout
-            } else {
-                Cause::ResponseNotTaken
-            });
-        }
+        let cause = match error {
+            None => self.stopped(self.awaited_in_vain(outgoing)),
+            Some(error) => self.late(cause(error)),
+        };
         let (Some(stream), Outgoing::Http2(sending)) = (self.connection.client.http2(), outgoing)
         else {
             return false;
@@ -43,7 +38,7 @@ impl Sender for Exchange<'_> {
             }
             return false;
         };
-        let (cause, code) = status(error);
+        let code = status(error);
         if call.is_between_messages() && sending.end_with(stream, &grpc_trailers(cause, code)) {
             call.tell(code);
             return true;
@@ -54,13 +49,22 @@ impl Sender for Exchange<'_> {
 }
 
 impl Exchange<'_> {
-    /// Tells an endpoint that no more of its response came, if it had a fair time for that; and not
-    /// where it may be the rest of the request that it waits for.
-    fn awaited_in_vain(&self, outgoing: &mut Outgoing) {
+    /// Who was waited for last, when a limit has passed. An endpoint is told that no more of its
+    /// response came, if it had a fair time for that; and not where it may be the rest of the
+    /// request that it waits for.
+    fn awaited_in_vain(&self, outgoing: &mut Outgoing) -> Cause {
+        if !outgoing.awaits_body() {
+            return Cause::ResponseNotTaken;
+        }
         let had = self.now.get().elapsed();
-        if self.connection.client.has_whole_request() && self.was_fair(had, self.body_idle()) {
+        if !self.connection.client.has_whole_request() {
+            if outgoing.awaits_request() {
+                return Cause::RequestBodyTimeout;
+            }
+        } else if self.was_fair(had, self.body_idle()) {
             outgoing.fell_silent();
         }
+        Cause::ConnectionReadTimeout
     }
 
     /// Resets the stream of a call that is in the middle of a message.
@@ -81,21 +85,26 @@ impl Exchange<'_> {
     }
 }
 
+/// Why a response broke off: the same word for its client, the log and the metrics.
+pub(super) fn cause(error: &SendError) -> Cause {
+    match error {
+        SendError::Body(BodyError::Idle | BodyError::Deadline) => Cause::ConnectionReadTimeout,
+        SendError::Body(BodyError::Malformed) | SendError::Length => Cause::ProtocolError,
+        SendError::Body(BodyError::Truncated | BodyError::Reset(_)) | SendError::Gone => {
+            Cause::ResponseIncomplete
+        }
+    }
+}
+
 /// What a call of gRPC ends with.
-fn status(error: Option<&SendError>) -> (Cause, Code) {
+fn status(error: Option<&SendError>) -> Code {
     match error {
         None | Some(SendError::Body(BodyError::Idle | BodyError::Deadline)) => {
-            (Cause::ResponseTimeout, Code::DeadlineExceeded)
+            Code::DeadlineExceeded
         }
-        Some(SendError::Body(BodyError::Reset(code))) => {
-            (Cause::ResponseIncomplete, Code::of_http2(ErrorCode(*code)))
-        }
-        Some(SendError::Body(BodyError::Truncated) | SendError::Gone) => {
-            (Cause::ResponseIncomplete, Code::Unavailable)
-        }
-        Some(SendError::Body(BodyError::Malformed) | SendError::Length) => {
-            (Cause::ResponseIncomplete, Code::Internal)
-        }
+        Some(SendError::Body(BodyError::Reset(code))) => Code::of_http2(ErrorCode(*code)),
+        Some(SendError::Body(BodyError::Truncated) | SendError::Gone) => Code::Unavailable,
+        Some(SendError::Body(BodyError::Malformed) | SendError::Length) => Code::Internal,
     }
 }
 
@@ -119,8 +128,8 @@ mod tests {
 
     #[test]
     fn what_failed_is_told_as_a_status() {
-        let of = |error| status(Some(&SendError::Body(error))).1;
-        assert_eq!(status(None).1, Code::DeadlineExceeded);
+        let of = |error| status(Some(&SendError::Body(error)));
+        assert_eq!(status(None), Code::DeadlineExceeded);
         assert_eq!(of(BodyError::Deadline), Code::DeadlineExceeded);
         assert_eq!(of(BodyError::Truncated), Code::Unavailable);
         assert_eq!(of(BodyError::Malformed), Code::Internal);

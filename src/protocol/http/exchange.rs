@@ -63,6 +63,8 @@ pub(super) struct Message {
     pub(super) te_trailers: bool,
     pub(super) version: Version,
     pub(super) persistent: bool,
+    /// Whether the client may wait with its body until it is told to send it (`Expect`).
+    pub(super) awaits_go_ahead: Cell<bool>,
 }
 
 /// Serves the request that begins with the bytes that are there or about to be.
@@ -173,6 +175,7 @@ pub(super) async fn refuse(
         te_trailers: false,
         version,
         persistent: false,
+        awaits_go_ahead: Cell::new(false),
     };
     let route = &terms.listener.unrouted;
     let said = (message, false);
@@ -258,6 +261,7 @@ fn message(head: &mut RequestHead) -> Message {
         te_trailers: head.te_trailers,
         version: head.parts.version,
         persistent: head.persistent,
+        awaits_go_ahead: Cell::new(head.expect_continue),
     }
 }
 

@@ -170,6 +170,7 @@ pub(super) fn attempt<'a>(
                 continue;
             };
             let_converse(exchange, &call);
+            let began = exchange.now.get();
             let NoHead { error, waited } = match response_head(exchange, choice, &mut call).await {
                 Ok(head) => {
                     account(exchange, choice, call.endpoint(), &head.parts);
@@ -201,9 +202,10 @@ pub(super) fn attempt<'a>(
             let is_repeatable = left.is_some();
             *body = left.unwrap_or_default();
             // What ends after it has worked for a while was no connection that was kept too long.
-            // It may have worked since the first piece of a body.
+            // It may have worked since the first piece of a body; and not while the request was
+            // waiting for a place, or was elsewhere.
             let worked = if has_body {
-                exchange.now.get() - exchange.record.started()
+                exchange.now.get() - began
             } else {
                 waited.time
             };

@@ -234,6 +234,10 @@ impl Flow for Watched {
         }
         self.body.fell_silent();
     }
+
+    fn awaits_request(&self) -> bool {
+        self.body.awaits_request()
+    }
 }
 
 /// Tells the endpoint of a call how much time is left for it.

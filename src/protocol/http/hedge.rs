@@ -240,6 +240,7 @@ impl<'a> Exchange<'a> {
                 te_trailers: self.message.te_trailers,
                 version: self.message.version,
                 persistent: self.message.persistent,
+                awaits_go_ahead: Cell::new(false),
             },
             peer_is_trusted: self.peer_is_trusted,
             is_within: Cell::default(),

@@ -8,6 +8,7 @@ use http::{Method, Version, header};
 use http_body::Body as _;
 
 use super::answer::Answer;
+use super::broken;
 use super::client::{Outgoing, SendError};
 use super::connection::Next;
 use super::exchange::Exchange;
@@ -15,7 +16,7 @@ use super::record::{Ending, Record};
 use super::respond::Cause;
 use super::terms::Terms;
 use super::upgrade::Tunnel;
-use crate::body::{Body, BodyError};
+use crate::body::Body;
 use crate::http1::{
     self, Framing, ResponseFraming, ResponseOptions, encode_interim, encode_response,
 };
@@ -215,23 +216,16 @@ impl Exchange<'_> {
     /// How a request ends whose answer could not be sent whole, and why: also where it has begun,
     /// somebody will ask.
     fn broke_off(&self, error: &SendError) -> End {
-        let cause = match error {
-            SendError::Body(BodyError::Idle | BodyError::Deadline) => Cause::ConnectionReadTimeout,
-            SendError::Body(BodyError::Malformed) | SendError::Length => Cause::ProtocolError,
-            SendError::Body(BodyError::Truncated | BodyError::Reset(_)) | SendError::Gone => {
-                Cause::ResponseIncomplete
-            }
-        };
-        self.stopped(cause)
+        self.stopped(broken::cause(error)).end()
     }
 
-    /// Keeps why a response stopped on its way, if nothing else is known to be wrong.
-    pub(super) fn stopped(&self, cause: Cause) -> End {
+    /// Keeps why a response stopped on its way, if nothing else is known to be wrong; and says it.
+    pub(super) fn stopped(&self, cause: Cause) -> Cause {
         let cause = self.late(cause);
         if self.record.cause.get().is_none() {
             self.record.cause.set(Some(cause));
         }
-        cause.end()
+        cause
     }
 
     /// The fields that every response gets, whoever made it.

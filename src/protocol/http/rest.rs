@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use http::{StatusCode, header};
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
@@ -75,7 +78,7 @@ pub(super) fn judge(
     pick: &Pick,
     (parts, is_whole): (&ResponseParts, bool),
 ) -> Judge {
-    let took = exchange.record.first_byte.get().unwrap_or_default();
+    let took = exchange.record.first_byte.get();
     let of_call = exchange.record.call().filter(|_| is_of_call(parts));
     let outcome = Outcome::Answered {
         status: parts.status,
@@ -109,7 +112,7 @@ pub(super) fn judge_given_up(
     };
     let outcome = Outcome::Answered {
         status: parts.status,
-        took: exchange.record.first_byte.get().unwrap_or_default(),
+        took: exchange.record.first_byte.get(),
         retry_after: retry_after(parts),
         is_whole: code.is_none(),
     };
@@ -124,8 +127,7 @@ pub(super) fn asks_later(parts: &ResponseParts) -> bool {
     parts.status == StatusCode::TOO_MANY_REQUESTS && retry_after(parts).is_some()
 }
 
-/// How long the endpoint asks to be left alone. A date is for the client's clock: it says that
-/// there is such a time, and nothing of how long it is.
+/// How long the endpoint asks to be left alone: in seconds, or until a date by our clock.
 #[inline]
 pub(super) fn retry_after(parts: &ResponseParts) -> Option<Duration> {
     let sheds = [
@@ -139,11 +141,39 @@ pub(super) fn retry_after(parts: &ResponseParts) -> Option<Duration> {
     let value = Value::to_str(value)?;
     if value.contains(':') {
         // Each form of a date has a time of the day (RFC 9110 §5.6.7).
-        return Some(Duration::ZERO);
+        return Some(until(value, Timestamp::now()));
     }
     let seconds = value.parse::<u32>().ok()?;
     Some(Duration::from_secs(seconds.into()))
 }
+
+/// How long it is until a date, in any form that RFC 9110 §5.6.7 has; nothing where it has passed.
+#[cold]
+fn until(date: &str, now: Timestamp) -> Duration {
+    let forms = DATES.iter();
+    let read = |form| {
+        DateTime::strptime(form, date)
+            .ok()?
+            .to_zoned(TimeZone::UTC)
+            .ok()
+    };
+    let Some(date) = forms.copied().find_map(read) else {
+        return UNREADABLE;
+    };
+    let left = date.timestamp().duration_since(now);
+    Duration::try_from(left).unwrap_or_default()
+}
+
+/// How dates are written: as RFC 9110 has it, and as RFC 850 and C's asctime did.
+const DATES: [&str; 3] = [
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%A, %d-%b-%y %H:%M:%S GMT",
+    "%a %b %e %H:%M:%S %Y",
+];
+
+/// What a date that nobody can read stands for: there is such a time, and nobody says a shorter one
+/// in seconds.
+const UNREADABLE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -177,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_to_come_again_is_taken_in_seconds_and_a_date_for_what_it_is() {
+    fn a_time_to_come_again_is_taken_in_seconds_or_until_a_date() {
         let told = |status: u16, value: &str| {
             let response = Response::builder().status(status);
             let response = response.header(header::RETRY_AFTER, value).body(());
@@ -186,12 +216,21 @@ mod tests {
         };
         assert_eq!(told(503, "7"), Some(Duration::from_secs(7)));
         assert_eq!(told(429, "0"), Some(Duration::ZERO));
+        let then = Timestamp::from_second(784_111_777).expect("a time");
         for date in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
         ] {
-            assert_eq!(told(503, date), Some(Duration::ZERO), "{date}");
+            assert_eq!(told(503, date), Some(Duration::ZERO), "{date}: long ago");
+            let before = |seconds| until(date, then - Duration::from_secs(seconds));
+            assert_eq!(before(7), Duration::from_secs(7), "{date}");
+            assert_eq!(before(0), Duration::ZERO, "{date}");
+        }
+        let far = told(503, "Fri, 01 Jan 2100 00:00:00 GMT");
+        assert!(far.is_some_and(|far| far > Duration::from_hours(24)));
+        for date in ["at 7:30", "Sun, 06 Nov 1994 25:49:37 GMT", ":"] {
+            assert_eq!(told(503, date), Some(UNREADABLE), "{date}");
         }
         assert_eq!(told(503, "soon"), None);
         assert_eq!(told(500, "7"), None);

@@ -84,6 +84,7 @@ mod tests {
             },
             length: None,
             ends: false,
+            expect_continue: false,
             te_trailers: false,
             is_https: true,
             protocol: Some(protocol.as_bytes().into()),

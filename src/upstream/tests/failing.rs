@@ -78,7 +78,7 @@ fn who_sheds_load_has_not_proved_to_be_well() {
     let now = Instant::now();
     let status = |status| Outcome::Answered {
         status: http::StatusCode::from_u16(status).expect("a status"),
-        took: Duration::ZERO,
+        took: Some(Duration::ZERO),
         retry_after: Some(Duration::from_secs(1)).filter(|_| status != 500),
         is_whole: true,
     };

@@ -143,7 +143,7 @@ impl Simulation {
         let status = if failed { 500 } else { 200 };
         let outcome = Outcome::Answered {
             status: http::StatusCode::from_u16(status).expect("a status"),
-            took,
+            took: Some(took),
             retry_after: None,
             is_whole: true,
         };

@@ -103,6 +103,12 @@ impl H2Endpoint {
         Self::serve(None, settings, None, behaviour)
     }
 
+    /// Answers every request with 200 and this body, at an address.
+    pub(crate) fn says_at(address: SocketAddr, body: &str) -> Self {
+        let settings = Frame::settings_of(&[]).bytes();
+        Self::serve_at(address, None, (settings, None), says(body))
+    }
+
     /// Leaves its SETTINGS to the behaviour.
     pub(crate) fn start_unsettled(behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static) -> Self {
         Self::serve(None, Vec::new(), None, behaviour)
@@ -146,7 +152,17 @@ impl H2Endpoint {
         old: Option<String>,
         behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        Self::serve_at(address, tls, (settings, old), behaviour)
+    }
+
+    fn serve_at(
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        (settings, old): (Vec<u8>, Option<String>),
+        behaviour: impl Fn(&mut H2Peer) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let record = Arc::new(Record::default());
         let kept = Arc::clone(&record);
@@ -220,7 +236,8 @@ impl Drop for H2Endpoint {
         for stream in held(&self.record.connections).drain(..) {
             drop(stream.shutdown(Shutdown::Both));
         }
-        drop(TcpStream::connect(self.address));
+        // It may be in a namespace that is not ours.
+        drop(TcpStream::connect_timeout(&self.address, PATIENCE));
         if let Some(failed) = failed.filter(|_| !thread::panicking()) {
             resume_unwind(failed);
         }

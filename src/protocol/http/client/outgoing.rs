@@ -62,6 +62,14 @@ impl Outgoing {
         }
     }
 
+    /// Whether what is behind the body waits for the rest of the request.
+    pub(in crate::protocol::http) fn awaits_request(&self) -> bool {
+        match self {
+            Self::Http1(outgoing) => outgoing.awaits_request(),
+            Self::Http2(sending) => sending.awaits_request(),
+        }
+    }
+
     /// Whether everything that was there has left, and more of the body is to come.
     pub(in crate::protocol::http) fn awaits_body(&self) -> bool {
         match self {

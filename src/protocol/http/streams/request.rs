@@ -157,7 +157,7 @@ fn as_http1(mut head: http2::RequestHead) -> RequestHead {
         framing,
         trailers: Trailers::Kept,
         persistent: true,
-        expect_continue: false,
+        expect_continue: head.expect_continue && framing.has_body(),
         upgrade,
         te_trailers: head.te_trailers,
         size: 0,
