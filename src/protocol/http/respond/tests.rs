@@ -319,8 +319,9 @@ fn who_is_turned_away_for_lack_of_room_comes_back_at_a_time_of_his_own() {
     let after = |cause: Cause| [0, 1, 2, u32::MAX].map(|drawn| cause.retry_after(drawn));
     for cause in Cause::ALL {
         let waits = match cause.shed() {
-            Some(Shed::Draining) | None => [Some(1); 4],
-            Some(_) => [Some(1), Some(2), Some(3), Some(1)],
+            None if cause != Cause::DestinationUnavailable => [Some(1); 4],
+            Some(Shed::Draining) => [Some(1); 4],
+            _ => [Some(1), Some(2), Some(3), Some(1)],
         };
         let again = matches!(cause.status().as_u16(), 429 | 503);
         let expected = if again { waits } else { [None; 4] };
