@@ -250,6 +250,8 @@ impl Outliers {
             self.everywhere = is_everywhere.then_some(now);
             if is_everywhere {
                 self.pardon(now);
+            } else {
+                self.tell_of_those_left(now);
             }
             if let Some(watched) = self.watched.values().next() {
                 scope.tell(&watched.upstream, is_everywhere);
@@ -265,16 +267,6 @@ impl Outliers {
             let is_suspended = watched.is_suspended(is_everywhere) || other.is_some_and(|it| it.1);
             upstream.set_suspended(is_suspended);
             suspended = Some((Arc::clone(upstream), is_suspended));
-        }
-    }
-
-    /// Nothing is ejected anywhere, and what the last seconds have ejected comes back.
-    fn pardon(&mut self, now: Instant) {
-        for watched in self.watched.values_mut() {
-            let why = "it is not alone: endpoints of other upstreams fail as well";
-            let changes = watched.group.pardon(why, now);
-            watched.carry_out(changes);
-            watched.told.drop_what_is_due();
         }
     }
 

@@ -320,6 +320,34 @@ async fn twenty_upstreams_that_fail_are_one_event() {
     assert_eq!(ended, ["outlier_suspended", "outlier_resumed"]);
 }
 
+/// Who fails still when it is everywhere no more does so by himself, and so is told of.
+#[tokio::test(start_paused = true)]
+async fn who_fails_on_after_the_others_is_told_of() {
+    let mut scene = Scene::new();
+    let [a, b, c] = everywhere(&mut scene).await;
+    let all = |upstream: &Arc<Upstream>, status, count| {
+        for endpoint in upstream.endpoints().iter() {
+            answer(endpoint, status, count);
+        }
+    };
+    for _ in 0..30 {
+        for well in [&a, &c] {
+            all(well, 200, 20);
+        }
+        all(&b, 502, 20);
+        scene.seconds(1);
+    }
+    assert!(b.is_suspended() && !a.is_suspended() && !c.is_suspended());
+    let begun = ["outlier_suspended", "outlier_resumed", "outlier_suspended"];
+    assert_eq!(scene.events(), begun, "all, all, and one");
+    for _ in 0..30 {
+        all(&b, 200, 20);
+        scene.seconds(1);
+    }
+    assert!(!b.is_suspended());
+    assert_eq!(scene.events()[3..], ["outlier_resumed"]);
+}
+
 /// What a reload ends is told of as well.
 #[tokio::test(start_paused = true)]
 async fn a_reload_without_detection_ends_what_was_suspended() {

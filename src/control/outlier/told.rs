@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Outliers;
 use crate::upstream::Notice;
 
 /// How far people have been told.
@@ -61,6 +62,29 @@ impl Told {
     pub(super) fn drop_what_is_due(&mut self) {
         if self.next().is_some() {
             *self = Self::Nothing;
+        }
+    }
+}
+
+impl Outliers {
+    /// It is everywhere no more, and upstreams that fail still do so by themselves.
+    pub(super) fn tell_of_those_left(&mut self, now: Instant) {
+        for watched in self.watched.values_mut() {
+            if let Some(notice) = watched.group.suspended(now)
+                && watched.told == Told::Nothing
+            {
+                watched.told.notices(notice, now);
+            }
+        }
+    }
+
+    /// Nothing is ejected anywhere, and what the last seconds have ejected comes back.
+    pub(super) fn pardon(&mut self, now: Instant) {
+        for watched in self.watched.values_mut() {
+            let why = "it is not alone: endpoints of other upstreams fail as well";
+            let changes = watched.group.pardon(why, now);
+            watched.carry_out(changes);
+            watched.told.drop_what_is_due();
         }
     }
 }

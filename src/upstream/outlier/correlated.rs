@@ -66,6 +66,24 @@ impl Extent {
         }
     }
 
+    /// What there is to tell of many that fail together.
+    pub(super) fn suspended(self, pardoned: usize) -> Notice {
+        Notice::Suspended {
+            failing: self.failing,
+            active: self.active,
+            pardoned,
+        }
+    }
+
+    /// What there is to tell once nothing is suspended any more.
+    pub(super) fn resumed(self, lasted: Duration) -> Notice {
+        Notice::Resumed {
+            lasted,
+            failing: self.failing,
+            active: self.active,
+        }
+    }
+
     /// Whether it is that still. What probes have found meanwhile is no sign that it is over.
     fn is_still_shared(self) -> bool {
         let with_lost = Self {
@@ -94,11 +112,7 @@ impl Course {
                     since: now,
                     calm: 0,
                 };
-                Some(Notice::Suspended {
-                    failing: extent.failing,
-                    active: extent.active,
-                    pardoned: 0, // the group knows
-                })
+                Some(extent.suspended(0)) // the group knows how many come back
             }
             Self::Shared { calm, .. } if extent.is_still_shared() => {
                 *calm = 0;
@@ -111,11 +125,7 @@ impl Course {
                 }
                 let lasted = now.saturating_duration_since(*since);
                 *self = Self::Usual;
-                Some(Notice::Resumed {
-                    lasted,
-                    failing: extent.failing,
-                    active: extent.active,
-                })
+                Some(extent.resumed(lasted))
             }
             Self::Usual | Self::Shared { .. } => None,
         }

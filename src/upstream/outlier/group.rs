@@ -313,14 +313,15 @@ impl Group {
         changes
     }
 
+    /// What there is to tell if many fail together.
+    pub fn suspended(&self, now: Instant) -> Option<Notice> {
+        self.is_suspended().then(|| self.extent(now).suspended(0))
+    }
+
     /// What there is to tell once nothing is suspended any more, whatever fails.
     pub fn not_suspended(&self, since: Instant, now: Instant) -> Notice {
-        let extent = self.extent(now);
-        Notice::Resumed {
-            lasted: now.saturating_duration_since(since),
-            failing: extent.failing,
-            active: extent.active,
-        }
+        let lasted = now.saturating_duration_since(since);
+        self.extent(now).resumed(lasted)
     }
 
     /// Those that should be out, the worst first.
