@@ -166,11 +166,13 @@ impl Endpoint {
                     self.live.took(now(), took);
                 }
             }
-            Outcome::Ended | Outcome::GrpcEnded(_) | Outcome::CutShort | Outcome::FellSilent => {
+            Outcome::Ended | Outcome::GrpcEnded(_) => {
                 if is_well {
                     self.live.went_well(of);
                 }
             }
+            // Where they do not count they are no good news either.
+            Outcome::CutShort | Outcome::FellSilent => {}
             Outcome::Proved => {
                 self.live.ended();
                 self.live.proved(of);
@@ -215,10 +217,11 @@ impl Endpoint {
         self.live.ended();
         match failure {
             ConnectFailure::Terminated => self.live.died_unanswered(now),
-            ConnectFailure::TimedOut | ConnectFailure::TlsTimedOut | ConnectFailure::Unroutable => {
-                self.live.connect_timed_out(now)
+            ConnectFailure::TimedOut | ConnectFailure::Unroutable => {
+                self.live.connect_timed_out(now);
             }
             ConnectFailure::Refused
+            | ConnectFailure::TlsTimedOut
             | ConnectFailure::Unavailable
             | ConnectFailure::TlsCertificate
             | ConnectFailure::TlsName

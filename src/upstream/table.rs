@@ -11,7 +11,7 @@ use super::group::Group;
 use super::standing::{Candidates, Member, Standing, choose};
 use super::ties::{Mark, Marks, Seal, TieCounts};
 use super::view::View;
-use super::wish::{Takes, Wish};
+use super::wish::Wish;
 use super::{Haste, PickError};
 use crate::balance::{Members as _, WHOLE};
 use crate::config::Balance;
@@ -217,9 +217,7 @@ impl Table {
             None if wish.spares_shedding && self.takes_first_attempts(wish) => {
                 Err(PickError::NoEndpoints)
             }
-            None if self.view(&self.first, wish, Backoff::Ignore).is_given_up() => {
-                Err(PickError::NoEndpoints)
-            }
+            None if self.is_given_up(wish) => Err(PickError::NoEndpoints),
             None => Err(self.why_none()),
         }
     }
@@ -362,7 +360,7 @@ impl Table {
             };
             let is_admitted = match backoff {
                 Backoff::Heed => live.admit(wish.now),
-                Backoff::Ignore => wish.takes == Takes::Connection || live.try_it(wish.now),
+                Backoff::Ignore => view.lets_try(live),
             };
             if is_admitted {
                 return Some(in_flight.let_through());
@@ -371,7 +369,12 @@ impl Table {
         None
     }
 
-    fn view<'a>(&'a self, group: &'a Group, wish: Wish<'a>, backoff: Backoff) -> View<'a> {
+    pub(super) fn view<'a>(
+        &'a self,
+        group: &'a Group,
+        wish: Wish<'a>,
+        backoff: Backoff,
+    ) -> View<'a> {
         View::new(&self.slots, group, (wish, backoff))
     }
 

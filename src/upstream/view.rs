@@ -1,7 +1,7 @@
 //! The members of a group as a balancer sees them at one pick.
 
 use super::group::Group;
-use super::table::{Backoff, Slot};
+use super::table::{Backoff, Slot, Table};
 use super::warming::Warming;
 use super::wish::{Takes, Wish};
 use crate::balance::{self, Load, Members, Together, WHOLE};
@@ -71,8 +71,15 @@ impl<'a> View<'a> {
         any.map_or(0, |slot| slot.live.millis(self.wish.now))
     }
 
+    /// Whether this one may try an endpoint that others are kept away from: as the only one for a
+    /// while, where nothing is heard of it.
+    pub(super) fn lets_try(&self, live: &endpoint::Live) -> bool {
+        let now = self.wish.now;
+        self.wish.takes == Takes::Connection || !live.is_backing_off(now) || live.try_it(now)
+    }
+
     /// Whether nothing is heard of any member, and somebody waits in vain at each.
-    pub(super) fn is_given_up(&self) -> bool {
+    fn is_given_up(&self) -> bool {
         (0..self.group.members.len()).all(|member| self.waits_in_vain(&self.slot(member).live))
     }
 
@@ -97,6 +104,17 @@ impl<'a> View<'a> {
         let share = u64::from(warming.share(member, self.wish.now));
         let share = (u64::from(most) * share).div_ceil(u64::from(WHOLE));
         u32::try_from(share).unwrap_or(most)
+    }
+}
+
+impl Table {
+    /// Whether nothing is heard of any endpoint, and somebody waits in vain at each.
+    pub(super) fn is_given_up(&self, wish: Wish<'_>) -> bool {
+        let groups = [&self.first, &self.reserve];
+        let mut views = groups
+            .map(|group| self.view(group, wish, Backoff::Ignore))
+            .into_iter();
+        views.all(|view| view.is_given_up())
     }
 }
 

@@ -72,6 +72,7 @@ mod queue;
 mod reload;
 mod reload_watch;
 mod retries;
+mod retry_budget;
 mod retry_layers;
 mod route_command;
 mod routing;

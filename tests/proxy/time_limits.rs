@@ -203,7 +203,7 @@ fn where_everybody_would_wait_in_vain_others_are_told_at_once() {
         (response.status, reason(&response)),
         (504, "connection_timeout")
     );
-    // It was tried twice. From now on one a second may try it.
+    // So for a second, and from then on one a second may try it.
     let refused = eventually("somebody is told at once", || {
         let mut waits = proxy.client();
         waits.send("GET /patient HTTP/1.1\r\nHost: a\r\n\r\n");

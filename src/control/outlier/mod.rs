@@ -23,7 +23,8 @@ use self::scope::{Part, Scope};
 use self::told::Told;
 use crate::endpoint::{By, Endpoint, Reading};
 use crate::upstream::{
-    Change, Group, HealthChange, KeptMember, Look, Member, OutlierDetection, Seen, State, Upstream,
+    Change, Group, HealthChange, KeptMember, Look, Member, Notice, OutlierDetection, Seen, State,
+    Upstream,
 };
 
 /// All endpoints of all upstreams.
@@ -233,6 +234,9 @@ impl Outliers {
             watched.due = now + watched.interval;
         }
         watched.carry_out(changes);
+        // Of one or two endpoints none is ejected anyway.
+        let is_news = |it: &Notice| watched.group.is_suspended() || it.is_end();
+        let notice = notice.filter(is_news);
         if let Some(told) = notice.and_then(|notice| watched.told.notices(notice, now)) {
             watched.upstream.tell(&told);
         }

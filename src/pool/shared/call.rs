@@ -213,7 +213,7 @@ impl SharedCall {
 
     /// The request has waited for as long as a connection has to be made.
     pub(in crate::pool) fn looked_after(&self) -> Result<(), CallError> {
-        if self.shared.leads_nowhere() {
+        if self.shared.leads_nowhere(self.heard_before) {
             self.excuse();
             return Err(CallError::Undelivered { is_told: false });
         }

@@ -56,16 +56,22 @@ impl Shared {
         true
     }
 
-    /// Whether nothing that is sent on it arrives: it was sent again, and nothing of it has been
-    /// acknowledged. Then nothing else will: it ends, and all that wait on it go elsewhere. It
-    /// costs a system call.
-    pub(super) fn leads_nowhere(&self) -> bool {
-        if self.standing.get() == Standing::Ended || !self.http2.stream().writes_in_vain() {
+    /// Whether nothing that is sent on it arrives: nothing has been heard since so much was, when
+    /// a request began that has waited for a while; what was sent was sent again, and nothing of it
+    /// has been acknowledged. Then nothing else will: it ends, and all that wait on it go
+    /// elsewhere. It costs a system call.
+    pub(super) fn leads_nowhere(&self, received: u64) -> bool {
+        if self.standing.get() == Standing::Ended
+            || self.http2.received() != received
+            || !self.http2.stream().writes_in_vain()
+        {
             return false;
         }
         let (name, calls) = (&self.endpoint.name, self.calls.get());
         tracing::debug!(endpoint = %name, calls, "nothing that is sent arrives: connection given up");
         self.led_nowhere.set(true);
+        // By whoever asks, of a connection that could not be made.
+        self.is_told.set(true);
         self.standing.set(Standing::Ended);
         let why = "nothing that was sent has been acknowledged";
         self.http2.end_now(ErrorCode::NO_ERROR, why);

@@ -8,10 +8,9 @@
 //! So clients take turns, one of theirs at each, in the order in which they began to wait, and
 //! among those of one client the oldest is first. That everybody waits a little is no reason to
 //! change it: near its capacity a service has a line nearly always, and serves it in time. But once
-//! somebody has waited in vain ([`Order::stale_after`]; or for as long as he had, if that is no less
-//! than a tenth of it) more comes than can be done, and the newest is first, of the clients as of
-//! what each has waiting, until nobody has waited for half as long as he:
-//! most are served at once then, and who has waited longest is who waits in vain (adaptive LIFO: B.
+//! somebody has waited in vain ([`Order::stale_after`]; or all the time that he had, if that is no
+//! less than half of it) more comes than can be done, and the newest is first, of the clients as of
+//! what each has waiting, until nobody has waited for half as long as he: most are served at once then, and who has waited longest is who waits in vain (adaptive LIFO: B.
 //! Maurer, "Fail at Scale", ACM Queue 13/8, 2015; that the wait of the oldest tells a bad queue
 //! from a good one, and not its length nor its age, is from K. Nichols and V. Jacobson,
 //! "Controlling Queue Delay", ACM Queue 10/5, 2012). So nobody is lost by it whom the order of
@@ -351,8 +350,9 @@ impl<W> Line<W> {
 }
 
 /// Who had less time than that part of what one may wait at most, and waited in vain, says nothing
-/// of the line: clients with hardly any time would keep it turned around for all others.
-const SHORT: u32 = 10;
+/// of the line: clients with little time would keep it turned around for all others, whom the order
+/// of arrival would have served.
+const SHORT: u32 = 2;
 
 /// There are no more clients than may wait, and numbers side by side are looked through fast.
 fn position(clients: &VecDeque<u64>, client: u64) -> Option<usize> {

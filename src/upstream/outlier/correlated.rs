@@ -56,6 +56,13 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// Whether something is over.
+    pub fn is_end(&self) -> bool {
+        matches!(self, Self::Resumed { .. })
+    }
+}
+
 impl Extent {
     /// Whether it is more than endpoints of their own accord would do. Where none may be out, as of
     /// one or two, it is all of them.
