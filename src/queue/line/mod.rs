@@ -10,12 +10,13 @@
 //! change it: near its capacity a service has a line nearly always, and serves it in time. But once
 //! somebody has waited in vain ([`Order::stale_after`]; or all the time that he had, if that is no
 //! less than half of it) more comes than can be done, and the newest is first, of the clients as of
-//! what each has waiting, until nobody has waited for half as long as he: most are served at once then, and who has waited longest is who waits in vain (adaptive LIFO: B.
-//! Maurer, "Fail at Scale", ACM Queue 13/8, 2015; that the wait of the oldest tells a bad queue
-//! from a good one, and not its length nor its age, is from K. Nichols and V. Jacobson,
-//! "Controlling Queue Delay", ACM Queue 10/5, 2012). So nobody is lost by it whom the order of
-//! arrival would have served, as long as that serves all. Turns hold then as well: who had his is
-//! passed over until as many were served as clients waited when the round began.
+//! what each has waiting, until nobody has waited for half as long as he: most are served at once
+//! then, and who has waited longest is who waits in vain (adaptive LIFO: B. Maurer, "Fail at
+//! Scale", ACM Queue 13/8, 2015; that the wait of the oldest tells a bad queue from a good one, and
+//! not its length nor its age, is from K. Nichols and V. Jacobson, "Controlling Queue Delay", ACM
+//! Queue 10/5, 2012). So nobody is lost by it whom the order of arrival would have served, as long
+//! as that serves all. Turns hold then as well: who had his is passed over until as many were
+//! served as clients waited when the round began.
 //!
 //! Where there is no room for one more, whoever has the most waiting loses the one that would be
 //! served last, if whoever comes has fewer: so nobody is kept out by one who fills the line.
