@@ -249,7 +249,6 @@ mod tests {
         let more = owners(&[1000; 8], 8000);
         let moved = all.iter().zip(&more).filter(|(one, other)| one != other);
         let moved = moved.count();
-        println!("{moved} of 20,000 moved to the eighth, or since there are fewer points");
         assert!((2_000..2 * 2_900).contains(&moved), "{moved}");
     }
 }

@@ -171,15 +171,14 @@ impl Endpoint {
                     self.live.went_well(of);
                 }
             }
-            // Where they do not count they are no good news either.
-            Outcome::CutShort | Outcome::FellSilent => {}
             Outcome::Proved => {
                 self.live.ended();
                 self.live.proved(of);
             }
             Outcome::NoConnection(failure) => self.not_connected(failure, now()),
             Outcome::Broken | Outcome::TimedOut => self.live.ended(),
-            Outcome::Abandoned => {}
+            // Where what broke off does not count it is no good news either.
+            Outcome::CutShort | Outcome::FellSilent | Outcome::Abandoned => {}
         }
         if let Some(fault) = fault {
             self.live.failed(fault, self.blame.row, of);

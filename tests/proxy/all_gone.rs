@@ -92,6 +92,26 @@ fn are_all(answers: &[Response], status: u16, word: &str) {
     }
 }
 
+/// From now on one at a time waits in vain at each, and the others are told at once. `before` were
+/// on their way.
+fn some_wait(proxy: &Evenkeel, scene: &Scene, before: &[Response], (status, word): (u16, &str)) {
+    let is_told = |it: &&Response| cause(it) == "destination_unavailable";
+    let (told, later) = eventually("most are told at once", || {
+        let later = ask(proxy, scene);
+        let told: Vec<Response> = later.iter().filter(is_told).cloned().collect();
+        (told.len() >= 10).then_some((told, later))
+    });
+    are_all(&told, 503, "destination_unavailable");
+    assert!(told.iter().all(says_when), "{told:?}");
+    let waited = before.iter().chain(&later).filter(|it| !is_told(it));
+    let waited: Vec<Response> = waited.cloned().collect();
+    are_all(&waited, status, word);
+}
+
+fn says_when(answer: &Response) -> bool {
+    answer.head.value("retry-after").is_some()
+}
+
 #[test]
 fn what_is_refused_is_502_and_who_need_not_wait_is_told_503() {
     let Some(scene) = Scene::new() else { return };
@@ -124,25 +144,14 @@ fn what_is_refused_is_502_and_who_need_not_wait_is_told_503() {
                 // What is sent on the connection that was kept breaks off, which is another word.
                 assert!(is_well().is_none());
                 let answers = ask(&proxy, &scene);
-                let says_when = |it: &Response| it.head.value("retry-after").is_some();
                 if standing == "down" {
                     are_all(&answers, 503, "destination_unavailable");
                     assert!(answers.iter().all(says_when), "{answers:?}");
                 } else if status == 502 {
                     are_all(&answers, status, word);
                 } else {
-                    // Whoever was on his way has waited in vain. Now one at a time does.
-                    let is_told = |it: &&Response| cause(it) == "destination_unavailable";
-                    let (told, later) = eventually("most are told at once", || {
-                        let later = ask(&proxy, &scene);
-                        let told: Vec<Response> = later.iter().filter(is_told).cloned().collect();
-                        (told.len() >= 10).then_some((told, later))
-                    });
-                    are_all(&told, 503, "destination_unavailable");
-                    assert!(told.iter().all(says_when), "{told:?}");
-                    let waited = answers.iter().chain(&later).filter(|it| !is_told(it));
-                    let waited: Vec<Response> = waited.cloned().collect();
-                    are_all(&waited, status, word);
+                    // Whoever was on his way has waited in vain.
+                    some_wait(&proxy, &scene, &answers, (status, word));
                 }
                 scene.be_back();
                 eventually("they answer again", is_well);

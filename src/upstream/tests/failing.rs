@@ -142,10 +142,10 @@ fn where_nothing_is_heard_of_any_one_at_a_time_waits_in_vain() {
     for endpoint in endpoints.iter() {
         endpoint.learn(Outcome::answered(http::StatusCode::OK), now);
     }
-    let tried = [0, 1].map(|place| id(&upstream, place));
+    let asked = [0, 1].map(|place| id(&upstream, place));
     let mut random = Rng::with_seed(1);
     let later = now + Duration::from_secs(9);
-    let mut again = (0..5).map(|_| upstream.pick(&tried, &mut random, later));
+    let mut again = (0..5).map(|_| upstream.pick(&asked, &mut random, later));
     assert!(again.all(|found| found.is_ok()));
     fail(ConnectFailure::TimedOut, later);
     assert_eq!(tries(later), 5, "another burst");

@@ -219,7 +219,6 @@ fn whoever_has_less_time_than_the_queue_allows_is_served_at_once_too() {
         });
         let waited = [50, 90].map(|percent| built.waited(percent));
         let last = in_order.waited(50);
-        println!("of {patience:?}: waited {waited:?}, in the order of arrival {last:?}");
         assert!(built.refused_per_mille() <= 520, "half of them");
         assert!(waited[0] <= Duration::from_millis(20), "{waited:?}");
         assert!(waited[1] <= patience * 6 / 10, "{waited:?}");
