@@ -259,7 +259,7 @@ impl Live {
     }
 
     /// The same where nothing was heard of it at all: those who try it as long as nothing else is
-    /// left wait in vain, so that hardly anybody should ([`Live::may_be_tried`]).
+    /// left wait in vain, so that hardly anybody should.
     pub fn connect_timed_out(&self, now: Instant) {
         if self
             .backoff
