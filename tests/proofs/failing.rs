@@ -114,7 +114,8 @@ fn an_endpoint_that_stops_and_goes_on_is_not_waited_for_with_hedges() {
 #[test]
 fn a_bad_version_is_noticed() {
     let _machine = THE_MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Where the balancer shuns nobody, ejections alone have to do it. The defaults have all the time.
+    // Where the balancer shuns nobody, ejections alone have to do it. The defaults have all the
+    // time that there is.
     let shorter = (proof_seconds() / 3).max(12);
     for (balance, is_retried, seconds) in [
         ("power_of_two", false, proof_seconds()),
