@@ -31,14 +31,7 @@ fn an_endpoint_that_stops_and_goes_on_costs_no_request() {
     let normal = during(&proxy, || pause(Duration::from_secs(proof_seconds() / 4)));
     let posts = Posts::start(proxy.address("web"));
     let rounds = proof_seconds() / 4;
-    let stopped = during(&proxy, || {
-        for _ in 0..rounds {
-            endpoints[0].signal(Signal::STOP);
-            pause(Duration::from_secs(2));
-            endpoints[0].signal(Signal::CONT);
-            pause(Duration::from_secs(2));
-        }
-    });
+    let stopped = during(&proxy, || stand_still_and_go_on(&endpoints[0], rounds));
     let (sent, failed) = posts.stop();
     let late = stopped.stalls;
     say(&format!(
@@ -65,6 +58,16 @@ fn an_endpoint_that_stops_and_goes_on_costs_no_request() {
     assert_eq!(u32::try_from(all.len()), Ok(sent), "and none got lost");
 }
 
+/// Stops an endpoint for two seconds of every four.
+fn stand_still_and_go_on(endpoint: &Process, rounds: u64) {
+    for _ in 0..rounds {
+        endpoint.signal(Signal::STOP);
+        pause(Duration::from_secs(2));
+        endpoint.signal(Signal::CONT);
+        pause(Duration::from_secs(2));
+    }
+}
+
 /// The same where a second endpoint is asked for what takes long: then nobody waits for it at all.
 #[test]
 fn an_endpoint_that_stops_and_goes_on_is_not_waited_for_with_hedges() {
@@ -78,14 +81,7 @@ fn an_endpoint_that_stops_and_goes_on_is_not_waited_for_with_hedges() {
     // What is usual is known after a hundred.
     let normal = during(&proxy, || pause(Duration::from_secs(proof_seconds() / 4)));
     let rounds = proof_seconds() / 4;
-    let stopped = during(&proxy, || {
-        for _ in 0..rounds {
-            endpoints[0].signal(Signal::STOP);
-            pause(Duration::from_secs(2));
-            endpoints[0].signal(Signal::CONT);
-            pause(Duration::from_secs(2));
-        }
-    });
+    let stopped = during(&proxy, || stand_still_and_go_on(&endpoints[0], rounds));
     let late = stopped.stalls;
     let outcomes = ["won", "lost", "budget_exhausted"].map(|outcome| {
         let label = format!("outcome=\"{outcome}\"");

@@ -84,7 +84,6 @@ impl Outliers {
             let why = "it is not alone: endpoints of other upstreams fail as well";
             let changes = watched.group.pardon(why, now);
             watched.carry_out(changes);
-            watched.told.drop_what_is_due();
         }
     }
 }

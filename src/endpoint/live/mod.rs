@@ -261,12 +261,7 @@ impl Live {
     /// The same where nothing was heard of it at all: those who try it as long as nothing else is
     /// left wait in vain, so that hardly anybody should.
     pub fn connect_timed_out(&self, now: Instant) {
-        if self
-            .backoff
-            .fail(self.epoch.millis(now), Failed::Connecting)
-        {
-            self.request_probe();
-        }
+        self.leave_alone(now, Failed::Connecting);
         self.unreachable.begin(self.tally.heads(), self.millis(now));
     }
 
@@ -283,6 +278,10 @@ impl Live {
 
     fn fail(&self, now: Instant, how: Failed) {
         self.unreachable.end();
+        self.leave_alone(now, how);
+    }
+
+    fn leave_alone(&self, now: Instant, how: Failed) {
         if self.backoff.fail(self.epoch.millis(now), how) {
             self.request_probe();
         }
